@@ -1,0 +1,116 @@
+"""A set of images as a view on tensors that live on the device, batched without per-image Python."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from utils import seeds
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random crop after zero-padding by ``pad`` pixels, then a horizontal flip with probability 1/2."""
+
+    pad: int = 4
+    flip: bool = True
+
+
+class ImageSet:
+    """Some images of a data set, in a fixed order.
+
+    Args:
+        images: uint8 [N, C, H, W]; shared by all views, best in channels-last layout.
+        labels: int64 [N], on the same device.
+        indices: int64 [M], which of the N belong to this set.
+        augment: what ``batches`` does to shuffled images; None for nothing.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Augment | None = None):
+        self.images, self._labels, self.augment = images, labels, augment
+        if indices is None:
+            indices = torch.arange(len(images))
+        self.indices = torch.as_tensor(indices, dtype=torch.int64).to(images.device)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def labels(self) -> Tensor:
+        """True classes, int64 [M]."""
+        return self._labels[self.indices]
+
+    def first(self, count: int) -> "ImageSet":
+        """The first ``count`` images, or all if there are fewer."""
+        return ImageSet(self.images, self._labels, self.indices[:count], self.augment)
+
+    def plain(self) -> "ImageSet":
+        """The same images without augmentation."""
+        return ImageSet(self.images, self._labels, self.indices, None)
+
+    def batches(self, size: int, seed: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].
+
+        Args:
+            size: images per batch; the last batch may be smaller.
+            seed: fixes order and augmentation; None keeps the set's order and augments nothing.
+        """
+        order, shifts, flips = self.indices, None, None
+        if seed is not None:
+            random = seeds.generator(seed, "order")
+            order = order[torch.randperm(len(order), generator=random).to(order.device)]
+            shifts, flips = self._draw(seed)
+        yield from self._cut(order, shifts, flips, size)
+
+    def augmented_in_order(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Like ``batches`` but in the set's own order, with augmentation drawn from ``seed``."""
+        yield from self._cut(self.indices, *self._draw(seed), size)
+
+    def _draw(self, seed: int) -> tuple[Tensor | None, Tensor | None]:
+        if self.augment is None:
+            return None, None
+        random = seeds.generator(seed, "augmentation")
+        shifts = torch.randint(0, 2 * self.augment.pad + 1, (len(self), 2), generator=random)
+        flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
+        return shifts.to(self.images.device), flips.to(self.images.device)
+
+    def _cut(self, order: Tensor, shifts: Tensor | None, flips: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            images = self.images[chosen]
+            if shifts is not None and flips is not None:
+                images = crop_and_flip(images, shifts[start : start + size], flips[start : start + size], self.augment.pad)
+            yield scale(images), self._labels[chosen]
+
+
+def scale(images: Tensor) -> Tensor:
+    """uint8 [0, 255] to float32 [0, 1], contiguous.
+
+    On the CPU batch norm's statistics lose three digits in channels-last layout.
+    """
+    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int) -> Tensor:
+    """Move every image by its own offset over a zero border, then mirror the marked ones.
+
+    Args:
+        images: [B, C, H, W], any dtype.
+        shifts: int64 [B, 2], top and left corner of the crop in the padded image, 0 to 2 * pad.
+        flips: bool [B].
+    Returns:
+        [B, C, H, W] in channels-last layout, in one gather.
+    """
+    count, channels, height, width = images.shape
+    padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
+    rows = shifts[:, :1] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(count, width)
+    columns = shifts[:, 1:] + torch.where(flips[:, None], width - 1 - columns, columns)
+    sample = torch.arange(count, device=images.device)[:, None, None]
+    position = (sample * padded.shape[1] + rows[:, :, None]) * padded.shape[2] + columns[:, None, :]
+    cropped = padded.reshape(-1, channels).index_select(0, position.flatten())
+    return cropped.view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -1,0 +1,206 @@
+"""Where images come from: named data sets, class-folder trees, scikit-learn's digits."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from dataset import tree
+from utils.errors import UsageError
+from utils.names import lookup
+
+Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, C], int64 [N]
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SVHN_TRAIN = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set by name.
+
+    Attributes:
+        read: (root, image side or None) -> train arrays, test arrays, class names.
+        official: training images per class, validation part included; None if only the disk knows.
+        mean, std: per-channel statistics on [0, 1]; None if they are taken from the training images.
+        size: side of the images in pixels; None if only the disk knows.
+        pad, flip: augmentation at that size; pad 0 means none.
+        with_validation: whether a tenth of the training images is set apart.
+    """
+
+    name: str
+    read: Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]
+    official: list[int] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    size: int | None = 32
+    pad: int = 4
+    flip: bool = True
+    with_validation: bool = True
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory.
+
+    Attributes:
+        train_images, test_images: uint8 [N, H, W, C].
+        train_labels, test_labels: int64 [N].
+        pad, flip: augmentation, at the size of these images.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: np.ndarray = field(repr=False)
+    train_labels: np.ndarray = field(repr=False)
+    test_images: np.ndarray = field(repr=False)
+    test_labels: np.ndarray = field(repr=False)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pad: int
+    flip: bool
+    with_validation: bool
+
+
+def _torchvision(dataset_class: str, folder: str) -> Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]:
+    """Reader of torchvision's layout, of a class-folder tree in its place, or of a fresh download."""
+
+    def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+        if tree.is_tree(root):
+            return tree.read(root, size)
+        import torchvision.datasets
+
+        make = getattr(torchvision.datasets, dataset_class)
+        try:
+            if dataset_class == "SVHN":
+                parts = [make(str(root), split=part, download=True) for part in ("train", "test")]
+                arrays = [(part.data.transpose(0, 2, 3, 1), np.asarray(part.labels, dtype=np.int64)) for part in parts]
+                names = tuple("0123456789")
+            else:
+                download = not (root / folder).is_dir()
+                parts = [make(str(root), train=train, download=download) for train in (True, False)]
+                arrays = [(part.data, np.asarray(part.targets, dtype=np.int64)) for part in parts]
+                names = tuple(parts[0].classes)
+        except (OSError, RuntimeError) as error:
+            raise UsageError(
+                f"--data {root}: holds no {dataset_class} and it cannot be downloaded ({error}); "
+                f"put torchvision's files or a tree train/<class>/*.png, test/<class>/*.png there"
+            ) from error
+        return (resize(arrays[0][0], size), arrays[0][1]), (resize(arrays[1][0], size), arrays[1][1]), names
+
+    return read
+
+
+def _digits(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+    """scikit-learn's 1,797 handwritten digits, 8x8, enlarged; every fifth image is a test image."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.repeat((data.images * (255 / 16)).round().astype(np.uint8)[..., None], 3, axis=-1)
+    images, labels = resize(images, size or 32), data.target.astype(np.int64)
+    test = np.arange(len(labels)) % 5 == 4
+    return (images[~test], labels[~test]), (images[test], labels[test]), tuple("0123456789")
+
+
+def resize(images: np.ndarray, size: int | None) -> np.ndarray:
+    """Bilinear resize of uint8 [N, H, W, C] to ``size`` x ``size``; unchanged for None or that size."""
+    if size is None or images.shape[1:3] == (size, size):
+        return images
+    import torch
+    import torch.nn.functional as F
+
+    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    small = F.interpolate(planes, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy())
+
+
+_cifar10 = Source(
+    "cifar10", _torchvision("CIFAR10", "cifar-10-batches-py"), [5000] * 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+)
+_cifar100 = Source(
+    "cifar100", _torchvision("CIFAR100", "cifar-100-python"), [500] * 100, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)
+)
+_svhn = Source("svhn", _torchvision("SVHN", ""), SVHN_TRAIN, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False)
+_SOURCES = {
+    source.name: source
+    for source in (
+        _cifar10,
+        _cifar100,
+        _svhn,
+        replace(_cifar10, name="cifar10_no_val", with_validation=False),
+        replace(_cifar100, name="cifar100_no_val", with_validation=False),
+        Source("folder", tree.read, None, None, None, size=None),
+        Source("digits", _digits, None, (0.3061,) * 3, (0.3239,) * 3, flip=False),
+    )
+}
+DIGITS_TRAIN = [151, 161, 143, 131, 147, 154, 150, 136, 127, 138]
+
+
+def names() -> list[str]:
+    """What ``--dataset`` takes."""
+    return list(_SOURCES)
+
+
+def get(name: str) -> Source:
+    """The source called ``name``.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    return _SOURCES[lookup(name, _SOURCES, "--dataset")]
+
+
+def find_root(source: Source, root: Path | None) -> Path:
+    """The folder to read: ``root`` if given, else ``./data`` or ``../data``, whichever holds the data set."""
+    if root is not None:
+        return root
+    for candidate in (Path("data"), Path("../data")):
+        for place in (candidate / source.name.removesuffix("_no_val"), candidate):
+            if tree.is_tree(place) or any((place / part).exists() for part in _MARKS.get(source.name.removesuffix("_no_val"), ())):
+                return place
+    return Path("data")
+
+
+_MARKS = {"cifar10": ("cifar-10-batches-py",), "cifar100": ("cifar-100-python",), "svhn": ("train_32x32.mat",)}
+
+
+def official_counts(source: Source, root: Path) -> list[int]:
+    """Training images per class, validation part included, without reading an image.
+
+    Raises:
+        UsageError: a folder tree is needed and is not there, or has no images.
+    """
+    if source.name == "digits":
+        return list(DIGITS_TRAIN)
+    if source.official is None or tree.is_tree(root):
+        return tree.counts(root)
+    return list(source.official)
+
+
+def load(source: Source, root: Path, size: int | None = None) -> Dataset:
+    """Read a data set into memory, downloading it if it is one that can be and is absent.
+
+    Args:
+        root: folder of the data set; ignored for ``digits``.
+        size: side in pixels to resize to; None keeps the data set's own.
+    Raises:
+        UsageError: missing, damaged or unequal images.
+    """
+    (train_images, train_labels), (test_images, test_labels), classes = source.read(root, size)
+    side = train_images.shape[1]
+    mean, std = (source.mean, source.std) if source.mean and source.std else statistics(train_images)
+    return Dataset(
+        source.name, classes, train_images, train_labels, test_images, test_labels, mean, std,
+        pad=round(source.pad * side / (source.size or side)), flip=source.flip, with_validation=source.with_validation,
+    )
+
+
+def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation on [0, 1] of uint8 [N, H, W, C], to four decimals."""
+    levels = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
+    share = levels / levels.sum(axis=1, keepdims=True)
+    value = np.arange(256) / 255
+    mean = share @ value
+    std = np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-8))
+    return tuple(float(m) for m in mean.round(4)), tuple(float(s) for s in std.round(4))

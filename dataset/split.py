@@ -1,0 +1,140 @@
+"""Index arrays: which images train, validate, are forgotten, and test.
+
+The draws are those of the reference implementation (legacy numpy generators), so that a seed
+names the same images here and there.
+"""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset.scenario import Scenario
+from utils.errors import UsageError
+
+VALIDATION_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class BaseSplit:
+    """Training and validation indices, int64, into the official training set.
+
+    Attributes:
+        train: ascending.
+        val: class by class in the order drawn; None when the test set serves for validation.
+    """
+
+    train: np.ndarray
+    val: np.ndarray | None
+    seed: int
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name this split; stored in every checkpoint trained on it."""
+        return digest(self.train, self.val)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is retained, forgotten, and scored; int64 indices, ascending but for ``val``.
+
+    Attributes:
+        retain, forget: into the official training set; disjoint.
+        val: into the training set, or None when the whole test set serves.
+        test: into the test set; without the forgotten class if all of it is forgotten.
+        whole_class: the class that is forgotten whole, or None.
+        base_digest: digest of the split that the model to unlearn must have been trained on.
+    """
+
+    retain: np.ndarray
+    forget: np.ndarray
+    val: np.ndarray | None
+    test: np.ndarray
+    whole_class: int | None
+    base_digest: str
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over all four index arrays."""
+        return digest(self.retain, self.forget, self.val, self.test)
+
+
+def digest(*indices: np.ndarray | None) -> str:
+    """First 16 hex digits of SHA-256 over the arrays' lengths and little-endian int64 bytes."""
+    state = hashlib.sha256()
+    for array in indices:
+        content = b"" if array is None else np.asarray(array, dtype="<i8").tobytes()
+        state.update(len(content).to_bytes(8, "little") + content)
+    return state.hexdigest()[:16]
+
+
+def split_base(labels: np.ndarray, seed: int, with_validation: bool = True) -> BaseSplit:
+    """Take a tenth of every class, drawn at random, out of the training set for validation.
+
+    Args:
+        labels: int64 [N], the official training set's, in file order.
+        seed: the split seed; any int, taken modulo 2**32.
+    """
+    if not with_validation:
+        return BaseSplit(np.arange(len(labels), dtype=np.int64), None, seed)
+    random = np.random.RandomState(seed % 2**32)
+    drawn = []
+    for label in range(int(labels.max()) + 1):
+        members = np.flatnonzero(labels == label)
+        drawn.append(random.choice(members, int(VALIDATION_FRACTION * len(members)), replace=False))
+    val = np.concatenate(drawn).astype(np.int64)
+    return BaseSplit(np.setdiff1d(np.arange(len(labels), dtype=np.int64), val), val, seed)
+
+
+def train_counts(official: list[int], with_validation: bool) -> list[int]:
+    """Training images per class that ``split_base`` will leave of the official counts."""
+    return [n - int(VALIDATION_FRACTION * n) if with_validation else n for n in official]
+
+
+def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, seed: int) -> np.ndarray:
+    """Indices to forget, ascending: a subset of ``train``.
+
+    Args:
+        labels: int64 [N] of the official training set.
+        train: candidates, ascending.
+        seed: ``--seed``; the draw uses ``seed - 1`` modulo 2**32, as the reference does.
+    Raises:
+        UsageError: a listed index is not among the training images.
+    """
+    if scenario.indices is not None:
+        listed = np.unique(np.asarray(scenario.indices, dtype=np.int64))
+        outside = np.setdiff1d(listed, train)
+        if outside.size:
+            raise UsageError(
+                f"--indexes_to_replace: {outside.size} of {listed.size} are not training images (first: {outside[0]}); "
+                "they belong to the validation part or do not exist"
+            )
+        return listed
+    candidates = train if scenario.label is None else train[labels[train] == scenario.label]
+    if scenario.count is None:
+        return candidates
+    random = np.random.RandomState((seed - 1) % 2**32)
+    return np.sort(random.choice(candidates, scenario.count, replace=False))
+
+
+def split_for_unlearning(
+    train_labels: np.ndarray, test_labels: np.ndarray, base: BaseSplit, marked: BaseSplit, scenario: Scenario, seed: int
+) -> Split:
+    """Divide the training part into retain and forget, and drop a wholly forgotten class from the test set.
+
+    Args:
+        base: what the model was trained on.
+        marked: where forget and retain images are drawn from; the same as ``base``, but in
+            ``--compat reference``, which draws them from a split of its own seed.
+    """
+    forget = choose_forget(train_labels, marked.train, scenario, seed)
+    retain = np.setdiff1d(marked.train, forget, assume_unique=True)
+    if retain.size == 0:
+        raise UsageError("nothing is left to retain")
+    forgotten = np.unique(train_labels[forget])
+    whole = int(forgotten[0]) if forgotten.size == 1 and not np.any(train_labels[retain] == forgotten[0]) else None
+    test = np.arange(len(test_labels), dtype=np.int64)
+    if whole is not None:
+        test = test[test_labels != whole]
+    return Split(retain, forget, base.val, test, whole, base.digest)

@@ -1,0 +1,1 @@
+"""Scores of a model: accuracy, membership attacks, tables and plots."""

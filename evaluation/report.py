@@ -1,0 +1,68 @@
+"""Every score of one run, derived from the model's outputs."""
+from __future__ import annotations
+
+from typing import Any
+
+from evaluation import mia
+from evaluation.predict import Predictions
+
+SETS = ("retain", "forget", "val", "test")
+
+
+def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
+    """Accuracies and attacks from the outputs on retain, forget, val and test.
+
+    Returns:
+        ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1].
+        ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members.
+    """
+    retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
+    shadows = min(len(test), len(retain) // 2)
+    return {
+        "accuracy": {name: outputs[name].accuracy for name in SETS},
+        "SVC_MIA_forget_efficacy": mia.forget_efficacy(retain, test, forget, compat),
+        "SVC_MIA_training_privacy": mia.training_privacy(retain, test, compat),
+        "threshold_attacks": {
+            key: list(pair)
+            for key, pair in mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget).items()
+        },
+    }
+
+
+def paper_scores(scores: dict[str, Any], seconds: float | None) -> dict[str, float | None]:
+    """The paper's five scores: four fractions in [0, 1] and RTE in minutes (None if it was not measured).
+
+    Source: Jia et al. 2023, section 5.1.
+    """
+    return {
+        "UA": 1 - scores["accuracy"]["forget"],
+        "RA": scores["accuracy"]["retain"],
+        "TA": scores["accuracy"]["test"],
+        "MIA-Efficacy": scores["SVC_MIA_forget_efficacy"]["confidence"],
+        "RTE": None if seconds is None else seconds / 60,
+    }
+
+
+def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The same scores as the reference's files hold them: accuracies in per cent, attacks as fractions."""
+    return {
+        "accuracy": {name: 100 * value for name, value in scores["accuracy"].items()},
+        "SVC_MIA_forget_efficacy": dict(scores["SVC_MIA_forget_efficacy"]),
+        "SVC_MIA_training_privacy": dict(scores["SVC_MIA_training_privacy"]),
+    }
+
+
+def lines(scores: dict[str, Any], summary: dict[str, float | None]) -> list[str]:
+    """The block printed at the end of a run; the paper's scores come last."""
+    efficacy, privacy = scores["SVC_MIA_forget_efficacy"], scores["SVC_MIA_training_privacy"]
+    rows = [f"{name} acc: {100 * value:.2f}" for name, value in scores["accuracy"].items()]
+    rows += ["", "attacks (%)                " + "".join(f"{key:>13}" for key in mia.KEYS)]
+    for title, found in (("forget set judged unseen", efficacy), ("members told from others", privacy)):
+        rows.append(f"  SVC, {title:<24}"[:27].ljust(31)[:31] + "".join(f"{100 * found[key]:13.2f}" for key in mia.KEYS))
+    thresholds = scores["threshold_attacks"]
+    cells = "".join(f"{100 * thresholds[key][1]:13.2f}" if key in thresholds else f"{'-':>13}" for key in mia.KEYS)
+    rows.append(f"  thresholds, forget unseen".ljust(31) + cells)
+    names = [f"{name} (min)" if name == "RTE" else f"{name} (%)" for name in summary]
+    values = ["-" if v is None else f"{v:.3f}" if name == "RTE" else f"{100 * v:.2f}" for name, v in summary.items()]
+    rows += ["", "".join(f"{name:>18}" for name in names), "".join(f"{value:>18}" for value in values)]
+    return rows

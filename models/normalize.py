@@ -1,0 +1,22 @@
+"""Input normalisation as the model's own first step."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """Maps images in [0, 1] to (image - mean) / std, channel by channel.
+
+    Shape: float [N, 3, H, W] in and out. ``mean`` and ``std`` are float32 buffers of shape [3].
+    """
+
+    def __init__(self, mean: Iterable[float] = (0.0, 0.0, 0.0), std: Iterable[float] = (1.0, 1.0, 1.0)):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(tuple(mean)))
+        self.register_buffer("std", torch.tensor(tuple(std)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)

@@ -1,0 +1,69 @@
+"""The small ResNets for 32x32 images (He et al., 2016, section 4.2): depth 6n + 2, widths 16, 32, 64."""
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.normalize import Normalize
+from models.registry import architecture
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions; the shortcut has no parameters ("option A": subsample and zero-pad channels)."""
+
+    def __init__(self, inputs: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.grows = stride != 1 or inputs != width
+        self.channel_pad = width // 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x
+        if self.grows:
+            shortcut = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.channel_pad, self.channel_pad))
+        x = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+class SmallResNet(nn.Module):
+    """Stem, three stages of ``depth`` blocks, global average pooling and a linear head."""
+
+    def __init__(self, depth: int, classes: int):
+        super().__init__()
+        self.normalize = Normalize()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        inputs = 16
+        for stage, width in enumerate((16, 32, 64), start=1):
+            blocks = []
+            for index in range(depth):
+                blocks.append(Block(inputs, width, stride=2 if stage > 1 and index == 0 else 1))
+                inputs = width
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(64, classes)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(self.normalize(images))))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+@architecture("resnet20s")
+def resnet20s(classes: int) -> nn.Module:
+    return SmallResNet(3, classes)
+
+
+@architecture("resnet44s")
+def resnet44s(classes: int) -> nn.Module:
+    return SmallResNet(7, classes)
+
+
+@architecture("resnet56s")
+def resnet56s(classes: int) -> nn.Module:
+    return SmallResNet(9, classes)

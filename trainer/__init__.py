@@ -1,0 +1,1 @@
+"""Training: the one loop (``loop``) and the rounds of training, pruning and rewinding (``rounds``)."""

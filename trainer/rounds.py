@@ -1,0 +1,197 @@
+"""Rounds of training, pruning and rewinding, with a checkpoint after every epoch.
+
+Round 0 is dense. Each later round prunes a fraction of what is left, goes back to earlier weights
+and trains again: one such round is OMP, several are IMP (Frankle & Carbin 2019; Ma et al. 2021).
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import pruner
+from dataset.images import ImageSet
+from evaluation import plots
+from evaluation.predict import accuracy_on, predict
+from trainer.loop import Recipe, Training
+from utils import checkpoints, seeds
+from utils.log import Log
+
+
+# The run's own files as glob patterns; see ``Names``.
+OUTPUTS = ["[0-9]*checkpoint.pth.tar", "[0-9]*model_SA_best.pth.tar", "epoch_*_rewind_weight.pt", "[0-9]*net_train.png"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to prune and where to go back to.
+
+    Attributes:
+        rounds: training rounds, the dense one included.
+        rate: fraction of the remaining weights to prune before each round but the first.
+        target: "lt" initial weights, "pt" best dense weights, "rewind_lt" those after ``rewind_epoch``.
+        random: prune at random instead of by magnitude.
+        seed: everything that training and random pruning draw is derived from it.
+        augmented_validation: choose the best epoch on cropped and flipped images, as the reference does.
+    """
+
+    rounds: int
+    rate: float
+    target: str
+    rewind_epoch: int
+    random: bool
+    seed: int
+    augmented_validation: bool
+
+
+@dataclass(frozen=True)
+class Names:
+    """The files of a training, by the reference's names."""
+
+    folder: Path
+
+    def last(self, round_: int) -> Path:
+        return self.folder / f"{round_}checkpoint.pth.tar"
+
+    def best(self, round_: int) -> Path:
+        return self.folder / f"{round_}model_SA_best.pth.tar"
+
+    def rewind(self, epoch: int) -> Path:
+        return self.folder / f"epoch_{epoch}_rewind_weight.pt"
+
+    def curves(self, round_: int) -> Path:
+        return self.folder / f"{round_}net_train.png"
+
+
+@dataclass
+class Position:
+    """How far a training has come: what is stored after every epoch beside weights and optimiser.
+
+    ``best_sa`` and ``result`` are in per cent, as in the reference's files.
+    """
+
+    round: int = 0
+    mask: pruner.Mask = field(default_factory=dict)
+    best_sa: float = 0.0
+    result: dict[str, list[float]] = field(default_factory=lambda: {"train_ta": [], "test_ta": [], "val_ta": []})
+    rewind: dict[str, Any] | None = None
+    finished: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Rounds:
+    """Carries a model through a ``Plan``.
+
+    Args:
+        model: freshly initialised, on its device; trained in place.
+        recipe: of every round; later rounds run ahead by ``plan.rewind_epoch`` in the schedule.
+        sets: "train", "val" and "test".
+        stamp: entries that every checkpoint carries besides the reference's (fingerprint, split digest).
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, ImageSet], names: Names, stamp: dict[str, Any], log: Log):
+        self.model, self.recipe, self.plan, self.sets = model, recipe, plan, sets
+        self.names, self.stamp, self.log = names, stamp, log
+        self.at = Position()
+        self._resumed: dict[str, Any] | None = None
+        if plan.target == "lt" or (plan.target == "rewind_lt" and plan.rewind_epoch == 0):
+            self.at.rewind = checkpoints.pack(model, {})
+
+    def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Go on from a training checkpoint, ours or the reference's."""
+        stored = checkpoints.training_position(checkpoint)
+        self.at = Position(
+            stored["state"], checkpoint.mask, stored["best_sa"], stored["result"], stored["init_weight"], stored["rounds"]
+        )
+        checkpoints.load_weights(self.model, checkpoint)
+        self._resumed = stored
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train all remaining rounds; one summary per round, accuracies and density in [0, 1]."""
+        while True:
+            self._train()
+            self.at.finished.append(self._summary())
+            if self.at.round + 1 >= self.plan.rounds:
+                return self.at.finished
+            self._prune_and_rewind()
+
+    def _train(self) -> None:
+        recipe = replace(self.recipe, ahead=self.plan.rewind_epoch if self.at.round else 0)
+        training = Training(self.model, recipe, self.at.mask)
+        if self._resumed is not None:
+            training.restore(self._resumed)
+            self._resumed = None
+        phase = f"round {self.at.round}"
+        self.log.line(f"{phase}: * remain weight ratio = {100 * pruner.density(self.at.mask):.4f} %")
+        if recipe.epochs == 0:
+            self._save(training)
+        for done in training.run(self.sets["train"], seeds.derive(self.plan.seed, "round", self.at.round)):
+            if self.at.round == 0 and done.epoch == self.plan.rewind_epoch:
+                self._keep_rewind_weights()
+            validation = self._validate(done.epoch)
+            self.at.result["train_ta"].append(100 * done.accuracy)
+            self.at.result["val_ta"].append(100 * validation)
+            self.log.epoch(phase, recipe.epochs, done, val=validation)
+            self._save(training, validation)
+        plots.training_curves(self.names.curves(self.at.round), self.at.result, f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %")
+
+    def _keep_rewind_weights(self) -> None:
+        weights = checkpoints.pack(self.model, {})
+        checkpoints.write_weights(self.names.rewind(self.plan.rewind_epoch), weights)
+        if self.plan.target == "rewind_lt":
+            self.at.rewind = weights
+
+    def _validate(self, epoch: int) -> float:
+        val = self.sets["val"]
+        seed = seeds.derive(self.plan.seed, "validation", self.at.round, epoch)
+        return accuracy_on(self.model, val, seed if self.plan.augmented_validation else None)
+
+    def _save(self, training: Training, validation: float | None = None) -> None:
+        reached = 100 * (validation or 0.0)
+        better = reached > self.at.best_sa or training.epoch <= 1
+        self.at.best_sa = max(self.at.best_sa, reached)
+        content = checkpoints.training_checkpoint(
+            self.model, self.at.mask, self.at.round, self.at.result, self.at.best_sa, training.state(), self.at.rewind,
+            {**self.stamp, "rounds": self.at.finished},
+        )
+        targets = [self.names.best(self.at.round)] if better else []
+        checkpoints.write(content, *targets, self.names.last(self.at.round))
+
+    def _summary(self) -> dict[str, Any]:
+        test = {"test": self.sets["test"]}
+        last = predict(self.model, test)["test"].accuracy
+        final = checkpoints.pack(self.model, {})
+        best_file = self.names.best(self.at.round)
+        checkpoints.load_weights(self.model, checkpoints.read(best_file, "checkpoint"))
+        best = predict(self.model, test)["test"].accuracy
+        self.model.load_state_dict(final)
+        found = {
+            "round": self.at.round, "density": pruner.density(self.at.mask), "best_val": self.at.best_sa / 100, "test_of_best": best,
+            "test_of_last": last, "best": best_file.name, "last": self.names.last(self.at.round).name,
+        }
+        self.log.record("round", **found)
+        return found
+
+    def _prune_and_rewind(self) -> None:
+        score = pruner.SCORES["random" if self.plan.random else "magnitude"]
+        scores = score(self.model, seeds.derive(self.plan.seed, "round", self.at.round))
+        mask = pruner.choose(scores, self.plan.rate, self.at.mask)
+        for name in pruner.empty_layers(mask):
+            self.log.line(f"warning: every weight of {name} is pruned; nothing passes that layer")
+        if self.plan.target == "pt":
+            target = checkpoints.read(self.names.best(0), "checkpoint").weights
+        else:
+            target = self.at.rewind
+        self.model.load_state_dict(target)
+        self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
+
+
+def latest(names: Names, rounds: int, fingerprint: str) -> checkpoints.Checkpoint | None:
+    """The checkpoint from which this very run goes on, if an earlier start of it left one."""
+    for round_ in reversed(range(rounds)):
+        if names.last(round_).exists():
+            found = checkpoints.read(names.last(round_), "checkpoint")
+            if found.extra.get("fingerprint") == fingerprint:
+                return found
+    return None

@@ -1,0 +1,1 @@
+"""Unlearning methods: a registry, the one place that runs a method, and one file per method in ``unlearn/methods``."""

@@ -1,0 +1,42 @@
+"""The one place that runs an unlearning method."""
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+import pruner
+from dataset.images import ImageSet
+from unlearn.context import Context, Sets
+from unlearn.registry import Method
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """The model after unlearning, and the active seconds of the method alone (RTE)."""
+
+    model: nn.Module
+    seconds: float
+
+
+def apply(method: Method, model: nn.Module, sets: dict[str, ImageSet], config: Any, context: Context) -> Unlearned:
+    """Run a method on a copy of ``model`` with the mask of ``context`` held.
+
+    Args:
+        model: where the method starts; left as it is.
+        sets: "retain", "forget" and "val"; the method sees those it declared.
+        config: an instance of ``method.config``.
+    Raises:
+        RunError: a pruned weight is not exactly zero afterwards, or the loss left the finite numbers.
+        LookupError: the method asked for a set that it did not declare.
+    """
+    unlearned = copy.deepcopy(model)
+    pruner.Hold(unlearned, context.mask)
+    before = context.progress.state["seconds"] if context.progress.state else 0.0
+    context.clock.start(before)
+    method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
+    seconds = context.clock.seconds
+    pruner.check_held(unlearned, context.mask, method.name)
+    return Unlearned(unlearned, seconds)

@@ -1,0 +1,170 @@
+"""What a method is handed besides the model: the sets it declared, and how to train on them."""
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dataset.images import ImageSet
+from dataset.scenario import Scenario
+from pruner import Mask
+from trainer.loop import Objective, Recipe, Training, cross_entropy
+from unlearn.registry import Iterative
+from utils import checkpoints, seeds
+from utils.device import synchronise
+from utils.log import Log
+
+
+class Sets:
+    """The image sets that a method declared: ``sets.retain``, ``sets.forget``, ``sets.val``.
+
+    Raises:
+        LookupError: on access to a set that the method did not declare.
+    """
+
+    def __init__(self, sets: dict[str, ImageSet], reads: frozenset[str], method: str):
+        self._sets, self._reads, self._method = sets, reads, method
+
+    def __getattr__(self, name: str) -> ImageSet:
+        if name.startswith("_") or name not in self._sets:
+            raise AttributeError(name)
+        if name not in self._reads:
+            raise LookupError(f"{self._method} reads {', '.join(sorted(self._reads)) or 'no set'}, yet asked for {name}")
+        return self._sets[name]
+
+
+class Clock:
+    """Active seconds of a run on a device; stands still while paused, and goes on from an earlier part."""
+
+    def __init__(self, device: torch.device):
+        self._device, self._before, self._since = device, 0.0, None
+
+    def start(self, before: float = 0.0) -> None:
+        """Begin to count, on top of ``before`` seconds."""
+        synchronise(self._device)
+        self._before, self._since = before, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds counted so far."""
+        if self._since is None:
+            return self._before
+        synchronise(self._device)
+        return self._before + time.perf_counter() - self._since
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what happens inside."""
+        counted = self.seconds
+        self._since = None
+        self._before = counted
+        try:
+            yield
+        finally:
+            self.start(counted)
+
+
+class Progress:
+    """The file from which a killed run of a method goes on.
+
+    Args:
+        path: where it is; None keeps nothing.
+        fingerprint: a file of another run is ignored.
+    """
+
+    def __init__(self, path: Path | None = None, fingerprint: str = ""):
+        self._path, self._fingerprint = path, fingerprint
+        self.state: dict[str, Any] | None = None
+        if path is not None and path.exists():
+            state = checkpoints.read_progress(path)
+            self.state = state if state and state["fingerprint"] == fingerprint else None
+
+    def save(self, **state: Any) -> None:
+        """Replace what is stored."""
+        if self._path is not None:
+            checkpoints.write_progress(self._path, {"fingerprint": self._fingerprint, **state})
+
+    def remove(self) -> None:
+        """Delete the file: the run is complete."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+@dataclass
+class Context:
+    """Where and how a method runs.
+
+    Attributes:
+        mask: weights to hold at zero; empty for a dense model.
+        seed: everything the method draws is derived from it.
+        compat: "fixed" or "reference".
+        dataset, classes: name of the data set and its number of classes.
+        scenario: what is forgotten, with its count resolved.
+        whole_class: the class that is forgotten whole, or None.
+    """
+
+    mask: Mask
+    device: torch.device
+    seed: int
+    compat: str
+    dataset: str
+    classes: int
+    scenario: Scenario
+    whole_class: int | None
+    log: Log
+    progress: Progress = field(default_factory=Progress)
+    clock: Clock = field(init=False)
+    _phase: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(self.device)
+
+    def fit(self, model: nn.Module, images: ImageSet, config: Iterative, objective: Objective = cross_entropy) -> None:
+        """Train ``model`` on ``images`` with the shared loop, going on from a killed run's last epoch.
+
+        A method may call this several times; each call is a phase of its own.
+        """
+        phase, self._phase = self._phase, self._phase + 1
+        saved = self.progress.state
+        if saved is not None and saved["phase"] > phase:
+            return
+        training = Training(model, recipe(config), self.mask)
+        if saved is not None and saved["phase"] == phase:
+            model.load_state_dict(checkpoints.unpack(saved["state_dict"])[0])
+            training.restore(saved)
+        epoch_set = images.plain() if config.no_aug else images
+        for log in training.run(epoch_set, seeds.derive(self.seed, "unlearn", phase), objective):
+            with self.clock.paused():
+                self.log.epoch("unlearn", config.unlearn_epochs, log)
+                self.progress.save(
+                    phase=phase, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state()
+                )
+
+    def in_order(self, images: ImageSet, size: int, no_aug: bool) -> Iterator:
+        """Batches in the set's own order for estimating curvature.
+
+        Plain images; with ``--compat reference`` augmented ones unless ``--no_aug`` was given.
+        """
+        if self.compat == "reference" and not no_aug:
+            return images.augmented_in_order(size, seeds.derive(self.seed, "curvature"))
+        return images.batches(size)
+
+
+def recipe(config: Iterative) -> Recipe:
+    """The training recipe in a method's configuration."""
+    return Recipe(
+        epochs=config.unlearn_epochs,
+        lr=config.unlearn_lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        milestones=config.decreasing_lr,
+        warmup=config.warmup,
+        batch_size=config.batch_size,
+        ahead=config.rewind_epoch if config.rewind_pth is not None else 0,
+    )

@@ -1,0 +1,101 @@
+"""Gradients over whole sets: the quantities that FF and IU are made of."""
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pruner import Mask
+
+Tensors = dict[str, Tensor]
+
+
+def fisher_of_batches(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask) -> Tensors:
+    """Squared gradients of batch means, labels weighted by the model's own belief.
+
+    With p the softmax outputs, for T batches b and C classes y:
+        h = 1/T sum_b sum_y mean_b p(y|x) * (d/dtheta mean_b -log p(y|x)) ** 2
+
+    Args:
+        model: in eval mode.
+        batches: float images [B, 3, H, W] and labels (unused); gradients are of batch means, so B matters.
+        mask: pruned weights get 0.
+    Returns:
+        h by parameter name, in the parameter's shape.
+    Source: Golatkar et al. 2020 (Fisher forgetting), as Jia et al. 2023 estimate it.
+    """
+    parameters = dict(model.named_parameters())
+    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    count = 0
+    for images, _ in batches:
+        log_probs = F.log_softmax(model(images), dim=1)
+        belief = log_probs.detach().exp().mean(0)
+        losses = -log_probs.mean(0)
+        for label, weight in enumerate(belief):
+            keep = label + 1 < len(belief)
+            gradients = torch.autograd.grad(losses[label], list(parameters.values()), retain_graph=keep)
+            torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients))
+        count += 1
+    torch._foreach_div_(list(total.values()), max(count, 1))
+    return _masked(total, mask)
+
+
+def summed_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask) -> Tensors:
+    """Gradient of the summed cross-entropy over all batches, by parameter name; pruned weights get 0."""
+    parameters = dict(model.named_parameters())
+    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels, reduction="sum")
+        torch._foreach_add_(list(total.values()), list(torch.autograd.grad(loss, list(parameters.values()))))
+    return _masked(total, mask)
+
+
+def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:
+    """Directional derivatives of every sample's cross-entropy, by forward-mode differentiation.
+
+    Args:
+        directions: tensors by parameter name, in the parameters' shapes.
+    Returns:
+        For each direction a float64 tensor [N] on the CPU: gradient of sample n times the direction.
+    """
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+    found: list[list[Tensor]] = [[] for _ in directions]
+    for images, labels in batches:
+
+        def losses(weights: Tensors) -> Tensor:
+            logits = torch.func.functional_call(model, (weights, buffers), (images,))
+            return F.cross_entropy(logits, labels, reduction="none")
+
+        for row, direction in zip(found, directions):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch's own forward-mode rules still use torch.jit
+                row.append(torch.func.jvp(losses, (parameters,), (direction,))[1].double().cpu())
+    return [torch.cat(row) for row in found]
+
+
+def dot(left: Tensors, right: Tensors) -> float:
+    """Inner product over all parameters, summed in float64."""
+    return sum(float((left[name].double() * right[name].double()).sum()) for name in left)
+
+
+def first_samples(batches: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches that hold the first ``count`` samples; the last one is cut."""
+    for images, labels in batches:
+        if count <= 0:
+            return
+        yield images[:count], labels[:count]
+        count -= len(labels)
+
+
+def single(batches: Iterator[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The first sample alone, as a batch of one."""
+    return [(images[:1], labels[:1]) for images, labels in islice(batches, 1)]
+
+
+def _masked(tensors: Tensors, mask: Mask) -> Tensors:
+    return {name: t * mask[name].to(t) if name in mask else t for name, t in tensors.items()}

@@ -1,0 +1,1 @@
+"""One file per unlearning method; each registers itself with ``unlearn.registry.method``."""

@@ -1,0 +1,60 @@
+"""GA: climb the loss of the forget set."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.registry import Iterative, method
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Iterative):
+    unlearn_epochs: int = option(5, "passes over the forget set", low=0)
+    unlearn_lr: float = option(1e-4, "SGD step size", above=0)
+
+
+@dataclass(frozen=True)
+class SparseConfig(Config):
+    alpha: float = option(1e-4, "weight of the l1 penalty", low=0)
+
+
+@method(
+    "GA",
+    config=Config,
+    reads={"forget"},
+    summary="gradient ascent on the forget set",
+    source="Jia et al. 2023, section 2; Graves et al. 2021; Thudi et al. 2022",
+)
+def ascent(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Descend the negative cross-entropy on the forget set; batch-norm statistics follow that set too."""
+    _climb(model, sets, config, context, alpha=0.0)
+
+
+@method(
+    "GA_l1",
+    config=SparseConfig,
+    reads={"forget"},
+    summary="gradient ascent on the forget set with a constant l1 penalty",
+    paper="GA + l1",
+    source="Jia et al. 2023, released code",
+)
+def sparse_ascent(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
+    """Descend the negative cross-entropy plus ``alpha`` times the l1 norm of all parameters."""
+    _climb(model, sets, config, context, config.alpha)
+
+
+def _climb(model: nn.Module, sets: Sets, config: Config, context: Context, alpha: float) -> None:
+    from trainer.loop import cross_entropy
+    from unlearn.penalty import l1_norm
+
+    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        loss, logits = cross_entropy(model, images, labels, epoch)
+        return (alpha * l1_norm(model) - loss if alpha else -loss), logits
+
+    context.fit(model, sets.forget, config, objective)

@@ -1,0 +1,75 @@
+"""IU (``wfisher``): one step along the influence of the forget set, with the field's recursion for the inverse."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.registry import method
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+SCALE = 1000  # the recursion's constant; it reads two samples more than this
+
+
+@dataclass(frozen=True)
+class Config:
+    alpha: float = option(1.0, "length of the step", low=0)
+    batch_size: int = option(256, "images per gradient batch; changes memory, not the result", low=1)
+    no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
+
+
+@method(
+    "wfisher",
+    config=Config,
+    reads={"retain", "forget"},
+    summary="influence unlearning: one step up the forget loss and down the retain loss",
+    paper="IU",
+    source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
+    aliases=("IU",),
+)
+def influence(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """theta + alpha * k, where k is the difference of mean gradients after the recursion of ``correction``."""
+    import torch
+
+    from pruner import Hold
+    from unlearn import curvature
+
+    def batches(images, size):
+        return context.in_order(images, size, config.no_aug)
+
+    model.eval()
+    forget = curvature.summed_gradient(model, batches(sets.forget, config.batch_size), context.mask)
+    retain = curvature.summed_gradient(model, batches(sets.retain, config.batch_size), context.mask)
+    total = len(sets.forget) + len(sets.retain)
+    ratio = len(sets.forget) / (total * len(sets.retain))
+    step = {name: forget[name] / total - retain[name] * ratio for name in forget}
+
+    first = curvature.summed_gradient(model, curvature.single(batches(sets.retain, 1)), context.mask)
+    samples = curvature.first_samples(batches(sets.retain, min(config.batch_size, 64)), SCALE + 2)
+    along_step, along_first = curvature.slopes(model, samples, [step, first])
+    factor = correction(along_step, along_first)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter += config.alpha * (step[name] + factor * first[name])
+    Hold(model, context.mask)
+
+
+def correction(along_step: Tensor, along_first: Tensor) -> float:
+    """The factor c in k = v + c * g_0 that the reference's recursion amounts to.
+
+    With M = 1000, sigma_0 = 1 and, for samples t = 1, 2, ...:
+        sigma_t = sigma_(t-1) + g_0.g_t / M,   k_t = k_(t-1) - k_(t-1).g_t / (M sigma_t) * g_0
+
+    Args:
+        along_step: v.g_t for t = 0, 1, ..., float64 [N].
+        along_first: g_0.g_t, float64 [N].
+    """
+    factor, sigma = 0.0, 1.0
+    for v_g, g_g in zip(along_step.tolist()[1:], along_first.tolist()[1:]):
+        sigma += g_g / SCALE
+        factor -= (v_g + factor * g_g) / (SCALE * sigma)
+    return factor

@@ -1,0 +1,129 @@
+"""The list of unlearning methods, and what each declares about itself.
+
+A method is one file in ``unlearn/methods``; every file there is found by itself. Importing this
+module must stay fast, because ``--help`` needs it: method files import torch inside functions.
+"""
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from utils.names import lookup
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Configuration of a method that reads no flags."""
+
+
+@dataclass(frozen=True)
+class Iterative:
+    """Flags of every method that trains with SGD. A method's own configuration derives from it."""
+
+    unlearn_epochs: int = option(10, "passes over the data that the method trains on", low=0)
+    unlearn_lr: float = option(0.01, "SGD step size", above=0)
+    batch_size: int = option(256, "images per step", low=1)
+    momentum: float = option(0.9, "SGD momentum", low=0, below=1)
+    weight_decay: float = option(5e-4, "SGD weight decay", low=0)
+    decreasing_lr: tuple[int, ...] = option((91, 136), "epochs after which the step size falls to a tenth", low=0, metavar="N,N")
+    warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)
+    no_aug: bool = option(False, "train without random crop and flip")
+    rewind_pth: str | None = option(None, "start from these dense weights, under the model's mask", metavar="FILE")
+    rewind_epoch: int = option(0, "with --rewind_pth: epochs by which the step-size schedule is ahead", low=0)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the project knows about an unlearning method.
+
+    Attributes:
+        name: as typed after ``--unlearn`` and as it starts file names.
+        run: ``run(model, sets, config, context)`` changes the model in place and returns nothing.
+        config: frozen dataclass of the flags it reads.
+        reads: the image sets it may see: "retain", "forget", or both.
+        summary: one phrase for the header and ``--help``.
+        paper: its name in the papers' tables.
+        source: paper and section.
+        fresh: whether it starts from new random weights instead of the trained ones.
+        aliases: other names that ``--unlearn`` takes.
+    """
+
+    name: str
+    run: "Callable[[nn.Module, Sets, Any, Context], None]"
+    config: type
+    reads: frozenset[str]
+    summary: str
+    paper: str
+    source: str
+    fresh: bool
+    aliases: tuple[str, ...]
+
+
+_methods: dict[str, Method] = {}
+_found = False
+
+
+def method(
+    name: str,
+    *,
+    config: type = NoOptions,
+    reads: set[str],
+    summary: str,
+    source: str,
+    paper: str | None = None,
+    fresh: bool = False,
+    aliases: tuple[str, ...] = (),
+) -> Callable:
+    """Decorator that registers a function as the unlearning method ``name``.
+
+    Raises:
+        ValueError: the name or an alias is taken.
+    """
+
+    def register(run: Callable) -> Callable:
+        for taken in (name, *aliases):
+            if taken in _by_any_name():
+                raise ValueError(f"unlearning method {taken!r} is registered twice")
+        _methods[name] = Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases)
+        return run
+
+    return register
+
+
+def _by_any_name() -> dict[str, Method]:
+    return {alias: found for found in _methods.values() for alias in (found.name, *found.aliases)}
+
+
+def _discover() -> None:
+    global _found
+    if not _found:
+        _found = True
+        package = importlib.import_module("unlearn.methods")
+        for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
+            importlib.import_module(f"unlearn.methods.{module}")
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted, without aliases."""
+    _discover()
+    return sorted(_methods, key=str.lower)
+
+
+def get(name: str) -> Method:
+    """The method of that name or alias.
+
+    Raises:
+        UsageError: names the nearest method and all of them.
+    """
+    _discover()
+    known = _by_any_name()
+    return known[name] if name in known else known[lookup(name, names(), "--unlearn")]

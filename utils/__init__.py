@@ -1,0 +1,1 @@
+"""What every script needs: errors, names, seeds, devices, files, checkpoints, the log."""

@@ -1,0 +1,36 @@
+"""The device of a run, and waiting for it."""
+from __future__ import annotations
+
+import torch
+
+from utils.errors import UsageError
+
+
+def resolve(name: str, gpu: int | None = None) -> torch.device:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
+
+    ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all.
+
+    Raises:
+        UsageError: for a device that this machine lacks.
+    """
+    if name == "auto" and gpu is not None and torch.cuda.is_available():
+        name = f"cuda:{gpu}"
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UsageError(f"--device {name}: this machine has {count} CUDA devices; use --device auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
+    return device
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has finished what was queued, so that a clock reads the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,32 @@
+"""Errors that a user can act on, and how a script ends with them."""
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class UsageError(Exception):
+    """Wrong input: a flag, a file or a combination. The script exits with code 2 and this one line."""
+
+
+class RunError(Exception):
+    """Right input, but the run cannot go on. The script exits with code 1 and this one line."""
+
+
+def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | None], int]:
+    """Turn the errors of ``main`` into one line on stderr and an exit code; ``main`` returns that code."""
+
+    @functools.wraps(main)
+    def guarded(argv: list[str] | None = None) -> int:
+        name = main.__module__ if main.__module__ != "__main__" else sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py")
+        try:
+            return main(argv)
+        except (UsageError, RunError) as error:
+            print(f"{name}.py: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            return 2 if isinstance(error, UsageError) else 1
+        except KeyboardInterrupt:
+            print(f"{name}.py: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+            return 130
+
+    return guarded

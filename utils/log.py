@@ -1,0 +1,47 @@
+"""What a run says: lines for people on stdout, the same numbers as JSON lines in ``log.jsonl``."""
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer.loop import EpochLog
+
+
+class Log:
+    """Prints flushed lines and appends records to ``log.jsonl`` in one folder.
+
+    Args:
+        folder: where ``log.jsonl`` is; None only prints.
+    """
+
+    def __init__(self, folder: Path | None):
+        self._path = None if folder is None else folder / "log.jsonl"
+
+    def line(self, text: str = "") -> None:
+        """Print one line for a person."""
+        print(text, flush=True)
+
+    def facts(self, title: str, facts: dict[str, str]) -> None:
+        """Print the header block: a title and aligned name-value lines."""
+        self.line(title)
+        width = max(len(name) for name in facts)
+        for name, value in facts.items():
+            self.line(f"  {name:<{width}}  {value}")
+
+    def record(self, kind: str, **values: Any) -> None:
+        """Append one JSON line."""
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps({"kind": kind, **values}) + "\n")
+
+    def epoch(self, phase: str, epochs: int, log: "EpochLog", **more: float) -> None:
+        """Print and record one finished epoch; ``more`` are further accuracies in [0, 1]."""
+        extra = "".join(f"  {name} {100 * value:6.2f} %" for name, value in more.items())
+        self.line(
+            f"{phase}  epoch {log.epoch:>{len(str(epochs))}}/{epochs}  lr {log.lr:<8.4g}loss {log.loss:8.4f}  "
+            f"train {100 * log.accuracy:6.2f} %{extra}  {log.seconds:.1f} s"
+        )
+        self.record("epoch", phase=phase, **asdict(log), **more)

@@ -1,0 +1,26 @@
+"""Look-up by name with a helpful answer to a misspelling."""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from utils.errors import UsageError
+
+
+def lookup(name: str, known: Iterable[str], flag: str) -> str:
+    """``name`` itself if it is known.
+
+    Raises:
+        UsageError: names the flag, the value, the nearest known name and all known names.
+    """
+    known = list(known)
+    if name in known:
+        return name
+    raise UsageError(f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)`` for the closest known name, or nothing."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[close[0]]}?)" if close else ""

@@ -1,0 +1,169 @@
+"""From a dataclass field to a flag: one declaration gives type, default, range, help and error.
+
+A configuration is a frozen dataclass whose fields are made by ``option``. ``add_options`` puts
+its flags on a parser, ``build`` makes an instance from what was typed. Values are converted and
+checked here rather than by argparse, so that every error names flag, value and what is allowed.
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+import types
+import typing
+from typing import Any, TypeVar
+
+from utils.errors import UsageError
+from utils.names import nearest
+
+Config = TypeVar("Config")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field that is a flag.
+
+    Args:
+        default: value when the flag is absent.
+        help: one phrase, with the unit where there is one.
+        low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
+        choices: the only values allowed.
+    """
+    metadata = {"help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports every problem as one ``UsageError`` and takes ``--a-b`` for ``--a_b``."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(
+            allow_abbrev=False, fromfile_prefix_chars="@", formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise UsageError(message.removeprefix("argument "))
+
+    def convert_arg_line_to_args(self, line: str) -> list[str]:
+        """A file given as ``@FILE`` holds arguments as a shell would read them; a leading ``python x.py`` is skipped."""
+        import shlex
+
+        words = shlex.split(line, comments=True)
+        start = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+        return _underscored(words[start:])
+
+    def read(self, argv: list[str] | None) -> dict[str, Any]:
+        """What was typed, by flag name; flags that were not typed are absent."""
+        known, unknown = self.parse_known_args(_underscored(sys.argv[1:] if argv is None else argv))
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            word = unknown[0].split("=")[0]
+            raise UsageError(f"{word}: unknown flag{nearest(word, flags)}; --help lists all")
+        return vars(known)
+
+
+def _underscored(words: list[str]) -> list[str]:
+    """``--no-aug`` and ``--no_aug`` are the same flag."""
+    result = []
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            word = "--" + name.replace("-", "_") + equals + value
+        result.append(word)
+    return result
+
+
+def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True) -> None:
+    """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has."""
+    taken = {flag for action in group._actions for flag in action.option_strings}
+    for field in dataclasses.fields(config):
+        flag = f"--{field.name}"
+        if flag in taken:
+            continue
+        text = field.metadata["help"] + (f" ({describe(field.default)})" if show_default and _shown(field) else "")
+        if _type(config, field) is bool:
+            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+        else:
+            choices = field.metadata["choices"]
+            metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _type(config, field).__name__.upper())
+            group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
+
+
+def _shown(field: dataclasses.Field) -> bool:
+    return field.default is not None and field.default is not False
+
+
+def describe(value: Any) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def build(config: type[Config], typed: dict[str, Any]) -> Config:
+    """An instance of ``config`` from what was typed, checked, with defaults for the rest.
+
+    Raises:
+        UsageError: a value of the wrong type, out of range or not among the choices.
+    """
+    values = {}
+    for field in dataclasses.fields(config):
+        if field.name in typed:
+            values[field.name] = _convert(field, _type(config, field), typed[field.name])
+    return config(**values)
+
+
+def _type(config: type, field: dataclasses.Field) -> type:
+    """The field's type; for an optional one, the type that is not None."""
+    hint = typing.get_type_hints(config)[field.name]
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    return typing.get_origin(hint) or hint
+
+
+def _convert(field: dataclasses.Field, kind: type, text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    meta = field.metadata
+    if meta["choices"]:
+        if text not in meta["choices"]:
+            raise UsageError(
+                f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; known: {', '.join(meta['choices'])}"
+            )
+        return text
+    try:
+        value = tuple(int(part) for part in text.split(",") if part) if kind is tuple else kind(text)
+    except ValueError:
+        expected = {int: "a whole number", float: "a number", tuple: "whole numbers with commas between"}.get(kind, kind.__name__)
+        raise UsageError(f"--{field.name} {text}: must be {expected}") from None
+    for number in value if kind is tuple else (value,) if kind in (int, float) else ():
+        if not _within(number, meta):
+            raise UsageError(f"--{field.name} {text}: must be {_bounds(meta)}")
+    return value
+
+
+def _within(number: float, meta: typing.Mapping[str, Any]) -> bool:
+    """Written so that NaN is outside of every range; infinity always is."""
+    return (
+        math.isfinite(number)
+        and (meta["low"] is None or number >= meta["low"])
+        and (meta["above"] is None or number > meta["above"])
+        and (meta["high"] is None or number <= meta["high"])
+        and (meta["below"] is None or number < meta["below"])
+    )
+
+
+def _bounds(meta: typing.Mapping[str, Any]) -> str:
+    words = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
+    parts = [f"{word} {describe(meta[key])}" for key, word in words.items() if meta[key] is not None]
+    return " and ".join(parts) or "a finite number"

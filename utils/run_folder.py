@@ -1,0 +1,123 @@
+"""A run's folder: what it is told, what it leaves behind, and what it must not lose."""
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from utils import files
+from utils.errors import RunError, UsageError
+
+SHARED = ("result.json", "log.jsonl", "command.txt")
+
+
+class RunFolder:
+    """One ``--save_dir``. Several runs may share it if they have different labels.
+
+    A run is known by its label (``FT``, ``imp``) and by the fingerprint of everything that decides
+    its numbers. Files of a run that a new one would replace are moved to ``earlier/``.
+
+    Args:
+        path: the folder; made if absent.
+        label: starts the names of the run's own files.
+        fingerprint: 16 hex digits, see ``fingerprint``.
+        outputs: glob patterns of the run's own files.
+        keep: leave files of unknown origin in place, to go on from them.
+    """
+
+    def __init__(self, path: Path, label: str, fingerprint: str, outputs: list[str], keep: bool = False):
+        self.path, self.label, self.fingerprint = path, label, fingerprint
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"--save_dir {path}: is a file, not a folder")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--save_dir {path}: {error.strerror}") from error
+        self._runs = self._known_runs()
+        self._make_room(outputs, keep)
+
+    def result(self) -> dict[str, Any] | None:
+        """The finished result of this very run, if it is there."""
+        try:
+            result = json.loads((self.path / "result.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return result if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint else None
+
+    def begin(self, script: str, argv: list[str] | None) -> None:
+        """Write ``command.txt`` and ``environment.json``."""
+        words = sys.argv[1:] if argv is None else argv
+        files.write_text(self.path / "command.txt", shlex.join(["python", script, *words]) + "\n")
+        runs = {**self._runs, self.label: self.fingerprint}
+        files.write_json(self.path / "environment.json", {"runs": runs, **environment()})
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write ``result.json``; the run is done once it is there."""
+        files.write_json(self.path / "result.json", {"fingerprint": self.fingerprint, **result})
+
+    def _known_runs(self) -> dict[str, str]:
+        try:
+            return dict(json.loads((self.path / "environment.json").read_text())["runs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _make_room(self, outputs: list[str], keep: bool) -> None:
+        mine = self._runs.get(self.label)
+        if mine != self.fingerprint and not keep:
+            self._move([p for pattern in outputs for p in self.path.glob(pattern)], self.label, mine)
+        owner = self._last_result()
+        if owner != (self.label, self.fingerprint):
+            self._move([self.path / name for name in SHARED if (self.path / name).exists()], *owner)
+
+    def _last_result(self) -> tuple[str, str | None]:
+        try:
+            result = json.loads((self.path / "result.json").read_text())
+            return result["label"], result["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError):
+            same = self._runs.get(self.label) == self.fingerprint
+            return (self.label, self.fingerprint) if same else ("unfinished", None)
+
+    def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
+        target = self.path / "earlier" / f"{label}-{(fingerprint or 'unknown')[:8]}"
+        for path in paths:
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, target / path.name)
+            except OSError as error:
+                raise RunError(f"cannot move {path} to {target}: {error.strerror or error}") from error
+
+
+def fingerprint(content: dict[str, Any]) -> str:
+    """16 hex digits of SHA-256 over plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit, for ``environment.json`` and ``result.json``."""
+    import numpy
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "cpu_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    try:
+        project = Path(__file__).resolve().parent.parent
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5)
+        return done.stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
