@@ -218,7 +218,7 @@ def show(result: dict[str, Any], log: Any) -> None:
     from evaluation import report
 
     log.line()
-    for line in report.lines(result, result["scores"]):
+    for line in report.lines(result["method"], result, result["scores"]):
         log.line(line)
 
 

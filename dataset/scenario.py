@@ -48,9 +48,7 @@ class Scenario:
         if count == 0 or available == 0:
             raise UsageError(f"{flag}: nothing to forget")
         if (available if count is None else count) == sum(counts):
-            raise UsageError(f"{flag}: all {sum(counts)} training images would be forgotten; give --num_indexes_to_replace N")
-        if count is None and self.label is None:
-            raise UsageError("--class_to_replace -1 draws from all classes and needs --num_indexes_to_replace N")
+            raise UsageError(f"--num_indexes_to_replace {available}: would leave none of the {available} training images to retain")
         return Scenario(self.label, count)
 
     def kind(self, whole_class: bool) -> Kind:

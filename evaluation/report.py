@@ -5,6 +5,7 @@ from typing import Any
 
 from evaluation import mia
 from evaluation.predict import Predictions
+from evaluation.tables import aligned, minutes, percent
 
 SETS = ("retain", "forget", "val", "test")
 
@@ -52,17 +53,16 @@ def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
     }
 
 
-def lines(scores: dict[str, Any], summary: dict[str, float | None]) -> list[str]:
+def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None]) -> list[str]:
     """The block printed at the end of a run; the paper's scores come last."""
-    efficacy, privacy = scores["SVC_MIA_forget_efficacy"], scores["SVC_MIA_training_privacy"]
     rows = [f"{name} acc: {100 * value:.2f}" for name, value in scores["accuracy"].items()]
-    rows += ["", "attacks (%)                " + "".join(f"{key:>13}" for key in mia.KEYS)]
-    for title, found in (("forget set judged unseen", efficacy), ("members told from others", privacy)):
-        rows.append(f"  SVC, {title:<24}"[:27].ljust(31)[:31] + "".join(f"{100 * found[key]:13.2f}" for key in mia.KEYS))
-    thresholds = scores["threshold_attacks"]
-    cells = "".join(f"{100 * thresholds[key][1]:13.2f}" if key in thresholds else f"{'-':>13}" for key in mia.KEYS)
-    rows.append(f"  thresholds, forget unseen".ljust(31) + cells)
+    attacks = {
+        "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
+        "SVC, members told": scores["SVC_MIA_training_privacy"],
+        "threshold, forget unseen": {key: pair[1] for key, pair in scores["threshold_attacks"].items()},
+    }
+    cells = [[title, *(percent(found.get(key)) for key in mia.KEYS)] for title, found in attacks.items()]
+    rows += ["", aligned(["attacks, right in %", *mia.KEYS], cells)]
     names = [f"{name} (min)" if name == "RTE" else f"{name} (%)" for name in summary]
-    values = ["-" if v is None else f"{v:.3f}" if name == "RTE" else f"{100 * v:.2f}" for name, v in summary.items()]
-    rows += ["", "".join(f"{name:>18}" for name in names), "".join(f"{value:>18}" for value in values)]
-    return rows
+    values = [percent(value) if name != "RTE" else minutes(value) for name, value in summary.items()]
+    return [*rows, "", aligned(["method", *names], [[method, *values]])]

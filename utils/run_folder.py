@@ -43,12 +43,15 @@ class RunFolder:
         self._make_room(outputs, keep)
 
     def result(self) -> dict[str, Any] | None:
-        """The finished result of this very run, if it is there."""
-        try:
-            result = json.loads((self.path / "result.json").read_text())
-        except (OSError, ValueError):
-            return None
-        return result if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint else None
+        """The finished result of this very run, if it is there or was moved to ``earlier/``."""
+        for path in (self.path / "result.json", self._shelf(self.label, self.fingerprint) / "result.json"):
+            try:
+                result = json.loads(path.read_text())
+            except (OSError, ValueError):
+                continue
+            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint:
+                return result
+        return None
 
     def begin(self, script: str, argv: list[str] | None) -> None:
         """Write ``command.txt`` and ``environment.json``."""
@@ -72,7 +75,7 @@ class RunFolder:
         if mine != self.fingerprint and not keep:
             self._move([p for pattern in outputs for p in self.path.glob(pattern)], self.label, mine)
         owner = self._last_result()
-        if owner != (self.label, self.fingerprint):
+        if owner != (self.label, self.fingerprint) and self.result() is None:
             self._move([self.path / name for name in SHARED if (self.path / name).exists()], *owner)
 
     def _last_result(self) -> tuple[str, str | None]:
@@ -83,8 +86,11 @@ class RunFolder:
             same = self._runs.get(self.label) == self.fingerprint
             return (self.label, self.fingerprint) if same else ("unfinished", None)
 
+    def _shelf(self, label: str, fingerprint: str | None) -> Path:
+        return self.path / "earlier" / f"{label}-{(fingerprint or 'unknown')[:8]}"
+
     def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
-        target = self.path / "earlier" / f"{label}-{(fingerprint or 'unknown')[:8]}"
+        target = self._shelf(label, fingerprint)
         for path in paths:
             try:
                 target.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,314 @@
+"""The real scripts, end to end on digits, to their exact files."""
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.utils import prune
+
+import main_forget
+import main_imp
+import models
+import pruner
+from conftest import DIGITS, OMP
+from unlearn import registry
+from utils import checkpoints, files
+
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
+ROUNDS = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png", "1checkpoint.pth.tar", "1model_SA_best.pth.tar", "1net_train.png"}
+KEPT = round(0.8 * 267_696)  # convolution weights of resnet20s that a rate of 0.8 prunes
+QUICK = {"unlearn_epochs": ["--unlearn_epochs", "1"], "batch_size": ["--batch_size", "64"]}
+
+
+def forget(folder: Path, mask: Path | None, method: str, *more: str, quick: bool = True) -> int:
+    config = registry.get(method).config
+    hyper = [word for key, words in QUICK.items() if key in config.__dataclass_fields__ for word in words] if quick else []
+    where = [] if mask is None else ["--mask", str(mask)]
+    return main_forget.main([*DIGITS, *where, "--unlearn", method, *hyper, *more, "--save_dir", str(folder)])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.p*t*")) if path.suffix != ".png"}
+
+
+def test_imp_leaves_exactly_its_files(omp_run):
+    assert {path.name for path in omp_run.iterdir()} == SHARED | ROUNDS | {"epoch_1_rewind_weight.pt"}
+
+
+def test_training_checkpoints_have_the_references_keys_and_open_safely(omp_run):
+    found = torch.load(omp_run / "1checkpoint.pth.tar")
+    assert list(found)[:8] == ["state", "result", "epoch", "state_dict", "best_sa", "optimizer", "scheduler", "init_weight"]
+    assert (found["state"], found["epoch"]) == (1, 3)
+    assert {key: len(values) for key, values in found["result"].items()} == {"train_ta": 3, "test_ta": 0, "val_ta": 3}
+    assert found["best_sa"] == max(found["result"]["val_ta"]) and 10 < found["best_sa"] <= 100
+    assert found["scheduler"]["last_epoch"] == 3 + 1  # epochs + rewind_epoch
+    assert isinstance(found["init_weight"], OrderedDict) and "conv1.weight" in found["init_weight"]
+    assert found["state_dict"]["conv1.weight_mask"].dtype == torch.float32
+    assert "conv1.weight" not in found["state_dict"]
+
+
+def test_the_sparse_round_is_as_sparse_as_asked_and_the_rewind_weights_are_those_of_epoch_1(omp_run):
+    dense, sparse = (checkpoints.read(omp_run / f"{s}model_SA_best.pth.tar", "") for s in (0, 1))
+    assert dense.mask == {}
+    assert sum(int((~kept).sum()) for kept in sparse.mask.values()) == KEPT
+    assert all(torch.count_nonzero(sparse.weights[name][~kept]) == 0 for name, kept in sparse.mask.items())
+    rewind = torch.load(omp_run / "epoch_1_rewind_weight.pt")
+    target = torch.load(omp_run / "1checkpoint.pth.tar")["init_weight"]
+    assert all(torch.equal(rewind[key], target[key]) for key in rewind)
+    # pruned by the magnitude that training ended with, not by that of the weights gone back to
+    last = checkpoints.read(omp_run / "0checkpoint.pth.tar", "").weights
+    model = models.build("resnet20s", 10)
+    model.load_state_dict(last)
+    expected = pruner.choose(pruner.magnitude(model), 0.8)
+    assert all(torch.equal(expected[name], sparse.mask[name]) for name in expected)
+
+
+def test_result_of_imp(omp_run):
+    result = json.loads((omp_run / "result.json").read_text())
+    assert [found["round"] for found in result["rounds"]] == [0, 1]
+    assert [found["density"] for found in result["rounds"]] == [1.0, (267_696 - KEPT) / 267_696]
+    assert 0.2 < result["rounds"][0]["test_of_last"] <= 1
+    assert result["split"]["train"] == 1298 and result["split"]["val"] == 140 and result["split"]["test"] == 359
+
+
+def test_the_same_command_again_does_nothing(omp_run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in omp_run.iterdir()}
+    assert main_imp.main([*OMP, "--save_dir", str(omp_run)]) == 0
+    assert "done already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in omp_run.iterdir()} == before
+
+
+class Killed(BaseException):
+    """As abrupt as a signal: no handler of ours sees it."""
+
+
+@pytest.mark.parametrize("write", [1, 5, 8, 11])
+def test_a_killed_imp_run_ends_in_the_same_bytes(omp_run, tmp_path, monkeypatch, write):
+    original, count = files.write_bytes, 0
+
+    def dies(path, content):
+        nonlocal count
+        count += path.name.endswith((".tar", ".pt"))
+        if count == write:
+            raise Killed
+        original(path, content)
+
+    monkeypatch.setattr(files, "write_bytes", dies)
+    with pytest.raises(Killed):
+        main_imp.main([*OMP, "--save_dir", str(tmp_path)])
+    monkeypatch.setattr(files, "write_bytes", original)
+    assert main_imp.main([*OMP, "--save_dir", str(tmp_path)]) == 0
+    assert contents(tmp_path) == contents(omp_run)
+    rounds = [json.loads((folder / "result.json").read_text())["rounds"] for folder in (tmp_path, omp_run)]
+    assert rounds[0] == rounds[1]
+
+
+def test_another_configuration_in_the_same_folder_keeps_the_first(omp_run, tmp_path):
+    command = [*DIGITS, "--epochs", "1", "--batch_size", "256", "--save_dir", str(tmp_path)]
+    assert main_imp.main(command) == 0
+    first = contents(tmp_path)
+    assert main_imp.main([*command, "--lr", "0.05"]) == 0
+    [shelf] = (tmp_path / "earlier").iterdir()
+    assert contents(shelf) == first and (shelf / "result.json").exists()
+    assert contents(tmp_path).keys() == first.keys() and contents(tmp_path) != first
+
+
+@pytest.mark.parametrize("prune_type", ["lt", "pt", "rewind_lt"])
+def test_where_pruning_goes_back_to(tmp_path, prune_type):
+    command = [*DIGITS, "--epochs", "1", "--batch_size", "256", "--pruning_times", "3", "--rate", "0.5", "--prune_type", prune_type]
+    # no training after round 0 would show the target itself, so compare what round 2 rewound to
+    assert main_imp.main([*command, "--save_dir", str(tmp_path)]) == 0
+    last = torch.load(tmp_path / "2checkpoint.pth.tar")
+    torch.manual_seed(1)
+    fresh = models.build("resnet20s", 10)
+    if prune_type == "pt":
+        assert last["init_weight"] is None
+    else:  # rewind_lt with rewind_epoch 0 is the start
+        assert torch.equal(last["init_weight"]["conv1.weight"], fresh.conv1.weight)
+    kept = checkpoints.read(tmp_path / "2checkpoint.pth.tar", "").mask
+    assert sum(int(m.sum()) for m in kept.values()) == 267_696 // 4
+    before = checkpoints.read(tmp_path / "1checkpoint.pth.tar", "").mask
+    assert all(not bool((kept[name] & ~before[name]).any()) for name in kept)
+
+
+def test_resume_from_a_given_checkpoint(omp_run, tmp_path):
+    more = [*OMP, "--resume", "--checkpoint", str(omp_run / "1checkpoint.pth.tar"), "--save_dir", str(tmp_path)]
+    longer = [word if word != "3" else "4" for word in more]  # one epoch more than that run had
+    assert main_imp.main(longer) == 0
+    found = torch.load(tmp_path / "1checkpoint.pth.tar")
+    assert found["epoch"] == 4 and len(found["result"]["train_ta"]) == 4 and found["state"] == 1
+    assert not (tmp_path / "0checkpoint.pth.tar").exists()
+
+
+# --- main_forget.py ---
+
+
+@pytest.mark.parametrize("method", registry.names())
+@pytest.mark.parametrize("what", ["class:0", "random:0.1"])
+def test_every_method_on_the_sparse_model(omp_run, tmp_path, method, what, capsys):
+    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", method, "--forget", what) == 0
+    assert {path.name for path in tmp_path.iterdir()} == SHARED | {f"{method}checkpoint.pth.tar", f"{method}eval_result.pth.tar"}
+    stored = torch.load(tmp_path / f"{method}checkpoint.pth.tar")
+    assert list(stored)[:2] == ["state_dict", "evaluation_result"]
+    evaluation = stored["evaluation_result"]
+    assert list(evaluation) == ["accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy"]
+    assert list(evaluation["accuracy"]) == ["retain", "forget", "val", "test"]
+    assert list(evaluation["SVC_MIA_forget_efficacy"]) == ["correctness", "confidence", "entropy", "m_entropy", "prob"]
+    assert all(type(value) is float for part in evaluation.values() for value in part.values())
+    assert torch.load(tmp_path / f"{method}eval_result.pth.tar") == evaluation
+    model = checkpoints.read(tmp_path / f"{method}checkpoint.pth.tar", "")
+    assert sum(int((value == 0).sum()) for name, value in model.weights.items() if name in model.mask) >= KEPT
+    assert all(torch.count_nonzero(model.weights[name][~kept]) == 0 for name, kept in model.mask.items())
+
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["scores"]["UA"] == 1 - result["accuracy"]["forget"]
+    assert result["scores"]["MIA-Efficacy"] == result["SVC_MIA_forget_efficacy"]["confidence"]
+    assert result["scores"]["RTE"] == result["seconds"]["unlearning"] / 60
+    assert evaluation["accuracy"]["test"] == 100 * result["accuracy"]["test"]
+    assert result["scenario"]["kind"] == what.split(":")[0]
+    assert result["split"]["forget"] + result["split"]["retain"] == 1298
+    assert result["split"]["test"] == (359 - 27 if what == "class:0" else 359)
+    last = capsys.readouterr().out.strip().splitlines()[-1].split()
+    assert last[0] == method and float(last[1]) == pytest.approx(100 * result["scores"]["UA"], abs=0.006)
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(omp_run, tmp_path):
+    mask = omp_run / "1model_SA_best.pth.tar"
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        more = ("--forget", "random:0.1", "--seed", seed, "--split_seed", "2", "--no-aug")
+        assert forget(tmp_path / name, mask, "FT", *more) == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert contents(tmp_path / "a") != contents(tmp_path / "c")
+    scores = [json.loads((tmp_path / name / "result.json").read_text()) for name in "abc"]
+    assert scores[0]["accuracy"] == scores[1]["accuracy"] and scores[0]["split"]["digest"] != scores[2]["split"]["digest"]
+
+
+@pytest.mark.parametrize("write", [2, 4, 5])
+def test_a_killed_unlearning_ends_in_the_same_bytes(omp_run, tmp_path, monkeypatch, write):
+    mask, more = omp_run / "1model_SA_best.pth.tar", ("--forget", "random:0.1", "--unlearn_epochs", "3", "--batch_size", "64")
+    assert forget(tmp_path / "whole", mask, "FT", *more, quick=False) == 0
+    original, count = files.write_bytes, 0
+
+    def dies(path, content):
+        nonlocal count
+        count += path.name.endswith(".tar")
+        if count == write:  # 1 to 3: progress after an epoch, 4: the unlearned model, 5: its empty evaluation
+            raise Killed
+        original(path, content)
+
+    monkeypatch.setattr(files, "write_bytes", dies)
+    with pytest.raises(Killed):
+        forget(tmp_path / "cut", mask, "FT", *more, quick=False)
+    monkeypatch.setattr(files, "write_bytes", original)
+    assert forget(tmp_path / "cut", mask, "FT", *more, quick=False) == 0
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert epochs == {2: [1, 2, 2, 3], 4: [1, 2, 3], 5: [1, 2, 3]}[write]
+
+
+def test_methods_may_share_a_folder_and_none_is_lost(omp_run, tmp_path, capsys):
+    mask = omp_run / "1model_SA_best.pth.tar"
+    for method in ("raw", "GA"):
+        assert forget(tmp_path, mask, method) == 0
+    assert {path.name for path in tmp_path.glob("*checkpoint.pth.tar")} == {"rawcheckpoint.pth.tar", "GAcheckpoint.pth.tar"}
+    [shelf] = (tmp_path / "earlier").iterdir()
+    assert json.loads((shelf / "result.json").read_text())["method"] == "raw"
+    capsys.readouterr()
+    assert forget(tmp_path, mask, "raw") == 0  # found on the shelf, not run again
+    assert "done already" in capsys.readouterr().out
+    assert json.loads((tmp_path / "result.json").read_text())["method"] == "GA"
+
+
+def test_resume_scores_a_stored_model(omp_run, tmp_path):
+    """As with the reference's files: METHODcheckpoint.pth.tar without a word about how it came to be."""
+    mask = omp_run / "1model_SA_best.pth.tar"
+    state = torch.load(mask)["state_dict"]
+    torch.save({"state_dict": state, "evaluation_result": None}, tmp_path / "GAcheckpoint.pth.tar")
+    assert forget(tmp_path, mask, "GA", "--resume") == 0
+    assert forget(tmp_path / "raw", mask, "raw") == 0
+    stored, raw = (json.loads((folder / "result.json").read_text()) for folder in (tmp_path, tmp_path / "raw"))
+    assert stored["accuracy"] == raw["accuracy"] and stored["scores"]["RTE"] is None
+
+
+def test_retrain_takes_the_mask_but_no_weights(omp_run, tmp_path):
+    source = torch.load(omp_run / "1model_SA_best.pth.tar")["state_dict"]
+    only_masks = OrderedDict((key, value) for key, value in source.items() if key.endswith("weight_mask"))
+    torch.save(only_masks, tmp_path / "mask.pt")
+    for name, mask in (("masks", tmp_path / "mask.pt"), ("model", omp_run / "1model_SA_best.pth.tar")):
+        assert forget(tmp_path / name, mask, "retrain", "--forget", "class:1") == 0
+    states = [torch.load(tmp_path / name / "retraincheckpoint.pth.tar")["state_dict"] for name in ("masks", "model")]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    moved = [key for key in source if key.endswith("weight_orig") and not torch.equal(states[0][key], source[key])]
+    assert len(moved) == 19  # every convolution of resnet20s
+
+
+def test_start_from_rewind_weights(omp_run, tmp_path):
+    more = ("--rewind_pth", str(omp_run / "epoch_1_rewind_weight.pt"), "--rewind_epoch", "1", "--unlearn_epochs", "0")
+    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", "FT", *more, quick=False) == 0
+    after = checkpoints.read(tmp_path / "FTcheckpoint.pth.tar", "")
+    rewind = torch.load(omp_run / "epoch_1_rewind_weight.pt")
+    assert torch.equal(after.weights["fc.weight"], rewind["fc.weight"])
+    kept = after.mask["layer1.0.conv1.weight"]
+    assert torch.equal(after.weights["layer1.0.conv1.weight"], rewind["layer1.0.conv1.weight"] * kept)
+
+
+def test_reference_mode_forgets_from_another_split(omp_run, tmp_path):
+    base = [*DIGITS, "--epochs", "1", "--compat", "reference", "--save_dir", str(tmp_path / "model")]
+    assert main_imp.main(base) == 0
+    assert torch.load(tmp_path / "model" / "0checkpoint.pth.tar")["split_seed"] == 1
+    mask = tmp_path / "model" / "0model_SA_best.pth.tar"
+    for compat, code in (("reference", 0), ("fixed", 2)):
+        assert forget(tmp_path / compat, mask, "raw", "--compat", compat) == code
+
+
+def test_a_model_of_another_split_is_refused_unless_told_otherwise(omp_run, tmp_path, capsys):
+    mask = omp_run / "1model_SA_best.pth.tar"
+    assert forget(tmp_path, mask, "raw", "--seed", "3") == 2
+    assert re.search(r"trained on split [0-9a-f]{16} \(seed 2\).* [0-9a-f]{16} \(seed 3\); give --split_seed 2, or --allow_split_mismatch\n$", capsys.readouterr().err)
+    assert forget(tmp_path, mask, "raw", "--seed", "3", "--split_seed", "2") == 0
+    assert forget(tmp_path / "b", mask, "raw", "--seed", "3", "--allow_split_mismatch") == 0
+
+
+# --- the reference's files, made with torch's own pruning ---
+
+
+def as_the_reference_holds_it(arch: str, kept: pruner.Mask) -> torch.nn.Module:
+    model = models.build(arch, 10)
+    modules = dict(model.named_modules())
+    for name, mask in kept.items():
+        prune.custom_from_mask(modules[name.removesuffix(".weight")], "weight", mask.float())
+    return model
+
+
+@pytest.mark.parametrize("arch", ["resnet20s", "vgg16_bn_lth"])
+def test_sparse_checkpoints_go_both_ways(arch, tmp_path):
+    torch.manual_seed(3)
+    ours = models.build(arch, 10)
+    mask = pruner.choose(pruner.magnitude(ours), 0.7)
+    theirs = as_the_reference_holds_it(arch, mask)
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "theirs.pth.tar")
+    loaded = checkpoints.read(tmp_path / "theirs.pth.tar", "--mask")
+    checkpoints.check_fits(loaded, ours, arch, "--mask")
+    checkpoints.load_weights(ours, loaded)
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(ours.eval()(images), theirs.eval()(images), atol=1e-5)
+    packed = checkpoints.pack(ours, loaded.mask)
+    assert list(packed) == list(theirs.state_dict())  # a pruned weight stands behind its layer's bias
+    other = as_the_reference_holds_it(arch, {name: torch.ones_like(kept) for name, kept in mask.items()})
+    other.load_state_dict(copy.deepcopy(packed), strict=True)
+    assert torch.allclose(other.eval()(images), theirs(images), atol=1e-5)
+
+
+def test_files_that_need_pickle(tmp_path, omp_run, capsys):
+    class Custom:
+        pass
+
+    torch.save({"state_dict": torch.load(omp_run / "0checkpoint.pth.tar")["state_dict"], "note": Path("x")}, tmp_path / "old.pth.tar")
+    assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw") == 2
+    assert "if you trust where it comes from, add --allow_pickle" in capsys.readouterr().err
+    assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw", "--allow_pickle") == 0
