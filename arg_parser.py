@@ -224,7 +224,8 @@ def _scenario(forget: Forget, typed: dict[str, Any]) -> scenario.Scenario:
     if len(ways) > 1:
         raise UsageError(f"{ways[0]} and {ways[1]} both say what to forget; give one")
     if forget.indexes_to_replace is not None:
-        return scenario.Scenario(None, None, _indices(forget.indexes_to_replace, "--indexes_to_replace"))
+        typed_as = f"--indexes_to_replace {forget.indexes_to_replace}"
+        return scenario.Scenario(None, None, _indices(forget.indexes_to_replace, typed_as), typed_as)
     if forget.forget is not None:
         return _scenario_from_word(forget.forget)
     label = None if forget.class_to_replace == -1 else forget.class_to_replace
@@ -234,24 +235,25 @@ def _scenario(forget: Forget, typed: dict[str, Any]) -> scenario.Scenario:
 
 
 def _scenario_from_word(word: str) -> scenario.Scenario:
+    typed_as = f"--forget {word}"
     kind, _, rest = word.partition(":")
     try:
         if kind == "indices" and rest:
-            return scenario.Scenario(None, None, _indices(rest, "--forget indices:"))
+            return scenario.Scenario(None, None, _indices(rest, typed_as), typed_as)
         if kind == "random":
             count = float(rest) if "." in rest else int(rest)
             if (isinstance(count, float) and 0 < count < 1) or (isinstance(count, int) and count > 0):
-                return scenario.Scenario(None, count)
+                return scenario.Scenario(None, count, None, typed_as)
         if kind == "class":
             numbers = [int(part) for part in rest.split(":")]
             if len(numbers) <= 2 and numbers[0] >= 0 and all(n > 0 for n in numbers[1:]):
-                return scenario.Scenario(numbers[0], *numbers[1:])
+                return scenario.Scenario(numbers[0], numbers[1] if numbers[1:] else None, None, typed_as)
     except ValueError:
         pass
     raise UsageError(f"--forget {word}: must be class:C, class:C:N, random:N, random:0.1 or indices:FILE")
 
 
-def _indices(text: str, flag: str) -> tuple[int, ...]:
+def _indices(text: str, typed_as: str) -> tuple[int, ...]:
     """Positions from a comma list or from a .npy, .json or .txt file."""
     path = Path(text)
     try:
@@ -267,9 +269,9 @@ def _indices(text: str, flag: str) -> tuple[int, ...]:
         if any(float(value) != number for value, number in zip(values, numbers)):
             raise ValueError("not whole numbers")
     except (OSError, ValueError, TypeError, EOFError, OverflowError) as error:
-        raise UsageError(f"{flag} {text}: must be whole numbers with commas between, or a .npy, .json or .txt file of them ({error})") from None
+        raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a .npy, .json or .txt file of them ({error})") from None
     if not numbers or min(numbers) < 0:
-        raise UsageError(f"{flag} {text}: must name at least one image, by a position from 0 up")
+        raise UsageError(f"{typed_as}: must name at least one image, by a position from 0 up")
     return numbers
 
 

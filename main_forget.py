@@ -195,6 +195,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, mod
     outputs = predict(model, job.sets)
     scores = report.score(outputs, arguments.run.compat)
     save(model, report.reference_result(scores), checked, job, folder)
+    log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
     folder.finish(
         {

@@ -60,7 +60,7 @@ def choose(scores: Scores, rate: float, mask: Mask | None = None) -> Mask:
     if count > 0:
         threshold = torch.kthvalue(flat, count).values
         below = flat < threshold
-        ties = torch.nonzero(flat == threshold).flatten()[: count - int(below.sum())]
+        ties = torch.nonzero((flat == threshold) & kept).flatten()[: count - int(below.sum())]
         kept &= ~below
         kept[ties] = False
     sizes = [value.numel() for value in scores.values()]

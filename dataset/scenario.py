@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from utils.errors import UsageError
@@ -19,37 +19,39 @@ class Scenario:
         count: how many images (an int), which fraction of the candidates (a float in (0, 1)),
             or None for the whole class.
         indices: positions in the official training set; then ``label`` and ``count`` are None.
+        typed: flag and value as the user gave them, for errors.
     """
 
     label: int | None = 0
     count: int | float | None = None
     indices: tuple[int, ...] | None = None
+    typed: str | None = field(default=None, compare=False)
 
-    def resolve(self, counts: list[int], flag: str = "--class_to_replace") -> "Scenario":
+    def resolve(self, counts: list[int]) -> Scenario:
         """The same scenario with its count as an int, checked against the data.
 
         Args:
             counts: training images of each class, validation images already taken off.
-            flag: the flag to name in an error.
         Raises:
-            UsageError: no such class, too many images, or nothing left to retain.
+            UsageError: no such class, too many images, or nothing left to forget or to retain.
         """
         if self.indices is not None:
             return self
         if self.label is not None and self.label >= len(counts):
-            raise UsageError(f"{flag} {self.label}: the classes are 0 to {len(counts) - 1} (-1 draws from all)")
+            whose = self.typed or f"--class_to_replace {self.label}"
+            raise UsageError(f"{whose}: the classes are 0 to {len(counts) - 1} (-1 draws from all)")
         available = sum(counts) if self.label is None else counts[self.label]
-        count = self.count
-        if isinstance(count, float):
-            count = round(count * available)
-        if count is not None and count > available:
+        count = round(self.count * available) if isinstance(self.count, float) else self.count
+        amount = available if count is None else count
+        said = self.typed or (f"--class_to_replace {self.label}" if count is None else f"--num_indexes_to_replace {count}")
+        if amount > available:
             whose = "the training set" if self.label is None else f"class {self.label}"
-            raise UsageError(f"--num_indexes_to_replace {count}: {whose} has {available} training images")
-        if count == 0 or available == 0:
-            raise UsageError(f"{flag}: nothing to forget")
-        if (available if count is None else count) == sum(counts):
-            raise UsageError(f"--num_indexes_to_replace {available}: would leave none of the {available} training images to retain")
-        return Scenario(self.label, count)
+            raise UsageError(f"{said}: {whose} has {available} training images")
+        if amount == 0:
+            raise UsageError(f"{said}: nothing to forget")
+        if amount == sum(counts):
+            raise UsageError(f"{said}: would leave none of the {available} training images to retain")
+        return replace(self, count=count)
 
     def kind(self, whole_class: bool) -> Kind:
         """The scenario's name in tables; ``whole_class`` says whether all of one class is forgotten."""

@@ -107,7 +107,7 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         outside = np.setdiff1d(listed, train)
         if outside.size:
             raise UsageError(
-                f"--indexes_to_replace: {outside.size} of {listed.size} are not training images (first: {outside[0]}); "
+                f"{scenario.typed or '--indexes_to_replace'}: {outside.size} of {listed.size} are not training images (first: {outside[0]}); "
                 "they belong to the validation part or do not exist"
             )
         return listed

@@ -66,7 +66,11 @@ def read(root: Path, size: int | None) -> tuple[tuple[np.ndarray, np.ndarray], t
     if unknown:
         raise UsageError(f"--data {root}: class {unknown[0]} is in {part.name}/ but not in train/")
     classes = tuple(train)
-    return _decode(train, classes, size), _decode(test, classes, size), classes
+    parts = _decode(train, classes, size), _decode(test, classes, size)
+    sides = [images.shape[1] for images, _ in parts]
+    if sides[0] != sides[1]:
+        raise UsageError(f"--data {root}: training images are {sides[0]} pixels wide, test images {sides[1]}; give --input_size")
+    return *parts, classes
 
 
 def _decode(files: dict[str, list[Path]], classes: tuple[str, ...], size: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -96,6 +100,8 @@ def _open(path: Path, size: int | None) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
+                image = image.point(lambda level: level / 257).convert("L")
             picture = image.convert("RGB")
             if size is not None and picture.size != (size, size):
                 picture = picture.resize((size, size), Image.Resampling.BILINEAR)

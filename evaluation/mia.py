@@ -154,7 +154,7 @@ def threshold_attacks(
     """
     parts = [(p.probs.numpy(), p.labels.numpy()) for p in (shadow_members, shadow_others, target_members, target_others)]
     right = correctness(*parts[2]), correctness(*parts[3])
-    result = {"correctness": (float(right[0].mean()), float(1 - right[1].mean()))}
+    result = {"correctness": (float(right[0].mean(dtype=np.float64)), float(1 - right[1].mean(dtype=np.float64)))}
     scores = {
         "confidence": confidence,
         "entropy": lambda p, y: -entropy(p, y),
@@ -176,6 +176,6 @@ def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
     Maximises the mean of the two fractions; of equals the first in order, members before others.
     """
     candidates = np.concatenate([members, others])
-    kept = 1 - np.searchsorted(np.sort(members), candidates, side="left") / len(members)
-    left_out = np.searchsorted(np.sort(others), candidates, side="left") / len(others)
-    return float(candidates[np.argmax(kept + left_out)])
+    kept = len(members) - np.searchsorted(np.sort(members), candidates, side="left")
+    left_out = np.searchsorted(np.sort(others), candidates, side="left")
+    return float(candidates[np.argmax(kept * len(others) + left_out * len(members))])  # whole numbers, so that ties are ties

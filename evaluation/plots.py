@@ -9,13 +9,11 @@ from utils import files
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    """A figure in inches with its axes, drawn without a screen."""
-    import matplotlib
+    """A figure in inches with its axes; it needs no screen and goes away with its last reference."""
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    return drawn, drawn.subplots(rows, columns, squeeze=False)
 
 
 def training_curves(path: Path, result: dict[str, list[float]], title: str) -> None:

@@ -188,7 +188,8 @@ def test_svc_attack_on_what_anyone_can_tell_apart():
 
 # ---- protocols: who is shadow, who is target ------------------------------------------------------
 
-SIZES = [(9, 4), (9, 5), (12, 7), (5, 5), (5, 8), (4, 9), (6, 11)]  # retain and test images; the last three n_test > n_retain
+# Retain and test images; in the last three there are more test images.
+SIZES = [(9, 4), (9, 5), (12, 7), (5, 5), (5, 8), (4, 9), (6, 11)]
 
 
 @pytest.mark.parametrize("n_retain, n_test", SIZES)
@@ -225,7 +226,8 @@ def test_training_privacy_learns_from_half_the_test_set_and_judges_the_rest(n_re
 def test_the_protocols_pass_the_mode_on():
     retain, test, forget = drawn(60, 4, 0, 3.0), drawn(40, 4, 1), drawn(50, 4, 2)
     forget = Predictions(forget.logits, torch.zeros_like(forget.labels))  # one class, as when a class is forgotten
-    assert mia.forget_efficacy(retain, test, forget, "reference") == mia.svc_mia(retain[:40], test, None, forget, "reference")
+    expected = mia.svc_mia(retain[:40], test, None, forget, "reference")
+    assert mia.forget_efficacy(retain, test, forget, "reference") == expected
     efficacy = [mia.forget_efficacy(retain, test, forget, mode) for mode in ("fixed", "reference")]
     privacy = [mia.training_privacy(retain, test, mode) for mode in ("fixed", "reference")]
     for fixed, reference in (efficacy, privacy):
@@ -318,7 +320,8 @@ def test_threshold_attacks_equal_a_slow_twin():
             ]
             by_class[c] = slow_threshold(*shadows) - 1e-6  # below the gap that float32 leaves
         judged = [
-            [score(key, p, y) >= by_class[y] for p, y in zip(t.probs.double().numpy(), t.labels.tolist())] for t in targets
+            [score(key, p, y) >= by_class[y] for p, y in zip(t.probs.double().numpy(), t.labels.tolist())]
+            for t in targets
         ]
         expected[key] = (float(np.mean(judged[0])), 1 - float(np.mean(judged[1])))
     result = mia.threshold_attacks(members, others, *targets)
@@ -365,7 +368,10 @@ def test_each_class_has_its_own_threshold():
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
 def test_score_holds_every_score_of_a_run(n_retain, n_test, compat):
     outputs = {
-        "retain": drawn(n_retain, 3, 0, 3.0), "forget": drawn(12, 3, 1, 2.0), "val": drawn(9, 3, 2), "test": drawn(n_test, 3, 3)
+        "retain": drawn(n_retain, 3, 0, 3.0),
+        "forget": drawn(12, 3, 1, 2.0),
+        "val": drawn(9, 3, 2),
+        "test": drawn(n_test, 3, 3),
     }
     found = report.score(outputs, compat)
     assert set(found) == {"accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy", "threshold_attacks"}
@@ -387,7 +393,9 @@ SCORES = {
     "accuracy": {"retain": 0.95, "forget": 0.25, "val": 0.5, "test": 0.875},
     "SVC_MIA_forget_efficacy": dict(zip(mia.KEYS, (0.75, 0.625, 0.5, 0.375, 0.25))),
     "SVC_MIA_training_privacy": dict(zip(mia.KEYS, (0.51, 0.52, 0.53, 0.54, 0.55))),
-    "threshold_attacks": {"correctness": [0.9, 0.1], "confidence": [0.8, 0.2], "entropy": [0.7, 0.3], "m_entropy": [0.6, 0.4]},
+    "threshold_attacks": {
+        "correctness": [0.9, 0.1], "confidence": [0.8, 0.2], "entropy": [0.7, 0.3], "m_entropy": [0.6, 0.4]
+    },
 }
 
 

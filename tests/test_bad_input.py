@@ -35,6 +35,8 @@ FLAGS = [
     (main_forget, [*RETRAIN, "--class_to_replace", "-1", "--num_indexes_to_replace", "1299"], "--num_indexes_to_replace 1299: the training set has 1298 training images"),
     (main_forget, [*RETRAIN, "--class_to_replace", "-1", "--num_indexes_to_replace", "1298"], "--num_indexes_to_replace 1298: would leave none of the 1298 training images to retain"),
     (main_forget, [*RETRAIN, "--num_indexes_to_replace", "0"], "--num_indexes_to_replace 0: must be at least 1"),
+    (main_forget, [*RETRAIN, "--forget", "class:99"], "--forget class:99: the classes are 0 to 9"),
+    (main_forget, [*RETRAIN, "--forget", "class:1:999"], "--forget class:1:999: class 1 has"),
     (main_forget, [*RETRAIN, "--forget", "klass:1"], "--forget klass:1: must be class:C, class:C:N, random:N, random:0.1 or indices:FILE"),
     (main_forget, [*RETRAIN, "--forget", "random:1.5"], "--forget random:1.5: must be"),
     (main_forget, [*RETRAIN, "--forget", "class:1", "--class_to_replace", "2"], "--forget and --class_to_replace or --num_indexes_to_replace both say what to forget"),

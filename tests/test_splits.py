@@ -152,6 +152,7 @@ def test_the_digest_covers_each_part_of_a_split():
     # Other images forgotten, or another test set, on the same base: another digest, the same base_digest.
     first, second = split_uneven(Scenario(0, 5)), split_uneven(Scenario(1, 5))
     assert first.digest != second.digest
+    assert first.digest == digest(first.retain, first.forget, first.val, first.test)
     assert first.base_digest == second.base_digest == split_base(uneven()[0], 3).digest
     labels, test_labels = uneven()
     base = split_base(labels, 3)
@@ -241,12 +242,12 @@ def test_listed_indices_are_forgotten_as_listed():
         (Scenario(3, None), [9, 18, 27], r"--class_to_replace 3: the classes are 0 to 2 \(-1 draws from all\)"),
         (Scenario(1, 19), [9, 18, 27], r"--num_indexes_to_replace 19: class 1 has 18 training images"),
         (Scenario(None, 55), [9, 18, 27], r"--num_indexes_to_replace 55: the training set has 54 training images"),
-        (Scenario(1, 0), [9, 18, 27], r"--class_to_replace: nothing to forget"),
-        (Scenario(1, 0.01), [9, 18, 27], r"--class_to_replace: nothing to forget"),  # 0.18 of an image
-        (Scenario(1, None), [9, 0, 27], r"--class_to_replace: nothing to forget"),
-        (Scenario(None, 54), [9, 18, 27], r"all 54 training images would be forgotten; give --num_indexes_to_replace N"),
-        (Scenario(None, None), [9, 18, 27], r"--num_indexes_to_replace N"),
-        (Scenario(1, None), [0, 18, 0], r"all 18 training images would be forgotten"),
+        (Scenario(1, 0), [9, 18, 27], r"nothing to forget"),
+        (Scenario(1, 0.01), [9, 18, 27], r"nothing to forget"),  # 0.18 of an image
+        (Scenario(1, None), [9, 0, 27], r"nothing to forget"),
+        (Scenario(None, 54), [9, 18, 27], r"would leave none of the 54 training images to retain"),
+        (Scenario(None, None), [9, 18, 27], r"would leave none of the 54 training images to retain"),
+        (Scenario(1, None), [0, 18, 0], r"would leave none of the 18 training images to retain"),
     ],
 )
 def test_impossible_scenarios_are_refused_in_words(scenario, counts, message):
@@ -255,8 +256,8 @@ def test_impossible_scenarios_are_refused_in_words(scenario, counts, message):
 
 
 def test_errors_name_the_flag_that_was_typed():
-    with pytest.raises(UsageError, match="^--forget 5: the classes are 0 to 1"):
-        Scenario(5, None).resolve([4, 4], flag="--forget")
+    with pytest.raises(UsageError, match="^--forget class:5: the classes are 0 to 1"):
+        Scenario(5, None, None, "--forget class:5").resolve([4, 4])
     with pytest.raises(UsageError, match="^--forget: nothing to forget"):
         Scenario(0, 0).resolve([4, 4], flag="--forget")
 
@@ -325,8 +326,9 @@ def test_the_scenario_s_facts_name_listed_indices_by_digest():
 def cifar_like(with_validation=True):
     pixel = np.zeros((50_000, 1, 1, 3), dtype=np.uint8)
     names = tuple("abcdefghij")
+    labels, statistics = cyclic(10), (0.5,) * 3
     return sources.Dataset(
-        "cifar10", names, pixel, cyclic(10), pixel[:100], cyclic(10)[:100], (0.5,) * 3, (0.5,) * 3, 4, True, with_validation
+        "cifar10", names, pixel, labels, pixel[:100], labels[:100], statistics, statistics, 4, True, with_validation
     )
 
 

@@ -124,8 +124,6 @@ class Rounds:
             self._resumed = None
         phase = f"round {self.at.round}"
         self.log.line(f"{phase}: * remain weight ratio = {100 * pruner.density(self.at.mask):.4f} %")
-        if recipe.epochs == 0:
-            self._save(training)
         for done in training.run(self.sets["train"], seeds.derive(self.plan.seed, "round", self.at.round)):
             if self.at.round == 0 and done.epoch == self.plan.rewind_epoch:
                 self._keep_rewind_weights()
@@ -134,6 +132,8 @@ class Rounds:
             self.at.result["val_ta"].append(100 * validation)
             self.log.epoch(phase, recipe.epochs, done, val=validation)
             self._save(training, validation)
+        if not self.names.best(self.at.round).exists():  # nothing was left to train
+            self._save(training)
         plots.training_curves(self.names.curves(self.at.round), self.at.result, f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %")
 
     def _keep_rewind_weights(self) -> None:
@@ -149,7 +149,7 @@ class Rounds:
 
     def _save(self, training: Training, validation: float | None = None) -> None:
         reached = 100 * (validation or 0.0)
-        better = reached > self.at.best_sa or training.epoch <= 1
+        better = reached > self.at.best_sa or not self.names.best(self.at.round).exists()
         self.at.best_sa = max(self.at.best_sa, reached)
         content = checkpoints.training_checkpoint(
             self.model, self.at.mask, self.at.round, self.at.result, self.at.best_sa, training.state(), self.at.rewind,
