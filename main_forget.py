@@ -11,14 +11,16 @@ A killed run goes on from its last epoch when the same command is given again.
 """
 from __future__ import annotations
 
+import importlib
 import json
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import arg_parser
-from utils.errors import UsageError, script
+from utils.errors import UsageError, leave, script
 
 
 @script
@@ -192,6 +194,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, mod
     from evaluation.predict import predict
     from utils.run_folder import environment
 
+    threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(model, job.sets)
     scores = report.score(outputs, arguments.run.compat)
     save(model, report.reference_result(scores), checked, job, folder)
@@ -259,4 +262,4 @@ def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -12,14 +12,13 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import arg_parser
 from evaluation import tables
-from utils.errors import script
+from utils.errors import leave, script
 
 
 @script
@@ -171,4 +170,4 @@ def header(arguments: Any, data: Any, sets: Any, base: Any, model: Any, device: 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from pathlib import Path
 
 from evaluation import results, tables
 from utils import files
-from utils.errors import UsageError, script
+from utils.errors import UsageError, leave, script
 from utils.options import Parser
 
 
@@ -52,4 +51,4 @@ def write(table: results.Table, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.errors import UsageError
 
+THREADED = 96  # side in pixels from which decoding gains more from threads than it loses to their lock
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 
 
@@ -90,7 +91,8 @@ def _decode(files: dict[str, list[Path]], classes: tuple[str, ...], size: int | 
                 raise UsageError(f"--data: {paths[position]} differs in size from {paths[0]}; give --input_size")
             images[position] = image
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    workers = 1 if first.shape[0] < THREADED else os.cpu_count()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
         list(pool.map(fill, range(0, len(paths), 256)))
     return images, labels
 

@@ -6,6 +6,7 @@ non-members (test images), then judges target images.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -87,18 +88,19 @@ def svc_mia(
         non-members among the targets, the mean of the two fractions.
     Source: Jia et al. 2023, appendix C.3; settings of the released code (C = 3, RBF, gamma = 1/dimension).
     """
-    result = {}
-    for key, feature in features(compat).items():
+
+    def attack(feature: Features) -> float:
         def column(predictions: Predictions) -> np.ndarray:
             values = feature(predictions.probs.numpy(), predictions.labels.numpy())
             return values.reshape(len(values), -1)
 
         judge = _fit(column(shadow_members), column(shadow_others))
         right = float(1 - judge(column(target_others)).mean())
-        if target_members is not None:
-            right = (float(judge(column(target_members)).mean()) + right) / 2
-        result[key] = right
-    return result
+        return right if target_members is None else (float(judge(column(target_members)).mean()) + right) / 2
+
+    found = features(compat)
+    with ThreadPoolExecutor() as pool:  # libsvm works without the interpreter's lock
+        return dict(zip(found, pool.map(attack, found.values())))
 
 
 def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -258,8 +258,8 @@ def test_impossible_scenarios_are_refused_in_words(scenario, counts, message):
 def test_errors_name_the_flag_that_was_typed():
     with pytest.raises(UsageError, match="^--forget class:5: the classes are 0 to 1"):
         Scenario(5, None, None, "--forget class:5").resolve([4, 4])
-    with pytest.raises(UsageError, match="^--forget: nothing to forget"):
-        Scenario(0, 0).resolve([4, 4], flag="--forget")
+    with pytest.raises(UsageError, match="^--forget random:0.1: nothing to forget"):
+        Scenario(None, 0.1, None, "--forget random:0.1").resolve([2, 2])
 
 
 @pytest.mark.parametrize(

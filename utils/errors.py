@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class UsageError(Exception):
@@ -12,6 +14,13 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """Right input, but the run cannot go on. The script exits with code 1 and this one line."""
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: unloading torch and scikit-learn in order takes half a second and frees nothing."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | None], int]:
