@@ -7,15 +7,16 @@ TRAIN="--epochs 20 --decreasing_lr 10,15 --batch_size 64 --pruning_times 2 --rat
 METHODS="retrain FT GA fisher_new wfisher FT_prune"
 
 hyper() {
-  case "$1 $2" in
+  case "$1 $2 round$3" in
     retrain*) echo "--unlearn_epochs 20 --decreasing_lr 10,15 --batch_size 64" ;;
-    "FT class:0") echo "--unlearn_lr 0.05 --batch_size 64" ;;
-    "FT random:0.1") echo "--batch_size 64" ;;
-    "FT_prune class:0") echo "--unlearn_lr 0.05 --alpha 1e-3 --batch_size 64" ;;
-    "FT_prune random:0.1") echo "--alpha 5e-4 --batch_size 64" ;;
+    "FT class:0 "*) echo "--unlearn_lr 0.05 --batch_size 64" ;;
+    "FT random:0.1 "*) echo "--batch_size 64" ;;
+    "FT_prune class:0 round0") echo "--unlearn_lr 0.05 --alpha 5e-4 --batch_size 64" ;;
+    "FT_prune class:0 round1") echo "--unlearn_lr 0.05 --alpha 1e-3 --batch_size 64" ;;
+    "FT_prune random:0.1 "*) echo "--alpha 5e-4 --batch_size 64" ;;
     GA*) echo "--unlearn_lr 1e-3 --batch_size 64" ;;
-    "wfisher class:0") echo "--alpha 20" ;;
-    "wfisher random:0.1") echo "--alpha 5" ;;
+    "wfisher class:0 "*) echo "--alpha 20" ;;
+    "wfisher random:0.1 "*) echo "--alpha 2" ;;
   esac
 }
 source "$(dirname "${BASH_SOURCE[0]}")/table1.sh"
