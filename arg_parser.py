@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import scenario
+from trainer.flags import Sgd
 from utils.errors import UsageError
 from utils.options import Parser, add_options, build, describe, option
 
@@ -44,14 +45,9 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Sgd):
     epochs: int = option(182, "training epochs per round", low=0)
     lr: float = option(0.1, "SGD step size", above=0)
-    batch_size: int = option(256, "images per step", low=1)
-    momentum: float = option(0.9, "SGD momentum", low=0, below=1)
-    weight_decay: float = option(5e-4, "SGD weight decay", low=0)
-    decreasing_lr: tuple[int, ...] = option((91, 136), "epochs after which the step size falls to a tenth", low=0, metavar="N,N")
-    warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)
 
 
 @dataclass(frozen=True)

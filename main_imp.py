@@ -84,6 +84,7 @@ def train(arguments: arg_parser.ImpArguments, checked: Checked, folder: Any, log
     import models
     from dataset import prepare, sources
     from trainer import rounds
+    from trainer.loop import recipe
     from utils import seeds
     from utils.run_folder import environment
 
@@ -100,7 +101,7 @@ def train(arguments: arg_parser.ImpArguments, checked: Checked, folder: Any, log
     log.facts("main_imp.py: " + describe(arguments.prune), header(arguments, data, sets, base, model, checked.device, folder.path))
 
     names = rounds.Names(folder.path)
-    training = rounds.Rounds(model, recipe(arguments.train), plan(arguments), sets, names, stamp, log)
+    training = rounds.Rounds(model, recipe(arguments.train, arguments.train.epochs, arguments.train.lr), plan(arguments), sets, names, stamp, log)
     last = rounds.latest(names, arguments.prune.pruning_times, folder.fingerprint) or checked.given
     if last is not None:
         training.resume(last)
@@ -114,15 +115,6 @@ def train(arguments: arg_parser.ImpArguments, checked: Checked, folder: Any, log
             "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in model.parameters())},
             "device": str(checked.device), "environment": environment(),
         }
-    )
-
-
-def recipe(train: arg_parser.Train) -> Any:
-    """The training flags as a recipe."""
-    from trainer.loop import Recipe
-
-    return Recipe(
-        train.epochs, train.lr, train.momentum, train.weight_decay, train.decreasing_lr, train.warmup, train.batch_size
     )
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dataset.images import ImageSet
 from pruner import Hold, Mask
+from trainer.flags import Sgd
 from utils import seeds
 from utils.device import synchronise
 from utils.errors import RunError
@@ -40,6 +41,13 @@ class Recipe:
     warmup: int = 0
     batch_size: int = 256
     ahead: int = 0
+
+
+def recipe(flags: Sgd, epochs: int, lr: float, ahead: int = 0) -> Recipe:
+    """The recipe that a script's or a method's flags describe."""
+    return Recipe(
+        epochs, lr, flags.momentum, flags.weight_decay, flags.decreasing_lr, flags.warmup, flags.batch_size, ahead
+    )
 
 
 @dataclass(frozen=True)

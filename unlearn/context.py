@@ -14,7 +14,7 @@ from torch import nn
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer.loop import Objective, Recipe, Training, cross_entropy
+from trainer.loop import Objective, Training, cross_entropy, recipe
 from unlearn.registry import Iterative
 from utils import checkpoints, seeds
 from utils.device import synchronise
@@ -134,7 +134,8 @@ class Context:
         saved = self.progress.state
         if saved is not None and saved["phase"] > phase:
             return
-        training = Training(model, recipe(config), self.mask)
+        ahead = config.rewind_epoch if config.rewind_pth is not None else 0
+        training = Training(model, recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead), self.mask)
         if saved is not None and saved["phase"] == phase:
             model.load_state_dict(checkpoints.unpack(saved["state_dict"])[0])
             training.restore(saved)
@@ -154,17 +155,3 @@ class Context:
         if self.compat == "reference" and not no_aug:
             return images.augmented_in_order(size, seeds.derive(self.seed, "curvature"))
         return images.batches(size)
-
-
-def recipe(config: Iterative) -> Recipe:
-    """The training recipe in a method's configuration."""
-    return Recipe(
-        epochs=config.unlearn_epochs,
-        lr=config.unlearn_lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        milestones=config.decreasing_lr,
-        warmup=config.warmup,
-        batch_size=config.batch_size,
-        ahead=config.rewind_epoch if config.rewind_pth is not None else 0,
-    )

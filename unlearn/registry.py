@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainer.flags import Sgd
 from utils.names import lookup
 from utils.options import option
 
@@ -26,16 +27,11 @@ class NoOptions:
 
 
 @dataclass(frozen=True)
-class Iterative:
+class Iterative(Sgd):
     """Flags of every method that trains with SGD. A method's own configuration derives from it."""
 
     unlearn_epochs: int = option(10, "passes over the data that the method trains on", low=0)
     unlearn_lr: float = option(0.01, "SGD step size", above=0)
-    batch_size: int = option(256, "images per step", low=1)
-    momentum: float = option(0.9, "SGD momentum", low=0, below=1)
-    weight_decay: float = option(5e-4, "SGD weight decay", low=0)
-    decreasing_lr: tuple[int, ...] = option((91, 136), "epochs after which the step size falls to a tenth", low=0, metavar="N,N")
-    warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)
     no_aug: bool = option(False, "train without random crop and flip")
     rewind_pth: str | None = option(None, "start from these dense weights, under the model's mask", metavar="FILE")
     rewind_epoch: int = option(0, "with --rewind_pth: epochs by which the step-size schedule is ahead", low=0)
