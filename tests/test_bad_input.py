@@ -180,7 +180,9 @@ REFERENCE_COMMANDS = [  # of the reference's README, with its placeholders fille
 
 
 @pytest.mark.parametrize("command", REFERENCE_COMMANDS)
-def test_the_references_commands_are_understood(command, tmp_path, capsys):
+def test_the_references_commands_are_understood(command, tmp_path, capsys, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")  # no ./data or ../data that happens to hold fewer images
     mask = checkpoint(tmp_path / "mask.pth.tar", "resnet18")
     script, *words = command.replace(" S ", f" {tmp_path / 'run'} ").replace(" M ", f" {mask} ").split()
     main = {"main_imp.py": main_imp, "main_forget.py": main_forget}[script].main
