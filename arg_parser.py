@@ -277,7 +277,8 @@ def _method_help() -> str:
     lines = ["unlearning methods (--unlearn NAME) and the hyper-parameters each reads:"]
     for name in registry.names():
         method = registry.get(name)
-        also = f", also {', '.join(method.aliases)}" if method.aliases else ""
+        others = [alias for alias in method.aliases if alias != method.paper]
+        also = f", also {', '.join(others)}" if others else ""
         lines.append(f"  {name:<11} {method.summary} ({method.paper}{also})")
         fields = [(f.name, f.default) for f in method.config.__dataclass_fields__.values()]
         words = [f"--{key}" if value is None or value is False else f"--{key} {describe(value)}" for key, value in fields]
