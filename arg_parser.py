@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import scenario
-from trainer.flags import Sgd
+from trainer.flags import TRANSFORMER, Optimisation, is_transformer
 from utils.errors import UsageError
 from utils.options import Parser, add_options, build, describe, option
 
@@ -45,18 +45,26 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Train(Sgd):
+class Train(Optimisation):
     epochs: int = option(182, "training epochs per round", low=0)
-    lr: float = option(0.1, "SGD step size", above=0)
+    lr: float = option(0.1, "step size; 0.001 for transformers", above=0)
+    label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
 
 
 @dataclass(frozen=True)
 class Prune:
     pruning_times: int = option(1, "training rounds; round 0 is dense and each later one is pruned once more (2 is OMP)", low=1)
-    rate: float = option(0.95, "fraction of the remaining convolution weights to prune before each later round", low=0, below=1)
+    rate: float = option(0.95, "fraction of the remaining prunable weights to prune before each later round", low=0, below=1)
     prune_type: str = option("rewind_lt", "weights to go back to after pruning: initial (lt), best dense (pt), or those after --rewind_epoch", choices=("rewind_lt", "lt", "pt"))
     rewind_epoch: int = option(0, "epoch whose weights and step size rewind_lt goes back to; 0 is the start", low=0)
     random_prune: bool = option(False, "prune at random instead of by magnitude")
+
+
+@dataclass(frozen=True)
+class PruneAtStart:
+    score: str = option("synflow", "what a weight is worth", choices=("synflow", "snip", "grasp", "magnitude", "random"))
+    rate: float = option(0.95, "fraction of the prunable weights to prune before training; 0 trains a dense model", low=0, below=1)
+    steps: int | None = option(None, "exponential steps to that rate; without it 100 for synflow, 1 for the others", low=1)
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,10 @@ class Resume:
 
 @dataclass(frozen=True)
 class Forget:
-    class_to_replace: int = option(0, "class to forget; -1 draws from all classes", low=-1)
+    class_to_replace: tuple[int, ...] = option((0,), "class to forget, or several with commas between; -1 draws from all classes", low=-1, metavar="C,C")
     num_indexes_to_replace: int | None = option(None, "how many images to forget; without it the whole class", low=1)
     indexes_to_replace: str | None = option(None, "the very images to forget: positions in the training set, with commas between, or a .npy, .json or .txt file of them", metavar="LIST|FILE")
-    forget: str | None = option(None, "the same in one word: class:C, class:C:N, random:N, random:0.1 or indices:FILE", metavar="WHAT")
+    forget: str | None = option(None, "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE", metavar="WHAT")
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,19 @@ class ImpArguments:
     run: Run
     train: Train
     prune: Prune
+    resume: Resume
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SynflowArguments:
+    """What ``main_synflow.py`` was told."""
+
+    data: Data
+    model: Model
+    run: Run
+    train: Train
+    prune: PruneAtStart
     resume: Resume
     unread: tuple[str, ...]
 
@@ -132,12 +153,26 @@ def parse_imp(argv: list[str] | None) -> ImpArguments:
     parser = Parser(prog="main_imp.py", description="Train a classifier, then prune it by magnitude and train it again (OMP, IMP).")
     groups = {"data": Data, "model": Model, "run": Run, "training": Train, "pruning": Prune, "going on": Resume}
     typed = _read(parser, groups, argv)
-    prune, train, resume = build(Prune, typed), build(Train, typed), build(Resume, typed)
-    if resume.resume != (resume.checkpoint is not None):
-        raise UsageError("--resume needs --checkpoint FILE" if resume.resume else "--checkpoint is read with --resume only")
+    model, prune, resume = build(Model, typed), build(Prune, typed), _resume(typed)
+    train = _train(typed, model)
     if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
         raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
-    return ImpArguments(build(Data, typed), build(Model, typed), _run(typed), train, prune, resume, _unread(typed, groups.values()))
+    return ImpArguments(build(Data, typed), model, _run(typed), train, prune, resume, _unread(typed, groups.values()))
+
+
+def parse_synflow(argv: list[str] | None) -> SynflowArguments:
+    """Arguments of ``main_synflow.py``.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    parser = Parser(prog="main_synflow.py", description="Prune a new network before training (SynFlow and other scores), then train it.")
+    groups = {"data": Data, "model": Model, "run": Run, "training": Train, "pruning": PruneAtStart, "going on": Resume}
+    typed = _read(parser, groups, argv)
+    model = build(Model, typed)
+    return SynflowArguments(
+        build(Data, typed), model, _run(typed), _train(typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values())
+    )
 
 
 def parse_forget(argv: list[str] | None) -> ForgetArguments:
@@ -160,14 +195,15 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     method = registry.get(unlearn.unlearn)
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
-    hyper = build(method.config, typed)
+    model = build(Model, typed)
+    hyper = build(method.config, _hyper_defaults(method, model) | typed)
     return ForgetArguments(
-        build(Data, typed), build(Model, typed), _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
+        build(Data, typed), model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
         _unread(typed, [*groups.values(), method.config]),
     )
 
 
-def deciding(arguments: ImpArguments | ForgetArguments) -> dict[str, Any]:
+def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments) -> dict[str, Any]:
     """Everything that decides a run's numbers, as plain data; not where it reads, writes and runs."""
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
@@ -199,6 +235,31 @@ def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper
     return parser.read(argv)
 
 
+def _train(typed: dict[str, Any], model: Model) -> Train:
+    """Training flags; what was not typed suits the architecture."""
+    suited = {"schedule": "cosine"} if model.imagenet_arch else {}
+    if is_transformer(model.arch):
+        suited = {**TRANSFORMER, "lr": 1e-3, "warmup": build(Train, typed).epochs // 20}
+    return build(Train, suited | typed)
+
+
+def _hyper_defaults(method: Any, model: Model) -> dict[str, Any]:
+    """Hyper-parameters of a method that suit the architecture, where they differ from its own defaults."""
+    defaults = {name: field.default for name, field in method.config.__dataclass_fields__.items()}
+    if is_transformer(model.arch):
+        suited = {**TRANSFORMER, "unlearn_lr": defaults.get("unlearn_lr", 0.0) / 100}
+    else:
+        suited = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
+    return {name: value for name, value in suited.items() if name in defaults}
+
+
+def _resume(typed: dict[str, Any]) -> Resume:
+    resume = build(Resume, typed)
+    if resume.resume != (resume.checkpoint is not None):
+        raise UsageError("--resume needs --checkpoint FILE" if resume.resume else "--checkpoint is read with --resume only")
+    return resume
+
+
 def _run(typed: dict[str, Any]) -> Run:
     run = build(Run, typed)
     if run.save_dir is None:
@@ -224,10 +285,13 @@ def _scenario(forget: Forget, typed: dict[str, Any]) -> scenario.Scenario:
         return scenario.Scenario(None, None, _indices(forget.indexes_to_replace, typed_as), typed_as)
     if forget.forget is not None:
         return _scenario_from_word(forget.forget)
-    label = None if forget.class_to_replace == -1 else forget.class_to_replace
-    if label is None and forget.num_indexes_to_replace is None:
+    chosen = forget.class_to_replace
+    if len(set(chosen)) < len(chosen) or not chosen or (-1 in chosen and len(chosen) > 1):
+        raise UsageError(f"--class_to_replace {typed['class_to_replace']}: must be different classes, or -1 alone")
+    labels = None if chosen == (-1,) else tuple(sorted(chosen))
+    if labels is None and forget.num_indexes_to_replace is None:
         raise UsageError("--class_to_replace -1 draws from all classes and needs --num_indexes_to_replace N")
-    return scenario.Scenario(label, forget.num_indexes_to_replace)
+    return scenario.Scenario(labels, forget.num_indexes_to_replace)
 
 
 def _scenario_from_word(word: str) -> scenario.Scenario:
@@ -241,12 +305,13 @@ def _scenario_from_word(word: str) -> scenario.Scenario:
             if (isinstance(count, float) and 0 < count < 1) or (isinstance(count, int) and count > 0):
                 return scenario.Scenario(None, count, None, typed_as)
         if kind == "class":
-            numbers = [int(part) for part in rest.split(":")]
-            if len(numbers) <= 2 and numbers[0] >= 0 and all(n > 0 for n in numbers[1:]):
-                return scenario.Scenario(numbers[0], numbers[1] if numbers[1:] else None, None, typed_as)
+            listed, _, number = rest.partition(":")
+            labels = sorted(int(part) for part in listed.split(","))
+            if labels[0] >= 0 and len(set(labels)) == len(labels) and (not number or int(number) > 0):
+                return scenario.Scenario(tuple(labels), int(number) if number else None, None, typed_as)
     except ValueError:
         pass
-    raise UsageError(f"--forget {word}: must be class:C, class:C:N, random:N, random:0.1 or indices:FILE")
+    raise UsageError(f"--forget {word}: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE")
 
 
 def _indices(text: str, typed_as: str) -> tuple[int, ...]:

@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_forget.py", argv)
         job = read_data(arguments, checked)
         log.facts(f"main_forget.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
-        unlearned, seconds, progress = unlearn(arguments, checked, job, folder, log)
-        score(arguments, checked, job, folder, log, unlearned, seconds)
+        unlearned, progress = unlearn(arguments, checked, job, folder, log)
+        score(arguments, checked, job, folder, log, unlearned)
         progress.remove()
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
@@ -152,9 +152,9 @@ def check_split(arguments: arg_parser.ForgetArguments, checkpoint: Any, base: An
         )
 
 
-def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, float | None, Any]:
-    """The unlearned model, the method's seconds (None if it was not run here), and its progress file."""
-    from unlearn.apply import apply
+def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, Any]:
+    """The unlearned model with its mask and the method's seconds (None if it was not run here), and its progress file."""
+    from unlearn.apply import Unlearned, apply
     from unlearn.context import Context, Progress
     from utils import checkpoints
 
@@ -166,28 +166,28 @@ def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, f
         checkpoints.check_fits(stored, job.model, arguments.model.arch, "--resume")
         checkpoints.load_weights(job.model, stored)
         log.line(f"Load checkpoint from: {target}")
-        return job.model, progress.state["seconds"] if done else None, progress
+        return Unlearned(job.model, stored.mask, progress.state["seconds"] if done else None), progress
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
-        checked.scenario, job.split.whole_class, log, progress,
+        checked.scenario, job.split.whole_classes, log, progress,
     )
-    result = apply(checked.method, job.model, job.sets, arguments.hyper, context)
-    save(result.model, None, checked, job, folder)
-    progress.save(phase="done", seconds=result.seconds)
-    return result.model, result.seconds, progress
+    unlearned = apply(checked.method, job.model, job.sets, arguments.hyper, context)
+    save(unlearned, None, checked, job, folder)
+    progress.save(phase="done", seconds=unlearned.seconds)
+    return unlearned, progress
 
 
-def save(model: Any, evaluation: dict[str, Any] | None, checked: Checked, job: Job, folder: Any) -> None:
+def save(unlearned: Any, evaluation: dict[str, Any] | None, checked: Checked, job: Job, folder: Any) -> None:
     """Write the unlearned model and its evaluation under the reference's names."""
     from utils import checkpoints
 
     stamp = {"fingerprint": folder.fingerprint, "split_digest": job.split.base_digest, "forget_digest": job.split.digest}
-    content = checkpoints.unlearned_checkpoint(model, job.mask, evaluation, stamp)
+    content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, evaluation, stamp)
     checkpoints.write(content, folder.path / f"{checked.method.name}checkpoint.pth.tar")
     checkpoints.write(evaluation or {}, folder.path / f"{checked.method.name}eval_result.pth.tar")
 
 
-def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, model: Any, seconds: float | None) -> None:
+def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unlearned: Any) -> None:
     """Run the model once over every set, derive all scores, and write them; ``result.json`` comes last."""
     import pruner
     from evaluation import report
@@ -195,22 +195,23 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, mod
     from utils.run_folder import environment
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
-    outputs = predict(model, job.sets)
+    outputs = predict(unlearned.model, job.sets)
     scores = report.score(outputs, arguments.run.compat)
-    save(model, report.reference_result(scores), checked, job, folder)
+    save(unlearned, report.reference_result(scores), checked, job, folder)
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
     folder.finish(
         {
             "label": checked.method.name, "script": "main_forget.py", "status": "done", "method": checked.method.name,
             "paper_name": checked.method.paper, "compat": arguments.run.compat, "seed": arguments.run.seed,
-            "scores": report.paper_scores(scores, seconds), "units": "fractions in [0, 1]; RTE in minutes",
-            **scores, "seconds": {"unlearning": seconds},
+            "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes",
+            **scores, "seconds": {"unlearning": unlearned.seconds},
             "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
             "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
             "model": {
                 "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask),
-                "parameters": sum(p.numel() for p in model.parameters()), "checkpoint": arguments.unlearn.mask,
+                "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
+                "checkpoint": arguments.unlearn.mask,
             },
             "config": checked.config, "device": str(checked.device), "environment": environment(),
         }
@@ -228,16 +229,15 @@ def show(result: dict[str, Any], log: Any) -> None:
 
 def kind(checked: Checked, job: Job) -> str:
     """The scenario's name in tables."""
-    return checked.scenario.kind(job.split.whole_class is not None)
+    return checked.scenario.kind(len(job.split.whole_classes))
 
 
 def words(checked: Checked, job: Job) -> str:
     """What is forgotten, in words."""
-    label = checked.scenario.label
-    size = None if label is None else checked.chosen.train_counts[label]
-    name = None if label is None else job.data.classes[label]
+    labels = checked.scenario.labels
+    size = None if labels is None else sum(checked.chosen.train_counts[label] for label in labels)
     forgotten = len(job.split.forget)
-    return checked.scenario.words(forgotten, forgotten + len(job.split.retain), size, name)
+    return checked.scenario.words(forgotten, forgotten + len(job.split.retain), size, job.data.classes)
 
 
 def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str, str]:
@@ -245,7 +245,8 @@ def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str
     import pruner
 
     sizes = "  ".join(f"{name} {len(images):,}" for name, images in job.sets.items())
-    left_out = "" if job.split.whole_class is None else f" (class {job.split.whole_class} left out of test)"
+    gone = ", ".join(map(str, job.split.whole_classes))
+    left_out = f" (class {gone} left out of test)" if gone else ""
     origin = f"new weights, mask of {arguments.unlearn.mask}" if checked.method.fresh else str(arguments.unlearn.mask)
     facts = {
         "forget": words(checked, job),

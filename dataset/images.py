@@ -44,6 +44,10 @@ class ImageSet:
         """True classes, int64 [M]."""
         return self._labels[self.indices]
 
+    def at(self, indices: np.ndarray | Tensor) -> "ImageSet":
+        """Other images of the same store, without augmentation."""
+        return ImageSet(self.images, self._labels, indices)
+
     def first(self, count: int) -> "ImageSet":
         """The first ``count`` images, or all if there are fewer."""
         return ImageSet(self.images, self._labels, self.indices[:count], self.augment)

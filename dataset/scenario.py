@@ -7,7 +7,7 @@ from typing import Literal
 
 from utils.errors import UsageError
 
-Kind = Literal["class", "part of a class", "random", "indices"]
+Kind = Literal["class", "classes", "part of a class", "random", "indices"]
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class Scenario:
     """A choice of training images to forget.
 
     Attributes:
-        label: the class to forget, or None to draw from all classes.
-        count: how many images (an int), which fraction of the candidates (a float in (0, 1)),
-            or None for the whole class.
-        indices: positions in the official training set; then ``label`` and ``count`` are None.
+        labels: the classes to forget, or None to draw from all classes.
+        count: how many images of these classes together (an int), which fraction of them (a float
+            in (0, 1)), or None for all.
+        indices: positions in the official training set; then ``labels`` and ``count`` are None.
         typed: flag and value as the user gave them, for errors.
     """
 
-    label: int | None = 0
+    labels: tuple[int, ...] | None = (0,)
     count: int | float | None = None
     indices: tuple[int, ...] | None = None
     typed: str | None = field(default=None, compare=False)
@@ -37,50 +37,54 @@ class Scenario:
         """
         if self.indices is not None:
             return self
-        if self.label is not None and self.label >= len(counts):
-            whose = self.typed or f"--class_to_replace {self.label}"
+        named = None if self.labels is None else ",".join(map(str, self.labels))
+        if self.labels is not None and max(self.labels) >= len(counts):
+            whose = self.typed or f"--class_to_replace {named}"
             raise UsageError(f"{whose}: the classes are 0 to {len(counts) - 1} (-1 draws from all)")
-        available = sum(counts) if self.label is None else counts[self.label]
+        available = sum(counts) if self.labels is None else sum(counts[label] for label in self.labels)
         count = round(self.count * available) if isinstance(self.count, float) else self.count
         amount = available if count is None else count
-        said = self.typed or (f"--class_to_replace {self.label}" if count is None else f"--num_indexes_to_replace {count}")
+        said = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
         if amount > available:
-            whose = "the training set" if self.label is None else f"class {self.label}"
-            raise UsageError(f"{said}: {whose} has {available} training images")
+            whose = "the training set has" if self.labels is None else f"class {named} has" if len(self.labels) == 1 else f"classes {named} have"
+            raise UsageError(f"{said}: {whose} {available} training images")
         if amount == 0:
             raise UsageError(f"{said}: nothing to forget")
         if amount == sum(counts):
             raise UsageError(f"{said}: would leave none of the {available} training images to retain")
         return replace(self, count=count)
 
-    def kind(self, whole_class: bool) -> Kind:
-        """The scenario's name in tables; ``whole_class`` says whether all of one class is forgotten."""
-        if whole_class:
-            return "class"
+    def kind(self, whole_classes: int) -> Kind:
+        """The scenario's name in tables; ``whole_classes`` is the number of classes that are forgotten whole."""
+        if whole_classes:
+            return "class" if whole_classes == 1 else "classes"
         if self.indices is not None:
             return "indices"
-        return "random" if self.label is None else "part of a class"
+        return "random" if self.labels is None else "part of a class"
 
     def facts(self) -> dict[str, object]:
         """Plain data that names the choice; listed indices by their number and digest."""
         if self.indices is None:
-            return {"class": self.label, "count": self.count}
+            several = self.labels is not None and len(self.labels) > 1
+            return {"class": list(self.labels) if several else self.labels and self.labels[0], "count": self.count}
         listed = hashlib.sha256(",".join(map(str, sorted(set(self.indices)))).encode()).hexdigest()[:16]
         return {"indices": len(set(self.indices)), "indices_digest": listed}
 
-    def words(self, forgotten: int, train: int, class_size: int | None, class_name: str | None) -> str:
+    def words(self, forgotten: int, train: int, size: int | None, names: list[str]) -> str:
         """One phrase for the header: what is forgotten, in words and numbers.
 
         Args:
             forgotten, train: images to forget, and training images in all.
-            class_size, class_name: of the class, if it is one.
+            size: training images of the scenario's classes together, if it names classes.
+            names: all classes, in order.
         """
         share = f"{100 * forgotten / train:.1f} % of {train:,}"
         if self.indices is not None:
             return f"{forgotten:,} listed training images ({share})"
-        if self.label is None:
+        if self.labels is None:
             return f"{forgotten:,} training images drawn at random from all classes ({share})"
-        name = f"class {self.label} ({class_name})"
-        if forgotten == class_size:
+        listed = ", ".join(f"{label} ({names[label]})" for label in self.labels)
+        name = f"class {listed}" if len(self.labels) == 1 else f"classes {listed}"
+        if forgotten == size:
             return f"all {forgotten:,} training images of {name} ({share})"
-        return f"{forgotten:,} of the {class_size:,} training images of {name}, drawn at random ({share})"
+        return f"{forgotten:,} of the {size:,} training images of {name}, drawn at random ({share})"

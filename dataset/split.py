@@ -42,8 +42,8 @@ class Split:
     Attributes:
         retain, forget: into the official training set; disjoint.
         val: into the training set, or None when the whole test set serves.
-        test: into the test set; without the forgotten class if all of it is forgotten.
-        whole_class: the class that is forgotten whole, or None.
+        test: into the test set; without the classes that are forgotten whole.
+        whole_classes: those that are forgotten whole, ascending.
         base_digest: digest of the split that the model to unlearn must have been trained on.
     """
 
@@ -51,7 +51,7 @@ class Split:
     forget: np.ndarray
     val: np.ndarray | None
     test: np.ndarray
-    whole_class: int | None
+    whole_classes: tuple[int, ...]
     base_digest: str
 
     @property
@@ -111,7 +111,7 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
                 "they belong to the validation part or do not exist"
             )
         return listed
-    candidates = train if scenario.label is None else train[labels[train] == scenario.label]
+    candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]
     if scenario.count is None:
         return candidates
     random = np.random.RandomState((seed - 1) % 2**32)
@@ -121,7 +121,7 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
 def split_for_unlearning(
     train_labels: np.ndarray, test_labels: np.ndarray, base: BaseSplit, marked: BaseSplit, scenario: Scenario, seed: int
 ) -> Split:
-    """Divide the training part into retain and forget, and drop a wholly forgotten class from the test set.
+    """Divide the training part into retain and forget, and drop wholly forgotten classes from the test set.
 
     Args:
         base: what the model was trained on.
@@ -132,9 +132,8 @@ def split_for_unlearning(
     retain = np.setdiff1d(marked.train, forget, assume_unique=True)
     if retain.size == 0:
         raise UsageError("nothing is left to retain")
-    forgotten = np.unique(train_labels[forget])
-    whole = int(forgotten[0]) if forgotten.size == 1 and not np.any(train_labels[retain] == forgotten[0]) else None
-    test = np.arange(len(test_labels), dtype=np.int64)
-    if whole is not None:
-        test = test[test_labels != whole]
-    return Split(retain, forget, base.val, test, whole, base.digest)
+    whole = np.setdiff1d(train_labels[forget], train_labels[retain])
+    test = np.flatnonzero(~np.isin(test_labels, whole)).astype(np.int64)
+    if test.size == 0:
+        raise UsageError("no test image is left: the forgotten classes are all that the test set has")
+    return Split(retain, forget, base.val, test, tuple(whole.tolist()), base.digest)

@@ -48,13 +48,13 @@ def logits(arch: str, state: dict[str, Tensor], images: Tensor) -> Tensor:
 def split(labels: np.ndarray, class_to_replace: int | None, num_indexes_to_replace: int | None, seed: int) -> dict[str, np.ndarray]:
     base = splits.split_base(labels, seed)
     label = None if class_to_replace in (None, -1) else class_to_replace
-    found = splits.split_for_unlearning(labels, labels, base, base, Scenario(label, num_indexes_to_replace), seed)
+    found = splits.split_for_unlearning(labels, labels, base, base, Scenario(None if label is None else (label,), num_indexes_to_replace), seed)
     return {"retain": found.retain, "forget": found.forget, "val": found.val}
 
 
 def masks(arch: str, state: dict[str, Tensor], kind: str, rate: float) -> dict[str, Tensor]:
     model = _with_state(arch, state)
-    return pruner.choose({"l1": pruner.magnitude}[kind](model), rate)
+    return pruner.prune(model, kind, rate, pruner.Sample(1, torch.zeros(1, 3, 32, 32)))
 
 
 def _load(checkpoint: str) -> tuple[torch.nn.Module, pruner.Mask]:
@@ -71,8 +71,8 @@ def _image_set(data: tuple) -> ImageSet:
 
 def _context(mask: pruner.Mask, hyper: dict) -> Context:
     label = hyper.get("class_to_replace", 0)
-    scenario = Scenario(None if label in (None, -1) else label, hyper.get("num_indexes_to_replace"))
-    return Context(mask, torch.device("cpu"), 1, "reference", "cifar10", 10, scenario, None, Log(None))
+    scenario = Scenario(None if label in (None, -1) else (label,), hyper.get("num_indexes_to_replace"))
+    return Context(mask, torch.device("cpu"), 1, "reference", "cifar10", 10, scenario, (), Log(None))
 
 
 def unlearn(method: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def fisher_noise(checkpoint: str, retain: tuple, hyper: dict) -> tuple[dict[str,
     model.eval()
     context = _context(mask, hyper)
     h = curvature.fisher_of_batches(model, _image_set(retain).batches(hyper["batch"]), mask)
-    return fisher_forgetting.noise(model, h, mask, hyper["alpha"], 10, fisher_forgetting.wiped_row(context), "reference")
+    return fisher_forgetting.noise(model, h, mask, hyper["alpha"], 10, fisher_forgetting.wiped_rows(context), "reference")
 
 
 def svc_mia(shadow_train, shadow_test, target_train, target_test) -> dict[str, float]:

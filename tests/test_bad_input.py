@@ -13,13 +13,15 @@ import torch
 import main_forget
 import main_imp
 import main_report
+import main_synflow
 import models
 import pruner
 from conftest import DIGITS, ROOT
 from dataset import sources
+from unlearn import registry
 from utils import checkpoints
 
-FORGET_METHODS = "fisher_new, FT, FT_l1, FT_prune, GA, GA_l1, raw, retrain, wfisher"
+FORGET_METHODS = ", ".join(registry.names())
 RETRAIN = [*DIGITS, "--unlearn", "retrain"]
 
 FLAGS = [
@@ -37,7 +39,18 @@ FLAGS = [
     (main_forget, [*RETRAIN, "--num_indexes_to_replace", "0"], "--num_indexes_to_replace 0: must be at least 1"),
     (main_forget, [*RETRAIN, "--forget", "class:99"], "--forget class:99: the classes are 0 to 9"),
     (main_forget, [*RETRAIN, "--forget", "class:1:999"], "--forget class:1:999: class 1 has"),
-    (main_forget, [*RETRAIN, "--forget", "klass:1"], "--forget klass:1: must be class:C, class:C:N, random:N, random:0.1 or indices:FILE"),
+    (main_forget, [*RETRAIN, "--forget", "klass:1"], "--forget klass:1: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE"),
+    (main_forget, [*RETRAIN, "--class_to_replace", "1,1"], "--class_to_replace 1,1: must be different classes, or -1 alone"),
+    (main_forget, [*RETRAIN, "--class_to_replace", "-1,1"], "--class_to_replace -1,1: must be different classes, or -1 alone"),
+    (main_forget, [*RETRAIN, "--class_to_replace", "1,x"], "--class_to_replace 1,x: must be whole numbers with commas between"),
+    (main_forget, [*RETRAIN, "--class_to_replace", "1,12"], "--class_to_replace 1,12: the classes are 0 to 9"),
+    (main_forget, [*RETRAIN, "--forget", "class:2,2"], "--forget class:2,2: must be"),
+    (main_forget, [*RETRAIN, "--optimizer", "adma"], "--optimizer adma: unknown (did you mean adam?); known: sgd, adam, adamw"),
+    (main_synflow, [*DIGITS, "--score", "synflo"], "--score synflo: unknown (did you mean synflow?); known: synflow, snip, grasp, magnitude, random"),
+    (main_synflow, [*DIGITS, "--rate", "1"], "--rate 1: must be at least 0 and less than 1"),
+    (main_synflow, [*DIGITS, "--steps", "0"], "--steps 0: must be at least 1"),
+    (main_synflow, [*DIGITS, "--resume"], "--resume needs --checkpoint FILE"),
+    (main_synflow, [*DIGITS, "--arch", "resnet19"], "--arch resnet19: unknown (did you mean resnet18?)"),
     (main_forget, [*RETRAIN, "--forget", "random:1.5"], "--forget random:1.5: must be"),
     (main_forget, [*RETRAIN, "--forget", "class:1", "--class_to_replace", "2"], "--forget and --class_to_replace or --num_indexes_to_replace both say what to forget"),
     (main_forget, [*RETRAIN, "--indexes_to_replace", "1,2,x"], "--indexes_to_replace 1,2,x: must be whole numbers"),
@@ -104,7 +117,7 @@ def test_save_dir(tmp_path, capsys):
 
 def checkpoint(path, arch="resnet20s", classes=10, change=None):
     model = models.build(arch, classes)
-    state = checkpoints.pack(model, pruner.choose(pruner.magnitude(model), 0.5))
+    state = checkpoints.pack(model, pruner.prune(model, "magnitude", 0.5, pruner.Sample(0)))
     if change:
         change(state)
     torch.save({"state_dict": state}, path)

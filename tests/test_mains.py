@@ -13,6 +13,7 @@ from torch.nn.utils import prune
 
 import main_forget
 import main_imp
+import main_synflow
 import models
 import pruner
 from conftest import DIGITS, OMP
@@ -64,7 +65,7 @@ def test_the_sparse_round_is_as_sparse_as_asked_and_the_rewind_weights_are_those
     last = checkpoints.read(omp_run / "0checkpoint.pth.tar", "").weights
     model = models.build("resnet20s", 10)
     model.load_state_dict(last)
-    expected = pruner.choose(pruner.magnitude(model), 0.8)
+    expected = pruner.prune(model, "magnitude", 0.8, pruner.Sample(0))
     assert all(torch.equal(expected[name], sparse.mask[name]) for name in expected)
 
 
@@ -290,7 +291,7 @@ def as_the_reference_holds_it(arch: str, kept: pruner.Mask) -> torch.nn.Module:
 def test_sparse_checkpoints_go_both_ways(arch, tmp_path):
     torch.manual_seed(3)
     ours = models.build(arch, 10)
-    mask = pruner.choose(pruner.magnitude(ours), 0.7)
+    mask = pruner.prune(ours, "magnitude", 0.7, pruner.Sample(0))
     theirs = as_the_reference_holds_it(arch, mask)
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "theirs.pth.tar")
     loaded = checkpoints.read(tmp_path / "theirs.pth.tar", "--mask")
@@ -313,3 +314,56 @@ def test_files_that_need_pickle(tmp_path, omp_run, capsys):
     assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw") == 2
     assert "if you trust where it comes from, add --allow_pickle" in capsys.readouterr().err
     assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw", "--allow_pickle") == 0
+
+
+# --- pruning before training ---
+
+SYNFLOW = [*DIGITS, "--epochs", "2", "--batch_size", "64", "--rate", "0.9"]
+
+
+def test_synflow_prunes_first_and_leaves_exactly_its_files(tmp_path):
+    assert main_synflow.main([*SYNFLOW, "--save_dir", str(tmp_path / "run")]) == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == SHARED | {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}
+    found = checkpoints.read(tmp_path / "run" / "0model_SA_best.pth.tar", "")
+    assert sum(int((~kept).sum()) for kept in found.mask.values()) == round(0.9 * 267_696)
+    start = models.build("resnet20s", 10)
+    start.load_state_dict(torch.load(tmp_path / "run" / "0checkpoint.pth.tar")["init_weight"])
+    expected = pruner.prune(start, "synflow", 0.9, pruner.Sample(1, torch.zeros(1, 3, 8, 8)))
+    assert all(torch.equal(expected[name], found.mask[name]) for name in expected), "the mask is that of the new network"
+    [only] = json.loads((tmp_path / "run" / "result.json").read_text())["rounds"]
+    assert only["density"] == pytest.approx(0.1, abs=1e-5) and 0.1 < only["test_of_last"] <= 1
+    assert forget(tmp_path / "FT", tmp_path / "run" / "0model_SA_best.pth.tar", "FT") == 0
+    after = checkpoints.read(tmp_path / "FT" / "FTcheckpoint.pth.tar", "")
+    assert all(torch.equal(after.mask[name], found.mask[name]) for name in expected)
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp", "random", "magnitude"])
+def test_other_scores_at_the_start(score, tmp_path):
+    assert main_synflow.main([*SYNFLOW, "--score", score, "--epochs", "1", "--save_dir", str(tmp_path)]) == 0
+    found = checkpoints.read(tmp_path / "0checkpoint.pth.tar", "")
+    assert sum(int((~kept).sum()) for kept in found.mask.values()) == round(0.9 * 267_696)
+
+
+def test_a_layer_that_loses_everything_is_named(tmp_path, capsys):
+    assert main_synflow.main([*SYNFLOW, "--score", "magnitude", "--rate", "0.9999", "--epochs", "0", "--save_dir", str(tmp_path)]) == 0
+    assert re.search(r"warning: every weight of layer\d\.\d\.conv\d\.weight is pruned; nothing passes that layer", capsys.readouterr().out)
+
+
+def test_a_killed_synflow_run_goes_on_to_the_same_bytes(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main_synflow.main([*SYNFLOW, "--save_dir", str(whole)]) == 0
+    stop = SYNFLOW[: SYNFLOW.index("--epochs")] + ["--epochs", "2"] + SYNFLOW[SYNFLOW.index("--epochs") + 2 :]
+    assert main_synflow.main([*stop, "--save_dir", str(cut)]) == 0
+    (cut / "result.json").unlink()  # as if killed after the last epoch, before the summary
+    assert main_synflow.main([*SYNFLOW, "--save_dir", str(cut)]) == 0
+    assert contents(whole) == contents(cut)
+
+
+def test_prune_alternately_is_saved_with_its_own_mask(omp_run, tmp_path):
+    more = ["--unlearn_epochs", "2", "--batch_size", "64", "--rate", "0.75"]
+    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", "FT_prune_bi", *more, quick=False) == 0
+    found = checkpoints.read(tmp_path / "FT_prune_bicheckpoint.pth.tar", "")
+    left = 267_696 - KEPT
+    assert sum(int(kept.sum()) for kept in found.mask.values()) == left - round(0.75 * left)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["model"]["sparsity"] == pytest.approx(0.8, abs=1e-5) and result["model"]["sparsity_after"] == pytest.approx(0.95, abs=1e-5)

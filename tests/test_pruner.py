@@ -135,10 +135,10 @@ def test_choose_equals_a_sort(layers, first_rate, second_rate):
         assert [i for i, bit in enumerate(sum(bits(mask).values(), [])) if bit] == alive
 
 
-@pytest.mark.parametrize("kind", sorted(pruner.SCORES))
+@pytest.mark.parametrize("kind", ["magnitude", "random"])
 def test_no_pruned_weight_scores_above_a_kept_one(kind):
     model = models.build("resnet20s", 10)
-    scores = pruner.SCORES[kind](model, 4)
+    scores = pruner.scores.get(kind).run(model, pruner.Sample(4))
     mask = pruner.choose(scores, 0.7)
     flat = torch.cat([s.flatten() for s in scores.values()])
     chosen = torch.cat([m.flatten() for m in mask.values()])
@@ -185,21 +185,22 @@ def test_magnitude_is_the_absolute_value_whatever_the_seed():
     model = small()
     with torch.no_grad():
         model.second.weight.copy_(torch.tensor([[-3.0, 2.0], [0.0, -0.5], [1.0, -1.0]]).view(3, 2, 1, 1))
-    scores = pruner.magnitude(model, 7)
+    scores = pruner.scores.get("l1").run(model, pruner.Sample(7))
     assert list(scores) == ["first.weight", "second.weight"]
     assert scores["second.weight"].flatten().tolist() == [3.0, 2.0, 0.0, 0.5, 1.0, 1.0]
     assert not scores["second.weight"].requires_grad
-    assert torch.equal(scores["first.weight"], pruner.magnitude(model, 8)["first.weight"])
+    assert torch.equal(scores["first.weight"], pruner.scores.get("l1").run(model, pruner.Sample(8))["first.weight"])
 
 
 def test_random_scores_depend_on_the_seed_alone():
     model = small()
-    first = pruner.uniform(model, 3)
+    uniform = pruner.scores.get("random").run
+    first = uniform(model, pruner.Sample(3))
     torch.manual_seed(99)
     torch.rand(5)  # neither the global generator
     with torch.no_grad():
         model.first.weight.mul_(17)  # nor the weights have a say
-    again, other = pruner.uniform(model, 3), pruner.uniform(model, 4)
+    again, other = uniform(model, pruner.Sample(3)), uniform(model, pruner.Sample(4))
     assert list(first) == ["first.weight", "second.weight"]
     for name, weight in pruner.prunable(model).items():
         assert first[name].shape == weight.shape
@@ -215,7 +216,7 @@ def test_random_scores_depend_on_the_seed_alone():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_held_weights_are_zero_at_once_and_after_each_step(layout):
     model = small().to(memory_format=layout)
-    mask = pruner.choose(pruner.uniform(model, 1), 0.5)
+    mask = pruner.prune(model, "random", 0.5, pruner.Sample(1))
     start = {name: weight.detach().clone() for name, weight in pruner.prunable(model).items()}
     hold = pruner.Hold(model, mask)
     for name, weight in pruner.prunable(model).items():
@@ -250,7 +251,7 @@ def test_holding_with_an_empty_mask_changes_nothing():
 
 def test_a_revived_weight_is_told_by_name_and_number():
     model = small()
-    mask = pruner.choose(pruner.magnitude(model), 0.5)
+    mask = pruner.prune(model, "magnitude", 0.5, pruner.Sample(0))
     pruner.Hold(model, mask)
     pruner.check_held(model, mask, "FT")
     gone = torch.nonzero(~mask["second.weight"])

@@ -70,12 +70,12 @@ def test_validation_indices_end_as_the_reference_s_do():
 @pytest.mark.parametrize(
     "classes, seed, scenario, forget_hash, retain_hash, count, first",
     [
-        (10, 2, Scenario(0, 4500), "74cdd7062f895af6", "71e9e8dace0b8c6b", 4500, []),
-        (10, 2, Scenario(0, None), "74cdd7062f895af6", "71e9e8dace0b8c6b", 4500, []),
+        (10, 2, Scenario((0,), 4500), "74cdd7062f895af6", "71e9e8dace0b8c6b", 4500, []),
+        (10, 2, Scenario((0,), None), "74cdd7062f895af6", "71e9e8dace0b8c6b", 4500, []),
         (10, 2, Scenario(None, 4500), "7f8bf3438e2d05e5", "a5517cbaa60500e4", 4500, [10, 44, 46, 72, 89, 92]),
         (10, 1, Scenario(None, 4500), "1b1d1cbc669d5b3e", "6a84f5925d10cbd9", 4500, [3, 19, 25, 29, 36, 55]),
-        (10, 2, Scenario(3, 200), "81a6fc65097a590e", "86442a1671b4f2d1", 200, [173, 213, 323, 413]),
-        (100, 2, Scenario(0, 450), "9e1ca1f791f56367", "8b021bd9d6f93b9f", 450, []),
+        (10, 2, Scenario((3,), 200), "81a6fc65097a590e", "86442a1671b4f2d1", 200, [173, 213, 323, 413]),
+        (100, 2, Scenario((0,), 450), "9e1ca1f791f56367", "8b021bd9d6f93b9f", 450, []),
         (100, 2, Scenario(None, 4500), "64f9434d6da22ec4", "7a0167bc770d8111", 4500, [11, 50, 52, 80]),
     ],
 )
@@ -116,7 +116,7 @@ def test_base_split_equals_its_definition(labels, seed):
 @PROPERTY
 @given(st.integers(0, 2), st.one_of(st.none(), st.integers(1, 18)), st.booleans(), st.integers(0, 2**33))
 def test_parts_are_disjoint_ascending_and_cover_the_training_set(label, count, everywhere, seed):
-    scenario = Scenario(None, count or 18) if everywhere else Scenario(label, count)
+    scenario = Scenario(None, count or 18) if everywhere else Scenario((label,), count)
     labels, _ = uneven()
     found = split_uneven(scenario, seed)
     assert sorted([*found.retain, *found.forget, *found.val]) == list(range(len(labels)))
@@ -135,7 +135,7 @@ def test_forget_set_equals_its_definition(seed, count, label):
     candidates = [i for i in train if label is None or labels[i] == label]
     order = np.random.RandomState((seed - 1) % 2**32).permutation(len(candidates))
     expected = sorted(candidates[rank] for rank in order[:count])
-    assert choose_forget(labels, train, Scenario(label, count), seed).tolist() == expected
+    assert choose_forget(labels, train, Scenario(None if label is None else (label,), count), seed).tolist() == expected
 
 
 def test_same_seed_gives_the_same_digest_and_other_seeds_give_others():
@@ -150,13 +150,13 @@ def test_same_seed_gives_the_same_digest_and_other_seeds_give_others():
 
 def test_the_digest_covers_each_part_of_a_split():
     # Other images forgotten, or another test set, on the same base: another digest, the same base_digest.
-    first, second = split_uneven(Scenario(0, 5)), split_uneven(Scenario(1, 5))
+    first, second = split_uneven(Scenario((0,), 5)), split_uneven(Scenario((1,), 5))
     assert first.digest != second.digest
     assert first.digest == digest(first.retain, first.forget, first.val, first.test)
     assert first.base_digest == second.base_digest == split_base(uneven()[0], 3).digest
     labels, test_labels = uneven()
     base = split_base(labels, 3)
-    shorter = split_for_unlearning(labels, test_labels[:-1], base, base, Scenario(0, 5), 3)
+    shorter = split_for_unlearning(labels, test_labels[:-1], base, base, Scenario((0,), 5), 3)
     assert shorter.digest != first.digest
     assert digest(base.train, base.val) != digest(base.train, base.val[::-1])
 
@@ -172,20 +172,20 @@ def test_the_digest_is_the_written_recipe():
 
 def test_seed_zero_is_a_seed():
     labels, _ = uneven()
-    found = split_uneven(Scenario(0, 5), 0)
+    found = split_uneven(Scenario((0,), 5), 0)
     # The draw's own seed, 0 - 1, wraps to the largest one; the reference stopped here with an error.
     train = split_base(labels, 0).train
     of_class = train[labels[train] == 0]
     order = np.random.RandomState(2**32 - 1).permutation(len(of_class))
     assert found.forget.tolist() == sorted(of_class[order[:5]])
-    assert found.digest == split_uneven(Scenario(0, 5), 0).digest != split_uneven(Scenario(0, 5), 1).digest
+    assert found.digest == split_uneven(Scenario((0,), 5), 0).digest != split_uneven(Scenario((0,), 5), 1).digest
 
 
 def test_without_validation_everything_trains():
     labels, test_labels = uneven()
     base = split_base(labels, 2, with_validation=False)
     assert base.val is None and base.train.tolist() == list(range(91))
-    found = split_for_unlearning(labels, test_labels, base, base, Scenario(1, None), 2)
+    found = split_for_unlearning(labels, test_labels, base, base, Scenario((1,), None), 2)
     assert found.val is None
     assert len(found.forget) == 40 and len(found.retain) == 51
     # The digest names what was trained on, not the seed that had no say in it.
@@ -204,26 +204,26 @@ def training_images_of(label):
 def test_a_class_forgotten_whole_leaves_the_test_set_whatever_its_size(label, size, tests_left):
     # By name, by the number that happens to be all of it, and by a list of its images.
     _, test_labels = uneven()
-    for scenario in (Scenario(label, None), Scenario(label, size), Scenario(None, None, training_images_of(label))):
+    for scenario in (Scenario((label,), None), Scenario((label,), size), Scenario(None, None, training_images_of(label))):
         found = split_uneven(scenario)
-        assert found.whole_class == label
+        assert found.whole_classes == (label,)
         assert len(found.forget) == size
         assert len(found.test) == tests_left
         assert found.test.tolist() == [i for i, y in enumerate(test_labels) if y != label]
 
 
 @pytest.mark.parametrize(
-    "scenario", [Scenario(1, 35), Scenario(None, 36), Scenario(None, None, training_images_of(1)[:-1])]
+    "scenario", [Scenario((1,), 35), Scenario(None, 36), Scenario(None, None, training_images_of(1)[:-1])]
 )
 def test_the_test_set_stays_whole_while_some_of_the_class_is_retained(scenario):
     found = split_uneven(scenario)
-    assert found.whole_class is None
+    assert found.whole_classes == ()
     assert found.test.tolist() == list(range(21))
 
 
 def test_part_of_a_class_is_drawn_from_that_class_alone():
     labels, _ = uneven()
-    found = split_uneven(Scenario(2, 7))
+    found = split_uneven(Scenario((2,), 7))
     assert len(found.forget) == 7 and set(labels[found.forget]) == {2}
     assert len(found.retain) == 18 + 36 + 28 - 7
 
@@ -239,15 +239,15 @@ def test_listed_indices_are_forgotten_as_listed():
 @pytest.mark.parametrize(
     "scenario, counts, message",
     [
-        (Scenario(3, None), [9, 18, 27], r"--class_to_replace 3: the classes are 0 to 2 \(-1 draws from all\)"),
-        (Scenario(1, 19), [9, 18, 27], r"--num_indexes_to_replace 19: class 1 has 18 training images"),
+        (Scenario((3,), None), [9, 18, 27], r"--class_to_replace 3: the classes are 0 to 2 \(-1 draws from all\)"),
+        (Scenario((1,), 19), [9, 18, 27], r"--num_indexes_to_replace 19: class 1 has 18 training images"),
         (Scenario(None, 55), [9, 18, 27], r"--num_indexes_to_replace 55: the training set has 54 training images"),
-        (Scenario(1, 0), [9, 18, 27], r"nothing to forget"),
-        (Scenario(1, 0.01), [9, 18, 27], r"nothing to forget"),  # 0.18 of an image
-        (Scenario(1, None), [9, 0, 27], r"nothing to forget"),
+        (Scenario((1,), 0), [9, 18, 27], r"nothing to forget"),
+        (Scenario((1,), 0.01), [9, 18, 27], r"nothing to forget"),  # 0.18 of an image
+        (Scenario((1,), None), [9, 0, 27], r"nothing to forget"),
         (Scenario(None, 54), [9, 18, 27], r"would leave none of the 54 training images to retain"),
         (Scenario(None, None), [9, 18, 27], r"would leave none of the 54 training images to retain"),
-        (Scenario(1, None), [0, 18, 0], r"would leave none of the 18 training images to retain"),
+        (Scenario((1,), None), [0, 18, 0], r"would leave none of the 18 training images to retain"),
     ],
 )
 def test_impossible_scenarios_are_refused_in_words(scenario, counts, message):
@@ -257,7 +257,7 @@ def test_impossible_scenarios_are_refused_in_words(scenario, counts, message):
 
 def test_errors_name_the_flag_that_was_typed():
     with pytest.raises(UsageError, match="^--forget class:5: the classes are 0 to 1"):
-        Scenario(5, None, None, "--forget class:5").resolve([4, 4])
+        Scenario((5,), None, None, "--forget class:5").resolve([4, 4])
     with pytest.raises(UsageError, match="^--forget random:0.1: nothing to forget"):
         Scenario(None, 0.1, None, "--forget random:0.1").resolve([2, 2])
 
@@ -265,11 +265,11 @@ def test_errors_name_the_flag_that_was_typed():
 @pytest.mark.parametrize(
     "scenario, expected",
     [
-        (Scenario(2, None), Scenario(2, None)),  # the whole class stays "the whole class"
-        (Scenario(2, 27), Scenario(2, 27)),
+        (Scenario((2,), None), Scenario((2,), None)),  # the whole class stays "the whole class"
+        (Scenario((2,), 27), Scenario((2,), 27)),
         (Scenario(None, 53), Scenario(None, 53)),  # one image is left to retain
         (Scenario(None, 0.1), Scenario(None, 5)),  # 5.4 of 54
-        (Scenario(1, 0.25), Scenario(1, 4)),  # 4.5 of 18, to even
+        (Scenario((1,), 0.25), Scenario((1,), 4)),  # 4.5 of 18, to even
         (Scenario(None, None, (5, 2)), Scenario(None, None, (5, 2))),
     ],
 )
@@ -295,27 +295,49 @@ def test_something_must_be_left_to_retain():
         split_uneven(Scenario(None, None, everything))
 
 
+def test_several_classes():
+    labels, test_labels = np.repeat([0, 1, 2, 3], 20), np.repeat([0, 1, 2, 3], 5)
+    base = split_base(labels, 3)
+    found = split_for_unlearning(labels, test_labels, base, base, Scenario((0, 2), None), 5)
+    assert found.whole_classes == (0, 2)
+    assert sorted(set(labels[found.forget])) == [0, 2] and sorted(set(labels[found.retain])) == [1, 3]
+    assert (len(found.forget), len(found.retain)) == (36, 36)
+    assert found.test.tolist() == [*range(5, 10), *range(15, 20)]
+    part = split_for_unlearning(labels, test_labels, base, base, Scenario((0, 2), 10), 5)
+    assert part.whole_classes == () and len(part.forget) == 10 and set(labels[part.forget]) == {0, 2} and len(part.test) == 20
+    assert Scenario((0, 2), 0.5).resolve([18] * 4).count == 18
+    with pytest.raises(UsageError, match="--num_indexes_to_replace 37: classes 0,2 have 36 training images"):
+        Scenario((0, 2), 37).resolve([18] * 4)
+    with pytest.raises(UsageError, match="--class_to_replace 1,4: the classes are 0 to 3"):
+        Scenario((1, 4), None).resolve([18] * 4)
+    with pytest.raises(UsageError, match="no test image is left"):
+        split_for_unlearning(labels, test_labels[:5], base, base, Scenario((0,), None), 5)
+    words = Scenario((0, 2), None).words(36, 72, 36, ["cat", "dog", "emu", "fox"])
+    assert words == "all 36 training images of classes 0 (cat), 2 (emu) (50.0 % of 72)"
+    assert Scenario((0, 2), None).facts() == {"class": [0, 2], "count": None} and Scenario((0, 2), None).kind(2) == "classes"
+
+
 def test_the_scenario_in_words():
-    assert Scenario(0, None).words(45, 450, 45, "cat") == "all 45 training images of class 0 (cat) (10.0 % of 450)"
-    assert Scenario(0, 9).words(9, 4500, 4050, "cat") == (
+    assert Scenario((0,), None).words(45, 450, 45, ["cat"]) == "all 45 training images of class 0 (cat) (10.0 % of 450)"
+    assert Scenario((0,), 9).words(9, 4500, 4050, ["cat"]) == (
         "9 of the 4,050 training images of class 0 (cat), drawn at random (0.2 % of 4,500)"
     )
-    assert Scenario(None, 4500).words(4500, 45_000, None, None) == (
+    assert Scenario(None, 4500).words(4500, 45_000, None, []) == (
         "4,500 training images drawn at random from all classes (10.0 % of 45,000)"
     )
-    assert Scenario(None, None, (1, 2)).words(2, 8, None, None) == "2 listed training images (25.0 % of 8)"
+    assert Scenario(None, None, (1, 2)).words(2, 8, None, []) == "2 listed training images (25.0 % of 8)"
 
 
 def test_the_scenario_s_kind_is_told_by_what_happened():
-    assert Scenario(0, 4500).kind(True) == "class"
-    assert Scenario(0, 45).kind(False) == "part of a class"
-    assert Scenario(None, 45).kind(False) == "random"
-    assert Scenario(None, None, (1, 2)).kind(False) == "indices"
-    assert Scenario(None, None, (1, 2)).kind(True) == "class"
+    assert Scenario((0,), 4500).kind(1) == "class"
+    assert Scenario((0,), 45).kind(0) == "part of a class"
+    assert Scenario(None, 45).kind(0) == "random"
+    assert Scenario(None, None, (1, 2)).kind(0) == "indices"
+    assert Scenario(None, None, (1, 2)).kind(1) == "class"
 
 
 def test_the_scenario_s_facts_name_listed_indices_by_digest():
-    assert Scenario(4, 10).facts() == {"class": 4, "count": 10}
+    assert Scenario((4,), 10).facts() == {"class": 4, "count": 10}
     expected = {"indices": 3, "indices_digest": hashlib.sha256(b"1,5,30").hexdigest()[:16]}
     assert Scenario(None, None, (30, 1, 5, 1)).facts() == expected
 
@@ -351,7 +373,7 @@ def test_reference_mode_trains_on_split_1_and_forgets_from_another():
     marked = prepare.marked_split(data, 2, base, "reference")
     assert (plain_hash(base.train), plain_hash(marked.train)) == ("ac7026a6e39cae88", "2cda7810a5ec75aa")
     unseen = {}
-    for name, scenario in (("class", Scenario(0, None)), ("random", Scenario(None, 4500))):
+    for name, scenario in (("class", Scenario((0,), None)), ("random", Scenario(None, 4500))):
         found = split_for_unlearning(data.train_labels, data.test_labels, base, marked, scenario, 2)
         unseen[name] = np.setdiff1d(found.forget, base.train).size
         assert found.val is base.val and found.base_digest == base.digest

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from dataset.images import ImageSet
 from pruner import Hold, Mask
-from trainer.flags import Sgd
+from trainer.flags import Optimisation
+from trainer.sam import Climb
 from utils import seeds
 from utils.device import synchronise
 from utils.errors import RunError
@@ -26,27 +27,35 @@ Objective = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: SGD with momentum, step size a tenth after each milestone.
+    """How to train.
 
     Attributes:
+        schedule: "step" (a tenth after each milestone), "cosine" (to zero) or "constant".
         warmup: epochs over which the step size grows linearly, step by step, to its scheduled value.
         ahead: epochs by which the step-size schedule is advanced at the start ("learning-rate rewinding").
+        sam_rho: radius of adaptive sharpness-aware minimisation; 0 is off.
+        amp: forward passes in bfloat16; weights and steps stay float32.
     """
 
     epochs: int
     lr: float
+    optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    schedule: str = "step"
     milestones: tuple[int, ...] = (91, 136)
     warmup: int = 0
     batch_size: int = 256
     ahead: int = 0
+    sam_rho: float = 0.0
+    amp: bool = False
 
 
-def recipe(flags: Sgd, epochs: int, lr: float, ahead: int = 0) -> Recipe:
+def recipe(flags: Optimisation, epochs: int, lr: float, ahead: int = 0) -> Recipe:
     """The recipe that a script's or a method's flags describe."""
     return Recipe(
-        epochs, lr, flags.momentum, flags.weight_decay, flags.decreasing_lr, flags.warmup, flags.batch_size, ahead
+        epochs, lr, flags.optimizer, flags.momentum, flags.weight_decay, flags.schedule, flags.decreasing_lr, flags.warmup,
+        flags.batch_size, ahead, flags.sam_rho, flags.amp,
     )
 
 
@@ -67,6 +76,16 @@ def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) 
     return F.cross_entropy(logits, labels), logits
 
 
+def smoothed_cross_entropy(smoothing: float) -> Objective:
+    """Cross-entropy with ``smoothing`` of every label's weight spread over all classes (Szegedy et al. 2016, section 7)."""
+
+    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        logits = model(images)
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing), logits
+
+    return objective if smoothing else cross_entropy
+
+
 class Training:
     """A model on its way through a recipe; everything a checkpoint needs to go on from an epoch.
 
@@ -78,15 +97,18 @@ class Training:
 
     def __init__(self, model: nn.Module, recipe: Recipe, mask: Mask):
         self.model, self.recipe, self.epoch = model, recipe, 0
-        self.hold = Hold(model, mask)
-        self.optimizer = torch.optim.SGD(
-            _parameters(model, mask), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
-        )
-        self.scheduler = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, list(recipe.milestones), gamma=0.1)
+        self.hold_mask(mask)
+        self.optimizer = _optimizer(_parameters(model, mask), recipe)
+        self.climb = Climb(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
+        self.scheduler = _scheduler(self.optimizer, recipe)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the schedule runs ahead of the first step on purpose
             for _ in range(recipe.ahead):
                 self.scheduler.step()
+
+    def hold_mask(self, mask: Mask) -> None:
+        """Hold these weights at zero from now on."""
+        self.hold = Hold(self.model, mask)
 
     def state(self) -> dict[str, Any]:
         """Epochs finished, optimiser and schedule, under the reference's keys."""
@@ -123,9 +145,11 @@ class Training:
         bar = tqdm(batches, total=steps, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not sys.stderr.isatty())
         for step, (batch, labels) in enumerate(bar):
             self._warm_up(lr, step, steps)
-            loss, logits = objective(self.model, batch, labels, self.epoch)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss, logits = self._gradient(objective, batch, labels)
+            if self.climb is not None:
+                self.climb.up()
+                loss, logits = self._gradient(objective, batch, labels)
+                self.climb.back()
             self.optimizer.step()
             self.hold()
             loss_sum += loss.detach() * len(labels)
@@ -139,6 +163,13 @@ class Training:
         synchronise(device)
         return EpochLog(self.epoch, lr, mean_loss, int(correct) / len(images), time.perf_counter() - started)
 
+    def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.amp):
+            loss, logits = objective(self.model, batch, labels, self.epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return loss, logits
+
     def _warm_up(self, lr: float, step: int, steps: int) -> None:
         if self.epoch < self.recipe.warmup:
             self._set_lr(lr * min(1.0, (self.epoch * steps + step + 1) / (self.recipe.warmup * steps)))
@@ -146,6 +177,26 @@ class Training:
     def _set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+
+
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "step":
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
+
+    def factor(epoch: int) -> float:
+        if recipe.schedule == "constant" or epoch < recipe.warmup:
+            return 1.0
+        done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1)
+        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))  # a schedule that runs ahead does not rise again
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _parameters(model: nn.Module, mask: Mask) -> list[nn.Parameter]:

@@ -15,7 +15,7 @@ import pruner
 from dataset.images import ImageSet
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
-from trainer.loop import Recipe, Training
+from trainer.loop import Recipe, Training, smoothed_cross_entropy
 from utils import checkpoints, seeds
 from utils.log import Log
 
@@ -32,8 +32,9 @@ class Plan:
         rounds: training rounds, the dense one included.
         rate: fraction of the remaining weights to prune before each round but the first.
         target: "lt" initial weights, "pt" best dense weights, "rewind_lt" those after ``rewind_epoch``.
-        random: prune at random instead of by magnitude.
+        score: what is pruned first, a name of ``pruner.scores`` that needs no data.
         seed: everything that training and random pruning draw is derived from it.
+        label_smoothing: share of every label's weight that is spread over all classes.
         augmented_validation: choose the best epoch on cropped and flipped images, as the reference does.
     """
 
@@ -41,9 +42,10 @@ class Plan:
     rate: float
     target: str
     rewind_epoch: int
-    random: bool
+    score: str
     seed: int
     augmented_validation: bool
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,16 @@ class Rounds:
         recipe: of every round; later rounds run ahead by ``plan.rewind_epoch`` in the schedule.
         sets: "train", "val" and "test".
         stamp: entries that every checkpoint carries besides the reference's (fingerprint, split digest).
+        mask: what is kept from the start, for a model that was pruned before training.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, ImageSet], names: Names, stamp: dict[str, Any], log: Log):
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, ImageSet], names: Names, stamp: dict[str, Any], log: Log,
+        mask: pruner.Mask | None = None,
+    ):
         self.model, self.recipe, self.plan, self.sets = model, recipe, plan, sets
         self.names, self.stamp, self.log = names, stamp, log
-        self.at = Position()
+        self.at = Position(mask=mask or {})
         self._resumed: dict[str, Any] | None = None
         if plan.target == "lt" or (plan.target == "rewind_lt" and plan.rewind_epoch == 0):
             self.at.rewind = checkpoints.pack(model, {})
@@ -124,7 +130,8 @@ class Rounds:
             self._resumed = None
         phase = f"round {self.at.round}"
         self.log.line(f"{phase}: * remain weight ratio = {100 * pruner.density(self.at.mask):.4f} %")
-        for done in training.run(self.sets["train"], seeds.derive(self.plan.seed, "round", self.at.round)):
+        objective = smoothed_cross_entropy(self.plan.label_smoothing)
+        for done in training.run(self.sets["train"], seeds.derive(self.plan.seed, "round", self.at.round), objective):
             if self.at.round == 0 and done.epoch == self.plan.rewind_epoch:
                 self._keep_rewind_weights()
             validation = self._validate(done.epoch)
@@ -174,17 +181,21 @@ class Rounds:
         return found
 
     def _prune_and_rewind(self) -> None:
-        score = pruner.SCORES["random" if self.plan.random else "magnitude"]
-        scores = score(self.model, seeds.derive(self.plan.seed, "round", self.at.round))
-        mask = pruner.choose(scores, self.plan.rate, self.at.mask)
-        for name in pruner.empty_layers(mask):
-            self.log.line(f"warning: every weight of {name} is pruned; nothing passes that layer")
+        sample = pruner.Sample(seeds.derive(self.plan.seed, "round", self.at.round))
+        mask = pruner.prune(self.model, self.plan.score, self.plan.rate, sample, self.at.mask)
+        warn_of_empty_layers(mask, self.log)
         if self.plan.target == "pt":
             target = checkpoints.read(self.names.best(0), "checkpoint").weights
         else:
             target = self.at.rewind
         self.model.load_state_dict(target)
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
+
+
+def warn_of_empty_layers(mask: pruner.Mask, log: Log) -> None:
+    """Name the layers that lost every weight."""
+    for name in pruner.empty_layers(mask):
+        log.line(f"warning: every weight of {name} is pruned; nothing passes that layer")
 
 
 def latest(names: Names, rounds: int, fingerprint: str) -> checkpoints.Checkpoint | None:

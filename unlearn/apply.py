@@ -15,10 +15,11 @@ from unlearn.registry import Method
 
 @dataclass(frozen=True)
 class Unlearned:
-    """The model after unlearning, and the active seconds of the method alone (RTE)."""
+    """The model after unlearning, its mask, and the active seconds of the method alone (RTE; None if it was not run here)."""
 
     model: nn.Module
-    seconds: float
+    mask: pruner.Mask
+    seconds: float | None
 
 
 def apply(method: Method, model: nn.Module, sets: dict[str, ImageSet], config: Any, context: Context) -> Unlearned:
@@ -39,4 +40,4 @@ def apply(method: Method, model: nn.Module, sets: dict[str, ImageSet], config: A
     method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
     seconds = context.clock.seconds
     pruner.check_held(unlearned, context.mask, method.name)
-    return Unlearned(unlearned, seconds)
+    return Unlearned(unlearned, context.mask, seconds)

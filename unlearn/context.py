@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from unlearn.registry import Iterative
 from utils import checkpoints, seeds
 from utils.device import synchronise
 from utils.log import Log
+
+Shrink = Callable[[int, Mask], Mask]
 
 
 class Sets:
@@ -101,12 +103,12 @@ class Context:
     """Where and how a method runs.
 
     Attributes:
-        mask: weights to hold at zero; empty for a dense model.
+        mask: weights to hold at zero; empty for a dense model. A method that prunes replaces it by a smaller one.
         seed: everything the method draws is derived from it.
         compat: "fixed" or "reference".
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
-        whole_class: the class that is forgotten whole, or None.
+        whole_classes: those that are forgotten whole.
     """
 
     mask: Mask
@@ -116,7 +118,7 @@ class Context:
     dataset: str
     classes: int
     scenario: Scenario
-    whole_class: int | None
+    whole_classes: tuple[int, ...]
     log: Log
     progress: Progress = field(default_factory=Progress)
     clock: Clock = field(init=False)
@@ -125,10 +127,15 @@ class Context:
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
 
-    def fit(self, model: nn.Module, images: ImageSet, config: Iterative, objective: Objective = cross_entropy) -> None:
+    def fit(
+        self, model: nn.Module, images: ImageSet, config: Iterative, objective: Objective = cross_entropy, shrink: Shrink | None = None
+    ) -> None:
         """Train ``model`` on ``images`` with the shared loop, going on from a killed run's last epoch.
 
         A method may call this several times; each call is a phase of its own.
+
+        Args:
+            shrink: called before every epoch with its number from 0 and the mask; returns the mask to hold from then on.
         """
         phase, self._phase = self._phase, self._phase + 1
         saved = self.progress.state
@@ -137,10 +144,17 @@ class Context:
         ahead = config.rewind_epoch if config.rewind_pth is not None else 0
         training = Training(model, recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead), self.mask)
         if saved is not None and saved["phase"] == phase:
-            model.load_state_dict(checkpoints.unpack(saved["state_dict"])[0])
+            weights, self.mask = checkpoints.unpack(saved["state_dict"])
+            model.load_state_dict(weights)
             training.restore(saved)
+            training.hold_mask(self.mask)
         epoch_set = images.plain() if config.no_aug else images
-        for log in training.run(epoch_set, seeds.derive(self.seed, "unlearn", phase), objective):
+        epochs = training.run(epoch_set, seeds.derive(self.seed, "unlearn", phase), objective)
+        while training.epoch < config.unlearn_epochs:
+            if shrink is not None:
+                self.mask = shrink(training.epoch, self.mask)
+                training.hold_mask(self.mask)
+            log = next(epochs)
             with self.clock.paused():
                 self.log.epoch("unlearn", config.unlearn_epochs, log)
                 self.progress.save(

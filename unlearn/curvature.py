@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,107 @@ def summed_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], 
         loss = F.cross_entropy(model(images), labels, reduction="sum")
         torch._foreach_add_(list(total.values()), list(torch.autograd.grad(loss, list(parameters.values()))))
     return _masked(total, mask)
+
+
+def influence_step(model: nn.Module, sets: Any, batches: Callable[[Any], Iterable[tuple[Tensor, Tensor]]], mask: Mask) -> Tensors:
+    """n_f / N times the mean gradient on the forget set minus that on the retain set: IU's step before any inverse.
+
+    Args:
+        sets: with ``forget`` and ``retain``.
+        batches: from a set to its batches.
+    """
+    forget = summed_gradient(model, batches(sets.forget), mask)
+    retain = summed_gradient(model, batches(sets.retain), mask)
+    total = len(sets.forget) + len(sets.retain)
+    ratio = len(sets.forget) / (total * len(sets.retain))
+    return {name: forget[name] / total - retain[name] * ratio for name in forget}
+
+
+def weighted_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], weights: Tensor, mask: Mask) -> Tensors:
+    """Sum over samples of ``weights[n]`` times the gradient of sample n's cross-entropy.
+
+    Args:
+        weights: float [N], in the order of the batches.
+    """
+    parameters = dict(model.named_parameters())
+    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    start = 0
+    for images, labels in batches:
+        losses = F.cross_entropy(model(images), labels, reduction="none")
+        weight = weights[start : start + len(labels)].to(losses)
+        torch._foreach_add_(list(total.values()), list(torch.autograd.grad((losses * weight).sum(), list(parameters.values()))))
+        start += len(labels)
+    return _masked(total, mask)
+
+
+def mean_squared_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask) -> Tensors:
+    """Mean over samples of (gradient of log p(y|x) + 1e-8) ** 2, by parameter name; pruned weights get 0."""
+    parameters = dict(model.named_parameters())
+    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    count = 0
+    for images, labels in batches:
+        for name, gradients in _per_sample(model, images, labels, list(parameters)).items():
+            total[name] += (1e-8 - gradients).square_().sum(0)
+        count += len(labels)
+    return _masked({name: value / count for name, value in total.items()}, mask)
+
+
+def gram(
+    model: nn.Module, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], direction: Tensors, mask: Mask, memory: int = 2 * 2**30
+) -> tuple[Tensor, Tensor]:
+    """Inner products of single samples' gradients with each other and with a direction.
+
+    The gradients of all samples need not fit into memory: columns are taken in turns, with a pass
+    over the samples for each turn.
+
+    Args:
+        batches: starts a pass over the samples, in the same order every time.
+        memory: bytes that the gradients held at once may take.
+    Returns:
+        float64 [N, N] and [N], on the CPU.
+    """
+    parameters = dict(model.named_parameters())
+    count = sum(len(labels) for _, labels in batches())
+    products, along = torch.zeros(count, count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    for start, turn in _turns(parameters, memory // (4 * count)):
+        rows = []
+        for images, labels in batches():
+            found = _per_sample(model, images, labels, list(turn))
+            rows.append(torch.cat([(found[name] * mask[name].to(found[name]) if name in mask else found[name]).flatten(1)[:, start[name] : stop]
+                                   for name, stop in turn.items()], dim=1))
+        columns = torch.cat(rows)
+        part = torch.cat([direction[name].flatten()[start[name] : stop] for name, stop in turn.items()])
+        products += (columns @ columns.T).double().cpu()
+        along += (columns @ part).double().cpu()
+    return products, along
+
+
+def _turns(parameters: dict[str, nn.Parameter], width: int) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
+    """Cut all parameters, flattened, into turns of at most ``width`` numbers: first and last position by name."""
+    start, stop, room = {}, {}, max(width, 1)
+    for name, parameter in parameters.items():
+        position = 0
+        while position < parameter.numel():
+            taken = min(room, parameter.numel() - position)
+            start[name], stop[name] = position, position + taken
+            position, room = position + taken, room - taken
+            if room == 0:
+                yield start, stop
+                start, stop, room = {}, {}, max(width, 1)
+    if stop:
+        yield start, stop
+
+
+def _per_sample(model: nn.Module, images: Tensor, labels: Tensor, names: list[str]) -> Tensors:
+    """Gradient of every sample's cross-entropy by the named parameters: [B, *shape] by name."""
+    state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
+    chosen = {name: state.pop(name) for name in names}
+
+    def loss(weights: Tensors, image: Tensor, label: Tensor) -> Tensor:
+        logits = torch.func.functional_call(model, (weights, state), (image[None],))
+        return F.cross_entropy(logits, label[None])
+
+    return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(chosen, images, labels)
 
 
 def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:

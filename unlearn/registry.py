@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainer.flags import Sgd
-from utils.names import lookup
+from trainer.flags import Optimisation
 from utils.options import option
+from utils.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,11 +27,11 @@ class NoOptions:
 
 
 @dataclass(frozen=True)
-class Iterative(Sgd):
-    """Flags of every method that trains with SGD. A method's own configuration derives from it."""
+class Iterative(Optimisation):
+    """Flags of every method that trains by steps. A method's own configuration derives from it."""
 
     unlearn_epochs: int = option(10, "passes over the data that the method trains on", low=0)
-    unlearn_lr: float = option(0.01, "SGD step size", above=0)
+    unlearn_lr: float = option(0.01, "step size; a hundredth of it for transformers", above=0)
     no_aug: bool = option(False, "train without random crop and flip")
     rewind_pth: str | None = option(None, "start from these dense weights, under the model's mask", metavar="FILE")
     rewind_epoch: int = option(0, "with --rewind_pth: epochs by which the step-size schedule is ahead", low=0)
@@ -64,7 +64,7 @@ class Method:
     aliases: tuple[str, ...]
 
 
-_methods: dict[str, Method] = {}
+_methods: Registry[Method] = Registry("--unlearn", "unlearning method")
 _found = False
 
 
@@ -86,17 +86,10 @@ def method(
     """
 
     def register(run: Callable) -> Callable:
-        for taken in (name, *aliases):
-            if taken in _by_any_name():
-                raise ValueError(f"unlearning method {taken!r} is registered twice")
-        _methods[name] = Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases)
+        _methods.add(name, Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases), aliases)
         return run
 
     return register
-
-
-def _by_any_name() -> dict[str, Method]:
-    return {alias: found for found in _methods.values() for alias in (found.name, *found.aliases)}
 
 
 def _discover() -> None:
@@ -121,5 +114,4 @@ def get(name: str) -> Method:
         UsageError: names the nearest method and all of them.
     """
     _discover()
-    known = _by_any_name()
-    return known[name] if name in known else known[lookup(name, names(), "--unlearn")]
+    return _methods.get(name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config(Iterative):
     unlearn_epochs: int = option(5, "passes over the forget set", low=0)
-    unlearn_lr: float = option(1e-4, "SGD step size", above=0)
+    unlearn_lr: float = option(1e-4, "step size; a hundredth of it for transformers", above=0)
 
 
 @dataclass(frozen=True)

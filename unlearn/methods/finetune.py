@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SparseConfig(Iterative):
-    alpha: float = option(1e-4, "weight of the l1 penalty at the first epoch", low=0)
+    alpha: float = option(1e-4, "weight of the l1 penalty, at its largest", low=0)
+    l1_schedule: str = option("decaying", "the penalty's weight over the epochs", choices=("decaying", "constant", "growing"))
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 
 
@@ -34,30 +35,36 @@ def finetune(model: nn.Module, sets: Sets, config: Iterative, context: Context) 
 _SPARSE = {"config": SparseConfig, "reads": {"retain"}, "paper": "l1-sparse", "source": "Jia et al. 2023, section 4, eq. 3"}
 
 
-@method("FT_l1", summary="fine-tune on the retain set with an l1 penalty that decays", **_SPARSE)
+@method("FT_l1", summary="fine-tune on the retain set with an l1 penalty", **_SPARSE)
 @method("FT_prune", summary="the same as FT_l1, under the name the paper's commands use", aliases=("l1-sparse", "l1_sparse"), **_SPARSE)
 def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
     """Cross-entropy on the retain set plus gamma_t times the l1 norm of all parameters.
 
-    gamma falls linearly, epoch by epoch, from ``alpha`` towards zero (``gamma``). Nothing is thresholded.
+    gamma follows ``l1_schedule`` epoch by epoch (``gamma``). Nothing is thresholded.
     """
     from trainer.loop import cross_entropy
     from unlearn.penalty import l1_norm
 
     def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         loss, logits = cross_entropy(model, images, labels, epoch)
-        weight = gamma(config.alpha, epoch, config.unlearn_epochs, config.no_l1_epochs)
+        weight = gamma(config.l1_schedule, config.alpha, epoch, config.unlearn_epochs, config.no_l1_epochs)
         return (loss + weight * l1_norm(model) if weight else loss), logits
 
     context.fit(model, sets.retain, config, objective)
 
 
-def gamma(alpha: float, epoch: int, epochs: int, without: int) -> float:
+def gamma(schedule: str, alpha: float, epoch: int, epochs: int, without: int) -> float:
     """Penalty weight of an epoch (counted from 0) out of ``epochs``, the last ``without`` of which have none.
 
-    Linear decay; constant ``alpha`` where ``without`` leaves no epoch, as the reference has it.
+    Over E penalised epochs it falls linearly from alpha at the first to alpha / E at the last
+    ("decaying"), rises the same way ("growing"), or stays. Constant ``alpha`` where ``without``
+    leaves no epoch, as the reference has it.
+    Source: Jia et al. 2023, section 4 and its ablation of schedulers.
     """
     penalised = epochs - without
     if penalised == 0:
         return alpha
-    return alpha * (1 - epoch / penalised) if epoch < penalised else 0.0
+    if epoch >= penalised:
+        return 0.0
+    share = {"decaying": 1 - epoch / penalised, "growing": (epoch + 1) / penalised, "constant": 1.0}
+    return alpha * share[schedule]

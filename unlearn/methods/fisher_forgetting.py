@@ -45,7 +45,7 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
     batches = context.in_order(sets.retain, config.fisher_batch_size, config.no_aug)
     curvature = fisher_of_batches(model, batches, context.mask)
     mean, variance = noise(
-        model, curvature, context.mask, config.alpha, context.classes, wiped_row(context), context.compat
+        model, curvature, context.mask, config.alpha, context.classes, wiped_rows(context), context.compat
     )
     random = seeds.generator(context.seed, "fisher noise")
     with torch.no_grad():
@@ -55,18 +55,18 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
     Hold(model, context.mask)
 
 
-def wiped_row(context: Context) -> int | None:
-    """The head's row that is set to zero: a wholly forgotten class.
+def wiped_rows(context: Context) -> list[int]:
+    """The head's rows that are set to zero: wholly forgotten classes.
 
     ``--compat reference`` goes by the number of images alone, and so wipes the last class (-1)
     when that number of images is drawn from all classes.
     """
     if context.compat == "fixed":
-        return context.whole_class
+        return list(context.whole_classes)
     name = context.dataset.removesuffix("_no_val")
     if context.scenario.count != REFERENCE_CLASS_SIZES.get(name):
-        return None
-    return -1 if context.scenario.label is None else context.scenario.label
+        return []
+    return [-1] if context.scenario.labels is None else list(context.scenario.labels)
 
 
 def noise(
@@ -75,13 +75,13 @@ def noise(
     mask: Mask,
     alpha: float,
     classes: int,
-    row: int | None,
+    rows: list[int],
     compat: str,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean and variance of the new weights, by parameter name, before anything is drawn.
 
     The variance is ``alpha / curvature``, capped at ``alpha * 1e3`` (head: ``1e2``), averaged over
-    the inputs of each output, times ten for the head and for vectors. ``row`` of the head gets
+    the inputs of each output, times ten for the head and for vectors. ``rows`` of the head get
     mean 0 and variance 1e-3. Pruned weights are left out of the average; with ``compat``
     "reference" they enter it at the cap.
 
@@ -94,9 +94,9 @@ def noise(
         if parameter.ndim > 1:
             spread = _mean_over_inputs(spread, mask.get(name) if compat == "fixed" else None).expand_as(spread).clone()
         centre = parameter.detach().clone()
-        if head and row is not None:
-            centre[row] = 0
-            spread[row] = 1e-4
+        if head:
+            centre[rows] = 0
+            spread[rows] = 1e-4
         if head or parameter.ndim == 1:
             spread = spread * 10
         mean[name], variance[name] = centre, spread

@@ -42,12 +42,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
         return context.in_order(images, size, config.no_aug)
 
     model.eval()
-    forget = curvature.summed_gradient(model, batches(sets.forget, config.batch_size), context.mask)
-    retain = curvature.summed_gradient(model, batches(sets.retain, config.batch_size), context.mask)
-    total = len(sets.forget) + len(sets.retain)
-    ratio = len(sets.forget) / (total * len(sets.retain))
-    step = {name: forget[name] / total - retain[name] * ratio for name in forget}
-
+    step = curvature.influence_step(model, sets, lambda images: batches(images, config.batch_size), context.mask)
     first = curvature.summed_gradient(model, curvature.single(batches(sets.retain, 1)), context.mask)
     samples = curvature.first_samples(batches(sets.retain, min(config.batch_size, 64)), SCALE + 2)
     along_step, along_first = curvature.slopes(model, samples, [step, first])

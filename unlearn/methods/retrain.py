@@ -1,4 +1,4 @@
-"""Retrain: the exact answer, a model that never saw the forget set."""
+"""Retrain: the exact answer, a model that never saw the forget set; plain, label-smoothed, sharpness-aware."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config(Iterative):
     unlearn_epochs: int = option(160, "passes over the retain set", low=0)
-    unlearn_lr: float = option(0.1, "SGD step size", above=0)
+    unlearn_lr: float = option(0.1, "step size; a hundredth of it for transformers", above=0)
+    label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
+
+
+@dataclass(frozen=True)
+class SmoothedConfig(Config):
+    label_smoothing: float = option(0.1, "share of every label's weight that is spread over all classes", low=0, below=1)
+
+
+@dataclass(frozen=True)
+class SharpnessConfig(Config):
+    sam_rho: float = option(2.0, "radius of adaptive sharpness-aware minimisation", low=0)
 
 
 @method(
@@ -28,6 +39,26 @@ class Config(Iterative):
     paper="Retrain",
     source="Jia et al. 2023, section 2",
 )
+@method(
+    "retrain_ls",
+    config=SmoothedConfig,
+    reads={"retain"},
+    fresh=True,
+    summary="retrain with label smoothing",
+    paper="Retrain + LS",
+    source="Szegedy et al. 2016, section 7; Jia et al. 2023, released code",
+)
+@method(
+    "retrain_sam",
+    config=SharpnessConfig,
+    reads={"retain"},
+    fresh=True,
+    summary="retrain with adaptive sharpness-aware minimisation",
+    paper="Retrain + SAM",
+    source="Foret et al. 2021; Kwon et al. 2021; Jia et al. 2023, released code",
+)
 def retrain(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the retain set; the caller hands over freshly initialised, masked weights."""
-    context.fit(model, sets.retain, config)
+    from trainer.loop import smoothed_cross_entropy
+
+    context.fit(model, sets.retain, config, smoothed_cross_entropy(config.label_smoothing))

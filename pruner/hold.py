@@ -1,0 +1,52 @@
+"""Pruned weights stay zero: held during training, checked afterwards."""
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pruner.masks import Mask
+from utils.errors import RunError
+
+
+class Hold:
+    """Keeps the pruned weights of one model at exactly zero.
+
+    A deep copy of the model is not held; whoever copies makes a new ``Hold``.
+
+    Args:
+        model: the model, whose pruned weights become zero at once.
+        mask: by parameter name; may be empty.
+    """
+
+    def __init__(self, model: nn.Module, mask: Mask):
+        parameters = dict(model.named_parameters())
+        self._weights = [parameters[name] for name in mask]
+        self._keep = [
+            m.to(device=w.device, dtype=w.dtype).contiguous(memory_format=_layout(w))
+            for w, m in zip(self._weights, mask.values())
+        ]
+        self()
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Multiply every pruned weight by zero; call it after each change of the weights."""
+        if self._weights:
+            torch._foreach_mul_(self._weights, self._keep)
+
+
+def _layout(weight: Tensor) -> torch.memory_format:
+    last = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def check_held(model: nn.Module, mask: Mask, who: str) -> None:
+    """Raise if any pruned weight is not exactly zero.
+
+    Raises:
+        RunError: names ``who``, the first such parameter and how many of its weights came back.
+    """
+    parameters = dict(model.named_parameters())
+    for name, kept in mask.items():
+        revived = int(torch.count_nonzero(parameters[name].detach()[~kept.to(parameters[name].device)]))
+        if revived:
+            raise RunError(f"{who} revived {revived} pruned weights of {name}")

@@ -1,0 +1,60 @@
+"""Masks as plain data: choose which weights to keep, and measure the choice."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Mask = dict[str, Tensor]
+Scores = dict[str, Tensor]
+
+
+def choose(scores: Scores, rate: float, mask: Mask | None = None) -> Mask:
+    """Prune the lowest-scoring fraction of the weights that are still kept, globally.
+
+    Args:
+        scores: one float tensor per prunable parameter.
+        rate: fraction of the remaining weights to prune, in [0, 1).
+        mask: what is kept so far; everything if None. The result only shrinks it.
+    Returns:
+        A new mask from which exactly ``round(rate * kept)`` further weights are gone (Python's
+        rounding). Among equal scores those that come first in module order are pruned.
+    """
+    return remove(scores, round(rate * kept(scores, mask)), mask)
+
+
+def kept(scores: Scores, mask: Mask | None) -> int:
+    """How many of the scored weights ``mask`` keeps; all without a mask."""
+    return sum(int(mask[name].sum()) if mask else value.numel() for name, value in scores.items())
+
+
+def remove(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
+    """A new mask without the ``count`` lowest-scoring of the kept weights; see ``choose``."""
+    flat = torch.cat([value.flatten().cpu() for value in scores.values()])
+    left = torch.ones(flat.numel(), dtype=torch.bool)
+    if mask:
+        left = torch.cat([mask[name].flatten().cpu() for name in scores])
+    flat = torch.where(left, flat, torch.inf)
+    if count > 0:
+        threshold = torch.kthvalue(flat, count).values
+        below = flat < threshold
+        ties = torch.nonzero((flat == threshold) & left).flatten()[: count - int(below.sum())]
+        left &= ~below
+        left[ties] = False
+    sizes = [value.numel() for value in scores.values()]
+    return {name: part.view(scores[name].shape) for name, part in zip(scores, left.split(sizes))}
+
+
+def density(mask: Mask) -> float:
+    """Fraction of the prunable weights that are kept, in [0, 1]; 1 for an empty mask."""
+    total = sum(m.numel() for m in mask.values())
+    return sum(int(m.sum()) for m in mask.values()) / total if total else 1.0
+
+
+def sparsity(mask: Mask) -> float:
+    """Fraction of the prunable weights that are pruned, in [0, 1]; 0 for an empty mask."""
+    return 1.0 - density(mask)
+
+
+def empty_layers(mask: Mask) -> list[str]:
+    """Names of the parameters that lost every weight: nothing passes such a layer."""
+    return [name for name, m in mask.items() if not bool(m.any())]

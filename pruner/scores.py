@@ -1,0 +1,150 @@
+"""What a weight is worth: one function per pruning score, and the schedule by which it prunes."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pruner.hold import Hold
+from pruner.layers import prunable
+from pruner.masks import Mask, Scores, kept, remove
+from utils import seeds
+from utils.registry import Registry
+
+GRASP_TEMPERATURE = 200.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a score may look at besides the model.
+
+    Attributes:
+        seed: of whatever the score draws.
+        images: float [N, C, H, W] in [0, 1], on the model's device; SynFlow reads its shape only.
+        labels: int64 [N].
+    """
+
+    seed: int
+    images: Tensor | None = None
+    labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A pruning score: the weights of the lowest score go first.
+
+    Attributes:
+        run: ``run(model, sample)`` returns one float tensor per prunable parameter and leaves the model as it was.
+        steps: in how many exponential steps it prunes unless told otherwise; 1 is one-shot.
+        data: whether it looks at images and labels.
+    """
+
+    run: Callable[[nn.Module, Sample], Scores]
+    steps: int
+    data: bool
+
+
+scores: Registry[Score] = Registry("--score", "pruning score")
+
+
+def score(name: str, steps: int = 1, data: bool = False, aliases: tuple[str, ...] = ()) -> Callable:
+    """Decorator that registers a function as the pruning score ``name``."""
+
+    def register(run: Callable[[nn.Module, Sample], Scores]) -> Callable[[nn.Module, Sample], Scores]:
+        scores.add(name, Score(run, steps, data), aliases)
+        return run
+
+    return register
+
+
+def prune(model: nn.Module, name: str, rate: float, sample: Sample, mask: Mask | None = None, steps: int | None = None) -> Mask:
+    """Prune ``rate`` of the weights that ``mask`` keeps, by the score ``name``.
+
+    With n steps, step k leaves ``(1 - rate) ** (k / n)`` of them, by scores computed anew; the last
+    one is exact: ``round(rate * kept)`` weights are gone.
+
+    Args:
+        model: left as it is.
+        rate: fraction of the remaining weights to prune, in [0, 1).
+        steps: None for the score's own number.
+    """
+    chosen = scores.get(name)
+    steps = steps or chosen.steps
+    pruned, left = copy.deepcopy(model), dict(mask or {})
+    start = kept(prunable(model), left)
+    for step in range(1, steps + 1):
+        Hold(pruned, left)
+        found = chosen.run(pruned, sample)
+        goal = round(start * (1 - rate) ** (step / steps)) if step < steps else start - round(rate * start)
+        left = remove(found, kept(found, left) - goal, left)
+    return left
+
+
+@score("magnitude", aliases=("l1", "mp"))
+def magnitude(model: nn.Module, sample: Sample | None = None) -> Scores:
+    """Absolute value of the weight, globally ("global l1"; Han et al. 2015)."""
+    return {name: weight.detach().abs() for name, weight in prunable(model).items()}
+
+
+@score("random")
+def uniform(model: nn.Module, sample: Sample) -> Scores:
+    """A uniform random number per weight."""
+    random = seeds.generator(sample.seed, "random pruning")
+    return {name: torch.rand(weight.shape, generator=random) for name, weight in prunable(model).items()}
+
+
+@score("synflow", steps=100)
+def synflow(model: nn.Module, sample: Sample) -> Scores:
+    """|w * dR/dw|, where R is the summed output for an all-ones image with every weight made positive.
+
+    R grows beyond float32 in deep networks (ResNet-50); the scores are then taken in float64.
+    Source: Tanaka et al. 2020, algorithm 1.
+    """
+    shape = (1, *sample.images.shape[1:])
+    for dtype in (torch.float32, torch.float64):
+        positive = copy.deepcopy(model).to(dtype).eval()
+        with torch.no_grad():
+            for tensor in positive.state_dict().values():
+                tensor.abs_()
+        weights = prunable(positive)
+        flow = positive(torch.ones(shape, dtype=dtype, device=sample.images.device)).sum()
+        gradients = torch.autograd.grad(flow, list(weights.values()))
+        found = {name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)}
+        if all(bool(torch.isfinite(value).all()) for value in found.values()):
+            break
+    return found
+
+
+@score("snip", data=True)
+def snip(model: nn.Module, sample: Sample) -> Scores:
+    """|w * dL/dw|: by how much the loss would change without the weight, to first order.
+
+    Source: Lee et al. 2019, equation 6.
+    """
+    copied = copy.deepcopy(model).train()
+    weights = prunable(copied)
+    loss = F.cross_entropy(copied(sample.images), sample.labels)
+    gradients = torch.autograd.grad(loss, list(weights.values()))
+    return {name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)}
+
+
+@score("grasp", data=True)
+def grasp(model: nn.Module, sample: Sample) -> Scores:
+    """-w * (H g), signed: weights whose removal lowers the flow of gradients least are kept.
+
+    g and H are gradient and Hessian of the cross-entropy of logits over 200. The paper removes the
+    weights of the highest -w * (H g), so the score that is kept is its negative.
+    Source: Wang et al. 2020, equation 8 and algorithm 2.
+    """
+    copied = copy.deepcopy(model).train()
+    weights = prunable(copied)
+    loss = F.cross_entropy(copied(sample.images) / GRASP_TEMPERATURE, sample.labels)
+    gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+    along = sum((gradient.detach() * gradient).sum() for gradient in gradients)
+    curved = torch.autograd.grad(along, list(weights.values()))
+    return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), curved)}
+

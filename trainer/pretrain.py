@@ -1,0 +1,139 @@
+"""From a script's arguments to a trained model: what every script that trains from new weights shares."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import arg_parser
+import models
+from dataset import prepare, sources
+from dataset.images import ImageSet
+from dataset.split import BaseSplit
+from pruner import Mask, Sample
+from trainer import rounds
+from trainer.loop import recipe
+from utils import checkpoints, seeds
+from utils.device import resolve
+from utils.log import Log
+from utils.run_folder import RunFolder, environment, fingerprint
+
+SAMPLE_PER_CLASS = 25  # images of each class that a pruning score sees (the reference's number)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found right before any image is read.
+
+    Attributes:
+        given: the checkpoint to go on from, or None.
+        config: everything that decides the run's numbers, as plain data.
+    """
+
+    device: torch.device
+    chosen: prepare.Chosen
+    given: checkpoints.Checkpoint | None
+    config: dict[str, Any]
+
+
+def check(arguments: Any) -> Checked:
+    """Refuse what can be refused without reading data: device, data set, architecture, checkpoint.
+
+    Args:
+        arguments: with the groups data, model, run and resume.
+    Raises:
+        UsageError: names the flag.
+    """
+    device = resolve(arguments.run.device, arguments.run.gpu)
+    models.check(arguments.model.arch, arguments.model.imagenet_arch)
+    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    given = None
+    if arguments.resume.resume:
+        given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle)
+        blank = models.build(arguments.model.arch, chosen.classes, imagenet_stem=arguments.model.imagenet_arch)
+        checkpoints.check_fits(given, blank, arguments.model.arch, "--checkpoint")
+        checkpoints.training_position(given)
+    config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": given and given.sha256}
+    return Checked(device, chosen, given, config)
+
+
+def open_folder(arguments: Any, checked: Checked, label: str) -> tuple[RunFolder, Log]:
+    """The run's folder, cleared of other runs' files of the same names, and its log."""
+    folder = RunFolder(
+        Path(arguments.run.save_dir), label, fingerprint(checked.config), rounds.OUTPUTS, keep=checked.given is not None
+    )
+    return folder, Log(folder.path)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything a training works on: data, its split, image sets "train", "val" and "test", a new model on the device."""
+
+    data: sources.Dataset
+    base: BaseSplit
+    sets: dict[str, ImageSet]
+    model: torch.nn.Module
+
+
+def read(arguments: Any, checked: Checked) -> Bench:
+    """Load images, divide them, and build the model from ``--train_seed``."""
+    run = arguments.run
+    data = sources.load(checked.chosen.source, checked.chosen.root, checked.chosen.size)
+    base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
+    views = prepare.Views(data, checked.device)
+    sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
+    seeds.seed_everything(run.train_seed)
+    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch)
+    return Bench(data, base, sets, model.to(checked.device))
+
+
+def sample(images: ImageSet, seed: int) -> Sample:
+    """Unaugmented images of every class, drawn from ``seed``, for a pruning score to look at."""
+    order = torch.randperm(len(images), generator=seeds.generator(seed, "score sample"))
+    labels = images.labels.cpu()[order]
+    chosen = torch.cat([order[labels == label][:SAMPLE_PER_CLASS] for label in labels.unique()])
+    batch, labels = next(images.at(images.indices[chosen.to(images.indices.device)]).batches(len(chosen)))
+    return Sample(seed, batch, labels)
+
+
+def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, folder: RunFolder, log: Log, mask: Mask | None = None) -> None:
+    """Carry the model through ``plan``, going on from a killed run, and write ``result.json``."""
+    run, model = arguments.run, bench.model
+    facts = {"arch": arguments.model.arch, "dataset": bench.data.name, "classes": len(bench.data.classes), "compat": run.compat}
+    stamp = {"fingerprint": folder.fingerprint, "split_digest": bench.base.digest, "split_seed": bench.base.seed, **facts}
+    names = rounds.Names(folder.path)
+    flags = arguments.train
+    training = rounds.Rounds(model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
+    last = rounds.latest(names, plan.rounds, folder.fingerprint) or checked.given
+    if last is not None:
+        training.resume(last)
+        log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
+    summaries = training.run()
+    sizes = {name: len(images) for name, images in bench.sets.items()}
+    folder.finish(
+        {
+            "label": folder.label, "script": f"main_{folder.label}.py", "status": "done", "rounds": summaries, "config": checked.config,
+            "split": {"digest": bench.base.digest, "seed": bench.base.seed, **sizes},
+            "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in model.parameters())},
+            "device": str(checked.device), "environment": environment(),
+        }
+    )
+
+
+def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) -> dict[str, str]:
+    """What is trained, on what, with which numbers."""
+    data, size = bench.data, bench.data.train_images.shape[1:3]
+    sizes = "  ".join(f"{name} {len(images):,}" for name, images in bench.sets.items())
+    facts = {
+        "data": f"{data.name}, {len(data.classes)} classes, {size[0]}x{size[1]} pixels; {sizes}",
+        "split": f"seed {bench.base.seed}, digest {bench.base.digest}",
+        "model": f"{arguments.model.arch}, {sum(p.numel() for p in bench.model.parameters()):,} parameters",
+        "training": arg_parser.settings(arguments.train),
+        "run": f"setup random seed = {arguments.run.train_seed}  compat {arguments.run.compat}  device {checked.device}",
+        "folder": str(folder.path),
+    }
+    if arguments.unread:
+        facts["not read"] = ", ".join(arguments.unread)
+    return facts

@@ -1,0 +1,48 @@
+"""FT_prune_bi: prune a little, fine-tune an epoch or two, and so on to the wanted sparsity."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.registry import Iterative, method
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pruner import Mask
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Iterative):
+    rate: float = option(0.95, "fraction of the remaining prunable weights that is gone at the end", low=0, below=1)
+    random_prune: bool = option(False, "prune at random instead of by magnitude")
+
+
+@method(
+    "FT_prune_bi",
+    config=Config,
+    reads={"retain"},
+    summary="fine-tune on the retain set, pruning every other epoch",
+    paper="FT + pruning",
+    source="Jia et al. 2023, released code",
+)
+def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Cross-entropy on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.
+
+    These are the epochs an even number of epochs before the end, so the last one is free to recover.
+    """
+    import pruner
+    from utils import seeds
+
+    times = [epoch for epoch in range(config.unlearn_epochs) if (config.unlearn_epochs - epoch) % 2 == 0] or [0]
+    share = 1 - (1 - config.rate) ** (1 / len(times))
+
+    def shrink(epoch: int, mask: Mask) -> Mask:
+        if epoch not in times:
+            return mask
+        score = "random" if config.random_prune else "magnitude"
+        return pruner.prune(model, score, share, pruner.Sample(seeds.derive(context.seed, "pruning", epoch)), mask)
+
+    context.fit(model, sets.retain, config, shrink=shrink)

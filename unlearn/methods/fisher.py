@@ -1,0 +1,55 @@
+"""fisher: the diagonal Fisher noise of the released code's first version, from single images."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.registry import method
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unlearn.context import Context, Sets
+
+LARGEST = 1e-3  # no weight is blurred by more than this, before the head's factor
+HEAD_FACTOR = 10
+
+
+@dataclass(frozen=True)
+class Config:
+    alpha: float = option(1e-6, "scale of the noise variance", low=0)
+    no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
+
+
+@method(
+    "fisher",
+    config=Config,
+    reads={"retain"},
+    summary="noise scaled by the inverse curvature of single retain images",
+    paper="Fisher",
+    source="Golatkar et al. 2020; Jia et al. 2023, released code",
+)
+def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """theta + min(sqrt(alpha / F), 1e-3) * noise, ten times that for the head.
+
+    F is the mean over retain images of the squared gradient of log p(y|x), plus 1e-8 before squaring.
+    With ``--compat reference`` the factor goes to tensors whose last dimension is 10, whatever they are.
+    """
+    import torch
+
+    from pruner import Hold
+    from unlearn.curvature import mean_squared_gradient
+    from utils import seeds
+
+    model.eval()
+    batches = context.in_order(sets.retain, 64, config.no_aug)
+    curvature = mean_squared_gradient(model, batches, context.mask)
+    random = seeds.generator(context.seed, "fisher noise")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            spread = (config.alpha / curvature[name].clamp(min=1e-30)).sqrt().clamp(max=LARGEST)
+            wide = parameter.shape[-1] == 10 if context.compat == "reference" else parameter.shape[0] == context.classes
+            draw = torch.randn(parameter.shape, generator=random).to(parameter.device)
+            parameter.add_(spread * draw * (HEAD_FACTOR if wide else 1))
+    Hold(model, context.mask)
