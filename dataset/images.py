@@ -1,7 +1,7 @@
 """A set of images as a view on tensors that live on the device, batched without per-image Python."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils import seeds
+
+
+Part = Callable[[int], slice]
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,20 @@ class ImageSet:
         """The same images without augmentation."""
         return ImageSet(self.images, self._labels, self.indices, None)
 
-    def batches(self, size: int, seed: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].
 
         Args:
             size: images per batch; the last batch may be smaller.
             seed: fixes order and augmentation; None keeps the set's order and augments nothing.
+            part: from the number of images in a batch to the slice of them that is wanted; None for all.
         """
         order, shifts, flips = self.indices, None, None
         if seed is not None:
             random = seeds.generator(seed, "order")
             order = order[torch.randperm(len(order), generator=random).to(order.device)]
             shifts, flips = self._draw(seed)
-        yield from self._cut(order, shifts, flips, size)
+        yield from self._cut(order, shifts, flips, size, part)
 
     def augmented_in_order(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Like ``batches`` but in the set's own order, with augmentation drawn from ``seed``."""
@@ -82,13 +86,17 @@ class ImageSet:
         flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
         return shifts.to(self.images.device), flips.to(self.images.device)
 
-    def _cut(self, order: Tensor, shifts: Tensor | None, flips: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _cut(
+        self, order: Tensor, shifts: Tensor | None, flips: Tensor | None, size: int, part: Part | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            images = self.images[chosen]
+            stop = min(start + size, len(order))
+            mine = slice(0, stop - start) if part is None else part(stop - start)
+            wanted = slice(start + mine.start, start + mine.stop)
+            images = self.images[order[wanted]]
             if shifts is not None and flips is not None:
-                images = crop_and_flip(images, shifts[start : start + size], flips[start : start + size], self.augment.pad)
-            yield scale(images), self._labels[chosen]
+                images = crop_and_flip(images, shifts[wanted], flips[wanted], self.augment.pad)
+            yield scale(images), self._labels[order[wanted]]
 
 
 def scale(images: Tensor) -> Tensor:

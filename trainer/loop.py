@@ -18,7 +18,8 @@ from dataset.images import ImageSet
 from pruner import Hold, Mask
 from trainer.flags import Optimisation
 from trainer.sam import Climb
-from utils import seeds
+from trainer.sync_norm import whole_batch_norm
+from utils import parallel, seeds
 from utils.device import synchronise
 from utils.errors import RunError
 
@@ -136,38 +137,50 @@ class Training:
 
     def _one_epoch(self, images: ImageSet, seed: int, objective: Objective) -> EpochLog:
         started, lr = time.perf_counter(), self.scheduler.get_last_lr()[0]
-        device = images.images.device
-        torch.manual_seed(seed)
+        device, size = images.images.device, self.recipe.batch_size
+        torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
         self.model.train()
-        loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
-        steps = math.ceil(len(images) / self.recipe.batch_size)
-        batches = images.batches(self.recipe.batch_size, seed)
-        bar = tqdm(batches, total=steps, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not sys.stderr.isatty())
+        figures = torch.zeros(2, device=device)  # summed loss, right answers
+        steps = math.ceil(len(images) / size)
+        shown = sys.stderr.isatty() and parallel.is_main()
+        bar = tqdm(
+            images.batches(size, seed, parallel.part), total=steps, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown
+        )
         for step, (batch, labels) in enumerate(bar):
             self._warm_up(lr, step, steps)
-            loss, logits = self._gradient(objective, batch, labels)
-            if self.climb is not None:
-                self.climb.up()
-                loss, logits = self._gradient(objective, batch, labels)
-                self.climb.back()
-            self.optimizer.step()
-            self.hold()
-            loss_sum += loss.detach() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
-        mean_loss = float(loss_sum) / len(images)
+            count = min(size, len(images) - step * size)
+            loss, logits = self._step(objective, batch, labels, count)
+            right = (logits.detach().argmax(1) == labels).sum()
+            figures += torch.stack([loss.detach() * len(labels), right]) / (1 if count >= parallel.size() else parallel.size())
+        loss_sum, correct = parallel.add_up(figures).tolist()
+        mean_loss = loss_sum / len(images)
         if not math.isfinite(mean_loss):
             raise RunError(f"the loss became {mean_loss} in epoch {self.epoch + 1} at step size {lr:g}; try a smaller one")
         self._set_lr(lr)
         self.scheduler.step()
         self.epoch += 1
         synchronise(device)
-        return EpochLog(self.epoch, lr, mean_loss, int(correct) / len(images), time.perf_counter() - started)
+        return EpochLog(self.epoch, lr, mean_loss, correct / len(images), time.perf_counter() - started)
 
-    def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """One step on this process's part of a batch of ``count`` images."""
+        weight = parallel.weight(count)
+        with whole_batch_norm(self.model, count):
+            loss, logits = self._gradient(objective, batch, labels, weight)
+            if self.climb is not None:
+                self.climb.up()
+                loss, logits = self._gradient(objective, batch, labels, weight)
+                self.climb.back()
+        self.optimizer.step()
+        self.hold()
+        return loss, logits
+
+    def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.amp):
             loss, logits = objective(self.model, batch, labels, self.epoch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * weight if weight != 1 else loss).backward()
+        parallel.average_gradients(self.model.parameters())
         return loss, logits
 
     def _warm_up(self, lr: float, step: int, steps: int) -> None:

@@ -1,19 +1,29 @@
 """The device of a run, and waiting for it."""
 from __future__ import annotations
 
+import os
+
 import torch
 
+from utils import parallel
 from utils.errors import UsageError
 
 
 def resolve(name: str, gpu: int | None = None) -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
 
-    ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all.
+    ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all. Under
+    ``torchrun`` every process takes the GPU of its own local rank, and joins the others.
 
     Raises:
         UsageError: for a device that this machine lacks.
     """
+    if parallel.size() > 1:
+        on_gpu = name != "cpu" and torch.cuda.is_available()
+        name = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu"
+        if on_gpu:
+            torch.cuda.set_device(name)
+        parallel.start(on_gpu)
     if name == "auto" and gpu is not None and torch.cuda.is_available():
         name = f"cuda:{gpu}"
     if name == "auto":

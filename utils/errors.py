@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from utils import parallel
+
 
 class UsageError(Exception):
     """Wrong input: a flag, a file or a combination. The script exits with code 2 and this one line."""
@@ -32,7 +34,8 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
         try:
             return main(argv)
         except (UsageError, RunError) as error:
-            print(f"{name}.py: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            if parallel.is_main() or isinstance(error, RunError):
+                print(f"{name}.py: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
             return 2 if isinstance(error, UsageError) else 1
         except KeyboardInterrupt:
             print(f"{name}.py: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)

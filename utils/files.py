@@ -9,15 +9,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from utils import parallel
 from utils.errors import RunError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step; a reader sees the old file or the whole new one.
 
+    Of several processes the main one writes, and the others wait for it.
+
     Raises:
         RunError: names the file and the reason (full disk, read-only folder, ...).
     """
+    if parallel.is_main():
+        _write(path, content)
+    parallel.wait()
+
+
+def _write(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils import parallel
+
 if TYPE_CHECKING:
     from trainer.loop import EpochLog
 
@@ -22,7 +24,8 @@ class Log:
 
     def line(self, text: str = "") -> None:
         """Print one line for a person."""
-        print(text, flush=True)
+        if parallel.is_main():
+            print(text, flush=True)
 
     def facts(self, title: str, facts: dict[str, str]) -> None:
         """Print the header block: a title and aligned name-value lines."""
@@ -33,7 +36,7 @@ class Log:
 
     def record(self, kind: str, **values: Any) -> None:
         """Append one JSON line."""
-        if self._path is not None:
+        if self._path is not None and parallel.is_main():
             with self._path.open("a") as file:
                 file.write(json.dumps({"kind": kind, **values}) + "\n")
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from utils import files
+from utils import files, parallel
 from utils.errors import RunError, UsageError
 
 SHARED = ("result.json", "log.jsonl", "command.txt")
@@ -40,7 +40,9 @@ class RunFolder:
         except OSError as error:
             raise UsageError(f"--save_dir {path}: {error.strerror}") from error
         self._runs = self._known_runs()
-        self._make_room(outputs, keep)
+        if parallel.is_main():
+            self._make_room(outputs, keep)
+        parallel.wait()
 
     def result(self) -> dict[str, Any] | None:
         """The finished result of this very run, if it is there or was moved to ``earlier/``."""

@@ -1,0 +1,99 @@
+"""Several processes that work on one run: ``torchrun`` starts them, each takes its part of every batch.
+
+Without ``torchrun`` there is one process and everything here does nothing. Files and lines are
+written by the main process alone; the others wait until they are there.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+
+def size() -> int:
+    """Number of processes."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_main() -> bool:
+    """Whether this process writes files and lines."""
+    return rank() == 0
+
+
+def start(on_gpu: bool) -> None:
+    """Join the other processes, once; gloo on the CPU, nccl on GPUs."""
+    import torch.distributed as distributed
+
+    if size() > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if on_gpu else "gloo")
+
+
+def wait() -> None:
+    """Go on when all processes have come here."""
+    if _joined():
+        import torch.distributed as distributed
+
+        distributed.barrier()
+
+
+def part(count: int) -> slice:
+    """This process's share of ``count`` things in order; all of them where there are fewer than processes."""
+    if count < size():
+        return slice(0, count)
+    return slice(count * rank() // size(), count * (rank() + 1) // size())
+
+
+def weight(count: int) -> float:
+    """This process's share of ``count`` images times the number of processes: the factor that makes mean losses average to the whole batch's."""
+    if count < size():
+        return 1.0
+    mine = part(count)
+    return (mine.stop - mine.start) * size() / count
+
+
+def add_up(tensor: "torch.Tensor") -> "torch.Tensor":  # noqa: F821
+    """Sum over all processes, in place."""
+    if _joined():
+        import torch.distributed as distributed
+
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def average_gradients(parameters: "Iterable[torch.nn.Parameter]") -> None:  # noqa: F821
+    """Mean of every gradient over all processes, in one message.
+
+    A wrapper such as DistributedDataParallel would have to see every forward pass; an unlearning
+    objective may make several, or reach into the model.
+    """
+    if not _joined():
+        return
+    import torch
+
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = add_up(torch.cat([gradient.flatten() for gradient in gradients])).div_(size())
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def gather(rows: "torch.Tensor", count: int) -> "torch.Tensor":  # noqa: F821
+    """All rows of the ``count`` that ``part`` divided, in order, from each process's own [n, ...]."""
+    if not _joined() or count < size():
+        return rows
+    import torch
+    import torch.distributed as distributed
+
+    longest = -(-count // size())
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    found = [torch.empty_like(padded) for _ in range(size())]
+    distributed.all_gather(found, padded)
+    lengths = [count * (number + 1) // size() - count * number // size() for number in range(size())]
+    return torch.cat([block[:length] for block, length in zip(found, lengths)])
+
+
+def _joined() -> bool:
+    return size() > 1
