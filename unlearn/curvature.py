@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner import Mask
 
@@ -72,10 +74,22 @@ def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], direction
             return F.cross_entropy(logits, labels, reduction="none")
 
         for row, direction in zip(found, directions):
-            with warnings.catch_warnings():
+            with _plain_attention(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch's own forward-mode rules still use torch.jit
                 row.append(torch.func.jvp(losses, (parameters,), (direction,))[1].double().cpu())
     return [torch.cat(row) for row in found]
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention out of single operations: PyTorch's fused ones have no forward-mode derivative."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def dot(left: Tensors, right: Tensors) -> float:
