@@ -59,10 +59,10 @@ def check(arguments: arg_parser.ImpArguments) -> Checked:
     device = resolve(arguments.run.device, arguments.run.gpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    blank = models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
     given = None
     if arguments.resume.resume:
         given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle)
-        blank = models.build(arguments.model.arch, chosen.classes, imagenet_stem=arguments.model.imagenet_arch)
         checkpoints.check_fits(given, blank, arguments.model.arch, "--checkpoint")
         checkpoints.training_position(given)
     config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": given and given.sha256}
@@ -94,7 +94,8 @@ def train(arguments: arg_parser.ImpArguments, checked: Checked, folder: Any, log
     views = prepare.Views(data, checked.device)
     sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
     seeds.seed_everything(run.train_seed)
-    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch)
+    size = data.train_images.shape[1]
+    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, size, run.compat)
     model.to(checked.device)
     facts = {"arch": arguments.model.arch, "dataset": data.name, "classes": len(data.classes), "compat": run.compat}
     stamp = {"fingerprint": folder.fingerprint, "split_digest": base.digest, "split_seed": base.seed, **facts}
@@ -138,7 +139,7 @@ def describe(prune: Any) -> str:
     kind = "OMP" if prune.pruning_times == 2 else "IMP"
     return (
         f"{kind}: dense training, then {prune.pruning_times - 1} x prune {100 * prune.rate:g} % of what is left {how} and "
-        f"train again; the last round keeps {100 * left:.2f} % of the convolution weights"
+        f"train again; the last round keeps {100 * left:.2f} % of the prunable weights"
     )
 
 
