@@ -27,7 +27,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet44s, resnet56s, vgg16_bn or vgg16_bn_lth", metavar="NAME")
+    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet44s, resnet56s, vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, or timm:NAME for any of timm's (pip install timm)", metavar="NAME")
     imagenet_arch: bool = option(False, "7x7 stem with stride 2 and max-pool (resnet18 and resnet50)")
 
 
@@ -54,7 +54,7 @@ class Train(Optimisation):
 @dataclass(frozen=True)
 class Prune:
     pruning_times: int = option(1, "training rounds; round 0 is dense and each later one is pruned once more (2 is OMP)", low=1)
-    rate: float = option(0.95, "fraction of the remaining prunable weights to prune before each later round", low=0, below=1)
+    rate: float = option(0.95, "fraction of the remaining prunable weights (convolutions; linear layers in transformers) to prune before each later round", low=0, below=1)
     prune_type: str = option("rewind_lt", "weights to go back to after pruning: initial (lt), best dense (pt), or those after --rewind_epoch", choices=("rewind_lt", "lt", "pt"))
     rewind_epoch: int = option(0, "epoch whose weights and step size rewind_lt goes back to; 0 is the start", low=0)
     random_prune: bool = option(False, "prune at random instead of by magnitude")

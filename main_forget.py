@@ -86,7 +86,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     checkpoint = rewound = None
-    blank = models.build(arch, chosen.classes, imagenet_stem=stem)
+    blank = models.blank(arch, chosen.classes, chosen.side, stem)
     if arguments.unlearn.mask is not None:
         checkpoint = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle)
         checkpoints.check_fits(checkpoint, blank, arch, "--mask", masks_alone=method.fresh)
@@ -130,7 +130,8 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
         "val": views.val(split.val), "test": views.test(split.test),
     }
     seeds.seed_everything(run.train_seed)
-    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch)
+    size = data.train_images.shape[1]
+    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, size, run.compat)
     if checked.start is not None:
         checkpoints.load_weights(model, checked.start)
     mask = checked.checkpoint.mask if checked.checkpoint is not None else {}

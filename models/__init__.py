@@ -2,9 +2,12 @@
 
 A family is one file. It registers builders with ``@architecture("name")``; a builder takes the
 number of classes and returns a freshly initialised ``nn.Module`` whose first or last sub-module
-is called ``normalize``. State-dict keys are those of the field's existing checkpoints.
+is called ``normalize``. A builder that also declares ``size`` is told the side of the images in
+pixels, one that declares ``compat`` is told "fixed" or "reference". State-dict keys are those of
+the field's existing checkpoints. ``timm:NAME`` is any architecture of timm.
 """
-from models.registry import build, check, guess, names
-from models import resnet, resnet_cifar, vgg  # noqa: F401  (importing a family registers it)
+from models.parts import head
+from models.registry import blank, build, check, guess, names
+from models import resnet, resnet_cifar, vgg, swin, vit  # noqa: F401  (importing a family registers it)
 
-__all__ = ["build", "check", "guess", "names"]
+__all__ = ["blank", "build", "check", "guess", "head", "names"]

@@ -20,3 +20,19 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
+
+
+def normalize_first(model: nn.Module) -> nn.Module:
+    """Give a model from elsewhere a sub-module ``normalize``, applied before everything else.
+
+    The model keeps its keys, which a wrapper would prefix. Its class is replaced by a subclass of
+    the old one, because a forward hook would be lost when the model is traced.
+    """
+    parent = type(model)
+
+    def forward(self: nn.Module, images: Tensor) -> Tensor:
+        return parent.forward(self, self.normalize(images))
+
+    model.__class__ = type(f"Normalized{parent.__name__}", (parent,), {"forward": forward})
+    model.normalize = Normalize()
+    return model

@@ -1,18 +1,23 @@
 """Look-up of architectures by name."""
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import nn
 
+from models import timm_models
 from models.normalize import Normalize
 from utils.errors import UsageError
 from utils.names import lookup
+from utils.registry import Registry
 
-Builder = Callable[[int], nn.Module]
-_builders: dict[str, Builder] = {}
-_imagenet_builders: dict[str, Builder] = {}
+Builder = Callable[..., nn.Module]
+TIMM = "timm:"
+_builders: Registry[Builder] = Registry("--arch", "architecture")
+_imagenet_builders: Registry[Builder] = Registry("--arch", "architecture with the ImageNet stem")
 
 
 def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], Builder]:
@@ -20,16 +25,14 @@ def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], 
     table = _imagenet_builders if imagenet_stem else _builders
 
     def register(builder: Builder) -> Builder:
-        if name in table:
-            raise ValueError(f"architecture {name!r} is registered twice")
-        table[name] = builder
+        table.add(name, builder)
         return builder
 
     return register
 
 
 def names() -> list[str]:
-    """Names of all architectures, in order of registration."""
+    """Names of all architectures but timm's, in order of registration."""
     return list(_builders)
 
 
@@ -39,34 +42,71 @@ def build(
     mean: Iterable[float] = (0.0, 0.0, 0.0),
     std: Iterable[float] = (1.0, 1.0, 1.0),
     imagenet_stem: bool = False,
+    size: int | None = None,
+    compat: str = "fixed",
 ) -> nn.Module:
     """A freshly initialised model on the CPU.
 
     Args:
-        name: one of ``names()``.
+        name: one of ``names()``, or ``timm:NAME``.
         classes: width of the head.
         mean, std: per-channel statistics of the inputs, which are in [0, 1].
         imagenet_stem: 7x7 stem with stride 2 and a max-pool, where the architecture has that variant.
+        size: side of the images in pixels, read by transformers with one position per patch; None for the
+            side that the architecture was published for.
+        compat: "reference" gives the reference's defects; only swin_t has one, which is not to normalise.
     Raises:
         UsageError: for an unknown name or a stem that the architecture lacks.
     """
     check(name, imagenet_stem)
-    model = (_imagenet_builders if imagenet_stem else _builders)[name](classes)
+    model = _construct(_builder(name, imagenet_stem), classes, size=size, compat=compat)
     model.normalize = Normalize(mean, std)
+    return model
+
+
+def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn.Module:
+    """What ``build`` would build for images of ``size`` x ``size`` pixels, on the meta device: shapes without weights.
+
+    Raises:
+        UsageError: whatever ``build`` refuses, and images of a size that the architecture does not take.
+    """
+    check(name, imagenet_stem)
+    try:
+        # Built on the CPU, because random numbers on the meta device take a second's worth of imports.
+        model = build(name, classes, imagenet_stem=imagenet_stem, size=size).to("meta").eval()
+        model(torch.empty(1, 3, size, size, device="meta"))
+    except Exception as error:  # noqa: BLE001  (what a layer raises for a shape that it does not take is its own affair)
+        raise UsageError(f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size") from error
     return model
 
 
 def check(name: str, imagenet_stem: bool = False) -> None:
     """Raise a ``UsageError`` for an unknown name, or for a stem that the architecture lacks."""
-    lookup(name, _builders, "--arch")
+    if name.startswith(TIMM):
+        timm_models.check(name.removeprefix(TIMM))
+    elif name not in _builders:
+        lookup(name, [*_builders, f"{TIMM}NAME"], "--arch")
     if imagenet_stem and name not in _imagenet_builders:
         raise UsageError(f"--imagenet_arch: {name} has no ImageNet stem; only {', '.join(_imagenet_builders)} have one")
+
+
+def _builder(name: str, imagenet_stem: bool) -> Builder:
+    if name.startswith(TIMM):
+        return partial(timm_models.build, name.removeprefix(TIMM))
+    return (_imagenet_builders if imagenet_stem else _builders).get(name)
+
+
+def _construct(builder: Builder, classes: int, **facts: int | str | None) -> nn.Module:
+    """Call a builder with those of ``facts`` that it declares and that are known."""
+    declared = inspect.signature(builder).parameters
+    return builder(classes, **{key: value for key, value in facts.items() if key in declared and value is not None})
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:
     """The registered architecture whose keys are exactly those of ``state``, if there is one."""
     for table, suffix in ((_builders, ""), (_imagenet_builders, " with the ImageNet stem")):
-        for name, builder in table.items():
+        for name in table:
+            builder = table.get(name)
             with torch.device("meta"):
                 shapes = builder(10).state_dict()
             same = shapes.keys() == state.keys() and all(

@@ -3,14 +3,28 @@ from __future__ import annotations
 
 from torch import nn
 
+from models.parts import head
+
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights of all convolutions, by name, in module order (stem and 1x1 shortcuts included).
 
-    Batch norm, biases and the classifier are never pruned (Jia et al. 2023, section 3).
+    Where linear layers other than the head outweigh the convolutions, as in transformers, it is the
+    weights of these, attention's packed ``in_proj_weight`` included. Norms, biases, embeddings and
+    the classifier are never pruned (Jia et al. 2023, section 3).
     """
-    return {
-        f"{name}.weight": module.weight
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d)
-    }
+    convolutions: dict[str, nn.Parameter] = {}
+    linears: dict[str, nn.Parameter] = {}
+    classifier = head(model)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            convolutions[f"{name}.weight"] = module.weight
+        elif isinstance(module, nn.Linear) and module is not classifier:
+            linears[f"{name}.weight"] = module.weight
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            linears[f"{name}.in_proj_weight"] = module.in_proj_weight
+    return convolutions if _count(convolutions) >= _count(linears) else linears
+
+
+def _count(parameters: dict[str, nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters.values())

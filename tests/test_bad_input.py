@@ -143,7 +143,7 @@ FILES = {
     "a tensor": (lambda path: torch.save(torch.zeros(3), path), "holds no state dict"),
     "another architecture": (lambda path: checkpoint(path, "resnet44s"), "its masks do not fit --arch resnet20s"),
     "another architecture, named": (lambda path: checkpoint(path, "resnet44s"), "it looks like resnet44s"),
-    "other classes": (lambda path: checkpoint(path, classes=100), "fc.weight is [100, 64], expected [10, 64]; another --dataset or --arch"),
+    "other classes": (lambda path: checkpoint(path, classes=100), "fc.weight is [100, 64], expected [10, 64]; another --dataset, --input_size or --arch"),
     "a missing entry": (lambda path: checkpoint(path, change=lambda s: s.pop("fc.bias")), "is no resnet20s (1 entries missing, 0 unknown; fc.bias is missing)"),
     "a missing mask": (lambda path: checkpoint(path, change=lambda s: s.pop("conv1.weight_mask")), "conv1.weight_orig has no mask beside it"),
     "NaN": (lambda path: checkpoint(path, change=lambda s: s["fc.bias"].fill_(torch.nan)), "fc.bias holds NaN or infinite values"),

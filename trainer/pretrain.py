@@ -49,10 +49,10 @@ def check(arguments: Any) -> Checked:
     device = resolve(arguments.run.device, arguments.run.gpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    blank = models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
     given = None
     if arguments.resume.resume:
         given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle)
-        blank = models.build(arguments.model.arch, chosen.classes, imagenet_stem=arguments.model.imagenet_arch)
         checkpoints.check_fits(given, blank, arguments.model.arch, "--checkpoint")
         checkpoints.training_position(given)
     config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": given and given.sha256}
@@ -85,7 +85,8 @@ def read(arguments: Any, checked: Checked) -> Bench:
     views = prepare.Views(data, checked.device)
     sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
     seeds.seed_everything(run.train_seed)
-    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch)
+    size = data.train_images.shape[1]
+    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, size, run.compat)
     return Bench(data, base, sets, model.to(checked.device))
 
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner import Mask
 
@@ -153,7 +155,8 @@ def _per_sample(model: nn.Module, images: Tensor, labels: Tensor, names: list[st
         logits = torch.func.functional_call(model, (weights, state), (image[None],))
         return F.cross_entropy(logits, label[None])
 
-    return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(chosen, images, labels)
+    with _plain_attention():
+        return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(chosen, images, labels)
 
 
 def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:
@@ -174,10 +177,22 @@ def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], direction
             return F.cross_entropy(logits, labels, reduction="none")
 
         for row, direction in zip(found, directions):
-            with warnings.catch_warnings():
+            with _plain_attention(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch's own forward-mode rules still use torch.jit
                 row.append(torch.func.jvp(losses, (parameters,), (direction,))[1].double().cpu())
     return [torch.cat(row) for row in found]
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention out of single operations: PyTorch's fused ones have neither forward-mode derivatives nor batching rules."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def dot(left: Tensors, right: Tensors) -> float:

@@ -100,12 +100,19 @@ def read(path: Path, flag: str, allow_pickle: bool = False) -> Checkpoint:
     unmatched = [k for k in state if k.endswith("weight" + ORIGINAL) and k.removesuffix(ORIGINAL) + MASK not in state]
     if unmatched:
         raise UsageError(f"{flag} {path}: {unmatched[0]} has no mask beside it")
-    broken = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    broken = [k for k, v in state.items() if v.is_floating_point() and not _sound(k, v)]
     if broken:
         raise UsageError(f"{flag} {path}: {broken[0]} holds NaN or infinite values")
     weights, mask = unpack(state)
     extra = {k: v for k, v in content.items() if k != "state_dict"} if "state_dict" in content else {}
     return Checkpoint(path, weights, mask, extra)
+
+
+def _sound(key: str, value: Tensor) -> bool:
+    """Whether all numbers are finite; attention masks, which are no weights' masks, may hold -inf."""
+    if key.endswith(MASK) and not key.endswith("weight" + MASK):
+        value = value.masked_fill(value == -torch.inf, 0.0)
+    return bool(torch.isfinite(value).all())
 
 
 def _load(path: Path, flag: str, allow_pickle: bool) -> Any:
@@ -152,7 +159,7 @@ def check_fits(checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, m
     for key, value in expected.items():
         if checkpoint.weights[key].shape != value.shape:
             shapes = f"{list(checkpoint.weights[key].shape)}, expected {list(value.shape)}"
-            raise UsageError(f"{where}: {key} is {shapes}; another --dataset or --arch{_hint(checkpoint)}?")
+            raise UsageError(f"{where}: {key} is {shapes}; another --dataset, --input_size or --arch{_hint(checkpoint)}?")
 
 
 def _hint(checkpoint: Checkpoint) -> str:

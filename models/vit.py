@@ -1,0 +1,38 @@
+"""Vision transformers (Dosovitskiy et al., 2021): torchvision's class and keys, and a small one for 32x32 images.
+
+``vit_tiny`` has the proportions of DeiT-Ti (Touvron et al., 2021, table 1: width 192, 12 blocks, 3 heads) with
+patches of 4 pixels instead of 16, so that 32 pixels make 64 tokens. There is one position per patch:
+a model takes images of the side it was built for, which must be a multiple of the patch.
+"""
+from __future__ import annotations
+
+from torch import nn
+
+from models.normalize import normalize_first
+from models.registry import architecture
+
+
+def _transformer(classes: int, size: int, patch: int, width: int, depth: int, heads: int) -> nn.Module:
+    from torchvision.models.vision_transformer import VisionTransformer  # here, because it takes a second
+
+    return normalize_first(VisionTransformer(size, patch, depth, heads, width, 4 * width, num_classes=classes))
+
+
+@architecture("vit_tiny")
+def vit_tiny(classes: int, size: int = 32) -> nn.Module:
+    return _transformer(classes, size, patch=4, width=192, depth=12, heads=3)
+
+
+@architecture("vit_b_16")
+def vit_b_16(classes: int, size: int = 224) -> nn.Module:
+    return _transformer(classes, size, patch=16, width=768, depth=12, heads=12)
+
+
+@architecture("vit_b_32")
+def vit_b_32(classes: int, size: int = 224) -> nn.Module:
+    return _transformer(classes, size, patch=32, width=768, depth=12, heads=12)
+
+
+@architecture("vit_l_16")
+def vit_l_16(classes: int, size: int = 224) -> nn.Module:
+    return _transformer(classes, size, patch=16, width=1024, depth=24, heads=16)
