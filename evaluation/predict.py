@@ -75,7 +75,10 @@ def _for_inference(model: nn.Module) -> nn.Module:
         copied = fuse(model)
     except Exception:  # noqa: BLE001  (a forward pass that depends on values can fail in any way when traced)
         copied = copy.deepcopy(model)
-    return copied.to(memory_format=torch.channels_last)
+    for module in copied.modules():  # not the whole model: the format does not exist for tensors of five dimensions
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+    return copied
 
 
 @torch.inference_mode()
