@@ -58,7 +58,7 @@ def check(arguments: arg_parser.ImpArguments) -> Checked:
 
     device = resolve(arguments.run.device, arguments.run.gpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     given = None
     if arguments.resume.resume:
         given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle)
@@ -82,16 +82,16 @@ def open_folder(arguments: arg_parser.ImpArguments, checked: Checked) -> tuple[A
 def train(arguments: arg_parser.ImpArguments, checked: Checked, folder: Any, log: Any) -> None:
     """Read the data, train all rounds, and write ``result.json``."""
     import models
-    from dataset import prepare, sources
+    from dataset import prepare
     from trainer import rounds
     from trainer.loop import recipe
     from utils import seeds
     from utils.run_folder import environment
 
     run = arguments.run
-    data = sources.load(checked.chosen.source, checked.chosen.root, checked.chosen.size)
+    data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
-    views = prepare.Views(data, checked.device)
+    views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
     seeds.seed_everything(run.train_seed)
     model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch)
@@ -147,7 +147,7 @@ def header(arguments: Any, data: Any, sets: Any, base: Any, model: Any, device: 
     target = {"lt": "the initial weights", "pt": "the best dense weights", "rewind_lt": f"those after epoch {arguments.prune.rewind_epoch}"}
     sizes = "  ".join(f"{name} {len(images):,}" for name, images in sets.items())
     facts = {
-        "data": f"{data.name}, {len(data.classes)} classes, {data.train_images.shape[1]}x{data.train_images.shape[2]} pixels; {sizes}",
+        "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {sizes}",
         "split": f"seed {base.seed}, digest {base.digest}",
         "model": f"{arguments.model.arch}, {sum(p.numel() for p in model.parameters()):,} parameters",
         "training": arg_parser.settings(arguments.train),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from dataset.images import ImageSet
+from dataset.images import Images
 
 BATCHES = {"cpu": 16}  # so few that a layer's outputs stay in the processor's cache
 BATCH = 1024
@@ -46,7 +46,7 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, sets: Mapping[str, ImageSet]) -> dict[str, Predictions]:
+def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictions]:
     """Run ``model`` in eval mode over all sets; an image that is in several is seen once.
 
     Returns:
@@ -55,14 +55,13 @@ def predict(model: nn.Module, sets: Mapping[str, ImageSet]) -> dict[str, Predict
     model = _for_inference(model)
     sources: dict[int, list[str]] = {}
     for name, images in sets.items():
-        sources.setdefault(id(images.images), []).append(name)
+        sources.setdefault(id(images.source), []).append(name)
     found = {}
     for members in sources.values():
         every = torch.cat([sets[name].indices for name in members])
         unique, position = torch.unique(every, return_inverse=True)
-        view = ImageSet(sets[members[0]].images, sets[members[0]]._labels, unique)
-        batches = view.batches(BATCHES.get(unique.device.type, BATCH))
-        logits = torch.cat([model(images.contiguous(memory_format=torch.channels_last)) for images, _ in batches]).float().cpu()
+        batches = sets[members[0]].at(unique).batches(BATCHES.get(unique.device.type, BATCH))
+        logits = torch.cat([model(images.contiguous(memory_format=torch.channels_last)).float().cpu() for images, _ in batches])
         for name, rows in zip(members, position.cpu().split([len(sets[name]) for name in members])):
             found[name] = Predictions(logits[rows], sets[name].labels.cpu())
     return {name: found[name] for name in sets}
@@ -79,9 +78,9 @@ def _for_inference(model: nn.Module) -> nn.Module:
 
 
 @torch.inference_mode()
-def accuracy_on(model: nn.Module, images: ImageSet, augment_seed: int | None = None) -> float:
+def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None) -> float:
     """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given."""
     model.eval()
-    size = BATCHES.get(images.images.device.type, BATCH)
+    size = BATCHES.get(images.device.type, BATCH)
     batches = images.batches(size) if augment_seed is None else images.augmented_in_order(size, augment_seed)
     return float(sum((model(batch).argmax(1) == labels).sum() for batch, labels in batches)) / max(len(images), 1)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dataset.images import ImageSet
+from dataset.images import Images
 from pruner import Hold, Mask
 from trainer.flags import Sgd
 from utils import seeds
@@ -98,7 +98,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
 
-    def run(self, images: ImageSet, seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
+    def run(self, images: Images, seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
         """Train the remaining epochs, yielding after each.
 
         Every epoch draws from its own seed, so that a resumed run repeats an undisturbed one.
@@ -112,9 +112,9 @@ class Training:
         while self.epoch < self.recipe.epochs:
             yield self._one_epoch(images, seeds.derive(seed, "epoch", self.epoch), objective)
 
-    def _one_epoch(self, images: ImageSet, seed: int, objective: Objective) -> EpochLog:
+    def _one_epoch(self, images: Images, seed: int, objective: Objective) -> EpochLog:
         started, lr = time.perf_counter(), self.scheduler.get_last_lr()[0]
-        device = images.images.device
+        device = images.device
         torch.manual_seed(seed)
         self.model.train()
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 import pruner
-from dataset.images import ImageSet
+from dataset.images import Images
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
 from trainer.loop import Recipe, Training
@@ -90,7 +90,7 @@ class Rounds:
         stamp: entries that every checkpoint carries besides the reference's (fingerprint, split digest).
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, ImageSet], names: Names, stamp: dict[str, Any], log: Log):
+    def __init__(self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, Images], names: Names, stamp: dict[str, Any], log: Log):
         self.model, self.recipe, self.plan, self.sets = model, recipe, plan, sets
         self.names, self.stamp, self.log = names, stamp, log
         self.at = Position()
