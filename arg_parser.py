@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import scenario
+from dataset.names import NAMES, canonical
 from trainer.flags import TRANSFORMER, Optimisation, is_transformer
 from utils.errors import UsageError
 from utils.options import Parser, add_options, build, describe, option
@@ -20,9 +21,16 @@ from utils.options import Parser, add_options, build, describe, option
 
 @dataclass(frozen=True)
 class Data:
-    dataset: str = option("cifar10", "cifar10, cifar100, cifar10_no_val, cifar100_no_val, svhn, digits, or folder (any class-folder tree)", metavar="NAME")
-    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data", metavar="DIR")
-    input_size: int | None = option(None, "resize images to this side, in pixels; without it the data set's own", low=8, high=1024)
+    dataset: str = option("cifar10", f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)", metavar="NAME")
+    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)", metavar="DIR")
+    input_size: int | None = option(None, "resize images to this side, in pixels; without it the data set's own, 224 for streamed images", low=8, high=1024)
+    stream: bool = option(False, "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory")
+    workers: int = option(4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images stay on disk."""
+        return self.stream or self.dataset == "imagenet"
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,8 @@ def parse_imp(argv: list[str] | None) -> ImpArguments:
     train = _train(typed, model)
     if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
         raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
-    return ImpArguments(build(Data, typed), model, _run(typed), train, prune, resume, _unread(typed, groups.values()))
+    data = _data(typed)
+    return ImpArguments(data, model, _run(typed), train, prune, resume, _unread(typed, groups.values(), data))
 
 
 def parse_synflow(argv: list[str] | None) -> SynflowArguments:
@@ -169,9 +178,9 @@ def parse_synflow(argv: list[str] | None) -> SynflowArguments:
     parser = Parser(prog="main_synflow.py", description="Prune a new network before training (SynFlow and other scores), then train it.")
     groups = {"data": Data, "model": Model, "run": Run, "training": Train, "pruning": PruneAtStart, "going on": Resume}
     typed = _read(parser, groups, argv)
-    model = build(Model, typed)
+    model, data = build(Model, typed), _data(typed)
     return SynflowArguments(
-        build(Data, typed), model, _run(typed), _train(typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values())
+        data, model, _run(typed), _train(typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values(), data)
     )
 
 
@@ -195,11 +204,11 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     method = registry.get(unlearn.unlearn)
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
-    model = build(Model, typed)
+    model, data = build(Model, typed), _data(typed)
     hyper = build(method.config, _hyper_defaults(method, model) | typed)
     return ForgetArguments(
-        build(Data, typed), model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
-        _unread(typed, [*groups.values(), method.config]),
+        data, model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
+        _unread(typed, [*groups.values(), method.config], data),
     )
 
 
@@ -208,7 +217,7 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments) -> di
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
         del config["run"][key]
-    for group, key in (("data", "data"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume")):
+    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume")):
         config.get(group, {}).pop(key, None)
     for key in ("unread", "scenario"):  # main_forget.py adds the scenario with its numbers resolved
         config.pop(key, None)
@@ -260,6 +269,17 @@ def _resume(typed: dict[str, Any]) -> Resume:
     return resume
 
 
+def _data(typed: dict[str, Any]) -> Data:
+    """The data flags; of the reference's names for them, those that mean something here are taken out of ``typed``."""
+    if "dataset" in typed:
+        typed["dataset"] = canonical(typed["dataset"])
+    if typed.get("dataset") == "TinyImagenet" and "data_dir" in typed:
+        typed["data"] = typed.pop("data_dir")
+    if "num_workers" in typed and "workers" not in typed and build(Data, typed).streamed:
+        typed["workers"] = typed.pop("num_workers")
+    return build(Data, typed)
+
+
 def _run(typed: dict[str, Any]) -> Run:
     run = build(Run, typed)
     if run.save_dir is None:
@@ -270,8 +290,8 @@ def _run(typed: dict[str, Any]) -> Run:
     return run
 
 
-def _unread(typed: dict[str, Any], configs: Any) -> tuple[str, ...]:
-    read = {name for config in configs for name in config.__dataclass_fields__}
+def _unread(typed: dict[str, Any], configs: Any, data: Data) -> tuple[str, ...]:
+    read = {name for config in configs for name in config.__dataclass_fields__} - (set() if data.streamed else {"workers"})
     return tuple(f"--{name}" for name in typed if name not in read)
 
 

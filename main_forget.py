@@ -83,7 +83,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     device = resolve(arguments.run.device, arguments.run.gpu)
     arch, stem = arguments.model.arch, arguments.model.imagenet_arch
     models.check(arch, stem)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     checkpoint = rewound = None
     blank = models.blank(arch, chosen.classes, chosen.side, stem)
@@ -114,24 +114,25 @@ def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tupl
 def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     """Load images, divide them, check them against the checkpoint's split, and build the model."""
     import models
-    from dataset import prepare, sources
+    from dataset import prepare
     from dataset.split import split_for_unlearning
     from utils import checkpoints, seeds
 
     run = arguments.run
-    data = sources.load(checked.chosen.source, checked.chosen.root, checked.chosen.size)
+    data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
     check_split(arguments, checked.checkpoint, base)
-    views = prepare.Views(data, checked.device)
+    views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {
         "retain": views.train(split.retain), "forget": views.train(split.forget),
         "val": views.val(split.val), "test": views.test(split.test),
     }
     seeds.seed_everything(run.train_seed)
-    size = data.train_images.shape[1]
-    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, size, run.compat)
+    model = models.build(
+        arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, checked.chosen.side, run.compat
+    )
     if checked.start is not None:
         checkpoints.load_weights(model, checked.start)
     mask = checked.checkpoint.mask if checked.checkpoint is not None else {}
@@ -251,7 +252,7 @@ def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str
     origin = f"new weights, mask of {arguments.unlearn.mask}" if checked.method.fresh else str(arguments.unlearn.mask)
     facts = {
         "forget": words(checked, job),
-        "data": f"{job.data.name}: {sizes}{left_out}",
+        "data": f"{job.data.name}, {job.data.words}; {sizes}{left_out}",
         "split": f"base digest {job.split.base_digest}, with forget and retain {job.split.digest}",
         "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(job.mask):.2f} %, {origin}",
         "method": arg_parser.settings(arguments.hyper) or "no hyper-parameters",

@@ -1,8 +1,10 @@
-"""A set of images as a view on tensors that live on the device, batched without per-image Python."""
+"""Sets of images, and those of them that live on the device, batched without per-image Python."""
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 from utils import seeds
 
 
-Part = Callable[[int], slice]
+Part = Callable[[int], slice]  # from the number of images in a batch to those of them that this process takes
 
 
 @dataclass(frozen=True)
@@ -23,41 +25,48 @@ class Augment:
     flip: bool = True
 
 
-class ImageSet:
-    """Some images of a data set, in a fixed order.
+class Images(ABC):
+    """Some images of a data set, in a fixed order: all that training, unlearning and scoring know of data.
+
+    ``ImageSet`` keeps its images on the device, ``stream.StreamedSet`` on disk.
 
     Args:
-        images: uint8 [N, C, H, W]; shared by all views, best in channels-last layout.
-        labels: int64 [N], on the same device.
-        indices: int64 [M], which of the N belong to this set.
+        source: the images themselves; sets with the same (``is``) source hold views on it.
+        labels: int64 [N], of all images of the source, on the device where batches go.
+        indices: int64 [M], which of the N belong to this set; all without it.
         augment: what ``batches`` does to shuffled images; None for nothing.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Augment | None = None):
-        self.images, self._labels, self.augment = images, labels, augment
+    def __init__(self, source: Any, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Any = None):
+        self.source, self._labels, self.augment = source, labels, augment
         if indices is None:
-            indices = torch.arange(len(images))
-        self.indices = torch.as_tensor(indices, dtype=torch.int64).to(images.device)
+            indices = torch.arange(len(labels))
+        self.indices = torch.as_tensor(indices, dtype=torch.int64).to(labels.device)
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches, ``labels`` and ``indices`` are."""
+        return self._labels.device
 
     @property
     def labels(self) -> Tensor:
         """True classes, int64 [M]."""
         return self._labels[self.indices]
 
-    def at(self, indices: np.ndarray | Tensor) -> "ImageSet":
-        """Other images of the same store, without augmentation."""
-        return ImageSet(self.images, self._labels, indices)
-
-    def first(self, count: int) -> "ImageSet":
+    def first(self, count: int) -> Images:
         """The first ``count`` images, or all if there are fewer."""
-        return ImageSet(self.images, self._labels, self.indices[:count], self.augment)
+        return type(self)(self.source, self._labels, self.indices[:count], self.augment)
 
-    def plain(self) -> "ImageSet":
+    def plain(self) -> Images:
         """The same images without augmentation."""
-        return ImageSet(self.images, self._labels, self.indices, None)
+        return self.at(self.indices)
+
+    def at(self, indices: Tensor) -> Images:
+        """Other images of the same source, int64 [M], without augmentation."""
+        return type(self)(self.source, self._labels, indices, None)
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].
@@ -67,28 +76,35 @@ class ImageSet:
             seed: fixes order and augmentation; None keeps the set's order and augments nothing.
             part: from the number of images in a batch to the slice of them that is wanted; None for all.
         """
-        order, shifts, flips = self.indices, None, None
+        order = self.indices
         if seed is not None:
-            random = seeds.generator(seed, "order")
-            order = order[torch.randperm(len(order), generator=random).to(order.device)]
-            shifts, flips = self._draw(seed)
-        yield from self._cut(order, shifts, flips, size, part)
+            order = order[torch.randperm(len(order), generator=seeds.generator(seed, "order")).to(order.device)]
+        return self._read(order, size, seed, part)
 
     def augmented_in_order(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Like ``batches`` but in the set's own order, with augmentation drawn from ``seed``."""
-        yield from self._cut(self.indices, *self._draw(seed), size)
+        return self._read(self.indices, size, seed)
 
-    def _draw(self, seed: int) -> tuple[Tensor | None, Tensor | None]:
-        if self.augment is None:
-            return None, None
-        random = seeds.generator(seed, "augmentation")
-        shifts = torch.randint(0, 2 * self.augment.pad + 1, (len(self), 2), generator=random)
-        flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
-        return shifts.to(self.images.device), flips.to(self.images.device)
+    @abstractmethod
+    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """``part`` of batches of the images ``order``; augmented by ``seed`` and each image's place in ``order``, or not at all for None."""
 
-    def _cut(
-        self, order: Tensor, shifts: Tensor | None, flips: Tensor | None, size: int, part: Part | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+
+class ImageSet(Images):
+    """Images in memory.
+
+    Args:
+        source: uint8 [N, C, H, W], on the same device as the labels; best in channels-last layout.
+        augment: an ``Augment`` for shuffled images; None for nothing.
+    """
+
+    @property
+    def images(self) -> Tensor:
+        """All images of the source, uint8 [N, C, H, W]."""
+        return self.source
+
+    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        shifts, flips = self._draw(seed)
         for start in range(0, len(order), size):
             stop = min(start + size, len(order))
             mine = slice(0, stop - start) if part is None else part(stop - start)
@@ -97,6 +113,14 @@ class ImageSet:
             if shifts is not None and flips is not None:
                 images = crop_and_flip(images, shifts[wanted], flips[wanted], self.augment.pad)
             yield scale(images), self._labels[order[wanted]]
+
+    def _draw(self, seed: int | None) -> tuple[Tensor | None, Tensor | None]:
+        if seed is None or self.augment is None:
+            return None, None
+        random = seeds.generator(seed, "augmentation")
+        shifts = torch.randint(0, 2 * self.augment.pad + 1, (len(self), 2), generator=random)
+        flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
+        return shifts.to(self.device), flips.to(self.device)
 
 
 def scale(images: Tensor) -> Tensor:

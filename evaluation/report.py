@@ -14,13 +14,14 @@ def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
     """Accuracies and attacks from the outputs on retain, forget, val and test.
 
     Returns:
-        ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1].
+        ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1]; the accuracy
+        on a set without images, as validation on very small data can be, is None.
         ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members.
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     shadows = min(len(test), len(retain) // 2)
     return {
-        "accuracy": {name: outputs[name].accuracy for name in SETS},
+        "accuracy": {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS},
         "SVC_MIA_forget_efficacy": mia.forget_efficacy(retain, test, forget, compat),
         "SVC_MIA_training_privacy": mia.training_privacy(retain, test, compat),
         "threshold_attacks": {
@@ -47,7 +48,7 @@ def paper_scores(scores: dict[str, Any], seconds: float | None) -> dict[str, flo
 def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The same scores as the reference's files hold them: accuracies in per cent, attacks as fractions."""
     return {
-        "accuracy": {name: 100 * value for name, value in scores["accuracy"].items()},
+        "accuracy": {name: None if value is None else 100 * value for name, value in scores["accuracy"].items()},
         "SVC_MIA_forget_efficacy": dict(scores["SVC_MIA_forget_efficacy"]),
         "SVC_MIA_training_privacy": dict(scores["SVC_MIA_training_privacy"]),
     }
@@ -55,7 +56,7 @@ def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None]) -> list[str]:
     """The block printed at the end of a run; the paper's scores come last."""
-    rows = [f"{name} acc: {100 * value:.2f}" for name, value in scores["accuracy"].items()]
+    rows = [f"{name} acc: {percent(value)}" for name, value in scores["accuracy"].items()]
     attacks = {
         "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
         "SVC, members told": scores["SVC_MIA_training_privacy"],

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dataset.images import ImageSet
+from dataset.images import Images
 from pruner import Hold, Mask
 from trainer.flags import Optimisation
 from trainer.sam import Climb
@@ -121,7 +121,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
 
-    def run(self, images: ImageSet, seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
+    def run(self, images: Images, seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
         """Train the remaining epochs, yielding after each.
 
         Every epoch draws from its own seed, so that a resumed run repeats an undisturbed one.
@@ -135,9 +135,9 @@ class Training:
         while self.epoch < self.recipe.epochs:
             yield self._one_epoch(images, seeds.derive(seed, "epoch", self.epoch), objective)
 
-    def _one_epoch(self, images: ImageSet, seed: int, objective: Objective) -> EpochLog:
+    def _one_epoch(self, images: Images, seed: int, objective: Objective) -> EpochLog:
         started, lr = time.perf_counter(), self.scheduler.get_last_lr()[0]
-        device, size = images.images.device, self.recipe.batch_size
+        device, size = images.device, self.recipe.batch_size
         torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
         self.model.train()
         figures = torch.zeros(2, device=device)  # summed loss, right answers

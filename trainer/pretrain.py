@@ -10,7 +10,7 @@ import torch
 import arg_parser
 import models
 from dataset import prepare, sources
-from dataset.images import ImageSet
+from dataset.images import Images
 from dataset.split import BaseSplit
 from pruner import Mask, Sample
 from trainer import rounds
@@ -48,7 +48,7 @@ def check(arguments: Any) -> Checked:
     """
     device = resolve(arguments.run.device, arguments.run.gpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     blank = models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
     given = None
     if arguments.resume.resume:
@@ -73,24 +73,25 @@ class Bench:
 
     data: sources.Dataset
     base: BaseSplit
-    sets: dict[str, ImageSet]
+    sets: dict[str, Images]
     model: torch.nn.Module
 
 
 def read(arguments: Any, checked: Checked) -> Bench:
     """Load images, divide them, and build the model from ``--train_seed``."""
     run = arguments.run
-    data = sources.load(checked.chosen.source, checked.chosen.root, checked.chosen.size)
+    data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
-    views = prepare.Views(data, checked.device)
+    views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
     seeds.seed_everything(run.train_seed)
-    size = data.train_images.shape[1]
-    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, size, run.compat)
+    model = models.build(
+        arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, checked.chosen.side, run.compat
+    )
     return Bench(data, base, sets, model.to(checked.device))
 
 
-def sample(images: ImageSet, seed: int) -> Sample:
+def sample(images: Images, seed: int) -> Sample:
     """Unaugmented images of every class, drawn from ``seed``, for a pruning score to look at."""
     order = torch.randperm(len(images), generator=seeds.generator(seed, "score sample"))
     labels = images.labels.cpu()[order]
@@ -125,10 +126,10 @@ def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, fol
 
 def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) -> dict[str, str]:
     """What is trained, on what, with which numbers."""
-    data, size = bench.data, bench.data.train_images.shape[1:3]
+    data = bench.data
     sizes = "  ".join(f"{name} {len(images):,}" for name, images in bench.sets.items())
     facts = {
-        "data": f"{data.name}, {len(data.classes)} classes, {size[0]}x{size[1]} pixels; {sizes}",
+        "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {sizes}",
         "split": f"seed {bench.base.seed}, digest {bench.base.digest}",
         "model": f"{arguments.model.arch}, {sum(p.numel() for p in bench.model.parameters()):,} parameters",
         "training": arg_parser.settings(arguments.train),

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 import pruner
-from dataset.images import ImageSet
+from dataset.images import Images
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
 from trainer.loop import Recipe, Training, smoothed_cross_entropy
@@ -94,7 +94,7 @@ class Rounds:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, ImageSet], names: Names, stamp: dict[str, Any], log: Log,
+        self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, Images], names: Names, stamp: dict[str, Any], log: Log,
         mask: pruner.Mask | None = None,
     ):
         self.model, self.recipe, self.plan, self.sets = model, recipe, plan, sets

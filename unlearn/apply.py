@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 import pruner
-from dataset.images import ImageSet
+from dataset.images import Images
 from unlearn.context import Context, Sets
 from unlearn.registry import Method
 
@@ -22,7 +22,7 @@ class Unlearned:
     seconds: float | None
 
 
-def apply(method: Method, model: nn.Module, sets: dict[str, ImageSet], config: Any, context: Context) -> Unlearned:
+def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
     """Run a method on a copy of ``model`` with the mask of ``context`` held.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dataset.images import ImageSet
+from dataset.images import Images
 from dataset.scenario import Scenario
 from pruner import Mask
 from trainer.loop import Objective, Training, cross_entropy, recipe
@@ -30,10 +30,10 @@ class Sets:
         LookupError: on access to a set that the method did not declare.
     """
 
-    def __init__(self, sets: dict[str, ImageSet], reads: frozenset[str], method: str):
+    def __init__(self, sets: dict[str, Images], reads: frozenset[str], method: str):
         self._sets, self._reads, self._method = sets, reads, method
 
-    def __getattr__(self, name: str) -> ImageSet:
+    def __getattr__(self, name: str) -> Images:
         if name.startswith("_") or name not in self._sets:
             raise AttributeError(name)
         if name not in self._reads:
@@ -128,7 +128,7 @@ class Context:
         self.clock = Clock(self.device)
 
     def fit(
-        self, model: nn.Module, images: ImageSet, config: Iterative, objective: Objective = cross_entropy, shrink: Shrink | None = None
+        self, model: nn.Module, images: Images, config: Iterative, objective: Objective = cross_entropy, shrink: Shrink | None = None
     ) -> None:
         """Train ``model`` on ``images`` with the shared loop, going on from a killed run's last epoch.
 
@@ -161,7 +161,7 @@ class Context:
                     phase=phase, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state()
                 )
 
-    def in_order(self, images: ImageSet, size: int, no_aug: bool) -> Iterator:
+    def in_order(self, images: Images, size: int, no_aug: bool) -> Iterator:
         """Batches in the set's own order for estimating curvature.
 
         Plain images; with ``--compat reference`` augmented ones unless ``--no_aug`` was given.

@@ -37,6 +37,11 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
             if parallel.is_main() or isinstance(error, RunError):
                 print(f"{name}.py: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
             return 2 if isinstance(error, UsageError) else 1
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
+                raise
+            print(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({' '.join(str(error).split())})", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print(f"{name}.py: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
             return 130
