@@ -353,7 +353,7 @@ def test_tinyimagenet_validates_and_tests_on_different_images_and_forgets_in_the
     assert chosen.train_counts == [4, 4, 4] and data.pad == 1
     base = prepare.base_split(data, 2, None, "fixed")
     split = split_for_unlearning(data.train_labels, data.test_labels, base, base, Scenario((1,)).resolve(chosen.train_counts), 2)
-    assert (len(split.retain), split.forget.tolist(), split.whole_class) == (8, [4, 5, 6, 7], 1)
+    assert (len(split.retain), split.forget.tolist(), split.whole_classes) == (8, [4, 5, 6, 7], (1,))
     views = prepare.Views(data, CPU)
     assert views.test(split.test).labels.tolist() == [0, 0, 0, 2, 2, 2]
     val = views.val(split.val)
