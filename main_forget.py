@@ -202,6 +202,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     save(unlearned, report.reference_result(scores), checked, job, folder)
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
+    origin = checked.checkpoint.extra if checked.checkpoint else {}
     folder.finish(
         {
             "label": checked.method.name, "script": "main_forget.py", "status": "done", "method": checked.method.name,
@@ -213,7 +214,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
             "model": {
                 "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask),
                 "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
-                "checkpoint": arguments.unlearn.mask,
+                "checkpoint": arguments.unlearn.mask, "recipe": origin.get("recipe"), "round": origin["state"] if "recipe" in origin else None,
             },
             "config": checked.config, "device": str(checked.device), "environment": environment(),
         }

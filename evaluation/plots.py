@@ -1,19 +1,41 @@
-"""Pictures; matplotlib is imported only when one is drawn."""
+"""Pictures; matplotlib is imported only when one is drawn.
+
+Colours are steps of one map whose lightness rises evenly, so that grey prints keep them apart;
+lines differ in dashes and markers too, bars in hatches.
+"""
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from evaluation.results import METRICS, Table
 from utils import files
 
+HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
-def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
+
+def figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Any, Any]:
     """A figure in inches with its axes; it needs no screen and goes away with its last reference."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(width, height), layout="constrained")
-    return drawn, drawn.subplots(rows, columns, squeeze=False)
+    return drawn, drawn.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def colours(count: int) -> list[Any]:
+    """``count`` colours from dark to light, the lightest still visible on white."""
+    from matplotlib import colormaps
+
+    return [colormaps["cividis"](0.85 * step / max(count - 1, 1)) for step in range(count)]
+
+
+def save(folder: Path, name: str, drawn: Any) -> list[Path]:
+    """Write a figure as PNG and as SVG."""
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    for path in paths:
+        files.write_figure(path, drawn)
+    return paths
 
 
 def training_curves(path: Path, result: dict[str, list[float]], title: str) -> None:
@@ -26,42 +48,3 @@ def training_curves(path: Path, result: dict[str, list[float]], title: str) -> N
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     files.write_figure(path, drawn)
-
-
-HATCHES = ("", "///", "...", "xx")
-
-
-def paper_bars(path: Path, table: Table) -> None:
-    """A table as bars: the four metrics and the average gap, one bar per method and model.
-
-    A dashed line marks Retrain, which every other method should meet. Hatches tell the models
-    apart where colours do not.
-    """
-    methods = [name for name in table.rows if name != "Retrain"]
-    panels = [*METRICS, "average gap to Retrain"]
-    drawn, axes = figure(3.1 * len(panels), 3.6, 1, len(panels))
-    width = 0.8 / len(table.models)
-    for axis, panel in zip(axes[0], panels):
-        for position, model in enumerate(table.models):
-            heights = [_height(table, name, model, panel) for name in methods]
-            places = [index + (position - (len(table.models) - 1) / 2) * width for index in range(len(methods))]
-            colour = f"C{position}"
-            axis.bar(places, heights, width * 0.92, color=colour, edgecolor="black", linewidth=0.5, hatch=HATCHES[position % 4], label=model)
-            exact = table.rows.get("Retrain", {}).get(model, {}).get(panel)
-            if exact is not None:
-                axis.axhline(100 * exact.mean, color=colour, linestyle="--", linewidth=1.2, label=f"Retrain, {model}")
-        axis.set_xticks(range(len(methods)), methods, rotation=50, ha="right", fontsize=8)
-        axis.set(title=panel, ylabel="%" if axis is axes[0, 0] else "", ylim=(0, None if panel not in METRICS else 105))
-        axis.grid(axis="y", alpha=0.3)
-        axis.set_axisbelow(True)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8)
-    drawn.suptitle(table.title, fontsize=10)
-    files.write_figure(path, drawn)
-
-
-def _height(table: Table, name: str, model: str, panel: str) -> float:
-    if panel not in METRICS:
-        return 100 * (table.average_gap(name, model) or 0.0)
-    cell = table.rows[name].get(model, {}).get(panel)
-    return 0.0 if cell is None else 100 * cell.mean

@@ -105,6 +105,7 @@ def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, fol
     run, model = arguments.run, bench.model
     facts = {"arch": arguments.model.arch, "dataset": bench.data.name, "classes": len(bench.data.classes), "compat": run.compat}
     stamp = {"fingerprint": folder.fingerprint, "split_digest": bench.base.digest, "split_seed": bench.base.seed, **facts}
+    stamp["recipe"] = recipe_of(f"main_{folder.label}.py", checked)
     names = rounds.Names(folder.path)
     flags = arguments.train
     training = rounds.Rounds(model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
@@ -122,6 +123,13 @@ def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, fol
             "device": str(checked.device), "environment": environment(),
         }
     )
+
+
+def recipe_of(script: str, checked: Checked) -> dict[str, Any]:
+    """How a model is trained but for its seeds, as plain data: models of equal recipes and different seeds may be averaged in a table."""
+    run = {key: value for key, value in checked.config["run"].items() if key not in ("seed", "train_seed")}
+    given = checked.given and checked.given.extra.get("recipe", "unknown")
+    return {"script": script, **checked.config, "run": run, "checkpoint": given}
 
 
 def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) -> dict[str, str]:

@@ -63,9 +63,12 @@ def torch_bytes(content: Any) -> bytes:
 
 
 def write_figure(path: Path, figure: Any) -> None:
-    """``write_bytes`` for a matplotlib figure, in the format that the suffix of ``path`` names."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=150)
+    """``write_bytes`` for a matplotlib figure, in the format that the suffix of ``path`` names; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
+    with rc_context({"svg.hashsalt": "figure"}):
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     write_bytes(path, buffer.getvalue())
 
 
