@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from utils import parallel
+from utils import parallel, preempt
 from utils.errors import RunError
 
 
@@ -22,7 +22,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         RunError: names the file and the reason (full disk, read-only folder, ...).
     """
     if parallel.is_main():
-        _write(path, content)
+        with preempt.held():
+            _write(path, content)
     parallel.wait()
 
 
