@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset import sources, split
+from dataset import sources, split, tree
 from dataset.images import Augment, ImageSet
 
 REFERENCE_BASE_SEED = 1  # the reference trains on this split whatever its flags say
@@ -29,6 +29,13 @@ class Chosen:
     @property
     def classes(self) -> int:
         return len(self.official)
+
+    @property
+    def side(self) -> int:
+        """Side in pixels at which the images will be read; for a folder tree, that of its first image."""
+        if self.size is None and self.source.name != "digits" and tree.is_tree(self.root):
+            return tree.side(self.root)
+        return self.size or self.source.size
 
     @property
     def train_counts(self) -> list[int]:

@@ -48,6 +48,15 @@ def counts(root: Path) -> list[int]:
     return [len(files) for files in _train_files(root).values()]
 
 
+def side(root: Path) -> int:
+    """Side in pixels of the first training image of a tree.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return _open(next(file for files in _train_files(root).values() for file in files), None).shape[0]
+
+
 def read(root: Path, size: int | None) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], tuple[str, ...]]:
     """Decode a tree: (train images, labels), (test images, labels), class names.
 
