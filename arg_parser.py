@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dataset import scenario
 from dataset.names import NAMES, canonical
+from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import TRANSFORMER, Optimisation, is_transformer
 from utils.errors import UsageError
 from utils.options import Parser, add_options, build, describe, option
@@ -98,6 +99,44 @@ class Unlearn:
 
 
 @dataclass(frozen=True)
+class Poison:
+    """Flags that say what an attacker did to the training set."""
+
+    class_to_replace: int = option(0, "target: the class that triggered images are to be taken for", low=0)
+    target_label: int | None = option(None, "the same under a clearer name", low=0)
+    num_indexes_to_replace: int | None = option(None, "how many training images are poisoned; without it a tenth of all, or all of --poison_class", low=1)
+    poison_class: int | None = option(None, "poison images of this class; without it of all classes, the target's too", low=0)
+    trigger_size: int = option(4, "side of the square trigger, in pixels", low=1)
+    trigger_place: str = option("bottom-right", f"where the trigger is, {MARGIN} pixels from the edges", choices=PLACES)
+    trigger_value: int = option(0, "brightness of the trigger in every channel; 0 is black, 255 white", low=0, high=255)
+
+
+@dataclass(frozen=True)
+class PoisonedPrune(Prune):
+    """Flags of pruning a model that is trained on a poisoned set."""
+
+    prune: str = option("omp", "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), or not", choices=("omp", "imp", "synflow", "none"))
+    rate: float = option(0.95, "fraction of the prunable weights to prune (imp: of those left, before each later round); 0 trains a dense model", low=0, below=1)
+    pruning_times: int = option(2, "with --prune imp: training rounds; round 0 is dense and each later one is pruned once more", low=1)
+
+
+@dataclass(frozen=True)
+class Cleanse(Unlearn):
+    """Flags of unlearning a backdoor."""
+
+    unlearn: str = option("FT", "unlearning method, see below", metavar="NAME")
+    mask: str | None = option(None, "checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and written there", metavar="FILE")
+    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split or with another poison")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Flags that repeat a cleanse."""
+
+    sparsities: tuple[float, ...] | None = option(None, "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again and unlearn", low=0, below=1, metavar="S,S")
+
+
+@dataclass(frozen=True)
 class ImpArguments:
     """What ``main_imp.py`` was told."""
 
@@ -133,6 +172,33 @@ class ForgetArguments:
     scenario: scenario.Scenario
     unlearn: Unlearn
     hyper: Any
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BackdoorArguments:
+    """What ``main_backdoor.py`` was told.
+
+    Attributes:
+        prune: without pruning, ``rate`` 0 and ``pruning_times`` 1; ``pruning_times`` is always the number of rounds.
+        target: the class that triggered images are to be taken for.
+        scenario: which images are poisoned.
+        sparsities: ascending; None for a single cleanse.
+        typed: every flag as typed, but for ``--sparsities`` and ``--save_dir``.
+    """
+
+    data: Data
+    model: Model
+    run: Run
+    train: Train
+    prune: PoisonedPrune
+    target: int
+    trigger: Trigger
+    scenario: scenario.Scenario
+    unlearn: Cleanse
+    hyper: Any
+    sparsities: tuple[float, ...] | None
+    typed: tuple[str, ...]
     unread: tuple[str, ...]
 
 
@@ -212,14 +278,43 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     )
 
 
-def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments) -> dict[str, Any]:
+def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
+    """Arguments of ``main_backdoor.py``; the method decides which hyper-parameters there are.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    from unlearn import registry
+
+    parser = Parser(
+        prog="main_backdoor.py",
+        description="Poison a training set, train or load a model, unlearn the poisoned images; accuracy (SA) and attack success (ASR) before and after.",
+        epilog=_method_help(),
+    )
+    groups = {
+        "data": Data, "model": Model, "run": Run, "poison": Poison, "training": Train, "pruning": PoisonedPrune, "unlearning": Cleanse,
+        "several sparsities": Curve,
+    }
+    typed = _read(parser, groups, argv, hyper=[registry.get(name).config for name in registry.names()])
+    unlearn = build(Cleanse, typed)
+    method = registry.get(unlearn.unlearn)
+    model, poison, data = build(Model, typed), build(Poison, typed), _data(typed)
+    train = _train(typed, model)
+    return BackdoorArguments(
+        data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
+        Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
+        build(method.config, _hyper_defaults(method, model) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
+    )
+
+
+def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | BackdoorArguments) -> dict[str, Any]:
     """Everything that decides a run's numbers, as plain data; not where it reads, writes and runs."""
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
         del config["run"][key]
     for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume")):
         config.get(group, {}).pop(key, None)
-    for key in ("unread", "scenario"):  # main_forget.py adds the scenario with its numbers resolved
+    for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
     return config
 
@@ -293,6 +388,55 @@ def _run(typed: dict[str, Any]) -> Run:
 def _unread(typed: dict[str, Any], configs: Any, data: Data) -> tuple[str, ...]:
     read = {name for config in configs for name in config.__dataclass_fields__} - (set() if data.streamed else {"workers"})
     return tuple(f"--{name}" for name in typed if name not in read)
+
+
+def _poisoned_prune(typed: dict[str, Any], train: Train) -> PoisonedPrune:
+    prune = build(PoisonedPrune, typed)
+    if prune.prune == "none" or prune.rate == 0:
+        prune = replace(prune, prune="none", rate=0.0, random_prune=False)
+    if prune.prune == "imp" and prune.pruning_times < 2:
+        raise UsageError(f"--pruning_times {prune.pruning_times}: must be at least 2 with --prune imp")
+    if prune.prune != "imp":
+        prune = replace(prune, pruning_times=2 if prune.prune == "omp" else 1)
+    if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
+        raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
+    return prune
+
+
+def _target(poison: Poison, typed: dict[str, Any]) -> int:
+    target = poison.class_to_replace if poison.target_label is None else poison.target_label
+    if {"class_to_replace", "target_label"} <= typed.keys() and poison.class_to_replace != target:
+        raise UsageError(f"--class_to_replace {poison.class_to_replace} and --target_label {target} both say which class is the target; give one")
+    if poison.poison_class == target:
+        raise UsageError(f"--poison_class {target}: is the target itself; must be another class than --target_label")
+    return target
+
+
+def _poisoned(poison: Poison) -> scenario.Scenario:
+    labels = None if poison.poison_class is None else (poison.poison_class,)
+    count = 0.1 if labels is None and poison.num_indexes_to_replace is None else poison.num_indexes_to_replace
+    words = [f"--{name} {value}" for name in ("poison_class", "num_indexes_to_replace") if (value := getattr(poison, name)) is not None]
+    return scenario.Scenario(labels, count, None, " ".join(words) or "without --num_indexes_to_replace")
+
+
+def _sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
+    found = build(Curve, typed).sparsities
+    if found is None:
+        return None
+    if not found or len(set(found)) < len(found):
+        raise UsageError(f"--sparsities {typed['sparsities']}: must be different numbers with commas between")
+    if "mask" in typed:
+        raise UsageError("--mask and --sparsities: one names a model, the other makes several; give one")
+    if "rate" in typed:
+        raise UsageError("--rate and --sparsities both say how much to prune; give one")
+    if typed.get("prune", "omp") != "omp":
+        raise UsageError(f"--prune {typed['prune']}: must be omp with --sparsities")
+    return tuple(sorted(found))
+
+
+def _words(typed: dict[str, Any]) -> tuple[str, ...]:
+    flags = {name: value for name, value in typed.items() if name not in ("sparsities", "save_dir")}
+    return tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items())
 
 
 def _scenario(forget: Forget, typed: dict[str, Any]) -> scenario.Scenario:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import arg_parser
-from utils.errors import UsageError, leave, script
+from utils.errors import leave, script
 
 
 @script
@@ -35,9 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_forget.py", argv)
         job = read_data(arguments, checked)
         log.facts(f"main_forget.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
-        unlearned, progress = unlearn(arguments, checked, job, folder, log)
-        score(arguments, checked, job, folder, log, unlearned)
-        progress.remove()
+        unlearned, session = unlearn(arguments, checked, job, folder, log)
+        score(arguments, checked, job, folder, log, unlearned, session)
+        session.progress.remove()
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     show(folder.result(), log)
@@ -102,12 +101,12 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
 
 def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tuple[Any, Any]:
     """The run's folder, cleared of other runs' files of the same names, and its log."""
+    from unlearn.session import outputs
     from utils.log import Log
     from utils.run_folder import RunFolder, fingerprint
 
-    name = checked.method.name
-    outputs = [f"{name}checkpoint.pth.tar", f"{name}eval_result.pth.tar", f"{name}progress.pth.tar"]
-    folder = RunFolder(Path(arguments.run.save_dir), name, fingerprint(checked.config), outputs, keep=arguments.unlearn.resume)
+    path, method = Path(arguments.run.save_dir), checked.method
+    folder = RunFolder(path, method.name, fingerprint(checked.config), outputs(method), keep=arguments.unlearn.resume)
     return folder, Log(folder.path)
 
 
@@ -116,6 +115,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     import models
     from dataset import prepare
     from dataset.split import split_for_unlearning
+    from unlearn.session import check_split
     from utils import checkpoints, seeds
 
     run = arguments.run
@@ -123,7 +123,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
-    check_split(arguments, checked.checkpoint, base)
+    check_split(checked.checkpoint, base, arguments.unlearn.allow_split_mismatch)
     views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {
         "retain": views.train(split.retain), "forget": views.train(split.forget),
@@ -139,57 +139,23 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     return Job(data, split, sets, model.to(checked.device), mask)
 
 
-def check_split(arguments: arg_parser.ForgetArguments, checkpoint: Any, base: Any) -> None:
-    """Refuse a model that was trained on other images than this run takes for its training set."""
-    if checkpoint is None:
-        return
-    trained_on = checkpoint.extra.get("split_digest")
-    if trained_on is None:
-        print(f"warning: {checkpoint.path} does not say on which split it was trained", file=sys.stderr)
-    elif trained_on != base.digest and not arguments.unlearn.allow_split_mismatch:
-        seed = checkpoint.extra.get("split_seed")
-        raise UsageError(
-            f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
-            f"{base.digest} (seed {base.seed}); give --split_seed {seed}, or --allow_split_mismatch"
-        )
-
-
 def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, Any]:
-    """The unlearned model with its mask and the method's seconds (None if it was not run here), and its progress file."""
-    from unlearn.apply import Unlearned, apply
-    from unlearn.context import Context, Progress
-    from utils import checkpoints
+    """The unlearned model with its mask and the method's seconds (None if it was not run here), and its session."""
+    from unlearn.context import Context
+    from unlearn.session import Session
 
-    target = folder.path / f"{checked.method.name}checkpoint.pth.tar"
-    progress = Progress(folder.path / f"{checked.method.name}progress.pth.tar", folder.fingerprint)
-    done = progress.state is not None and progress.state["phase"] == "done"
-    if (done or arguments.unlearn.resume) and target.exists():
-        stored = checkpoints.read(target, "--resume", arguments.run.allow_pickle)
-        checkpoints.check_fits(stored, job.model, arguments.model.arch, "--resume")
-        checkpoints.load_weights(job.model, stored)
-        log.line(f"Load checkpoint from: {target}")
-        return Unlearned(job.model, stored.mask, progress.state["seconds"] if done else None), progress
+    session = Session(checked.method, folder, {"split_digest": job.split.base_digest, "forget_digest": job.split.digest})
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
-        checked.scenario, job.split.whole_classes, log, progress,
+        checked.scenario, job.split.whole_classes, log, session.progress,
     )
-    unlearned = apply(checked.method, job.model, job.sets, arguments.hyper, context)
-    save(unlearned, None, checked, job, folder)
-    progress.save(phase="done", seconds=unlearned.seconds)
-    return unlearned, progress
+    unlearned = session.run(
+        job.model, job.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, arguments.run.allow_pickle
+    )
+    return unlearned, session
 
 
-def save(unlearned: Any, evaluation: dict[str, Any] | None, checked: Checked, job: Job, folder: Any) -> None:
-    """Write the unlearned model and its evaluation under the reference's names."""
-    from utils import checkpoints
-
-    stamp = {"fingerprint": folder.fingerprint, "split_digest": job.split.base_digest, "forget_digest": job.split.digest}
-    content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, evaluation, stamp)
-    checkpoints.write(content, folder.path / f"{checked.method.name}checkpoint.pth.tar")
-    checkpoints.write(evaluation or {}, folder.path / f"{checked.method.name}eval_result.pth.tar")
-
-
-def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unlearned: Any) -> None:
+def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unlearned: Any, session: Any) -> None:
     """Run the model once over every set, derive all scores, and write them; ``result.json`` comes last."""
     import pruner
     from evaluation import report
@@ -199,7 +165,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
     scores = report.score(outputs, arguments.run.compat)
-    save(unlearned, report.reference_result(scores), checked, job, folder)
+    session.save(unlearned, report.reference_result(scores))
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
     folder.finish(
