@@ -31,6 +31,11 @@ class Chosen:
         return len(self.official)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in order of their numbers."""
+        return sources.class_names(self.source, self.root)
+
+    @property
     def train_counts(self) -> list[int]:
         """Training images per class, validation part taken off."""
         return split.train_counts(self.official, self.source.with_validation)

@@ -48,6 +48,15 @@ def counts(root: Path) -> list[int]:
     return [len(files) for files in _train_files(root).values()]
 
 
+def names(root: Path) -> tuple[str, ...]:
+    """Class names, sorted.
+
+    Raises:
+        UsageError: as ``counts``.
+    """
+    return tuple(_train_files(root))
+
+
 def read(root: Path, size: int | None) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], tuple[str, ...]]:
     """Decode a tree: (train images, labels), (test images, labels), class names.
 

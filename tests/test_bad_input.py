@@ -175,7 +175,7 @@ def test_a_file_that_would_run_code_runs_none(tmp_path, capsys):
 
 def test_reports(tmp_path, capsys):
     assert refused(main_report, [str(tmp_path / "nowhere")], capsys).endswith("no such folder\n")
-    assert refused(main_report, [str(tmp_path)], capsys).endswith("no finished result of main_forget.py below it\n")
+    assert refused(main_report, [str(tmp_path)], capsys).endswith("no finished result of main_forget.py or main_transfer.py below it\n")
 
 
 # --- what is accepted ---
