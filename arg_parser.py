@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,43 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Source:
+    """The trained model that classes are removed from, and how."""
+
+    unlearn: str = option("FT_prune", "unlearning method, see below", metavar="NAME")
+    mask: str | None = option(None, "checkpoint of the source model, dense or pruned (needed)", metavar="FILE")
+    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """From which classes to which data set."""
+
+    target: str | None = option(None, "folder of the target data set, any class-folder tree: train/<class>/*, test/<class>/*", metavar="DIR")
+    target_dataset: str | None = option(None, "the target is one of --dataset's names; --target says where it lies, as --data does", metavar="NAME")
+    removed: tuple[int, ...] = option((0, 1, 2), "how many source classes to remove, a model for each number; 0 leaves the model as it is", low=0, metavar="K,K")
+    removal_order: str | None = option(None, "classes in the order of their removal: names or numbers with commas between, or a file of them; without it drawn from --seed", metavar="LIST|FILE")
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A new head alone, by logistic regression on the frozen features."""
+
+    probe: str = option("linear", "linear fits a new head to frozen features, full fine-tunes everything", choices=("linear", "full"))
+    probe_l2: float = option(1.0, "linear: half the weight of the head's squared norm beside the summed cross-entropy", above=0)
+
+
+@dataclass(frozen=True)
+class FullProbe(Optimisation):
+    """A new head and everything below it, by the training loop."""
+
+    probe: str = option("full", "linear fits a new head to frozen features, full fine-tunes everything", choices=("linear", "full"))
+    probe_epochs: int = option(30, "full: passes over the target's training images", low=0)
+    probe_lr: float = option(0.01, "full: step size; a hundredth of it for transformers", above=0)
+    schedule: str = option("cosine", "step size over the epochs; unlearning has its own default", choices=("step", "cosine", "constant"))
+
+
+@dataclass(frozen=True)
 class ImpArguments:
     """What ``main_imp.py`` was told."""
 
@@ -199,6 +237,21 @@ class BackdoorArguments:
     hyper: Any
     sparsities: tuple[float, ...] | None
     typed: tuple[str, ...]
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TransferArguments:
+    """What ``main_transfer.py`` was told; ``hyper`` is the method's own configuration, ``order`` the classes as typed."""
+
+    data: Data
+    model: Model
+    run: Run
+    unlearn: Source
+    hyper: Any
+    transfer: Transfer
+    order: tuple[str, ...] | None
+    probe: LinearProbe | FullProbe
     unread: tuple[str, ...]
 
 
@@ -307,7 +360,41 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     )
 
 
-def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | BackdoorArguments) -> dict[str, Any]:
+def parse_transfer(argv: list[str] | None) -> TransferArguments:
+    """Arguments of ``main_transfer.py``; method and probe decide which hyper-parameters there are.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    from unlearn import registry
+
+    parser = Parser(
+        prog="main_transfer.py",
+        description="Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of both.",
+        epilog=_method_help(),
+    )
+    groups = {"data": Data, "model": Model, "run": Run, "unlearning": Source, "transfer": Transfer}
+    probes = {"probing": LinearProbe, "training, while probing (full) and unlearning": FullProbe}
+    typed = _read(parser, groups | probes, argv, hyper=[registry.get(name).config for name in registry.names()])
+    source, transfer, model = build(Source, typed), build(Transfer, typed), build(Model, typed)
+    method = registry.get(source.unlearn)
+    if source.mask is None:
+        raise UsageError("--mask FILE is needed: the checkpoint of the source model")
+    if transfer.target is None and transfer.target_dataset is None:
+        raise UsageError("--target DIR or --target_dataset NAME is needed: the data to transfer to")
+    if not transfer.removed or len(set(transfer.removed)) < len(transfer.removed):
+        raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
+    probe = build(LinearProbe, typed)
+    if probe.probe == "full":
+        probe = build(FullProbe, ({**TRANSFORMER, "probe_lr": FullProbe.probe_lr / 100} if is_transformer(model.arch) else {}) | typed)
+    data = _data(typed)
+    return TransferArguments(
+        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model) | typed), transfer,
+        _order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data),
+    )
+
+
+def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | BackdoorArguments | TransferArguments) -> dict[str, Any]:
     """Everything that decides a run's numbers, as plain data; not where it reads, writes and runs."""
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
@@ -478,6 +565,17 @@ def _scenario_from_word(word: str) -> scenario.Scenario:
     raise UsageError(f"--forget {word}: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE")
 
 
+def _order(text: str | None) -> tuple[str, ...] | None:
+    """Classes from a list with commas between or from a file, where a line ends one too."""
+    if text is None:
+        return None
+    try:
+        listed = Path(text).read_text() if os.path.isfile(text) else text  # Path.is_file fails on a long list
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--removal_order {text}: cannot be read ({error})") from None
+    return tuple(word.strip() for word in listed.replace("\n", ",").split(",") if word.strip())
+
+
 def _indices(text: str, typed_as: str) -> tuple[int, ...]:
     """Positions from a comma list or from a .npy, .json or .txt file."""
     path = Path(text)
@@ -489,7 +587,7 @@ def _indices(text: str, typed_as: str) -> tuple[int, ...]:
         elif path.suffix == ".json":
             values = json.loads(path.read_text())
         else:
-            values = (path.read_text() if path.is_file() else text).replace(",", " ").split()
+            values = (path.read_text() if os.path.isfile(path) else text).replace(",", " ").split()
         numbers = tuple(int(value) for value in values)
         if any(float(value) != number for value, number in zip(values, numbers)):
             raise ValueError("not whole numbers")

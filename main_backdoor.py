@@ -213,7 +213,7 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
 
 def check_origin(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job) -> None:
     """Refuse a model that was trained on other images, or on others' poison, than this run would have it forget."""
-    from unlearn.session import check_split
+    from unlearn.start import check_split
 
     given, allowed = checked.given, arguments.unlearn.allow_split_mismatch
     check_split(given, job.bench.base, allowed)

@@ -45,16 +45,12 @@ def main(argv: list[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found right before any image is read.
-
-    ``start`` holds the weights to begin with; None for new ones.
-    """
+    """What was found right before any image is read."""
 
     method: Any
     device: Any
     chosen: Any
     scenario: Any
-    checkpoint: Any
     start: Any
     config: dict[str, Any]
 
@@ -74,29 +70,19 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry
-    from utils import checkpoints
+    from unlearn import registry, start
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu)
-    arch, stem = arguments.model.arch, arguments.model.imagenet_arch
-    models.check(arch, stem)
+    models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     scenario = arguments.scenario.resolve(chosen.train_counts)
-    checkpoint = rewound = None
-    blank = models.blank(arch, chosen.classes, chosen.side, stem)
-    if arguments.unlearn.mask is not None:
-        checkpoint = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle)
-        checkpoints.check_fits(checkpoint, blank, arch, "--mask", masks_alone=method.fresh)
-    if getattr(arguments.hyper, "rewind_pth", None) is not None:
-        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle)
-        checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+    beginning = start.read(arguments, method, chosen)
     config = arg_parser.deciding(arguments) | {
-        "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official,
-        "checkpoint": checkpoint and checkpoint.sha256, "rewind": rewound and rewound.sha256,
+        "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
     }
-    return Checked(method, device, chosen, scenario, checkpoint, rewound or (None if method.fresh else checkpoint), config)
+    return Checked(method, device, chosen, scenario, beginning, config)
 
 
 def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tuple[Any, Any]:
@@ -112,31 +98,23 @@ def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tupl
 
 def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     """Load images, divide them, check them against the checkpoint's split, and build the model."""
-    import models
     from dataset import prepare
     from dataset.split import split_for_unlearning
-    from unlearn.session import check_split
-    from utils import checkpoints, seeds
+    from unlearn import start
 
     run = arguments.run
     data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
-    check_split(checked.checkpoint, base, arguments.unlearn.allow_split_mismatch)
+    start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
     views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {
         "retain": views.train(split.retain), "forget": views.train(split.forget),
         "val": views.val(split.val), "test": views.test(split.test),
     }
-    seeds.seed_everything(run.train_seed)
-    model = models.build(
-        arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, checked.chosen.side, run.compat
-    )
-    if checked.start is not None:
-        checkpoints.load_weights(model, checked.start)
-    mask = checked.checkpoint.mask if checked.checkpoint is not None else {}
-    return Job(data, split, sets, model.to(checked.device), mask)
+    model = start.build(arguments, checked.chosen, data, checked.start.weights)
+    return Job(data, split, sets, model.to(checked.device), checked.start.mask)
 
 
 def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, Any]:

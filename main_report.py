@@ -4,17 +4,17 @@
     python main_report.py runs/demo
     python main_report.py runs/cifar10 --out tables
 
-One table per data set, architecture and scenario: gap to Retrain in brackets, average gap last.
+One table per data set, architecture and scenario: gap to Retrain in brackets, average gap last; and one
+per transfer from a data set to another: accuracies against the number of removed classes.
 Each is printed and written as Markdown, CSV and a PNG bar chart.
 """
 from __future__ import annotations
 
-import csv
-import io
+from functools import partial
 from pathlib import Path
 
-from evaluation import results, tables
-from utils import files
+from evaluation import plots, results, tables, transfer
+from evaluation.publish import publish
 from utils.errors import UsageError, leave, script
 from utils.options import Parser
 
@@ -28,26 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(typed["folder"])
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    found = results.tables(results.collect(folder))
-    if not found:
-        raise UsageError(f"{folder}: no finished result of main_forget.py below it")
-    for table in found:
-        write(table, Path(typed["out"]) if typed["out"] else folder)
+    out = Path(typed["out"]) if typed["out"] else folder
+    papers = results.tables(results.collect(folder))
+    transfers = transfer.tables(results.collect(folder, "main_transfer.py"))
+    if not papers and not transfers:
+        raise UsageError(f"{folder}: no finished result of main_forget.py or main_transfer.py below it")
+    for table in papers:
+        publish(out / table.slug, table.title, *tables.paper_table(table), tables.long_rows(table), partial(plots.paper_bars, table=table))
+    for table in transfers:
+        publish(out / table.slug, table.title, *transfer.layout(table), transfer.long_rows(table), partial(plots.transfer_curves, table=table))
     return 0
-
-
-def write(table: results.Table, folder: Path) -> None:
-    """Print a table and write it in three formats."""
-    from evaluation import plots
-
-    head, rows = tables.paper_table(table)
-    print(f"{table.title}\n\n{tables.aligned(head, rows)}\n", flush=True)
-    files.write_text(folder / f"{table.slug}.md", f"{table.title}\n\n{tables.markdown(head, rows)}")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(tables.long_rows(table))
-    files.write_text(folder / f"{table.slug}.csv", text.getvalue())
-    plots.paper_bars(folder / f"{table.slug}.png", table)
-    print(f"written: {folder / table.slug}.md, .csv and .png\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.results import METRICS, Table
+from evaluation.transfer import ACCURACIES, Transfer
 from utils import files
 
 
@@ -104,3 +105,25 @@ def _height(table: Table, name: str, model: str, panel: str) -> float:
         return 100 * (table.average_gap(name, model) or 0.0)
     cell = table.rows[name].get(model, {}).get(panel)
     return 0.0 if cell is None else 100 * cell.mean
+
+
+def transfer_curves(path: Path, table: Transfer) -> None:
+    """Accuracy on source and target against the number of removed classes, and the minutes of unlearning.
+
+    Bars are standard deviations over seeds.
+    """
+    panels = {"source": "source, remaining classes", "target": "target", "unlearning": "unlearning"}
+    drawn, axes = figure(3.6 * len(panels), 3.4, 1, len(panels))
+    for axis, (metric, title) in zip(axes[0], panels.items()):
+        factor = 100 if metric in ACCURACIES else 1 / 60
+        for number, (name, points) in enumerate(table.lines.items()):
+            cells = {count: found[metric] for count, found in points.items() if metric in found}
+            heights, spread = [factor * cell.mean for cell in cells.values()], [factor * cell.std for cell in cells.values()]
+            axis.errorbar(list(cells), heights, spread, color=f"C{number}", marker="os^Dv"[number % 5], capsize=3, label=name)
+        axis.set(title=title, xlabel="source classes removed", ylabel="accuracy (%)" if metric in ACCURACIES else "minutes")
+        axis.set_xticks(sorted({count for points in table.lines.values() for count in points}))
+        axis.grid(alpha=0.3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8)
+    drawn.suptitle(table.title, fontsize=10)
+    files.write_figure(path, drawn)

@@ -55,15 +55,15 @@ class Table:
         return None if None in gaps else statistics.fmean(gaps)
 
 
-def collect(folder: Path) -> list[dict[str, Any]]:
-    """All finished results of ``main_forget.py`` below ``folder``, each run once, in order of path."""
+def collect(folder: Path, script: str = "main_forget.py") -> list[dict[str, Any]]:
+    """All finished results of a script below ``folder``, each run once, in order of path."""
     found = {}
     for path in sorted(folder.rglob("result.json")):
         try:
             result = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        if isinstance(result, dict) and result.get("script") == "main_forget.py" and result.get("status") == "done":
+        if isinstance(result, dict) and result.get("script") == script and result.get("status") == "done":
             found.setdefault(result["fingerprint"], result)
     return list(found.values())
 
@@ -84,7 +84,7 @@ def _table(key: tuple, results: list[dict[str, Any]]) -> Table:
     slug = f"{dataset}-{arch}-{kind.replace(' ', '-')}" + ("" if compat == "fixed" else f"-{compat}")
     title = f"{dataset}, {arch}: forget {words}" + ("" if compat == "fixed" else f" (compat {compat})")
     table = Table(title, slug, [model_name(sparsity) for sparsity in models])
-    for name, members in _rows(results).items():
+    for name, members in by_method(results).items():
         table.rows[name] = {}
         for sparsity in models:
             runs = [result for result in members if result["model"]["sparsity"] == sparsity]
@@ -98,7 +98,7 @@ def model_name(sparsity: float) -> str:
     return "dense" if sparsity == 0 else f"{100 * sparsity:.4g} % sparse"
 
 
-def _rows(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Runs by row name. A method that was run with several settings on one model gets a row for each."""
     methods: dict[str, list[dict[str, Any]]] = {}
     for result in results:

@@ -175,7 +175,7 @@ def test_a_file_that_would_run_code_runs_none(tmp_path, capsys):
 
 def test_reports(tmp_path, capsys):
     assert refused(main_report, [str(tmp_path / "nowhere")], capsys).endswith("no such folder\n")
-    assert refused(main_report, [str(tmp_path)], capsys).endswith("no finished result of main_forget.py below it\n")
+    assert refused(main_report, [str(tmp_path)], capsys).endswith("no finished result of main_forget.py or main_transfer.py below it\n")
 
 
 # --- what is accepted ---
@@ -234,7 +234,7 @@ def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     assert found == {"fisher_new": 3e-8, "wfisher": 1.0, "FT_prune": 1e-4}
 
 
-@pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_report"])
+@pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_transfer", "main_report"])
 def test_help_is_fast_because_it_needs_no_torch(script):
     code = f"import sys; sys.argv = ['{script}.py', '--help']\nimport {script}\ntry:\n    {script}.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -1,6 +1,7 @@
 """What a method is handed besides the model: the sets it declared, and how to train on them."""
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,6 +142,8 @@ class Context:
         saved = self.progress.state
         if saved is not None and saved["phase"] > phase:
             return
+        with self.clock.paused():
+            importlib.import_module("torch._dynamo")  # the first optimiser of a process does, for a second or two
         ahead = config.rewind_epoch if config.rewind_pth is not None else 0
         training = Training(model, recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead), self.mask)
         if saved is not None and saved["phase"] == phase:

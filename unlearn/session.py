@@ -1,18 +1,15 @@
 """One method's run in a folder: its files, and how a killed run goes on from them."""
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from torch import nn
 
 from dataset.images import Images
-from dataset.split import BaseSplit
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
 from unlearn.registry import Method
 from utils import checkpoints
-from utils.errors import UsageError
 from utils.run_folder import RunFolder
 
 
@@ -65,24 +62,3 @@ class Session:
     def save_evaluation(self, evaluation: dict[str, Any] | None) -> None:
         """Write the evaluation alone."""
         checkpoints.write(evaluation or {}, self._evaluation)
-
-
-def check_split(checkpoint: checkpoints.Checkpoint | None, base: BaseSplit, allowed: bool) -> None:
-    """Refuse a model that was trained on other images than this run takes for its training set.
-
-    Args:
-        allowed: go on all the same.
-    Raises:
-        UsageError: names both splits and how to choose the model's.
-    """
-    if checkpoint is None:
-        return
-    trained_on = checkpoint.extra.get("split_digest")
-    if trained_on is None:
-        print(f"warning: {checkpoint.path} does not say on which split it was trained", file=sys.stderr)
-    elif trained_on != base.digest and not allowed:
-        seed = checkpoint.extra.get("split_seed")
-        raise UsageError(
-            f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
-            f"{base.digest} (seed {base.seed}); give --split_seed {seed}, or --allow_split_mismatch"
-        )
