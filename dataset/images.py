@@ -1,6 +1,7 @@
 """A set of images as a view on tensors that live on the device, batched without per-image Python."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -43,9 +44,21 @@ class ImageSet:
         return len(self.indices)
 
     @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    @property
     def labels(self) -> Tensor:
-        """True classes, int64 [M]."""
+        """Classes, int64 [M]; the true ones unless the set was relabelled."""
         return self._labels[self.indices]
+
+    def relabelled(self, labels: Tensor) -> "ImageSet":
+        """The same images with other labels, int64 [M], in this set's order; the store's own stay as they are."""
+        changed = copy.copy(self)
+        changed._labels = self._labels.clone()
+        changed._labels[self.indices] = labels.to(changed._labels)
+        return changed
 
     def at(self, indices: np.ndarray | Tensor) -> "ImageSet":
         """Other images of the same store, without augmentation."""
@@ -58,6 +71,10 @@ class ImageSet:
     def plain(self) -> "ImageSet":
         """The same images without augmentation."""
         return ImageSet(self.images, self._labels, self.indices, None)
+
+    def sizes(self, size: int) -> list[int]:
+        """How many images each of the batches of ``size`` holds; the last may be smaller."""
+        return [min(size, len(self) - start) for start in range(0, len(self), size)]
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].
