@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 class Checked:
     """What was found right before any image is read.
 
-    ``start`` holds the weights to begin with; None for new ones.
+    ``start`` holds the weights to begin with; None for new ones. ``only`` are the weights that may
+    change, if a file names them, and ``retrained`` is the model to compare outputs with.
     """
 
     method: Any
@@ -57,6 +58,8 @@ class Checked:
     scenario: Any
     checkpoint: Any
     start: Any
+    only: Any
+    retrained: Any
     config: dict[str, Any]
 
 
@@ -75,8 +78,8 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry
-    from utils import checkpoints
+    from unlearn import registry, saliency
+    from utils import checkpoints, files
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
@@ -85,7 +88,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     models.check(arch, stem)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     scenario = arguments.scenario.resolve(chosen.train_counts)
-    checkpoint = rewound = None
+    checkpoint = rewound = only = retrained = None
     blank = models.blank(arch, chosen.classes, chosen.side, stem)
     if arguments.unlearn.mask is not None:
         checkpoint = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle)
@@ -93,11 +96,18 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     if getattr(arguments.hyper, "rewind_pth", None) is not None:
         rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle)
         checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+    stored = getattr(arguments.hyper, "saliency_mask", None)
+    if stored is not None:
+        only = saliency.read(Path(stored), blank, arguments.run.allow_pickle)
+    if arguments.unlearn.reference_model is not None:
+        retrained = checkpoints.read(Path(arguments.unlearn.reference_model), "--reference_model", arguments.run.allow_pickle)
+        checkpoints.check_fits(retrained, blank, arch, "--reference_model")
     config = arg_parser.deciding(arguments) | {
         "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official,
         "checkpoint": checkpoint and checkpoint.sha256, "rewind": rewound and rewound.sha256,
+        "saliency": stored and files.sha256(Path(stored)), "retrained": retrained and retrained.sha256,
     }
-    return Checked(method, device, chosen, scenario, checkpoint, rewound or (None if method.fresh else checkpoint), config)
+    return Checked(method, device, chosen, scenario, checkpoint, rewound or (None if method.fresh else checkpoint), only, retrained, config)
 
 
 def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tuple[Any, Any]:
@@ -124,6 +134,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
     check_split(arguments, checked.checkpoint, base)
+    check_retrained(arguments, checked.retrained, split)
     views = prepare.Views(data, checked.device)
     sets = {
         "retain": views.train(split.retain), "forget": views.train(split.forget),
@@ -153,8 +164,19 @@ def check_split(arguments: arg_parser.ForgetArguments, checkpoint: Any, base: An
         )
 
 
+def check_retrained(arguments: arg_parser.ForgetArguments, retrained: Any, split: Any) -> None:
+    """Refuse to compare with a model that was retrained without other images than this run forgets."""
+    digest = None if retrained is None else retrained.extra.get("forget_digest")
+    if digest not in (None, split.digest) and not arguments.unlearn.allow_split_mismatch:
+        raise UsageError(
+            f"--reference_model {retrained.path}: was retrained on retain and forget sets of digest {digest}, this run's are of "
+            f"{split.digest}; give one of the same scenario and seeds, or --allow_split_mismatch"
+        )
+
+
 def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, Any]:
     """The unlearned model with its mask and the method's seconds (None if it was not run here), and its progress file."""
+    import models
     from unlearn.apply import Unlearned, apply
     from unlearn.context import Context, Progress
     from utils import checkpoints
@@ -164,13 +186,15 @@ def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, f
     done = progress.state is not None and progress.state["phase"] == "done"
     if (done or arguments.unlearn.resume) and target.exists():
         stored = checkpoints.read(target, "--resume", arguments.run.allow_pickle)
+        if arguments.run.compat == "reference":  # where boundary expanding keeps its new class
+            models.widen_to(job.model, stored.weights)
         checkpoints.check_fits(stored, job.model, arguments.model.arch, "--resume")
         checkpoints.load_weights(job.model, stored)
         log.line(f"Load checkpoint from: {target}")
         return Unlearned(job.model, stored.mask, progress.state["seconds"] if done else None), progress
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
-        checked.scenario, job.split.whole_classes, log, progress,
+        checked.scenario, job.split.whole_classes, log, progress, checked.only,
     )
     unlearned = apply(checked.method, job.model, job.sets, arguments.hyper, context)
     save(unlearned, None, checked, job, folder)
@@ -197,7 +221,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
-    scores = report.score(outputs, arguments.run.compat)
+    scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job))
     save(unlearned, report.reference_result(scores), checked, job, folder)
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
@@ -217,6 +241,22 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
             "config": checked.config, "device": str(checked.device), "environment": environment(),
         }
     )
+
+
+def retrained_outputs(checked: Checked, job: Job) -> Any:
+    """What ``--reference_model`` says to all sets; None without it."""
+    import copy
+
+    import models
+    from evaluation.predict import predict
+    from utils import checkpoints
+
+    if checked.retrained is None:
+        return None
+    model = copy.deepcopy(job.model)
+    models.keep_classes(model, len(job.data.classes))  # a model that was scored again may have one more
+    checkpoints.load_weights(model, checked.retrained)
+    return predict(model, job.sets)
 
 
 def show(result: dict[str, Any], log: Any) -> None:

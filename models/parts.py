@@ -1,6 +1,8 @@
 """Parts that every model has, found without knowing its architecture."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,15 @@ def keep_classes(model: nn.Module, classes: int) -> None:
     """Take all outputs of the head after the first ``classes`` away, in place."""
     last = head(model)
     _set_head(last, last.weight.detach()[:classes].clone(), None if last.bias is None else last.bias.detach()[:classes].clone())
+
+
+def widen_to(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give the head as many outputs as it has in ``weights``, a state dict of this architecture, if it has fewer."""
+    last = head(model)
+    names = {id(module): name for name, module in model.named_modules()}
+    stored = weights.get(f"{names.get(id(last))}.weight")
+    for _ in range(0 if stored is None else len(stored) - last.out_features):
+        add_class(model, torch.zeros(1, last.in_features), torch.zeros(1))
 
 
 def _set_head(last: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:

@@ -164,5 +164,5 @@ class FastSlow:
         yield
         if slow and ((iteration + 1) % self.per_update == 0 or iteration + 1 == self.iterations):
             with torch.no_grad():
-                torch._foreach_lerp_(self._before, self._parameters, self.config.slow_rate)
-                torch._foreach_copy_(self._parameters, self._before)
+                torch._foreach_mul_(self._parameters, self.config.slow_rate)
+                torch._foreach_add_(self._parameters, self._before, alpha=1 - self.config.slow_rate)
