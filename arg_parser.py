@@ -94,9 +94,23 @@ class Forget:
 @dataclass(frozen=True)
 class Unlearn:
     unlearn: str = option("retrain", "unlearning method, see below", metavar="NAME")
-    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE")
+    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE", aliases=("model_path",))
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+    reference_model: str | None = option(None, "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class Judged:
+    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (required)", metavar="FILE", aliases=("model_path",))
+    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+
+
+@dataclass(frozen=True)
+class Saliency:
+    saliency: str = option("gradient", "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set over that on the retain set (SFR-on)", choices=("gradient", "fisher"))
+    batch_size: int = option(256, "images per gradient batch; changes the result with --compat reference only", low=1)
+    no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
 
 
 @dataclass(frozen=True)
@@ -255,6 +269,11 @@ class TransferArguments:
     unread: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class SaliencyArguments(ForgetArguments):
+    """What ``main_saliency.py`` was told: like ``main_forget.py`` with method raw, and ``hyper`` says what to find."""
+
+
 # Flags of the field's existing command lines: True takes no value.
 REFERENCE_FLAGS = {
     **dict.fromkeys(("imagenet_arch", "resume", "no_aug", "random_prune"), True),
@@ -394,12 +413,32 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
     )
 
 
+def parse_saliency(argv: list[str] | None) -> SaliencyArguments:
+    """Arguments of ``main_saliency.py``.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    parser = Parser(prog="main_saliency.py", description="Find the weights that matter for the images to forget, for main_forget.py --saliency_mask.")
+    groups = {"data": Data, "model": Model, "run": Run, "what is forgotten": Forget, "model to judge": Judged, "saliency": Saliency}
+    typed = _read(parser, groups, argv)
+    judged = build(Judged, typed)
+    if judged.mask is None:
+        raise UsageError("--mask FILE is needed: the checkpoint whose weights are judged")
+    data = _data(typed)
+    return SaliencyArguments(
+        data, build(Model, typed), _run(typed), _scenario(build(Forget, typed), typed),
+        Unlearn(unlearn="raw", mask=judged.mask, allow_split_mismatch=judged.allow_split_mismatch), build(Saliency, typed),
+        _unread(typed, groups.values(), data),
+    )
+
+
 def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | BackdoorArguments | TransferArguments) -> dict[str, Any]:
     """Everything that decides a run's numbers, as plain data; not where it reads, writes and runs."""
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
         del config["run"][key]
-    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume")):
+    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "reference_model")):
         config.get(group, {}).pop(key, None)
     for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)

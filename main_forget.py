@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
-from utils.errors import leave, script
+from utils.errors import UsageError, leave, script
 
 
 @script
@@ -45,13 +45,18 @@ def main(argv: list[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found right before any image is read."""
+    """What was found right before any image is read.
+
+    ``only`` are the weights that may change, if a file names them, and ``retrained`` is the model to compare outputs with.
+    """
 
     method: Any
     device: Any
     chosen: Any
     scenario: Any
     start: Any
+    only: Any
+    retrained: Any
     config: dict[str, Any]
 
 
@@ -70,7 +75,8 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry, start
+    from unlearn import registry, saliency, start
+    from utils import files
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
@@ -79,10 +85,15 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     beginning = start.read(arguments, method, chosen)
+    stored, only = getattr(arguments.hyper, "saliency_mask", None), None
+    if stored is not None:
+        only = saliency.read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle)
+    retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
     config = arg_parser.deciding(arguments) | {
         "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
+        "saliency": stored and files.sha256(Path(stored)), "retrained": retrained and retrained.sha256,
     }
-    return Checked(method, device, chosen, scenario, beginning, config)
+    return Checked(method, device, chosen, scenario, beginning, only, retrained, config)
 
 
 def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tuple[Any, Any]:
@@ -108,6 +119,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
+    check_retrained(arguments, checked.retrained, split)
     views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {
         "retain": views.train(split.retain), "forget": views.train(split.forget),
@@ -115,6 +127,16 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     }
     model = start.build(arguments, checked.chosen, data, checked.start.weights)
     return Job(data, split, sets, model.to(checked.device), checked.start.mask)
+
+
+def check_retrained(arguments: arg_parser.ForgetArguments, retrained: Any, split: Any) -> None:
+    """Refuse to compare with a model that was retrained without other images than this run forgets."""
+    digest = None if retrained is None else retrained.extra.get("forget_digest")
+    if digest not in (None, split.digest) and not arguments.unlearn.allow_split_mismatch:
+        raise UsageError(
+            f"--reference_model {retrained.path}: was retrained on retain and forget sets of digest {digest}, this run's are of "
+            f"{split.digest}; give one of the same scenario and seeds, or --allow_split_mismatch"
+        )
 
 
 def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, Any]:
@@ -125,7 +147,7 @@ def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, f
     session = Session(checked.method, folder, {"split_digest": job.split.base_digest, "forget_digest": job.split.digest})
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
-        checked.scenario, job.split.whole_classes, log, session.progress,
+        checked.scenario, job.split.whole_classes, log, session.progress, checked.only,
     )
     unlearned = session.run(
         job.model, job.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, arguments.run.allow_pickle
@@ -142,7 +164,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
-    scores = report.score(outputs, arguments.run.compat)
+    scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job))
     session.save(unlearned, report.reference_result(scores))
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
@@ -162,6 +184,22 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
             "config": checked.config, "device": str(checked.device), "environment": environment(),
         }
     )
+
+
+def retrained_outputs(checked: Checked, job: Job) -> Any:
+    """What ``--reference_model`` says to all sets; None without it."""
+    import copy
+
+    import models
+    from evaluation.predict import predict
+    from utils import checkpoints
+
+    if checked.retrained is None:
+        return None
+    model = copy.deepcopy(job.model)
+    models.keep_classes(model, len(job.data.classes))  # a model that was scored again may have one more
+    checkpoints.load_weights(model, checked.retrained)
+    return predict(model, job.sets)
 
 
 def show(result: dict[str, Any], log: Any) -> None:

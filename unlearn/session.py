@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+import models
 from dataset.images import Images
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
@@ -44,6 +45,8 @@ class Session:
         done = self.progress.state is not None and self.progress.state["phase"] == "done"
         if (done or stored) and self._model.exists():
             found = checkpoints.read(self._model, "--resume", allow_pickle)
+            if context.compat == "reference":  # where boundary expanding keeps its new class
+                models.widen_to(model, found.weights)
             checkpoints.check_fits(found, model, arch, "--resume")
             checkpoints.load_weights(model, found)
             context.log.line(f"Load checkpoint from: {self._model}")

@@ -53,16 +53,31 @@ def read(arguments: Any, method: Method, chosen: Chosen) -> Start:
     Raises:
         UsageError: a file that is damaged or does not fit the architecture.
     """
-    arch, stem, pickle = arguments.model.arch, arguments.model.imagenet_arch, arguments.run.allow_pickle
-    given = rewound = None
-    blank = models.blank(arch, chosen.classes, chosen.side, stem)
+    arch, pickle, model = arguments.model.arch, arguments.run.allow_pickle, blank(arguments, chosen)
+    given = None
     if arguments.unlearn.mask is not None:
         given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", pickle)
-        checkpoints.check_fits(given, blank, arch, "--mask", masks_alone=method.fresh)
-    if getattr(arguments.hyper, "rewind_pth", None) is not None:
-        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", pickle)
-        checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+        checkpoints.check_fits(given, model, arch, "--mask", masks_alone=method.fresh)
+    rewound = read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
     return Start(given, rewound, rewound or (None if method.fresh else given))
+
+
+def read_other(arguments: Any, chosen: Chosen, path: str | None, flag: str) -> Checkpoint | None:
+    """A further model of the same architecture, if a flag names one.
+
+    Raises:
+        UsageError: the file is damaged or does not fit.
+    """
+    if path is None:
+        return None
+    found = checkpoints.read(Path(path), flag, arguments.run.allow_pickle)
+    checkpoints.check_fits(found, blank(arguments, chosen), arguments.model.arch, flag)
+    return found
+
+
+def blank(arguments: Any, chosen: Chosen) -> nn.Module:
+    """The architecture that the flags name, for this data set, without weights."""
+    return models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:
