@@ -6,7 +6,7 @@
 
 One table per data set, architecture and scenario: gap to Retrain in brackets, average gap last; and one
 per transfer from a data set to another: accuracies against the number of removed classes.
-Each is printed and written as Markdown, CSV and a PNG bar chart.
+Each is printed and written as Markdown, CSV and a PNG picture.
 """
 from __future__ import annotations
 
@@ -33,11 +33,17 @@ def main(argv: list[str] | None = None) -> int:
     transfers = transfer.tables(results.collect(folder, "main_transfer.py"))
     if not papers and not transfers:
         raise UsageError(f"{folder}: no finished result of main_forget.py or main_transfer.py below it")
-    for table in papers:
-        publish(out / table.slug, table.title, *tables.paper_table(table), tables.long_rows(table), partial(plots.paper_bars, table=table))
-    for table in transfers:
-        publish(out / table.slug, table.title, *transfer.layout(table), transfer.long_rows(table), partial(plots.transfer_curves, table=table))
+    slugs = distinct([table.slug for table in [*papers, *transfers]])
+    for table, slug in zip(papers, slugs):
+        publish(out / slug, table.title, *tables.paper_table(table), tables.long_rows(table), partial(plots.paper_bars, table=table))
+    for table, slug in zip(transfers, slugs[len(papers) :]):
+        publish(out / slug, table.title, *transfer.layout(table), transfer.long_rows(table), partial(plots.transfer_curves, table=table))
     return 0
+
+
+def distinct(slugs: list[str]) -> list[str]:
+    """The same names with a number behind those that occurred before, so that no table replaces another."""
+    return [slug if (before := slugs[:place].count(slug)) == 0 else f"{slug}-{before + 1}" for place, slug in enumerate(slugs)]
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@
         --save_dir runs/pets-retrain
     python main_report.py runs
 
-The first unlearns 0, 1 and 3 classes by l1-sparse and fits a new head to each model's frozen features
-(the paper's section 5.3), the second is the exact and slow way to the same models, the third puts both
-into one table. A killed run goes on from its last epoch when the same command is given again.
+The first unlearns 0, 1 and 3 classes by l1-sparse and fits a new head to each model's frozen features,
+the second trains anew without these classes, which is what the first should come close to in less
+time, the third puts both into one table (Jia et al. 2023, improving transfer learning by unlearning).
+A killed run goes on from its last epoch when the same command is given again.
 """
 from __future__ import annotations
 
@@ -254,10 +255,11 @@ def unlearn(arguments: arg_parser.TransferArguments, checked: Checked, bench: Be
     from utils import checkpoints
 
     name, run = checked.method.name, arguments.run
+    progress = Progress(point.folder.path / f"{name}progress.pth.tar", point.stamp)
     if point.stored is not None:
+        progress.remove()
         point.log.line(f"Load checkpoint from: {point.stored.path}")
         return Unlearned(start.build(arguments, checked.source, bench.data, point.stored).to(checked.device), point.stored.mask, point.stored.extra["seconds"])
-    progress = Progress(point.folder.path / f"{name}progress.pth.tar", point.stamp)
     if point.count:
         model = start.build(arguments, checked.source, bench.data, checked.start.weights).to(checked.device)
         context = Context(

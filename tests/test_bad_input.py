@@ -238,6 +238,12 @@ def test_listed_images(form, tmp_path, capsys, monkeypatch):
         assert json.loads(capsys.readouterr().out)["scenario"]["indices"] == 3
 
 
+def test_a_list_longer_than_any_file_name(capsys):
+    listed = ",".join(map(str, range(200)))
+    assert main_forget.main([*RETRAIN, "--indexes_to_replace", listed, "--save_dir", "run", "--dry_run"]) == 0
+    assert json.loads(capsys.readouterr().out)["scenario"]["indices"] == 200
+
+
 def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     mask = checkpoint(tmp_path / "mask.pth.tar")
     found = {}

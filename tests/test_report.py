@@ -90,3 +90,14 @@ def test_files(tmp_path, capsys):
     assert float(line["mean"]) == pytest.approx(0.6) and line["seeds"] == "2" and float(line["gap_to_retrain"]) == pytest.approx(0.4)
     assert "60.00±10.00 (40.00)" in (tmp_path / "out" / f"{name}.md").read_text()
     assert "60.00±10.00 (40.00)" in capsys.readouterr().out
+
+
+def test_tables_of_the_same_name_do_not_replace_each_other(tmp_path):
+    for number, words in enumerate(("all of class 0", "all of class 1")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "result.json").write_text(json.dumps(result("FT", 0, number, (0.1 * number,) * 5, words=words)))
+    assert main_report.main([str(tmp_path)]) == 0
+    assert [(tmp_path / f"digits-resnet20s-class{end}.md").read_text().splitlines()[0] for end in ("", "-2")] == [
+        "digits, resnet20s: forget all of class 0", "digits, resnet20s: forget all of class 1",
+    ]
+    assert main_report.distinct(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]

@@ -289,17 +289,21 @@ def test_table(linear_run, capsys):
     assert (linear_run.parent / "report" / "transfer-digits-shades-resnet20s-linear.md").read_text() == text
 
 
-def test_the_same_command_again_does_nothing_and_more_numbers_only_what_is_new(linear_run, sparse, shades, capsys):
-    inner = {path: path.stat().st_mtime_ns for count in (0, 1, 3) for path in (linear_run / f"removed_{count}").iterdir()}
-    first = (linear_run / "transfer.csv").read_bytes()
-    assert run(linear_run, sparse, shades, "--removed", "3,0,1", "--removal_order", "7,0,4") == 0
-    assert "done already" in capsys.readouterr().out and (linear_run / "transfer.csv").read_bytes() == first
-    assert run(linear_run, sparse, shades, "--removed", "3,0,2", "--removal_order", "0,7,4") == 0  # the first three are the same
+def test_the_same_command_again_does_nothing_and_another_only_what_is_new(linear_run, sparse, shades, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(linear_run, folder)
+    inner = {path: path.stat().st_mtime_ns for count in (0, 1, 3) for path in (folder / f"removed_{count}").iterdir()}
+    first = (folder / "transfer.csv").read_bytes()
+    assert run(folder, sparse, shades, "--removed", "3,0,1", "--removal_order", "7,0,4") == 0
+    assert "done already" in capsys.readouterr().out and (folder / "transfer.csv").read_bytes() == first
+    assert run(folder, sparse, shades, "--removed", "3,0,2", "--removal_order", "0,7,4,9") == 0  # the first three are the same
     assert {path: path.stat().st_mtime_ns for path in inner} == inner
-    assert names(linear_run) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_2", "removed_3", "earlier"}
-    [shelf] = (linear_run / "earlier").iterdir()
+    assert names(folder) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_2", "removed_3", "earlier"}
+    [shelf] = (folder / "earlier").iterdir()
     assert names(shelf) == {"result.json", "log.jsonl", "command.txt"} | OUTPUT and (shelf / "transfer.csv").read_bytes() == first
-    assert [point["removed"]["count"] for point in result(linear_run)["points"]] == [0, 2, 3]
+    assert [point["removed"]["count"] for point in result(folder)["points"]] == [0, 2, 3]
+    assert run(folder, sparse, shades, "--removed", "1", "--removal_order", "0,7,4") == 0  # but the first alone is not
+    assert result(folder / "removed_1")["removed"]["classes"] == [0]
 
 
 def test_another_target_takes_the_unlearned_models_and_another_method_setting_does_not(sparse, shades, tmp_path):
