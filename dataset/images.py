@@ -1,6 +1,7 @@
 """Sets of images, and those of them that live on the device, batched without per-image Python."""
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,8 +54,15 @@ class Images(ABC):
 
     @property
     def labels(self) -> Tensor:
-        """True classes, int64 [M]."""
+        """Classes, int64 [M]; the true ones unless the set was relabelled."""
         return self._labels[self.indices]
+
+    def relabelled(self, labels: Tensor) -> Images:
+        """The same images with other labels, int64 [M], in this set's order; the source's own stay as they are."""
+        changed = copy.copy(self)
+        changed._labels = self._labels.clone()
+        changed._labels[self.indices] = labels.to(changed._labels)
+        return changed
 
     def first(self, count: int) -> Images:
         """The first ``count`` images, or all if there are fewer."""
@@ -67,6 +75,10 @@ class Images(ABC):
     def at(self, indices: Tensor) -> Images:
         """Other images of the same source, int64 [M], without augmentation."""
         return type(self)(self.source, self._labels, indices, None)
+
+    def sizes(self, size: int) -> list[int]:
+        """How many images each of the batches of ``size`` holds; the last may be smaller."""
+        return [min(size, len(self) - start) for start in range(0, len(self), size)]
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].

@@ -43,6 +43,11 @@ class Chosen:
         return self.size or self.source.size
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in order of their numbers."""
+        return self.source.classes if self.files is None else self.files.classes
+
+    @property
     def train_counts(self) -> list[int]:
         """Training images per class, validation part taken off."""
         return split.train_counts(self.official, self.source.with_validation)

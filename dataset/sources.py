@@ -14,6 +14,15 @@ from utils.names import lookup
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, C], int64 [N]
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_CLASSES = tuple(
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle caterpillar "
+    "cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
+    "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree "
+    "orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose "
+    "sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
+    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm".split()
+)
+NUMERALS = tuple("0123456789")
 SVHN_TRAIN = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
 DIGITS_TRAIN = [151, 161, 143, 131, 147, 154, 150, 136, 127, 138]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -27,6 +36,7 @@ class Source:
         layout: root -> its image files, or None if there are none and ``read`` must do.
         read: (root, image side or None) -> train arrays, test arrays, class names; None if there always are files.
         official: training images per class, validation part included; None if only the disk knows.
+        classes: their names, unless a folder tree says otherwise; None if only the disk knows.
         mean, std: per-channel statistics on [0, 1]; None if they are taken from the training images.
         size: side of the images in pixels; None if only the disk knows.
         streamed: whether images are read from disk whenever they are needed.
@@ -38,6 +48,7 @@ class Source:
     layout: Callable[[Path], tree.Listing | None]
     read: Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]] | None
     official: list[int] | None
+    classes: tuple[str, ...] | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     size: int | None = 32
@@ -92,7 +103,7 @@ def _torchvision(dataset_class: str, folder: str) -> Callable[[Path, int | None]
             if dataset_class == "SVHN":
                 parts = [make(str(root), split=part, download=True) for part in ("train", "test")]
                 arrays = [(part.data.transpose(0, 2, 3, 1), np.asarray(part.labels, dtype=np.int64)) for part in parts]
-                names = tuple("0123456789")
+                names = NUMERALS
             else:
                 download = not (root / folder).is_dir()
                 parts = [make(str(root), train=train, download=download) for train in (True, False)]
@@ -116,7 +127,7 @@ def _digits(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ..
     images = np.repeat((data.images * (255 / 16)).round().astype(np.uint8)[..., None], 3, axis=-1)
     images, labels = resize(images, size or 32), data.target.astype(np.int64)
     test = np.arange(len(labels)) % 5 == 4
-    return (images[~test], labels[~test]), (images[test], labels[test]), tuple("0123456789")
+    return (images[~test], labels[~test]), (images[test], labels[test]), NUMERALS
 
 
 def _tree_in_place(root: Path) -> tree.Listing | None:
@@ -149,14 +160,14 @@ def resize(images: np.ndarray, size: int | None) -> np.ndarray:
 
 _cifar10 = Source(
     "cifar10", _tree_in_place, _torchvision("CIFAR10", "cifar-10-batches-py"),
-    [5000] * 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
+    [5000] * 10, CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
 )
 _cifar100 = Source(
     "cifar100", _tree_in_place, _torchvision("CIFAR100", "cifar-100-python"),
-    [500] * 100, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
+    [500] * 100, CIFAR100_CLASSES, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
 )
 _svhn = Source(
-    "svhn", _tree_in_place, _torchvision("SVHN", ""), SVHN_TRAIN, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
+    "svhn", _tree_in_place, _torchvision("SVHN", ""), SVHN_TRAIN, NUMERALS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
 )
 _SOURCES = {
     source.name: source
@@ -166,10 +177,10 @@ _SOURCES = {
         _svhn,
         replace(_cifar10, name="cifar10_no_val", with_validation=False),
         replace(_cifar100, name="cifar100_no_val", with_validation=False),
-        Source("TinyImagenet", tiny.listing, None, None, *IMAGENET, size=64, with_validation=False),
-        Source("imagenet", _imagenet, None, None, *IMAGENET, size=224, streamed=True, with_validation=False),
-        Source("folder", tree.listing, None, None, None, None, size=None),
-        Source("digits", _no_files, _digits, DIGITS_TRAIN, (0.3061,) * 3, (0.3239,) * 3, flip=False),
+        Source("TinyImagenet", tiny.listing, None, None, None, *IMAGENET, size=64, with_validation=False),
+        Source("imagenet", _imagenet, None, None, None, *IMAGENET, size=224, streamed=True, with_validation=False),
+        Source("folder", tree.listing, None, None, None, None, None, size=None),
+        Source("digits", _no_files, _digits, DIGITS_TRAIN, NUMERALS, (0.3061,) * 3, (0.3239,) * 3, flip=False),
     )
 }
 

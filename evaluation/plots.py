@@ -5,9 +5,11 @@ lines differ in dashes and markers too, bars in hatches.
 """
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
+from evaluation.transfer import ACCURACIES, Transfer
 from utils import files
 
 HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
@@ -47,4 +49,64 @@ def training_curves(path: Path, result: dict[str, list[float]], title: str) -> N
     axis.set(xlabel="epoch", ylabel="accuracy (%)", title=title)
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
+    files.write_figure(path, drawn)
+
+
+def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method: str, share: float) -> None:
+    """Attack success and accuracy against sparsity, before and after unlearning, as in the paper's figure of Trojan cleanse.
+
+    Args:
+        points: as ``evaluation.backdoor.table`` takes them.
+        share: of the target class among the test images, in [0, 1]: the attack success of a perfect clean model.
+    """
+    drawn, axes = figure(9, 3.6, 1, 2)
+    places = range(len(points))
+    for axis, name, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
+        for when, label, style in (("before", "original", "s--"), ("after", f"after {method}", "o-")):
+            axis.plot(places, [100 * point[when][name] for point in points], style, label=label)
+        axis.set_xticks(places, [f"{100 * point['sparsity']:.4g} %" for point in points])
+        axis.set(xlabel="sparsity", ylabel=words)
+        axis.grid(alpha=0.3)
+    axes[0, 0].axhline(100 * share, color="grey", linestyle=":", label="share of the target class")
+    axes[0, 0].set(ylim=(0, 103))
+    axes[0, 0].legend(fontsize=8)
+    axes[0, 1].legend(fontsize=8)
+    drawn.suptitle(textwrap.fill(title, 120), fontsize=10)
+    files.write_figure(path, drawn)
+
+
+def trigger_examples(path: Path, rows: list[list[tuple[Any, str]]], title: str) -> None:
+    """Rows of images (uint8 [H, W, C]), each with up to three lines above it."""
+    drawn, axes = figure(1.4 * len(rows[0]), 2.1 * len(rows) + 0.4)
+    axis, step = axes[0, 0], 1.45
+    for line, row in enumerate(rows):
+        for column, (image, words) in enumerate(row):
+            top = -step * line
+            axis.imshow(image, extent=(column, column + 0.94, top - 0.94, top), interpolation="nearest")
+            axis.text(column + 0.47, top + 0.04, words, ha="center", va="bottom", fontsize=7)
+    axis.set(xlim=(0, len(rows[0])), ylim=(-step * (len(rows) - 1) - 1, 0.45))
+    axis.axis("off")
+    drawn.suptitle(textwrap.fill(title, 20 * len(rows[0])), fontsize=9)
+    files.write_figure(path, drawn)
+
+
+def transfer_curves(path: Path, table: Transfer) -> None:
+    """Accuracy on source and target against the number of removed classes, and the minutes of unlearning.
+
+    Bars are standard deviations over seeds.
+    """
+    panels = {"source": "source, remaining classes", "target": "target", "unlearning": "unlearning"}
+    drawn, axes = figure(3.6 * len(panels), 3.4, 1, len(panels))
+    for axis, (metric, title) in zip(axes[0], panels.items()):
+        factor = 100 if metric in ACCURACIES else 1 / 60
+        for number, (name, points) in enumerate(table.lines.items()):
+            cells = {count: found[metric] for count, found in points.items() if metric in found}
+            heights, spread = [factor * cell.mean for cell in cells.values()], [factor * cell.std for cell in cells.values()]
+            axis.errorbar(list(cells), heights, spread, color=f"C{number}", marker="os^Dv"[number % 5], capsize=3, label=name)
+        axis.set(title=title, xlabel="source classes removed", ylabel="accuracy (%)" if metric in ACCURACIES else "minutes")
+        axis.set_xticks(sorted({count for points in table.lines.values() for count in points}))
+        axis.grid(alpha=0.3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8)
+    drawn.suptitle(table.title, fontsize=10)
     files.write_figure(path, drawn)

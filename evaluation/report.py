@@ -3,20 +3,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation import mia
+from evaluation import divergence, mia
 from evaluation.predict import Predictions
 from evaluation.tables import aligned, minutes, percent
 
 SETS = ("retain", "forget", "val", "test")
 
 
-def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
+def score(outputs: dict[str, Predictions], compat: str, retrained: dict[str, Predictions] | None = None) -> dict[str, Any]:
     """Accuracies and attacks from the outputs on retain, forget, val and test.
 
+    Args:
+        retrained: outputs of the retrained model, which add ``to_retrained`` (``divergence.compare``).
     Returns:
         ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1]; the accuracy
         on a set without images, as validation on very small data can be, is None.
         ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members.
+        ``entropy_attack`` is the fraction of the forget set judged members.
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     shadows = min(len(test), len(retain) // 2)
@@ -28,6 +31,8 @@ def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
             key: list(pair)
             for key, pair in mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget).items()
         },
+        "entropy_attack": mia.entropy_attack(retain, test, forget),
+        **({} if retrained is None else {"to_retrained": divergence.compare(outputs, retrained)}),
     }
 
 
@@ -64,6 +69,14 @@ def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None])
     }
     cells = [[title, *(percent(found.get(key)) for key in mia.KEYS)] for title, found in attacks.items()]
     rows += ["", aligned(["attacks, right in %", *mia.KEYS], cells)]
+    rows += ["", f"entropy attack: {percent(scores['entropy_attack'])} % of forget judged members"]
+    if "to_retrained" in scores:
+        rows.append(_to_retrained(scores["to_retrained"]))
     names = [f"{name} (min)" if name == "RTE" else f"{name} (%)" for name in summary]
     values = [percent(value) if name != "RTE" else minutes(value) for name, value in summary.items()]
     return [*rows, "", aligned(["method", *names], [[method, *values]])]
+
+
+def _to_retrained(found: dict[str, Any]) -> str:
+    nats = "  ".join(f"{key} {' '.join(f'{name} {value:.4f}' for name, value in found[key].items())}" for key in ("KL", "JS"))
+    return f"to the retrained model: {nats} nats  ToW {found['ToW']:.4f}"

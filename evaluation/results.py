@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
+FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
 ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
 
 
@@ -24,7 +25,7 @@ class Cell:
     """
 
     values: tuple[float, ...]
-    seeds: tuple[tuple[int, int], ...]
+    seeds: tuple[tuple[int, int], ...] = ()
     machines: frozenset[str] = frozenset()
 
     @property
@@ -117,18 +118,18 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """A result file of ``main_forget.py``: its folder and its content."""
+    """A result file: its folder and its content."""
 
     folder: Path
     content: dict[str, Any]
 
 
-def collect(*folders: Path) -> list[Found]:
-    """All finished results of ``main_forget.py`` below the folders, each run once, in order of path."""
+def collect(folders: Iterable[Path], script: str = "main_forget.py") -> list[Found]:
+    """All finished results of a script below the folders, each run once, in order of path."""
     found: dict[str, Found] = {}
     for path in below(folders, "result.json"):
         content = read(path)
-        if content.get("script") == "main_forget.py" and content.get("status") == "done":
+        if content.get("script") == script and content.get("status") == "done":
             found.setdefault(content["fingerprint"], Found(path.parent, content))
     return list(found.values())
 
@@ -190,7 +191,7 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
     slug = f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}")
     columns = models(results)
     table = Table(f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}", slug, key, list(dict.fromkeys(columns.values())))
-    for name, members in row_names(results).items():
+    for name, members in by_method(results).items():
         table.rows[name] = {}
         table.places |= {result["fingerprint"]: (name, models_of(result, columns)) for result in members}
         for model in table.models:
@@ -295,7 +296,7 @@ def model_name(sparsity: float) -> str:
 # --- rows ---
 
 
-def row_names(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Runs by row name. A method that was run with several settings on one model gets a row for each."""
     methods: dict[str, list[dict[str, Any]]] = {}
     for result in results:
@@ -319,8 +320,8 @@ def row_names(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _hyper(result: dict[str, Any]) -> str:
-    """The hyper-parameters, with what a file of weights holds rather than where it is, which no two seeds share."""
-    return _text({key: value for key, value in result["config"]["hyper"].items() if key != "rewind_pth"})
+    """The hyper-parameters; of files, that there is one, because no two seeds share it."""
+    return _text({key: bool(value) if key in FILES else value for key, value in result["config"]["hyper"].items()})
 
 
 def _varying(settings: list[dict[str, Any]]) -> list[str]:

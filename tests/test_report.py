@@ -8,7 +8,7 @@ import re
 import pytest
 
 import main_report
-from evaluation import corrections, curves, overview, planned, published, results, tables
+from evaluation import cleanse, corrections, curves, overview, planned, published, results, tables
 from evaluation.results import Found
 
 NONE = published.Published([], exact=False)
@@ -228,7 +228,7 @@ def sweep(folder, states, name="s"):
 
 def test_missing_and_failed_cells_say_so(tmp_path):
     folders = [sweep(tmp_path, {"retrain": ["done"] * 3, "FT": ["done", "failed", None], "GA": ["failed", "interrupted", None], "raw": [None] * 3})]
-    found = results.collect(*folders)
+    found = results.collect(folders)
     [table] = results.tables(found)
     assert planned.place([table], planned.collect(folders, found)) == []
     rows = named(table)
@@ -244,7 +244,7 @@ def test_what_two_machines_did_adds_up(tmp_path):
         sweep(tmp_path / "a", {"retrain": ["done", "done", None], "FT": ["done", None, "failed"]}),
         sweep(tmp_path / "b", {"retrain": [None, "done", "done"], "FT": [None, "failed", "done"]}),
     ]
-    found = results.collect(*folders)
+    found = results.collect(folders)
     [table] = results.tables(found)
     planned.place([table], planned.collect(folders, found))
     assert named(table)["Retrain"]["n dense"] == "3" and named(table)["FT"]["n dense"] == "2 of 3, 1 failed"
@@ -257,6 +257,37 @@ def test_scenarios_of_which_nothing_finished_are_named(tmp_path, capsys):
     said = capsys.readouterr().out
     assert re.search(r"seed1/FT: failed: boom\n.*seed2/FT: missing\n", said)
     assert "seed1/FT: failed: boom" in (tmp_path / "report.html").read_text()
+
+
+# --- backdoors ---
+
+
+def backdoor(sparsity, seed, before, after, method="FT", **more):
+    scores = {when: {"ASR": asr, "SA": sa, "ASR_other": asr} for when, (asr, sa) in (("before", before), ("after", after))}
+    content = result(method, sparsity, seed, (0,) * 5, model={"dataset": "cifar10", "arch": "resnet18"}, **more)
+    poison = {"words": "4,500 images get a square", "digest": str(seed), "target": 0, "images": 4500}
+    return {**content, "script": "main_backdoor.py", "scores": {**scores, "RTE": 2.0}, "poison": poison}
+
+
+def test_backdoor_table_by_hand(tmp_path, capsys):
+    runs = [
+        backdoor(0.95, 1, (0.9, 0.8), (0.1, 0.7)), backdoor(0.95, 2, (1.0, 0.9), (0.3, 0.9)), backdoor(0, 1, (1.0, 0.9), (0.5, 0.9)),
+        backdoor(0, 1, (1.0, 0.9), (0.2, 0.9), config={"train": {"epochs": 3}}),
+    ]
+    found = cleanse.tables([*runs, {"points": [], "scores": {}}])
+    assert [len(table.lines["FT"]) for table in found] == [2, 1]  # another training is another table
+    head, rows = cleanse.layout(found[0])
+    assert rows[2] == ["FT", "95", "95.00±5.00", "20.00±10.00", "85.00±5.00", "80.00±10.00", "2.000", "2"]
+    assert rows[3] == ["FT, published", "95", "≈99.80", "≈14.40", "≈93.90", "≈92.80", "", ""] and rows[0][3] == "50.00"
+    write(tmp_path / "runs", runs)
+    assert main_report.main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
+    assert "95.00±5.00" in capsys.readouterr().out
+    stems = [f"backdoor-cifar10-resnet18-to-0{number}" for number in ("", "-2")]
+    assert {path.name for path in tmp_path.glob("b*")} == {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "png", "svg")}
+
+
+def test_names_that_occur_before_get_numbers():
+    assert main_report.distinct(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
 
 
 # --- files ---

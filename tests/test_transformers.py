@@ -348,7 +348,7 @@ def context(mask: pruner.Mask) -> Context:
 def test_every_method(name, rate, model):
     method = registry.get(name)
     mask = pruner.prune(model, "random", rate, pruner.Sample(0)) if rate else {}  # by magnitude whole layers of so small a model would go
-    hyper = {key: value for key, value in {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0}.items() if key in method.config.__dataclass_fields__}
+    hyper = {key: value for key, value in {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3}.items() if key in method.config.__dataclass_fields__}
     before = {key: value * mask[key] if key in mask else value.clone() for key, value in model.state_dict().items()}
     after = apply(method, model, SETS, method.config(**hyper), context(mask)).model.state_dict()
     moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
@@ -357,7 +357,9 @@ def test_every_method(name, rate, model):
         assert not moved
         return
     constant = {key for key in after if key.endswith("_mask") or key.startswith("normalize")}
-    assert moved == after.keys() - constant
+    assert moved <= after.keys() - constant
+    if getattr(method.config(), "saliency_threshold", None) is None:  # which leaves whole tensors of so small a model as they are
+        assert moved == after.keys() - constant
     assert sum(int(after[key].count_nonzero()) for key in pruner.prunable(model)) == pytest.approx(
         (1 - rate) * sum(weight.numel() for weight in pruner.prunable(model).values()), abs=0.5
     )

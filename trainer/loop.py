@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dataset.combined import Chain
 from dataset.images import Images
 from pruner import Hold, Mask
 from trainer.flags import Optimisation
@@ -24,6 +25,7 @@ from utils.device import synchronise
 from utils.errors import RunError
 
 Objective = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+Trainable = Images | Chain  # what an epoch passes over
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Recipe:
         ahead: epochs by which the step-size schedule is advanced at the start ("learning-rate rewinding").
         sam_rho: radius of adaptive sharpness-aware minimisation; 0 is off.
         amp: forward passes in bfloat16; weights and steps stay float32.
+        max_norm: gradients are scaled down to this length, over all weights; 0 leaves them.
+        eval_mode: batch norm uses its running statistics and leaves them alone.
     """
 
     epochs: int
@@ -50,6 +54,8 @@ class Recipe:
     ahead: int = 0
     sam_rho: float = 0.0
     amp: bool = False
+    max_norm: float = 0.0
+    eval_mode: bool = False
 
 
 def recipe(flags: Optimisation, epochs: int, lr: float, ahead: int = 0) -> Recipe:
@@ -69,6 +75,25 @@ class EpochLog:
     loss: float
     accuracy: float
     seconds: float
+
+
+class Tally:
+    """Loss and right answers of an epoch's steps, added up where the images are."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.started = device, time.perf_counter()
+        self._figures, self._images = torch.zeros(2, device=device), 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, count: int) -> None:
+        """One step on this process's part of a batch of ``count`` images, with the mean loss of that part."""
+        right = (logits.detach().argmax(1) == labels).sum()
+        self._figures += torch.stack([loss.detach() * len(labels), right]) / (1 if count >= parallel.size() else parallel.size())
+        self._images += count
+
+    def means(self) -> tuple[float, float]:
+        """Loss per image and accuracy in [0, 1], over all processes."""
+        loss, right = parallel.add_up(self._figures).tolist()
+        return loss / max(self._images, 1), right / max(self._images, 1)
 
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
@@ -94,12 +119,19 @@ class Training:
         model: trained in place; it stays on its device.
         recipe: how.
         mask: weights to hold at zero; empty for a dense model.
+        only: True where a weight may change; None for all. The gradient of the others is taken away before the step.
+        held: keep the others at their values; without it momentum and weight decay still move them.
+        optimizer: of another training of the same model, to step with that one's momentum.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, mask: Mask):
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, mask: Mask, only: Mask | None = None, held: bool = True,
+        optimizer: torch.optim.Optimizer | None = None,
+    ):
         self.model, self.recipe, self.epoch = model, recipe, 0
+        self._only, self._held = only, held
         self.hold_mask(mask)
-        self.optimizer = _optimizer(_parameters(model, mask), recipe)
+        self.optimizer = optimizer or _optimizer(_parameters(model, mask), recipe)
         self.climb = Climb(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
         self.scheduler = _scheduler(self.optimizer, recipe)
         with warnings.catch_warnings():
@@ -108,8 +140,9 @@ class Training:
                 self.scheduler.step()
 
     def hold_mask(self, mask: Mask) -> None:
-        """Hold these weights at zero from now on."""
+        """Hold these weights at zero from now on, and those that must not change where they are now."""
         self.hold = Hold(self.model, mask)
+        self.salient = None if self._only is None else Hold(self.model, self._only, at_zero=False)
 
     def state(self) -> dict[str, Any]:
         """Epochs finished, optimiser and schedule, under the reference's keys."""
@@ -121,49 +154,67 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
 
-    def run(self, images: Images, seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
+    def run(
+        self, images: Trainable | Callable[[int], Trainable], seed: int, objective: Objective = cross_entropy
+    ) -> Iterator[EpochLog]:
         """Train the remaining epochs, yielding after each.
 
         Every epoch draws from its own seed, so that a resumed run repeats an undisturbed one.
 
         Args:
+            images: what to train on, or a function from an epoch's number, from 0, to it.
             seed: fixes order, augmentation and whatever else the epochs draw.
             objective: (model, images, labels, epoch) -> (loss to descend, logits).
         Raises:
             RunError: the loss is no longer finite.
         """
         while self.epoch < self.recipe.epochs:
-            yield self._one_epoch(images, seeds.derive(seed, "epoch", self.epoch), objective)
+            epoch_images = images(self.epoch) if callable(images) else images
+            yield self._one_epoch(epoch_images, seeds.derive(seed, "epoch", self.epoch), objective)
 
-    def _one_epoch(self, images: Images, seed: int, objective: Objective) -> EpochLog:
-        started, lr = time.perf_counter(), self.scheduler.get_last_lr()[0]
-        device, size = images.device, self.recipe.batch_size
-        torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
-        self.model.train()
-        figures = torch.zeros(2, device=device)  # summed loss, right answers
-        steps = math.ceil(len(images) / size)
+    def _one_epoch(self, images: Trainable, seed: int, objective: Objective) -> EpochLog:
+        lr, sizes = self.scheduler.get_last_lr()[0], images.sizes(self.recipe.batch_size)
+        tally = self.begin_epoch(images.device, seed)
         shown = sys.stderr.isatty() and parallel.is_main()
         bar = tqdm(
-            images.batches(size, seed, parallel.part), total=steps, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown
+            images.batches(self.recipe.batch_size, seed, parallel.part),
+            total=len(sizes), desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown,
         )
         for step, (batch, labels) in enumerate(bar):
-            self._warm_up(lr, step, steps)
-            count = min(size, len(images) - step * size)
-            loss, logits = self._step(objective, batch, labels, count)
-            right = (logits.detach().argmax(1) == labels).sum()
-            figures += torch.stack([loss.detach() * len(labels), right]) / (1 if count >= parallel.size() else parallel.size())
-        loss_sum, correct = parallel.add_up(figures).tolist()
-        mean_loss = loss_sum / len(images)
-        if not math.isfinite(mean_loss):
-            raise RunError(f"the loss became {mean_loss} in epoch {self.epoch + 1} at step size {lr:g}; try a smaller one")
-        self._set_lr(lr)
+            self._warm_up(lr, step, len(sizes))
+            tally.add(*self.step(objective, batch, labels, sizes[step]), labels, sizes[step])
+        self.set_lr(lr)
         self.scheduler.step()
-        self.epoch += 1
-        synchronise(device)
-        return EpochLog(self.epoch, lr, mean_loss, correct / len(images), time.perf_counter() - started)
+        return self.end_epoch(tally, lr)
 
-    def _step(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """One step on this process's part of a batch of ``count`` images."""
+    def begin_epoch(self, device: torch.device, seed: int) -> "Tally":
+        """Seed what layers draw and set the model's mode; add the epoch's steps to the result."""
+        tally = Tally(device)
+        torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
+        self.model.train(not self.recipe.eval_mode)
+        return tally
+
+    def end_epoch(self, tally: "Tally", lr: float) -> EpochLog:
+        """Count the epoch as finished.
+
+        Raises:
+            RunError: the loss is no longer finite.
+        """
+        loss, accuracy = tally.means()
+        if not math.isfinite(loss):
+            raise RunError(f"the loss became {loss} in epoch {self.epoch + 1} at step size {lr:g}; try a smaller one")
+        self.epoch += 1
+        synchronise(tally.device)
+        return EpochLog(self.epoch, lr, loss, accuracy, time.perf_counter() - tally.started)
+
+    def step(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """One step on this process's part of a batch of ``count`` images; loss and logits before it."""
+        loss, logits = self.gradients(objective, batch, labels, count)
+        self.advance()
+        return loss, logits
+
+    def gradients(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """What ``step`` steps along: gradients over the whole batch, masked, then clipped."""
         weight = parallel.weight(count)
         with whole_batch_norm(self.model, count):
             loss, logits = self._gradient(objective, batch, labels, weight)
@@ -171,9 +222,19 @@ class Training:
                 self.climb.up()
                 loss, logits = self._gradient(objective, batch, labels, weight)
                 self.climb.back()
+        if self.salient is not None:
+            self.salient.gradients()
+        if self.recipe.max_norm:
+            self.hold.gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_norm)
+        return loss, logits
+
+    def advance(self) -> None:
+        """Step along the present gradients."""
         self.optimizer.step()
         self.hold()
-        return loss, logits
+        if self.salient is not None and self._held:
+            self.salient()
 
     def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.amp):
@@ -185,9 +246,10 @@ class Training:
 
     def _warm_up(self, lr: float, step: int, steps: int) -> None:
         if self.epoch < self.recipe.warmup:
-            self._set_lr(lr * min(1.0, (self.epoch * steps + step + 1) / (self.recipe.warmup * steps)))
+            self.set_lr(lr * min(1.0, (self.epoch * steps + step + 1) / (self.recipe.warmup * steps)))
 
-    def _set_lr(self, lr: float) -> None:
+    def set_lr(self, lr: float) -> None:
+        """Step by this from now on."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 

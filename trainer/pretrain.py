@@ -9,6 +9,7 @@ import torch
 
 import arg_parser
 import models
+import pruner
 from dataset import prepare, sources
 from dataset.images import Images
 from dataset.split import BaseSplit
@@ -84,11 +85,29 @@ def read(arguments: Any, checked: Checked) -> Bench:
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
     views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
-    seeds.seed_everything(run.train_seed)
+    return Bench(data, base, sets, new_model(arguments, checked, data))
+
+
+def new_model(arguments: Any, checked: Any, data: sources.Dataset) -> torch.nn.Module:
+    """The model before any training, from ``--train_seed``, on the device.
+
+    Args:
+        checked: with ``chosen`` and ``device``.
+    """
+    seeds.seed_everything(arguments.run.train_seed)
     model = models.build(
-        arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, checked.chosen.side, run.compat
+        arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, checked.chosen.side, arguments.run.compat
     )
-    return Bench(data, base, sets, model.to(checked.device))
+    return model.to(checked.device)
+
+
+def prune_first(bench: Bench, score: str, rate: float, steps: int | None, seed: int, log: Log) -> Mask:
+    """The mask of the new model by a pruning score, at ``rate``; nothing is pruned at rate 0."""
+    if rate == 0:
+        return {}
+    mask = pruner.prune(bench.model, score, rate, sample(bench.sets["train"], seed), steps=steps)
+    rounds.warn_of_empty_layers(mask, log)
+    return mask
 
 
 def sample(images: Images, seed: int) -> Sample:
@@ -102,27 +121,46 @@ def sample(images: Images, seed: int) -> Sample:
 
 def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, folder: RunFolder, log: Log, mask: Mask | None = None) -> None:
     """Carry the model through ``plan``, going on from a killed run, and write ``result.json``."""
-    run, model = arguments.run, bench.model
-    facts = {"arch": arguments.model.arch, "dataset": bench.data.name, "classes": len(bench.data.classes), "compat": run.compat}
-    stamp = {"fingerprint": folder.fingerprint, "split_digest": bench.base.digest, "split_seed": bench.base.seed, **facts}
-    stamp["recipe"] = recipe_of(f"main_{folder.label}.py", checked)
-    names = rounds.Names(folder.path)
-    flags = arguments.train
-    training = rounds.Rounds(model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
-    last = rounds.latest(names, plan.rounds, folder.fingerprint) or checked.given
-    if last is not None:
-        training.resume(last)
-        log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
-    summaries = training.run()
+    stamp = {"fingerprint": folder.fingerprint, **origin(arguments, bench), "recipe": recipe_of(f"main_{folder.label}.py", checked)}
+    summaries, _ = carry(arguments, bench, plan, rounds.Names(folder.path), stamp, log, checked.given, mask)
     sizes = {name: len(images) for name, images in bench.sets.items()}
     folder.finish(
         {
             "label": folder.label, "script": f"main_{folder.label}.py", "status": "done", "rounds": summaries, "config": checked.config,
             "split": {"digest": bench.base.digest, "seed": bench.base.seed, **sizes},
-            "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in model.parameters())},
+            "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in bench.model.parameters())},
             "device": str(checked.device), "environment": environment(),
         }
     )
+
+
+def carry(
+    arguments: Any, bench: Bench, plan: rounds.Plan, names: rounds.Names, stamp: dict[str, Any], log: Log,
+    given: checkpoints.Checkpoint | None = None, mask: Mask | None = None,
+) -> tuple[list[dict[str, Any]], Mask]:
+    """Carry the model through ``plan``, going on from a killed run, or else from ``given``.
+
+    Args:
+        stamp: entries of every checkpoint; a run is known by their ``fingerprint``.
+        mask: what is kept from the start.
+    Returns:
+        One summary per round, and the mask of the last one; the model has the weights that it ended with.
+    """
+    flags = arguments.train
+    training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
+    last = rounds.latest(names, plan.rounds, stamp["fingerprint"]) or given
+    if last is not None:
+        training.resume(last)
+        log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
+    return training.run(), training.at.mask
+
+
+def origin(arguments: Any, bench: Bench) -> dict[str, Any]:
+    """What a checkpoint says of the data and the model that it was made with."""
+    return {
+        "split_digest": bench.base.digest, "split_seed": bench.base.seed, "arch": arguments.model.arch, "dataset": bench.data.name,
+        "classes": len(bench.data.classes), "compat": arguments.run.compat,
+    }
 
 
 def recipe_of(script: str, checked: Checked) -> dict[str, Any]:

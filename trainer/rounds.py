@@ -50,15 +50,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Names:
-    """The files of a training, by the reference's names."""
+    """The files of a training, by the reference's names.
+
+    Attributes:
+        dense: where round 0's files are, if several trainings share that round; ``folder`` without it.
+    """
 
     folder: Path
+    dense: Path | None = None
 
     def last(self, round_: int) -> Path:
-        return self.folder / f"{round_}checkpoint.pth.tar"
+        return self._home(round_) / f"{round_}checkpoint.pth.tar"
 
     def best(self, round_: int) -> Path:
-        return self.folder / f"{round_}model_SA_best.pth.tar"
+        return self._home(round_) / f"{round_}model_SA_best.pth.tar"
+
+    def _home(self, round_: int) -> Path:
+        return self.dense if round_ == 0 and self.dense is not None else self.folder
 
     def rewind(self, epoch: int) -> Path:
         return self.folder / f"epoch_{epoch}_rewind_weight.pt"
@@ -116,8 +124,9 @@ class Rounds:
     def run(self) -> list[dict[str, Any]]:
         """Train all remaining rounds; one summary per round, accuracies and density in [0, 1]."""
         while True:
-            self._train()
-            self.at.finished.append(self._summary())
+            if len(self.at.finished) <= self.at.round:
+                self._train()
+                self.at.finished.append(self._summary())
             if self.at.round + 1 >= self.plan.rounds:
                 return self.at.finished
             self._prune_and_rewind()
@@ -189,6 +198,7 @@ class Rounds:
         else:
             target = self.at.rewind
         self.model.load_state_dict(target)
+        self._resumed = None
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
 
 

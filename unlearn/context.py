@@ -1,12 +1,13 @@
 """What a method is handed besides the model: the sets it declared, and how to train on them."""
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -14,13 +15,21 @@ from torch import nn
 from dataset.images import Images
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer.loop import Objective, Training, cross_entropy, recipe
-from unlearn.registry import Iterative
+from trainer.loop import EpochLog, Objective, Trainable, Training, cross_entropy, recipe
+from unlearn.registry import Iterative, Salient
 from utils import checkpoints, seeds
 from utils.device import synchronise
 from utils.log import Log
 
 Shrink = Callable[[int, Mask], Mask]
+
+
+class Stateful(Protocol):
+    """What a killed run needs to go on with, as plain values and tensors."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 class Sets:
@@ -109,6 +118,7 @@ class Context:
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
         whole_classes: those that are forgotten whole.
+        only: weights that may change, True by parameter name; None for all. For methods whose flags are ``Salient``.
     """
 
     mask: Mask
@@ -121,6 +131,7 @@ class Context:
     whole_classes: tuple[int, ...]
     log: Log
     progress: Progress = field(default_factory=Progress)
+    only: Mask | None = None
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
 
@@ -128,38 +139,75 @@ class Context:
         self.clock = Clock(self.device)
 
     def fit(
-        self, model: nn.Module, images: Images, config: Iterative, objective: Objective = cross_entropy, shrink: Shrink | None = None
+        self,
+        model: nn.Module,
+        images: Trainable | Callable[[int], Trainable],
+        config: Iterative,
+        objective: Objective = cross_entropy,
+        shrink: Shrink | None = None,
+        only: Mask | None = None,
     ) -> None:
         """Train ``model`` on ``images`` with the shared loop, going on from a killed run's last epoch.
 
         A method may call this several times; each call is a phase of its own.
 
         Args:
+            images: what to train on, or a function from an epoch's number, from 0, to it.
             shrink: called before every epoch with its number from 0 and the mask; returns the mask to hold from then on.
+            only: weights that may change; None for all. ``config`` says what becomes of the others.
         """
-        phase, self._phase = self._phase, self._phase + 1
-        saved = self.progress.state
-        if saved is not None and saved["phase"] > phase:
-            return
+        with self.clock.paused():
+            importlib.import_module("torch._dynamo")  # the first optimiser of a process does, for a second or two
         ahead = config.rewind_epoch if config.rewind_pth is not None else 0
-        training = Training(model, recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead), self.mask)
-        if saved is not None and saved["phase"] == phase:
+        plan = recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead)
+        plan = replace(plan, max_norm=config.max_norm, eval_mode=config.eval_mode)
+        training = Training(model, plan, self.mask, only, self._held(config))
+
+        def source(epoch: int) -> Trainable:
+            found = images(epoch) if callable(images) else images
+            return found.plain() if config.no_aug else found
+
+        def epochs(seed: int) -> Iterator[EpochLog]:
+            running = training.run(source, seed, objective)
+            while training.epoch < config.unlearn_epochs:
+                if shrink is not None:
+                    self.mask = shrink(training.epoch, self.mask)
+                    training.hold_mask(self.mask)
+                yield next(running)
+
+        self.phase(training, epochs, config.unlearn_epochs)
+
+    def phase(
+        self, training: Training, epochs: Callable[[int], Iterator[EpochLog]], total: int, beside: tuple[Stateful, ...] = ()
+    ) -> None:
+        """Take ``training`` through epochs of any kind, keeping after each what a killed run goes on from.
+
+        Args:
+            epochs: from a seed to the epochs that ``training`` has not finished yet; they count themselves in ``training.epoch``.
+            total: how many there are in all, for the log.
+            beside: whatever else changes from epoch to epoch.
+        """
+        number, self._phase = self._phase, self._phase + 1
+        saved, model = self.progress.state, training.model
+        if saved is not None and saved["phase"] > number:
+            return
+        if saved is not None and saved["phase"] == number:
             weights, self.mask = checkpoints.unpack(saved["state_dict"])
             model.load_state_dict(weights)
-            training.restore(saved)
+            for part, state in zip((training, *beside), (saved, *saved["beside"])):
+                part.restore(state)
             training.hold_mask(self.mask)
-        epoch_set = images.plain() if config.no_aug else images
-        epochs = training.run(epoch_set, seeds.derive(self.seed, "unlearn", phase), objective)
-        while training.epoch < config.unlearn_epochs:
-            if shrink is not None:
-                self.mask = shrink(training.epoch, self.mask)
-                training.hold_mask(self.mask)
-            log = next(epochs)
+        for log in epochs(seeds.derive(self.seed, "unlearn", number)):
             with self.clock.paused():
-                self.log.epoch("unlearn", config.unlearn_epochs, log)
+                self.log.epoch("unlearn", total, log)
                 self.progress.save(
-                    phase=phase, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state()
+                    phase=number, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state(),
+                    beside=[part.state() for part in beside],
                 )
+
+    def _held(self, config: Iterative) -> bool:
+        chosen = config.saliency_outside if isinstance(config, Salient) else None
+        return self.compat == "fixed" if chosen is None else chosen == "held"
 
     def in_order(self, images: Images, size: int, no_aug: bool) -> Iterator:
         """Batches in the set's own order for estimating curvature.

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from utils import parallel, preempt
@@ -16,6 +18,19 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """Right input, but the run cannot go on. The script exits with code 1 and this one line."""
+
+
+@contextmanager
+def renamed(flags: dict[str, str]) -> Iterator[None]:
+    """Let usage errors from inside name the flag that was typed in place of another.
+
+    Args:
+        flags: by the name that the error begins with.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(re.sub(r"^--\w+", lambda found: flags.get(found[0], found[0]), str(error))) from error
 
 
 def leave(code: int) -> NoReturn:

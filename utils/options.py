@@ -30,6 +30,7 @@ def option(
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
     metavar: str | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -38,8 +39,11 @@ def option(
         help: one phrase, with the unit where there is one.
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
+        aliases: other names of the flag, without dashes.
     """
-    metadata = {"help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar}
+    metadata = {
+        "help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar, "aliases": aliases,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -91,12 +95,13 @@ def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool
         if flag in taken:
             continue
         text = field.metadata["help"] + (f" ({describe(field.default)})" if show_default and _shown(field) else "")
-        if _type(config, field) is bool:
+        if _types(config, field)[0] is bool:
             group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
         else:
             choices = field.metadata["choices"]
-            metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _type(config, field).__name__.upper())
-            group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
+            metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _types(config, field)[0].__name__.upper())
+            others = [f"--{alias}" for alias in field.metadata["aliases"]]
+            group.add_argument(flag, *others, dest=field.name, default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
 
 
 def _shown(field: dataclasses.Field) -> bool:
@@ -119,19 +124,20 @@ def build(config: type[Config], typed: dict[str, Any]) -> Config:
     values = {}
     for field in dataclasses.fields(config):
         if field.name in typed:
-            values[field.name] = _convert(field, _type(config, field), typed[field.name])
+            values[field.name] = _convert(field, *_types(config, field), typed[field.name])
     return config(**values)
 
 
-def _type(config: type, field: dataclasses.Field) -> type:
-    """The field's type; for an optional one, the type that is not None."""
+def _types(config: type, field: dataclasses.Field) -> tuple[type, type]:
+    """The field's type (for an optional one, the type that is not None) and, for a tuple, that of its members."""
     hint = typing.get_type_hints(config)[field.name]
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    return typing.get_origin(hint) or hint
+    kind = typing.get_origin(hint) or hint
+    return kind, typing.get_args(hint)[0] if kind is tuple else kind
 
 
-def _convert(field: dataclasses.Field, kind: type, text: Any) -> Any:
+def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> Any:
     if not isinstance(text, str):
         return text
     meta = field.metadata
@@ -142,9 +148,10 @@ def _convert(field: dataclasses.Field, kind: type, text: Any) -> Any:
             )
         return text
     try:
-        value = tuple(int(part) for part in text.split(",") if part) if kind is tuple else kind(text)
+        value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)
     except ValueError:
-        expected = {int: "a whole number", float: "a number", tuple: "whole numbers with commas between"}.get(kind, kind.__name__)
+        words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(member, (member.__name__,) * 2)
+        expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
     for number in value if kind is tuple else (value,) if kind in (int, float) else ():
         if not _within(number, meta):
