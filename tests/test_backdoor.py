@@ -230,7 +230,7 @@ def test_a_mask_that_is_not_there_is_trained_once_and_serves_every_method(finish
     assert epochs(tmp_path / "run") == [("unlearn", 1)]
 
 
-@pytest.mark.parametrize("method", ["raw", "retrain", "FT_prune_bi", "fisher_new"])
+@pytest.mark.parametrize("method", ["raw", "retrain", "FT_prune_bi"])
 def test_other_methods_on_the_sparse_model(finished, tmp_path, method):
     mask = ["--mask", str(finished / "1checkpoint.pth.tar")]
     assert cleanse(tmp_path, *mask, "--unlearn", method, "--rate", "0.5") == 0
@@ -239,6 +239,20 @@ def test_other_methods_on_the_sparse_model(finished, tmp_path, method):
     assert result["scores"]["before"] == read(finished)["scores"]["before"]
     assert (result["scores"]["after"] == result["scores"]["before"]) == (method == "raw")
     assert result["model"]["sparsity_after"] == pytest.approx(0.9 if method == "FT_prune_bi" else 0.8, abs=1e-4)
+
+
+def test_retrain_starts_from_new_weights_and_rewinding_from_the_given_ones(finished, tmp_path):
+    import models
+
+    mask = ["--mask", str(finished / "1checkpoint.pth.tar"), "--unlearn_epochs", "0"]
+    assert cleanse(tmp_path, *mask, "--unlearn", "retrain") == 0
+    assert cleanse(tmp_path, *mask, "--unlearn", "FT", "--rewind_pth", str(finished / "epoch_1_rewind_weight.pt")) == 0
+    torch.manual_seed(1)
+    starts = {"retrain": models.build("resnet20s", 10).state_dict(), "FT": torch.load(finished / "epoch_1_rewind_weight.pt")}
+    for method, start in starts.items():
+        found = checkpoints.read(tmp_path / f"{method}checkpoint.pth.tar", "")
+        name = "layer1.0.conv1.weight"
+        assert torch.equal(found.weights[name], start[name] * found.mask[name]) and torch.equal(found.weights["fc.weight"], start["fc.weight"])
 
 
 @pytest.mark.parametrize(("prune", "rounds", "density"), [("none", 1, 1.0), ("synflow", 1, 0.2), ("imp", 3, 0.04)])
@@ -342,6 +356,9 @@ def test_a_killed_curve_goes_on_to_the_same_bytes(drawn_curve, tmp_path, monkeyp
     monkeypatch.setattr(files, "write_bytes", dies)
     with pytest.raises(Killed):
         cleanse(tmp_path, *command)
+    if write == 6:  # in the middle of unlearning, what was scored before it is not lost
+        scores = torch.load(tmp_path / "sparsity_0" / "FTeval_result.pth.tar")
+        assert scores == backdoor.reference_result(read(drawn_curve / "sparsity_0")["scores"]["before"])
     monkeypatch.setattr(files, "write_bytes", original)
     assert cleanse(tmp_path, *command) == 0
     assert tensors(tmp_path) == tensors(drawn_curve)
