@@ -31,10 +31,13 @@ class ImageSet:
         labels: int64 [N], on the same device.
         indices: int64 [M], which of the N belong to this set.
         augment: what ``batches`` does to shuffled images; None for nothing.
+        shuffle: False keeps the set's order, whatever seed ``batches`` is given.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Augment | None = None):
-        self.images, self._labels, self.augment = images, labels, augment
+    def __init__(
+        self, images: Tensor, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Augment | None = None, shuffle: bool = True
+    ):
+        self.images, self._labels, self.augment, self.shuffle = images, labels, augment, shuffle
         if indices is None:
             indices = torch.arange(len(images))
         self.indices = torch.as_tensor(indices, dtype=torch.int64).to(images.device)
@@ -43,21 +46,45 @@ class ImageSet:
         return len(self.indices)
 
     @property
+    def device(self) -> torch.device:
+        """Where images and labels are."""
+        return self.images.device
+
+    @property
     def labels(self) -> Tensor:
-        """True classes, int64 [M]."""
+        """Classes, int64 [M]: the true ones unless the set is ``relabelled``."""
         return self._labels[self.indices]
 
     def at(self, indices: np.ndarray | Tensor) -> "ImageSet":
         """Other images of the same store, without augmentation."""
-        return ImageSet(self.images, self._labels, indices)
+        return ImageSet(self.images, self._labels, indices, None, self.shuffle)
 
     def first(self, count: int) -> "ImageSet":
         """The first ``count`` images, or all if there are fewer."""
-        return ImageSet(self.images, self._labels, self.indices[:count], self.augment)
+        return ImageSet(self.images, self._labels, self.indices[:count], self.augment, self.shuffle)
 
     def plain(self) -> "ImageSet":
         """The same images without augmentation."""
-        return ImageSet(self.images, self._labels, self.indices, None)
+        return self.at(self.indices)
+
+    def in_order(self) -> "ImageSet":
+        """The same images, never shuffled and so never augmented."""
+        return ImageSet(self.images, self._labels, self.indices, None, shuffle=False)
+
+    def relabelled(self, labels: Tensor) -> "ImageSet":
+        """The same images with other labels, int64 [M]; this set keeps its own."""
+        changed = self._labels.clone()
+        changed[self.indices] = labels.to(changed)
+        return ImageSet(self.images, changed, self.indices, self.augment, self.shuffle)
+
+    def joined(self, other: "ImageSet") -> "ImageSet":
+        """The images of this set, then those of ``other``, which has none of these, with each set's own labels."""
+        if self.images is other.images:
+            labels = self._labels.clone()
+            labels[other.indices] = other.labels
+            return ImageSet(self.images, labels, torch.cat([self.indices, other.indices]), self.augment, self.shuffle)
+        stacked, labels = torch.cat([self.images, other.images]), torch.cat([self._labels, other._labels])
+        return ImageSet(stacked, labels, torch.cat([self.indices, len(self.images) + other.indices]), self.augment, self.shuffle)
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].
@@ -68,7 +95,7 @@ class ImageSet:
             part: from the number of images in a batch to the slice of them that is wanted; None for all.
         """
         order, shifts, flips = self.indices, None, None
-        if seed is not None:
+        if seed is not None and self.shuffle:
             random = seeds.generator(seed, "order")
             order = order[torch.randperm(len(order), generator=random).to(order.device)]
             shifts, flips = self._draw(seed)

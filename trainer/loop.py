@@ -5,8 +5,9 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dataset.combined import Marked, Paired
 from dataset.images import ImageSet
 from pruner import Hold, Mask
-from trainer.flags import Optimisation
+from trainer.flags import Steps
 from trainer.sam import Climb
 from trainer.sync_norm import whole_batch_norm
 from utils import parallel, seeds
@@ -24,6 +26,8 @@ from utils.device import synchronise
 from utils.errors import RunError
 
 Objective = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+Images = ImageSet | Paired | Marked
+DROPS = (0.5, 0.8, 0.9)  # fractions of the epochs after which schedule "drops" lowers the step size
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,16 @@ class Recipe:
     """How to train.
 
     Attributes:
-        schedule: "step" (a tenth after each milestone), "cosine" (to zero) or "constant".
+        schedule: "step" (times ``decay`` after each milestone), "drops" (the same after 50, 80 and 90 % of the
+            epochs), "cosine" (to zero), "smooth" (the same step by step, to ``floor``), "triangle" (up to ``lr``
+            at the middle epoch and down again) or "constant".
         warmup: epochs over which the step size grows linearly, step by step, to its scheduled value.
         ahead: epochs by which the step-size schedule is advanced at the start ("learning-rate rewinding").
         sam_rho: radius of adaptive sharpness-aware minimisation; 0 is off.
         amp: forward passes in bfloat16; weights and steps stay float32.
+        decay: factor of schedules "step" and "drops".
+        floor: step size at the end of schedule "smooth".
+        steps: the training ends after so many steps, in the middle of an epoch; None for whole epochs.
     """
 
     epochs: int
@@ -50,13 +59,18 @@ class Recipe:
     ahead: int = 0
     sam_rho: float = 0.0
     amp: bool = False
+    decay: float = 0.1
+    floor: float = 0.0
+    steps: int | None = None
 
 
-def recipe(flags: Optimisation, epochs: int, lr: float, ahead: int = 0) -> Recipe:
-    """The recipe that a script's or a method's flags describe."""
+def recipe(flags: Steps, epochs: int, lr: float, ahead: int = 0, steps: int | None = None) -> Recipe:
+    """The recipe that a script's or a method's flags describe; constant step size where they name no schedule."""
+    own = {"schedule": "constant", "decreasing_lr": (), "warmup": 0, "lr_decay_rate": 0.1}
+    schedule, milestones, warmup, decay = (getattr(flags, name, default) for name, default in own.items())
     return Recipe(
-        epochs, lr, flags.optimizer, flags.momentum, flags.weight_decay, flags.schedule, flags.decreasing_lr, flags.warmup,
-        flags.batch_size, ahead, flags.sam_rho, flags.amp,
+        epochs, lr, flags.optimizer, flags.momentum, flags.weight_decay, schedule, milestones, warmup, flags.batch_size, ahead,
+        flags.sam_rho, flags.amp, decay, steps=steps,
     )
 
 
@@ -87,6 +101,69 @@ def smoothed_cross_entropy(smoothing: float) -> Objective:
     return objective if smoothing else cross_entropy
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One walk over a set within every epoch.
+
+    Attributes:
+        images: the set, or a function from the epoch's number (from 0) to it.
+        objective: (model, images, labels, epoch) -> (loss to descend, logits). What images and labels are is up to
+            the set; of several labels the first are the classes that the logits are counted against.
+        recipe: of an optimiser of its own; None for the training's.
+        batch_size: None for the recipe's.
+        epochs: only the first so many epochs have it; None for all.
+    """
+
+    images: Images | Callable[[int], Images]
+    objective: Objective = cross_entropy
+    recipe: Recipe | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+
+
+class Pace:
+    """An optimiser and its step size over the epochs."""
+
+    def __init__(self, parameters: list[nn.Parameter], recipe: Recipe):
+        self.recipe = recipe
+        self.optimizer = _optimizer(parameters, recipe)
+        self.scheduler = _scheduler(self.optimizer, recipe)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the schedule runs ahead of the first step on purpose
+            for _ in range(recipe.ahead):
+                self.scheduler.step()
+
+    @property
+    def lr(self) -> float:
+        """The epoch's step size, warm-up aside."""
+        return self.scheduler.get_last_lr()[0]
+
+    def before_step(self, epoch: int, step: int, steps: int) -> None:
+        """Set the step size where it changes within an epoch of ``steps`` steps."""
+        if epoch < self.recipe.warmup:
+            self._set(self.lr * min(1.0, (epoch * steps + step + 1) / (self.recipe.warmup * steps)))
+        elif self.recipe.schedule == "smooth":
+            self._set(self.recipe.lr * _share(self.recipe, epoch + step / steps))
+
+    def after_epoch(self) -> None:
+        """Go on to the next epoch's step size."""
+        self._set(self.lr)
+        self.scheduler.step()
+
+    def _set(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def state(self) -> dict[str, Any]:
+        """Optimiser and schedule, under the reference's keys."""
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+
+
 class Training:
     """A model on its way through a recipe; everything a checkpoint needs to go on from an epoch.
 
@@ -94,75 +171,99 @@ class Training:
         model: trained in place; it stays on its device.
         recipe: how.
         mask: weights to hold at zero; empty for a dense model.
+        others: recipes of further optimisers, for passes that name them.
+        still: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, mask: Mask):
-        self.model, self.recipe, self.epoch = model, recipe, 0
+    def __init__(self, model: nn.Module, recipe: Recipe, mask: Mask, others: Sequence[Recipe] = (), still: Sequence[nn.Module] = ()):
+        self.model, self.recipe, self.epoch, self._still = model, recipe, 0, still
         self.hold_mask(mask)
-        self.optimizer = _optimizer(_parameters(model, mask), recipe)
+        parameters = _parameters(model, mask)
+        self._device = parameters[0].device
+        self.pace = Pace(parameters, recipe)
+        self._others = {other: Pace(parameters, other) for other in others}
         self.climb = Climb(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
-        self.scheduler = _scheduler(self.optimizer, recipe)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the schedule runs ahead of the first step on purpose
-            for _ in range(recipe.ahead):
-                self.scheduler.step()
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of every pass that has none of its own."""
+        return self.pace.optimizer
 
     def hold_mask(self, mask: Mask) -> None:
         """Hold these weights at zero from now on."""
         self.hold = Hold(self.model, mask)
 
     def state(self) -> dict[str, Any]:
-        """Epochs finished, optimiser and schedule, under the reference's keys."""
-        return {"epoch": self.epoch, "optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+        """Epochs finished, optimiser and schedule, under the reference's keys; further optimisers where there are any."""
+        others = {"others": [pace.state() for pace in self._others.values()]} if self._others else {}
+        return {"epoch": self.epoch, **self.pace.state(), **others}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; the model's weights are loaded separately."""
         self.epoch = state["epoch"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        self.pace.restore(state)
+        for pace, stored in zip(self._others.values(), state.get("others", ())):
+            pace.restore(stored)
 
-    def run(self, images: ImageSet, seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
+    def run(self, images: Images | Sequence[Pass], seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
         """Train the remaining epochs, yielding after each.
 
         Every epoch draws from its own seed, so that a resumed run repeats an undisturbed one.
 
         Args:
+            images: one set, or the passes that make an epoch.
             seed: fixes order, augmentation and whatever else the epochs draw.
-            objective: (model, images, labels, epoch) -> (loss to descend, logits).
+            objective: of the one set: (model, images, labels, epoch) -> (loss to descend, logits).
         Raises:
             RunError: the loss is no longer finite.
         """
+        passes = images if isinstance(images, Sequence) else [Pass(images, objective)]
         while self.epoch < self.recipe.epochs:
-            yield self._one_epoch(images, seeds.derive(seed, "epoch", self.epoch), objective)
+            yield self._one_epoch(passes, seeds.derive(seed, "epoch", self.epoch))
 
-    def _one_epoch(self, images: ImageSet, seed: int, objective: Objective) -> EpochLog:
-        started, lr = time.perf_counter(), self.scheduler.get_last_lr()[0]
-        device, size = images.images.device, self.recipe.batch_size
+    def _one_epoch(self, passes: Sequence[Pass], seed: int) -> EpochLog:
+        """All passes of one epoch; the figures are those of the last."""
+        started, lr = time.perf_counter(), self.pace.lr
         torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
         self.model.train()
-        figures = torch.zeros(2, device=device)  # summed loss, right answers
-        steps = math.ceil(len(images) / size)
-        shown = sys.stderr.isatty() and parallel.is_main()
-        bar = tqdm(
-            images.batches(size, seed, parallel.part), total=steps, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown
-        )
-        for step, (batch, labels) in enumerate(bar):
-            self._warm_up(lr, step, steps)
-            count = min(size, len(images) - step * size)
-            loss, logits = self._step(objective, batch, labels, count)
-            right = (logits.detach().argmax(1) == labels).sum()
-            figures += torch.stack([loss.detach() * len(labels), right]) / (1 if count >= parallel.size() else parallel.size())
-        loss_sum, correct = parallel.add_up(figures).tolist()
-        mean_loss = loss_sum / len(images)
-        if not math.isfinite(mean_loss):
-            raise RunError(f"the loss became {mean_loss} in epoch {self.epoch + 1} at step size {lr:g}; try a smaller one")
-        self._set_lr(lr)
-        self.scheduler.step()
+        for module in self._still:
+            module.eval()
+        for number, each in enumerate(passes):
+            if each.epochs is None or self.epoch < each.epochs:
+                loss, accuracy = self._one_pass(each, seeds.derive(seed, "pass", number) if number else seed)
+        for pace in (self.pace, *self._others.values()):
+            pace.after_epoch()
         self.epoch += 1
-        synchronise(device)
-        return EpochLog(self.epoch, lr, mean_loss, correct / len(images), time.perf_counter() - started)
+        return EpochLog(self.epoch, lr, loss, accuracy, time.perf_counter() - started)
 
-    def _step(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _one_pass(self, each: Pass, seed: int) -> tuple[float, float]:
+        """Mean loss and accuracy over one walk through a set."""
+        pace = self.pace if each.recipe is None else self._others[each.recipe]
+        images = each.images(self.epoch) if callable(each.images) else each.images
+        size = each.batch_size or pace.recipe.batch_size
+        paired = isinstance(images, Paired)
+        steps = images.steps(size) if paired else math.ceil(len(images) / size)
+        left = steps if self.recipe.steps is None else min(steps, self.recipe.steps - self.epoch * steps)
+        figures = torch.zeros(3, device=images.device)  # summed loss, right answers, images
+        shown = sys.stderr.isatty() and parallel.is_main()
+        batches = islice(images.batches(size, seed, parallel.part), left)
+        bar = tqdm(batches, total=left, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown)
+        for step, (batch, labels) in enumerate(bar):
+            pace.before_step(self.epoch, step, steps)
+            count = 1 if paired else min(size, len(images) - step * size)  # every process has all images of a pair of batches, as of a single one
+            loss, logits = self._step(pace, each.objective, batch, labels, count)
+            classes = labels[0] if isinstance(labels, tuple) else labels
+            right = (logits.detach().argmax(1) == classes).sum()
+            sums = torch.stack([loss.detach() * len(classes), right, torch.full_like(right, len(classes))])
+            figures += sums / (1 if count >= parallel.size() else parallel.size())
+        loss_sum, correct, seen = parallel.add_up(figures).tolist()
+        mean_loss = loss_sum / seen
+        if not math.isfinite(mean_loss):
+            raise RunError(f"the loss became {mean_loss} in epoch {self.epoch + 1} at step size {pace.lr:g}; try a smaller one")
+        synchronise(images.device)
+        return mean_loss, correct / seen
+
+    def _step(self, pace: Pace, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """One step on this process's part of a batch of ``count`` images."""
         weight = parallel.weight(count)
         with whole_batch_norm(self.model, count):
@@ -171,25 +272,17 @@ class Training:
                 self.climb.up()
                 loss, logits = self._gradient(objective, batch, labels, weight)
                 self.climb.back()
-        self.optimizer.step()
+        pace.optimizer.step()
         self.hold()
         return loss, logits
 
     def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.amp):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.amp):
             loss, logits = objective(self.model, batch, labels, self.epoch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         (loss * weight if weight != 1 else loss).backward()
         parallel.average_gradients(self.model.parameters())
         return loss, logits
-
-    def _warm_up(self, lr: float, step: int, steps: int) -> None:
-        if self.epoch < self.recipe.warmup:
-            self._set_lr(lr * min(1.0, (self.epoch * steps + step + 1) / (self.recipe.warmup * steps)))
-
-    def _set_lr(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -200,16 +293,22 @@ def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Op
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "step":
-        return torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
+    if recipe.schedule in ("step", "drops"):
+        milestones = list(recipe.milestones) if recipe.schedule == "step" else [int(share * recipe.epochs) for share in DROPS]
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=recipe.decay)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: _share(recipe, epoch))
 
-    def factor(epoch: int) -> float:
-        if recipe.schedule == "constant" or epoch < recipe.warmup:
-            return 1.0
-        done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))  # a schedule that runs ahead does not rise again
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def _share(recipe: Recipe, epoch: float) -> float:
+    """Step size after ``epoch`` epochs as a share of ``recipe.lr``; a schedule that runs ahead does not rise again."""
+    if recipe.schedule == "constant" or epoch < recipe.warmup:
+        return 1.0
+    if recipe.schedule == "triangle":
+        top = (recipe.epochs + 1) // 2
+        return (epoch + 1) / top if epoch < top else max(0.0, (recipe.epochs - epoch) / (recipe.epochs + 1 - top))
+    done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1)
+    share = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return share if recipe.schedule == "cosine" else recipe.floor / recipe.lr + (1 - recipe.floor / recipe.lr) * share
 
 
 def _parameters(model: nn.Module, mask: Mask) -> list[nn.Parameter]:

@@ -25,6 +25,8 @@ class Unlearned:
 def apply(method: Method, model: nn.Module, sets: dict[str, ImageSet], config: Any, context: Context) -> Unlearned:
     """Run a method on a copy of ``model`` with the mask of ``context`` held.
 
+    With no epochs nothing is done: a method that damages weights and then repairs them is not itself without the repair.
+
     Args:
         model: where the method starts; left as it is.
         sets: "retain", "forget" and "val"; the method sees those it declared.
@@ -37,7 +39,8 @@ def apply(method: Method, model: nn.Module, sets: dict[str, ImageSet], config: A
     pruner.Hold(unlearned, context.mask)
     before = context.progress.state["seconds"] if context.progress.state else 0.0
     context.clock.start(before)
-    method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
+    if getattr(config, "unlearn_epochs", 1) > 0:
+        method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
     seconds = context.clock.seconds
     pruner.check_held(unlearned, context.mask, method.name)
     return Unlearned(unlearned, context.mask, seconds)

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import nn
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer.loop import Objective, Training, cross_entropy, recipe
-from unlearn.registry import Iterative
+from trainer.loop import Images, Objective, Pass, Training, cross_entropy, recipe
+from unlearn.draws import Draws
 from utils import checkpoints, seeds
 from utils.device import synchronise
 from utils.log import Log
@@ -109,6 +109,9 @@ class Context:
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
         whole_classes: those that are forgotten whole.
+        draws: where its random numbers come from; made from ``seed`` unless given.
+        memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
+            epoch of ``fit``, so what is put there before an epoch is there after it.
     """
 
     mask: Mask
@@ -121,44 +124,70 @@ class Context:
     whole_classes: tuple[int, ...]
     log: Log
     progress: Progress = field(default_factory=Progress)
+    draws: Draws | None = None
+    memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
+        self.draws = self.draws or Draws(self.seed)
+        self.memory = (self.progress.state or {}).get("memory", {})
 
     def fit(
-        self, model: nn.Module, images: ImageSet, config: Iterative, objective: Objective = cross_entropy, shrink: Shrink | None = None
+        self,
+        model: nn.Module,
+        images: Images | Callable[[int], Images] | Sequence[Pass],
+        config: Any,
+        objective: Objective = cross_entropy,
+        *,
+        shrink: Shrink | None = None,
+        before: Callable[[int], None] | None = None,
+        still: Sequence[nn.Module] = (),
+        steps: int | None = None,
     ) -> None:
         """Train ``model`` on ``images`` with the shared loop, going on from a killed run's last epoch.
 
-        A method may call this several times; each call is a phase of its own.
+        A method may call this several times; each call is a phase of its own, with an optimiser of its own. What
+        the method does before a phase is done again when a killed run goes on, and then replaced by stored weights.
 
         Args:
-            shrink: called before every epoch with its number from 0 and the mask; returns the mask to hold from then on.
+            images: a set, a function from the epoch's number (from 0) to it, or the passes that make an epoch.
+            config: with ``unlearn_epochs``, ``unlearn_lr`` and ``no_aug`` beside the flags of ``trainer.flags.Steps``.
+            shrink: called before every epoch with its number and the mask; returns the mask to hold from then on.
+            before: called before every epoch with its number; may change weights, and pruned ones are zero again afterwards.
+            still: modules that stay in eval mode while training.
+            steps: end after so many steps in all, in the middle of an epoch.
         """
         phase, self._phase = self._phase, self._phase + 1
         saved = self.progress.state
         if saved is not None and saved["phase"] > phase:
             return
-        ahead = config.rewind_epoch if config.rewind_pth is not None else 0
-        training = Training(model, recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead), self.mask)
+        passes = images if isinstance(images, Sequence) else [Pass(images, objective)]
+        if config.no_aug:
+            passes = [replace(each, images=_plain(each.images)) for each in passes]
+        ahead = config.rewind_epoch if getattr(config, "rewind_pth", None) is not None else 0
+        others = [each.recipe for each in passes if each.recipe is not None]
+        training = Training(model, recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead, steps), self.mask, others, still)
         if saved is not None and saved["phase"] == phase:
             weights, self.mask = checkpoints.unpack(saved["state_dict"])
             model.load_state_dict(weights)
             training.restore(saved)
             training.hold_mask(self.mask)
-        epoch_set = images.plain() if config.no_aug else images
-        epochs = training.run(epoch_set, seeds.derive(self.seed, "unlearn", phase), objective)
+        epochs = training.run(passes, seeds.derive(self.seed, "unlearn", phase))
         while training.epoch < config.unlearn_epochs:
             if shrink is not None:
                 self.mask = shrink(training.epoch, self.mask)
                 training.hold_mask(self.mask)
+            if before is not None:
+                before(training.epoch)
+                training.hold()
             log = next(epochs)
             with self.clock.paused():
                 self.log.epoch("unlearn", config.unlearn_epochs, log)
                 self.progress.save(
-                    phase=phase, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state()
+                    phase=phase, seconds=self.clock.seconds, memory=self.memory, state_dict=checkpoints.pack(model, self.mask),
+                    **training.state(),
                 )
 
     def in_order(self, images: ImageSet, size: int, no_aug: bool) -> Iterator:
@@ -169,3 +198,8 @@ class Context:
         if self.compat == "reference" and not no_aug:
             return images.augmented_in_order(size, seeds.derive(self.seed, "curvature"))
         return images.batches(size)
+
+
+def _plain(images: Images | Callable[[int], Images]) -> Images | Callable[[int], Images]:
+    """The same without augmentation."""
+    return (lambda epoch: images(epoch).plain()) if callable(images) else images.plain()

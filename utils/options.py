@@ -30,6 +30,7 @@ def option(
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
     metavar: str | None = None,
+    search: tuple | list | None = None,
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -38,9 +39,18 @@ def option(
         help: one phrase, with the unit where there is one.
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
+        search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values; no part of the flag.
     """
-    metadata = {"help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar}
+    metadata = {
+        "help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar, "search": search,
+    }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
+    """The field ``name`` of ``config`` with another default (and another ``help``, ``search``, ...), for a class derived from it."""
+    field = next(field for field in dataclasses.fields(config) if field.name == name)
+    return dataclasses.field(default=default, metadata={**field.metadata, **metadata})
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,6 +71,15 @@ class Parser(argparse.ArgumentParser):
         words = shlex.split(line, comments=True)
         start = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
         return _underscored(words[start:])
+
+    def asks_about(self, flag: str, argv: list[str] | None) -> str | None:
+        """The value of ``flag`` where ``--help`` is asked for beside it; None otherwise."""
+        words = _underscored(sys.argv[1:] if argv is None else argv)
+        if not {"-h", "--help"} & set(words):
+            return None
+        peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        peek.add_argument(f"--{flag}", nargs="?")
+        return vars(peek.parse_known_args(words)[0])[flag]
 
     def read(self, argv: list[str] | None) -> dict[str, Any]:
         """What was typed, by flag name; flags that were not typed are absent."""
@@ -83,19 +102,24 @@ def _underscored(words: list[str]) -> list[str]:
     return result
 
 
-def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True) -> None:
-    """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has."""
+def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False) -> None:
+    """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has.
+
+    Args:
+        negatable: whether a switch takes ``false`` after it, for configurations whose defaults may be on.
+    """
     taken = {flag for action in group._actions for flag in action.option_strings}
     for field in dataclasses.fields(config):
         flag = f"--{field.name}"
         if flag in taken:
             continue
         text = field.metadata["help"] + (f" ({describe(field.default)})" if show_default and _shown(field) else "")
-        if _type(config, field) is bool:
-            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+        if _types(config, field)[0] is bool:
+            kind = {"nargs": "?", "const": True, "metavar": "false"} if negatable else {"action": "store_true"}
+            group.add_argument(flag, default=argparse.SUPPRESS, help=text, **kind)
         else:
             choices = field.metadata["choices"]
-            metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _type(config, field).__name__.upper())
+            metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _types(config, field)[0].__name__.upper())
             group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
 
 
@@ -106,7 +130,9 @@ def _shown(field: dataclasses.Field) -> bool:
 def describe(value: Any) -> str:
     """A default as it would be typed."""
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
+        return ",".join(describe(part) for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -119,22 +145,27 @@ def build(config: type[Config], typed: dict[str, Any]) -> Config:
     values = {}
     for field in dataclasses.fields(config):
         if field.name in typed:
-            values[field.name] = _convert(field, _type(config, field), typed[field.name])
+            values[field.name] = _convert(field, *_types(config, field), typed[field.name])
     return config(**values)
 
 
-def _type(config: type, field: dataclasses.Field) -> type:
-    """The field's type; for an optional one, the type that is not None."""
+def _types(config: type, field: dataclasses.Field) -> tuple[type, type]:
+    """The field's type (for an optional one, the type that is not None) and, for a tuple, that of its members."""
     hint = typing.get_type_hints(config)[field.name]
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    return typing.get_origin(hint) or hint
+    kind = typing.get_origin(hint) or hint
+    return kind, typing.get_args(hint)[0] if kind is tuple else kind
 
 
-def _convert(field: dataclasses.Field, kind: type, text: Any) -> Any:
+def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> Any:
     if not isinstance(text, str):
         return text
     meta = field.metadata
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"--{field.name} {text}: must be true or false, or stand alone for true")
+        return text.lower() == "true"
     if meta["choices"]:
         if text not in meta["choices"]:
             raise UsageError(
@@ -142,9 +173,10 @@ def _convert(field: dataclasses.Field, kind: type, text: Any) -> Any:
             )
         return text
     try:
-        value = tuple(int(part) for part in text.split(",") if part) if kind is tuple else kind(text)
+        value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)
     except ValueError:
-        expected = {int: "a whole number", float: "a number", tuple: "whole numbers with commas between"}.get(kind, kind.__name__)
+        words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(member, (member.__name__,) * 2)
+        expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
     for number in value if kind is tuple else (value,) if kind in (int, float) else ():
         if not _within(number, meta):
