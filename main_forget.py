@@ -84,6 +84,11 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     arch, stem = arguments.model.arch, arguments.model.imagenet_arch
     models.check(arch, stem)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    if method.trains_on_val and not chosen.source.with_validation:
+        raise UsageError(
+            f"--unlearn {method.name}: trains on validation images, and --dataset {arguments.data.dataset} has none but the test images, "
+            "which attacks take for never seen; give a data set with a validation part"
+        )
     scenario = arguments.scenario.resolve(chosen.train_counts)
     checkpoint = rewound = None
     blank = models.blank(arch, chosen.classes, chosen.side, stem)

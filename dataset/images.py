@@ -71,6 +71,11 @@ class ImageSet:
         """The same images, never shuffled and so never augmented."""
         return ImageSet(self.images, self._labels, self.indices, None, shuffle=False)
 
+    def of_classes(self, labels: Tensor) -> "ImageSet":
+        """The images whose class is among ``labels``; all if there are none."""
+        found = self.indices[torch.isin(self.labels, labels)]
+        return self.at(found) if len(found) else self.plain()
+
     def relabelled(self, labels: Tensor) -> "ImageSet":
         """The same images with other labels, int64 [M]; this set keeps its own."""
         changed = self._labels.clone()

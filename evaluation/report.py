@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation import mia
+from evaluation import deepunlearn, mia
 from evaluation.predict import Predictions
 from evaluation.tables import aligned, minutes, percent
 
@@ -15,7 +15,8 @@ def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
 
     Returns:
         ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1].
-        ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members.
+        ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members. ``deepunlearn`` has
+        Deep Unlearn's attack on losses, with validation and with test images as non-members.
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     shadows = min(len(test), len(retain) // 2)
@@ -27,6 +28,7 @@ def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
             key: list(pair)
             for key, pair in mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget).items()
         },
+        "deepunlearn": deepunlearn.scores(outputs),
     }
 
 
@@ -63,6 +65,9 @@ def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None])
     }
     cells = [[title, *(percent(found.get(key)) for key in mia.KEYS)] for title, found in attacks.items()]
     rows += ["", aligned(["attacks, right in %", *mia.KEYS], cells)]
+    if "deepunlearn" in scores:  # results of earlier versions lack it
+        cells = [[name, percent(found["attack"]), percent(found["indiscernibility"])] for name, found in scores["deepunlearn"].items()]
+        rows += ["", aligned(["attack on losses, right in %", "attack", "indiscernibility"], cells)]
     names = [f"{name} (min)" if name == "RTE" else f"{name} (%)" for name in summary]
     values = [percent(value) if name != "RTE" else minutes(value) for name, value in summary.items()]
     return [*rows, "", aligned(["method", *names], [[method, *values]])]

@@ -27,7 +27,7 @@ from utils.errors import RunError
 
 Objective = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 Images = ImageSet | Paired | Marked
-DROPS = (0.5, 0.8, 0.9)  # fractions of the epochs after which schedule "drops" lowers the step size
+DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" lowers the step size
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Op
 
 def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule in ("step", "drops"):
-        milestones = list(recipe.milestones) if recipe.schedule == "step" else [int(share * recipe.epochs) for share in DROPS]
+        milestones = list(recipe.milestones) if recipe.schedule == "step" else [-(-recipe.epochs * tenths // 10) for tenths in DROPS]
         return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=recipe.decay)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: _share(recipe, epoch))
 

@@ -1,7 +1,7 @@
 """What the methods of the Deep Unlearn benchmark share. Imports no torch, because ``--help`` needs it."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unlearn.registry import Iterative
 from utils.options import changed
@@ -20,3 +20,11 @@ class Benchmarked(Iterative):
 
     schedule: str = changed(Iterative, "schedule", "constant")
     no_aug: bool = changed(Iterative, "no_aug", True, help="train without random crop and flip; with false after it, with them")
+
+
+def reference_drops(config: Benchmarked, late: int) -> Benchmarked:
+    """``config`` with the reference's own drops in place of schedule "drops": ``late`` epochs after 50, 80 and 90 %, rounded down."""
+    if config.schedule != "drops":
+        return config
+    after = tuple(config.unlearn_epochs * tenths // 10 + late for tenths in (5, 8, 9))
+    return replace(config, schedule="step", decreasing_lr=after)

@@ -1,10 +1,10 @@
 """CF-k and EU-k: train the last blocks alone on the retain set, as they are or from new weights."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import FRACTION, OWN, PAPER, WEIGHT_DECAY, Benchmarked
+from unlearn.benchmark import FRACTION, OWN, PAPER, WEIGHT_DECAY, Benchmarked, reference_drops
 from unlearn.registry import method
 from utils.options import changed, option
 
@@ -59,11 +59,10 @@ def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: 
 def _train(model: nn.Module, sets: Sets, config: Config, context: Context, blocks: dict[str, nn.Module], still: list[nn.Module]) -> None:
     import torch
 
-    from trainer.loop import DROPS, cross_entropy
+    from trainer.loop import cross_entropy
     from unlearn import layers
 
-    if context.compat == "reference" and config.schedule == "drops":  # its epochs are counted from 0 where the drops are
-        config = replace(config, schedule="step", decreasing_lr=tuple(int(share * config.unlearn_epochs) + 1 for share in DROPS))
+    config = reference_drops(config, late=1) if context.compat == "reference" else config
     names = layers.parameter_names(blocks)
     start = {name: model.get_parameter(name).detach().clone() for name in names}
 

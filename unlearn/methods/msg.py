@@ -62,25 +62,18 @@ def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context
 
 
 def contrast(model: nn.Module, sets: Sets, config: Config, context: Context) -> dict[str, Tensor]:
-    """Gradients of prunable weights, by name: summed over retain batches' mean losses, minus the same of forget batches.
+    """Gradients of prunable weights, by name: of retain batches' mean losses, summed, minus the same of forget batches.
 
     In train mode, so batch norm's statistics move. All batches have the same size; with ``--compat reference`` the
     retain ones have 64 images.
     """
-    import torch
-    import torch.nn.functional as F
-
     import pruner
+    from unlearn.curvature import gradient_of_means
 
-    weights = pruner.prunable(model)
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    order = context.draws.order(len(sets.retain), "gradient sample").to(sets.retain.indices.device)
+    order = context.draws.order(len(sets.retain), "gradient sample").to(sets.retain.device)
     sample = sets.retain.at(sets.retain.indices[order[: len(sets.forget)]])
-    model.train()
     size = REFERENCE_BATCH if context.compat == "reference" else config.batch_size
-    for images, sign, step in ((sample, 1, size), (sets.forget, -1, config.batch_size)):
-        for batch, labels in images.batches(step):
-            loss = sign * F.cross_entropy(model(batch), labels)
-            torch._foreach_add_(list(total.values()), list(torch.autograd.grad(loss, list(weights.values()))))
-    return total
-
+    model.train()
+    weights = list(pruner.prunable(model))
+    retain, forget = (gradient_of_means(model, batches, weights) for batches in (sample.batches(size), sets.forget.batches(config.batch_size)))
+    return {name: retain[name] - forget[name] for name in weights}

@@ -4,14 +4,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import EPOCHS, FRACTION, OWN, PAPER, TEMPERATURE, Benchmarked
+from unlearn.benchmark import EPOCHS, FRACTION, OWN, PAPER, TEMPERATURE, Benchmarked, reference_drops
 from unlearn.registry import method
 from utils.options import changed, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dataset.images import ImageSet
     from unlearn.context import Context, Sets
 
 
@@ -68,18 +67,10 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
         return config.gamma * loss + config.alpha * distance(images, logits), logits
 
     passes = [Pass(sets.forget.in_order(), part, batch_size=config.forget_batch_size, epochs=config.max_steps), Pass(sets.retain, stay)]
-    context.fit(model, passes, config, before=remember)
+    context.fit(model, passes, reference_drops(config, late=0) if context.compat == "reference" else config, before=remember)
     remember(config.unlearn_epochs)
-    goal = accuracy_on(model, alike(sets.val, sets.forget))
+    goal = accuracy_on(model, sets.val.of_classes(sets.forget.labels))
     chosen = min(range(len(accuracies)), key=lambda epoch: abs(accuracies[epoch] - goal))
     if chosen > 0 or context.compat == "fixed":
         model.load_state_dict(students[chosen])
-
-
-def alike(images: ImageSet, others: ImageSet) -> ImageSet:
-    """The images whose classes occur among ``others``; all if none do."""
-    import torch
-
-    found = images.at(images.indices[torch.isin(images.labels, others.labels)])
-    return found if len(found) else images
 
