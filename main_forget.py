@@ -202,7 +202,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
-    scores = report.score(outputs, arguments.run.compat)
+    scores = report.score(outputs, arguments.run.compat, checked.method.trains_on_val)
     save(unlearned, report.reference_result(scores), checked, job, folder)
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}

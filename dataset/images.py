@@ -1,6 +1,7 @@
 """A set of images as a view on tensors that live on the device, batched without per-image Python."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,13 +48,20 @@ class ImageSet:
 
     @property
     def device(self) -> torch.device:
-        """Where images and labels are."""
+        """Where the images are."""
         return self.images.device
 
     @property
     def labels(self) -> Tensor:
-        """Classes, int64 [M]: the true ones unless the set is ``relabelled``."""
+        """Classes, int64 [M]; the true ones unless the set was relabelled."""
         return self._labels[self.indices]
+
+    def relabelled(self, labels: Tensor) -> "ImageSet":
+        """The same images with other labels, int64 [M], in this set's order; the store's own stay as they are."""
+        changed = copy.copy(self)
+        changed._labels = self._labels.clone()
+        changed._labels[self.indices] = labels.to(changed._labels)
+        return changed
 
     def at(self, indices: np.ndarray | Tensor) -> "ImageSet":
         """Other images of the same store, without augmentation."""
@@ -75,12 +83,6 @@ class ImageSet:
         """The images whose class is among ``labels``; all if there are none."""
         found = self.indices[torch.isin(self.labels, labels)]
         return self.at(found) if len(found) else self.plain()
-
-    def relabelled(self, labels: Tensor) -> "ImageSet":
-        """The same images with other labels, int64 [M]; this set keeps its own."""
-        changed = self._labels.clone()
-        changed[self.indices] = labels.to(changed)
-        return ImageSet(self.images, changed, self.indices, self.augment, self.shuffle)
 
     def joined(self, other: "ImageSet") -> "ImageSet":
         """The images of this set, then those of ``other``, which has none of these, with each set's own labels."""

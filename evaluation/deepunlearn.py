@@ -1,7 +1,7 @@
 """Deep Unlearn's scores: a membership attack on losses, and how far a model is from the retrained one."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch.nn.functional as F
@@ -68,14 +68,14 @@ def sape(value: float, other: float) -> float:
     return abs(value - other) / (abs(value) + abs(other)) if value or other else 0.0
 
 
-def scores(outputs: Mapping[str, Predictions]) -> dict[str, dict[str, float | None]]:
-    """The attack with validation and with test images as the unseen ones; None where there are too few.
+def scores(outputs: Mapping[str, Predictions], unseen: Iterable[str]) -> dict[str, dict[str, float | None]]:
+    """The attack with each set of ``unseen`` images against the forget set; None where there are too few images.
 
     Returns:
-        By "val" and "test": ``attack``, its mean accuracy, and ``indiscernibility``, fractions in [0, 1].
+        By set: ``attack``, its mean accuracy, and ``indiscernibility``, fractions in [0, 1].
     """
     found = {}
-    for name in ("val", "test"):
+    for name in unseen:
         rights = loss_attack(losses(outputs[name]), losses(outputs["forget"]))
         mean = float(np.mean(rights)) if rights else None
         found[name] = {"attack": mean, "indiscernibility": None if mean is None else indiscernibility(mean)}

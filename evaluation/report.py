@@ -10,13 +10,15 @@ from evaluation.tables import aligned, minutes, percent
 SETS = ("retain", "forget", "val", "test")
 
 
-def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
+def score(outputs: dict[str, Predictions], compat: str, trained_on_val: bool = False) -> dict[str, Any]:
     """Accuracies and attacks from the outputs on retain, forget, val and test.
 
+    Args:
+        trained_on_val: whether the method did, so that no attack may take validation images for never seen.
     Returns:
         ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1].
         ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members. ``deepunlearn`` has
-        Deep Unlearn's attack on losses, with validation and with test images as non-members.
+        Deep Unlearn's attack on losses, by the set of non-members: validation (unless trained on) and test images.
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     shadows = min(len(test), len(retain) // 2)
@@ -28,7 +30,7 @@ def score(outputs: dict[str, Predictions], compat: str) -> dict[str, Any]:
             key: list(pair)
             for key, pair in mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget).items()
         },
-        "deepunlearn": deepunlearn.scores(outputs),
+        "deepunlearn": deepunlearn.scores(outputs, ["test"] if trained_on_val else ["val", "test"]),
     }
 
 

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dataset.combined import Marked, Paired
+from dataset.pairs import Marked, Paired
 from dataset.images import ImageSet
 from pruner import Hold, Mask
-from trainer.flags import Steps
+from trainer.flags import Stepping
 from trainer.sam import Climb
 from trainer.sync_norm import whole_batch_norm
 from utils import parallel, seeds
@@ -64,13 +64,13 @@ class Recipe:
     steps: int | None = None
 
 
-def recipe(flags: Steps, epochs: int, lr: float, ahead: int = 0, steps: int | None = None) -> Recipe:
+def recipe(flags: Stepping, epochs: int, lr: float, ahead: int = 0, steps: int | None = None) -> Recipe:
     """The recipe that a script's or a method's flags describe; constant step size where they name no schedule."""
-    own = {"schedule": "constant", "decreasing_lr": (), "warmup": 0, "lr_decay_rate": 0.1}
-    schedule, milestones, warmup, decay = (getattr(flags, name, default) for name, default in own.items())
+    own = {"schedule": "constant", "decreasing_lr": (), "warmup": 0, "sam_rho": 0.0, "lr_decay_rate": 0.1}
+    schedule, milestones, warmup, sam_rho, decay = (getattr(flags, name, default) for name, default in own.items())
     return Recipe(
         epochs, lr, flags.optimizer, flags.momentum, flags.weight_decay, schedule, milestones, warmup, flags.batch_size, ahead,
-        flags.sam_rho, flags.amp, decay, steps=steps,
+        sam_rho, flags.amp, decay, steps=steps,
     )
 
 

@@ -153,7 +153,7 @@ class Context:
 
         Args:
             images: a set, a function from the epoch's number (from 0) to it, or the passes that make an epoch.
-            config: with ``unlearn_epochs``, ``unlearn_lr`` and ``no_aug`` beside the flags of ``trainer.flags.Steps``.
+            config: with ``unlearn_epochs``, ``unlearn_lr`` and ``no_aug`` beside the flags of ``trainer.flags.Stepping``.
             shrink: called before every epoch with its number and the mask; returns the mask to hold from then on.
             before: called before every epoch with its number; may change weights, and pruned ones are zero again afterwards.
             still: modules that stay in eval mode while training.

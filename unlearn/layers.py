@@ -64,6 +64,11 @@ def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
     return {name: model.get_submodule(name) for name in names[start:]}
 
 
+def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
+    """All modules that are not among ``modules`` and hold none of them."""
+    return [module for path, module in model.named_modules() if path and not any(f"{name}.".startswith(f"{path}.") for name in modules)]
+
+
 def stem(model: nn.Module) -> tuple[str, nn.Module]:
     """Name and module of what sees the image first: the first convolution, or the first linear layer where there is none."""
     for kind in (nn.Conv2d, nn.Linear):

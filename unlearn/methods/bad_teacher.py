@@ -39,7 +39,7 @@ def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) 
     import torch
     import torch.nn.functional as F
 
-    from dataset.combined import Marked
+    from dataset.pairs import Marked
     from unlearn.distill import divergence, teacher_of
 
     good = teacher_of(model)

@@ -29,7 +29,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain"},
     summary="confuse, fine-tune, weaken: noise on the first layer before and near the end of fine-tuning",
-    source=f"NeurIPS 2023 unlearning challenge, 3rd of seven in {PAPER}",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop3",),
     presets=OWN,
 )

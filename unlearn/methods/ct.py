@@ -27,7 +27,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain"},
     summary="convolution transpose: swap height and width of every kernel, then fine-tune",
-    source=f"NeurIPS 2023 unlearning challenge, 5th of seven in {PAPER}",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop5",),
     presets=OWN,
 )

@@ -35,7 +35,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "forget"},
     summary="forget, contrast, strengthen: uniform outputs on the forget set, then outputs unlike the retain set's",
-    source=f"NeurIPS 2023 unlearning challenge, 1st of seven in {PAPER}",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop1",),
     presets=OWN,
 )
@@ -48,7 +48,7 @@ def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, con
     import torch
     import torch.nn.functional as F
 
-    from dataset.combined import Paired
+    from dataset.pairs import Paired
     from trainer.loop import Pass, recipe
     from unlearn.distill import from_uniform
 

@@ -31,7 +31,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "val"},
     summary="knowledge distillation with entropy: new first and last layers, distilled on validation images, then fine-tuned",
-    source=f"NeurIPS 2023 unlearning challenge, 6th of seven in {PAPER}",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop6",),
     presets=OWN,
     trains_on_val=True,

@@ -52,8 +52,7 @@ def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: 
     blocks = layers.tail(model, config.blocks)
     layers.renew_blocks(blocks, context.draws, keep_statistics=context.compat == "reference")
     Hold(model, context.mask)
-    rest = [module for name, module in model.named_modules() if name not in blocks and not list(module.children())]
-    _train(model, sets, config, context, blocks, [model] if context.compat == "reference" else rest)
+    _train(model, sets, config, context, blocks, [model] if context.compat == "reference" else layers.outside(model, blocks))
 
 
 def _train(model: nn.Module, sets: Sets, config: Config, context: Context, blocks: dict[str, nn.Module], still: list[nn.Module]) -> None:

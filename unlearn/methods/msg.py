@@ -31,7 +31,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "forget"},
     summary="masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune",
-    source=f"NeurIPS 2023 unlearning challenge, 2nd of seven in {PAPER}",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop2",),
     presets=OWN,
 )

@@ -37,7 +37,7 @@ def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Con
     """
     import torch.nn.functional as F
 
-    from dataset.combined import Paired
+    from dataset.pairs import Paired
 
     def objective(model: nn.Module, images: tuple, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
         logits = model(images[0])

@@ -28,7 +28,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain"},
     summary="prune, reinitialise, match, quantise: most weights are drawn anew and trained to the original's entropies",
-    source=f"NeurIPS 2023 unlearning challenge, 4th of seven in {PAPER}",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop4",),
     presets=OWN,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trainer.flags import Steps
+from trainer.flags import Stepping
 from unlearn.benchmark import EPOCHS, FRACTION, LR, OWN, PAPER, WEIGHT_DECAY, Benchmarked
 from unlearn.registry import method
 from utils.options import changed, option
@@ -18,10 +18,10 @@ SELECTED = 9  # parameters that train in an epoch before the last ones, norms as
 
 
 @dataclass(frozen=True)
-class Config(Steps):
+class Config(Stepping):
     unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 9)
     unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 2e-4)
-    batch_size: int = changed(Steps, "batch_size", 64)
+    batch_size: int = changed(Stepping, "batch_size", 64)
     no_aug: bool = changed(Benchmarked, "no_aug", True)
     reset_epochs: int = option(1, "first epochs without noise", low=0, search=EPOCHS)
     noise_ratio: float = option(0.7, "fraction of the selected parameters that gets noise", low=0, high=1, search=FRACTION)
@@ -36,7 +36,7 @@ class Config(Steps):
     config=Config,
     reads={"retain"},
     summary="repeated noise injection: a few parameters at a time get noise and train, then all do",
-    source=f"NeurIPS 2023 unlearning challenge, 7th of seven in {PAPER}",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop7",),
     presets=OWN,
 )
