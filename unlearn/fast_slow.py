@@ -124,7 +124,7 @@ class FastSlow:
         retain = endless(self.retain, size, seeds.derive(seed, "retain"), start)
         while start < self.iterations:
             stop = min(start + self.per_epoch, self.iterations)
-            tally = self.repair.begin_epoch(self.retain.device, seeds.derive(seed, "epoch", self.repair.epoch))
+            tally = self.repair.begin_epoch(seeds.derive(seed, "epoch", self.repair.epoch))
             for iteration in range(start, stop):
                 lr = self._set_lr(iteration)
                 with self._slow(iteration):
