@@ -285,7 +285,7 @@ def test_table(linear_run, capsys):
     text = (linear_run / "transfer.md").read_text()
     assert text.startswith("digits to shades, resnet20s: new head on frozen features\n\n| unlearning | classes removed | source % |")
     assert main_report.main([str(linear_run), "--out", str(linear_run.parent / "report")]) == 0
-    assert names(linear_run.parent / "report") == {f"transfer-digits-shades-resnet20s-linear.{kind}" for kind in ("md", "csv", "png")}
+    assert names(linear_run.parent / "report") == {"report.html"} | {f"transfer-digits-shades-resnet20s-linear.{kind}" for kind in ("md", "csv", "png", "svg")}
     assert (linear_run.parent / "report" / "transfer-digits-shades-resnet20s-linear.md").read_text() == text
 
 

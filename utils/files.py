@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,20 @@ def torch_bytes(content: Any) -> bytes:
     import torch
 
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_rebuilt(content), buffer)
     return buffer.getvalue()
+
+
+def _rebuilt(value: Any) -> Any:
+    """The same value whose equal strings are one object, since a pickle tells identical objects from equal ones."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        pairs = {_rebuilt(key): _rebuilt(item) for key, item in value.items()}
+        return pairs if type(value) is dict else type(value)(pairs)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_rebuilt(item) for item in value)
+    return value
 
 
 def write_figure(path: Path, figure: Any) -> None:
