@@ -29,7 +29,7 @@ class ExactConfig(Config):
     no_aug: bool = changed(Benchmarked, "no_aug", False)
 
 
-_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022, section 5; {PAPER}", "presets": OWN}
+_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}", "presets": OWN}
 
 
 @method("CF-k", config=Config, summary="catastrophic forgetting: train the last blocks alone on the retain set", aliases=("cfk",), **_SHARED)
@@ -56,19 +56,16 @@ def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: 
 
 
 def _train(model: nn.Module, sets: Sets, config: Config, context: Context, blocks: dict[str, nn.Module], still: list[nn.Module]) -> None:
-    import torch
-
     from trainer.loop import cross_entropy
     from unlearn import layers
+    from unlearn.penalty import squared_distance
 
     config = reference_drops(config, late=1) if context.compat == "reference" else config
-    names = layers.parameter_names(blocks)
-    start = {name: model.get_parameter(name).detach().clone() for name in names}
+    start = {name: model.get_parameter(name).detach().clone() for name in layers.parameter_names(blocks)}
 
     def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         loss, logits = cross_entropy(model, images, labels, epoch)
-        away = torch.stack([(model.get_parameter(name) - start[name]).square().sum() for name in names]).sum()
-        return loss + config.anchor / 2 * away, logits
+        return loss + config.anchor / 2 * squared_distance(model, start), logits
 
-    with layers.only(model, set(names)):
+    with layers.only(model, set(start)):
         context.fit(model, sets.retain, config, objective, still=still)
