@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dataset.pairs import Marked, Paired
 from dataset.images import ImageSet
+from dataset.pairs import Marked, Paired
 from pruner import Hold, Mask
 from trainer.flags import Stepping
 from trainer.sam import Climb
