@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dataset import scenario
+from dataset.names import NAMES, canonical
+from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import TRANSFORMER, Optimisation, is_transformer
 from utils.errors import UsageError
 from utils.options import Parser, add_options, build, describe, option
@@ -20,9 +23,16 @@ from utils.options import Parser, add_options, build, describe, option
 
 @dataclass(frozen=True)
 class Data:
-    dataset: str = option("cifar10", "cifar10, cifar100, cifar10_no_val, cifar100_no_val, svhn, digits, or folder (any class-folder tree)", metavar="NAME")
-    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data", metavar="DIR")
-    input_size: int | None = option(None, "resize images to this side, in pixels; without it the data set's own", low=8, high=1024)
+    dataset: str = option("cifar10", f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)", metavar="NAME")
+    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)", metavar="DIR")
+    input_size: int | None = option(None, "resize images to this side, in pixels; without it the data set's own, 224 for streamed images", low=8, high=1024)
+    stream: bool = option(False, "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory")
+    workers: int = option(4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images stay on disk."""
+        return self.stream or self.dataset == "imagenet"
 
 
 @dataclass(frozen=True)
@@ -85,9 +95,98 @@ class Forget:
 class Unlearn:
     unlearn: str = option("retrain", "unlearning method, see below", metavar="NAME")
     preset: str | None = option(None, "another paper's variant of the method, where it has one; typed flags win", metavar="NAME", choices=("deepunlearn",))
-    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE")
+    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE", aliases=("model_path",))
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+    reference_model: str | None = option(None, "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class Judged:
+    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (required)", metavar="FILE", aliases=("model_path",))
+    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+
+
+@dataclass(frozen=True)
+class Saliency:
+    saliency: str = option("gradient", "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set over that on the retain set (SFR-on)", choices=("gradient", "fisher"))
+    batch_size: int = option(256, "images per gradient batch; changes the result with --compat reference only", low=1)
+    no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Flags that say what an attacker did to the training set."""
+
+    class_to_replace: int = option(0, "target: the class that triggered images are to be taken for", low=0)
+    target_label: int | None = option(None, "the same under a clearer name", low=0)
+    num_indexes_to_replace: int | None = option(None, "how many training images are poisoned; without it a tenth of all, or all of --poison_class", low=1)
+    poison_class: int | None = option(None, "poison images of this class; without it of all classes, the target's too", low=0)
+    trigger_size: int = option(4, "side of the square trigger, in pixels", low=1)
+    trigger_place: str = option("bottom-right", f"where the trigger is, {MARGIN} pixels from the edges", choices=PLACES)
+    trigger_value: int = option(0, "brightness of the trigger in every channel; 0 is black, 255 white", low=0, high=255)
+
+
+@dataclass(frozen=True)
+class PoisonedPrune(Prune):
+    """Flags of pruning a model that is trained on a poisoned set."""
+
+    prune: str = option("omp", "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), or not", choices=("omp", "imp", "synflow", "none"))
+    rate: float = option(0.95, "fraction of the prunable weights to prune (imp: of those left, before each later round); 0 trains a dense model", low=0, below=1)
+    pruning_times: int = option(2, "with --prune imp: training rounds; round 0 is dense and each later one is pruned once more", low=1)
+
+
+@dataclass(frozen=True)
+class Cleanse(Unlearn):
+    """Flags of unlearning a backdoor."""
+
+    unlearn: str = option("FT", "unlearning method, see below", metavar="NAME")
+    mask: str | None = option(None, "checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and written there", metavar="FILE")
+    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split or with another poison")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Flags that repeat a cleanse."""
+
+    sparsities: tuple[float, ...] | None = option(None, "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again and unlearn", low=0, below=1, metavar="S,S")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The trained model that classes are removed from, and how."""
+
+    unlearn: str = option("FT_prune", "unlearning method, see below", metavar="NAME")
+    mask: str | None = option(None, "checkpoint of the source model, dense or pruned (needed)", metavar="FILE")
+    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """From which classes to which data set."""
+
+    target: str | None = option(None, "folder of the target data set, any class-folder tree: train/<class>/*, test/<class>/*", metavar="DIR")
+    target_dataset: str | None = option(None, "the target is one of --dataset's names; --target says where it lies, as --data does", metavar="NAME")
+    removed: tuple[int, ...] = option((0, 1, 2), "how many source classes to remove, a model for each number; 0 leaves the model as it is", low=0, metavar="K,K")
+    removal_order: str | None = option(None, "classes in the order of their removal: names or numbers with commas between, or a file of them; without it drawn from --seed", metavar="LIST|FILE")
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A new head alone, by logistic regression on the frozen features."""
+
+    probe: str = option("linear", "linear fits a new head to frozen features, full fine-tunes everything", choices=("linear", "full"))
+    probe_l2: float = option(1.0, "linear: half the weight of the head's squared norm beside the summed cross-entropy", above=0)
+
+
+@dataclass(frozen=True)
+class FullProbe(Optimisation):
+    """A new head and everything below it, by the training loop."""
+
+    probe: str = option("full", "linear fits a new head to frozen features, full fine-tunes everything", choices=("linear", "full"))
+    probe_epochs: int = option(30, "full: passes over the target's training images", low=0)
+    probe_lr: float = option(0.01, "full: step size; a hundredth of it for transformers", above=0)
+    schedule: str = option("cosine", "step size over the epochs; unlearning has its own default", choices=("step", "cosine", "constant"))
 
 
 @dataclass(frozen=True)
@@ -129,7 +228,55 @@ class ForgetArguments:
     unread: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class BackdoorArguments:
+    """What ``main_backdoor.py`` was told.
+
+    Attributes:
+        prune: without pruning, ``rate`` 0 and ``pruning_times`` 1; ``pruning_times`` is always the number of rounds.
+        target: the class that triggered images are to be taken for.
+        scenario: which images are poisoned.
+        sparsities: ascending; None for a single cleanse.
+        typed: every flag as typed, but for ``--sparsities`` and ``--save_dir``.
+    """
+
+    data: Data
+    model: Model
+    run: Run
+    train: Train
+    prune: PoisonedPrune
+    target: int
+    trigger: Trigger
+    scenario: scenario.Scenario
+    unlearn: Cleanse
+    hyper: Any
+    sparsities: tuple[float, ...] | None
+    typed: tuple[str, ...]
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TransferArguments:
+    """What ``main_transfer.py`` was told; ``hyper`` is the method's own configuration, ``order`` the classes as typed."""
+
+    data: Data
+    model: Model
+    run: Run
+    unlearn: Source
+    hyper: Any
+    transfer: Transfer
+    order: tuple[str, ...] | None
+    probe: LinearProbe | FullProbe
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SaliencyArguments(ForgetArguments):
+    """What ``main_saliency.py`` was told: like ``main_forget.py`` with method raw, and ``hyper`` says what to find."""
+
+
 # Flags of the field's existing command lines: True takes no value.
+METHODS_FLAGS = "hyper-parameters (which method reads which, and its defaults: see below)"
 REFERENCE_FLAGS = {
     **dict.fromkeys(("imagenet_arch", "resume", "no_aug", "random_prune"), True),
     **dict.fromkeys(
@@ -158,7 +305,8 @@ def parse_imp(argv: list[str] | None) -> ImpArguments:
     train = _train(typed, model)
     if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
         raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
-    return ImpArguments(build(Data, typed), model, _run(typed), train, prune, resume, _unread(typed, groups.values()))
+    data = _data(typed)
+    return ImpArguments(data, model, _run(typed), train, prune, resume, _unread(typed, groups.values(), data))
 
 
 def parse_synflow(argv: list[str] | None) -> SynflowArguments:
@@ -170,9 +318,9 @@ def parse_synflow(argv: list[str] | None) -> SynflowArguments:
     parser = Parser(prog="main_synflow.py", description="Prune a new network before training (SynFlow and other scores), then train it.")
     groups = {"data": Data, "model": Model, "run": Run, "training": Train, "pruning": PruneAtStart, "going on": Resume}
     typed = _read(parser, groups, argv)
-    model = build(Model, typed)
+    model, data = build(Model, typed), _data(typed)
     return SynflowArguments(
-        build(Data, typed), model, _run(typed), _train(typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values())
+        data, model, _run(typed), _train(typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values(), data)
     )
 
 
@@ -194,27 +342,110 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
         _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
     parser.epilog = _method_help()
     configs = [registry.get(name).config for name in registry.names()]
-    typed = _read(parser, groups, argv, configs, "hyper-parameters (which method reads which, and its defaults: see below, or --unlearn NAME --help)")
+    typed = _read(parser, groups, argv, configs, METHODS_FLAGS.replace("see below", "see below, or --unlearn NAME --help"))
     unlearn = build(Unlearn, typed)
     method = registry.get(unlearn.unlearn)
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
-    model = build(Model, typed)
+    model, data = build(Model, typed), _data(typed)
     hyper = build(method.config, _hyper_defaults(method, model) | method.preset(unlearn.preset) | typed)
     return ForgetArguments(
-        build(Data, typed), model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
-        _unread(typed, [*groups.values(), method.config]),
+        data, model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
+        _unread(typed, [*groups.values(), method.config], data),
     )
 
 
-def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments) -> dict[str, Any]:
+def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
+    """Arguments of ``main_backdoor.py``; the method decides which hyper-parameters there are.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    from unlearn import registry
+
+    parser = Parser(
+        prog="main_backdoor.py",
+        description="Poison a training set, train or load a model, unlearn the poisoned images; accuracy (SA) and attack success (ASR) before and after.",
+        epilog=_method_help(),
+    )
+    groups = {
+        "data": Data, "model": Model, "run": Run, "poison": Poison, "training": Train, "pruning": PoisonedPrune, "unlearning": Cleanse,
+        "several sparsities": Curve,
+    }
+    typed = _read(parser, groups, argv, hyper=[registry.get(name).config for name in registry.names()])
+    unlearn = build(Cleanse, typed)
+    method = registry.get(unlearn.unlearn)
+    model, poison, data = build(Model, typed), build(Poison, typed), _data(typed)
+    train = _train(typed, model)
+    return BackdoorArguments(
+        data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
+        Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
+        build(method.config, _hyper_defaults(method, model) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
+    )
+
+
+def parse_transfer(argv: list[str] | None) -> TransferArguments:
+    """Arguments of ``main_transfer.py``; method and probe decide which hyper-parameters there are.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    from unlearn import registry
+
+    parser = Parser(
+        prog="main_transfer.py",
+        description="Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of both.",
+        epilog=_method_help(),
+    )
+    groups = {"data": Data, "model": Model, "run": Run, "unlearning": Source, "transfer": Transfer}
+    probes = {"probing": LinearProbe, "training, while probing (full) and unlearning": FullProbe}
+    typed = _read(parser, groups | probes, argv, hyper=[registry.get(name).config for name in registry.names()])
+    source, transfer, model = build(Source, typed), build(Transfer, typed), build(Model, typed)
+    method = registry.get(source.unlearn)
+    if source.mask is None:
+        raise UsageError("--mask FILE is needed: the checkpoint of the source model")
+    if transfer.target is None and transfer.target_dataset is None:
+        raise UsageError("--target DIR or --target_dataset NAME is needed: the data to transfer to")
+    if not transfer.removed or len(set(transfer.removed)) < len(transfer.removed):
+        raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
+    probe = build(LinearProbe, typed)
+    if probe.probe == "full":
+        probe = build(FullProbe, ({**TRANSFORMER, "probe_lr": FullProbe.probe_lr / 100} if is_transformer(model.arch) else {}) | typed)
+    data = _data(typed)
+    return TransferArguments(
+        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model) | typed), transfer,
+        _order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data),
+    )
+
+
+def parse_saliency(argv: list[str] | None) -> SaliencyArguments:
+    """Arguments of ``main_saliency.py``.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    parser = Parser(prog="main_saliency.py", description="Find the weights that matter for the images to forget, for main_forget.py --saliency_mask.")
+    groups = {"data": Data, "model": Model, "run": Run, "what is forgotten": Forget, "model to judge": Judged, "saliency": Saliency}
+    typed = _read(parser, groups, argv)
+    judged = build(Judged, typed)
+    if judged.mask is None:
+        raise UsageError("--mask FILE is needed: the checkpoint whose weights are judged")
+    data = _data(typed)
+    return SaliencyArguments(
+        data, build(Model, typed), _run(typed), _scenario(build(Forget, typed), typed),
+        Unlearn(unlearn="raw", mask=judged.mask, allow_split_mismatch=judged.allow_split_mismatch), build(Saliency, typed),
+        _unread(typed, groups.values(), data),
+    )
+
+
+def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | BackdoorArguments | TransferArguments) -> dict[str, Any]:
     """Everything that decides a run's numbers, as plain data; not where it reads, writes and runs."""
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
         del config["run"][key]
-    for group, key in (("data", "data"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset")):
+    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model")):
         config.get(group, {}).pop(key, None)
-    for key in ("unread", "scenario"):  # main_forget.py adds the scenario with its numbers resolved
+    for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
     return config
 
@@ -224,7 +455,7 @@ def settings(config: Any) -> str:
     return "  ".join(f"{name} {describe(value)}" for name, value in asdict(config).items() if value is not None and value is not False)
 
 
-def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = "") -> dict[str, Any]:
+def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = METHODS_FLAGS) -> dict[str, Any]:
     """What was typed; flags of the configurations ``hyper`` are under ``title``, with their defaults if there is only one."""
     for name, config in groups.items():
         add_options(parser.add_argument_group(name), config)
@@ -269,6 +500,17 @@ def _resume(typed: dict[str, Any]) -> Resume:
     return resume
 
 
+def _data(typed: dict[str, Any]) -> Data:
+    """The data flags; of the reference's names for them, those that mean something here are taken out of ``typed``."""
+    if "dataset" in typed:
+        typed["dataset"] = canonical(typed["dataset"])
+    if typed.get("dataset") == "TinyImagenet" and "data_dir" in typed:
+        typed["data"] = typed.pop("data_dir")
+    if "num_workers" in typed and "workers" not in typed and build(Data, typed).streamed:
+        typed["workers"] = typed.pop("num_workers")
+    return build(Data, typed)
+
+
 def _run(typed: dict[str, Any]) -> Run:
     run = build(Run, typed)
     if run.save_dir is None:
@@ -279,9 +521,58 @@ def _run(typed: dict[str, Any]) -> Run:
     return run
 
 
-def _unread(typed: dict[str, Any], configs: Any) -> tuple[str, ...]:
-    read = {name for config in configs for name in config.__dataclass_fields__}
+def _unread(typed: dict[str, Any], configs: Any, data: Data) -> tuple[str, ...]:
+    read = {name for config in configs for name in config.__dataclass_fields__} - (set() if data.streamed else {"workers"})
     return tuple(f"--{name}" for name in typed if name not in read)
+
+
+def _poisoned_prune(typed: dict[str, Any], train: Train) -> PoisonedPrune:
+    prune = build(PoisonedPrune, typed)
+    if prune.prune == "none" or prune.rate == 0:
+        prune = replace(prune, prune="none", rate=0.0, random_prune=False)
+    if prune.prune == "imp" and prune.pruning_times < 2:
+        raise UsageError(f"--pruning_times {prune.pruning_times}: must be at least 2 with --prune imp")
+    if prune.prune != "imp":
+        prune = replace(prune, pruning_times=2 if prune.prune == "omp" else 1)
+    if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
+        raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
+    return prune
+
+
+def _target(poison: Poison, typed: dict[str, Any]) -> int:
+    target = poison.class_to_replace if poison.target_label is None else poison.target_label
+    if {"class_to_replace", "target_label"} <= typed.keys() and poison.class_to_replace != target:
+        raise UsageError(f"--class_to_replace {poison.class_to_replace} and --target_label {target} both say which class is the target; give one")
+    if poison.poison_class == target:
+        raise UsageError(f"--poison_class {target}: is the target itself; must be another class than --target_label")
+    return target
+
+
+def _poisoned(poison: Poison) -> scenario.Scenario:
+    labels = None if poison.poison_class is None else (poison.poison_class,)
+    count = 0.1 if labels is None and poison.num_indexes_to_replace is None else poison.num_indexes_to_replace
+    words = [f"--{name} {value}" for name in ("poison_class", "num_indexes_to_replace") if (value := getattr(poison, name)) is not None]
+    return scenario.Scenario(labels, count, None, " ".join(words) or "without --num_indexes_to_replace")
+
+
+def _sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
+    found = build(Curve, typed).sparsities
+    if found is None:
+        return None
+    if not found or len(set(found)) < len(found):
+        raise UsageError(f"--sparsities {typed['sparsities']}: must be different numbers with commas between")
+    if "mask" in typed:
+        raise UsageError("--mask and --sparsities: one names a model, the other makes several; give one")
+    if "rate" in typed:
+        raise UsageError("--rate and --sparsities both say how much to prune; give one")
+    if typed.get("prune", "omp") != "omp":
+        raise UsageError(f"--prune {typed['prune']}: must be omp with --sparsities")
+    return tuple(sorted(found))
+
+
+def _words(typed: dict[str, Any]) -> tuple[str, ...]:
+    flags = {name: value for name, value in typed.items() if name not in ("sparsities", "save_dir")}
+    return tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items())
 
 
 def _scenario(forget: Forget, typed: dict[str, Any]) -> scenario.Scenario:
@@ -323,6 +614,17 @@ def _scenario_from_word(word: str) -> scenario.Scenario:
     raise UsageError(f"--forget {word}: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE")
 
 
+def _order(text: str | None) -> tuple[str, ...] | None:
+    """Classes from a list with commas between or from a file, where a line ends one too."""
+    if text is None:
+        return None
+    try:
+        listed = Path(text).read_text() if os.path.isfile(text) else text  # Path.is_file fails on a long list
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--removal_order {text}: cannot be read ({error})") from None
+    return tuple(word.strip() for word in listed.replace("\n", ",").split(",") if word.strip())
+
+
 def _indices(text: str, typed_as: str) -> tuple[int, ...]:
     """Positions from a comma list or from a .npy, .json or .txt file."""
     path = Path(text)
@@ -334,7 +636,7 @@ def _indices(text: str, typed_as: str) -> tuple[int, ...]:
         elif path.suffix == ".json":
             values = json.loads(path.read_text())
         else:
-            values = (path.read_text() if path.is_file() else text).replace(",", " ").split()
+            values = (path.read_text() if os.path.isfile(path) else text).replace(",", " ").split()
         numbers = tuple(int(value) for value in values)
         if any(float(value) != number for value, number in zip(values, numbers)):
             raise ValueError("not whole numbers")

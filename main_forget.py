@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_forget.py", argv)
         job = read_data(arguments, checked)
         log.facts(f"main_forget.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
-        unlearned, progress = unlearn(arguments, checked, job, folder, log)
-        score(arguments, checked, job, folder, log, unlearned)
-        progress.remove()
+        unlearned, session = unlearn(arguments, checked, job, folder, log)
+        score(arguments, checked, job, folder, log, unlearned, session)
+        session.progress.remove()
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     show(folder.result(), log)
@@ -48,15 +47,16 @@ def main(argv: list[str] | None = None) -> int:
 class Checked:
     """What was found right before any image is read.
 
-    ``start`` holds the weights to begin with; None for new ones.
+    ``only`` are the weights that may change, if a file names them, and ``retrained`` is the model to compare outputs with.
     """
 
     method: Any
     device: Any
     chosen: Any
     scenario: Any
-    checkpoint: Any
     start: Any
+    only: Any
+    retrained: Any
     config: dict[str, Any]
 
 
@@ -75,125 +75,88 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry
-    from utils import checkpoints
+    from unlearn import registry, saliency, start
+    from utils import files
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu)
-    arch, stem = arguments.model.arch, arguments.model.imagenet_arch
-    models.check(arch, stem)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
-    if method.trains_on_val and not chosen.source.with_validation:
-        raise UsageError(
-            f"--unlearn {method.name}: trains on validation images, and --dataset {arguments.data.dataset} has none but the test images, "
-            "which attacks take for never seen; give a data set with a validation part"
-        )
+    models.check(arguments.model.arch, arguments.model.imagenet_arch)
+    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
+    start.check_validation(method, chosen, arguments.data.dataset)
     scenario = arguments.scenario.resolve(chosen.train_counts)
-    checkpoint = rewound = None
-    blank = models.blank(arch, chosen.classes, chosen.side, stem)
-    if arguments.unlearn.mask is not None:
-        checkpoint = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle)
-        checkpoints.check_fits(checkpoint, blank, arch, "--mask", masks_alone=method.fresh)
-    if getattr(arguments.hyper, "rewind_pth", None) is not None:
-        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle)
-        checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+    beginning = start.read(arguments, method, chosen)
+    stored, only = getattr(arguments.hyper, "saliency_mask", None), None
+    if stored is not None:
+        only = saliency.read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle)
+    retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
     config = arg_parser.deciding(arguments) | {
-        "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official,
-        "checkpoint": checkpoint and checkpoint.sha256, "rewind": rewound and rewound.sha256,
+        "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
+        "saliency": stored and files.sha256(Path(stored)), "retrained": retrained and retrained.sha256,
     }
-    return Checked(method, device, chosen, scenario, checkpoint, rewound or (None if method.fresh else checkpoint), config)
+    return Checked(method, device, chosen, scenario, beginning, only, retrained, config)
 
 
 def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tuple[Any, Any]:
     """The run's folder, cleared of other runs' files of the same names, and its log."""
+    from unlearn.session import outputs
     from utils.log import Log
     from utils.run_folder import RunFolder, fingerprint
 
-    name = checked.method.name
-    outputs = [f"{name}checkpoint.pth.tar", f"{name}eval_result.pth.tar", f"{name}progress.pth.tar"]
-    folder = RunFolder(Path(arguments.run.save_dir), name, fingerprint(checked.config), outputs, keep=arguments.unlearn.resume)
+    path, method = Path(arguments.run.save_dir), checked.method
+    folder = RunFolder(path, method.name, fingerprint(checked.config), outputs(method), keep=arguments.unlearn.resume)
     return folder, Log(folder.path)
 
 
 def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     """Load images, divide them, check them against the checkpoint's split, and build the model."""
-    import models
-    from dataset import prepare, sources
+    from dataset import prepare
     from dataset.split import split_for_unlearning
-    from utils import checkpoints, seeds
+    from unlearn import start
 
     run = arguments.run
-    data = sources.load(checked.chosen.source, checked.chosen.root, checked.chosen.size)
+    data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
-    check_split(arguments, checked.checkpoint, base)
-    views = prepare.Views(data, checked.device)
+    start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
+    check_retrained(arguments, checked.retrained, split)
+    views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {
         "retain": views.train(split.retain), "forget": views.train(split.forget),
         "val": views.val(split.val), "test": views.test(split.test),
     }
-    seeds.seed_everything(run.train_seed)
-    size = data.train_images.shape[1]
-    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, size, run.compat)
-    if checked.start is not None:
-        checkpoints.load_weights(model, checked.start)
-    mask = checked.checkpoint.mask if checked.checkpoint is not None else {}
-    return Job(data, split, sets, model.to(checked.device), mask)
+    model = start.build(arguments, checked.chosen, data, checked.start.weights)
+    return Job(data, split, sets, model.to(checked.device), checked.start.mask)
 
 
-def check_split(arguments: arg_parser.ForgetArguments, checkpoint: Any, base: Any) -> None:
-    """Refuse a model that was trained on other images than this run takes for its training set."""
-    if checkpoint is None:
-        return
-    trained_on = checkpoint.extra.get("split_digest")
-    if trained_on is None:
-        print(f"warning: {checkpoint.path} does not say on which split it was trained", file=sys.stderr)
-    elif trained_on != base.digest and not arguments.unlearn.allow_split_mismatch:
-        seed = checkpoint.extra.get("split_seed")
+def check_retrained(arguments: arg_parser.ForgetArguments, retrained: Any, split: Any) -> None:
+    """Refuse to compare with a model that was retrained without other images than this run forgets."""
+    digest = None if retrained is None else retrained.extra.get("forget_digest")
+    if digest not in (None, split.digest) and not arguments.unlearn.allow_split_mismatch:
         raise UsageError(
-            f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
-            f"{base.digest} (seed {base.seed}); give --split_seed {seed}, or --allow_split_mismatch"
+            f"--reference_model {retrained.path}: was retrained on retain and forget sets of digest {digest}, this run's are of "
+            f"{split.digest}; give one of the same scenario and seeds, or --allow_split_mismatch"
         )
 
 
 def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, Any]:
-    """The unlearned model with its mask and the method's seconds (None if it was not run here), and its progress file."""
-    from unlearn.apply import Unlearned, apply
-    from unlearn.context import Context, Progress
-    from utils import checkpoints
+    """The unlearned model with its mask and the method's seconds (None if it was not run here), and its session."""
+    from unlearn.context import Context
+    from unlearn.session import Session
 
-    target = folder.path / f"{checked.method.name}checkpoint.pth.tar"
-    progress = Progress(folder.path / f"{checked.method.name}progress.pth.tar", folder.fingerprint)
-    done = progress.state is not None and progress.state["phase"] == "done"
-    if (done or arguments.unlearn.resume) and target.exists():
-        stored = checkpoints.read(target, "--resume", arguments.run.allow_pickle)
-        checkpoints.check_fits(stored, job.model, arguments.model.arch, "--resume")
-        checkpoints.load_weights(job.model, stored)
-        log.line(f"Load checkpoint from: {target}")
-        return Unlearned(job.model, stored.mask, progress.state["seconds"] if done else None), progress
+    session = Session(checked.method, folder, {"split_digest": job.split.base_digest, "forget_digest": job.split.digest})
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
-        checked.scenario, job.split.whole_classes, log, progress,
+        checked.scenario, job.split.whole_classes, log, session.progress, checked.only,
     )
-    unlearned = apply(checked.method, job.model, job.sets, arguments.hyper, context)
-    save(unlearned, None, checked, job, folder)
-    progress.save(phase="done", seconds=unlearned.seconds)
-    return unlearned, progress
+    unlearned = session.run(
+        job.model, job.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, arguments.run.allow_pickle
+    )
+    return unlearned, session
 
 
-def save(unlearned: Any, evaluation: dict[str, Any] | None, checked: Checked, job: Job, folder: Any) -> None:
-    """Write the unlearned model and its evaluation under the reference's names."""
-    from utils import checkpoints
-
-    stamp = {"fingerprint": folder.fingerprint, "split_digest": job.split.base_digest, "forget_digest": job.split.digest}
-    content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, evaluation, stamp)
-    checkpoints.write(content, folder.path / f"{checked.method.name}checkpoint.pth.tar")
-    checkpoints.write(evaluation or {}, folder.path / f"{checked.method.name}eval_result.pth.tar")
-
-
-def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unlearned: Any) -> None:
+def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unlearned: Any, session: Any) -> None:
     """Run the model once over every set, derive all scores, and write them; ``result.json`` comes last."""
     import pruner
     from evaluation import report
@@ -202,10 +165,11 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
-    scores = report.score(outputs, arguments.run.compat, checked.method.trains_on_val)
-    save(unlearned, report.reference_result(scores), checked, job, folder)
+    scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job), checked.method.trains_on_val)
+    session.save(unlearned, report.reference_result(scores))
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
+    origin = checked.start.given.extra if checked.start.given else {}
     folder.finish(
         {
             "label": checked.method.name, "script": "main_forget.py", "status": "done", "method": checked.method.name,
@@ -217,11 +181,27 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
             "model": {
                 "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask),
                 "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
-                "checkpoint": arguments.unlearn.mask,
+                "checkpoint": arguments.unlearn.mask, "recipe": origin.get("recipe"), "round": origin["state"] if "recipe" in origin else None,
             },
             "config": checked.config, "device": str(checked.device), "environment": environment(),
         }
     )
+
+
+def retrained_outputs(checked: Checked, job: Job) -> Any:
+    """What ``--reference_model`` says to all sets; None without it."""
+    import copy
+
+    import models
+    from evaluation.predict import predict
+    from utils import checkpoints
+
+    if checked.retrained is None:
+        return None
+    model = copy.deepcopy(job.model)
+    models.keep_classes(model, len(job.data.classes))  # a model that was scored again may have one more
+    checkpoints.load_weights(model, checked.retrained)
+    return predict(model, job.sets)
 
 
 def show(result: dict[str, Any], log: Any) -> None:
@@ -256,7 +236,7 @@ def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str
     origin = f"new weights, mask of {arguments.unlearn.mask}" if checked.method.fresh else str(arguments.unlearn.mask)
     facts = {
         "forget": words(checked, job),
-        "data": f"{job.data.name}: {sizes}{left_out}",
+        "data": f"{job.data.name}, {job.data.words}; {sizes}{left_out}",
         "split": f"base digest {job.split.base_digest}, with forget and retain {job.split.digest}",
         "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(job.mask):.2f} %, {origin}",
         "method": arg_parser.settings(arguments.hyper) or "no hyper-parameters",

@@ -2,10 +2,13 @@
 """Tables and plots in the paper's layout from the ``result.json`` files below a folder.
 
     python main_report.py runs/demo
-    python main_report.py runs/cifar10 --out tables
+    python main_report.py runs/table1 runs/table1-reference --out tables
+    rsync -a cluster:project/runs/ runs/ && python main_report.py runs
 
-One table per data set, architecture and scenario: gap to Retrain in brackets, average gap last.
-Each is printed and written as Markdown, CSV and a PNG bar chart.
+One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap,
+number of seeds, and what was published of it; one per poison (main_backdoor.py) and per transfer
+(main_transfer.py). Each is printed and written as Markdown and CSV, the first kind as LaTeX too, with its pictures
+as PNG and SVG; report.html shows all of them in one page. Runs of a sweep that are missing or failed are named.
 """
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ import csv
 import io
 from pathlib import Path
 
-from evaluation import results, tables
+from evaluation import cleanse, corrections, planned, published, results, tables, transfer
+from evaluation.page import Section, page
+from evaluation.plots import save
 from utils import files
 from utils.errors import UsageError, leave, script
 from utils.options import Parser
@@ -22,32 +27,117 @@ from utils.options import Parser
 @script
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
-    parser.add_argument("folder", metavar="DIR", help="folder that holds the runs, at any depth")
-    parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the same folder)")
+    parser.add_argument("folders", metavar="DIR", nargs="+", help="folder that holds the runs, at any depth; several are merged")
+    parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
+    parser.add_argument("--no_plots", action="store_true", help="tables only")
     typed = parser.read(argv)
-    folder = Path(typed["folder"])
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
-    found = results.tables(results.collect(folder))
-    if not found:
-        raise UsageError(f"{folder}: no finished result of main_forget.py below it")
-    for table in found:
-        write(table, Path(typed["out"]) if typed["out"] else folder)
+    folders = [Path(folder) for folder in typed["folders"]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder")
+    out, plots = Path(typed["out"] or folders[0]), not typed["no_plots"]
+    sections = write_unlearning(folders, out, plots) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
+    if not sections:
+        raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it")
+    finish(folders, sections + (write_trainings(folders, out) if plots else []), out, plots)
     return 0
 
 
-def write(table: results.Table, folder: Path) -> None:
-    """Print a table and write it in three formats."""
-    from evaluation import plots
+def write_unlearning(folders: list[Path], out: Path, plots: bool) -> list[Section]:
+    """Print and write the tables of ``main_forget.py``'s runs, and what ``--compat`` changes."""
+    found = results.collect(folders)
+    made = results.tables(found)
+    lost = planned.place(made, planned.collect(folders, found))
+    papers = planned.papers(folders)
+    sections = [write_table(table, published.beside(table, papers), found, out, plots) for table in made]
+    return sections + [write_corrections(pair, out) for pair in corrections.pairs(made)] + name_lost(lost)
 
-    head, rows = tables.paper_table(table)
-    print(f"{table.title}\n\n{tables.aligned(head, rows)}\n", flush=True)
-    files.write_text(folder / f"{table.slug}.md", f"{table.title}\n\n{tables.markdown(head, rows)}")
+
+def finish(folders: list[Path], sections: list[Section], out: Path, plots: bool) -> None:
+    """Write the page that shows all of them."""
+    files.write_text(out / "report.html", page(", ".join(folder.resolve().name for folder in folders), sections))
+    print(f"written: {out / 'report.html'}, and each table as .md, .csv and .tex" + (", each picture as .png and .svg" if plots else ""), flush=True)
+
+
+def write_table(table: results.Table, known: published.Published, found: list[results.Found], out: Path, plots: bool) -> Section:
+    """Print one table, write it in three formats and draw it."""
+    head, rows = tables.paper_table(table, known)
+    notes = tables.notes(table, known)
+    section = Section(table.title, head, rows, notes)
+    write_section(section, out, table.slug, tables.long_rows(table, known))
+    files.write_text(out / f"{table.slug}.tex", tables.latex(table, known))
+    if plots:
+        from evaluation import curves, overview
+
+        drawn = overview.pictures(table) | {"curves": curves.draw_unlearning(table, found)}
+        section.pictures = [save(out, f"{table.slug}-{name}", picture)[1] for name, picture in drawn.items() if picture is not None]
+    return section
+
+
+def write_section(section: Section, out: Path, slug: str, long_rows: list[list[str]]) -> None:
+    """Print a table and write it as Markdown and CSV."""
+    print(f"{section.title}\n\n{tables.aligned(section.head, section.rows)}\n", flush=True)
+    notes = "".join(f"\n{note}\n" for note in section.notes)
+    files.write_text(out / f"{slug}.md", f"{section.title}\n\n{tables.markdown(section.head, section.rows)}{notes}")
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(tables.long_rows(table))
-    files.write_text(folder / f"{table.slug}.csv", text.getvalue())
-    plots.paper_bars(folder / f"{table.slug}.png", table)
-    print(f"written: {folder / table.slug}.md, .csv and .png\n", flush=True)
+    csv.writer(text, lineterminator="\n").writerows(long_rows)
+    files.write_text(out / f"{slug}.csv", text.getvalue())
+
+
+def write_corrections(pair: corrections.Pair, out: Path) -> Section:
+    """Print and write what ``--compat`` changes."""
+    section = Section(pair.title, *corrections.table(pair), [corrections.NOTE])
+    write_section(section, out, pair.slug, [section.head, *section.rows])
+    return section
+
+
+def write_cleanses(folders: list[Path], out: Path, plots: bool) -> list[Section]:
+    """Print, write and draw the tables of ``main_backdoor.py``'s runs."""
+    made = cleanse.tables([one.content for one in results.collect(folders, "main_backdoor.py")])
+    sections = []
+    for table, slug in zip(made, distinct([table.slug for table in made])):
+        sections.append(Section(table.title, *cleanse.layout(table), cleanse.notes(table)))
+        write_section(sections[-1], out, slug, cleanse.long_rows(table))
+        if plots:
+            sections[-1].pictures.append(save(out, slug, cleanse.draw(table))[1])
+    return sections
+
+
+def write_transfers(folders: list[Path], out: Path, plots: bool) -> list[Section]:
+    """Print, write and draw the tables of ``main_transfer.py``'s runs."""
+    from evaluation.plots import transfer_curves
+
+    made = transfer.tables([one.content for one in results.collect(folders, "main_transfer.py")])
+    sections = []
+    for table, slug in zip(made, distinct([table.slug for table in made])):
+        sections.append(Section(table.title, *transfer.layout(table)))
+        write_section(sections[-1], out, slug, transfer.long_rows(table))
+        for kind in ("png", "svg") if plots else ():
+            transfer_curves(out / f"{slug}.{kind}", table)
+            sections[-1].pictures = [out / f"{slug}.{kind}"]
+    return sections
+
+
+def distinct(slugs: list[str]) -> list[str]:
+    """The same names with a number behind those that occurred before, so that no table replaces another."""
+    return [slug if (before := slugs[:place].count(slug)) == 0 else f"{slug}-{before + 1}" for place, slug in enumerate(slugs)]
+
+
+def write_trainings(folders: list[Path], out: Path) -> list[Section]:
+    """Draw the curves of every training."""
+    from evaluation import curves
+
+    drawn = [save(out, name, curves.draw_training(title, runs))[1] for name, (title, runs) in curves.trainings(folders).items()]
+    return [Section("Training curves", pictures=drawn)] if drawn else []
+
+
+def name_lost(lost: list[planned.Planned]) -> list[Section]:
+    """Name planned runs of scenarios of which nothing has finished."""
+    if not lost:
+        return []
+    lines = [f"{cell.folder}: {'failed: ' + str(cell.status.get('last_line')) if cell.failed else 'missing'}" for cell in lost]
+    print("\n".join(["nothing of these scenarios has finished:", *lines, ""]), flush=True)
+    return [Section("Nothing of these scenarios has finished", notes=lines)]
 
 
 if __name__ == "__main__":

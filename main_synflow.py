@@ -41,17 +41,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prune(arguments: arg_parser.SynflowArguments, bench: Any, log: Any) -> dict[str, Any]:
-    """The mask of the new model: by ``--score``, at ``--rate``; nothing is pruned at rate 0."""
-    import pruner
+    """The mask of the new model: by ``--score``, at ``--rate``."""
     from trainer import pretrain
-    from trainer.rounds import warn_of_empty_layers
 
     flags = arguments.prune
-    if flags.rate == 0:
-        return {}
-    mask = pruner.prune(bench.model, flags.score, flags.rate, pretrain.sample(bench.sets["train"], arguments.run.train_seed), steps=flags.steps)
-    warn_of_empty_layers(mask, log)
-    return mask
+    return pretrain.prune_first(bench, flags.score, flags.rate, flags.steps, arguments.run.train_seed, log)
 
 
 def plan(arguments: arg_parser.SynflowArguments) -> Any:

@@ -1,9 +1,11 @@
-"""A set of images as a view on tensors that live on the device, batched without per-image Python."""
+"""Sets of images, and those of them that live on the device, batched without per-image Python."""
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from utils import seeds
 
 
-Part = Callable[[int], slice]
+Part = Callable[[int], slice]  # from the number of images in a batch to those of them that this process takes
 
 
 @dataclass(frozen=True)
@@ -24,74 +26,76 @@ class Augment:
     flip: bool = True
 
 
-class ImageSet:
-    """Some images of a data set, in a fixed order.
+class Images(ABC):
+    """Some images of a data set, in a fixed order: all that training, unlearning and scoring know of data.
+
+    ``ImageSet`` keeps its images on the device, ``stream.StreamedSet`` on disk.
 
     Args:
-        images: uint8 [N, C, H, W]; shared by all views, best in channels-last layout.
-        labels: int64 [N], on the same device.
-        indices: int64 [M], which of the N belong to this set.
+        source: the images themselves; sets with the same (``is``) source hold views on it.
+        labels: int64 [N], of all images of the source, on the device where batches go.
+        indices: int64 [M], which of the N belong to this set; all without it.
         augment: what ``batches`` does to shuffled images; None for nothing.
-        shuffle: False keeps the set's order, whatever seed ``batches`` is given.
+    Attributes:
+        shuffle: False keeps the set's order, whatever seed ``batches`` is given (``in_order``).
     """
 
-    def __init__(
-        self, images: Tensor, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Augment | None = None, shuffle: bool = True
-    ):
-        self.images, self._labels, self.augment, self.shuffle = images, labels, augment, shuffle
+    shuffle = True
+
+    def __init__(self, source: Any, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Any = None):
+        self.source, self._labels, self.augment = source, labels, augment
         if indices is None:
-            indices = torch.arange(len(images))
-        self.indices = torch.as_tensor(indices, dtype=torch.int64).to(images.device)
+            indices = torch.arange(len(labels))
+        self.indices = torch.as_tensor(indices, dtype=torch.int64).to(labels.device)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
-        return self.images.device
+        """Where batches, ``labels`` and ``indices`` are."""
+        return self._labels.device
 
     @property
     def labels(self) -> Tensor:
         """Classes, int64 [M]; the true ones unless the set was relabelled."""
         return self._labels[self.indices]
 
-    def relabelled(self, labels: Tensor) -> "ImageSet":
-        """The same images with other labels, int64 [M], in this set's order; the store's own stay as they are."""
-        changed = copy.copy(self)
-        changed._labels = self._labels.clone()
-        changed._labels[self.indices] = labels.to(changed._labels)
-        return changed
+    def relabelled(self, labels: Tensor) -> Images:
+        """The same images with other labels, int64 [M], in this set's order; the source's own stay as they are."""
+        everyone = self._labels.clone()
+        everyone[self.indices] = labels.to(everyone)
+        return self._copy(_labels=everyone)
 
-    def at(self, indices: np.ndarray | Tensor) -> "ImageSet":
-        """Other images of the same store, without augmentation."""
-        return ImageSet(self.images, self._labels, indices, None, self.shuffle)
-
-    def first(self, count: int) -> "ImageSet":
+    def first(self, count: int) -> Images:
         """The first ``count`` images, or all if there are fewer."""
-        return ImageSet(self.images, self._labels, self.indices[:count], self.augment, self.shuffle)
+        return self._copy(indices=self.indices[:count])
 
-    def plain(self) -> "ImageSet":
+    def plain(self) -> Images:
         """The same images without augmentation."""
         return self.at(self.indices)
 
-    def in_order(self) -> "ImageSet":
-        """The same images, never shuffled and so never augmented."""
-        return ImageSet(self.images, self._labels, self.indices, None, shuffle=False)
+    def at(self, indices: np.ndarray | Tensor) -> Images:
+        """Other images of the same source, int64 [M], without augmentation."""
+        return self._copy(indices=torch.as_tensor(indices, dtype=torch.int64).to(self.device), augment=None)
 
-    def of_classes(self, labels: Tensor) -> "ImageSet":
-        """The images whose class is among ``labels``; all if there are none."""
+    def in_order(self) -> Images:
+        """The same images, never shuffled and so never augmented."""
+        return self._copy(augment=None, shuffle=False)
+
+    def of_classes(self, labels: Tensor) -> Images:
+        """The images whose class is among ``labels``, without augmentation; all if there are none."""
         found = self.indices[torch.isin(self.labels, labels)]
         return self.at(found) if len(found) else self.plain()
 
-    def joined(self, other: "ImageSet") -> "ImageSet":
-        """The images of this set, then those of ``other``, which has none of these, with each set's own labels."""
-        if self.images is other.images:
-            labels = self._labels.clone()
-            labels[other.indices] = other.labels
-            return ImageSet(self.images, labels, torch.cat([self.indices, other.indices]), self.augment, self.shuffle)
-        stacked, labels = torch.cat([self.images, other.images]), torch.cat([self._labels, other._labels])
-        return ImageSet(stacked, labels, torch.cat([self.indices, len(self.images) + other.indices]), self.augment, self.shuffle)
+    def _copy(self, **attributes: Any) -> Images:
+        changed = copy.copy(self)
+        vars(changed).update(attributes)
+        return changed
+
+    def sizes(self, size: int) -> list[int]:
+        """How many images each of the batches of ``size`` holds; the last may be smaller."""
+        return [min(size, len(self) - start) for start in range(0, len(self), size)]
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].
@@ -101,28 +105,37 @@ class ImageSet:
             seed: fixes order and augmentation; None keeps the set's order and augments nothing.
             part: from the number of images in a batch to the slice of them that is wanted; None for all.
         """
-        order, shifts, flips = self.indices, None, None
-        if seed is not None and self.shuffle:
-            random = seeds.generator(seed, "order")
-            order = order[torch.randperm(len(order), generator=random).to(order.device)]
-            shifts, flips = self._draw(seed)
-        yield from self._cut(order, shifts, flips, size, part)
+        order = self.indices
+        if not self.shuffle:
+            seed = None
+        if seed is not None:
+            order = order[torch.randperm(len(order), generator=seeds.generator(seed, "order")).to(order.device)]
+        return self._read(order, size, seed, part)
 
     def augmented_in_order(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Like ``batches`` but in the set's own order, with augmentation drawn from ``seed``."""
-        yield from self._cut(self.indices, *self._draw(seed), size)
+        return self._read(self.indices, size, seed)
 
-    def _draw(self, seed: int) -> tuple[Tensor | None, Tensor | None]:
-        if self.augment is None:
-            return None, None
-        random = seeds.generator(seed, "augmentation")
-        shifts = torch.randint(0, 2 * self.augment.pad + 1, (len(self), 2), generator=random)
-        flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
-        return shifts.to(self.images.device), flips.to(self.images.device)
+    @abstractmethod
+    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """``part`` of batches of the images ``order``; augmented by ``seed`` and each image's place in ``order``, or not at all for None."""
 
-    def _cut(
-        self, order: Tensor, shifts: Tensor | None, flips: Tensor | None, size: int, part: Part | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+
+class ImageSet(Images):
+    """Images in memory.
+
+    Args:
+        source: uint8 [N, C, H, W], on the same device as the labels; best in channels-last layout.
+        augment: an ``Augment`` for shuffled images; None for nothing.
+    """
+
+    @property
+    def images(self) -> Tensor:
+        """All images of the source, uint8 [N, C, H, W]."""
+        return self.source
+
+    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        shifts, flips = self._draw(seed)
         for start in range(0, len(order), size):
             stop = min(start + size, len(order))
             mine = slice(0, stop - start) if part is None else part(stop - start)
@@ -131,6 +144,14 @@ class ImageSet:
             if shifts is not None and flips is not None:
                 images = crop_and_flip(images, shifts[wanted], flips[wanted], self.augment.pad)
             yield scale(images), self._labels[order[wanted]]
+
+    def _draw(self, seed: int | None) -> tuple[Tensor | None, Tensor | None]:
+        if seed is None or self.augment is None:
+            return None, None
+        random = seeds.generator(seed, "augmentation")
+        shifts = torch.randint(0, 2 * self.augment.pad + 1, (len(self), 2), generator=random)
+        flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
+        return shifts.to(self.device), flips.to(self.device)
 
 
 def scale(images: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dataset.images import ImageSet, Part
+from dataset.combined import union
+from dataset.images import Images, Part
 from utils import seeds
 
 Two = tuple[Tensor, Tensor]
@@ -22,7 +23,7 @@ class Paired:
             fewer batches ends both.
     """
 
-    def __init__(self, first: ImageSet, second: ImageSet, size: int | None = None, cycle: bool = True):
+    def __init__(self, first: Images, second: Images, size: int | None = None, cycle: bool = True):
         self.first, self.second, self._size, self._cycle = first, second, size, cycle
 
     def __len__(self) -> int:
@@ -38,10 +39,10 @@ class Paired:
         """The same images without augmentation."""
         return Paired(self.first.plain(), self.second.plain(), self._size, self._cycle)
 
-    def steps(self, size: int) -> int:
-        """Number of batches of ``size``."""
+    def sizes(self, size: int) -> list[int]:
+        """A 1 for every pair of batches of ``size``: as of a single image, every process has all of them."""
         pairs = -(-len(self.first) // size)
-        return pairs if self._cycle else min(pairs, -(-len(self.second) // (self._size or size)))
+        return [1] * (pairs if self._cycle else min(pairs, -(-len(self.second) // (self._size or size))))
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Two, Two]]:
         """Pairs of float images [B, C, H, W] and pairs of labels int64 [B], of ``first`` and of ``second``.
@@ -67,9 +68,9 @@ class Marked:
         classes: number of classes.
     """
 
-    def __init__(self, first: ImageSet, second: ImageSet, classes: int):
+    def __init__(self, first: Images, second: Images, classes: int):
         self._first, self._second, self._classes = first, second, classes
-        self._all = first.joined(second.relabelled(second.labels + classes))
+        self._all = union(first, second.relabelled(second.labels + classes))
 
     def __len__(self) -> int:
         """Images of both."""
@@ -84,7 +85,11 @@ class Marked:
         """The same images without augmentation."""
         return Marked(self._first.plain(), self._second.plain(), self._classes)
 
+    def sizes(self, size: int) -> list[int]:
+        """How many images each batch holds."""
+        return self._all.sizes(size)
+
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Two]]:
-        """Float images [B, C, H, W], with classes int64 [B] and marks bool [B]; arguments as of ``ImageSet.batches``."""
+        """Float images [B, C, H, W], with classes int64 [B] and marks bool [B]; arguments as of ``Images.batches``."""
         for images, coded in self._all.batches(size, seed, part):
             yield images, (coded % self._classes, coded >= self._classes)

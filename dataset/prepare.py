@@ -1,14 +1,17 @@
 """From what a script was told to data it can use: checked first, read second."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dataset import sources, split, tree
-from dataset.images import Augment, ImageSet
+from dataset.images import Augment, Images, ImageSet
+from dataset.reading import open_image
+from dataset.stream import OnDisk, StreamedSet, Zoom
 
 REFERENCE_BASE_SEED = 1  # the reference trains on this split whatever its flags say
 
@@ -19,12 +22,14 @@ class Chosen:
 
     Attributes:
         official: training images per class, validation part included.
+        files: its image files, if it is stored so.
     """
 
     source: sources.Source
     root: Path
     size: int | None
     official: list[int]
+    files: tree.Listing | None = field(repr=False)
 
     @property
     def classes(self) -> int:
@@ -32,26 +37,38 @@ class Chosen:
 
     @property
     def side(self) -> int:
-        """Side in pixels at which the images will be read; for a folder tree, that of its first image."""
-        if self.size is None and self.source.name != "digits" and tree.is_tree(self.root):
-            return tree.side(self.root)
+        """Side in pixels at which the images will be read; for files in memory, that of the first image."""
+        if self.size is None and self.files is not None and not self.source.streamed:
+            return open_image(self.files.train[0][0]).height
         return self.size or self.source.size
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in order of their numbers."""
+        return self.source.classes if self.files is None else self.files.classes
 
     @property
     def train_counts(self) -> list[int]:
         """Training images per class, validation part taken off."""
         return split.train_counts(self.official, self.source.with_validation)
 
+    def load(self) -> sources.Dataset:
+        """The data set; see ``sources.load``."""
+        return sources.load(self.source, self.root, self.size, self.files)
 
-def choose(name: str, root: str | None, size: int | None) -> Chosen:
+
+def choose(name: str, root: str | None, size: int | None, stream: bool = False) -> Chosen:
     """Find a data set and count its classes and training images.
 
+    Args:
+        stream: leave its images on disk.
     Raises:
-        UsageError: an unknown name, or no such folder tree.
+        UsageError: an unknown name, one that cannot be streamed, or no such folder tree.
     """
-    source = sources.get(name)
+    source = sources.get(name, stream)
     place = sources.find_root(source, None if root is None else Path(root))
-    return Chosen(source, place, size, sources.official_counts(source, place))
+    files = source.layout(place)
+    return Chosen(source, place, size, list(source.official if files is None else files.counts), files)
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
@@ -66,35 +83,37 @@ def marked_split(data: sources.Dataset, seed: int, base: split.BaseSplit, compat
 
 
 class Views:
-    """Image sets of one data set, whose tensors are on the device once.
+    """Image sets of one data set. Images in memory are put on the device once; streamed ones arrive there batch by batch.
 
     Args:
-        data: in memory.
-        device: where the images go.
+        device: where batches, labels and indices are.
+        workers: processes that read streamed images.
+        compat: "reference" resizes streamed images to a square before the central crop, whatever their shape.
     """
 
-    def __init__(self, data: sources.Dataset, device: torch.device):
-        self._parts = {
-            part: (torch.from_numpy(images).to(device).permute(0, 3, 1, 2), torch.from_numpy(labels).to(device))
-            for part, images, labels in (
-                ("train", data.train_images, data.train_labels),
-                ("test", data.test_images, data.test_labels),
-            )
-        }
-        self._augment = Augment(data.pad, data.flip) if data.pad else None
+    def __init__(self, data: sources.Dataset, device: torch.device, workers: int = 0, compat: str = "fixed"):
+        def place(images: np.ndarray, labels: np.ndarray) -> tuple[Any, torch.Tensor]:
+            where = torch.from_numpy(labels).to(device)
+            if data.streamed is None:
+                return torch.from_numpy(images).to(device).permute(0, 3, 1, 2), where
+            return OnDisk(images, data.streamed, compat == "reference", workers), where
 
-    def train(self, indices: np.ndarray) -> ImageSet:
+        self._train, self._test = place(data.train_images, data.train_labels), place(data.test_images, data.test_labels)
+        self._val = self._test if data.val is None else place(*data.val)
+        self._kind = ImageSet if data.streamed is None else StreamedSet
+        self._augment = Zoom(data.flip) if data.streamed is not None else Augment(data.pad, data.flip) if data.pad else None
+
+    def train(self, indices: np.ndarray) -> Images:
         """Training images, augmented when they are shuffled."""
-        return ImageSet(*self._parts["train"], indices, self._augment)
+        return self._kind(*self._train, indices, self._augment)
 
-    def test(self, indices: np.ndarray | None = None) -> ImageSet:
+    def test(self, indices: np.ndarray | None = None) -> Images:
         """Test images; all without indices."""
-        return ImageSet(*self._parts["test"], indices)
+        return self._kind(*self._test, indices)
 
-    def val(self, indices: np.ndarray | None) -> ImageSet:
-        """Validation images: part of the training set, or the whole test set for None.
+    def val(self, indices: np.ndarray | None) -> Images:
+        """Validation images: part of the training set, or for None the data set's own, or else its whole test set.
 
-        They can be augmented, because ``--compat reference`` does so.
+        The former can be augmented, because ``--compat reference`` does so.
         """
-        images = self.test() if indices is None else self.train(indices)
-        return ImageSet(images.images, images._labels, images.indices, self._augment)
+        return self._kind(*self._val) if indices is None else self.train(indices)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from utils.errors import UsageError
+from utils.names import lookup
 
 Kind = Literal["class", "classes", "part of a class", "random", "indices"]
 
@@ -88,3 +89,23 @@ class Scenario:
         if forgotten == size:
             return f"all {forgotten:,} training images of {name} ({share})"
         return f"{forgotten:,} of the {size:,} training images of {name}, drawn at random ({share})"
+
+
+def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tuple[int, ...]:
+    """The numbers of classes that were typed by name or number; what is both is a name.
+
+    Args:
+        names: all classes, in order.
+        flag: for errors.
+    Raises:
+        UsageError: a class that does not exist, or one given twice.
+    """
+    found: list[int] = []
+    for typed in classes:
+        if typed.isdecimal() and typed not in names and int(typed) >= len(names):
+            raise UsageError(f"{flag} {typed}: the classes are 0 to {len(names) - 1}")
+        number = int(typed) if typed.isdecimal() and typed not in names else names.index(lookup(typed, names, flag))
+        if number in found:
+            raise UsageError(f"{flag} {typed}: class {number} ({names[number]}) is there twice")
+        found.append(number)
+    return tuple(found)

@@ -1,4 +1,4 @@
-"""Where images come from: named data sets, class-folder trees, scikit-learn's digits."""
+"""Where images come from: named data sets, trees of image files, scikit-learn's digits."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,13 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset import tree
+from dataset import tiny, tree
+from dataset.names import canonical
 from utils.errors import UsageError
 from utils.names import lookup
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, C], int64 [N]
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_CLASSES = tuple(
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle caterpillar "
+    "cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
+    "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree "
+    "orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose "
+    "sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
+    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm".split()
+)
+NUMERALS = tuple("0123456789")
 SVHN_TRAIN = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
+DIGITS_TRAIN = [151, 161, 143, 131, 147, 154, 150, 136, 127, 138]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -21,20 +33,26 @@ class Source:
     """A data set by name.
 
     Attributes:
-        read: (root, image side or None) -> train arrays, test arrays, class names.
+        layout: root -> its image files, or None if there are none and ``read`` must do.
+        read: (root, image side or None) -> train arrays, test arrays, class names; None if there always are files.
         official: training images per class, validation part included; None if only the disk knows.
+        classes: their names, unless a folder tree says otherwise; None if only the disk knows.
         mean, std: per-channel statistics on [0, 1]; None if they are taken from the training images.
         size: side of the images in pixels; None if only the disk knows.
-        pad, flip: augmentation at that size; pad 0 means none.
+        streamed: whether images are read from disk whenever they are needed.
+        pad, flip: augmentation at that size; pad 0 means none. Streamed images are zoomed into instead of padded.
         with_validation: whether a tenth of the training images is set apart.
     """
 
     name: str
-    read: Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]
+    layout: Callable[[Path], tree.Listing | None]
+    read: Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]] | None
     official: list[int] | None
+    classes: tuple[str, ...] | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     size: int | None = 32
+    streamed: bool = False
     pad: int = 4
     flip: bool = True
     with_validation: bool = True
@@ -42,12 +60,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in memory.
+    """A data set that can be divided: its labels in memory, its images there or on disk.
 
     Attributes:
-        train_images, test_images: uint8 [N, H, W, C].
+        train_images, test_images: uint8 [N, H, W, C]; of a streamed set paths, bytes [N].
         train_labels, test_labels: int64 [N].
         pad, flip: augmentation, at the size of these images.
+        val: images and labels that the data set itself sets apart for validation; None if it has none.
+        streamed: side in pixels at which images are read from disk whenever they are needed; None for images in memory.
     """
 
     name: str
@@ -61,14 +81,21 @@ class Dataset:
     pad: int
     flip: bool
     with_validation: bool
+    val: Arrays | None = field(default=None, repr=False)
+    streamed: int | None = None
+
+    @property
+    def words(self) -> str:
+        """The images' size, and where they are, for the header."""
+        if self.streamed is not None:
+            return f"{self.streamed}x{self.streamed} pixels, read from disk as needed"
+        return f"{self.train_images.shape[1]}x{self.train_images.shape[2]} pixels"
 
 
 def _torchvision(dataset_class: str, folder: str) -> Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]:
-    """Reader of torchvision's layout, of a class-folder tree in its place, or of a fresh download."""
+    """Reader of torchvision's layout, or of a fresh download."""
 
     def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
-        if tree.is_tree(root):
-            return tree.read(root, size)
         import torchvision.datasets
 
         make = getattr(torchvision.datasets, dataset_class)
@@ -76,7 +103,7 @@ def _torchvision(dataset_class: str, folder: str) -> Callable[[Path, int | None]
             if dataset_class == "SVHN":
                 parts = [make(str(root), split=part, download=True) for part in ("train", "test")]
                 arrays = [(part.data.transpose(0, 2, 3, 1), np.asarray(part.labels, dtype=np.int64)) for part in parts]
-                names = tuple("0123456789")
+                names = NUMERALS
             else:
                 download = not (root / folder).is_dir()
                 parts = [make(str(root), train=train, download=download) for train in (True, False)]
@@ -100,7 +127,23 @@ def _digits(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ..
     images = np.repeat((data.images * (255 / 16)).round().astype(np.uint8)[..., None], 3, axis=-1)
     images, labels = resize(images, size or 32), data.target.astype(np.int64)
     test = np.arange(len(labels)) % 5 == 4
-    return (images[~test], labels[~test]), (images[test], labels[test]), tuple("0123456789")
+    return (images[~test], labels[~test]), (images[test], labels[test]), NUMERALS
+
+
+def _tree_in_place(root: Path) -> tree.Listing | None:
+    """A class-folder tree where torchvision's files would be."""
+    return tree.listing(root) if tree.is_tree(root) else None
+
+
+def _no_files(root: Path) -> None:
+    return None
+
+
+def _imagenet(root: Path) -> tree.Listing:
+    """ImageNet's folders, whose own ``test`` has no labels."""
+    if (root / "val").is_dir() and not tree.subfolders(root / "val"):
+        raise UsageError(f"--data {root}: val/ has no class folders; sort its images into val/<wnid>/ first")
+    return tree.listing(root, ("val", "test"))
 
 
 def resize(images: np.ndarray, size: int | None) -> np.ndarray:
@@ -116,12 +159,16 @@ def resize(images: np.ndarray, size: int | None) -> np.ndarray:
 
 
 _cifar10 = Source(
-    "cifar10", _torchvision("CIFAR10", "cifar-10-batches-py"), [5000] * 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    "cifar10", _tree_in_place, _torchvision("CIFAR10", "cifar-10-batches-py"),
+    [5000] * 10, CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
 )
 _cifar100 = Source(
-    "cifar100", _torchvision("CIFAR100", "cifar-100-python"), [500] * 100, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)
+    "cifar100", _tree_in_place, _torchvision("CIFAR100", "cifar-100-python"),
+    [500] * 100, CIFAR100_CLASSES, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
 )
-_svhn = Source("svhn", _torchvision("SVHN", ""), SVHN_TRAIN, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False)
+_svhn = Source(
+    "svhn", _tree_in_place, _torchvision("SVHN", ""), SVHN_TRAIN, NUMERALS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
+)
 _SOURCES = {
     source.name: source
     for source in (
@@ -130,11 +177,12 @@ _SOURCES = {
         _svhn,
         replace(_cifar10, name="cifar10_no_val", with_validation=False),
         replace(_cifar100, name="cifar100_no_val", with_validation=False),
-        Source("folder", tree.read, None, None, None, size=None),
-        Source("digits", _digits, None, (0.3061,) * 3, (0.3239,) * 3, flip=False),
+        Source("TinyImagenet", tiny.listing, None, None, None, *IMAGENET, size=64, with_validation=False),
+        Source("imagenet", _imagenet, None, None, None, *IMAGENET, size=224, streamed=True, with_validation=False),
+        Source("folder", tree.listing, None, None, None, None, None, size=None),
+        Source("digits", _no_files, _digits, DIGITS_TRAIN, NUMERALS, (0.3061,) * 3, (0.3239,) * 3, flip=False),
     )
 }
-DIGITS_TRAIN = [151, 161, 143, 131, 147, 154, 150, 136, 127, 138]
 
 
 def names() -> list[str]:
@@ -142,22 +190,36 @@ def names() -> list[str]:
     return list(_SOURCES)
 
 
-def get(name: str) -> Source:
-    """The source called ``name``.
+def get(name: str, stream: bool = False) -> Source:
+    """The source called ``name``, in any capitals.
 
+    Args:
+        stream: leave its images on disk; they are then normalised as ImageNet's, for want of a look at all of them.
     Raises:
-        UsageError: for an unknown name.
+        UsageError: for an unknown name, or one that cannot be streamed.
     """
-    return _SOURCES[lookup(name, _SOURCES, "--dataset")]
+    source = _SOURCES[lookup(canonical(name), _SOURCES, "--dataset")]
+    if not stream or source.streamed:
+        return source
+    if source.name != "folder":
+        raise UsageError(f"--stream: {source.name} is kept in memory; folder and imagenet can be streamed")
+    return replace(source, streamed=True, size=224, mean=IMAGENET[0], std=IMAGENET[1])
 
 
 def find_root(source: Source, root: Path | None) -> Path:
-    """The folder to read: ``root`` if given, else ``./data`` or ``../data``, whichever holds the data set."""
+    """The folder to read: ``root`` if given, else ``./data`` or ``../data``, whichever holds the data set.
+
+    TinyImageNet's own folder is also looked for in ``root`` and in the current folder.
+    """
+    name = source.name.removesuffix("_no_val")
+    if name == "TinyImagenet":
+        places = [Path(), Path("data"), Path("../data")] if root is None else [root]
+        return next((place / tiny.FOLDER for place in places if tree.is_tree(place / tiny.FOLDER)), root or Path(tiny.FOLDER))
     if root is not None:
         return root
     for candidate in (Path("data"), Path("../data")):
-        for place in (candidate / source.name.removesuffix("_no_val"), candidate):
-            if tree.is_tree(place) or any((place / part).exists() for part in _MARKS.get(source.name.removesuffix("_no_val"), ())):
+        for place in (candidate / name, candidate):
+            if tree.is_tree(place) or any((place / part).exists() for part in _MARKS.get(name, ())):
                 return place
     return Path("data")
 
@@ -165,35 +227,42 @@ def find_root(source: Source, root: Path | None) -> Path:
 _MARKS = {"cifar10": ("cifar-10-batches-py",), "cifar100": ("cifar-100-python",), "svhn": ("train_32x32.mat",)}
 
 
-def official_counts(source: Source, root: Path) -> list[int]:
-    """Training images per class, validation part included, without reading an image.
-
-    Raises:
-        UsageError: a folder tree is needed and is not there, or has no images.
-    """
-    if source.name == "digits":
-        return list(DIGITS_TRAIN)
-    if source.official is None or tree.is_tree(root):
-        return tree.counts(root)
-    return list(source.official)
-
-
-def load(source: Source, root: Path, size: int | None = None) -> Dataset:
-    """Read a data set into memory, downloading it if it is one that can be and is absent.
+def load(source: Source, root: Path, size: int | None = None, files: tree.Listing | None = None) -> Dataset:
+    """A data set, read into memory unless it is streamed; downloaded if it is one that can be and is absent.
 
     Args:
         root: folder of the data set; ignored for ``digits``.
         size: side in pixels to resize to; None keeps the data set's own.
+        files: what ``source.layout`` found, to save a second look.
     Raises:
         UsageError: missing, damaged or unequal images.
     """
-    (train_images, train_labels), (test_images, test_labels), classes = source.read(root, size)
-    side = train_images.shape[1]
-    mean, std = (source.mean, source.std) if source.mean and source.std else statistics(train_images)
+    files = files or source.layout(root)
+    if files is None:
+        train, test, classes = source.read(root, size)
+        val = None
+    else:
+        train, test, val = (files.train, files.test, files.val) if source.streamed else _decode(files, root, size)
+        classes = files.classes
+    side = (size or source.size) if source.streamed else train[0].shape[1]
+    mean, std = (source.mean, source.std) if source.mean and source.std else statistics(train[0])
     return Dataset(
-        source.name, classes, train_images, train_labels, test_images, test_labels, mean, std,
-        pad=round(source.pad * side / (source.size or side)), flip=source.flip, with_validation=source.with_validation,
+        source.name, classes, *train, *test, mean, std, pad=round(source.pad * side / (source.size or side)), flip=source.flip,
+        with_validation=source.with_validation, val=val, streamed=side if source.streamed else None,
     )
+
+
+def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, Arrays, Arrays | None]:
+    """Train, test and, where there are any, validation images in memory."""
+    from dataset.reading import decode
+
+    train, test, *val = ((decode(paths, size), labels) for paths, labels in filter(None, (files.train, files.test, files.val)))
+    for images, _ in (test, *val):
+        if images.shape[1] != train[0].shape[1]:
+            raise UsageError(
+                f"--data {root}: training images are {train[0].shape[1]} pixels wide, test images {images.shape[1]}; give --input_size"
+            )
+    return train, test, val[0] if val else None
 
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

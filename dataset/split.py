@@ -22,7 +22,7 @@ class BaseSplit:
 
     Attributes:
         train: ascending.
-        val: class by class in the order drawn; None when the test set serves for validation.
+        val: class by class in the order drawn; None when the data set's own validation or test images serve.
     """
 
     train: np.ndarray
@@ -41,7 +41,7 @@ class Split:
 
     Attributes:
         retain, forget: into the official training set; disjoint.
-        val: into the training set, or None when the whole test set serves.
+        val: into the training set, or None when the data set's own validation images or all test images serve.
         test: into the test set; without the classes that are forgotten whole.
         whole_classes: those that are forgotten whole, ascending.
         base_digest: digest of the split that the model to unlearn must have been trained on.

@@ -142,6 +142,21 @@ def training_privacy(retain: Predictions, test: Predictions, compat: str) -> dic
     return svc_mia(retain[:half], test[:half], retain[half:], test[half:], compat)
 
 
+def entropy_attack(retain: Predictions, test: Predictions, forget: Predictions) -> float:
+    """Fraction of the forget set judged members, in [0, 1], by the entropy of the outputs; closer to Retrain is better.
+
+    A logistic regression tells all retain images (members) from all test images (non-members), both
+    classes weighted alike. The direction is opposite to MIA-Efficacy, which counts non-members.
+    Source: Huang et al. 2024 (SFR-on), released code.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    columns = [entropy(part.probs.double().numpy(), part.labels.numpy())[:, None] for part in (retain, test, forget)]
+    member = np.repeat([1, 0], [len(retain), len(test)])
+    judge = LogisticRegression(class_weight="balanced").fit(np.concatenate(columns[:2]), member)
+    return float(judge.predict(columns[2]).mean())
+
+
 def threshold_attacks(
     shadow_members: Predictions, shadow_others: Predictions, target_members: Predictions, target_others: Predictions
 ) -> dict[str, tuple[float, float]]:

@@ -1,19 +1,43 @@
-"""Pictures; matplotlib is imported only when one is drawn."""
+"""Pictures; matplotlib is imported only when one is drawn.
+
+Colours are steps of one map whose lightness rises evenly, so that grey prints keep them apart;
+lines differ in dashes and markers too, bars in hatches.
+"""
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
-from evaluation.results import METRICS, Table
+from evaluation.transfer import ACCURACIES, Transfer
 from utils import files
 
+HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
-def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
+
+def figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Any, Any]:
     """A figure in inches with its axes; it needs no screen and goes away with its last reference."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(width, height), layout="constrained")
-    return drawn, drawn.subplots(rows, columns, squeeze=False)
+    return drawn, drawn.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def colours(count: int) -> list[Any]:
+    """``count`` colours from dark to light, the lightest still visible on white."""
+    from matplotlib import colormaps
+
+    return [colormaps["cividis"](0.85 * step / max(count - 1, 1)) for step in range(count)]
+
+
+def save(folder: Path, name: str, drawn: Any) -> list[Path]:
+    """Write a figure as PNG and as SVG."""
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    for path in paths:
+        files.write_figure(path, drawn)
+    return paths
 
 
 def training_curves(path: Path, result: dict[str, list[float]], title: str) -> None:
@@ -28,40 +52,61 @@ def training_curves(path: Path, result: dict[str, list[float]], title: str) -> N
     files.write_figure(path, drawn)
 
 
-HATCHES = ("", "///", "...", "xx")
+def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method: str, share: float) -> None:
+    """Attack success and accuracy against sparsity, before and after unlearning, as in the paper's figure of Trojan cleanse.
 
-
-def paper_bars(path: Path, table: Table) -> None:
-    """A table as bars: the four metrics and the average gap, one bar per method and model.
-
-    A dashed line marks Retrain, which every other method should meet. Hatches tell the models
-    apart where colours do not.
+    Args:
+        points: as ``evaluation.backdoor.table`` takes them.
+        share: of the target class among the test images, in [0, 1]: the attack success of a perfect clean model.
     """
-    methods = [name for name in table.rows if name != "Retrain"]
-    panels = [*METRICS, "average gap to Retrain"]
-    drawn, axes = figure(3.1 * len(panels), 3.6, 1, len(panels))
-    width = 0.8 / len(table.models)
-    for axis, panel in zip(axes[0], panels):
-        for position, model in enumerate(table.models):
-            heights = [_height(table, name, model, panel) for name in methods]
-            places = [index + (position - (len(table.models) - 1) / 2) * width for index in range(len(methods))]
-            colour = f"C{position}"
-            axis.bar(places, heights, width * 0.92, color=colour, edgecolor="black", linewidth=0.5, hatch=HATCHES[position % 4], label=model)
-            exact = table.rows.get("Retrain", {}).get(model, {}).get(panel)
-            if exact is not None:
-                axis.axhline(100 * exact.mean, color=colour, linestyle="--", linewidth=1.2, label=f"Retrain, {model}")
-        axis.set_xticks(range(len(methods)), methods, rotation=50, ha="right", fontsize=8)
-        axis.set(title=panel, ylabel="%" if axis is axes[0, 0] else "", ylim=(0, None if panel not in METRICS else 105))
-        axis.grid(axis="y", alpha=0.3)
-        axis.set_axisbelow(True)
+    drawn, axes = figure(9, 3.6, 1, 2)
+    places = range(len(points))
+    for axis, name, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
+        for when, label, style in (("before", "original", "s--"), ("after", f"after {method}", "o-")):
+            axis.plot(places, [100 * point[when][name] for point in points], style, label=label)
+        axis.set_xticks(places, [f"{100 * point['sparsity']:.4g} %" for point in points])
+        axis.set(xlabel="sparsity", ylabel=words)
+        axis.grid(alpha=0.3)
+    axes[0, 0].axhline(100 * share, color="grey", linestyle=":", label="share of the target class")
+    axes[0, 0].set(ylim=(0, 103))
+    axes[0, 0].legend(fontsize=8)
+    axes[0, 1].legend(fontsize=8)
+    drawn.suptitle(textwrap.fill(title, 120), fontsize=10)
+    files.write_figure(path, drawn)
+
+
+def trigger_examples(path: Path, rows: list[list[tuple[Any, str]]], title: str) -> None:
+    """Rows of images (uint8 [H, W, C]), each with up to three lines above it."""
+    drawn, axes = figure(1.4 * len(rows[0]), 2.1 * len(rows) + 0.4)
+    axis, step = axes[0, 0], 1.45
+    for line, row in enumerate(rows):
+        for column, (image, words) in enumerate(row):
+            top = -step * line
+            axis.imshow(image, extent=(column, column + 0.94, top - 0.94, top), interpolation="nearest")
+            axis.text(column + 0.47, top + 0.04, words, ha="center", va="bottom", fontsize=7)
+    axis.set(xlim=(0, len(rows[0])), ylim=(-step * (len(rows) - 1) - 1, 0.45))
+    axis.axis("off")
+    drawn.suptitle(textwrap.fill(title, 20 * len(rows[0])), fontsize=9)
+    files.write_figure(path, drawn)
+
+
+def transfer_curves(path: Path, table: Transfer) -> None:
+    """Accuracy on source and target against the number of removed classes, and the minutes of unlearning.
+
+    Bars are standard deviations over seeds.
+    """
+    panels = {"source": "source, remaining classes", "target": "target", "unlearning": "unlearning"}
+    drawn, axes = figure(3.6 * len(panels), 3.4, 1, len(panels))
+    for axis, (metric, title) in zip(axes[0], panels.items()):
+        factor = 100 if metric in ACCURACIES else 1 / 60
+        for number, (name, points) in enumerate(table.lines.items()):
+            cells = {count: found[metric] for count, found in points.items() if metric in found}
+            heights, spread = [factor * cell.mean for cell in cells.values()], [factor * cell.std for cell in cells.values()]
+            axis.errorbar(list(cells), heights, spread, color=f"C{number}", marker="os^Dv"[number % 5], capsize=3, label=name)
+        axis.set(title=title, xlabel="source classes removed", ylabel="accuracy (%)" if metric in ACCURACIES else "minutes")
+        axis.set_xticks(sorted({count for points in table.lines.values() for count in points}))
+        axis.grid(alpha=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8)
     drawn.suptitle(table.title, fontsize=10)
     files.write_figure(path, drawn)
-
-
-def _height(table: Table, name: str, model: str, panel: str) -> float:
-    if panel not in METRICS:
-        return 100 * (table.average_gap(name, model) or 0.0)
-    cell = table.rows[name].get(model, {}).get(panel)
-    return 0.0 if cell is None else 100 * cell.mean

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from dataset.images import ImageSet
+from dataset.images import Images
+from utils import parallel
 
 BATCHES = {"cpu": 16}  # so few that a layer's outputs stay in the processor's cache
 BATCH = 1024
@@ -46,7 +47,7 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, sets: Mapping[str, ImageSet]) -> dict[str, Predictions]:
+def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictions]:
     """Run ``model`` in eval mode over all sets; an image that is in several is seen once.
 
     Returns:
@@ -55,14 +56,15 @@ def predict(model: nn.Module, sets: Mapping[str, ImageSet]) -> dict[str, Predict
     model = _for_inference(model)
     sources: dict[int, list[str]] = {}
     for name, images in sets.items():
-        sources.setdefault(id(images.images), []).append(name)
+        sources.setdefault(id(images.source), []).append(name)
     found = {}
     for members in sources.values():
         every = torch.cat([sets[name].indices for name in members])
         unique, position = torch.unique(every, return_inverse=True)
-        view = ImageSet(sets[members[0]].images, sets[members[0]]._labels, unique)
-        batches = view.batches(BATCHES.get(unique.device.type, BATCH))
-        logits = torch.cat([model(images.contiguous(memory_format=torch.channels_last)) for images, _ in batches]).float().cpu()
+        mine = sets[members[0]].at(unique[parallel.part(len(unique))])
+        batches = mine.batches(BATCHES.get(unique.device.type, BATCH))
+        logits = torch.cat([model(images.contiguous(memory_format=torch.channels_last)).float().cpu() for images, _ in batches])
+        logits = parallel.gather(logits, len(unique))
         for name, rows in zip(members, position.cpu().split([len(sets[name]) for name in members])):
             found[name] = Predictions(logits[rows], sets[name].labels.cpu())
     return {name: found[name] for name in sets}
@@ -75,13 +77,21 @@ def _for_inference(model: nn.Module) -> nn.Module:
         copied = fuse(model)
     except Exception:  # noqa: BLE001  (a forward pass that depends on values can fail in any way when traced)
         copied = copy.deepcopy(model)
-    return copied.to(memory_format=torch.channels_last)
+    for module in copied.modules():  # not the whole model: the format does not exist for tensors of five dimensions
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+    return copied
 
 
 @torch.inference_mode()
-def accuracy_on(model: nn.Module, images: ImageSet, augment_seed: int | None = None) -> float:
+def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None) -> float:
     """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given."""
     model.eval()
-    size = BATCHES.get(images.images.device.type, BATCH)
-    batches = images.batches(size) if augment_seed is None else images.augmented_in_order(size, augment_seed)
-    return float(sum((model(batch).argmax(1) == labels).sum() for batch, labels in batches)) / max(len(images), 1)
+    size = BATCHES.get(images.device.type, BATCH)
+    mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images
+    batches = mine.batches(size) if augment_seed is None else mine.augmented_in_order(size, augment_seed)
+    right = torch.zeros((), device=images.device)
+    for batch, labels in batches:
+        right += (model(batch).argmax(1) == labels).sum()
+    everywhere = parallel.add_up(right) if len(mine) < len(images) else right
+    return float(everywhere) / max(len(images), 1)

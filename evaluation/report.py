@@ -3,33 +3,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation import deepunlearn, mia
+from evaluation import deepunlearn, divergence, mia
 from evaluation.predict import Predictions
 from evaluation.tables import aligned, minutes, percent
 
 SETS = ("retain", "forget", "val", "test")
 
 
-def score(outputs: dict[str, Predictions], compat: str, trained_on_val: bool = False) -> dict[str, Any]:
+def score(
+    outputs: dict[str, Predictions], compat: str, retrained: dict[str, Predictions] | None = None, trained_on_val: bool = False
+) -> dict[str, Any]:
     """Accuracies and attacks from the outputs on retain, forget, val and test.
 
     Args:
+        retrained: outputs of the retrained model, which add ``to_retrained`` (``divergence.compare``).
         trained_on_val: whether the method did, so that no attack may take validation images for never seen.
     Returns:
-        ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1].
-        ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members. ``deepunlearn`` has
-        Deep Unlearn's attack on losses, by the set of non-members: validation (unless trained on) and test images.
+        ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1]; the accuracy
+        on a set without images, as validation on very small data can be, is None.
+        ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members.
+        ``entropy_attack`` is the fraction of the forget set judged members. ``deepunlearn`` has Deep Unlearn's
+        attack on losses, by the set of non-members: validation (unless trained on) and test images.
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     shadows = min(len(test), len(retain) // 2)
     return {
-        "accuracy": {name: outputs[name].accuracy for name in SETS},
+        "accuracy": {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS},
         "SVC_MIA_forget_efficacy": mia.forget_efficacy(retain, test, forget, compat),
         "SVC_MIA_training_privacy": mia.training_privacy(retain, test, compat),
         "threshold_attacks": {
             key: list(pair)
             for key, pair in mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget).items()
         },
+        "entropy_attack": mia.entropy_attack(retain, test, forget),
+        **({} if retrained is None else {"to_retrained": divergence.compare(outputs, retrained)}),
         "deepunlearn": deepunlearn.scores(outputs, ["test"] if trained_on_val else ["val", "test"]),
     }
 
@@ -51,7 +58,7 @@ def paper_scores(scores: dict[str, Any], seconds: float | None) -> dict[str, flo
 def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
     """The same scores as the reference's files hold them: accuracies in per cent, attacks as fractions."""
     return {
-        "accuracy": {name: 100 * value for name, value in scores["accuracy"].items()},
+        "accuracy": {name: None if value is None else 100 * value for name, value in scores["accuracy"].items()},
         "SVC_MIA_forget_efficacy": dict(scores["SVC_MIA_forget_efficacy"]),
         "SVC_MIA_training_privacy": dict(scores["SVC_MIA_training_privacy"]),
     }
@@ -59,7 +66,7 @@ def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None]) -> list[str]:
     """The block printed at the end of a run; the paper's scores come last."""
-    rows = [f"{name} acc: {100 * value:.2f}" for name, value in scores["accuracy"].items()]
+    rows = [f"{name} acc: {percent(value)}" for name, value in scores["accuracy"].items()]
     attacks = {
         "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
         "SVC, members told": scores["SVC_MIA_training_privacy"],
@@ -67,9 +74,17 @@ def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None])
     }
     cells = [[title, *(percent(found.get(key)) for key in mia.KEYS)] for title, found in attacks.items()]
     rows += ["", aligned(["attacks, right in %", *mia.KEYS], cells)]
+    rows += ["", f"entropy attack: {percent(scores['entropy_attack'])} % of forget judged members"]
+    if "to_retrained" in scores:
+        rows.append(_to_retrained(scores["to_retrained"]))
     if "deepunlearn" in scores:  # results of earlier versions lack it
         cells = [[name, percent(found["attack"]), percent(found["indiscernibility"])] for name, found in scores["deepunlearn"].items()]
         rows += ["", aligned(["attack on losses, right in %", "attack", "indiscernibility"], cells)]
     names = [f"{name} (min)" if name == "RTE" else f"{name} (%)" for name in summary]
     values = [percent(value) if name != "RTE" else minutes(value) for name, value in summary.items()]
     return [*rows, "", aligned(["method", *names], [[method, *values]])]
+
+
+def _to_retrained(found: dict[str, Any]) -> str:
+    nats = "  ".join(f"{key} {' '.join(f'{name} {value:.4f}' for name, value in found[key].items())}" for key in ("KL", "JS"))
+    return f"to the retrained model: {nats} nats  ToW {found['ToW']:.4f}"

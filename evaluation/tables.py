@@ -1,10 +1,10 @@
 """Tables for people, made from results alone. Imports neither torch nor numpy."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from evaluation.results import Table
+from evaluation.published import Published, base
+from evaluation.results import METRICS, Model, Table
 
 
 def aligned(head: list[str], rows: list[list[str]]) -> str:
@@ -40,33 +40,95 @@ def rounds(summaries: list[dict[str, Any]]) -> str:
     return aligned(head, rows)
 
 
-def paper_cell(table: Table, row: str, model: str, metric: str) -> str:
-    """``value±std (gap)`` in per cent, without the parts that there are not."""
-    cell = table.rows[row].get(model, {}).get(metric)
-    if cell is None:
+UNEQUAL = "≠"  # marks a cell of ours that differs from the published one
+
+
+def paper_cell(table: Table, row: str, model: Model, metric: str, published: Published) -> str:
+    """``value±std (gap)`` in per cent, marked where it differs from the published value; what is missing instead of a value."""
+    cell, gone = table.cell(row, model.name, metric), table.gone.get(row, {}).get(model.name)
+    if cell is None and table.runs(row, model.name):
         return "-"
+    if cell is None:
+        return f"failed ({progress(table, row, model)} seeds)" if gone and gone.failed else f"- ({progress(table, row, model)} seeds)"
     spread = f"±{100 * cell.std:.2f}" if len(cell.values) > 1 else ""
-    gap = table.gap(row, model, metric)
-    return percent(cell.mean) + spread + ("" if gap is None else f" ({100 * gap:.2f})")
+    gap = table.gap(row, model.name, metric)
+    mark = f" {UNEQUAL}" if published.differs(cell, row, model, metric) else ""
+    return percent(cell.mean) + spread + ("" if gap is None else f" ({100 * gap:.2f})") + mark
 
 
-def paper_table(table: Table) -> tuple[list[str], list[list[str]]]:
+def progress(table: Table, row: str, model: Model) -> str:
+    """How many runs there are; of how many, where some are missing, and how many of those failed."""
+    runs, gone = table.runs(row, model.name), table.gone.get(row, {}).get(model.name)
+    planned = max(runs + (gone.missing if gone else 0), table.seeds(model.name))
+    return str(runs) if runs == planned else f"{runs} of {planned}" + (f", {gone.failed} failed" if gone and gone.failed and runs else "")
+
+
+def published_cell(published: Published, row: str, model: Model, metric: str) -> str:
+    """The published ``value±std (gap)``; with ≈ where it was read off a figure."""
+    value = published.value(row, model, metric)
+    if value is None:
+        return ""
+    if metric == "RTE":
+        return f"{value.mean:g}"
+    gap = published.gap(row, model, metric)
+    spread = "" if value.std is None else f"±{100 * value.std:.2f}"
+    return ("≈" if value.read_off else "") + percent(value.mean) + spread + ("" if gap is None else f" ({100 * gap:.2f})")
+
+
+def paper_table(table: Table, published: Published) -> tuple[list[str], list[list[str]]]:
     """Head and rows in the layout of the paper's Table 1: each metric for every model side by side.
 
-    The gap to Retrain stands in brackets, the average gap of the four metrics and RTE come last.
+    The gap to Retrain stands in brackets; the average gap of the four metrics, RTE and the number of
+    seeds come last. Below the rows of a method stands what was published of it.
     """
-    from evaluation.results import METRICS
-
     columns = [(metric, model) for metric in METRICS for model in table.models]
-    head = ["method", *(f"{metric} {model}" for metric, model in columns)]
-    head += [f"avg. gap {model}" for model in table.models] + [f"RTE (min) {model}" for model in table.models]
+    head = ["method", *(f"{metric} {model.name}" for metric, model in columns)]
+    head += [f"{title} {model.name}" for title in ("avg. gap", "RTE (min)", "n") for model in table.models]
     rows = []
-    for name, models in table.rows.items():
-        cells = [paper_cell(table, name, model, metric) for metric, model in columns]
-        cells += [percent(table.average_gap(name, model)) for model in table.models]
-        cells += [minutes(models[model]["RTE"].mean if "RTE" in models.get(model, {}) else None) for model in table.models]
-        rows.append([name, *cells])
+    for place, name in enumerate(table.rows):
+        cells = [paper_cell(table, name, model, metric, published) for metric, model in columns]
+        cells += [percent(table.average_gap(name, model.name)) for model in table.models]
+        cells += [_minutes(table, name, model) for model in table.models]
+        rows.append([name, *cells, *(progress(table, name, model) for model in table.models)])
+        following = list(table.rows)[place + 1 : place + 2]
+        if not following or base(following[0]) != base(name):
+            rows += _published_row(table, base(name), columns, published)
     return head, rows
+
+
+def _published_row(table: Table, name: str, columns: list[tuple[str, Model]], published: Published) -> list[list[str]]:
+    cells = [published_cell(published, name, model, metric) for metric, model in columns]
+    if not any(cells):
+        return []
+    averages = [published.average_gap(name, model) for model in table.models]
+    cells += ["" if gap is None else percent(gap) for gap in averages]
+    return [[f"{name}, published", *cells, *(published_cell(published, name, model, "RTE") for model in table.models), *("" for _ in table.models)]]
+
+
+def _minutes(table: Table, row: str, model: Model) -> str:
+    """RTE; with a star where it was taken on different machines."""
+    cell = table.cell(row, model.name, "RTE")
+    return minutes(None if cell is None else cell.mean) + ("*" if cell and len(cell.machines) > 1 else "")
+
+
+def notes(table: Table, published: Published) -> list[str]:
+    """What a reader must know of the table: one sentence a line."""
+    said = [
+        "Values in per cent, mean ± standard deviation over n seeds; in brackets the distance of the mean from Retrain's on the same "
+        "model and seeds. Closer to Retrain is better in every column.",
+    ]
+    if any(len(cell.machines) > 1 for models in table.rows.values() for cells in models.values() for cell in cells.values()):
+        said.append("* RTE taken on different machines.")
+    sources = published.sources(table)
+    if sources and published.exact:
+        said.append(f"{UNEQUAL}: differs from the published mean by more than the combined spread, the root of the sum of both variances.")
+        if any(table.runs(row, model.name) == 1 for row in table.rows for model in table.models):
+            said.append("Where there is one seed, only the published spread counts.")
+    elif sources:
+        said.append("Published in another setting, beside ours for orientation only:")
+    if any(value.read_off for row in table.rows for model in table.models if (value := published.value(row, model, "UA"))):
+        said.append("≈: read off a figure; the number after ± is the reading error.")
+    return said + [f"Published: {source}" for source in sources]
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -75,14 +137,39 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def long_rows(table: Table) -> list[list[str]]:
-    """The table as plain rows for a CSV file: fractions and minutes, unrounded."""
-    lines = [["table", "method", "model", "metric", "mean", "std", "seeds", "gap_to_retrain"]]
-    for name, models in table.rows.items():
-        for model, metrics in models.items():
-            for metric, cell in metrics.items():
-                gap = None if metric == "RTE" else table.gap(name, model, metric)
-                lines.append(
-                    [table.slug, name, model, metric, repr(cell.mean), repr(cell.std), str(len(cell.values)), "" if gap is None else repr(gap)]
-                )
+def long_rows(table: Table, published: Published) -> list[list[str]]:
+    """The table as plain rows for a CSV file: fractions and minutes, unrounded; missing cells have no mean."""
+    head = ["table", "method", "model", "metric", "mean", "std", "seeds", "missing", "failed", "gap_to_retrain"]
+    lines = [[*head, "published_mean", "published_std", "differs"]]
+    for name in table.rows:
+        for model in table.models:
+            gone = table.gone.get(name, {}).get(model.name)
+            for metric in (*METRICS, "RTE"):
+                cell, value = table.cell(name, model.name, metric), published.value(name, model, metric)
+                gap = None if metric == "RTE" else table.gap(name, model.name, metric)
+                known = cell is not None and value is not None and published.exact and metric != "RTE"
+                numbers = [cell and cell.mean, cell and cell.std, len(cell.values) if cell else 0, gone.missing if gone else 0, gone.failed if gone else 0, gap]
+                numbers += [value and value.mean, value and value.std, int(published.differs(cell, name, model, metric)) if known else None]
+                lines.append([table.slug, name, model.name, metric, *("" if number is None else repr(number) for number in numbers)])
     return lines
+
+
+LATEX = str.maketrans({"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "≠": r"$^{\neq}$", "≈": r"$\approx$", "ℓ": r"$\ell$", "√": r"$\surd$"})
+
+
+def latex(table: Table, published: Published) -> str:
+    """The table for a paper: ``booktabs`` rules, each metric over its models, the notes below."""
+    head, rows = paper_table(table, published)
+    names = [model.name for model in table.models]
+    groups = [*METRICS, "avg. gap", "RTE (min)", "n"]
+    spans = " & ".join(rf"\multicolumn{{{len(names)}}}{{c}}{{{group}}}" for group in groups)
+    rules = " ".join(rf"\cmidrule(lr){{{2 + place * len(names)}-{1 + (place + 1) * len(names)}}}" for place in range(len(groups)))
+    lines = [
+        rf"% {table.title}; needs \usepackage{{booktabs}}", r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule",
+        rf" & {spans} \\", rules, " & ".join(["method", *names * len(groups)]).translate(LATEX) + r" \\", r"\midrule",
+    ]
+    for row in rows:
+        cells = [cell.translate(LATEX) for cell in row]
+        lines.append(" & ".join(rf"\textit{{{cell}}}" if row[0].endswith(", published") and cell else cell for cell in cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes(table, published))]
+    return "\n".join(lines) + "\n"

@@ -6,8 +6,8 @@ is called ``normalize``. A builder that also declares ``size`` is told the side 
 pixels, one that declares ``compat`` is told "fixed" or "reference". State-dict keys are those of
 the field's existing checkpoints. ``timm:NAME`` is any architecture of timm.
 """
-from models.parts import head
+from models.parts import add_class, head, keep_classes, widen_to
 from models.registry import blank, build, check, guess, names
 from models import resnet, resnet_cifar, vgg, swin, vit  # noqa: F401  (importing a family registers it)
 
-__all__ = ["blank", "build", "check", "guess", "head", "names"]
+__all__ = ["add_class", "blank", "build", "check", "guess", "head", "keep_classes", "names", "widen_to"]

@@ -1,10 +1,40 @@
 """Parts that every model has, found without knowing its architecture."""
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
 
 
 def head(model: nn.Module) -> nn.Linear | None:
     """The classifier's last layer: the last linear layer in module order; None if there is none."""
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     return linears[-1] if linears else None
+
+
+def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:
+    """Give the head one more output with these weights, float [1, features], and bias, float [1]; in place."""
+    last = head(model)
+    _set_head(last, torch.cat([last.weight.detach(), row.to(last.weight)]), None if last.bias is None else torch.cat([last.bias.detach(), bias.to(last.bias)]))
+
+
+def keep_classes(model: nn.Module, classes: int) -> None:
+    """Take all outputs of the head after the first ``classes`` away, in place."""
+    last = head(model)
+    _set_head(last, last.weight.detach()[:classes].clone(), None if last.bias is None else last.bias.detach()[:classes].clone())
+
+
+def widen_to(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give the head as many outputs as it has in ``weights``, a state dict of this architecture, if it has fewer."""
+    last = head(model)
+    names = {id(module): name for name, module in model.named_modules()}
+    stored = weights.get(f"{names.get(id(last))}.weight")
+    for _ in range(0 if stored is None else len(stored) - last.out_features):
+        add_class(model, torch.zeros(1, last.in_features), torch.zeros(1))
+
+
+def _set_head(last: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+    last.weight, last.out_features = nn.Parameter(weight), len(weight)
+    if bias is not None:
+        last.bias = nn.Parameter(bias)

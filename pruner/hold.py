@@ -1,4 +1,4 @@
-"""Pruned weights stay zero: held during training, checked afterwards."""
+"""Pruned weights stay zero, and weights that must not change stay what they are: held during training, checked afterwards."""
 from __future__ import annotations
 
 import torch
@@ -9,29 +9,40 @@ from utils.errors import RunError
 
 
 class Hold:
-    """Keeps the pruned weights of one model at exactly zero.
+    """Keeps the pruned weights of one model at exactly zero, or all but some weights at the values that they have.
 
     A deep copy of the model is not held; whoever copies makes a new ``Hold``.
 
     Args:
         model: the model, whose pruned weights become zero at once.
-        mask: by parameter name; may be empty.
+        mask: True where a weight is free, by parameter name; may be empty. Parameters that it does not name are free.
+        at_zero: False keeps the others at their present values.
     """
 
-    def __init__(self, model: nn.Module, mask: Mask):
+    def __init__(self, model: nn.Module, mask: Mask, at_zero: bool = True):
         parameters = dict(model.named_parameters())
         self._weights = [parameters[name] for name in mask]
         self._keep = [
             m.to(device=w.device, dtype=w.dtype).contiguous(memory_format=_layout(w))
             for w, m in zip(self._weights, mask.values())
         ]
+        self._values = [] if at_zero else [w.detach() * (1 - keep) for w, keep in zip(self._weights, self._keep)]
         self()
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Multiply every pruned weight by zero; call it after each change of the weights."""
+        """Put every held weight back to zero, or to its value; call it after each change of the weights."""
         if self._weights:
             torch._foreach_mul_(self._weights, self._keep)
+        if self._values:
+            torch._foreach_add_(self._weights, self._values)
+
+    @torch.no_grad()
+    def gradients(self) -> None:
+        """Multiply the gradient of every held weight by zero."""
+        found = [(w.grad, keep) for w, keep in zip(self._weights, self._keep) if w.grad is not None]
+        if found:
+            torch._foreach_mul_([gradient for gradient, _ in found], [keep for _, keep in found])
 
 
 def _layout(weight: Tensor) -> torch.memory_format:

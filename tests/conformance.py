@@ -5,7 +5,7 @@ Every function runs in ``--compat reference`` and speaks in plain arrays and ten
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,15 @@ import pruner
 from dataset import split as splits
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
+from evaluation import divergence as divergences
 from evaluation import mia
 from evaluation.predict import Predictions
 from unlearn import curvature, layers, registry
+from unlearn import saliency as salient
 from unlearn.apply import apply
 from unlearn.context import Context
 from unlearn.draws import Draws
-from unlearn.methods import fisher_forgetting
+from unlearn.methods import boundary_expanding, fisher_forgetting, relabel
 from utils import checkpoints
 from utils.log import Log
 
@@ -67,9 +69,9 @@ def _load(checkpoint: str) -> tuple[torch.nn.Module, pruner.Mask]:
     return model, loaded.mask
 
 
-def _image_set(data: tuple, shuffle: bool = True) -> ImageSet:
+def _image_set(data: tuple) -> ImageSet:
     images, labels = (torch.as_tensor(np.asarray(part)) for part in data)
-    return ImageSet(images.permute(0, 3, 1, 2), labels, shuffle=shuffle)
+    return ImageSet(images.permute(0, 3, 1, 2), labels)
 
 
 def _context(mask: pruner.Mask, hyper: dict, draws: Draws | None = None) -> Context:
@@ -109,6 +111,81 @@ def svc_mia(shadow_train, shadow_test, target_train, target_test) -> dict[str, f
 def modified_entropy(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return mia.modified_entropy(np.asarray(probs), np.asarray(labels))
 
+
+# --- SalUn and SFR-on ---
+
+METHODS = {
+    "sfronrepo_FT": "FT", "sfronrepo_GA": "GA", "sfronrepo_RL": "RL", "sfronrepo_salun": "RL", "RL": "RL", "GA": "GA", "FT": "FT", "FT_l1": "FT_l1",
+    "boundary_shrink": "boundary_shrink", "boundary_expanding": "boundary_expanding",
+}
+FLAGS = {  # ours by the references' names
+    "lr": "unlearn_lr", "retain_lr": "unlearn_lr", "epochs": "unlearn_epochs", "n_iters": "iterations", "opt": "optimizer",
+    "lambd": "adaptive_power", "th": "fisher_ratio", "ema_beta": "slow_rate",
+}
+
+
+def saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
+    if name not in METHODS and name.removesuffix("_mask") not in METHODS and "mask" not in name and not name.startswith("sfron"):
+        return {}
+    model, _ = _load(checkpoint)
+    sets = {"retain": _image_set(retain).in_order(), "forget": _image_set(forget).in_order()}
+    whole = len(retain[1]) + len(forget[1])
+    size = whole if hyper.get("batch_size", "full") == "full" else hyper["batch_size"]
+    context = _context({}, {})
+    if "mask" in name and name.startswith(("sfron", "salun")):
+        return _saliency_mask(name.startswith("sfron_"), model, sets, size, hyper, context)
+    method = registry.get("SFRon" if name.startswith("sfron_") or name == "sfron" else METHODS[name.removesuffix("_mask")])
+    values = {FLAGS.get(key, key): value for key, value in hyper.items()} | {"batch_size": size}
+    values |= _switches(name, hyper)
+    context.only = {key: torch.as_tensor(value) for key, value in extra["mask"].items()} if "mask" in extra else None
+    if name == "sfronrepo_salun":
+        context.only = _saliency_mask(False, model, sets, size, hyper, context)
+    known = {field.name for field in fields(method.config)}
+    config = method.config(**{key: value for key, value in values.items() if key in known})
+    return apply(_with_given_draws(method, extra), model, sets, config, context).model.state_dict()
+
+
+def _switches(name: str, hyper: dict) -> dict:
+    """Flags that follow from which repository a case is of."""
+    if name.startswith("sfronrepo"):
+        return {"order": "joint", "schedule": hyper.get("sched", "constant"), "eval_mode": name == "sfronrepo_GA", "saliency_outside": "drift"}
+    if name.startswith("sfron"):
+        decay = {"expdecay": "quadratic"}.get(hyper["sched"], hyper["sched"])
+        plain = hyper["unlearn_loss"] == "ga"
+        slow = hyper["ema_beta"] if hyper["ema_enabled"] else 1.0
+        return {"schedule": "cosine", "forget_decay": decay, "no_adaptive": plain, "no_saliency": not hyper["mask"], "slow_rate": slow}
+    return {"order": "alternate", "saliency_outside": "held"}
+
+
+def _saliency_mask(by_fisher: bool, model: torch.nn.Module, sets: dict, size: int, hyper: dict, context: Context) -> pruner.Mask:
+    if by_fisher:
+        return salient.at_least(salient.fisher_ratio(model, sets["forget"], sets["retain"], size, False, context), hyper["th"], {})
+    return salient.largest(salient.gradient(model, sets["forget"], size, False, context), hyper.get("density", hyper.get("th")), {})
+
+
+def _with_given_draws(method: registry.Method, extra: dict) -> registry.Method:
+    """The method with what it would draw replaced by what the case records."""
+    if method.name == "RL":
+        labels = torch.as_tensor(extra["labels"])
+        return replace(method, run=lambda *arguments: relabel.train(*arguments, lambda epoch: labels))
+    if method.name == "boundary_expanding":
+        def expand(model, *arguments):
+            row = 0.1 * torch.sin(0.1 * torch.arange(models.head(model).in_features, dtype=torch.float64) + 1)
+            boundary_expanding.expand(model, *arguments, row.float()[None], torch.tensor([0.05]))
+
+        return replace(method, run=expand)
+    return method
+
+
+def divergence(p: Tensor, q: Tensor) -> dict[str, float]:
+    return {"js": divergences.jensen_shannon(p, q), "kl": divergences.kullback_leibler(p, q)}
+
+
+def entropy_attack(retain: Tensor, test: Tensor, forget: Tensor) -> float:
+    return mia.entropy_attack(*(Predictions(probs.log(), torch.zeros(len(probs), dtype=torch.int64)) for probs in (retain, test, forget)))
+
+
+# --- Deep Unlearn ---
 
 class GivenDraws(Draws):
     """Formulas and lists in place of random draws."""
@@ -212,6 +289,6 @@ def deepunlearn(method: str, checkpoint: str, retain: tuple, forget: tuple, hype
     values = chosen.presets["deepunlearn"] | _values(name, hyper, known)
     if "forget_batch_size" in known:
         values.setdefault("forget_batch_size", extra["loader_batch"]["forget"])
-    sets = {key: _image_set(data, shuffle=False) for key, data in (("retain", retain), ("forget", forget), ("val", extra["val"]))}
+    sets = {key: _image_set(data).in_order() for key, data in (("retain", retain), ("forget", forget), ("val", extra["val"]))}
     model, _ = _load(checkpoint)
     return apply(chosen, model.train(), sets, chosen.config(**values), _context({}, hyper, GivenDraws(extra))).model.state_dict()

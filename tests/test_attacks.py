@@ -375,7 +375,7 @@ def test_score_holds_every_score_of_a_run(n_retain, n_test, compat):
         "test": drawn(n_test, 3, 3),
     }
     found = report.score(outputs, compat)
-    assert set(found) == {"accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy", "threshold_attacks", "deepunlearn"}
+    assert set(found) == {"accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy", "threshold_attacks", "entropy_attack", "deepunlearn"}
     for name, output in outputs.items():
         right = sum(int(row.argmax()) == y for row, y in zip(output.logits, output.labels.tolist()))
         assert found["accuracy"][name] == pytest.approx(right / len(output))
@@ -388,6 +388,7 @@ def test_score_holds_every_score_of_a_run(n_retain, n_test, compat):
         rows(retain, range(shadows)), rows(test, range(shadows)), rows(retain, range(shadows, n_retain)), forget
     )
     assert found["threshold_attacks"] == {key: list(pair) for key, pair in pairs.items()}
+    assert found["entropy_attack"] == mia.entropy_attack(retain, test, forget)
 
 
 SCORES = {
@@ -397,6 +398,7 @@ SCORES = {
     "threshold_attacks": {
         "correctness": [0.9, 0.1], "confidence": [0.8, 0.2], "entropy": [0.7, 0.3], "m_entropy": [0.6, 0.4]
     },
+    "entropy_attack": 0.125,
 }
 
 
@@ -422,6 +424,7 @@ def test_the_printed_block_shows_each_number_in_its_row():
     assert ["75.00", "62.50", "50.00", "37.50", "25.00"] in numbers
     assert ["51.00", "52.00", "53.00", "54.00", "55.00"] in numbers
     assert ["10.00", "20.00", "30.00", "40.00", "-"] in numbers  # there is no threshold on the whole output
+    assert text[-4] == "entropy attack: 12.50 % of forget judged members"
     assert text[-2].split()[:3] == ["method", "UA", "(%)"]
     assert text[-1].split() == ["FT", "75.00", "95.00", "87.50", "62.50", "-"]
     timed = report.lines("FT", SCORES, report.paper_scores(SCORES, 93.0))

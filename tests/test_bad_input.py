@@ -13,6 +13,7 @@ import torch
 import main_forget
 import main_imp
 import main_report
+import main_saliency
 import main_synflow
 import models
 import pruner
@@ -68,6 +69,13 @@ FLAGS = [
     (main_forget, [*RETRAIN, "--seed", "-1"], "--seed -1: must be at least 0"),
     (main_forget, [*RETRAIN, "--device", "gpu"], "--device gpu: unknown; known: auto, cpu, cuda, cuda:N, mps"),
     (main_forget, [*RETRAIN, "--rewind_pth", "nowhere.pt"], "--rewind_pth nowhere.pt: no such file"),
+    (main_forget, [*RETRAIN, "--reference_model", "nowhere.pt"], "--reference_model nowhere.pt: no such file"),
+    (main_forget, [*DIGITS, "--mask", "x", "--unlearn", "FT", "--saliency_threshold", "0"], "--saliency_threshold 0: must be more than 0 and at most 1"),
+    (main_forget, [*DIGITS, "--mask", "x", "--unlearn", "FT", "--saliency_outside", "free"], "--saliency_outside free: unknown; known: held, drift"),
+    (main_forget, [*DIGITS, "--mask", "x", "--unlearn", "SFRon", "--slow_rate", "1.5"], "--slow_rate 1.5: must be at least 0 and at most 1"),
+    (main_saliency, DIGITS, "--mask FILE is needed: the checkpoint whose weights are judged"),
+    (main_saliency, [*DIGITS, "--mask", "nowhere.pt"], "--mask nowhere.pt: no such file"),
+    (main_saliency, [*DIGITS, "--mask", "x", "--saliency", "fischer"], "--saliency fischer: unknown (did you mean fisher?); known: gradient, fisher"),
     (main_imp, [*DIGITS, "--rate", "1"], "--rate 1: must be at least 0 and less than 1"),
     (main_imp, [*DIGITS, "--rate", "-0.1"], "--rate -0.1: must be at least 0 and less than 1"),
     (main_imp, [*DIGITS, "--rate", "1.5"], "--rate 1.5: must be at least 0 and less than 1"),
@@ -175,7 +183,7 @@ def test_a_file_that_would_run_code_runs_none(tmp_path, capsys):
 
 def test_reports(tmp_path, capsys):
     assert refused(main_report, [str(tmp_path / "nowhere")], capsys).endswith("no such folder\n")
-    assert refused(main_report, [str(tmp_path)], capsys).endswith("no finished result of main_forget.py below it\n")
+    assert refused(main_report, [str(tmp_path)], capsys).endswith("no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it\n")
 
 
 # --- what is accepted ---
@@ -189,6 +197,9 @@ REFERENCE_COMMANDS = [  # of the reference's README, with its placeholders fille
     "main_forget.py --save_dir S --mask M --unlearn fisher_new --num_indexes_to_replace 4500 --alpha 0.00000003",
     "main_forget.py --save_dir S --mask M --unlearn wfisher --num_indexes_to_replace 4500 --alpha 1",
     "main_forget.py --save_dir S --mask M --unlearn FT_prune --num_indexes_to_replace 4500 --alpha 0.0001 --unlearn_lr 0.01 --unlearn_epochs 10",
+    # SalUn's, whose masks and models have flags of other names
+    "main_saliency.py --save_dir S --model_path M --num_indexes_to_replace 4500 --unlearn_epochs 1",
+    "main_forget.py --save_dir S --model_path M --unlearn RL --num_indexes_to_replace 4500 --unlearn_epochs 10 --unlearn_lr 0.013 --mask_path X",
 ]
 
 
@@ -197,12 +208,14 @@ def test_the_references_commands_are_understood(command, tmp_path, capsys, monke
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")  # no ./data or ../data that happens to hold fewer images
     mask = checkpoint(tmp_path / "mask.pth.tar", "resnet18")
-    script, *words = command.replace(" S ", f" {tmp_path / 'run'} ").replace(" M ", f" {mask} ").split()
-    main = {"main_imp.py": main_imp, "main_forget.py": main_forget}[script].main
+    saliency = tmp_path / "with_0.5.pt"
+    torch.save({name: torch.ones(value.shape, dtype=torch.int64) for name, value in models.build("resnet18", 10).named_parameters()}, saliency)
+    script, *words = command.replace(" S ", f" {tmp_path / 'run'} ").replace(" M ", f" {mask} ").replace(" X", f" {saliency}").split()
+    main = {"main_imp.py": main_imp, "main_forget.py": main_forget, "main_saliency.py": main_saliency}[script].main
     assert main([*words, "--dry_run"]) == 0
     config = json.loads(capsys.readouterr().out)
     assert config["data"]["dataset"] == "cifar10" and config["model"]["arch"] == "resnet18"
-    if script == "main_forget.py":
+    if script != "main_imp.py":
         assert config["scenario"] == {"class": 0, "count": 4500}
     assert not (tmp_path / "run").exists()
 
@@ -225,6 +238,12 @@ def test_listed_images(form, tmp_path, capsys, monkeypatch):
         assert json.loads(capsys.readouterr().out)["scenario"]["indices"] == 3
 
 
+def test_a_list_longer_than_any_file_name(capsys):
+    listed = ",".join(map(str, range(200)))
+    assert main_forget.main([*RETRAIN, "--indexes_to_replace", listed, "--save_dir", "run", "--dry_run"]) == 0
+    assert json.loads(capsys.readouterr().out)["scenario"]["indices"] == 200
+
+
 def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     mask = checkpoint(tmp_path / "mask.pth.tar")
     found = {}
@@ -234,7 +253,7 @@ def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     assert found == {"fisher_new": 3e-8, "wfisher": 1.0, "FT_prune": 1e-4}
 
 
-@pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_report"])
+@pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_saliency", "main_transfer", "main_report"])
 def test_help_is_fast_because_it_needs_no_torch(script):
     code = f"import sys; sys.argv = ['{script}.py', '--help']\nimport {script}\ntry:\n    {script}.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

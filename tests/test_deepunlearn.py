@@ -19,6 +19,7 @@ import main_forget
 import models
 import pruner
 from conftest import DIGITS, ROOT
+from dataset.combined import union
 from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
 from dataset.scenario import Scenario
@@ -70,13 +71,13 @@ def mask(model) -> pruner.Mask:
     return pruner.prune(model, "magnitude", 0.5, pruner.Sample(0))
 
 
-def images(count: int, seed: int, **more) -> ImageSet:
+def images(count: int, seed: int) -> ImageSet:
     random = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, 3, 6, 6), dtype=torch.uint8, generator=random)
-    return ImageSet(pixels, torch.arange(count) % CLASSES, **more)
+    return ImageSet(pixels, torch.arange(count) % CLASSES)
 
 
-SETS = {"retain": images(21, 1, shuffle=False), "forget": images(9, 2, shuffle=False), "val": images(12, 3, shuffle=False)}
+SETS = {"retain": images(21, 1).in_order(), "forget": images(9, 2).in_order(), "val": images(12, 3).in_order()}
 
 
 def context(mask: pruner.Mask | None = None, compat: str = "fixed", progress: Progress | None = None) -> Context:
@@ -90,7 +91,7 @@ def run(name: str, model: nn.Module, mask: pruner.Mask | None = None, compat: st
 
 def learn(model: nn.Module, epochs: int) -> None:
     """Train on the retain and the forget set."""
-    both = SETS["retain"].joined(SETS["forget"])
+    both = union(SETS["retain"], SETS["forget"])
     list(loop.Training(model, loop.Recipe(epochs, 0.1, batch_size=8, milestones=()), {}).run(both, 1))
 
 
@@ -611,10 +612,10 @@ def test_relabelled_and_joined_sets():
     store = images(10, 5)
     first, second = store.at(torch.tensor([1, 3, 5])), store.at(torch.tensor([0, 9]))
     changed = second.relabelled(torch.tensor([2, 1]))
-    joined = changed.joined(first)
-    assert joined.labels.tolist() == [2, 1, 1, 0, 2] and joined.images is store.images
+    joined = union(changed, first)
+    assert joined.labels.tolist() == [2, 1, 1, 0, 2] and joined.source is store.images
     assert second.labels.tolist() == [0, 0] and store.labels.tolist() == [i % 3 for i in range(10)]
-    apart = images(2, 6).relabelled(torch.tensor([1, 1])).joined(first)
+    apart = union(images(2, 6).relabelled(torch.tensor([1, 1])), first)
     assert apart.labels.tolist() == [1, 1, 1, 0, 2]
     pixels, labels = next(apart.batches(9))
     assert labels.tolist() == [1, 1, 1, 0, 2] and torch.equal(pixels[3] * 255, store.images[3].float())
@@ -632,7 +633,7 @@ def test_pairs_by_hand():
     rounds = [[labels.tolist() for labels in pair] for _, pair in Paired(first, second, 2).batches(3)]
     assert rounds == [[[0, 1, 2], [0, 1]], [[3, 4, 5], [2]], [[6], [0, 1]]]
     assert [[y.tolist() for y in pair] for _, pair in Paired(second, first, 3, cycle=False).batches(1)] == [[[0], [0, 1, 2]], [[1], [3, 4, 5]], [[2], [6]]]
-    assert Paired(first, second, 2).steps(3) == 3 and Paired(first, second, 2, cycle=False).steps(3) == 2 and Paired(first, second, 3, cycle=False).steps(1) == 1
+    assert Paired(first, second, 2).sizes(3) == [1] * 3 and Paired(first, second, 2, cycle=False).sizes(3) == [1] * 2 and Paired(first, second, 3, cycle=False).sizes(1) == [1] * 1
     shuffled, others = ([[y.tolist() for y in pair] for _, pair in Paired(first, first, 4).batches(1, seed)] for seed in (4, 5))
     assert sorted(y for pair in shuffled for y in pair[0]) == list(range(7)) and shuffled != others
     assert sorted(shuffled[0][1] + shuffled[1][1]) == list(range(7)) and [pair[1] for pair in shuffled[2:4]] == [pair[1] for pair in shuffled[:2]]
@@ -793,7 +794,7 @@ def test_passes_share_an_optimiser_or_have_their_own(model):
         loop.Pass(SETS["forget"], watch("a"), batch_size=9, epochs=1), loop.Pass(lambda epoch: SETS["retain"].first(10 - 5 * epoch), watch("b"), own),
         loop.Pass(SETS["retain"], watch("c"), batch_size=21),
     ]
-    training = loop.Training(model, loop.Recipe(2, 0.1, batch_size=8), {}, [own])
+    training = loop.Training(model, loop.Recipe(2, 0.1, batch_size=8), {}, others=[own])
     logs = list(training.run(passes, 3))
     assert seen == [("a", 0, 9), ("b", 0, 5), ("b", 0, 5), ("c", 0, 21), ("b", 1, 5), ("c", 1, 21)]
     assert [log.lr for log in logs] == [0.1, 0.1]

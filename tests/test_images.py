@@ -12,6 +12,7 @@ from PIL import Image
 
 from dataset import prepare, sources, tree
 from dataset.images import Augment, ImageSet, crop_and_flip, scale
+from dataset.names import NAMES
 from utils.errors import UsageError
 
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -241,6 +242,12 @@ def make_tree(root, train, test, test_name="test", size=(4, 4)):
     return root
 
 
+def read(root, size):
+    """Train and test arrays, and the class names."""
+    data = sources.load(sources.get("folder"), root, size)
+    return (data.train_images, data.train_labels), (data.test_images, data.test_labels), data.classes
+
+
 def pixels(arrays):
     """First pixel and label of each image."""
     images, labels = arrays
@@ -250,19 +257,19 @@ def pixels(arrays):
 def test_a_tree_is_read_class_by_class_in_the_order_of_names(tmp_path):
     # "dog" was made first, but "cat" comes first by name and is class 0; "bird" has no test images.
     make_tree(tmp_path, {"dog": 2, "cat": 3, "bird": 1}, {"dog": 1, "cat": 2})
-    train, test, classes = tree.read(tmp_path, None)
+    train, test, classes = read(tmp_path, None)
     assert classes == ("bird", "cat", "dog")
     assert pixels(train) == [(2, 0, 0, 0), (1, 0, 0, 1), (1, 1, 0, 1), (1, 2, 0, 1), (0, 0, 0, 2), (0, 1, 0, 2)]
     assert pixels(test) == [(1, 0, 1, 1), (1, 1, 1, 1), (0, 0, 1, 2)]
     assert train[0].shape == (6, 4, 4, 3) and train[0].dtype == np.uint8 and train[1].dtype == np.int64
-    assert tree.counts(tmp_path) == [1, 3, 2]
+    assert tree.listing(tmp_path).counts == [1, 3, 2]
 
 
 def test_val_serves_for_test_unless_there_is_a_test(tmp_path):
     make_tree(tmp_path, {"a": 1, "b": 1}, {"a": 2, "b": 1}, test_name="val")
-    assert pixels(tree.read(tmp_path, None)[1]) == [(0, 0, 1, 0), (0, 1, 1, 0), (1, 0, 1, 1)]
+    assert pixels(read(tmp_path, None)[1]) == [(0, 0, 1, 0), (0, 1, 1, 0), (1, 0, 1, 1)]
     write(tmp_path / "test" / "b" / "0.png", (9, 9, 9))
-    assert pixels(tree.read(tmp_path, None)[1]) == [(9, 9, 9, 1)]
+    assert pixels(read(tmp_path, None)[1]) == [(9, 9, 9, 1)]
 
 
 def test_only_images_in_visible_folders_count(tmp_path):
@@ -271,10 +278,10 @@ def test_only_images_in_visible_folders_count(tmp_path):
     write(tmp_path / "train" / ".cache" / "0.png", (1, 1, 1))
     write(tmp_path / "train" / "0.png", (1, 1, 1))
     Image.new("L", (4, 4), 77).save(tmp_path / "train" / "b" / "grey.PNG")  # capitals too, and grey becomes RGB
-    train, _, classes = tree.read(tmp_path, None)
+    train, _, classes = read(tmp_path, None)
     assert classes == ("a", "b")
     assert pixels(train) == [(0, 0, 0, 0), (1, 0, 0, 1), (77, 77, 77, 1)]
-    assert tree.counts(tmp_path) == [1, 2]
+    assert tree.listing(tmp_path).counts == [1, 2]
 
 
 def test_many_images_arrive_in_order(tmp_path):
@@ -285,7 +292,7 @@ def test_many_images_arrive_in_order(tmp_path):
             colour = (number % 256, number // 256, 0)
             Image.new("RGB", (1, 1), colour).save(tmp_path / "train" / name / f"{number:03d}.bmp")
     write(tmp_path / "test" / "a" / "0.bmp", (0, 0, 0), (1, 1))
-    images, labels = tree.read(tmp_path, None)[0]
+    images, labels = read(tmp_path, None)[0]
     expected = [number for _ in "ab" for number in range(300)]
     assert [int(r) + 256 * int(g) for r, g, _ in images[:, 0, 0]] == expected
     assert labels.tolist() == [0] * 300 + [1] * 300
@@ -294,7 +301,7 @@ def test_many_images_arrive_in_order(tmp_path):
 def test_input_size_resizes_whatever_the_shape(tmp_path):
     make_tree(tmp_path, {"a": 1, "b": 1}, {"a": 1}, size=(10, 6))
     write(tmp_path / "train" / "b" / "big.png", (50, 60, 70), (31, 17))
-    train, test, _ = tree.read(tmp_path, 8)
+    train, test, _ = read(tmp_path, 8)
     assert train[0].shape == (3, 8, 8, 3) and test[0].shape == (1, 8, 8, 3)
     # Images of one colour stay so.
     assert pixels(train) == [(0, 0, 0, 0), (1, 0, 0, 1), (50, 60, 70, 1)]
@@ -316,7 +323,7 @@ def test_images_of_unequal_sizes_are_refused(tmp_path):
     make_tree(tmp_path, {"a": 2, "b": 1}, {"a": 1})
     write(tmp_path / "train" / "b" / "other.png", (0, 0, 0), (5, 5))
     with pytest.raises(UsageError, match=r"other\.png differs in size from .*000\.png; give --input_size"):
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
 
 
 def test_test_images_of_another_size_than_the_training_images_are_refused(tmp_path):
@@ -324,13 +331,13 @@ def test_test_images_of_another_size_than_the_training_images_are_refused(tmp_pa
     make_tree(tmp_path, {"a": 1, "b": 1}, {})
     write(tmp_path / "test" / "a" / "0.png", (0, 0, 0), (6, 6))
     with pytest.raises(UsageError, match="--input_size"):
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
 
 
 def test_images_that_are_not_square_are_refused(tmp_path):
     make_tree(tmp_path, {"a": 1, "b": 1}, {"a": 1}, size=(6, 4))
     with pytest.raises(UsageError, match="is 6x4 pixels; give --input_size"):  # width x height
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
 
 
 @pytest.mark.parametrize("damage", ["half", "text", "empty"])
@@ -342,14 +349,14 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage, part):
     whole = victim.read_bytes()
     victim.write_bytes({"half": whole[: len(whole) // 2], "text": b"404 not found", "empty": b""}[damage])
     with pytest.raises(UsageError, match=rf"{part}/a/001\.png is not a readable image"):
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
 
 
 def test_a_class_without_images_is_refused(tmp_path):
     make_tree(tmp_path, {"a": 1, "b": 1}, {"a": 1})
     (tmp_path / "train" / "c").mkdir()
     (tmp_path / "train" / "c" / "readme.txt").write_text("soon")
-    for look in (lambda: tree.read(tmp_path, None), lambda: tree.counts(tmp_path)):
+    for look in (lambda: read(tmp_path, None), lambda: tree.listing(tmp_path).counts):
         with pytest.raises(UsageError, match="no images in train/c"):
             look()
 
@@ -358,23 +365,23 @@ def test_a_test_class_that_is_never_trained_is_refused(tmp_path):
     make_tree(tmp_path, {"a": 1, "b": 1}, {"a": 1})
     write(tmp_path / "test" / "zebra" / "0.png", (0, 0, 0))
     with pytest.raises(UsageError, match="class zebra is in test/ but not in train/"):
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
 
 
 def test_incomplete_trees_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no folder tree there; expected train/<class>"):
-        tree.counts(tmp_path)
+        tree.listing(tmp_path).counts
     assert not tree.is_tree(tmp_path)
     write(tmp_path / "train" / "a" / "0.png", (0, 0, 0))
     assert tree.is_tree(tmp_path)
     with pytest.raises(UsageError, match="one class only"):
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
     write(tmp_path / "train" / "b" / "0.png", (0, 0, 0))
     with pytest.raises(UsageError, match=r"has train/ but neither test/ nor val/"):
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
     (tmp_path / "test").mkdir()
     with pytest.raises(UsageError, match="no test images"):
-        tree.read(tmp_path, None)
+        read(tmp_path, None)
 
 
 # ---- named data sets ------------------------------------------------------------------------------
@@ -398,8 +405,7 @@ def test_cifar10_from_a_tree_equals_the_same_tree_read_as_a_folder(tmp_path):
     assert (cifar.mean, cifar.std) == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     assert (folder.mean, folder.std) == sources.statistics(folder.train_images) != (cifar.mean, cifar.std)
     # Tree or not decides the counts, before anything is decoded.
-    assert sources.official_counts(sources.get("cifar10"), tmp_path) == [3] * 10
-    assert sources.official_counts(sources.get("cifar10"), tmp_path / "train") == [5000] * 10
+    assert prepare.choose("cifar10", str(tmp_path / "train"), None).official == [5000] * 10
     chosen = prepare.choose("cifar10", str(tmp_path), None)
     assert (chosen.classes, chosen.official, chosen.train_counts) == (10, [3] * 10, [3] * 10)
 
@@ -439,7 +445,7 @@ def test_digits_are_all_there(digits):
 def test_the_constants_of_digits_are_those_of_the_data(digits):
     # Counts and statistics are written down so that --dry_run need not read a data set.
     assert sources.DIGITS_TRAIN == np.bincount(digits.train_labels).tolist()
-    assert sources.official_counts(sources.get("digits"), Path("/nowhere")) == sources.DIGITS_TRAIN
+    assert prepare.choose("digits", "/nowhere", None).official == sources.DIGITS_TRAIN
     values = digits.train_images.reshape(-1, 3) / 255
     assert digits.mean == pytest.approx(values.mean(0), abs=1e-3)
     assert digits.std == pytest.approx(values.std(0), abs=1e-3)
@@ -458,7 +464,8 @@ def test_what_the_names_stand_for():
     assert (len(known["cifar10"].official), len(known["cifar100"].official)) == (10, 100)
     assert sum(known["svhn"].official) == 73_257
     everything_trains = {name for name, source in known.items() if not source.with_validation}
-    assert everything_trains == {"cifar10_no_val", "cifar100_no_val"}
+    assert everything_trains == {"cifar10_no_val", "cifar100_no_val", "TinyImagenet", "imagenet"}
+    assert set(known) == set(NAMES) and {name for name, source in known.items() if source.streamed} == {"imagenet"}
     assert (known["svhn"].pad, known["svhn"].flip) == (0, False)  # the reference never augments it
     for name in ("cifar10", "cifar100"):
         one, other = known[name], known[f"{name}_no_val"]

@@ -23,8 +23,9 @@ from utils.errors import RunError, UsageError
 from utils.log import Log
 
 ALL = [
-    "BT", "CF-k", "CFW", "CT", "EU-k", "FCS", "fisher", "fisher_new", "FT", "FT_l1", "FT_prune", "FT_prune_bi", "GA", "GA_l1", "KDE",
-    "MSG", "NG+", "PRMQ", "raw", "retrain", "retrain_ls", "retrain_sam", "RNI", "SCRUB", "SRL", "wfisher", "wfisher_exact",
+    "boundary_expanding", "boundary_shrink", "BT", "CF-k", "CFW", "CT", "EU-k", "FCS", "fisher", "fisher_new", "FT", "FT_l1",
+    "FT_prune", "FT_prune_bi", "GA", "GA_l1", "KDE", "MSG", "NG+", "PRMQ", "raw", "retrain", "retrain_ls", "retrain_sam",
+    "RL", "RNI", "SalUn", "SCRUB", "SFRon", "SRL", "wfisher", "wfisher_exact",
 ]
 ONE_STEP = ["fisher", "fisher_new", "wfisher", "wfisher_exact"]
 CLASSES = 3
@@ -82,7 +83,7 @@ def test_the_registry_holds_exactly_the_methods_of_this_version():
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():
-    with pytest.raises(UsageError, match=r"--unlearn FTT: unknown \(did you mean FT\?\); known: BT, CF-k, CFW, "):
+    with pytest.raises(UsageError, match=r"--unlearn FTT: unknown \(did you mean FT\?\); known: boundary_expanding, boundary_shrink, BT, CF-k, CFW, "):
         registry.get("FTT")
 
 

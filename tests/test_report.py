@@ -3,21 +3,28 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 
 import main_report
-from evaluation import results, tables
+from evaluation import cleanse, corrections, curves, overview, planned, published, results, tables
+from evaluation.results import Found
+
+NONE = published.Published([], exact=False)
+SIZES = {"forget": 100, "retain": 900, "test": 360}
 
 
-def result(method, sparsity, seed, scores, paper=None, hyper=None, compat="fixed", kind="class", words="all of class 0"):
+def result(method, sparsity, seed, scores, paper=None, hyper=None, compat="fixed", kind="class", words="all of class 0", forget=0, **more):
     ua, mia, ra, ta, rte = scores
-    return {
-        "fingerprint": f"{method}{sparsity}{seed}{scores}{compat}{kind}", "script": "main_forget.py", "status": "done",
-        "method": method, "paper_name": paper or method, "seed": seed, "compat": compat,
-        "scenario": {"kind": kind, "words": words}, "model": {"dataset": "digits", "arch": "resnet20s", "sparsity": sparsity},
-        "scores": {"UA": ua, "MIA-Efficacy": mia, "RA": ra, "TA": ta, "RTE": rte}, "config": {"hyper": hyper or {}},
+    content = {
+        "script": "main_forget.py", "status": "done", "method": method, "paper_name": paper or method, "seed": seed, "compat": compat,
+        "scenario": {"kind": kind, "words": words, "class": forget, "count": None}, "split": SIZES,
+        "model": {"dataset": "digits", "arch": "resnet20s", "sparsity": sparsity, **more.pop("model", {})},
+        "scores": {"UA": ua, "MIA-Efficacy": mia, "RA": ra, "TA": ta, "RTE": rte},
+        "config": {"hyper": hyper or {}, "run": {"train_seed": seed, "split_seed": None}, **more.pop("config", {})}, **more,
     }
+    return {"fingerprint": json.dumps(content, sort_keys=True), **content}
 
 
 RUNS = [
@@ -31,9 +38,26 @@ RUNS = [
 ]
 
 
+def made(runs):
+    return results.tables([Found(None, run) for run in runs])
+
+
+def named(table, known=NONE):
+    head, rows = tables.paper_table(table, known)
+    return {row[0]: dict(zip(head, row)) for row in rows}
+
+
+def write(folder, runs):
+    for number, run in enumerate(runs):
+        place = folder / str(number)
+        place.mkdir(parents=True)
+        (place / "result.json").write_text(json.dumps(run))
+    return folder
+
+
 def test_means_gaps_and_averages_by_hand():
-    [table] = results.tables(RUNS)
-    assert table.models == ["dense", "95 % sparse"] and list(table.rows) == ["Retrain", "FT", "GA"]
+    [table] = made(RUNS)
+    assert [model.name for model in table.models] == ["dense", "95 % sparse"] and list(table.rows) == ["Retrain", "FT", "GA"]
     cell = table.rows["FT"]["dense"]["UA"]
     assert cell.mean == pytest.approx(0.6) and cell.std == pytest.approx(0.1)  # 0.5 and 0.7
     # dense gaps of FT: UA |0.6 - 1|, MIA |0.7 - 0.95|, RA |0.9 - 0.98|, TA |0.85 - 0.85|
@@ -43,50 +67,283 @@ def test_means_gaps_and_averages_by_hand():
     assert table.gap("Retrain", "dense", "UA") == 0 and table.average_gap("GA", "dense") is None
 
 
+def test_a_gap_is_taken_over_the_seeds_that_both_have():
+    third = result("FT", 0, 3, (0.0, 0.0, 0.0, 0.0, 0.5))
+    [table] = made([*RUNS, third])
+    assert table.cell("FT", "dense", "UA").mean == pytest.approx(0.4)  # over 0.5, 0.7 and 0
+    assert table.gap("FT", "dense", "UA") == pytest.approx(0.4)  # still seeds 1 and 2 against Retrain's
+    [alone] = made([RUNS[0], third])
+    assert alone.gap("FT", "dense", "UA") is None and named(alone)["FT"]["UA dense"] == "0.00"
+
+
 def test_layout_of_the_paper():
-    [table] = results.tables(RUNS)
-    head, rows = tables.paper_table(table)
+    [table] = made(RUNS)
+    head, rows = tables.paper_table(table, NONE)
     assert head[:5] == ["method", "UA dense", "UA 95 % sparse", "MIA-Efficacy dense", "MIA-Efficacy 95 % sparse"]
-    assert head[-4:] == ["avg. gap dense", "avg. gap 95 % sparse", "RTE (min) dense", "RTE (min) 95 % sparse"]
-    finetuned = dict(zip(head, rows[1]))
+    assert head[-6:] == ["avg. gap dense", "avg. gap 95 % sparse", "RTE (min) dense", "RTE (min) 95 % sparse", "n dense", "n 95 % sparse"]
+    finetuned = named(table)["FT"]
     assert finetuned["UA dense"] == "60.00±10.00 (40.00)" and finetuned["UA 95 % sparse"] == "90.00 (10.00)"
-    assert finetuned["avg. gap dense"] == "18.25" and finetuned["RTE (min) dense"] == "0.500"
-    assert dict(zip(head, rows[2]))["UA dense"] == "-"
+    assert finetuned["avg. gap dense"] == "18.25" and finetuned["RTE (min) dense"] == "0.500" and finetuned["n dense"] == "2"
+    assert named(table)["GA"]["UA dense"] == "- (0 of 2 seeds)" and named(table)["GA"]["n dense"] == "0 of 2"
     assert tables.markdown(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n"
 
 
-def test_runs_that_differ_never_share_a_table_or_a_row():
-    other = [
-        result("FT", 0, 1, (0.1, 0.1, 0.1, 0.1, 1.0), compat="reference"),
-        result("FT", 0, 1, (0.2, 0.1, 0.1, 0.1, 1.0), kind="random", words="a tenth"),
+def test_runs_that_differ_in_anything_that_matters_never_share_a_table():
+    def run(**more):
+        return result("FT", 0, 1, (0.1, 0.1, 0.1, 0.1, 1.0), **more)
+
+    different = [
+        run(), run(compat="reference"), run(kind="random", words="a tenth", forget=None), run(words="all of class 3", forget=3),
+        run(config={"run": {"train_seed": 1, "split_seed": 7}}), run(config={"official_counts": [5, 5]}), run(config={"official_counts": [6, 6]}),
+        run(config={"data": {"input_size": 32}}), run(config={"model": {"imagenet_arch": True}}), run(split={**SIZES, "test": 400}),
+        run(model={"arch": "resnet18"}), run(model={"dataset": "cifar10"}),
     ]
-    found = results.tables([*RUNS, *other])
-    assert [table.slug for table in found] == ["digits-resnet20s-class", "digits-resnet20s-class-reference", "digits-resnet20s-random"]
+    found = made(different)
+    assert len(found) == len(different) and all(table.runs("FT", "dense") == 1 for table in found)
+    assert len({table.slug for table in found}) == len(different)  # no two write the same files
+    assert len({table.title for table in found}) == len(different)
+    assert {"digits-resnet20s-class-0-reference", "digits-resnet20s-class-3", "digits-resnet20s-random"} <= {table.slug for table in found}
+
+
+def test_methods_with_several_settings_get_a_row_each():
     twice = [result("FT", 0, 1, (0.1,) * 5, hyper={"lr": lr, "epochs": 3}) for lr in (0.1, 0.2)]
-    twice[1]["fingerprint"] += "x"
-    [table] = results.tables(twice)
+    [table] = made(twice)
     assert list(table.rows) == ["FT, lr 0.1", "FT, lr 0.2"]
-
-
-def test_a_method_tuned_per_model_stays_one_row():
     tuned = [result("FT", sparsity, 1, (0.1,) * 5, hyper={"lr": sparsity + 1}) for sparsity in (0, 0.9)]
-    [table] = results.tables(tuned)
+    [table] = made(tuned)  # tuned per model: one row
     assert list(table.rows) == ["FT"] and set(table.rows["FT"]) == {"dense", "90 % sparse"}
 
 
+def recipe(epochs, round_=1, script="main_imp.py", **prune):
+    return {"round": round_, "recipe": {"script": script, "train": {"epochs": epochs}, "prune": prune}}
+
+
+def test_models_of_different_training_are_different_columns():
+    omp, imp, snip = {"pruning_times": 2, "rate": 0.95}, {"pruning_times": 14, "rate": 0.2}, {"score": "snip", "rate": 0.95}
+    runs = [
+        result("FT", 0, 1, (0.1,) * 5, model=recipe(182, 0, **omp)), result("FT", 0, 2, (0.3,) * 5, model=recipe(182, 0, **imp)),
+        result("FT", 0.95, 1, (0.1,) * 5, model=recipe(182, **omp)), result("FT", 0.95, 2, (0.3,) * 5, model=recipe(182, **omp)),
+        result("FT", 0.95, 1, (0.5,) * 5, model=recipe(182, **omp | {"random_prune": True})),
+        result("FT", 0.95, 1, (0.6,) * 5, model=recipe(182, 0, "main_synflow.py") | {"recipe": {"prune": snip}, "round": 1}),
+        result("FT", 0.95, 1, (0.7,) * 5, model=recipe(10, **omp)),
+    ]
+    [table] = made(runs)
+    found = {model.name: table.cell("FT", model.name, "UA").values for model in table.models}
+    assert found.pop("dense") == (0.1, 0.3)  # a dense round is the same whatever was pruned afterwards
+    assert found == {
+        "95 % sparse (OMP) #1": (0.7,), "95 % sparse (OMP) #2": (0.1, 0.3), "95 % sparse (random)": (0.5,), "95 % sparse (snip)": (0.6,),
+    }
+
+
+def test_retraining_without_a_checkpoint_stands_beside_any_dense_model():
+    dense = {"config": {"checkpoint": "abc"}, "model": recipe(182, 0)}
+    runs = [result("retrain", 0, 1, (0.9,) * 5, "Retrain", config={"checkpoint": None}), result("FT", 0, 1, (0.4,) * 5, **dense)]
+    [table] = made(runs)
+    assert [model.name for model in table.models] == ["dense"] and table.gap("FT", "dense", "UA") == pytest.approx(0.5)
+
+
+# --- published numbers ---
+
+
+def paper_runs(ua, seeds=(1, 2)):
+    where = {"model": {"dataset": "cifar10", "arch": "resnet18"}, "split": {"forget": 4500, "retain": 40500, "test": 9000}}
+    runs = [result("retrain", 0, seed, (1.0, 1.0, 1.0, 0.9483, 40.0), "Retrain", **where) for seed in seeds]
+    return runs + [result("FT", 0, seed, (value, 0.75, 0.9987, 0.9431, 2.5), **where) for seed, value in zip(seeds, ua)]
+
+
+def test_the_file_holds_the_main_table_of_the_paper():
+    entries = {entry["name"]: entry for entry in published.load()["tables"]}
+    table = entries["jia2023-table1-class"]["rows"]
+    assert table["FT"]["dense"]["UA"] == [22.53, 8.16] and table["IU"]["sparse"]["TA"] == [90.76, 0.18]
+    assert list(table) == ["Retrain", "FT", "GA", "FF", "IU"] == list(entries["jia2023-table1-random"]["rows"])
+    assert all(entry["source"] and entry["paper"] in published.load()["papers"] for entry in entries.values())
+
+
+@pytest.mark.parametrize("share, entry, row, average", [
+    ("dense", "jia2023-table1-class", "FT", 25.78), ("sparse", "jia2023-table1-class", "IU", 1.10), ("sparse", "jia2023-table1-random", "FF", 4.50),
+    ("dense", "fan2024-table1-10", "SalUn", 1.15),
+])
+def test_published_average_gaps_follow_from_the_published_values(share, entry, row, average):
+    [found] = [table for table in published.load()["tables"] if table["name"] == entry]
+    model = results.Model("x", found["models"][share])
+    assert 100 * published.Published([found], True).average_gap(row, model) == pytest.approx(average, abs=0.006)
+
+
+def test_published_values_stand_below_ours_and_differences_are_marked():
+    [table] = made(paper_runs((0.20, 0.26)))  # mean 23 against 22.53
+    known = published.beside(table, [])
+    assert known.exact
+    rows = named(table, known)
+    assert rows["FT"]["UA dense"] == "23.00±3.00 (77.00)" and rows["FT, published"]["UA dense"] == "22.53±8.16 (77.47)"
+    assert rows["FT, published"]["avg. gap dense"] == "25.78" and rows["FT, published"]["RTE (min) dense"] == "2.52"
+    # spread sqrt(3^2 + 8.16^2) = 8.694: 31.3 is marked, 31.2 is not
+    for mean, marked in ((0.313, True), (0.312, False)):
+        [table] = made(paper_runs((mean - 0.03, mean + 0.03)))
+        assert named(table, known)["FT"]["UA dense"].endswith(" ≠") is marked
+    notes = tables.notes(table, known)
+    assert any("Model Sparsity Can Simplify" in note for note in notes) and not any("SalUn" in note for note in notes)
+
+
+def test_another_setting_is_not_compared_but_may_stand_beside():
+    [table] = made([{**run, "model": {**run["model"], "arch": "resnet20s"}} for run in paper_runs((0.9, 0.9))])
+    assert published.beside(table, []).tables == []
+    known = published.beside(table, ["jia2023-table1"])
+    assert not known.exact and [entry["name"] for entry in known.tables] == ["jia2023-table1-class"]
+    assert named(table, known)["FT"]["UA dense"] == "90.00±0.00 (10.00)" and named(table, known)["FT, published"]["UA dense"] == "22.53±8.16 (77.47)"
+
+
+def test_fixed_and_reference_side_by_side():
+    reference = [{**result(run["method"], run["model"]["sparsity"], run["seed"], (0.4,) * 5, run["paper_name"], compat="reference")} for run in RUNS]
+    [pair] = corrections.pairs(made([*RUNS, *reference]))
+    head, rows = corrections.table(pair)
+    found = {(row[0], row[1]): dict(zip(head, row)) for row in rows}
+    assert found["FT", "dense"]["UA"] == "40.00±0.00 → 60.00±10.00 (+20.00) ≠"
+    assert found["FT", "95 % sparse"]["UA"] == "40.00 → 90.00 (+50.00)"  # one seed has no spread
+    assert found["FT", "dense"]["avg. gap"] == "0.00 → 18.25 (+18.25)" and len(rows) == 5
+    assert corrections.pairs(made(RUNS)) == []
+
+
+# --- planned, missing, failed ---
+
+
+def sweep(folder, states, name="s"):
+    """A sweep of FT, GA and retrain on digits with three seeds; ``states`` by method: what became of each seed's run."""
+    cells = []
+    for method, ends in states.items():
+        for seed, end in enumerate(ends, 1):
+            place = f"seed{seed}/{method}"
+            paper = "Retrain" if method == "retrain" else method
+            cells.append({
+                "name": place, "folder": place, "stage": "unlearn", "seed": seed, "setting": None, "scenario": "class", "model": "dense", "round": 0,
+                "method": method, "paper_name": paper, "needs": [f"seed{seed}/omp"], "command": f"python {place}",
+            })
+            (folder / place).mkdir(parents=True)
+            if end == "done":
+                (folder / place / "result.json").write_text(json.dumps(result(method, 0, seed, (0.5,) * 5, paper)))
+            elif end:
+                (folder / place / "status.json").write_text(json.dumps({"status": end, "last_line": "boom"}))
+    (folder / "sweep.json").write_text(json.dumps({"name": name, "paper": "jia2023-table1", "cells": cells}))
+    return folder
+
+
+def test_missing_and_failed_cells_say_so(tmp_path):
+    folders = [sweep(tmp_path, {"retrain": ["done"] * 3, "FT": ["done", "failed", None], "GA": ["failed", "interrupted", None], "raw": [None] * 3})]
+    found = results.collect(folders)
+    [table] = results.tables(found)
+    assert planned.place([table], planned.collect(folders, found)) == []
+    rows = named(table)
+    assert list(rows) == ["Retrain", "FT", "GA", "raw"]
+    assert rows["Retrain"]["n dense"] == "3" and rows["FT"]["n dense"] == "1 of 3, 1 failed" and rows["FT"]["UA dense"] == "50.00 (0.00)"
+    assert rows["GA"]["UA dense"] == "failed (0 of 3 seeds)" and rows["raw"]["UA dense"] == "- (0 of 3 seeds)"
+    [line] = [line for line in tables.long_rows(table, NONE) if line[1:4] == ["GA", "dense", "UA"]]
+    assert line[4:9] == ["", "", "0", "3", "1"]
+
+
+def test_what_two_machines_did_adds_up(tmp_path):
+    folders = [
+        sweep(tmp_path / "a", {"retrain": ["done", "done", None], "FT": ["done", None, "failed"]}),
+        sweep(tmp_path / "b", {"retrain": [None, "done", "done"], "FT": [None, "failed", "done"]}),
+    ]
+    found = results.collect(folders)
+    [table] = results.tables(found)
+    planned.place([table], planned.collect(folders, found))
+    assert named(table)["Retrain"]["n dense"] == "3" and named(table)["FT"]["n dense"] == "2 of 3, 1 failed"
+
+
+def test_scenarios_of_which_nothing_finished_are_named(tmp_path, capsys):
+    sweep(tmp_path / "a", {"retrain": ["done"]})
+    sweep(tmp_path / "b", {"FT": ["failed", None]}, "other")
+    assert main_report.main([str(tmp_path), "--no_plots"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"seed1/FT: failed: boom\n.*seed2/FT: missing\n", said)
+    assert "seed1/FT: failed: boom" in (tmp_path / "report.html").read_text()
+
+
+# --- backdoors ---
+
+
+def backdoor(sparsity, seed, before, after, method="FT", **more):
+    scores = {when: {"ASR": asr, "SA": sa, "ASR_other": asr} for when, (asr, sa) in (("before", before), ("after", after))}
+    content = result(method, sparsity, seed, (0,) * 5, model={"dataset": "cifar10", "arch": "resnet18"}, **more)
+    poison = {"words": "4,500 images get a square", "digest": str(seed), "target": 0, "images": 4500}
+    return {**content, "script": "main_backdoor.py", "scores": {**scores, "RTE": 2.0}, "poison": poison}
+
+
+def test_backdoor_table_by_hand(tmp_path, capsys):
+    runs = [
+        backdoor(0.95, 1, (0.9, 0.8), (0.1, 0.7)), backdoor(0.95, 2, (1.0, 0.9), (0.3, 0.9)), backdoor(0, 1, (1.0, 0.9), (0.5, 0.9)),
+        backdoor(0, 1, (1.0, 0.9), (0.2, 0.9), config={"train": {"epochs": 3}}),
+    ]
+    found = cleanse.tables([*runs, {"points": [], "scores": {}}])
+    assert [len(table.lines["FT"]) for table in found] == [2, 1]  # another training is another table
+    head, rows = cleanse.layout(found[0])
+    assert rows[2] == ["FT", "95", "95.00±5.00", "20.00±10.00", "85.00±5.00", "80.00±10.00", "2.000", "2"]
+    assert rows[3] == ["FT, published", "95", "≈99.80", "≈14.40", "≈93.90", "≈92.80", "", ""] and rows[0][3] == "50.00"
+    write(tmp_path / "runs", runs)
+    assert main_report.main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
+    assert "95.00±5.00" in capsys.readouterr().out
+    stems = [f"backdoor-cifar10-resnet18-to-0{number}" for number in ("", "-2")]
+    assert {path.name for path in tmp_path.glob("b*")} == {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "png", "svg")}
+
+
+def test_names_that_occur_before_get_numbers():
+    assert main_report.distinct(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
+
+
+# --- files ---
+
+
+def epochs(folder, phase, values):
+    lines = [{"kind": "epoch", "phase": phase, "epoch": epoch, "loss": 1.0, "accuracy": value, "val": value} for epoch, value in values]
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{ cut")
+
+
+def test_curves_of_a_log_that_was_gone_on_with(tmp_path):
+    epochs(tmp_path, "round 0", [(1, 0.1), (2, 0.2), (2, 0.3)])
+    found = curves.read_epochs(tmp_path / "log.jsonl")
+    assert {epoch: record["accuracy"] for epoch, record in found["round 0"].items()} == {1: 0.1, 2: 0.3}
+    assert curves.read_epochs(tmp_path / "nowhere") == {}
+
+
+def test_every_picture_can_be_drawn_and_has_its_parts(tmp_path):
+    runs = [result(run["method"], sparsity, run["seed"], (0.1 + sparsity / 2,) * 5, run["paper_name"]) for run in RUNS[:4] for sparsity in (0, 0.5, 0.9, 0.99)]
+    [table] = made(runs)
+    drawn = overview.pictures(table)
+    assert list(drawn) == ["bars", "glance", "cost", "sparsity"]
+    axis = drawn["sparsity"].axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "50", "90", "99"]
+    assert list(axis.get_lines()[0].get_ydata()) == pytest.approx([10, 35, 55, 59.5])
+    assert [axis.get_title() for axis in drawn["bars"].axes][:5] == [*results.METRICS, "average gap to Retrain"]
+    assert drawn["cost"].axes[0].get_xlabel() == "RTE: minutes that unlearning took"
+
+
+FILES = {f"digits-resnet20s-class-0{end}" for end in (".md", ".csv", ".tex", "-bars.png", "-bars.svg", "-glance.png", "-glance.svg", "-cost.png", "-cost.svg", "-curves.png", "-curves.svg")}
+
+
 def test_files(tmp_path, capsys):
-    for number, run in enumerate([*RUNS, RUNS[0]]):  # the last is the same run found twice
-        folder = tmp_path / "runs" / str(number)
-        folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps(run))
-    (tmp_path / "runs" / "0" / "deeper").mkdir()
-    (tmp_path / "runs" / "0" / "deeper" / "result.json").write_text("{ damaged")
-    assert main_report.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
-    name = "digits-resnet20s-class"
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{name}.md", f"{name}.csv", f"{name}.png"}
-    assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    lines = list(csv.DictReader((tmp_path / "out" / f"{name}.csv").open()))
+    runs = write(tmp_path / "runs", [*RUNS, RUNS[0]])  # the last is the same run found twice
+    (runs / "0" / "deeper").mkdir()
+    (runs / "0" / "deeper" / "result.json").write_text("{ damaged")
+    epochs(runs / "2", "unlearn", [(1, 0.4), (2, 0.5)])
+    assert main_report.main([str(runs), "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"report.html"}
+    name = tmp_path / "out" / "digits-resnet20s-class-0"
+    assert name.with_name(name.name + "-bars.png").read_bytes().startswith(b"\x89PNG") and b"<svg" in name.with_name(name.name + "-cost.svg").read_bytes()
+    lines = list(csv.DictReader(name.with_suffix(".csv").open()))
     [line] = [line for line in lines if (line["method"], line["model"], line["metric"]) == ("FT", "dense", "UA")]
     assert float(line["mean"]) == pytest.approx(0.6) and line["seeds"] == "2" and float(line["gap_to_retrain"]) == pytest.approx(0.4)
-    assert "60.00±10.00 (40.00)" in (tmp_path / "out" / f"{name}.md").read_text()
-    assert "60.00±10.00 (40.00)" in capsys.readouterr().out
+    assert "60.00±10.00 (40.00)" in name.with_suffix(".md").read_text() and "60.00±10.00 (40.00)" in capsys.readouterr().out
+    tex = name.with_suffix(".tex").read_text()
+    assert r"60.00$\pm$10.00 (40.00)" in tex and r"95 \% sparse" in tex and r"\multicolumn{2}{c}{MIA-Efficacy}" in tex
+    assert {line.count("&") for line in tex.splitlines() if line.startswith(("FT", "GA", "Retrain"))} == {14}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 4 and "60.00±10.00 (40.00)" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing outside the page
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    runs = write(tmp_path / "runs", RUNS)
+    for name in ("a", "b"):
+        assert main_report.main([str(runs), "--out", str(tmp_path / name)]) == 0
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name

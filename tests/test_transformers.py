@@ -352,7 +352,7 @@ def test_every_method(name, rate, model):
     method = registry.get(name)
     mask = pruner.prune(model, "random", rate, pruner.Sample(0)) if rate else {}  # by magnitude whole layers of so small a model would go
     more = {"PRMQ": {"unlearn_lr": 0.1}, "SCRUB": {"unlearn_epochs": 2}}  # beyond half precision's steps; before the step size falls
-    wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0} | more.get(name, {})
+    wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3} | more.get(name, {})
     hyper = {key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__}
     before = {key: value * mask[key] if key in mask else value.clone() for key, value in model.state_dict().items()}
     where = context(mask, "reference" if name == "SCRUB" else "fixed")  # where it does not go back to the start
@@ -364,7 +364,11 @@ def test_every_method(name, rate, model):
         return
     constant = {key for key in after if key.endswith("_mask") or key.startswith("normalize")}
     expected = after.keys() - constant
-    assert moved == ({key for key in expected if key.startswith(LAST)} if name in ("CF-k", "EU-k") else expected)
+    if name in ("CF-k", "EU-k"):
+        expected = {key for key in expected if key.startswith(LAST)}
+    assert moved <= expected
+    if getattr(method.config(), "saliency_threshold", None) is None:  # which leaves whole tensors of so small a model as they are
+        assert moved == expected
     assert sum(int(after[key].count_nonzero()) for key in pruner.prunable(model)) == pytest.approx(
         (1 - rate) * sum(weight.numel() for weight in pruner.prunable(model).values()), abs=0.5
     )
@@ -389,6 +393,7 @@ def test_predictions_are_those_of_the_model(model):
     logits = predict(model, SETS)["retain"].logits
     want = torch.cat([model(batch) for batch, _ in SETS["retain"].batches(8)])
     assert torch.allclose(logits, want, atol=1e-5)
+    model.register_buffer("grid", torch.zeros(1, 1, 1, 1, 1))  # some of timm's models hold such tensors
     model.normalize = Normalize()
     assert not torch.allclose(logits, predict(model, SETS)["retain"].logits, atol=1e-2)
 

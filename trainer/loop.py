@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dataset.images import ImageSet
+from dataset.combined import Chain
+from dataset.images import Images
 from dataset.pairs import Marked, Paired
 from pruner import Hold, Mask
 from trainer.flags import Stepping
@@ -26,7 +27,8 @@ from utils.device import synchronise
 from utils.errors import RunError
 
 Objective = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
-Images = ImageSet | Paired | Marked
+Labels = Tensor | tuple[Tensor, Tensor]
+Trainable = Images | Chain | Paired | Marked  # what one walk goes over
 DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" lowers the step size
 
 
@@ -45,6 +47,8 @@ class Recipe:
         decay: factor of schedules "step" and "drops".
         floor: step size at the end of schedule "smooth".
         steps: the training ends after so many steps, in the middle of an epoch; None for whole epochs.
+        max_norm: gradients are scaled down to this length, over all weights; 0 leaves them.
+        eval_mode: batch norm uses its running statistics and leaves them alone.
     """
 
     epochs: int
@@ -62,15 +66,17 @@ class Recipe:
     decay: float = 0.1
     floor: float = 0.0
     steps: int | None = None
+    max_norm: float = 0.0
+    eval_mode: bool = False
 
 
 def recipe(flags: Stepping, epochs: int, lr: float, ahead: int = 0, steps: int | None = None) -> Recipe:
     """The recipe that a script's or a method's flags describe; constant step size where they name no schedule."""
-    own = {"schedule": "constant", "decreasing_lr": (), "warmup": 0, "sam_rho": 0.0, "lr_decay_rate": 0.1}
-    schedule, milestones, warmup, sam_rho, decay = (getattr(flags, name, default) for name, default in own.items())
+    own = {"schedule": "constant", "decreasing_lr": (), "warmup": 0, "sam_rho": 0.0, "lr_decay_rate": 0.1, "max_norm": 0.0, "eval_mode": False}
+    schedule, milestones, warmup, sam_rho, decay, max_norm, eval_mode = (getattr(flags, name, default) for name, default in own.items())
     return Recipe(
         epochs, lr, flags.optimizer, flags.momentum, flags.weight_decay, schedule, milestones, warmup, flags.batch_size, ahead,
-        sam_rho, flags.amp, decay, steps=steps,
+        sam_rho, flags.amp, decay, steps=steps, max_norm=max_norm, eval_mode=eval_mode,
     )
 
 
@@ -83,6 +89,30 @@ class EpochLog:
     loss: float
     accuracy: float
     seconds: float
+
+
+class Tally:
+    """Loss and right answers of an epoch's steps, added up where the images are."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.started = device, time.perf_counter()
+        self.clear()
+
+    def clear(self) -> None:
+        """Count from nothing again; the time goes on."""
+        self._figures = torch.zeros(3, device=self.device)  # summed loss, right answers, images
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Labels, count: int) -> None:
+        """One step on this process's part of a batch of ``count`` images, with the mean loss of that part."""
+        classes = labels[0] if isinstance(labels, tuple) else labels
+        right = (logits.detach().argmax(1) == classes).sum()
+        sums = torch.stack([loss.detach() * len(classes), right, torch.full_like(right, len(classes))])
+        self._figures += sums / (1 if count >= parallel.size() else parallel.size())
+
+    def means(self) -> tuple[float, float]:
+        """Loss per image and accuracy in [0, 1], over all processes."""
+        loss, right, images = parallel.add_up(self._figures.clone()).tolist()
+        return loss / max(images, 1), right / max(images, 1)
 
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
@@ -114,7 +144,7 @@ class Pass:
         epochs: only the first so many epochs have it; None for all.
     """
 
-    images: Images | Callable[[int], Images]
+    images: Trainable | Callable[[int], Trainable]
     objective: Objective = cross_entropy
     recipe: Recipe | None = None
     batch_size: int | None = None
@@ -122,11 +152,11 @@ class Pass:
 
 
 class Pace:
-    """An optimiser and its step size over the epochs."""
+    """An optimiser, of its own unless one is given, and its step size over the epochs."""
 
-    def __init__(self, parameters: list[nn.Parameter], recipe: Recipe):
+    def __init__(self, parameters: list[nn.Parameter], recipe: Recipe, optimizer: torch.optim.Optimizer | None = None):
         self.recipe = recipe
-        self.optimizer = _optimizer(parameters, recipe)
+        self.optimizer = optimizer or _optimizer(parameters, recipe)
         self.scheduler = _scheduler(self.optimizer, recipe)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the schedule runs ahead of the first step on purpose
@@ -141,16 +171,17 @@ class Pace:
     def before_step(self, epoch: int, step: int, steps: int) -> None:
         """Set the step size where it changes within an epoch of ``steps`` steps."""
         if epoch < self.recipe.warmup:
-            self._set(self.lr * min(1.0, (epoch * steps + step + 1) / (self.recipe.warmup * steps)))
+            self.set_lr(self.lr * min(1.0, (epoch * steps + step + 1) / (self.recipe.warmup * steps)))
         elif self.recipe.schedule == "smooth":
-            self._set(self.recipe.lr * _share(self.recipe, epoch + step / steps))
+            self.set_lr(self.recipe.lr * _share(self.recipe, epoch + step / steps))
 
     def after_epoch(self) -> None:
         """Go on to the next epoch's step size."""
-        self._set(self.lr)
+        self.set_lr(self.lr)
         self.scheduler.step()
 
-    def _set(self, lr: float) -> None:
+    def set_lr(self, lr: float) -> None:
+        """Step by this from now on."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
@@ -171,16 +202,23 @@ class Training:
         model: trained in place; it stays on its device.
         recipe: how.
         mask: weights to hold at zero; empty for a dense model.
+        only: True where a weight may change; None for all. The gradient of the others is taken away before the step.
+        held: keep the others at their values; without it momentum and weight decay still move them.
+        optimizer: of another training of the same model, to step with that one's momentum.
         others: recipes of further optimisers, for passes that name them.
         still: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, mask: Mask, others: Sequence[Recipe] = (), still: Sequence[nn.Module] = ()):
-        self.model, self.recipe, self.epoch, self._still = model, recipe, 0, still
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, mask: Mask, only: Mask | None = None, held: bool = True,
+        optimizer: torch.optim.Optimizer | None = None, others: Sequence[Recipe] = (), still: Sequence[nn.Module] = (),
+    ):
+        self.model, self.recipe, self.epoch = model, recipe, 0
+        self._only, self._held, self._still = only, held, still
         self.hold_mask(mask)
         parameters = _parameters(model, mask)
         self._device = parameters[0].device
-        self.pace = Pace(parameters, recipe)
+        self.pace = Pace(parameters, recipe, optimizer)
         self._others = {other: Pace(parameters, other) for other in others}
         self.climb = Climb(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
 
@@ -190,8 +228,9 @@ class Training:
         return self.pace.optimizer
 
     def hold_mask(self, mask: Mask) -> None:
-        """Hold these weights at zero from now on."""
+        """Hold these weights at zero from now on, and those that must not change where they are now."""
         self.hold = Hold(self.model, mask)
+        self.salient = None if self._only is None else Hold(self.model, self._only, at_zero=False)
 
     def state(self) -> dict[str, Any]:
         """Epochs finished, optimiser and schedule, under the reference's keys; further optimisers where there are any."""
@@ -205,15 +244,17 @@ class Training:
         for pace, stored in zip(self._others.values(), state.get("others", ())):
             pace.restore(stored)
 
-    def run(self, images: Images | Sequence[Pass], seed: int, objective: Objective = cross_entropy) -> Iterator[EpochLog]:
+    def run(
+        self, images: Trainable | Callable[[int], Trainable] | Sequence[Pass], seed: int, objective: Objective = cross_entropy
+    ) -> Iterator[EpochLog]:
         """Train the remaining epochs, yielding after each.
 
         Every epoch draws from its own seed, so that a resumed run repeats an undisturbed one.
 
         Args:
-            images: one set, or the passes that make an epoch.
+            images: what to train on, a function from an epoch's number, from 0, to it, or the passes that make an epoch.
             seed: fixes order, augmentation and whatever else the epochs draw.
-            objective: of the one set: (model, images, labels, epoch) -> (loss to descend, logits).
+            objective: (model, images, labels, epoch) -> (loss to descend, logits); passes have their own.
         Raises:
             RunError: the loss is no longer finite.
         """
@@ -223,48 +264,60 @@ class Training:
 
     def _one_epoch(self, passes: Sequence[Pass], seed: int) -> EpochLog:
         """All passes of one epoch; the figures are those of the last."""
-        started, lr = time.perf_counter(), self.pace.lr
-        torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
-        self.model.train()
-        for module in self._still:
-            module.eval()
+        lr, tally = self.pace.lr, self.begin_epoch(seed)
         for number, each in enumerate(passes):
             if each.epochs is None or self.epoch < each.epochs:
-                loss, accuracy = self._one_pass(each, seeds.derive(seed, "pass", number) if number else seed)
+                self._one_pass(each, seeds.derive(seed, "pass", number) if number else seed, tally)
         for pace in (self.pace, *self._others.values()):
             pace.after_epoch()
-        self.epoch += 1
-        return EpochLog(self.epoch, lr, loss, accuracy, time.perf_counter() - started)
+        return self.end_epoch(tally, lr)
 
-    def _one_pass(self, each: Pass, seed: int) -> tuple[float, float]:
-        """Mean loss and accuracy over one walk through a set."""
+    def _one_pass(self, each: Pass, seed: int, tally: Tally) -> None:
+        """One walk through a set, which alone ``tally`` counts."""
         pace = self.pace if each.recipe is None else self._others[each.recipe]
         images = each.images(self.epoch) if callable(each.images) else each.images
         size = each.batch_size or pace.recipe.batch_size
-        paired = isinstance(images, Paired)
-        steps = images.steps(size) if paired else math.ceil(len(images) / size)
-        left = steps if self.recipe.steps is None else min(steps, self.recipe.steps - self.epoch * steps)
-        figures = torch.zeros(3, device=images.device)  # summed loss, right answers, images
+        sizes = images.sizes(size)
+        left = len(sizes) if self.recipe.steps is None else min(len(sizes), self.recipe.steps - self.epoch * len(sizes))
         shown = sys.stderr.isatty() and parallel.is_main()
         batches = islice(images.batches(size, seed, parallel.part), left)
         bar = tqdm(batches, total=left, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown)
+        tally.clear()
         for step, (batch, labels) in enumerate(bar):
-            pace.before_step(self.epoch, step, steps)
-            count = 1 if paired else min(size, len(images) - step * size)  # every process has all images of a pair of batches, as of a single one
-            loss, logits = self._step(pace, each.objective, batch, labels, count)
-            classes = labels[0] if isinstance(labels, tuple) else labels
-            right = (logits.detach().argmax(1) == classes).sum()
-            sums = torch.stack([loss.detach() * len(classes), right, torch.full_like(right, len(classes))])
-            figures += sums / (1 if count >= parallel.size() else parallel.size())
-        loss_sum, correct, seen = parallel.add_up(figures).tolist()
-        mean_loss = loss_sum / seen
-        if not math.isfinite(mean_loss):
-            raise RunError(f"the loss became {mean_loss} in epoch {self.epoch + 1} at step size {pace.lr:g}; try a smaller one")
-        synchronise(images.device)
-        return mean_loss, correct / seen
+            pace.before_step(self.epoch, step, len(sizes))
+            loss, logits = self.gradients(each.objective, batch, labels, sizes[step])
+            self.advance(pace)
+            tally.add(loss, logits, labels, sizes[step])
+        self._figures(tally, pace.lr)
 
-    def _step(self, pace: Pace, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """One step on this process's part of a batch of ``count`` images."""
+    def begin_epoch(self, seed: int) -> Tally:
+        """Seed what layers draw and set the model's mode; add the epoch's steps to the result."""
+        tally = Tally(self._device)
+        torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
+        self.model.train(not self.recipe.eval_mode)
+        for module in self._still:
+            module.eval()
+        return tally
+
+    def end_epoch(self, tally: Tally, lr: float) -> EpochLog:
+        """Count the epoch as finished.
+
+        Raises:
+            RunError: the loss is no longer finite.
+        """
+        loss, accuracy = self._figures(tally, lr)
+        self.epoch += 1
+        synchronise(tally.device)
+        return EpochLog(self.epoch, lr, loss, accuracy, time.perf_counter() - tally.started)
+
+    def _figures(self, tally: Tally, lr: float) -> tuple[float, float]:
+        loss, accuracy = tally.means()
+        if not math.isfinite(loss):
+            raise RunError(f"the loss became {loss} in epoch {self.epoch + 1} at step size {lr:g}; try a smaller one")
+        return loss, accuracy
+
+    def gradients(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Gradients over a whole batch of ``count`` images from this process's part, masked, then clipped; loss and logits."""
         weight = parallel.weight(count)
         with whole_batch_norm(self.model, count):
             loss, logits = self._gradient(objective, batch, labels, weight)
@@ -272,9 +325,19 @@ class Training:
                 self.climb.up()
                 loss, logits = self._gradient(objective, batch, labels, weight)
                 self.climb.back()
-        pace.optimizer.step()
-        self.hold()
+        if self.salient is not None:
+            self.salient.gradients()
+        if self.recipe.max_norm:
+            self.hold.gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_norm)
         return loss, logits
+
+    def advance(self, pace: Pace | None = None) -> None:
+        """Step along the present gradients, with an optimiser of ``others`` if it is given."""
+        (pace or self.pace).optimizer.step()
+        self.hold()
+        if self.salient is not None and self._held:
+            self.salient()
 
     def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.amp):
@@ -283,6 +346,10 @@ class Training:
         (loss * weight if weight != 1 else loss).backward()
         parallel.average_gradients(self.model.parameters())
         return loss, logits
+
+    def set_lr(self, lr: float) -> None:
+        """Step by this from now on."""
+        self.pace.set_lr(lr)
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

@@ -9,8 +9,9 @@ import torch
 
 import arg_parser
 import models
+import pruner
 from dataset import prepare, sources
-from dataset.images import ImageSet
+from dataset.images import Images
 from dataset.split import BaseSplit
 from pruner import Mask, Sample
 from trainer import rounds
@@ -48,7 +49,7 @@ def check(arguments: Any) -> Checked:
     """
     device = resolve(arguments.run.device, arguments.run.gpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     blank = models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
     given = None
     if arguments.resume.resume:
@@ -73,24 +74,43 @@ class Bench:
 
     data: sources.Dataset
     base: BaseSplit
-    sets: dict[str, ImageSet]
+    sets: dict[str, Images]
     model: torch.nn.Module
 
 
 def read(arguments: Any, checked: Checked) -> Bench:
     """Load images, divide them, and build the model from ``--train_seed``."""
     run = arguments.run
-    data = sources.load(checked.chosen.source, checked.chosen.root, checked.chosen.size)
+    data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
-    views = prepare.Views(data, checked.device)
+    views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
-    seeds.seed_everything(run.train_seed)
-    size = data.train_images.shape[1]
-    model = models.build(arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, size, run.compat)
-    return Bench(data, base, sets, model.to(checked.device))
+    return Bench(data, base, sets, new_model(arguments, checked, data))
 
 
-def sample(images: ImageSet, seed: int) -> Sample:
+def new_model(arguments: Any, checked: Any, data: sources.Dataset) -> torch.nn.Module:
+    """The model before any training, from ``--train_seed``, on the device.
+
+    Args:
+        checked: with ``chosen`` and ``device``.
+    """
+    seeds.seed_everything(arguments.run.train_seed)
+    model = models.build(
+        arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, checked.chosen.side, arguments.run.compat
+    )
+    return model.to(checked.device)
+
+
+def prune_first(bench: Bench, score: str, rate: float, steps: int | None, seed: int, log: Log) -> Mask:
+    """The mask of the new model by a pruning score, at ``rate``; nothing is pruned at rate 0."""
+    if rate == 0:
+        return {}
+    mask = pruner.prune(bench.model, score, rate, sample(bench.sets["train"], seed), steps=steps)
+    rounds.warn_of_empty_layers(mask, log)
+    return mask
+
+
+def sample(images: Images, seed: int) -> Sample:
     """Unaugmented images of every class, drawn from ``seed``, for a pruning score to look at."""
     order = torch.randperm(len(images), generator=seeds.generator(seed, "score sample"))
     labels = images.labels.cpu()[order]
@@ -101,34 +121,61 @@ def sample(images: ImageSet, seed: int) -> Sample:
 
 def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, folder: RunFolder, log: Log, mask: Mask | None = None) -> None:
     """Carry the model through ``plan``, going on from a killed run, and write ``result.json``."""
-    run, model = arguments.run, bench.model
-    facts = {"arch": arguments.model.arch, "dataset": bench.data.name, "classes": len(bench.data.classes), "compat": run.compat}
-    stamp = {"fingerprint": folder.fingerprint, "split_digest": bench.base.digest, "split_seed": bench.base.seed, **facts}
-    names = rounds.Names(folder.path)
-    flags = arguments.train
-    training = rounds.Rounds(model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
-    last = rounds.latest(names, plan.rounds, folder.fingerprint) or checked.given
-    if last is not None:
-        training.resume(last)
-        log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
-    summaries = training.run()
+    stamp = {"fingerprint": folder.fingerprint, **origin(arguments, bench), "recipe": recipe_of(f"main_{folder.label}.py", checked)}
+    summaries, _ = carry(arguments, bench, plan, rounds.Names(folder.path), stamp, log, checked.given, mask)
     sizes = {name: len(images) for name, images in bench.sets.items()}
     folder.finish(
         {
             "label": folder.label, "script": f"main_{folder.label}.py", "status": "done", "rounds": summaries, "config": checked.config,
             "split": {"digest": bench.base.digest, "seed": bench.base.seed, **sizes},
-            "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in model.parameters())},
+            "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in bench.model.parameters())},
             "device": str(checked.device), "environment": environment(),
         }
     )
 
 
+def carry(
+    arguments: Any, bench: Bench, plan: rounds.Plan, names: rounds.Names, stamp: dict[str, Any], log: Log,
+    given: checkpoints.Checkpoint | None = None, mask: Mask | None = None,
+) -> tuple[list[dict[str, Any]], Mask]:
+    """Carry the model through ``plan``, going on from a killed run, or else from ``given``.
+
+    Args:
+        stamp: entries of every checkpoint; a run is known by their ``fingerprint``.
+        mask: what is kept from the start.
+    Returns:
+        One summary per round, and the mask of the last one; the model has the weights that it ended with.
+    """
+    flags = arguments.train
+    training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
+    last = rounds.latest(names, plan.rounds, stamp["fingerprint"]) or given
+    if last is not None:
+        training.resume(last)
+        log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
+    return training.run(), training.at.mask
+
+
+def origin(arguments: Any, bench: Bench) -> dict[str, Any]:
+    """What a checkpoint says of the data and the model that it was made with."""
+    return {
+        "split_digest": bench.base.digest, "split_seed": bench.base.seed, "arch": arguments.model.arch, "dataset": bench.data.name,
+        "classes": len(bench.data.classes), "compat": arguments.run.compat,
+    }
+
+
+def recipe_of(script: str, checked: Checked) -> dict[str, Any]:
+    """How a model is trained but for its seeds, as plain data: models of equal recipes and different seeds may be averaged in a table."""
+    run = {key: value for key, value in checked.config["run"].items() if key not in ("seed", "train_seed")}
+    given = checked.given and checked.given.extra.get("recipe", "unknown")
+    return {"script": script, **checked.config, "run": run, "checkpoint": given}
+
+
 def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) -> dict[str, str]:
     """What is trained, on what, with which numbers."""
-    data, size = bench.data, bench.data.train_images.shape[1:3]
+    data = bench.data
     sizes = "  ".join(f"{name} {len(images):,}" for name, images in bench.sets.items())
     facts = {
-        "data": f"{data.name}, {len(data.classes)} classes, {size[0]}x{size[1]} pixels; {sizes}",
+        "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {sizes}",
         "split": f"seed {bench.base.seed}, digest {bench.base.digest}",
         "model": f"{arguments.model.arch}, {sum(p.numel() for p in bench.model.parameters()):,} parameters",
         "training": arg_parser.settings(arguments.train),

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 import pruner
-from dataset.images import ImageSet
+from dataset.images import Images
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
 from trainer.loop import Recipe, Training, smoothed_cross_entropy
@@ -50,15 +50,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Names:
-    """The files of a training, by the reference's names."""
+    """The files of a training, by the reference's names.
+
+    Attributes:
+        dense: where round 0's files are, if several trainings share that round; ``folder`` without it.
+    """
 
     folder: Path
+    dense: Path | None = None
 
     def last(self, round_: int) -> Path:
-        return self.folder / f"{round_}checkpoint.pth.tar"
+        return self._home(round_) / f"{round_}checkpoint.pth.tar"
 
     def best(self, round_: int) -> Path:
-        return self.folder / f"{round_}model_SA_best.pth.tar"
+        return self._home(round_) / f"{round_}model_SA_best.pth.tar"
+
+    def _home(self, round_: int) -> Path:
+        return self.dense if round_ == 0 and self.dense is not None else self.folder
 
     def rewind(self, epoch: int) -> Path:
         return self.folder / f"epoch_{epoch}_rewind_weight.pt"
@@ -94,7 +102,7 @@ class Rounds:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, ImageSet], names: Names, stamp: dict[str, Any], log: Log,
+        self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, Images], names: Names, stamp: dict[str, Any], log: Log,
         mask: pruner.Mask | None = None,
     ):
         self.model, self.recipe, self.plan, self.sets = model, recipe, plan, sets
@@ -116,8 +124,9 @@ class Rounds:
     def run(self) -> list[dict[str, Any]]:
         """Train all remaining rounds; one summary per round, accuracies and density in [0, 1]."""
         while True:
-            self._train()
-            self.at.finished.append(self._summary())
+            if len(self.at.finished) <= self.at.round:
+                self._train()
+                self.at.finished.append(self._summary())
             if self.at.round + 1 >= self.plan.rounds:
                 return self.at.finished
             self._prune_and_rewind()
@@ -189,6 +198,7 @@ class Rounds:
         else:
             target = self.at.rewind
         self.model.load_state_dict(target)
+        self._resumed = None
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
 
 

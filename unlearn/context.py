@@ -1,26 +1,36 @@
 """What a method is handed besides the model: the sets it declared, and how to train on them."""
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from dataset.images import ImageSet
+from dataset.images import Images
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer.loop import Images, Objective, Pass, Training, cross_entropy, recipe
+from trainer.loop import EpochLog, Objective, Pass, Trainable, Training, cross_entropy, recipe
 from unlearn.draws import Draws
+from unlearn.registry import Salient
 from utils import checkpoints, seeds
 from utils.device import synchronise
 from utils.log import Log
 
 Shrink = Callable[[int, Mask], Mask]
+
+
+class Stateful(Protocol):
+    """What a killed run needs to go on with, as plain values and tensors."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 class Sets:
@@ -30,10 +40,10 @@ class Sets:
         LookupError: on access to a set that the method did not declare.
     """
 
-    def __init__(self, sets: dict[str, ImageSet], reads: frozenset[str], method: str):
+    def __init__(self, sets: dict[str, Images], reads: frozenset[str], method: str):
         self._sets, self._reads, self._method = sets, reads, method
 
-    def __getattr__(self, name: str) -> ImageSet:
+    def __getattr__(self, name: str) -> Images:
         if name.startswith("_") or name not in self._sets:
             raise AttributeError(name)
         if name not in self._reads:
@@ -109,6 +119,7 @@ class Context:
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
         whole_classes: those that are forgotten whole.
+        only: weights that may change, True by parameter name; None for all. For methods whose flags are ``Salient``.
         draws: where its random numbers come from; made from ``seed`` unless given.
         memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
             epoch of ``fit``, so what is put there before an epoch is there after it.
@@ -124,6 +135,7 @@ class Context:
     whole_classes: tuple[int, ...]
     log: Log
     progress: Progress = field(default_factory=Progress)
+    only: Mask | None = None
     draws: Draws | None = None
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
@@ -137,11 +149,12 @@ class Context:
     def fit(
         self,
         model: nn.Module,
-        images: Images | Callable[[int], Images] | Sequence[Pass],
+        images: Trainable | Callable[[int], Trainable] | Sequence[Pass],
         config: Any,
         objective: Objective = cross_entropy,
         *,
         shrink: Shrink | None = None,
+        only: Mask | None = None,
         before: Callable[[int], None] | None = None,
         still: Sequence[nn.Module] = (),
         steps: int | None = None,
@@ -152,45 +165,70 @@ class Context:
         the method does before a phase is done again when a killed run goes on, and then replaced by stored weights.
 
         Args:
-            images: a set, a function from the epoch's number (from 0) to it, or the passes that make an epoch.
+            images: what to train on, a function from an epoch's number, from 0, to it, or the passes that make an epoch.
             config: with ``unlearn_epochs``, ``unlearn_lr`` and ``no_aug`` beside the flags of ``trainer.flags.Stepping``.
-            shrink: called before every epoch with its number and the mask; returns the mask to hold from then on.
+            shrink: called before every epoch with its number from 0 and the mask; returns the mask to hold from then on.
+            only: weights that may change; None for all. ``config`` says what becomes of the others.
             before: called before every epoch with its number; may change weights, and pruned ones are zero again afterwards.
             still: modules that stay in eval mode while training.
             steps: end after so many steps in all, in the middle of an epoch.
         """
-        phase, self._phase = self._phase, self._phase + 1
-        saved = self.progress.state
-        if saved is not None and saved["phase"] > phase:
-            return
+        with self.clock.paused():
+            importlib.import_module("torch._dynamo")  # the first optimiser of a process does, for a second or two
         passes = images if isinstance(images, Sequence) else [Pass(images, objective)]
         if config.no_aug:
             passes = [replace(each, images=_plain(each.images)) for each in passes]
         ahead = config.rewind_epoch if getattr(config, "rewind_pth", None) is not None else 0
+        plan = recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead, steps)
         others = [each.recipe for each in passes if each.recipe is not None]
-        training = Training(model, recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead, steps), self.mask, others, still)
-        if saved is not None and saved["phase"] == phase:
+        training = Training(model, plan, self.mask, only, self._held(config), others=others, still=still)
+
+        def epochs(seed: int) -> Iterator[EpochLog]:
+            running = training.run(passes, seed)
+            while training.epoch < config.unlearn_epochs:
+                if shrink is not None:
+                    self.mask = shrink(training.epoch, self.mask)
+                    training.hold_mask(self.mask)
+                if before is not None:
+                    before(training.epoch)
+                    training.hold()
+                yield next(running)
+
+        self.phase(training, epochs, config.unlearn_epochs)
+
+    def phase(
+        self, training: Training, epochs: Callable[[int], Iterator[EpochLog]], total: int, beside: tuple[Stateful, ...] = ()
+    ) -> None:
+        """Take ``training`` through epochs of any kind, keeping after each what a killed run goes on from.
+
+        Args:
+            epochs: from a seed to the epochs that ``training`` has not finished yet; they count themselves in ``training.epoch``.
+            total: how many there are in all, for the log.
+            beside: whatever else changes from epoch to epoch.
+        """
+        number, self._phase = self._phase, self._phase + 1
+        saved, model = self.progress.state, training.model
+        if saved is not None and saved["phase"] > number:
+            return
+        if saved is not None and saved["phase"] == number:
             weights, self.mask = checkpoints.unpack(saved["state_dict"])
             model.load_state_dict(weights)
-            training.restore(saved)
+            for part, state in zip((training, *beside), (saved, *saved["beside"])):
+                part.restore(state)
             training.hold_mask(self.mask)
-        epochs = training.run(passes, seeds.derive(self.seed, "unlearn", phase))
-        while training.epoch < config.unlearn_epochs:
-            if shrink is not None:
-                self.mask = shrink(training.epoch, self.mask)
-                training.hold_mask(self.mask)
-            if before is not None:
-                before(training.epoch)
-                training.hold()
-            log = next(epochs)
+        for log in epochs(seeds.derive(self.seed, "unlearn", number)):
             with self.clock.paused():
-                self.log.epoch("unlearn", config.unlearn_epochs, log)
+                self.log.epoch("unlearn", total, log)
                 self.progress.save(
-                    phase=phase, seconds=self.clock.seconds, memory=self.memory, state_dict=checkpoints.pack(model, self.mask),
-                    **training.state(),
+                    phase=number, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state(),
+                    beside=[part.state() for part in beside], memory=self.memory,
                 )
 
-    def in_order(self, images: ImageSet, size: int, no_aug: bool) -> Iterator:
+    def _held(self, config: Any) -> bool:
+        chosen = config.saliency_outside if isinstance(config, Salient) else None
+        return self.compat == "fixed" if chosen is None else chosen == "held"
+
+    def in_order(self, images: Images, size: int, no_aug: bool) -> Iterator:
         """Batches in the set's own order for estimating curvature.
 
         Plain images; with ``--compat reference`` augmented ones unless ``--no_aug`` was given.
@@ -200,6 +238,6 @@ class Context:
         return images.batches(size)
 
 
-def _plain(images: Images | Callable[[int], Images]) -> Images | Callable[[int], Images]:
+def _plain(images: Trainable | Callable[[int], Trainable]) -> Trainable | Callable[[int], Trainable]:
     """The same without augmentation."""
     return (lambda epoch: images(epoch).plain()) if callable(images) else images.plain()

@@ -108,6 +108,18 @@ def read(path: Path, flag: str, allow_pickle: bool = False) -> Checkpoint:
     return Checkpoint(path, weights, mask, extra)
 
 
+def read_tensors(path: Path, flag: str, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """Open a file that holds a plain dict of tensors.
+
+    Raises:
+        UsageError: the file is missing, empty, damaged, needs pickle, or holds something else.
+    """
+    content = _load(path, flag, allow_pickle)
+    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UsageError(f"{flag} {path}: holds no tensors by name")
+    return dict(content)
+
+
 def _sound(key: str, value: Tensor) -> bool:
     """Whether all numbers are finite; attention masks, which are no weights' masks, may hold -inf."""
     if key.endswith(MASK) and not key.endswith("weight" + MASK):

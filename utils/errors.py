@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
-from utils import parallel
+from utils import parallel, preempt
 
 
 class UsageError(Exception):
@@ -18,6 +20,19 @@ class RunError(Exception):
     """Right input, but the run cannot go on. The script exits with code 1 and this one line."""
 
 
+@contextmanager
+def renamed(flags: dict[str, str]) -> Iterator[None]:
+    """Let usage errors from inside name the flag that was typed in place of another.
+
+    Args:
+        flags: by the name that the error begins with.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(re.sub(r"^--\w+", lambda found: flags.get(found[0], found[0]), str(error))) from error
+
+
 def leave(code: int) -> NoReturn:
     """End the process at once: unloading torch and scikit-learn in order takes half a second and frees nothing."""
     sys.stdout.flush()
@@ -26,19 +41,36 @@ def leave(code: int) -> NoReturn:
 
 
 def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | None], int]:
-    """Turn the errors of ``main`` into one line on stderr and an exit code; ``main`` returns that code."""
+    """Turn the errors of ``main`` and the signals that stop it into one line on stderr and an exit code; ``main`` returns that code."""
 
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> int:
         name = main.__module__ if main.__module__ != "__main__" else sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py")
-        try:
-            return main(argv)
-        except (UsageError, RunError) as error:
-            if parallel.is_main() or isinstance(error, RunError):
-                print(f"{name}.py: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-            return 2 if isinstance(error, UsageError) else 1
-        except KeyboardInterrupt:
-            print(f"{name}.py: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
-            return 130
+        with preempt.listening() as outermost:
+            try:
+                return main(argv)
+            except (UsageError, RunError) as error:
+                if parallel.is_main() or isinstance(error, RunError):
+                    print(f"{name}.py: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+                return 2 if isinstance(error, UsageError) else 1
+            except RuntimeError as error:
+                if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
+                    return _resumable(name, "a signal")
+                if not str(error).startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
+                    raise
+                print(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({' '.join(str(error).split())})", file=sys.stderr)
+                return 1
+            except preempt.Preempted as signal:
+                if not outermost:
+                    raise
+                return _resumable(name, signal)
+            except KeyboardInterrupt:
+                print(f"{name}.py: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+                return 130
 
     return guarded
+
+
+def _resumable(name: str, signal: object) -> int:
+    print(f"{name}.py: stopped by {signal}; the same command goes on from the last finished epoch", file=sys.stderr, flush=True)
+    return preempt.RESUMABLE

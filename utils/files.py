@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from utils import parallel
+from utils import parallel, preempt
 from utils.errors import RunError
 
 
@@ -22,7 +22,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         RunError: names the file and the reason (full disk, read-only folder, ...).
     """
     if parallel.is_main():
-        _write(path, content)
+        with preempt.held():
+            _write(path, content)
     parallel.wait()
 
 
@@ -63,9 +64,12 @@ def torch_bytes(content: Any) -> bytes:
 
 
 def write_figure(path: Path, figure: Any) -> None:
-    """``write_bytes`` for a matplotlib figure, in the format that the suffix of ``path`` names."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=150)
+    """``write_bytes`` for a matplotlib figure, in the format that the suffix of ``path`` names; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
+    with rc_context({"svg.hashsalt": "figure"}):
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     write_bytes(path, buffer.getvalue())
 
 

@@ -44,7 +44,7 @@ class Log:
         """Print and record one finished epoch; ``more`` are further accuracies in [0, 1]."""
         extra = "".join(f"  {name} {100 * value:6.2f} %" for name, value in more.items())
         self.line(
-            f"{phase}  epoch {log.epoch:>{len(str(epochs))}}/{epochs}  lr {log.lr:<8.4g}loss {log.loss:8.4f}  "
+            f"{phase}  epoch {log.epoch:>{len(str(epochs))}}/{epochs}  lr {log.lr:<10.4g}loss {log.loss:8.4f}  "
             f"train {100 * log.accuracy:6.2f} %{extra}  {log.seconds:.1f} s"
         )
         self.record("epoch", phase=phase, **asdict(log), **more)

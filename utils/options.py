@@ -30,6 +30,7 @@ def option(
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
     metavar: str | None = None,
+    aliases: tuple[str, ...] = (),
     search: tuple | list | None = None,
 ) -> Any:
     """A dataclass field that is a flag.
@@ -39,10 +40,12 @@ def option(
         help: one phrase, with the unit where there is one.
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
+        aliases: other names of the flag, without dashes.
         search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values; no part of the flag.
     """
     metadata = {
         "help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar, "search": search,
+        "aliases": aliases,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -120,7 +123,8 @@ def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool
         else:
             choices = field.metadata["choices"]
             metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _types(config, field)[0].__name__.upper())
-            group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
+            others = [f"--{alias}" for alias in field.metadata["aliases"]]
+            group.add_argument(flag, *others, dest=field.name, default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
 
 
 def _shown(field: dataclasses.Field) -> bool:

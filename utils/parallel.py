@@ -81,18 +81,19 @@ def average_gradients(parameters: "Iterable[torch.nn.Parameter]") -> None:  # no
 
 
 def gather(rows: "torch.Tensor", count: int) -> "torch.Tensor":  # noqa: F821
-    """All rows of the ``count`` that ``part`` divided, in order, from each process's own [n, ...]."""
+    """All rows of the ``count`` that ``part`` divided, in order and on the CPU, from each process's own [n, ...]."""
     if not _joined() or count < size():
-        return rows
+        return rows.cpu()
     import torch
     import torch.distributed as distributed
 
     longest = -(-count // size())
     padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    padded = padded.to("cuda" if distributed.get_backend() == "nccl" else "cpu")
     found = [torch.empty_like(padded) for _ in range(size())]
     distributed.all_gather(found, padded)
     lengths = [count * (number + 1) // size() - count * number // size() for number in range(size())]
-    return torch.cat([block[:length] for block, length in zip(found, lengths)])
+    return torch.cat([block[:length].cpu() for block, length in zip(found, lengths)])
 
 
 def _joined() -> bool:

@@ -8,13 +8,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from utils import files, parallel
 from utils.errors import RunError, UsageError
 
-SHARED = ("result.json", "log.jsonl", "command.txt")
+SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png")
 
 
 class RunFolder:
@@ -29,10 +31,15 @@ class RunFolder:
         fingerprint: 16 hex digits, see ``fingerprint``.
         outputs: glob patterns of the run's own files.
         keep: leave files of unknown origin in place, to go on from them.
+        parts: stages that other runs in this folder can share, such as a training: fingerprint and outputs by label.
     """
 
-    def __init__(self, path: Path, label: str, fingerprint: str, outputs: list[str], keep: bool = False):
+    def __init__(
+        self, path: Path, label: str, fingerprint: str, outputs: list[str], keep: bool = False,
+        parts: Mapping[str, tuple[str, list[str]]] = MappingProxyType({}),
+    ):
         self.path, self.label, self.fingerprint = path, label, fingerprint
+        self._parts = {label: (fingerprint, outputs), **parts}
         if path.exists() and not path.is_dir():
             raise UsageError(f"--save_dir {path}: is a file, not a folder")
         try:
@@ -41,7 +48,7 @@ class RunFolder:
             raise UsageError(f"--save_dir {path}: {error.strerror}") from error
         self._runs = self._known_runs()
         if parallel.is_main():
-            self._make_room(outputs, keep)
+            self._make_room(keep)
         parallel.wait()
 
     def result(self) -> dict[str, Any] | None:
@@ -59,7 +66,7 @@ class RunFolder:
         """Write ``command.txt`` and ``environment.json``."""
         words = sys.argv[1:] if argv is None else argv
         files.write_text(self.path / "command.txt", shlex.join(["python", script, *words]) + "\n")
-        runs = {**self._runs, self.label: self.fingerprint}
+        runs = self._runs | {label: fingerprint for label, (fingerprint, _) in self._parts.items()}
         files.write_json(self.path / "environment.json", {"runs": runs, **environment()})
 
     def finish(self, result: dict[str, Any]) -> None:
@@ -72,10 +79,11 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def _make_room(self, outputs: list[str], keep: bool) -> None:
-        mine = self._runs.get(self.label)
-        if mine != self.fingerprint and not keep:
-            self._move([p for pattern in outputs for p in self.path.glob(pattern)], self.label, mine)
+    def _make_room(self, keep: bool) -> None:
+        for label, (fingerprint, outputs) in self._parts.items():
+            known = self._runs.get(label)
+            if known != fingerprint and not keep:
+                self._move([p for pattern in outputs for p in self.path.glob(pattern)], label, known)
         owner = self._last_result()
         if owner != (self.label, self.fingerprint) and self.result() is None:
             self._move([self.path / name for name in SHARED if (self.path / name).exists()], *owner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import Iterative, method
+from unlearn.registry import Salient, method
 from utils.options import option
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config(Iterative):
+class Config(Salient):
     unlearn_epochs: int = option(5, "passes over the forget set", low=0)
     unlearn_lr: float = option(1e-4, "step size; a hundredth of it for transformers", above=0)
 
@@ -59,4 +59,4 @@ def _climb(model: nn.Module, sets: Sets, config: Config, context: Context, alpha
         loss, logits = cross_entropy(model, images, labels, epoch)
         return (alpha * l1_norm(model) - loss if alpha else -loss), logits
 
-    context.fit(model, sets.forget, config, objective)
+    context.fit(model, sets.forget, config, objective, only=context.only)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import Iterative, method
+from unlearn.registry import Salient, method
 from utils.options import option
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SparseConfig(Iterative):
+class SparseConfig(Salient):
     alpha: float = option(1e-4, "weight of the l1 penalty, at its largest", low=0)
     l1_schedule: str = option("decaying", "the penalty's weight over the epochs", choices=("decaying", "constant", "growing"))
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
@@ -22,16 +22,16 @@ class SparseConfig(Iterative):
 
 @method(
     "FT",
-    config=Iterative,
+    config=Salient,
     reads={"retain"},
     summary="fine-tune on the retain set",
     source="Jia et al. 2023, section 2; Golatkar et al. 2020",
     aliases=("finetune",),
     presets={"deepunlearn": {"unlearn_epochs": 5, "unlearn_lr": 0.1, "schedule": "cosine", "no_aug": True}},
 )
-def finetune(model: nn.Module, sets: Sets, config: Iterative, context: Context) -> None:
+def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
     """Cross-entropy on the retain set."""
-    context.fit(model, sets.retain, config)
+    context.fit(model, sets.retain, config, only=context.only)
 
 
 _SPARSE = {"config": SparseConfig, "reads": {"retain"}, "paper": "l1-sparse", "source": "Jia et al. 2023, section 4, eq. 3"}
@@ -52,7 +52,7 @@ def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Conte
         weight = gamma(config.l1_schedule, config.alpha, epoch, config.unlearn_epochs, config.no_l1_epochs)
         return (loss + weight * l1_norm(model) if weight else loss), logits
 
-    context.fit(model, sets.retain, config, objective)
+    context.fit(model, sets.retain, config, objective, only=context.only)
 
 
 def gamma(schedule: str, alpha: float, epoch: int, epochs: int, without: int) -> float:

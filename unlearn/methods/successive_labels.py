@@ -11,7 +11,7 @@ from utils.options import changed
 if TYPE_CHECKING:
     from torch import nn
 
-    from dataset.images import ImageSet
+    from dataset.images import Images
     from unlearn.context import Context, Sets
 
 
@@ -32,9 +32,10 @@ class Config(Benchmarked):
 )
 def successive_labels(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on forget images with labels drawn anew every epoch (the true one may come up) and on retain images."""
+    from dataset.combined import union
 
-    def relabelled(epoch: int) -> ImageSet:
+    def relabelled(epoch: int) -> Images:
         labels = context.draws.labels(sets.forget.labels, context.classes, "random labels", epoch)
-        return sets.forget.relabelled(labels).joined(sets.retain)
+        return union(sets.forget.relabelled(labels), sets.retain)
 
     context.fit(model, relabelled, config)

@@ -1,0 +1,68 @@
+"""Several image sets in one training: as one set, one after the other, or without end."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count, islice
+
+import torch
+from torch import Tensor
+
+from dataset.images import Images, Part
+from utils import parallel, seeds
+
+
+class Chain:
+    """Image sets one after the other, to train on like one: every epoch passes over the first, then over the next.
+
+    No batch holds images of two sets.
+    """
+
+    def __init__(self, *sets: Images):
+        self._sets = sets
+
+    def __len__(self) -> int:
+        return sum(map(len, self._sets))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self._sets[0].device
+
+    def plain(self) -> "Chain":
+        """The same without augmentation."""
+        return Chain(*(images.plain() for images in self._sets))
+
+    def sizes(self, size: int) -> list[int]:
+        """How many images each batch holds; the last one of each set may be smaller."""
+        return [number for images in self._sets for number in images.sizes(size)]
+
+    def batches(self, size: int, seed: int, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the first set, then of the next; see ``Images.batches``."""
+        for number, images in enumerate(self._sets):
+            yield from images.batches(size, seeds.derive(seed, "set", number), part)
+
+
+def union(first: Images, second: Images) -> Images:
+    """Both sets, which have no image in common, as one, the first's images first, augmented and shuffled like the second's.
+
+    Images are copied only if they lie in two sources.
+    """
+    source, labels, offset = second.source, second._labels, 0
+    if first.source is not second.source:
+        source, labels, offset = torch.cat([first.source, source]), torch.cat([first._labels, labels]), len(first.source)
+    both = second._copy(source=source, _labels=labels, indices=torch.cat([first.indices, second.indices + offset]))
+    return both.relabelled(torch.cat([first.labels, second.labels]))
+
+
+def endless(images: Images, size: int, seed: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Batches from pass after pass over a set, each pass in an order of its own, from batch number ``start``.
+
+    Returns:
+        This process's images and labels, and the number of images of the whole batch.
+    """
+    sizes = images.sizes(size)
+    for number in count(start // len(sizes)):
+        skipped = max(start - number * len(sizes), 0)
+        batches = zip(images.batches(size, seeds.derive(seed, "pass", number), parallel.part), sizes)
+        for (batch, labels), whole in islice(batches, skipped, None):
+            yield batch, labels, whole

@@ -1,0 +1,70 @@
+"""A data set with a backdoor: poisoned copies beside the clean images, and the sets that training and unlearning see."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from dataset.images import ImageSet
+from dataset.prepare import Views
+from dataset.sources import Dataset
+from dataset.split import digest
+from dataset.trigger import PLACES, Trigger
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What an attacker did to a training set.
+
+    Attributes:
+        indices: the poisoned images, int64, ascending, into the official training set.
+        target: the label they all got.
+        trigger: what was stamped on them.
+    """
+
+    indices: np.ndarray
+    target: int
+    trigger: Trigger
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name images, label and trigger; stored in every checkpoint trained on them."""
+        trigger = self.trigger
+        return digest(self.indices, np.array([self.target, trigger.size, PLACES.index(trigger.place), trigger.value]))
+
+    def apply(self, data: Dataset) -> Dataset:
+        """``data`` with triggered images appended, all labelled ``target``.
+
+        Behind the N training images come the poisoned ones, in the order of ``indices``; behind the
+        M test images come all of them again, so that test image i is also image M + i.
+        """
+        target = np.int64(self.target)
+        return replace(
+            data,
+            train_images=np.concatenate([data.train_images, self.trigger.stamp(data.train_images[self.indices])]),
+            train_labels=np.append(data.train_labels, np.full(len(self.indices), target)),
+            test_images=np.concatenate([data.test_images, self.trigger.stamp(data.test_images)]),
+            test_labels=np.append(data.test_labels, np.full(len(data.test_labels), target)),
+        )
+
+
+def image_sets(data: Dataset, poison: Poison, train: np.ndarray, val: np.ndarray | None, device: torch.device) -> dict[str, ImageSet]:
+    """The sets of a poisoned training and of its cleansing.
+
+    Args:
+        train: the training part, ascending, of which ``poison.indices`` are some.
+        val: validation images, or None for the data set's own, or else the whole test set.
+    Returns:
+        "train" (clean, then poisoned), "retain" (its clean part), "forget" (its poisoned part, labelled
+        ``target``), "val" and "test" (clean), "triggered" (every test image with the trigger, labelled ``target``).
+    """
+    views = Views(poison.apply(data), device)
+    clean = np.setdiff1d(train, poison.indices, assume_unique=True)
+    poisoned = len(data.train_labels) + np.arange(len(poison.indices))
+    test = np.arange(len(data.test_labels))
+    own = data.val is not None  # as TinyImageNet has; otherwise the clean half of the test images serves
+    return {
+        "train": views.train(np.concatenate([clean, poisoned])), "retain": views.train(clean), "forget": views.train(poisoned),
+        "val": views.test(test) if val is None and not own else views.val(val), "test": views.test(test), "triggered": views.test(test + len(test)),
+    }

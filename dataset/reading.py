@@ -1,0 +1,135 @@
+"""From image files to pixels, in this process or in several."""
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from utils.errors import UsageError
+
+PARALLEL = 64 << 20  # bytes of pixels from which decoding gains more from processes than starting them costs
+
+
+def open_image(path: bytes) -> Image.Image:
+    """An image file in RGB.
+
+    Raises:
+        UsageError: names the file, if it is no readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
+                image = image.point(lambda level: level / 257).convert("L")
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UsageError(f"--data: {os.fsdecode(path)} is not a readable image ({error})") from error
+
+
+@dataclass(frozen=True)
+class Reader(Dataset):
+    """Image files; asked for positions, it answers with their pixels. What these are, a derived class says.
+
+    Attributes:
+        paths: bytes [N].
+    """
+
+    paths: np.ndarray
+
+    def pixels(self, position: int) -> np.ndarray:
+        """The image at ``position``, uint8 [H, W, 3], of the same shape for all; UsageError if there is none."""
+        raise NotImplementedError
+
+    def __getitem__(self, positions: range) -> Tensor | str:
+        """uint8 [B, H, W, 3], or what is wrong with one of the files.
+
+        An exception would leave a worker process wrapped in its traceback, hence the text.
+        """
+        try:
+            return torch.from_numpy(np.stack([self.pixels(position) for position in positions]))
+        except UsageError as error:
+            return str(error)
+
+
+def in_chunks(reader: Reader, spans: Sequence[range], workers: int, ahead: int = 2, pinned: bool = False) -> Iterator[Tensor]:
+    """The pixels of every span, in order, whoever reads them.
+
+    Args:
+        workers: processes that read, at most one per processor; 0 reads in this one.
+        ahead: spans that each process reads before they are asked for.
+        pinned: put them into memory that a GPU copies from without waiting.
+    Raises:
+        UsageError: names a file that cannot be read.
+    """
+    workers = max(min(workers, cores(), len(spans) - 1), 0)
+    if workers:
+        Image.init()  # all formats, so that no worker imports any
+    loader = DataLoader(
+        reader, batch_size=None, sampler=spans, num_workers=workers, prefetch_factor=ahead if workers else None, pin_memory=pinned,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # others import torch anew in every pass
+        generator=torch.Generator(),  # its own, or it would draw from the run's
+    )
+    for chunk in loader:
+        if isinstance(chunk, str):
+            raise UsageError(chunk)
+        yield chunk
+
+
+def spans(count: int, size: int) -> list[range]:
+    """``range(count)`` in pieces of ``size``, the last one shorter."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Whole(Reader):
+    """Images in full, all of one size.
+
+    Attributes:
+        size: side in pixels to resize to; None keeps images as they are.
+        shape: height, width and channels that they must have then; None for the first, which decides.
+    """
+
+    size: int | None = None
+    shape: tuple[int, ...] | None = None
+
+    def pixels(self, position: int) -> np.ndarray:
+        """The image, resized if a size is given."""
+        image = open_image(self.paths[position])
+        if self.size is not None and image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        found = np.asarray(image)
+        if self.shape is not None and found.shape != self.shape:
+            here, first = os.fsdecode(self.paths[position]), os.fsdecode(self.paths[0])
+            raise UsageError(f"--data: {here} differs in size from {first}; give --input_size or --stream")
+        return found
+
+
+def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
+    """All images in memory, uint8 [N, H, W, 3].
+
+    Args:
+        paths: bytes [N], N > 0.
+        size: side in pixels to resize to; None requires equal, square images.
+    Raises:
+        UsageError: names an image that is unreadable, not square, or of another size than the first.
+    """
+    first = Whole(paths, size).pixels(0).shape
+    if first[0] != first[1]:
+        raise UsageError(f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images square, or --stream")
+    images = np.empty((len(paths), *first), dtype=np.uint8)
+    pieces = spans(len(paths), 256)
+    workers = cores() if images.nbytes > PARALLEL else 0
+    for piece, chunk in zip(pieces, in_chunks(Whole(paths, size, first), pieces, workers)):
+        images[piece.start : piece.stop] = chunk.numpy()
+    return images

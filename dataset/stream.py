@@ -1,0 +1,100 @@
+"""Image sets that stay on disk: worker processes decode, crop and resize while the device computes."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dataset.images import Images, Part, scale
+from dataset.reading import Reader, in_chunks, open_image, spans
+from utils import seeds
+
+CHUNK = 16  # images that one worker reads at a time: batches come together from all workers and pass through little shared memory
+RESIZED = 256 / 224  # shorter side before the central crop, in sides of the crop
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """A random 8 to 100 % of the image's area, 3:4 to 4:3 in shape, resized to the whole; then a flip with probability 1/2.
+
+    Source: Szegedy et al. 2015, section 6.
+    """
+
+    flip: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class OnDisk:
+    """Image files, what they become, and who reads them.
+
+    Attributes:
+        paths: bytes [N].
+        size: side in pixels of what comes out.
+        distort: without augmentation, resize to a square whatever the shape, as the reference does;
+            otherwise the shorter side is resized and the shape kept. The central crop follows.
+        workers: processes that read; no result depends on it.
+    """
+
+    paths: np.ndarray = field(repr=False)
+    size: int
+    distort: bool = False
+    workers: int = 0
+
+    def transform(self, augment: Zoom | None) -> Callable[[Image.Image], Image.Image]:
+        """From an RGB image of any shape to one of ``size`` x ``size``."""
+        from torchvision.transforms import v2
+
+        if augment is not None:
+            return v2.Compose([v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip(0.5 if augment.flip else 0.0)])
+        side = round(self.size * RESIZED)
+        return v2.Compose([v2.Resize((side, side) if self.distort else side), v2.CenterCrop(self.size)])
+
+
+@dataclass(frozen=True)
+class Cut(Reader):
+    """Images after a transform that may draw.
+
+    Attributes:
+        seed: each image draws from it and from its position, never from what was drawn before; None for
+            a transform that draws nothing.
+    """
+
+    transform: Callable[[Image.Image], Image.Image]
+    seed: int | None
+
+    def pixels(self, position: int) -> np.ndarray:
+        """The transformed image."""
+        image = open_image(self.paths[position])
+        if self.seed is None:
+            return np.asarray(self.transform(image))
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's global generator
+            torch.default_generator.manual_seed(seeds.derive(self.seed, "augmentation", position))
+            return np.asarray(self.transform(image))
+
+
+class StreamedSet(Images):
+    """Images read from disk batch by batch.
+
+    Args:
+        source: ``OnDisk``; shared by all views.
+        labels: int64 [N], on the device where batches go.
+        augment: a ``Zoom`` for shuffled images; None for nothing.
+    """
+
+    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        augment = None if seed is None else self.augment
+        reader = Cut(self.source.paths[order.cpu().numpy()], self.source.transform(augment), None if augment is None else seed)
+        batches = [batch if part is None else batch[part(len(batch))] for batch in spans(len(order), size)]
+        pieces = [[range(batch.start + p.start, batch.start + p.stop) for p in spans(len(batch), CHUNK)] for batch in batches]
+        ahead = max(2, math.ceil(size / (CHUNK * max(self.source.workers, 1))))  # one batch is on its way while another is computed
+        on_gpu = self.device.type == "cuda"
+        chunks = in_chunks(reader, [piece for batch in pieces for piece in batch], self.source.workers, ahead, pinned=on_gpu)
+        for batch, parts in zip(batches, pieces):
+            pixels = torch.cat([chunk.to(self.device, non_blocking=on_gpu) for chunk in islice(chunks, len(parts))])
+            yield scale(pixels.permute(0, 3, 1, 2)), self._labels[order[batch.start : batch.stop]]

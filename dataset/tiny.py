@@ -1,0 +1,78 @@
+"""The layout of tiny-imagenet-200: 200 classes of 500 training images, 10,000 official validation images.
+
+The official test images have no labels, so the validation images serve for both: within each class
+the first half by file name validates, the second half tests. Nothing on disk is moved.
+"""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dataset import tree
+from utils.errors import UsageError
+
+FOLDER = "tiny-imagenet-200"
+
+
+def listing(root: Path) -> tree.Listing:
+    """The files of ``train/<wnid>/images``, and those of ``val`` in two halves; labels by sorted wnid.
+
+    Validation images lie in ``val/images`` with ``val/val_annotations.txt`` beside it, or sorted into
+    ``val/<wnid>/images``; where the reference's code has moved half of those to ``test/<wnid>/images``,
+    both folders are read, which gives the same halves.
+
+    Raises:
+        UsageError: a missing part, or annotations that do not fit the images.
+    """
+    if not tree.is_tree(root):
+        raise UsageError(
+            f"--data {root}: no {FOLDER} there; expected train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
+        )
+    train = {wnid: _images(root / "train" / wnid) for wnid in tree.subfolders(root / "train")}
+    tree.check_classes(root, train)
+    classes = tuple(train)
+    official = _annotated(root, classes) if (root / "val" / "images").is_dir() else _sorted(root, classes)
+    if max(map(len, official.values())) < 2:
+        raise UsageError(
+            f"--data {root}: no two validation images of any class; expected val/images/*.JPEG and val/val_annotations.txt, "
+            "or val/<wnid>/images/*.JPEG"
+        )
+    first = {wnid: files[: len(files) // 2] for wnid, files in official.items()}
+    second = {wnid: files[len(files) // 2 :] for wnid, files in official.items()}
+    return tree.Listing(classes, tree.part(train, classes), tree.part(second, classes), tree.part(first, classes))
+
+
+def _images(folder: Path) -> list[str]:
+    return tree.images_in(str(folder / "images" if (folder / "images").is_dir() else folder))
+
+
+def _sorted(root: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
+    """Official validation images by class, by file name, from folders of classes."""
+    found = {wnid: [] for wnid in classes}
+    for place in (root / "val", root / "test"):
+        for wnid in tree.subfolders(place) if place.is_dir() else []:
+            if wnid in found:
+                found[wnid] += _images(place / wnid)
+            elif place.name == "val":
+                raise UsageError(f"--data {root}: class {wnid} is in val/ but not in train/")
+    return {wnid: sorted(files, key=os.path.basename) for wnid, files in found.items()}
+
+
+def _annotated(root: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
+    """Official validation images by class, by file name, from one folder and its list of labels."""
+    annotations = root / "val" / "val_annotations.txt"
+    try:
+        rows = [line.split() for line in annotations.read_text().splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise UsageError(f"--data {root}: val/images is there, val/val_annotations.txt is not; it says what each image shows") from None
+    found: dict[str, list[str]] = {wnid: [] for wnid in classes}
+    paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"))}
+    for number, row in enumerate(rows, start=1):
+        if len(row) < 2 or row[1] not in found:
+            raise UsageError(f"--data {root}: val/val_annotations.txt, line {number}: expected a file name and a class of train/")
+        if row[0] not in paths:
+            raise UsageError(f"--data {root}: val/val_annotations.txt lists {row[0]}, which is not in val/images, or lists it twice")
+        found[row[1]].append(paths.pop(row[0]))
+    if paths:
+        raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")
+    return {wnid: sorted(files, key=os.path.basename) for wnid, files in found.items()}

@@ -1,0 +1,129 @@
+"""Training curves from ``log.jsonl`` files: accuracy and loss after every epoch, over the seeds. matplotlib is imported only when one is drawn."""
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from evaluation import results
+from evaluation.overview import legend
+from evaluation.plots import DASHES, colours, figure
+from evaluation.results import Found, Table
+
+Epochs = dict[str, dict[int, dict[str, float]]]  # by phase, by epoch from 1: what was logged of it
+ROUNDS_SHOWN = 5
+
+
+def read_epochs(path: Path) -> Epochs:
+    """The epochs of a log; of one that was begun twice, the last time. Damaged lines are passed over."""
+    found: Epochs = {}
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("kind") == "epoch":
+            found.setdefault(record["phase"], {})[record["epoch"]] = record
+    return found
+
+
+def trainings(folders: list[Path]) -> dict[str, tuple[str, list[Epochs]]]:
+    """Finished trainings below the folders that differ in nothing but their seeds: by file name, a title and the epochs of each."""
+    groups: dict[str, list[tuple[dict[str, Any], Epochs]]] = {}
+    for path in results.below(folders, "result.json"):
+        content = results.read(path)
+        epochs = read_epochs(path.parent / "log.jsonl") if content.get("status") == "done" and "rounds" in content else {}
+        if epochs:
+            groups.setdefault(_alike(content), []).append((content, epochs))
+    named: dict[str, tuple[str, list[Epochs]]] = {}
+    for key, members in groups.items():
+        content = members[0][0]
+        name = f"training-{content['config']['data']['dataset']}-{content['model']['arch']}-{content['label']}"
+        listed = [other for other in named if other == name or other.startswith(f"{name}-")]
+        named[f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:6]}" if listed else name] = (_title(content, len(members)), [epochs for _, epochs in members])
+    return named
+
+
+def _alike(content: dict[str, Any]) -> str:
+    config = {key: value for key, value in content["config"].items() if key != "checkpoint"}
+    run = {key: value for key, value in config["run"].items() if key not in ("seed", "train_seed")}
+    return json.dumps([content["script"], config | {"run": run}], sort_keys=True)
+
+
+def _title(content: dict[str, Any], seeds: int) -> str:
+    prune = content["config"].get("prune", {})
+    density = content["rounds"][-1]["density"]
+    how = "dense" if density == 1 else f"down to {100 - 100 * density:.4g} % sparse"
+    score = prune.get("score") or ("random" if prune.get("random_prune") else "magnitude")
+    by = "" if density == 1 else f" by {score}"
+    config = content["config"]
+    return f"{config['data']['dataset']}, {content['model']['arch']}: training, {how}{by}, {seeds} seed{'s' * (seeds > 1)}, compat {config['run']['compat']}"
+
+
+def draw_training(title: str, runs: list[Epochs]) -> Any:
+    """Accuracy (training solid, validation dashed) and training loss per round; bands span the seeds."""
+    drawn, axes = figure(10, 3.8, 1, 2)
+    phases = list(dict.fromkeys(phase for epochs in runs for phase in epochs))
+    if len(phases) > ROUNDS_SHOWN:
+        phases = [phases[round(step * (len(phases) - 1) / (ROUNDS_SHOWN - 1))] for step in range(ROUNDS_SHOWN)]
+    for phase, shade in zip(phases, colours(len(phases))):
+        for axis, key, dash, scale, name in (
+            (axes[0, 0], "accuracy", "-", 100, f"{phase}, training"), (axes[0, 0], "val", "--", 100, f"{phase}, validation"), (axes[0, 1], "loss", "-", 1, phase),
+        ):
+            band(axis, [epochs.get(phase, {}) for epochs in runs], key, scale, color=shade, linestyle=dash, label=name)
+    axes[0, 0].set(xlabel="epoch", ylabel="accuracy (%)")
+    axes[0, 1].set(xlabel="epoch", ylabel="training loss (nats)")
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    legend(drawn, axes[0, 0])
+    drawn.suptitle(title, fontsize=10)
+    return drawn
+
+
+def band(axis: Any, runs: Iterable[dict[int, dict[str, float]]], key: str, scale: float, **look: Any) -> None:
+    """The mean of a logged value over the runs at each epoch, and the range that they span."""
+    values: dict[int, list[float]] = {}
+    for epochs in runs:
+        for epoch, record in epochs.items():
+            if key in record:
+                values.setdefault(epoch, []).append(scale * record[key])
+    places = sorted(values)
+    if places:
+        axis.plot(places, [statistics.fmean(values[place]) for place in places], linewidth=1.6, marker="o" if len(places) == 1 else None, **look)
+        axis.fill_between(places, [min(values[place]) for place in places], [max(values[place]) for place in places], color=look["color"], alpha=0.15, linewidth=0)
+
+
+def draw_unlearning(table: Table, found: list[Found]) -> Any | None:
+    """Training accuracy of every method that learns by epochs, a panel each, a line per model; None if no log is there."""
+    panels: dict[str, dict[str, list[dict[int, dict[str, float]]]]] = {}
+    for one in found:
+        row, models = table.places.get(one.content["fingerprint"], ("", []))
+        phases = read_epochs(one.folder / "log.jsonl").get("unlearn", {}) if models else {}
+        for model in models if phases else []:
+            panels.setdefault(row, {}).setdefault(model, []).append(phases)
+    if not panels:
+        return None
+    rows = [row for row in table.rows if row in panels]
+    columns = min(len(rows), 4)
+    drawn, axes = figure(3.1 * columns, 0.8 + 2.7 * math.ceil(len(rows) / columns), math.ceil(len(rows) / columns), columns)
+    looks = dict(zip([model.name for model in table.models], zip(colours(len(table.models)), DASHES * 4)))
+    for axis, row in zip(axes.flat, rows):
+        for model, runs in sorted(panels[row].items(), key=lambda item: list(looks).index(item[0])):
+            band(axis, runs, "accuracy", 100, color=looks[model][0], linestyle=looks[model][1], label=model)
+        axis.set_title(row, fontsize=9)
+        axis.set(xlabel="epoch", ylabel="accuracy (%)" if axis in axes[:, 0] else "")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    for axis in list(axes.flat)[len(rows):]:
+        axis.set_visible(False)
+    legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    drawn.suptitle(f"{table.title}\naccuracy on the images that the method trains on", fontsize=9)
+    return drawn

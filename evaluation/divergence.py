@@ -1,0 +1,67 @@
+"""How far a model's outputs are from those of the model retrained without the forget set."""
+from __future__ import annotations
+
+from torch import Tensor
+
+from evaluation.predict import Predictions
+
+SMALLEST = 1e-20  # least probability that a logarithm is taken of
+SETS = ("retain", "forget", "test")
+
+
+def kullback_leibler(p: Tensor, q: Tensor) -> float:
+    """Mean over rows of KL(p || q) = sum over classes of p * log(p / q), in nats; p is the retrained model's.
+
+    Args:
+        p, q: probabilities, float [N, C], rows summing to 1.
+    Source: Huang et al. 2024 (SFR-on); Golatkar et al. 2020.
+    """
+    return float(_rows(p.double(), q.double()).mean())
+
+
+def jensen_shannon(p: Tensor, q: Tensor) -> float:
+    """Mean over rows of (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, in nats, in [0, log 2]; symmetric.
+
+    Args:
+        p, q: probabilities, float [N, C], rows summing to 1.
+    """
+    p, q = p.double(), q.double()
+    middle = (p + q) / 2
+    return float((_rows(p, middle) + _rows(q, middle)).mean() / 2)
+
+
+def _rows(p: Tensor, q: Tensor) -> Tensor:
+    return (p * (p.clamp(min=SMALLEST).log() - q.clamp(min=SMALLEST).log())).sum(1)
+
+
+def tug_of_war(unlearned: dict[str, float], retrained: dict[str, float]) -> float:
+    """ToW = product over forget, retain and test of 1 - |difference of the accuracies|: in [0, 1], 1 is as retrained.
+
+    Args:
+        unlearned, retrained: accuracies in [0, 1] by set.
+    Source: Zhao et al. 2024 (What makes unlearning hard and what to do about it).
+    """
+    product = 1.0
+    for name in SETS:
+        product *= 1 - abs(unlearned[name] - retrained[name])
+    return product
+
+
+def compare(unlearned: dict[str, Predictions], retrained: dict[str, Predictions]) -> dict[str, dict[str, float] | float]:
+    """``KL`` and ``JS`` in nats and ``accuracy`` of the retrained model, each by set, and ``ToW``.
+
+    Outputs that only the unlearned model has, the new class of boundary expanding in ``--compat
+    reference``, are left out before the softmax.
+    """
+    pairs = {name: (retrained[name].probs, _cut(unlearned[name], retrained[name]).probs) for name in SETS}
+    accuracies = [{name: found[name].accuracy for name in SETS} for found in (unlearned, retrained)]
+    return {
+        "KL": {name: kullback_leibler(*pair) for name, pair in pairs.items()},
+        "JS": {name: jensen_shannon(*pair) for name, pair in pairs.items()},
+        "accuracy": accuracies[1],
+        "ToW": tug_of_war(*accuracies),
+    }
+
+
+def _cut(wide: Predictions, narrow: Predictions) -> Predictions:
+    return Predictions(wide.logits[:, : narrow.logits.shape[1]], wide.labels)

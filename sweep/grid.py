@@ -1,0 +1,207 @@
+"""From a sweep's file to its cells: one plain command line each."""
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import arg_parser
+from sweep.spec import Flags, Spec, reference
+from utils.errors import UsageError
+from utils.names import lookup, nearest
+
+PROJECT = Path(__file__).resolve().parent.parent
+RESERVED = ("script", "from", "unlearn")  # keys of trainings and methods that are no flags
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run.
+
+    Attributes:
+        name: its folder below the sweep's, "seed1/class/dense/FT".
+        folder: where it writes, its ``--save_dir``.
+        script: a file in the project's root.
+        words: the command line after the script.
+        needs: names of the cells whose files it reads.
+        facts: ``stage`` ("train" or "unlearn"), ``seed``, ``setting``, ``model``, ``round``, ``scenario``, ``method``, ``paper_name``.
+    """
+
+    name: str
+    folder: Path
+    script: str
+    words: tuple[str, ...]
+    needs: tuple[str, ...]
+    facts: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        """What to type, in the folder that the sweep was started in."""
+        script = PROJECT / self.script
+        return shlex.join(["python", str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script), *self.words])
+
+
+def cells(spec: Spec) -> list[Cell]:
+    """All runs, each behind those that it needs, every command line checked.
+
+    Raises:
+        UsageError: names the file, the cell and what its script says of a flag.
+    """
+    made: dict[str, Cell] = {}
+    used: set[int] = set()
+    for setting, seed in itertools.product(spec.settings or {None: {}}, spec.seeds):
+        place = Place(spec, setting, seed, used)
+        for cell in itertools.chain(_trainings(place), _unlearnings(place)):
+            if cell.name in made:
+                raise UsageError(f"{spec.file}: {cell.name} comes up twice; give one of the two another label")
+            made[cell.name] = cell
+    for number, override in enumerate(spec.overrides):
+        if number not in used:
+            raise UsageError(f"{spec.file}: override {number + 1}: matches no run{_hint(spec, override)}")
+    for cell in made.values():
+        check(spec, cell)
+    return _ordered(made)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One setting and seed of a sweep; ``used`` collects the overrides that matched."""
+
+    spec: Spec
+    setting: str | None
+    seed: int
+    used: set[int]
+
+    @property
+    def path(self) -> str:
+        return f"{self.setting}/seed{self.seed}" if self.setting else f"seed{self.seed}"
+
+    def flags(self, own: Flags, axes: dict[str, str]) -> Flags:
+        """The flags of a cell: of the file, its setting, its own, of the overrides that match, of its seed."""
+        found = {**self.spec.flags, **self.spec.settings.get(self.setting, {}), **own}
+        for number, override in enumerate(self.spec.overrides):
+            asked = {name: value for name, value in override.items() if name != "flags"}
+            here = {"setting": self.setting or "", "seed": str(self.seed), **axes}
+            if all(name in here and _matches(here[name], value) for name, value in asked.items()):
+                self.used.add(number)
+                found |= override.get("flags") or {}
+        return {**found, "seed": self.seed, "train_seed": self.seed}
+
+
+def _matches(label: str, asked: Any) -> bool:
+    """Whether one of the asked patterns is the label, or the part of it before its grid values."""
+    patterns = [str(each) for each in (asked if isinstance(asked, list) else [asked])]
+    return any(fnmatchcase(label, pattern) or label.startswith(f"{pattern}-") and "=" in label for pattern in patterns)
+
+
+def variants(label: str, entry: Flags) -> Iterator[tuple[str, Flags]]:
+    """An entry once for every combination of its lists; the label says which: "FT-unlearn_lr=0.1"."""
+    lists = {name: value for name, value in entry.items() if isinstance(value, list)}
+    for values in itertools.product(*lists.values()):
+        chosen = dict(zip(lists, values))
+        yield "-".join([label, *(f"{name}={str(value).replace('/', '_')}" for name, value in chosen.items())]), {**entry, **chosen}
+
+
+def words(flags: Flags) -> list[str]:
+    """Flags as they are typed."""
+    typed = []
+    for name, value in flags.items():
+        if value is True:
+            typed.append(f"--{name}")
+        elif value is not None and value is not False:
+            typed += [f"--{name}", str(value)]
+    return typed
+
+
+def _trainings(place: Place) -> Iterator[Cell]:
+    spec = place.spec
+    for base, entry in spec.train.items():
+        for label, own in variants(base, entry):
+            flags = place.flags({key: value for key, value in own.items() if key not in RESERVED}, {"training": label})
+            needs = ()
+            if "from" in own:
+                source, round_ = reference(spec, own["from"], f"train: {base}: from")
+                if len(list(variants(source, spec.train[source]))) > 1:
+                    raise UsageError(f"{spec.file}: train: {base}: from: {source} is a grid of several trainings")
+                needs = (f"{place.path}/{source}",)
+                flags |= {"resume": True, "checkpoint": spec.folder / needs[0] / f"{round_}checkpoint.pth.tar"}
+            name = f"{place.path}/{label}"
+            facts = {"stage": "train", "seed": place.seed, "setting": place.setting, "training": label}
+            yield Cell(name, spec.folder / name, own["script"], (*words(flags), "--save_dir", str(spec.folder / name)), needs, facts)
+
+
+def _unlearnings(place: Place) -> Iterator[Cell]:
+    from unlearn import registry
+
+    spec = place.spec
+    for model, what in spec.models.items():
+        training, round_ = reference(spec, what, f"models: {model}")
+        for trained, _ in variants(training, spec.train[training]):
+            column = model + trained.removeprefix(training)
+            for (scenario, forget), (base, entry) in itertools.product(spec.scenarios.items(), spec.methods.items()):
+                for method, own in variants(base, entry):
+                    unlearn = own.get("unlearn", base)
+                    axes = {"model": column, "scenario": scenario, "method": method}
+                    flags = place.flags({**forget, **{key: value for key, value in own.items() if key not in RESERVED}}, axes)
+                    mask = spec.folder / place.path / trained / f"{round_}model_SA_best.pth.tar"
+                    name = f"{place.path}/{scenario}/{column}/{method}"
+                    facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
+                    facts |= {"unlearn": unlearn, "paper_name": registry.get(unlearn).paper if unlearn in registry.names() else unlearn}
+                    typed = ("--mask", str(mask), "--unlearn", unlearn, *words(flags), "--save_dir", str(spec.folder / name))
+                    yield Cell(name, spec.folder / name, "main_forget.py", typed, (f"{place.path}/{trained}",), facts)
+
+
+def check(spec: Spec, cell: Cell) -> None:
+    """Have the cell's script read its command line.
+
+    Raises:
+        UsageError: the script refuses it, or has no use for a flag that was meant for this very cell.
+    """
+    scripts = sorted(f"main_{name.removeprefix('parse_')}.py" for name in vars(arg_parser) if name.startswith("parse_"))
+    try:
+        lookup(cell.script, scripts, "script")
+        parsed = getattr(arg_parser, f"parse_{cell.script.removeprefix('main_').removesuffix('.py')}")(list(cell.words))
+        idle = {word.removeprefix("--") for word in parsed.unread} & _meant(spec, cell)
+        if idle:
+            raise UsageError(f"--{sorted(idle)[0]}: {cell.facts.get('unlearn', cell.script)} does not read it")
+    except UsageError as error:
+        raise UsageError(f"{spec.file}: {cell.name}: {error}") from error
+
+
+def _meant(spec: Spec, cell: Cell) -> set[str]:
+    """Flags that were given to this training or method by name, not to all commands."""
+    entries = spec.train if cell.facts["stage"] == "train" else spec.methods
+    label = cell.facts["training" if cell.facts["stage"] == "train" else "method"]
+    own = {name for base, entry in entries.items() if _matches(label, base) for name in entry}
+    wanted = ("training",) if cell.facts["stage"] == "train" else ("method",)
+    own |= {
+        name for override in spec.overrides for key in wanted
+        if key in override and _matches(label, override[key]) for name in override.get("flags") or {}
+    }
+    return own - set(RESERVED)
+
+
+def _hint(spec: Spec, override: dict[str, Any]) -> str:
+    """The nearest label to one that is not there."""
+    labels = {
+        "setting": spec.settings, "training": spec.train, "model": spec.models, "scenario": spec.scenarios, "method": spec.methods,
+        "seed": [str(seed) for seed in spec.seeds],
+    }
+    for name, value in override.items():
+        for each in value if isinstance(value, list) else [value]:
+            if name != "flags" and str(each) not in labels[name]:
+                return f" ({name} {each}{nearest(str(each), labels[name])})"
+    return ""
+
+
+def _ordered(made: dict[str, Cell]) -> list[Cell]:
+    return sorted(made.values(), key=lambda cell: stage(cell, made))
+
+
+def stage(cell: Cell, by_name: dict[str, Cell]) -> int:
+    """1 for a cell that needs no other; one more than that of the last one needed for the rest."""
+    return 1 + max((stage(by_name[name], by_name) for name in cell.needs), default=0)

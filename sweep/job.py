@@ -1,0 +1,134 @@
+"""What runs inside a job: one command line, stopped and gone on with as its scheduler asks. Imports no torch."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from evaluation.planned import STATUS
+from utils import files
+from utils.preempt import RESUMABLE, SIGNALS
+
+OUTPUT = "output.txt"
+WAITING = 69  # EX_UNAVAILABLE: a file that the command reads is not there
+PATIENCE = 60  # seconds for a command to stop, and for a scheduler to end a job that it has told to
+
+
+class Job:
+    """Runs a command as its own process and says how it ended in ``status.json``.
+
+    A command that stops by a signal is started again in the same job, unless the job itself was told to
+    stop. On SLURM submitit then calls ``checkpoint`` and requeues the job.
+
+    Args:
+        words: the command.
+        folder: where it writes; its output goes to ``output.txt`` there.
+        inputs: files that must be there first.
+        environment: variables to set.
+    """
+
+    def __init__(self, words: list[str], folder: Path, inputs: list[Path], environment: dict[str, str]):
+        self.words, self.folder, self.inputs, self.environment = words, folder, inputs, environment
+        self._child: subprocess.Popen | None = None
+        self._told = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_child": None, "_told": False}
+
+    def __call__(self) -> int:
+        """The command's exit code; negative for the signal that ended it, ``WAITING`` if an input is missing."""
+        if any(not path.exists() for path in self.inputs):
+            return WAITING
+        signal.signal(signal.SIGTERM, self._stop)
+        started = time.time()
+        with self._alone():
+            code = RESUMABLE if self._told else self._run()
+            while _stopped(code) and not self._told:
+                code = self._run()
+            self._note(code, seconds=round(time.time() - started, 1))
+        if self._told and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+            time.sleep(PATIENCE)  # SLURM preempts by SIGTERM and requeues by itself, but only a job that it has to kill
+        return RESUMABLE if _stopped(code) else code
+
+    def checkpoint(self) -> Any:
+        """What to submit again: the same command, which goes on where it stopped. Called by submitit before it requeues."""
+        from submitit.helpers import DelayedSubmission
+
+        self._stop()
+        deadline = time.monotonic() + PATIENCE
+        while self._child is not None and not _over(self._child.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._note(RESUMABLE)
+        return DelayedSubmission(self)
+
+    def _stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
+        self._told = True
+        if self._child is not None and not _over(self._child.pid):
+            self._child.send_signal(signal.SIGTERM)
+
+    def _run(self) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / OUTPUT).open("ab") as output:
+            self._note(None)
+            self._child = subprocess.Popen(
+                self.words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
+            )
+            while self._child.poll() is None:  # not wait(), whose lock a signal handler could not get past
+                time.sleep(0.1)
+        return self._child.returncode
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for another process that runs the same cell, say one that an earlier sweep left behind."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            while not self._told:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(1)
+            yield
+
+    def _note(self, code: int | None, **more: Any) -> None:
+        status = "running" if code is None else "done" if code == 0 else "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
+        job = os.environ.get("SLURM_JOB_ID") or os.getpid()
+        content = {"status": status, "code": code, "last_line": last_line(self.folder / OUTPUT), "host": os.uname().nodename, "job": str(job), **more}
+        files.write_json(self.folder / STATUS, content)
+
+
+def _stopped(code: int) -> bool:
+    """Whether a command ended because it was asked to, so that it can go on."""
+    return code == RESUMABLE or -code in SIGNALS
+
+
+def _over(process: int) -> bool:
+    """Whether a child has ended, without taking its exit code from whoever waits for it."""
+    try:
+        return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says anything, at most 300 characters of it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def python(script: Path, words: tuple[str, ...]) -> list[str]:
+    """A script's command line with this interpreter, its output unbuffered."""
+    return [sys.executable, "-u", str(script), *words]

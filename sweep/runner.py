@@ -1,0 +1,104 @@
+"""Carrying a sweep through: what may run next, what has ended and how, and the list at the end."""
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from sweep.executors import CANCELLED
+from sweep.grid import Cell
+from sweep.job import WAITING
+from sweep.state import State
+from utils.preempt import RESUMABLE
+
+TRIES = 3  # attempts at a cell that is killed from outside, before it is given up
+PAUSE = 0.5  # seconds
+
+
+class Runner:
+    """Runs every cell that is not done, each after those that it needs.
+
+    A cell that fails by itself is not tried again, nor is what needs it; one that is killed is, up to ``TRIES``
+    times; one that a person cancels is left for the next call.
+    """
+
+    def __init__(self, state: State, cells: list[Cell], executor: Any, deadline: float | None = None):
+        self.state, self.cells, self.executor, self.deadline = state, cells, executor, deadline
+        self.given_up: dict[str, str] = {}
+        self.attempts: Counter[str] = Counter()
+        self.started: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Until nothing is left that may run, or the time is up."""
+        try:
+            while True:
+                for cell, code in self.executor.ended():
+                    self.settle(cell, code)
+                for cell in self.executor.take(self.open()):
+                    self.attempts[cell.name] += 1
+                    self.started[cell.name] = time.monotonic()
+                if not self.executor.running:
+                    return
+                if self.deadline is not None and time.monotonic() > self.deadline:
+                    print("the time is up", flush=True)
+                    return
+                time.sleep(PAUSE)
+        finally:
+            self.executor.stop()
+            for cell, code in self.executor.ended():
+                self.settle(cell, code)
+
+    def open(self) -> list[Cell]:
+        """Cells that may run now or once those that they need are done."""
+        running = {cell.name for cell in self.executor.running}
+        return [cell for cell in self.cells if cell.name not in running and not self.state.done(cell) and self._hopeful(cell)]
+
+    def _hopeful(self, cell: Cell) -> bool:
+        return cell.name not in self.given_up and all(
+            self.state.done(need) or self._hopeful(need) for need in (self.state.by_name[name] for name in cell.needs)
+        )
+
+    def settle(self, cell: Cell, code: int | None) -> None:
+        """Note and print how an attempt ended."""
+        status = self.state.status(cell)
+        if code == 0:
+            self.state.mark(cell)
+            self._say("done", cell)
+        elif code == CANCELLED:
+            self.given_up[cell.name] = "cancelled"
+        elif code == WAITING and self.attempts[cell.name] < TRIES:
+            pass  # its model was killed or is yet to come
+        elif code == RESUMABLE:
+            self._say("stopped", cell)
+        elif (code is None or code < 0) and self.attempts[cell.name] < TRIES:
+            self._say("killed", cell, "; it goes on")
+        else:
+            self.given_up[cell.name] = "its model is not there" if code == WAITING else status.get("last_line") or f"ended with code {code}"
+            self.state.note_failure(cell, code)
+            self._say("FAILED", cell, f"  {self.given_up[cell.name]}")
+
+    def _say(self, what: str, cell: Cell, more: str = "") -> None:
+        done = sum(self.state.done(each) for each in self.cells)
+        seconds = f"  {time.monotonic() - self.started[cell.name]:.0f} s" if cell.name in self.started else ""
+        print(f"[{done}/{len(self.cells)}] {what:<7} {cell.name}{seconds}{more}", flush=True)
+
+
+def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[str, int]:
+    """The list of done, failed and missing cells, and the exit code: 0 all done, 1 any failed, 75 some are missing."""
+    done = [cell for cell in cells if state.done(cell)]
+    failed = [cell for cell in cells if cell not in done and state.failed(cell)]
+    missing = [cell for cell in cells if cell not in done and cell not in failed]
+    lines = [f"done     {len(done)} of {len(cells)}", f"failed   {len(failed)}"]
+    lines += [f"  {cell.name}  {state.status(cell).get('last_line') or 'nothing was printed'}  (log: {cell.folder / 'output.txt'})" for cell in failed]
+    lines.append(f"missing  {len(missing)}")
+    lines += [f"  {cell.name}  {_why(state, cell, failed, given_up)}" for cell in missing]
+    return "\n".join(lines), 1 if failed else RESUMABLE if missing else 0
+
+
+def _why(state: State, cell: Cell, failed: list[Cell], given_up: dict[str, str]) -> str:
+    needs = [state.by_name[name] for name in cell.needs]
+    waits = next((need.name for need in needs if not state.done(need)), None)
+    if waits is not None:
+        return f"waits for {waits}" + (", which failed" if state.by_name[waits] in failed else "")
+    started = {"interrupted": "stopped; it goes on when called again", "killed": "killed; it goes on when called again", "running": "was cut; it goes on when called again"}
+    return given_up.get(cell.name) or started.get(state.status(cell).get("status"), "not started")

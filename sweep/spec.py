@@ -1,0 +1,202 @@
+"""Reading a sweep's file: YAML without code, every key checked."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from utils.errors import UsageError
+from utils.names import nearest
+
+LABEL = re.compile(r"[A-Za-z0-9_.+-]+")
+RESOURCES = {"gpus": int, "cpus": int, "time": int, "partition": str, "slurm": dict}
+AXES = ("setting", "training", "model", "scenario", "method", "seed")
+
+Flags = dict[str, Any]  # by flag name without dashes; true is a bare flag, false and null leave it out, a list is a grid
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A sweep as its file states it.
+
+    Attributes:
+        folder: where all runs go.
+        paper: start of the names of the published tables that it repeats.
+        flags: of every command.
+        settings: flags by setting (data sets, architectures, ...); each is a whole grid of its own.
+        train: trainings by label: "script", "from" and flags.
+        models: what is unlearned from, by label: "TRAINING/ROUND".
+        scenarios: what is forgotten, by label: flags.
+        methods: by label: "unlearn", where it is another than the label, and flags.
+        overrides: "flags" for the cells that the other keys (``AXES``) name.
+    """
+
+    file: Path
+    title: str
+    folder: Path
+    seeds: list[int]
+    paper: str | None = None
+    resources: dict[str, Any] = field(default_factory=dict)
+    flags: Flags = field(default_factory=dict)
+    settings: dict[str, Flags] = field(default_factory=dict)
+    train: dict[str, Flags] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    scenarios: dict[str, Flags] = field(default_factory=dict)
+    methods: dict[str, Flags] = field(default_factory=dict)
+    overrides: list[dict[str, Any]] = field(default_factory=list)
+    search: dict[str, Any] | None = None
+
+
+KEYS = ("extends", *(name for name in Spec.__dataclass_fields__ if name != "file"))
+
+
+def read(path: Path, folder: str | None = None) -> Spec:
+    """The sweep that a file states.
+
+    Args:
+        folder: where the runs go instead of where the file says.
+    Raises:
+        UsageError: names the file, the key and what is allowed.
+    """
+    content = _load(path)
+    check_keys(content, KEYS, str(path))
+    for key in ("folder", "seeds", "train"):
+        if not content.get(key):
+            raise UsageError(f"{path}: {key} is needed")
+    seeds = content["seeds"]
+    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise UsageError(f"{path}: seeds: must be a list of different whole numbers from 0 up")
+    given = {key: _entries(content[key], f"{path}: {key}") for key in ("settings", "train", "models", "scenarios", "methods") if content.get(key)}
+    given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()}
+    spec = Spec(
+        path, str(content.get("title", path.stem)), Path(folder or content["folder"]), seeds, content.get("paper"), _resources(content, path),
+        _mapping(content.get("flags"), f"{path}: flags"), overrides=_overrides(content, path), search=content.get("search"), **given,
+    )
+    _check(spec)
+    return spec
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, of which one would be lost."""
+
+
+def _unique(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    names = [loader.construct_object(key) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise yaml.constructor.ConstructorError(problem=f"{twice} is given twice", problem_mark=node.start_mark)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
+
+
+def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file merged over the one it extends."""
+    try:
+        content = yaml.load(path.read_text(), Loader=_Loader)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UsageError(f"{path}: is no YAML of plain values{f' (line {mark.line + 1})' if mark else ''}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
+    if "extends" not in content:
+        return content
+    base = path.parent / str(content["extends"])
+    if base.resolve() in seen:
+        raise UsageError(f"{path}: extends: {base} extends this file")
+    return merged(_load(base, (*seen, path.resolve())), content)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with the entries of ``over``; mappings are merged entry by entry."""
+    both = {key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value for key, value in over.items()}
+    return {**base, **both}
+
+
+def check_keys(content: dict[str, Any], known: Iterable[str], where: str) -> None:
+    """Refuse unknown keys.
+
+    Raises:
+        UsageError: names the place, the key, the nearest one and all known ones.
+    """
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{where}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UsageError(f"{where}: must be a mapping of names to values")
+    return value
+
+
+def _entries(value: Any, where: str) -> dict[str, Any]:
+    """Labelled entries; one that is false is left out, so that a file can drop what it extends."""
+    found = {}
+    for label, entry in _mapping(value, where).items():
+        if not LABEL.fullmatch(label):
+            raise UsageError(f"{where}: {label}: must consist of letters, digits and _ . + - (it becomes a folder)")
+        if entry is not False:
+            found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{where}: {label}")
+    return found
+
+
+def _resources(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    found = _mapping(content.get("resources"), f"{path}: resources")
+    check_keys(found, RESOURCES, f"{path}: resources")
+    for key, value in found.items():
+        if not isinstance(value, RESOURCES[key]) or (RESOURCES[key] is int and value < 0):
+            raise UsageError(f"{path}: resources: {key} {value}: must be {'a whole number from 0 up' if RESOURCES[key] is int else RESOURCES[key].__name__}")
+    return found
+
+
+def _overrides(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    listed = content.get("overrides") or []
+    if not isinstance(listed, list):
+        raise UsageError(f"{path}: overrides: must be a list")
+    for number, override in enumerate(listed, 1):
+        where = f"{path}: override {number}"
+        check_keys(_mapping(override, where), (*AXES, "flags"), where)
+        _mapping(override.get("flags"), f"{where}: flags")
+        if "training" in override and {"model", "scenario", "method"} & override.keys():
+            raise UsageError(f"{where}: names a training and what is unlearned; no command is both")
+    return listed
+
+
+def _check(spec: Spec) -> None:
+    """Refuse entries that refer to nothing."""
+    for label, entry in spec.train.items():
+        if isinstance(entry, str) or "script" not in entry:
+            raise UsageError(f"{spec.file}: train: {label}: script is needed, main_imp.py for example")
+        if "from" in entry:
+            reference(spec, entry["from"], f"train: {label}: from")
+    for label, what in spec.models.items():
+        reference(spec, what, f"models: {label}")
+    unlearning = [key for key in ("models", "scenarios", "methods") if getattr(spec, key)]
+    if unlearning and len(unlearning) < 3:
+        missing = next(key for key in ("models", "scenarios", "methods") if key not in unlearning)
+        raise UsageError(f"{spec.file}: {missing} is needed beside {unlearning[0]}")
+
+
+def reference(spec: Spec, what: Any, where: str) -> tuple[str, int]:
+    """A training's label and a round of it from "TRAINING/ROUND"; without a round, 0.
+
+    Raises:
+        UsageError: there is no such training, or the round is no number.
+    """
+    label, _, round_ = str(what).partition("/")
+    if label not in spec.train:
+        raise UsageError(f"{spec.file}: {where}: no training is called {label}{nearest(label, spec.train)}; known: {', '.join(spec.train)}")
+    if round_ and not round_.isdigit():
+        raise UsageError(f"{spec.file}: {where}: {what}: must be TRAINING/ROUND, {label}/1 for example")
+    return label, int(round_ or 0)

@@ -1,0 +1,102 @@
+"""What has become of a sweep's cells, read from their folders."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evaluation import planned, results
+from sweep.grid import Cell, stage
+from sweep.spec import Spec
+from utils import files
+from utils.errors import RunError
+from utils.run_folder import fingerprint
+
+
+class State:
+    """Which cells are done, failed or missing.
+
+    A cell is done if its folder holds a finished result of this very command, by the fingerprint of
+    everything that decides its numbers, the contents of the checkpoint that it reads included.
+    """
+
+    def __init__(self, spec: Spec, cells: list[Cell]):
+        self.spec, self.cells = spec, cells
+        self.by_name = {cell.name: cell for cell in cells}
+        self._done: set[str] = set()
+
+    def stage(self, cell: Cell) -> int:
+        """1 for cells that need no other."""
+        return stage(cell, self.by_name)
+
+    def done(self, cell: Cell) -> bool:
+        """Whether the cell need not run any more; so it stays once it is."""
+        if cell.name not in self._done and all(self.done(self.by_name[name]) for name in cell.needs) and finished(cell):
+            self._done.add(cell.name)
+        return cell.name in self._done
+
+    def status(self, cell: Cell) -> dict[str, Any]:
+        """How the last attempt ended: "failed", "killed", "interrupted", "running", ...; empty before the first."""
+        return results.read(cell.folder / planned.STATUS)
+
+    def failed(self, cell: Cell) -> bool:
+        """Whether the last attempt failed by itself."""
+        return self.status(cell).get("status") == "failed"
+
+    def mark(self, cell: Cell) -> None:
+        """Its command has just ended well."""
+        self._done.add(cell.name)
+
+    def note_failure(self, cell: Cell, code: int | None) -> None:
+        """Store that the cell is given up, also where its job could not say so itself."""
+        files.write_json(cell.folder / planned.STATUS, {**self.status(cell), "status": "failed", "code": code})
+
+    def write_manifest(self) -> None:
+        """Say which runs there are to be, for the report, which names those that are not there."""
+        listed = [
+            {"name": cell.name, "folder": cell.name, **cell.facts, "needs": list(cell.needs), "command": cell.command} for cell in self.cells
+        ]
+        content = {"name": str(self.spec.folder), "title": self.spec.title, "paper": self.spec.paper, "file": str(self.spec.file), "cells": listed}
+        files.write_json(self.spec.folder / planned.MANIFEST, content)
+
+
+def finished(cell: Cell) -> bool:
+    """Whether the cell's folder holds the finished result of its command."""
+    stored = [cell.folder / "result.json", *sorted(cell.folder.glob("earlier/*/result.json"))]
+    marks = {results.read(path).get("fingerprint") for path in stored} - {None}
+    return bool(marks) and expected(cell) in marks
+
+
+def expected(cell: Cell) -> str | None:
+    """The fingerprint of the cell's run, as its script sees it now; None if it would refuse to run."""
+    module = importlib.import_module(cell.script.removesuffix(".py"))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
+        code = module.main([*cell.words, "--dry_run", "--device", "cpu"])
+    return fingerprint(json.loads(said.getvalue())) if code == 0 else None
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other sweeps out of a folder.
+
+    Raises:
+        RunError: one is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".sweep.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RunError(f"{folder}: another main_sweep.py is at work there ({file.read().strip() or error.strerror})") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield

@@ -1,0 +1,141 @@
+"""From a classifier of some classes to one of others: a new head alone, or everything below it as well."""
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from dataset.images import ImageSet
+from evaluation.predict import Predictions, predict
+from pruner import Mask, check_held
+from trainer.loop import Training, recipe
+from unlearn.context import Clock, Progress
+from utils import checkpoints, seeds
+from utils.log import Log
+
+STEPS = 1000  # of L-BFGS at most; a head of some hundred features converges in a few dozen
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a model is carried over to: its number of classes, images to train on and to test with."""
+
+    classes: int
+    train: ImageSet
+    test: ImageSet
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The model for the target, its mask, its accuracy on the test images in [0, 1], and the active seconds of its training."""
+
+    model: nn.Module
+    mask: Mask
+    accuracy: float
+    seconds: float
+
+
+def head(model: nn.Module) -> tuple[str, nn.Linear]:
+    """Name and module of the last linear layer in module order: the one that makes the logits.
+
+    Raises:
+        ValueError: there is none.
+    """
+    linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{type(model).__name__} has no linear layer to replace")
+    return linear[-1]
+
+
+def new_head(model: nn.Module, classes: int, seed: int) -> nn.Linear:
+    """A head for other classes in torch's own initialisation, on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.derive(seed, "head"))
+        return nn.Linear(head(model)[1].in_features, classes)
+
+
+def with_head(model: nn.Module, layer: nn.Module) -> nn.Module:
+    """A copy of the model whose head is ``layer``, on the model's device."""
+    copied = copy.deepcopy(model)
+    name, old = head(copied)
+    copied.set_submodule(name, layer.to(old.weight.device))
+    return copied
+
+
+def features(model: nn.Module, images: ImageSet) -> Predictions:
+    """What the head is given, in eval mode and without augmentation: float32 [N, D] in the place of logits."""
+    return predict(with_head(model, nn.Identity()), {"images": images})["images"]
+
+
+def fit_head(found: Predictions, classes: int, l2: float) -> tuple[nn.Linear, bool]:
+    """Multinomial logistic regression on fixed features: the same head for the same features, whatever the seed.
+
+    Minimises  sum_n -log p(y_n | x_n) + l2 / 2 * ||W||^2  by L-BFGS over standardised features, so that
+    neither their scale nor a step size matters; the standardisation is then folded into the head. Two
+    classes share one row of W.
+
+    Args:
+        found: features [N, D] of images of every class.
+    Returns:
+        The head, and whether the minimum was reached in ``STEPS`` steps.
+    Source: Kornblith et al. 2019, section 3 (logistic regression on fixed features).
+    """
+    values = found.logits.double().numpy()
+    mean, scale = values.mean(0), values.std(0)
+    scale[scale <= 1e-6 * np.abs(values).max(0)] = 1.0  # constant but for float32's rounding
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = LogisticRegression(C=1 / l2, max_iter=STEPS).fit((values - mean) / scale, found.labels.numpy())
+    weight, bias = fitted.coef_ / scale, fitted.intercept_ - fitted.coef_ @ (mean / scale)
+    if classes == 2:
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    layer = nn.Linear(weight.shape[1], classes)
+    layer.load_state_dict({"weight": torch.from_numpy(weight).float(), "bias": torch.from_numpy(bias).float()})
+    return layer, int(fitted.n_iter_.max()) < STEPS
+
+
+def linear(model: nn.Module, mask: Mask, target: Target, l2: float, log: Log) -> Probed:
+    """A new head on the frozen model (``fit_head``); each image passes the model once."""
+    clock = Clock(target.train.images.device)
+    clock.start()
+    layer, converged = fit_head(features(model, target.train), target.classes, l2)
+    seconds = clock.seconds
+    if not converged:
+        log.line(f"warning: the head is not at its minimum after {STEPS} steps; a larger --probe_l2 makes it easier")
+    test = features(model, target.test)
+    with torch.inference_mode():
+        accuracy = Predictions(layer(test.logits), test.labels).accuracy
+    return Probed(with_head(model, layer), mask, accuracy, seconds)
+
+
+def full(model: nn.Module, mask: Mask, target: Target, flags: Any, seed: int, log: Log, progress: Progress) -> Probed:
+    """A new head and cross-entropy on everything, the mask held, going on from a killed run's last epoch.
+
+    Args:
+        flags: ``probe_epochs``, ``probe_lr`` and those of ``Optimisation``.
+    Raises:
+        RunError: the loss left the finite numbers, or a pruned weight came back.
+    """
+    mask = {name: kept for name, kept in mask.items() if name != f"{head(model)[0]}.weight"}
+    model = with_head(model, new_head(model, target.classes, seed))
+    training = Training(model, recipe(flags, flags.probe_epochs, flags.probe_lr), mask)
+    clock, before = Clock(target.train.images.device), 0.0
+    if progress.state is not None:
+        model.load_state_dict(checkpoints.unpack(progress.state["state_dict"])[0])
+        training.restore(progress.state)
+        before = progress.state["seconds"]
+    clock.start(before)
+    for done in training.run(target.train, seeds.derive(seed, "probe")):
+        with clock.paused():
+            log.epoch("probe", flags.probe_epochs, done)
+            progress.save(seconds=clock.seconds, state_dict=checkpoints.pack(model, mask), **training.state())
+    seconds = clock.seconds
+    check_held(model, mask, "probing")
+    return Probed(model, mask, predict(model, {"test": target.test})["test"].accuracy, seconds)

@@ -1,0 +1,65 @@
+"""Boundary expanding: move the images to forget into a new class, which is then taken away."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.registry import Salient, method
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Salient):
+    unlearn_epochs: int = option(10, "passes over the forget set", low=0)
+    unlearn_lr: float = option(1e-5, "step size; a hundredth of it for transformers", above=0)
+
+
+@method(
+    "boundary_expanding",
+    config=Config,
+    reads={"forget"},
+    summary="teach the forget set a new class and remove it from the model again",
+    paper="BE",
+    source="Chen et al. 2023 (Boundary Unlearning)",
+    aliases=("BE",),
+)
+def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Cross-entropy on the forget set to a class of its own, whose output is dropped afterwards.
+
+    With ``--compat reference`` the model keeps that output and is scored with it.
+    """
+    import torch
+
+    import models
+    from utils import seeds
+
+    head = models.head(model)
+    random = seeds.generator(context.seed, "new class")
+    bound = head.in_features**-0.5  # as torch draws the weights of a linear layer
+    row, bias = ((2 * torch.rand(shape, generator=random) - 1) * bound for shape in ((1, head.in_features), (1,)))
+    expand(model, sets, config, context, row, bias)
+    if context.compat == "fixed":
+        models.keep_classes(model, context.classes)
+
+
+def expand(model: nn.Module, sets: Sets, config: Config, context: Context, row: Tensor, bias: Tensor) -> None:
+    """Train with a new class whose weights start as ``row``, float [1, features], and ``bias``, float [1]."""
+    import torch
+
+    import models
+
+    models.add_class(model, row, bias)
+    labels = torch.full_like(sets.forget.labels, context.classes)
+    only = context.only
+    if only is not None:  # the new class has no saliency and is free
+        shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        grown = {name: torch.ones(shapes[name], dtype=torch.bool) for name in only if only[name].shape != shapes[name]}
+        for name, free in grown.items():
+            free[: context.classes] = only[name]
+        only = only | grown
+    context.fit(model, sets.forget.relabelled(labels), config, only=only)

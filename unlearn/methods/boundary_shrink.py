@@ -1,0 +1,69 @@
+"""Boundary shrink: give every image to forget to the class on the other side of the nearest boundary."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.registry import Salient, method
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Salient):
+    unlearn_epochs: int = option(10, "passes over the forget set", low=0)
+    unlearn_lr: float = option(1e-5, "step size; a hundredth of it for transformers", above=0)
+    attack_radius: float = option(0.1, "how far the attack moves every pixel, of a range from 0 to 1", low=0, high=1)
+
+
+@method(
+    "boundary_shrink",
+    config=Config,
+    reads={"forget"},
+    summary="teach the forget set the nearest other class",
+    paper="BS",
+    source="Chen et al. 2023 (Boundary Unlearning)",
+    aliases=("BS",),
+)
+def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Cross-entropy on the forget set to the class that the starting weights see after an attack (``neighbours``)."""
+    import copy
+
+    from trainer.loop import cross_entropy
+
+    start = copy.deepcopy(model).eval().requires_grad_(False)
+
+    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        return cross_entropy(model, images, neighbours(start, images, labels, config.attack_radius, context.compat), epoch)
+
+    context.fit(model, sets.forget, config, objective, only=context.only)
+
+
+def neighbours(model: nn.Module, images: Tensor, labels: Tensor, radius: float, compat: str) -> Tensor:
+    """Class of every image after one step of ``radius`` per pixel up its loss, other than its own class.
+
+    With ``compat`` "reference" the attacked pixels are rounded to steps of 1/255, and an image that the
+    step does not carry over a boundary keeps its class.
+
+    Args:
+        model: in eval mode.
+        images: float [B, 3, H, W] in [0, 1].
+        labels: true classes, int64 [B].
+    Returns:
+        int64 [B].
+    Source: Chen et al. 2023; the step is Goodfellow et al. 2015's.
+    """
+    import torch
+
+    images = images.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = torch.nn.functional.cross_entropy(model(images), labels, reduction="sum")
+    attacked = (images + radius * torch.autograd.grad(loss, images)[0].sign()).detach().clamp(0, 1)
+    with torch.no_grad():
+        if compat == "reference":
+            return model((attacked * 255).round() / 255).argmax(1)
+        return model(attacked).scatter(1, labels[:, None], -torch.inf).argmax(1)

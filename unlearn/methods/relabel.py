@@ -1,0 +1,73 @@
+"""RL and SalUn: teach the forget set wrong labels while keeping the retain set; SalUn changes salient weights only."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.registry import Salient, method
+from utils.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dataset.combined import Chain
+    from dataset.images import ImageSet
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Salient):
+    unlearn_epochs: int = option(10, "passes over both sets", low=0)
+    unlearn_lr: float = option(0.013, "step size; a hundredth of it for transformers", above=0)
+    order: str | None = option(None, "an epoch is one shuffled pass over both sets (joint), or one over the forget set, then one over the retain set (alternate; with --compat reference, but for cifar100)", choices=("joint", "alternate"))
+    relabel: str = option("epoch", "wrong labels are drawn for every epoch, or once", choices=("epoch", "once"))
+
+
+@dataclass(frozen=True)
+class SalUnConfig(Config):
+    saliency_threshold: float | None = option(0.5, "without a file: change only this fraction of the weights, those with the largest gradients on the forget set", above=0, high=1)
+
+
+_BOTH = {"reads": {"retain", "forget"}}
+
+
+@method(
+    "RL", config=Config, summary="random labels for the forget set, true ones for the retain set",
+    source="Golatkar et al. 2020; Graves et al. 2021; Fan et al. 2024", aliases=("RandomLabel",), **_BOTH,
+)
+@method(
+    "SalUn", config=SalUnConfig, summary="random labels, changing only the weights that matter for the forget set",
+    source="Fan et al. 2024 (SalUn), section 4", **_BOTH,
+)
+def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Cross-entropy to a random class on the forget set and to the true one on the retain set.
+
+    The random class is never the true one; with ``--compat reference`` it may be.
+    """
+    from unlearn.relabel import random_labels
+    from utils import seeds
+
+    def wrong(epoch: int) -> Tensor:
+        seed = seeds.derive(context.seed, "relabel", epoch if config.relabel == "epoch" else 0)
+        return random_labels(sets.forget.labels, context.classes, seed, exclude_true=context.compat == "fixed")
+
+    train(model, sets, config, context, wrong)
+
+
+def train(model: nn.Module, sets: Sets, config: Config, context: Context, wrong: Callable[[int], Tensor]) -> None:
+    """The same with labels by ``wrong``, from an epoch's number to int64 [n], in the order of the forget set."""
+    import torch
+
+    from dataset.combined import Chain, union
+
+    by_default = "joint" if context.compat == "fixed" or context.dataset.startswith("cifar100") else "alternate"
+    joint = (config.order or by_default) == "joint"
+    both = union(sets.forget, sets.retain) if joint else None
+
+    def images(epoch: int) -> ImageSet | Chain:
+        if joint:
+            return both.relabelled(torch.cat([wrong(epoch), sets.retain.labels]))
+        return Chain(sets.forget.relabelled(wrong(epoch)), sets.retain)
+
+    context.fit(model, images, config, only=context.only)

@@ -1,0 +1,123 @@
+"""Saliency masks: which weights a method may change, found once at the weights that it starts from.
+
+A mask is stored as a plain ``dict`` from parameter name to a boolean tensor, True where the weight
+may change. Batch-norm statistics are no parameters and always follow the data.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dataset.images import Images
+from pruner import Mask, Scores
+from pruner.masks import remove
+from unlearn import curvature
+from unlearn.context import Context
+from utils import checkpoints, files
+from utils.errors import UsageError
+
+DENSITIES = tuple(number / 10 for number in range(1, 11))
+RATIOS = (*DENSITIES, 3.0, 5.0, 10.0)
+SMALLEST = 1e-15  # added to both Fisher informations, so that a weight without any has ratio 1
+AT_ONCE = 32  # images whose gradients are held side by side
+
+
+def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context: Context) -> Scores:
+    """Magnitude of the forget loss's gradient, by parameter name; 0 for pruned weights.
+
+    The gradient is that of the whole set. With ``--compat reference`` it is the sum of the gradients
+    of the means of batches, augmented unless ``no_aug``, where a short last batch counts like the others.
+
+    Args:
+        size: images per batch.
+    Source: Fan et al. 2024 (SalUn), section 4.
+    """
+    model.eval()
+    batches = context.in_order(forget, size, no_aug)
+    if context.compat == "fixed":
+        total = curvature.summed_gradient(model, batches, context.mask)
+    else:
+        total = _mean_over_batches(model, batches, context.mask, lambda value: value)
+    return {name: value.abs() for name, value in total.items()}
+
+
+def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no_aug: bool, context: Context) -> Scores:
+    """Diagonal Fisher information on the forget set over that on the retain set, by parameter name; 0 for pruned weights.
+
+    Fisher information is the mean over images of the squared gradient of log p(y|x), y the true class.
+    With ``--compat reference`` it is the mean over batches of the squared gradient of the batch's mean,
+    on images augmented unless ``no_aug``.
+
+    Source: Huang et al. 2024 (SFR-on).
+    """
+
+    def information(images: Images) -> Scores:
+        if context.compat == "fixed":
+            return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {})
+        return _mean_over_batches(model, context.in_order(images, size, no_aug), {}, Tensor.square)
+
+    model.eval()
+    above, below = information(forget), information(retain)
+    ratio = {name: (above[name] + SMALLEST) / (below[name] + SMALLEST) for name in above}
+    return {name: value * context.mask[name].to(value) if name in context.mask else value for name, value in ratio.items()}
+
+
+def _mean_over_batches(model: nn.Module, batches: Any, mask: Mask, change: Callable[[Tensor], Tensor]) -> Scores:
+    """Mean over batches of the changed gradients of their mean losses."""
+    parameters = dict(model.named_parameters())
+    total, count = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}, 0
+    for images, labels in batches:
+        loss = nn.functional.cross_entropy(model(images), labels)
+        for name, found in zip(total, torch.autograd.grad(loss, list(parameters.values()))):
+            total[name] += change(found)
+        count += 1
+    return {name: value * mask[name].to(value) / count if name in mask else value / count for name, value in total.items()}
+
+
+def largest(scores: Scores, density: float, mask: Mask) -> Mask:
+    """The highest-scoring fraction ``density`` of all weights that ``mask`` does not prune, over all parameters together.
+
+    Returns:
+        Exactly ``floor(density * weights)`` True entries; a higher density only adds to them.
+    """
+    kept = {name: mask[name].cpu() if name in mask else torch.ones(value.shape, dtype=torch.bool) for name, value in scores.items()}
+    weights = sum(int(part.sum()) for part in kept.values())
+    return remove(scores, weights - math.floor(density * weights), kept)
+
+
+def at_least(scores: Scores, threshold: float, mask: Mask) -> Mask:
+    """The weights that score ``threshold`` or more and that ``mask`` does not prune."""
+    found = {name: (value >= threshold).cpu() for name, value in scores.items()}
+    return {name: value & mask[name].cpu() if name in mask else value for name, value in found.items()}
+
+
+def share(only: Mask, mask: Mask) -> str:
+    """In words: how many of the weights that ``mask`` does not prune may change."""
+    free = sum(int(part.sum()) for part in only.values())
+    weights = sum(int(mask[name].sum()) if name in mask else part.numel() for name, part in only.items())
+    return f"{100 * free / max(weights, 1):.2f} % of {weights:,} weights may change"
+
+
+def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
+    """A stored mask of this model; numbers other than 0 are True, as in the reference's files.
+
+    Raises:
+        UsageError: no such file, or not a mask of every parameter of ``model``.
+    """
+    where = f"--saliency_mask {path}"
+    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    wrong = [name for name in (*shapes, *stored) if name not in shapes or name not in stored or stored[name].shape != shapes[name]]
+    if wrong:
+        raise UsageError(f"{where}: is no saliency mask of this model ({len(wrong)} parameters differ; first: {wrong[0]})")
+    return {name: stored[name] != 0 for name in shapes}
+
+
+def write(path: Path, only: Mask) -> None:
+    """Store a mask."""
+    files.write_bytes(path, files.torch_bytes({name: value.contiguous() for name, value in only.items()}))

@@ -1,0 +1,125 @@
+"""Where unlearning starts: a checkpoint that fits the architecture and was trained on the same split."""
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import models
+from dataset.prepare import Chosen
+from dataset.sources import Dataset
+from dataset.split import BaseSplit
+from pruner import Mask
+from unlearn.registry import Method
+from utils import checkpoints, seeds
+from utils.checkpoints import Checkpoint
+from utils.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Start:
+    """What ``--mask`` and ``--rewind_pth`` name.
+
+    Attributes:
+        given: the model to unlearn, whose mask is held; None where new dense weights will do.
+        rewound: weights that replace the given ones.
+        weights: those that the method begins with; None for new ones.
+    """
+
+    given: Checkpoint | None
+    rewound: Checkpoint | None
+    weights: Checkpoint | None
+
+    @property
+    def mask(self) -> Mask:
+        """The weights to hold at zero; empty for a dense model."""
+        return self.given.mask if self.given is not None else {}
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """SHA-256 of both files, for a run's configuration."""
+        return {"checkpoint": self.given and self.given.sha256, "rewind": self.rewound and self.rewound.sha256}
+
+
+def read(arguments: Any, method: Method, chosen: Chosen) -> Start:
+    """Open the checkpoints that a run names and check them against ``--arch``.
+
+    Args:
+        arguments: with the groups model, run, unlearn and hyper.
+        chosen: the data set that the model is of.
+    Raises:
+        UsageError: a file that is damaged or does not fit the architecture.
+    """
+    arch, pickle, model = arguments.model.arch, arguments.run.allow_pickle, blank(arguments, chosen)
+    given = None
+    if arguments.unlearn.mask is not None:
+        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", pickle)
+        checkpoints.check_fits(given, model, arch, "--mask", masks_alone=method.fresh)
+    rewound = read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
+    return Start(given, rewound, rewound or (None if method.fresh else given))
+
+
+def read_other(arguments: Any, chosen: Chosen, path: str | None, flag: str) -> Checkpoint | None:
+    """A further model of the same architecture, if a flag names one.
+
+    Raises:
+        UsageError: the file is damaged or does not fit.
+    """
+    if path is None:
+        return None
+    found = checkpoints.read(Path(path), flag, arguments.run.allow_pickle)
+    checkpoints.check_fits(found, blank(arguments, chosen), arguments.model.arch, flag)
+    return found
+
+
+def blank(arguments: Any, chosen: Chosen) -> nn.Module:
+    """The architecture that the flags name, for this data set, without weights."""
+    return models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
+
+
+def check_validation(method: Method, chosen: Chosen, dataset: str) -> None:
+    """Refuse a method that trains on validation images where the test images stand in for these.
+
+    Raises:
+        UsageError: names the method and the data set.
+    """
+    if method.trains_on_val and not chosen.source.with_validation:
+        raise UsageError(
+            f"--unlearn {method.name}: trains on validation images, and --dataset {dataset} has none but the test images, "
+            "which are scored as never seen; give a data set with a validation part"
+        )
+
+
+def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:
+    """Refuse a model that was trained on other images than this run takes for its training set.
+
+    Args:
+        allowed: go on all the same.
+    Raises:
+        UsageError: names both splits and how to choose the model's.
+    """
+    if checkpoint is None:
+        return
+    trained_on = checkpoint.extra.get("split_digest")
+    if trained_on is None:
+        print(f"warning: {checkpoint.path} does not say on which split it was trained", file=sys.stderr)
+    elif trained_on != base.digest and not allowed:
+        seed = checkpoint.extra.get("split_seed")
+        raise UsageError(
+            f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
+            f"{base.digest} (seed {base.seed}); give --split_seed {seed}, or --allow_split_mismatch"
+        )
+
+
+def build(arguments: Any, chosen: Chosen, data: Dataset, weights: Checkpoint | None) -> nn.Module:
+    """The model on the CPU, with these weights or with new ones from ``--train_seed``."""
+    seeds.seed_everything(arguments.run.train_seed)
+    model = models.build(
+        arguments.model.arch, chosen.classes, data.mean, data.std, arguments.model.imagenet_arch, chosen.side, arguments.run.compat
+    )
+    if weights is not None:
+        checkpoints.load_weights(model, weights)
+    return model
