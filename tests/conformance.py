@@ -20,7 +20,7 @@ from dataset.scenario import Scenario
 from evaluation import divergence as divergences
 from evaluation import mia
 from evaluation.predict import Predictions
-from unlearn import curvature, registry
+from unlearn import curvature, layers, registry
 from unlearn import saliency as salient
 from unlearn.apply import apply
 from unlearn.context import Context
@@ -225,6 +225,7 @@ NAMES = {
     "optimizer.weight_decay": "weight_decay", "alpha": "alpha",
 }
 OWN_NAMES = {
+    "NG+": {**NAMES, "weight_decay": "anchor"},
     "SCRUB": {
         "retain_batch_size": "batch_size", "forget_batch_size": "forget_batch_size", "gamma": "gamma", "alpha": "alpha", "msteps": "max_steps",
         "kd_T": "temperature", "sgda_num_epochs": "unlearn_epochs", "sgda_learning_rate": "unlearn_lr", "sgda_weight_decay": "weight_decay",
@@ -270,9 +271,20 @@ def _values(name: str, hyper: dict, known: dict) -> dict:
     return values
 
 
+def _masked(method: registry.Method, mask: dict) -> registry.Method:
+    """The method with the gradients of all weights outside of ``mask`` taken away: what SalUN adds to SRL."""
+    scales = {key: torch.as_tensor(bits).float() for key, bits in mask.items()}
+
+    def run(model, *arguments):
+        with layers.scaled_gradients(model, scales):
+            method.run(model, *arguments)
+
+    return replace(method, run=run)
+
+
 def deepunlearn(method: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
     name = method.removesuffix("_batches").removesuffix("_mask")
-    chosen = registry.get(name)
+    chosen = _masked(registry.get("SRL"), extra["mask"]) if name == "SalUN" else registry.get(name)
     known = chosen.config.__dataclass_fields__
     values = chosen.presets["deepunlearn"] | _values(name, hyper, known)
     if "forget_batch_size" in known:

@@ -126,15 +126,17 @@ def jump(name: str, model: nn.Module, **hyper) -> dict[str, torch.Tensor]:
 # --- the methods ---
 
 
-def test_negative_gradient_plus(model):
-    twin = copy.deepcopy(model).eval()
+@pytest.mark.parametrize("anchor", [0.0, 3.0])
+def test_negative_gradient_plus(anchor, model):
+    twin, start = copy.deepcopy(model).eval(), [p.detach().clone() for p in model.parameters()]
     optimizer = sgd(twin, 0.05)
     forget = batches("forget", 8)
     for _ in range(2):
         for number, (x, y) in enumerate(batches("retain", 8)):  # three batches; of the forget set there are two
             other, wrong = forget[number % 2]
-            descend(optimizer, 0.9 * F.cross_entropy(twin(x), y) - 0.1 * F.cross_entropy(twin(other), wrong))
-    found = run("NG+", model, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=0.9, weight_decay=5e-4)
+            away = sum((p - before).square().sum() for p, before in zip(twin.parameters(), start))
+            descend(optimizer, 0.9 * (F.cross_entropy(twin(x), y) + anchor / 2 * away) - 0.1 * F.cross_entropy(twin(other), wrong))
+    found = run("NG+", model, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=0.9, weight_decay=5e-4, anchor=anchor)
     close(found, twin.state_dict())
     assert torch.equal(found["bn1.running_mean"], model.bn1.running_mean)
 
@@ -632,10 +634,10 @@ def test_pairs_by_hand():
     assert rounds == [[[0, 1, 2], [0, 1]], [[3, 4, 5], [2]], [[6], [0, 1]]]
     assert [[y.tolist() for y in pair] for _, pair in Paired(second, first, 3, cycle=False).batches(1)] == [[[0], [0, 1, 2]], [[1], [3, 4, 5]], [[2], [6]]]
     assert Paired(first, second, 2).sizes(3) == [1] * 3 and Paired(first, second, 2, cycle=False).sizes(3) == [1] * 2 and Paired(first, second, 3, cycle=False).sizes(1) == [1] * 1
-    shuffled = [pair[1].tolist() for _, pair in Paired(first, second, 2).batches(3, 4)]
-    assert sorted(shuffled[0] + shuffled[1]) == [0, 1, 2] and shuffled[2] == shuffled[0], "the same batches come again"
-    others = [pair[1].tolist() for _, pair in Paired(first, second, 2).batches(3, 5)]
-    assert any(pair[0].tolist() != y for (_, pair), y in zip(Paired(first, second, 2).batches(3, 4), ([0, 1, 2], [3, 4, 5], [6]))) and others != shuffled
+    shuffled, others = ([[y.tolist() for y in pair] for _, pair in Paired(first, first, 4).batches(1, seed)] for seed in (4, 5))
+    assert sorted(y for pair in shuffled for y in pair[0]) == list(range(7)) and shuffled != others
+    assert sorted(shuffled[0][1] + shuffled[1][1]) == list(range(7)) and [pair[1] for pair in shuffled[2:4]] == [pair[1] for pair in shuffled[:2]]
+    assert [pair[0][0] for pair in shuffled] != shuffled[0][1] + shuffled[1][1], "each set in an order of its own"
 
 
 def test_marks_tell_the_sets_apart():

@@ -89,7 +89,8 @@ IN_DOUBLE = """
 import sys, torch
 from torch import nn
 from dataset.images import Augment, ImageSet
-from trainer.loop import Recipe, Training
+from dataset.pairs import Marked, Paired
+from trainer.loop import Pass, Recipe, Training, cross_entropy
 from utils.device import resolve
 
 class Double(nn.Module):
@@ -107,17 +108,28 @@ random = torch.Generator().manual_seed(1)
 images = torch.randint(0, 256, (29, 3, 9, 9), dtype=torch.uint8, generator=random)
 data = ImageSet(images, torch.arange(29) % 3, None, Augment(2))  # batches of 7, the last of one image
 recipe = Recipe(6, 0.1, batch_size=7, sam_rho=float(sys.argv[2]))
-figures = [(log.loss, log.accuracy) for log in Training(model, recipe, {}).run(data, 5)]
+
+def contrast(model, images, labels, epoch):
+    outputs, others = model(images[0]), model(images[1])
+    return 0.1 * (outputs @ others.T).square().mean(), outputs
+
+def marked(model, images, labels, epoch):
+    loss, logits = cross_entropy(model, images, labels[0], epoch)
+    return loss + (logits.square().mean(1) * labels[1]).mean(), logits
+
+few = ImageSet(images[:9].flip(3), torch.arange(9) % 3)
+passes = [Pass(Paired(few, data, 5, cycle=False), contrast, batch_size=4), Pass(Marked(data, few, 3), marked)] if sys.argv[3] == "passes" else data
+figures = [(log.loss, log.accuracy) for log in Training(model, recipe, {}).run(passes, 5)]
 torch.save((figures, model.state_dict()), sys.argv[1]) if __import__("utils.parallel").parallel.is_main() else None
 """
 
 
-@pytest.mark.parametrize("sam_rho", [0.0, 0.5])
-def test_in_double_precision_thirty_steps_agree_to_ten_digits(sam_rho, tmp_path):
+@pytest.mark.parametrize("sam_rho, sets", [(0.0, "one"), (0.5, "one"), (0.0, "passes")])
+def test_in_double_precision_thirty_steps_agree_to_ten_digits(sam_rho, sets, tmp_path):
     script = tmp_path / "in_double.py"
     script.write_text(IN_DOUBLE)
     for n in (1, 2):
-        run([str(script), str(tmp_path / str(n)), str(sam_rho)], n)
+        run([str(script), str(tmp_path / str(n)), str(sam_rho), sets], n)
     (figures, one), (shared, two) = (torch.load(tmp_path / str(n)) for n in (1, 2))
     close(one, two, 1e-9)
     assert [loss for loss, _ in figures] == pytest.approx([loss for loss, _ in shared], rel=1e-5)  # figures are summed in float32

@@ -11,3 +11,8 @@ def l1_norm(model: nn.Module) -> Tensor:
     Pruned weights are zero and so add nothing, neither value nor gradient.
     """
     return torch.stack([norm for norm in torch._foreach_norm(list(model.parameters()), 1)]).sum()
+
+
+def squared_distance(model: nn.Module, start: dict[str, Tensor]) -> Tensor:
+    """Sum over the parameters in ``start`` of their squared distance from these values: scalar, differentiable."""
+    return torch.stack([(model.get_parameter(name) - value).square().sum() for name, value in start.items()]).sum()

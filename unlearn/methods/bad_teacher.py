@@ -26,7 +26,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "forget"},
     summary="Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
-    source=f"Chundawat et al. 2023, section 4; {PAPER}",
+    source=f"Chundawat et al. 2023; {PAPER}",
     aliases=("bad_teacher",),
     presets=OWN,
 )

@@ -1,7 +1,8 @@
 """CF-k and EU-k: train the last blocks alone on the retain set, as they are or from new weights."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from unlearn.benchmark import FRACTION, OWN, PAPER, WEIGHT_DECAY, Benchmarked, reference_drops
@@ -19,6 +20,7 @@ class Config(Benchmarked):
     blocks: int = option(1, "how many of the last blocks train, with everything behind them", low=1, search=(1, 10, "linear"))
     anchor: float = option(0.1, "weight of half the squared distance from where training starts", low=0, search=WEIGHT_DECAY)
     momentum: float = changed(Benchmarked, "momentum", 0.0)
+    eval_mode: bool = changed(Benchmarked, "eval_mode", True)
     weight_decay: float = changed(Benchmarked, "weight_decay", 0.0, search=None)
     schedule: str = changed(Benchmarked, "schedule", "drops")
     lr_decay_rate: float = option(0.1, "factor of the step size at each drop", low=0, high=1, search=FRACTION)
@@ -27,48 +29,47 @@ class Config(Benchmarked):
 @dataclass(frozen=True)
 class ExactConfig(Config):
     no_aug: bool = changed(Benchmarked, "no_aug", False)
+    eval_mode: bool = changed(Benchmarked, "eval_mode", False, help="new batch norms keep and use old statistics, as with --compat reference")
 
 
-_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022, section 5; {PAPER}", "presets": OWN}
+_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}", "presets": OWN}
 
 
 @method("CF-k", config=Config, summary="catastrophic forgetting: train the last blocks alone on the retain set", aliases=("cfk",), **_SHARED)
 def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, the whole network in eval mode."""
+    """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, in eval mode."""
     from unlearn import layers
 
-    _train(model, sets, config, context, layers.tail(model, config.blocks), [model])
+    _train(model, sets, config, context, layers.tail(model, config.blocks))
 
 
 @method("EU-k", config=ExactConfig, summary="exact unlearning: train the last blocks alone, from new weights", aliases=("euk",), **_SHARED)
 def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
-    """The same after the last blocks were given new weights; their batch norm starts afresh and trains.
+    """The same after the last blocks were given new weights; their batch norm starts afresh and follows, all else is in eval mode.
 
     With ``--compat reference`` these batch norms keep and use the old weights' statistics.
     """
     from pruner import Hold
     from unlearn import layers
 
+    config = replace(config, eval_mode=True) if context.compat == "reference" else config
     blocks = layers.tail(model, config.blocks)
-    layers.renew_blocks(blocks, context.draws, keep_statistics=context.compat == "reference")
+    layers.renew_blocks(blocks, context.draws, keep_statistics=config.eval_mode)
     Hold(model, context.mask)
-    _train(model, sets, config, context, blocks, [model] if context.compat == "reference" else layers.outside(model, blocks))
+    _train(model, sets, config, context, blocks, still=layers.outside(model, blocks))
 
 
-def _train(model: nn.Module, sets: Sets, config: Config, context: Context, blocks: dict[str, nn.Module], still: list[nn.Module]) -> None:
-    import torch
-
+def _train(model: nn.Module, sets: Sets, config: Config, context: Context, blocks: dict[str, nn.Module], still: Sequence[nn.Module] = ()) -> None:
     from trainer.loop import cross_entropy
     from unlearn import layers
+    from unlearn.penalty import squared_distance
 
     config = reference_drops(config, late=1) if context.compat == "reference" else config
-    names = layers.parameter_names(blocks)
-    start = {name: model.get_parameter(name).detach().clone() for name in names}
+    start = {name: model.get_parameter(name).detach().clone() for name in layers.parameter_names(blocks)}
 
     def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         loss, logits = cross_entropy(model, images, labels, epoch)
-        away = torch.stack([(model.get_parameter(name) - start[name]).square().sum() for name in names]).sum()
-        return loss + config.anchor / 2 * away, logits
+        return loss + config.anchor / 2 * squared_distance(model, start), logits
 
-    with layers.only(model, set(names)):
+    with layers.only(model, set(start)):
         context.fit(model, sets.retain, config, objective, still=still)

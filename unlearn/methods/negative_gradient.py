@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config(Benchmarked):
     alpha: float = option(0.95, "weight of the retain loss; the forget loss has the rest", low=0, high=1, search=FRACTION)
+    anchor: float = option(0.0, "weight of half the squared distance from the original, beside the retain loss", low=0)
     weight_decay: float = changed(Benchmarked, "weight_decay", 0.0)
+    eval_mode: bool = changed(Benchmarked, "eval_mode", True)
 
 
 @method(
@@ -25,12 +27,12 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "forget"},
     summary="descend the retain loss and climb the forget loss in the same step",
-    source=f"Kurmanji et al. 2023, section 4.1 (NegGrad+); {PAPER}",
+    source=f"Kurmanji et al. 2023 (NegGrad+); {PAPER}",
     aliases=("neggradplus", "NegGrad+"),
     presets=OWN,
 )
 def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend alpha * CE(retain) - (1 - alpha) * CE(forget), one batch of each per step.
+    """Descend alpha * (CE(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * CE(forget), one batch of each per step.
 
     An epoch ends with the retain set; forget batches repeat. The network is in eval mode: batch norm
     uses its statistics and keeps them.
@@ -38,10 +40,15 @@ def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Con
     import torch.nn.functional as F
 
     from dataset.pairs import Paired
+    from unlearn.penalty import squared_distance
+
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()} if config.anchor else {}
 
     def objective(model: nn.Module, images: tuple, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
         logits = model(images[0])
         retain, forget = F.cross_entropy(logits, labels[0]), F.cross_entropy(model(images[1]), labels[1])
+        if start:
+            retain = retain + config.anchor / 2 * squared_distance(model, start)
         return config.alpha * retain - (1 - config.alpha) * forget, logits
 
-    context.fit(model, Paired(sets.retain, sets.forget), config, objective, still=[model])
+    context.fit(model, Paired(sets.retain, sets.forget), config, objective)

@@ -33,7 +33,7 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "forget", "val"},
     summary="part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
-    source=f"Kurmanji et al. 2023, section 4 (SCRUB+R); {PAPER}",
+    source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}",
     aliases=("scrubv2", "SCRUB+R"),
     presets=OWN,
 )
