@@ -30,6 +30,7 @@ class State:
         self.spec, self.cells = spec, cells
         self.by_name = {cell.name: cell for cell in cells}
         self._done: set[str] = set()
+        self._seen: dict[str, float] = {}
 
     def stage(self, cell: Cell) -> int:
         """1 for cells that need no other."""
@@ -37,9 +38,23 @@ class State:
 
     def done(self, cell: Cell) -> bool:
         """Whether the cell need not run any more; so it stays once it is."""
-        if cell.name not in self._done and all(self.done(self.by_name[name]) for name in cell.needs) and finished(cell):
+        if cell.name not in self._done and all(self.done(self.by_name[name]) for name in cell.needs) and self._news(cell) and finished(cell):
             self._done.add(cell.name)
         return cell.name in self._done
+
+    def _news(self, cell: Cell) -> bool:
+        """Whether there is a result that was not looked at before; to compare it takes as long as to read a checkpoint."""
+        try:
+            written = (cell.folder / "result.json").stat().st_mtime
+        except OSError:
+            return False
+        before, self._seen[cell.name] = self._seen.get(cell.name), written
+        return before != written
+
+    @property
+    def count(self) -> int:
+        """Number of cells that are known to be done."""
+        return len(self._done)
 
     def status(self, cell: Cell) -> dict[str, Any]:
         """How the last attempt ended: "failed", "killed", "interrupted", "running", ...; empty before the first."""
