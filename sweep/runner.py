@@ -79,7 +79,7 @@ class Runner:
 
     def _say(self, what: str, cell: Cell, more: str = "") -> None:
         seconds = f"  {time.monotonic() - self.started[cell.name]:.0f} s" if cell.name in self.started else ""
-        print(f"[{self.state.count}/{len(self.cells)}] {what:<7} {cell.name}{seconds}{more}", flush=True)
+        print(f"[{self.state.count(self.cells)}/{len(self.cells)}] {what:<7} {cell.name}{seconds}{more}", flush=True)
 
 
 def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[str, int]:

@@ -32,6 +32,11 @@ class State:
         self._done: set[str] = set()
         self._seen: dict[str, float] = {}
 
+    def add(self, cells: list[Cell]) -> None:
+        """Know further cells."""
+        self.cells = self.cells + [cell for cell in cells if cell.name not in self.by_name]
+        self.by_name |= {cell.name: cell for cell in cells}
+
     def stage(self, cell: Cell) -> int:
         """1 for cells that need no other."""
         return stage(cell, self.by_name)
@@ -51,10 +56,9 @@ class State:
         before, self._seen[cell.name] = self._seen.get(cell.name), written
         return before != written
 
-    @property
-    def count(self) -> int:
-        """Number of cells that are known to be done."""
-        return len(self._done)
+    def count(self, cells: list[Cell]) -> int:
+        """How many of these are known to be done."""
+        return sum(cell.name in self._done for cell in cells)
 
     def status(self, cell: Cell) -> dict[str, Any]:
         """How the last attempt ended: "failed", "killed", "interrupted", "running", ...; empty before the first."""
@@ -78,7 +82,7 @@ class State:
             {"name": cell.name, "folder": cell.name, **cell.facts, "needs": list(cell.needs), "command": cell.command} for cell in self.cells
         ]
         content = {"name": str(self.spec.folder), "title": self.spec.title, "paper": self.spec.paper, "file": str(self.spec.file), "cells": listed}
-        files.write_json(self.spec.folder / planned.MANIFEST, content)
+        files.write_json(self.spec.folder / f"{self.spec.file.stem}{planned.MANIFEST}", content)
 
 
 def finished(cell: Cell) -> bool:
