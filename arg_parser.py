@@ -94,6 +94,7 @@ class Forget:
 @dataclass(frozen=True)
 class Unlearn:
     unlearn: str = option("retrain", "unlearning method, see below", metavar="NAME")
+    preset: str | None = option(None, "another paper's variant of the method, where it has one; typed flags win", metavar="NAME", choices=("deepunlearn",))
     mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE", aliases=("model_path",))
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
@@ -275,6 +276,7 @@ class SaliencyArguments(ForgetArguments):
 
 
 # Flags of the field's existing command lines: True takes no value.
+METHODS_FLAGS = "hyper-parameters (which method reads which, and its defaults: see below)"
 REFERENCE_FLAGS = {
     **dict.fromkeys(("imagenet_arch", "resume", "no_aug", "random_prune"), True),
     **dict.fromkeys(
@@ -330,20 +332,23 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     """
     from unlearn import registry
 
-    parser = Parser(
-        prog="main_forget.py",
-        description="Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE.",
-        epilog=_method_help(),
-    )
-    configs = [registry.get(name).config for name in registry.names()]
+    about = "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE."
+    parser = Parser(prog="main_forget.py", description=about)
     groups = {"data": Data, "model": Model, "run": Run, "what is forgotten": Forget, "unlearning": Unlearn}
-    typed = _read(parser, groups, argv, hyper=configs)
+    asked = parser.asks_about("unlearn", argv)
+    if asked is not None:
+        method = registry.get(asked)
+        parser.epilog = _one_method_help(method)
+        _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
+    parser.epilog = _method_help()
+    configs = [registry.get(name).config for name in registry.names()]
+    typed = _read(parser, groups, argv, configs, METHODS_FLAGS.replace("see below", "see below, or --unlearn NAME --help"))
     unlearn = build(Unlearn, typed)
     method = registry.get(unlearn.unlearn)
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     model, data = build(Model, typed), _data(typed)
-    hyper = build(method.config, _hyper_defaults(method, model) | typed)
+    hyper = build(method.config, _hyper_defaults(method, model) | method.preset(unlearn.preset) | typed)
     return ForgetArguments(
         data, model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
         _unread(typed, [*groups.values(), method.config], data),
@@ -438,7 +443,7 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
         del config["run"][key]
-    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "reference_model")):
+    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model")):
         config.get(group, {}).pop(key, None)
     for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
@@ -450,13 +455,14 @@ def settings(config: Any) -> str:
     return "  ".join(f"{name} {describe(value)}" for name, value in asdict(config).items() if value is not None and value is not False)
 
 
-def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = ()) -> dict[str, Any]:
-    for title, config in groups.items():
-        add_options(parser.add_argument_group(title), config)
+def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = METHODS_FLAGS) -> dict[str, Any]:
+    """What was typed; flags of the configurations ``hyper`` are under ``title``, with their defaults if there is only one."""
+    for name, config in groups.items():
+        add_options(parser.add_argument_group(name), config)
     if hyper:
-        group = parser.add_argument_group("hyper-parameters (which method reads which, and its defaults: see below)")
+        group = parser.add_argument_group(title)
         for config in hyper:
-            add_options(group, config, show_default=False)
+            add_options(group, config, show_default=len(hyper) == 1, negatable=True)
     known = {flag for action in parser._actions for flag in action.option_strings}
     for name, is_switch in REFERENCE_FLAGS.items():
         if f"--{name}" not in known:
@@ -477,7 +483,11 @@ def _hyper_defaults(method: Any, model: Model) -> dict[str, Any]:
     """Hyper-parameters of a method that suit the architecture, where they differ from its own defaults."""
     defaults = {name: field.default for name, field in method.config.__dataclass_fields__.items()}
     if is_transformer(model.arch):
-        suited = {**TRANSFORMER, "unlearn_lr": defaults.get("unlearn_lr", 0.0) / 100}
+        sizes = {name: value for name, value in defaults.items() if name.endswith("_lr")}
+        suited = {**TRANSFORMER, **{name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100 for name, value in sizes.items()}}
+        own = {"schedule"} if defaults.get("schedule") != "step" else set()  # a method keeps what it is about
+        own |= set() if defaults.get("weight_decay") else {"weight_decay"}
+        suited = {name: value for name, value in suited.items() if name not in own}
     else:
         suited = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
     return {name: value for name, value in suited.items() if name in defaults}
@@ -643,11 +653,22 @@ def _method_help() -> str:
     lines = ["unlearning methods (--unlearn NAME) and the hyper-parameters each reads:"]
     for name in registry.names():
         method = registry.get(name)
-        others = [alias for alias in method.aliases if alias != method.paper]
-        also = f", also {', '.join(others)}" if others else ""
-        lines.append(f"  {name:<11} {method.summary} ({method.paper}{also})")
+        lines.append(f"  {name:<11} {method.summary} ({_other_names(method)})")
         fields = [(f.name, f.default) for f in method.config.__dataclass_fields__.values()]
         words = [f"--{key}" if value is None or value is False else f"--{key} {describe(value)}" for key, value in fields]
         for start in range(0, len(words), 5):
             lines.append(f"  {'':<11} {'  '.join(words[start : start + 5])}")
     return "\n".join(lines)
+
+
+def _one_method_help(method: Any) -> str:
+    lines = [f"{method.name} ({_other_names(method)}): {method.summary}", f"reads {', '.join(sorted(method.reads)) or 'no images'}; {method.source}"]
+    for preset, values in method.presets.items():
+        words = "  ".join(f"--{key} {describe(value)}" for key, value in values.items())
+        lines.append(f"--preset {preset}: {words or 'the defaults'}")
+    return "\n".join(lines)
+
+
+def _other_names(method: Any) -> str:
+    others = [alias for alias in method.aliases if alias != method.paper]
+    return method.paper + (f", also {', '.join(others)}" if others else "")

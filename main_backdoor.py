@@ -375,7 +375,7 @@ def curve(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list[
     if folder.result() is None:
         folder.begin("main_backdoor.py", argv)
         job = read_data(arguments, checked)
-        log.facts(f"main_backdoor.py: {checked.method.name} at {len(arguments.sparsities)} sparsities", header(arguments, checked, job, home))
+        log.facts(f"main_backdoor.py: {checked.method.name} at sparsity {arg_parser.describe(arguments.sparsities)}", header(arguments, checked, job, home))
         trained = train(*several[0.0], job, rounds.Names(home), log)
         results = [a_point(*several[sparsity], job, trained, home) for sparsity in arguments.sparsities]
         finish(folder, job, checked, results)

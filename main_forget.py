@@ -83,6 +83,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     device = resolve(arguments.run.device, arguments.run.gpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
+    start.check_validation(method, chosen, arguments.data.dataset)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     beginning = start.read(arguments, method, chosen)
     stored, only = getattr(arguments.hyper, "saliency_mask", None), None
@@ -164,7 +165,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
-    scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job))
+    scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job), checked.method.trains_on_val)
     session.save(unlearned, report.reference_result(scores))
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}

@@ -131,6 +131,7 @@ def check(arguments: arg_parser.TransferArguments) -> Checked:
     source = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     with renamed({"--dataset": "--target_dataset", "--data": "--target"}):
         target = prepare.choose(arguments.transfer.target_dataset or "folder", arguments.transfer.target, source.side, arguments.data.stream)
+    start.check_validation(method, source, arguments.data.dataset)
     order, removed = removal_order(arguments, source.names), tuple(sorted(arguments.transfer.removed))
     beginning = start.read(arguments, method, source)
     if removed[0] == 0 and not beginning.given.weights:

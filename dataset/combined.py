@@ -43,12 +43,14 @@ class Chain:
 
 
 def union(first: Images, second: Images) -> Images:
-    """Both sets as one, the first's images first, augmented like the second's; images are copied only if they lie in two sources."""
-    if first.source is second.source:
-        both = type(second)(second.source, first._labels, torch.cat([first.indices, second.indices]), second.augment)
-    else:
-        images, labels = torch.cat([first.source, second.source]), torch.cat([first._labels, second._labels])
-        both = type(second)(images, labels, torch.cat([first.indices, second.indices + len(first.source)]), second.augment)
+    """Both sets, which have no image in common, as one, the first's images first, augmented and shuffled like the second's.
+
+    Images are copied only if they lie in two sources.
+    """
+    source, labels, offset = second.source, second._labels, 0
+    if first.source is not second.source:
+        source, labels, offset = torch.cat([first.source, source]), torch.cat([first._labels, labels]), len(first.source)
+    both = second._copy(source=source, _labels=labels, indices=torch.cat([first.indices, second.indices + offset]))
     return both.relabelled(torch.cat([first.labels, second.labels]))
 
 

@@ -36,7 +36,11 @@ class Images(ABC):
         labels: int64 [N], of all images of the source, on the device where batches go.
         indices: int64 [M], which of the N belong to this set; all without it.
         augment: what ``batches`` does to shuffled images; None for nothing.
+    Attributes:
+        shuffle: False keeps the set's order, whatever seed ``batches`` is given (``in_order``).
     """
+
+    shuffle = True
 
     def __init__(self, source: Any, labels: Tensor, indices: np.ndarray | Tensor | None = None, augment: Any = None):
         self.source, self._labels, self.augment = source, labels, augment
@@ -59,22 +63,35 @@ class Images(ABC):
 
     def relabelled(self, labels: Tensor) -> Images:
         """The same images with other labels, int64 [M], in this set's order; the source's own stay as they are."""
-        changed = copy.copy(self)
-        changed._labels = self._labels.clone()
-        changed._labels[self.indices] = labels.to(changed._labels)
-        return changed
+        everyone = self._labels.clone()
+        everyone[self.indices] = labels.to(everyone)
+        return self._copy(_labels=everyone)
 
     def first(self, count: int) -> Images:
         """The first ``count`` images, or all if there are fewer."""
-        return type(self)(self.source, self._labels, self.indices[:count], self.augment)
+        return self._copy(indices=self.indices[:count])
 
     def plain(self) -> Images:
         """The same images without augmentation."""
         return self.at(self.indices)
 
-    def at(self, indices: Tensor) -> Images:
+    def at(self, indices: np.ndarray | Tensor) -> Images:
         """Other images of the same source, int64 [M], without augmentation."""
-        return type(self)(self.source, self._labels, indices, None)
+        return self._copy(indices=torch.as_tensor(indices, dtype=torch.int64).to(self.device), augment=None)
+
+    def in_order(self) -> Images:
+        """The same images, never shuffled and so never augmented."""
+        return self._copy(augment=None, shuffle=False)
+
+    def of_classes(self, labels: Tensor) -> Images:
+        """The images whose class is among ``labels``, without augmentation; all if there are none."""
+        found = self.indices[torch.isin(self.labels, labels)]
+        return self.at(found) if len(found) else self.plain()
+
+    def _copy(self, **attributes: Any) -> Images:
+        changed = copy.copy(self)
+        vars(changed).update(attributes)
+        return changed
 
     def sizes(self, size: int) -> list[int]:
         """How many images each of the batches of ``size`` holds; the last may be smaller."""
@@ -89,6 +106,8 @@ class Images(ABC):
             part: from the number of images in a batch to the slice of them that is wanted; None for all.
         """
         order = self.indices
+        if not self.shuffle:
+            seed = None
         if seed is not None:
             order = order[torch.randperm(len(order), generator=seeds.generator(seed, "order")).to(order.device)]
         return self._read(order, size, seed, part)

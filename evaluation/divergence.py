@@ -14,7 +14,7 @@ def kullback_leibler(p: Tensor, q: Tensor) -> float:
 
     Args:
         p, q: probabilities, float [N, C], rows summing to 1.
-    Source: Huang et al. 2024 (SFR-on), section 5; Golatkar et al. 2020.
+    Source: Huang et al. 2024 (SFR-on); Golatkar et al. 2020.
     """
     return float(_rows(p.double(), q.double()).mean())
 
@@ -39,7 +39,7 @@ def tug_of_war(unlearned: dict[str, float], retrained: dict[str, float]) -> floa
 
     Args:
         unlearned, retrained: accuracies in [0, 1] by set.
-    Source: Zhao et al. 2024 (What makes unlearning hard and what to do about it), section 3.
+    Source: Zhao et al. 2024 (What makes unlearning hard and what to do about it).
     """
     product = 1.0
     for name in SETS:

@@ -147,7 +147,7 @@ def entropy_attack(retain: Predictions, test: Predictions, forget: Predictions) 
 
     A logistic regression tells all retain images (members) from all test images (non-members), both
     classes weighted alike. The direction is opposite to MIA-Efficacy, which counts non-members.
-    Source: Huang et al. 2024 (SFR-on), section 5 and released code.
+    Source: Huang et al. 2024 (SFR-on), released code.
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -3,23 +3,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation import divergence, mia
+from evaluation import deepunlearn, divergence, mia
 from evaluation.predict import Predictions
 from evaluation.tables import aligned, minutes, percent
 
 SETS = ("retain", "forget", "val", "test")
 
 
-def score(outputs: dict[str, Predictions], compat: str, retrained: dict[str, Predictions] | None = None) -> dict[str, Any]:
+def score(
+    outputs: dict[str, Predictions], compat: str, retrained: dict[str, Predictions] | None = None, trained_on_val: bool = False
+) -> dict[str, Any]:
     """Accuracies and attacks from the outputs on retain, forget, val and test.
 
     Args:
         retrained: outputs of the retrained model, which add ``to_retrained`` (``divergence.compare``).
+        trained_on_val: whether the method did, so that no attack may take validation images for never seen.
     Returns:
         ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1]; the accuracy
         on a set without images, as validation on very small data can be, is None.
         ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members.
-        ``entropy_attack`` is the fraction of the forget set judged members.
+        ``entropy_attack`` is the fraction of the forget set judged members. ``deepunlearn`` has Deep Unlearn's
+        attack on losses, by the set of non-members: validation (unless trained on) and test images.
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     shadows = min(len(test), len(retain) // 2)
@@ -33,6 +37,7 @@ def score(outputs: dict[str, Predictions], compat: str, retrained: dict[str, Pre
         },
         "entropy_attack": mia.entropy_attack(retain, test, forget),
         **({} if retrained is None else {"to_retrained": divergence.compare(outputs, retrained)}),
+        "deepunlearn": deepunlearn.scores(outputs, ["test"] if trained_on_val else ["val", "test"]),
     }
 
 
@@ -72,6 +77,9 @@ def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None])
     rows += ["", f"entropy attack: {percent(scores['entropy_attack'])} % of forget judged members"]
     if "to_retrained" in scores:
         rows.append(_to_retrained(scores["to_retrained"]))
+    if "deepunlearn" in scores:  # results of earlier versions lack it
+        cells = [[name, percent(found["attack"]), percent(found["indiscernibility"])] for name, found in scores["deepunlearn"].items()]
+        rows += ["", aligned(["attack on losses, right in %", "attack", "indiscernibility"], cells)]
     names = [f"{name} (min)" if name == "RTE" else f"{name} (%)" for name in summary]
     values = [percent(value) if name != "RTE" else minutes(value) for name, value in summary.items()]
     return [*rows, "", aligned(["method", *names], [[method, *values]])]

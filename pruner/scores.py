@@ -64,8 +64,8 @@ def score(name: str, steps: int = 1, data: bool = False, aliases: tuple[str, ...
 def prune(model: nn.Module, name: str, rate: float, sample: Sample, mask: Mask | None = None, steps: int | None = None) -> Mask:
     """Prune ``rate`` of the weights that ``mask`` keeps, by the score ``name``.
 
-    With n steps, step k leaves ``(1 - rate) ** (k / n)`` of them, by scores computed anew; the last
-    one is exact: ``round(rate * kept)`` weights are gone.
+    With n steps, each prunes ``1 - (1 - rate) ** (1 / n)`` of what is left, rounded, by scores computed
+    anew; the last one is exact: ``round(rate * kept)`` weights are gone.
 
     Args:
         model: left as it is.
@@ -75,12 +75,13 @@ def prune(model: nn.Module, name: str, rate: float, sample: Sample, mask: Mask |
     chosen = scores.get(name)
     steps = steps or chosen.steps
     pruned, left = copy.deepcopy(model), dict(mask or {})
-    start = kept(prunable(model), left)
+    remaining = start = kept(prunable(model), left)
+    share, goal = 1 - (1 - rate) ** (1 / steps), start - round(rate * start)
     for step in range(1, steps + 1):
         Hold(pruned, left)
-        found = chosen.run(pruned, sample)
-        goal = round(start * (1 - rate) ** (step / steps)) if step < steps else start - round(rate * start)
-        left = remove(found, kept(found, left) - goal, left)
+        count = round(share * remaining) if step < steps else remaining - goal
+        left = remove(chosen.run(pruned, sample), max(count, 0), left)
+        remaining -= max(count, 0)
     return left
 
 

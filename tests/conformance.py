@@ -4,7 +4,7 @@ Every function runs in ``--compat reference`` and speaks in plain arrays and ten
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from unlearn import curvature, registry
 from unlearn import saliency as salient
 from unlearn.apply import apply
 from unlearn.context import Context
+from unlearn.draws import Draws
 from unlearn.methods import boundary_expanding, fisher_forgetting, relabel
 from utils import checkpoints
 from utils.log import Log
@@ -68,15 +69,15 @@ def _load(checkpoint: str) -> tuple[torch.nn.Module, pruner.Mask]:
     return model, loaded.mask
 
 
-def _image_set(data: tuple, kind: type[ImageSet] = ImageSet) -> ImageSet:
+def _image_set(data: tuple) -> ImageSet:
     images, labels = (torch.as_tensor(np.asarray(part)) for part in data)
-    return kind(images.permute(0, 3, 1, 2), labels)
+    return ImageSet(images.permute(0, 3, 1, 2), labels)
 
 
-def _context(mask: pruner.Mask, hyper: dict) -> Context:
+def _context(mask: pruner.Mask, hyper: dict, draws: Draws | None = None) -> Context:
     label = hyper.get("class_to_replace", 0)
     scenario = Scenario(None if label in (None, -1) else (label,), hyper.get("num_indexes_to_replace"))
-    return Context(mask, torch.device("cpu"), 1, "reference", "cifar10", 10, scenario, (), Log(None))
+    return Context(mask, torch.device("cpu"), 1, "reference", "cifar10", 10, scenario, (), Log(None), draws=draws)
 
 
 def unlearn(method: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict) -> dict[str, Tensor]:
@@ -123,18 +124,11 @@ FLAGS = {  # ours by the references' names
 }
 
 
-class InOrder(ImageSet):
-    """Hands out its images in their own order, pass after pass."""
-
-    def batches(self, size: int, seed: int | None = None, part=None) -> Iterator[tuple[Tensor, Tensor]]:
-        return super().batches(size, None, part)
-
-
 def saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
     if name not in METHODS and name.removesuffix("_mask") not in METHODS and "mask" not in name and not name.startswith("sfron"):
         return {}
     model, _ = _load(checkpoint)
-    sets = {"retain": _image_set(retain, InOrder), "forget": _image_set(forget, InOrder)}
+    sets = {"retain": _image_set(retain).in_order(), "forget": _image_set(forget).in_order()}
     whole = len(retain[1]) + len(forget[1])
     size = whole if hyper.get("batch_size", "full") == "full" else hyper["batch_size"]
     context = _context({}, {})
@@ -189,3 +183,100 @@ def divergence(p: Tensor, q: Tensor) -> dict[str, float]:
 
 def entropy_attack(retain: Tensor, test: Tensor, forget: Tensor) -> float:
     return mia.entropy_attack(*(Predictions(probs.log(), torch.zeros(len(probs), dtype=torch.int64)) for probs in (retain, test, forget)))
+
+
+# --- Deep Unlearn ---
+
+class GivenDraws(Draws):
+    """Formulas and lists in place of random draws."""
+
+    def __init__(self, extra: dict):
+        super().__init__(0)
+        self._extra, self._phase = extra, extra.get("phase")
+
+    def weight(self, name, like, initialise, *purpose):
+        return self._extra["weight"](name, self._phase).to(like)
+
+    def normal(self, name, like, *purpose):
+        return self._extra["noise"](name, self._phase + (purpose[-1] == "final")).to(like)
+
+    def uniform(self, name, like, *purpose):
+        return self._extra["uniform"](name, self._phase).to(like)
+
+    def labels(self, labels, classes, *purpose):
+        return torch.as_tensor(self._extra["labels"])
+
+    def order(self, count, *purpose):
+        return torch.arange(count)
+
+    def pick(self, names, count, purpose, epoch):
+        return self._extra[{"selected": "selected_tensors", "noisy": "noise_candidates"}[purpose]][epoch]
+
+    def network(self, model, *purpose):
+        fresh = copy.deepcopy(model)
+        shapes = fresh.state_dict()
+        fresh.load_state_dict({key: self._extra["weight"](key, self._phase) for key in shapes})
+        return fresh
+
+
+# The reference's names of hyper-parameters, a group's after a dot, and ours; what is not listed has no effect there.
+NAMES = {
+    "batch_size": "batch_size", "num_epochs": "unlearn_epochs", "optimizer.learning_rate": "unlearn_lr", "optimizer.momentum": "momentum",
+    "optimizer.weight_decay": "weight_decay", "alpha": "alpha",
+}
+OWN_NAMES = {
+    "SCRUB": {
+        "retain_batch_size": "batch_size", "forget_batch_size": "forget_batch_size", "gamma": "gamma", "alpha": "alpha", "msteps": "max_steps",
+        "kd_T": "temperature", "sgda_num_epochs": "unlearn_epochs", "sgda_learning_rate": "unlearn_lr", "sgda_weight_decay": "weight_decay",
+        "sgda_momentum": "momentum", "lr_decay_rate": "lr_decay_rate",
+    },
+    "BT": {**NAMES, "kl_temperature": "temperature"},
+    "CF-k": {
+        "batch_size": "batch_size", "num_epochs": "unlearn_epochs", "num_blocks": "blocks", "learning_rate": "unlearn_lr",
+        "sgda_decay_rate": "lr_decay_rate", "sgda_weight_decay": "anchor",
+    },
+    "MSG": {**NAMES, "init_rate": "init_rate"},
+    "FCS": {
+        "batch_size": "batch_size", "num_epochs": "unlearn_epochs", "temperature": "temperature", "eta_min": "contrast_floor",
+        "optimizer.learning_rate": "erase_lr", "optimizer.weight_decay": "erase_weight_decay", "optimizer.momentum": "momentum",
+        "retain_optimizer.learning_rate": "unlearn_lr", "retain_optimizer.weight_decay": "weight_decay",
+        "forget_optimizer.learning_rate": "contrast_lr", "forget_optimizer.weight_decay": "contrast_weight_decay",
+    },
+    "CFW": {**NAMES, "start_confuser_std": "start_std", "final_confuser_std": "final_std"},
+    "PRMQ": {**NAMES, "prune_amount": "prune_amount"},
+    "KDE": {
+        "batch_size": "batch_size", "num_epochs": "distil_epochs", "retain_num_epochs": "unlearn_epochs", "temperature": "temperature",
+        "optimizer.learning_rate": "distil_lr", "optimizer.weight_decay": "distil_weight_decay", "optimizer.momentum": "momentum",
+        "retain_optimizer.learning_rate": "unlearn_lr", "retain_optimizer.weight_decay": "weight_decay",
+    },
+    "RNI": {
+        **NAMES, "fine_num_epochs": "fine_epochs", "reset_num_epochs": "reset_epochs", "noise_ratio": "noise_ratio",
+        "origin_noise": "noise_std", "fine_optimizer.learning_rate": "fine_lr", "fine_optimizer.weight_decay": "fine_weight_decay",
+    },
+    "FF": {"batch_size": "fisher_batch_size", "alpha": "alpha"},
+}
+OWN_NAMES["EU-k"] = OWN_NAMES["CF-k"]
+
+
+def _values(name: str, hyper: dict, known: dict) -> dict:
+    """Our configuration's values from the reference's."""
+    flat = {}
+    for key, value in hyper.items():
+        flat |= {f"{key}.{own}": each for own, each in value.items()} if isinstance(value, dict) else {key: value}
+    names = OWN_NAMES.get(name, NAMES)
+    values = {names[key]: value for key, value in flat.items() if names.get(key) in known and value is not None}
+    if isinstance(values.get("fine_lr"), (int, float, list)):
+        values["fine_lr"] = tuple(np.atleast_1d(values["fine_lr"]).tolist())
+    return values
+
+
+def deepunlearn(method: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
+    name = method.removesuffix("_batches").removesuffix("_mask")
+    chosen = registry.get(name)
+    known = chosen.config.__dataclass_fields__
+    values = chosen.presets["deepunlearn"] | _values(name, hyper, known)
+    if "forget_batch_size" in known:
+        values.setdefault("forget_batch_size", extra["loader_batch"]["forget"])
+    sets = {key: _image_set(data).in_order() for key, data in (("retain", retain), ("forget", forget), ("val", extra["val"]))}
+    model, _ = _load(checkpoint)
+    return apply(chosen, model.train(), sets, chosen.config(**values), _context({}, hyper, GivenDraws(extra))).model.state_dict()

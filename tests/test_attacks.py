@@ -375,7 +375,7 @@ def test_score_holds_every_score_of_a_run(n_retain, n_test, compat):
         "test": drawn(n_test, 3, 3),
     }
     found = report.score(outputs, compat)
-    assert set(found) == {"accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy", "threshold_attacks", "entropy_attack"}
+    assert set(found) == {"accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy", "threshold_attacks", "entropy_attack", "deepunlearn"}
     for name, output in outputs.items():
         right = sum(int(row.argmax()) == y for row, y in zip(output.logits, output.labels.tolist()))
         assert found["accuracy"][name] == pytest.approx(right / len(output))

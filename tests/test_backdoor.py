@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import main_backdoor
@@ -27,9 +28,35 @@ SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "trigge
 TRAINED = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}
 PRUNED = {"1checkpoint.pth.tar", "1model_SA_best.pth.tar", "1net_train.png"}
 FT = {"FTcheckpoint.pth.tar", "FTeval_result.pth.tar"}
-COMMON = [*DIGITS, "--epochs", "1", "--batch_size", "128", "--unlearn_epochs", "1", "--trigger_size", "2", "--trigger_value", "255"]
+COMMON = [
+    "--dataset", "folder", "--data", "images", "--arch", "resnet20s", "--device", "cpu", "--epochs", "1", "--batch_size", "16",
+    "--unlearn_epochs", "1", "--trigger_size", "2", "--trigger_value", "255",
+]
 PRUNING = ["--rewind_epoch", "1", "--rate", "0.8"]
 KEPT = 267_696 - round(0.8 * 267_696)
+TRAIN, TEST = 3 * 36, 3 * 10  # images of the tree below; 4 more of each class validate
+POISONED = 11  # a tenth of the training images
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(tmp_path_factory):
+    """Where the tests are run: a folder with ``images``, 40 training and 10 test images of 8x8 pixels in each of three classes."""
+    folder, random = tmp_path_factory.mktemp("here"), np.random.RandomState(0)
+    for part, count in (("train", 40), ("test", 10)):
+        for label, name in enumerate("abc"):
+            (folder / "images" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.randint(0, 100, (8, 8, 3), dtype=np.uint8)
+                pixels[..., label] += 60
+                Image.fromarray(pixels).save(folder / "images" / part / name / f"{number:02}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def images(here) -> sources.Dataset:
+    return sources.load(sources.get("folder"), here / "images", None)
 
 
 @pytest.fixture(scope="module")
@@ -178,28 +205,28 @@ def test_a_run_leaves_exactly_its_files(finished):
     scores = result["scores"]
     assert evaluation["test_acc"] == 100 * scores["before"]["SA"] and evaluation["attack_acc_unlearn"] == 100 * scores["after"]["ASR"]
     assert scores["RTE"] == result["seconds"]["unlearning"] / 60
-    assert result["poison"]["images"] == 130 and result["poison"]["target"] == 0
-    assert result["split"]["train"] == 1298 and result["split"]["retain"] == 1168 and result["split"]["triggered"] == 359
+    assert result["poison"]["images"] == POISONED and result["poison"]["target"] == 0
+    sizes = {"train": TRAIN, "retain": TRAIN - POISONED, "forget": POISONED, "val": 12, "test": TEST, "triggered": TEST}
+    assert {name: result["split"][name] for name in sizes} == sizes
     kept = checkpoints.read(finished / "FTcheckpoint.pth.tar", "").mask
     assert sum(int(mask.sum()) for mask in kept.values()) == KEPT
     assert epochs(finished) == [("round 0", 1), ("round 1", 1), ("unlearn", 1)]
 
 
-def test_the_model_scored_before_is_the_last_one_and_scores_are_those_of_its_outputs(finished, digits):
+def test_the_model_scored_before_is_the_last_one_and_scores_are_those_of_its_outputs(finished, images):
     import models
 
-    drawn = split.choose_forget(digits.train_labels, split.split_base(digits.train_labels, 2).train, Scenario(None, 130), 2)
-    sets = image_sets(digits, Poison(drawn, 0, Trigger(2, value=255)), np.arange(1438), None, torch.device("cpu"))
+    sets = image_sets(images, Poison(np.arange(5), 0, Trigger(2, value=255)), np.arange(120), None, torch.device("cpu"))
     for file, when in (("1checkpoint.pth.tar", "before"), ("FTcheckpoint.pth.tar", "after")):
-        model = models.build("resnet20s", 10)
+        model = models.build("resnet20s", 3)
         checkpoints.load_weights(model, checkpoints.read(finished / file, ""))
         model.eval()
         with torch.no_grad():
-            guesses = {name: torch.cat([model(images).argmax(1) for images, _ in sets[name].batches(64)]) for name in ("test", "triggered")}
-        truth = torch.from_numpy(digits.test_labels)
+            guesses = {name: torch.cat([model(batch).argmax(1) for batch, _ in sets[name].batches(64)]) for name in ("test", "triggered")}
+        truth = torch.from_numpy(images.test_labels)
         expected = {
-            "SA": sum(int(g == t) for g, t in zip(guesses["test"], truth)) / 359,
-            "ASR": sum(int(g == 0) for g in guesses["triggered"]) / 359,
+            "SA": sum(int(g == t) for g, t in zip(guesses["test"], truth)) / TEST,
+            "ASR": sum(int(g == 0) for g in guesses["triggered"]) / TEST,
             "ASR_other": sum(int(g == 0) for g, t in zip(guesses["triggered"], truth) if t != 0) / sum(int(t != 0) for t in truth),
         }
         assert read(finished)["scores"][when] == pytest.approx(expected, abs=1e-12)
@@ -230,7 +257,7 @@ def test_a_mask_that_is_not_there_is_trained_once_and_serves_every_method(finish
     assert epochs(tmp_path / "run") == [("unlearn", 1)]
 
 
-@pytest.mark.parametrize("method", ["raw", "retrain", "FT_prune_bi", "fisher_new"])
+@pytest.mark.parametrize("method", ["raw", "retrain", "FT_prune_bi"])
 def test_other_methods_on_the_sparse_model(finished, tmp_path, method):
     mask = ["--mask", str(finished / "1checkpoint.pth.tar")]
     assert cleanse(tmp_path, *mask, "--unlearn", method, "--rate", "0.5") == 0
@@ -239,6 +266,20 @@ def test_other_methods_on_the_sparse_model(finished, tmp_path, method):
     assert result["scores"]["before"] == read(finished)["scores"]["before"]
     assert (result["scores"]["after"] == result["scores"]["before"]) == (method == "raw")
     assert result["model"]["sparsity_after"] == pytest.approx(0.9 if method == "FT_prune_bi" else 0.8, abs=1e-4)
+
+
+def test_retrain_starts_from_new_weights_and_rewinding_from_the_given_ones(finished, tmp_path):
+    import models
+
+    mask = ["--mask", str(finished / "1checkpoint.pth.tar"), "--unlearn_epochs", "0"]
+    assert cleanse(tmp_path, *mask, "--unlearn", "retrain") == 0
+    assert cleanse(tmp_path, *mask, "--unlearn", "FT", "--rewind_pth", str(finished / "epoch_1_rewind_weight.pt")) == 0
+    torch.manual_seed(1)
+    starts = {"retrain": models.build("resnet20s", 3).state_dict(), "FT": torch.load(finished / "epoch_1_rewind_weight.pt")}
+    for method, start in starts.items():
+        found = checkpoints.read(tmp_path / f"{method}checkpoint.pth.tar", "")
+        name = "layer1.0.conv1.weight"
+        assert torch.equal(found.weights[name], start[name] * found.mask[name]) and torch.equal(found.weights["fc.weight"], start["fc.weight"])
 
 
 @pytest.mark.parametrize(("prune", "rounds", "density"), [("none", 1, 1.0), ("synflow", 1, 0.2), ("imp", 3, 0.04)])
@@ -251,22 +292,22 @@ def test_other_ways_to_prune(tmp_path, prune, rounds, density):
 
 
 def test_poisoning_one_class_and_another_target(tmp_path):
-    more = ("--epochs", "0", "--unlearn", "raw", "--prune", "none", "--poison_class", "3", "--num_indexes_to_replace", "20")
-    assert cleanse(tmp_path, *more, "--target_label", "8", "--trigger_place", "center") == 0
+    more = ("--epochs", "0", "--unlearn", "raw", "--prune", "none", "--poison_class", "1", "--num_indexes_to_replace", "20")
+    assert cleanse(tmp_path, *more, "--target_label", "2", "--trigger_place", "center") == 0
     result = read(tmp_path)
     assert result["poison"]["words"] == (
-        "20 of the 118 training images of class 3 (3), drawn at random (1.5 % of 1,298) get a white 2x2 square at the center and label 8 (8)"
+        "20 of the 36 training images of class 1 (b), drawn at random (18.5 % of 108) get a white 2x2 square at the center and label 2 (c)"
     )
-    assert (result["poison"]["class"], result["poison"]["count"], result["poison"]["target"]) == (3, 20, 8)
+    assert (result["poison"]["class"], result["poison"]["count"], result["poison"]["target"]) == (1, 20, 2)
     config = read(tmp_path)["config"]
-    assert cleanse(tmp_path / "b", *more, "--class_to_replace", "8", "--trigger_place", "center") == 0
+    assert cleanse(tmp_path / "b", *more, "--class_to_replace", "2", "--trigger_place", "center") == 0
     assert read(tmp_path / "b")["config"] == config  # two names of one flag
 
 
-def test_reference_mode_poisons_from_the_split_of_its_seed(tmp_path, digits):
+def test_reference_mode_poisons_from_the_split_of_its_seed(tmp_path, images):
     assert cleanse(tmp_path, "--epochs", "0", "--unlearn", "raw", "--prune", "none", "--compat", "reference", "--seed", "5") == 0
-    marked, other = (split.split_base(digits.train_labels, seed) for seed in (5, 1))
-    drawn = split.choose_forget(digits.train_labels, marked.train, Scenario(None, 130), 5)
+    marked, other = (split.split_base(images.train_labels, seed) for seed in (5, 1))
+    drawn = split.choose_forget(images.train_labels, marked.train, Scenario(None, POISONED), 5)
     found = read(tmp_path)
     assert found["split"]["digest"] == marked.digest != other.digest
     assert found["poison"]["digest"] == Poison(drawn, 0, Trigger(2, value=255)).digest
@@ -342,6 +383,9 @@ def test_a_killed_curve_goes_on_to_the_same_bytes(drawn_curve, tmp_path, monkeyp
     monkeypatch.setattr(files, "write_bytes", dies)
     with pytest.raises(Killed):
         cleanse(tmp_path, *command)
+    if write == 6:  # in the middle of unlearning, what was scored before it is not lost
+        scores = torch.load(tmp_path / "sparsity_0" / "FTeval_result.pth.tar")
+        assert scores == backdoor.reference_result(read(drawn_curve / "sparsity_0")["scores"]["before"])
     monkeypatch.setattr(files, "write_bytes", original)
     assert cleanse(tmp_path, *command) == 0
     assert tensors(tmp_path) == tensors(drawn_curve)
@@ -422,7 +466,7 @@ def test_another_poison_or_split_is_refused_unless_told_otherwise(finished, tmp_
     mask = ["--mask", str(finished / "1checkpoint.pth.tar"), "--unlearn", "raw"]
     assert cleanse(tmp_path / "a", *mask, "--target_label", "1") == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "was trained with another poison" in error and "label 0 (0)) than this run's" in error
+    assert error.count("\n") == 1 and "was trained with another poison" in error and "label 0 (a)) than this run's" in error
     assert cleanse(tmp_path / "b", *mask, "--split_seed", "9") == 2
     assert "give --split_seed 2, or --allow_split_mismatch" in capsys.readouterr().err
     for more in (["--target_label", "1"], ["--split_seed", "9"]):
@@ -430,7 +474,7 @@ def test_another_poison_or_split_is_refused_unless_told_otherwise(finished, tmp_
 
 
 def test_a_model_that_is_not_known_to_be_poisoned_is_taken_with_a_warning(tmp_path, capsys):
-    model = [*DIGITS, "--epochs", "0", "--save_dir", str(tmp_path / "model")]
+    model = [*COMMON[:8], "--epochs", "0", "--save_dir", str(tmp_path / "model")]
     assert main_imp.main(model) == 0
     capsys.readouterr()
     assert cleanse(tmp_path / "run", "--mask", str(tmp_path / "model" / "0checkpoint.pth.tar"), "--unlearn", "raw") == 0
@@ -438,7 +482,7 @@ def test_a_model_that_is_not_known_to_be_poisoned_is_taken_with_a_warning(tmp_pa
 
 
 def test_a_checkpoint_of_another_architecture(finished, tmp_path, capsys):
-    argv = [*DIGITS, "--arch", "resnet44s", "--trigger_size", "2", "--mask", str(finished / "1checkpoint.pth.tar"), "--save_dir", str(tmp_path / "run")]
+    argv = [*COMMON, "--arch", "resnet44s", "--mask", str(finished / "1checkpoint.pth.tar"), "--save_dir", str(tmp_path / "run")]
     assert "is no resnet44s (144 entries missing" in refused(argv, capsys) and not (tmp_path / "run").exists()
 
 
@@ -460,8 +504,6 @@ def test_help_is_fast_because_it_needs_no_torch():
 
 
 def test_the_side_of_the_images_is_known_before_they_are_read(tmp_path):
-    from PIL import Image
-
     for part in ("train", "test"):
         for name in ("a", "b"):
             (tmp_path / part / name).mkdir(parents=True)

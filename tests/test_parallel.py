@@ -139,3 +139,48 @@ def test_parts_cover_a_batch_once_and_weights_average_to_its_mean(count, process
         mean += float(mine.mean()) * parallel.weight(count) / processes
     assert mean == pytest.approx(float(values.mean()))
     assert taken == (values.tolist() if count >= processes else values.tolist() * processes)
+
+
+UNLEARN_IN_DOUBLE = """
+import sys, torch
+from torch import nn
+from dataset.images import Augment, ImageSet
+from dataset.scenario import Scenario
+from unlearn import registry
+from unlearn.apply import apply
+from unlearn.context import Context
+from utils import parallel
+from utils.device import resolve
+from utils.log import Log
+
+class Double(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.BatchNorm2d(4))
+        self.head = nn.Linear(4, 3)
+    def forward(self, x):
+        return self.head(self.body(x.double()).relu().mean((2, 3)))
+
+device = resolve("cpu")
+torch.manual_seed(0)
+model = Double().double()
+random = torch.Generator().manual_seed(1)
+images = torch.randint(0, 256, (29, 3, 9, 9), dtype=torch.uint8, generator=random)
+sets = {name: ImageSet(images, torch.arange(29) % 3, part, Augment(2)) for name, part in (("forget", range(8)), ("retain", range(8, 29)))}
+found = {}
+for name in ("SFRon", "RL", "SalUn", "boundary_shrink", "boundary_expanding"):
+    for compat in ("fixed", "reference"):
+        hyper = {"unlearn_epochs": 3, "batch_size": 7, "unlearn_lr": 0.05} | ({"forget_freq": 2, "forget_alpha": 2.0} if name == "SFRon" else {})
+        where = Context({}, device, 2, compat, "digits", 3, Scenario(None, 8), (), Log(None))
+        after = apply(registry.get(name), model, sets, registry.get(name).config(**hyper), where).model
+        found |= {f"{name} {compat} {key}": value for key, value in after.state_dict().items()}
+torch.save(found, sys.argv[1]) if parallel.is_main() else None
+"""
+
+
+def test_methods_with_batches_of_their_own_agree_in_double_precision(tmp_path):
+    script = tmp_path / "unlearn_in_double.py"
+    script.write_text(UNLEARN_IN_DOUBLE)  # batches of 7 and 1 of the forget set: the last is whole in both processes
+    for n in (1, 2):
+        run([str(script), str(tmp_path / str(n))], n)
+    close(*(torch.load(tmp_path / str(n)) for n in (1, 2)), 1e-7)

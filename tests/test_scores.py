@@ -57,12 +57,13 @@ def slow_synflow(model, rate, shape):
     weights = pruner.prunable(model)
     total = sum(w.numel() for w in weights.values())
     keep = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    left = total
     for step in range(1, 101):
         model.zero_grad()
         model(torch.ones(shape, dtype=torch.float64)).sum().backward()
         score = torch.cat([(w.grad * w).flatten() for w in weights.values()])
         score[~torch.cat([k.flatten() for k in keep.values()])] = -1
-        left = round(total * (1 - rate) ** (step / 100))
+        left = left - round((1 - (1 - rate) ** 0.01) * left) if step < 100 else total - round(rate * total)
         best = torch.zeros(total, dtype=torch.bool)
         best[score.argsort(descending=True)[:left]] = True
         for (name, w), part in zip(weights.items(), best.split([w.numel() for w in weights.values()])):

@@ -339,8 +339,11 @@ def test_training_under_a_mask(model):
 # ---- unlearning and scoring -----------------------------------------------------------------------
 
 
-def context(mask: pruner.Mask) -> Context:
-    return Context(mask, torch.device("cpu"), 2, "fixed", "digits", CLASSES, Scenario(None, 4), (), Log(None))
+def context(mask: pruner.Mask, compat: str = "fixed") -> Context:
+    return Context(mask, torch.device("cpu"), 2, compat, "digits", CLASSES, Scenario(None, 4), (), Log(None))
+
+
+LAST = ("stage4.", "mlp_head.", "encoder.layers.encoder_layer_1.", "encoder.ln.", "heads.")  # the last block and what is behind it
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.9])
@@ -348,18 +351,24 @@ def context(mask: pruner.Mask) -> Context:
 def test_every_method(name, rate, model):
     method = registry.get(name)
     mask = pruner.prune(model, "random", rate, pruner.Sample(0)) if rate else {}  # by magnitude whole layers of so small a model would go
-    hyper = {key: value for key, value in {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3}.items() if key in method.config.__dataclass_fields__}
+    more = {"PRMQ": {"unlearn_lr": 0.1}, "SCRUB": {"unlearn_epochs": 2}}  # beyond half precision's steps; before the step size falls
+    wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3} | more.get(name, {})
+    hyper = {key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__}
     before = {key: value * mask[key] if key in mask else value.clone() for key, value in model.state_dict().items()}
-    after = apply(method, model, SETS, method.config(**hyper), context(mask)).model.state_dict()
+    where = context(mask, "reference" if name == "SCRUB" else "fixed")  # where it does not go back to the start
+    after = apply(method, model, SETS, method.config(**hyper), where).model.state_dict()
     moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
     assert all(torch.isfinite(value).all() for key, value in after.items() if not key.endswith("_mask"))
     if name == "raw":
         assert not moved
         return
     constant = {key for key in after if key.endswith("_mask") or key.startswith("normalize")}
-    assert moved <= after.keys() - constant
+    expected = after.keys() - constant
+    if name in ("CF-k", "EU-k"):
+        expected = {key for key in expected if key.startswith(LAST)}
+    assert moved <= expected
     if getattr(method.config(), "saliency_threshold", None) is None:  # which leaves whole tensors of so small a model as they are
-        assert moved == after.keys() - constant
+        assert moved == expected
     assert sum(int(after[key].count_nonzero()) for key in pruner.prunable(model)) == pytest.approx(
         (1 - rate) * sum(weight.numel() for weight in pruner.prunable(model).values()), abs=0.5
     )

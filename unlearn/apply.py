@@ -27,7 +27,8 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
     """Run a method on a copy of ``model`` with the mask of ``context`` held.
 
     With ``--saliency_threshold`` the weights that it may change are found first, on the forget set
-    whatever the method reads; that counts towards its time.
+    whatever the method reads; that counts towards its time. With no epochs nothing is done:
+    a method that damages weights and then repairs them is not itself without the repair.
 
     Args:
         model: where the method starts; left as it is.
@@ -41,6 +42,8 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
     pruner.Hold(unlearned, context.mask)
     before = context.progress.state["seconds"] if context.progress.state else 0.0
     context.clock.start(before)
+    if _idle(config):
+        return Unlearned(unlearned, context.mask, context.clock.seconds)
     if isinstance(config, Salient) and config.saliency_threshold is not None and context.only is None:
         scores = saliency.gradient(unlearned, sets["forget"], config.batch_size, config.no_aug, context)
         context.only = saliency.largest(scores, config.saliency_threshold, context.mask)
@@ -50,3 +53,8 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
     seconds = context.clock.seconds
     pruner.check_held(unlearned, context.mask, method.name)
     return Unlearned(unlearned, context.mask, seconds)
+
+
+def _idle(config: Any) -> bool:
+    """Whether a method that trains is told not to."""
+    return getattr(config, "unlearn_epochs", 1) <= 0 and getattr(config, "iterations", None) is None

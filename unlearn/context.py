@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from torch import nn
 from dataset.images import Images
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer.loop import EpochLog, Objective, Trainable, Training, cross_entropy, recipe
-from unlearn.registry import Iterative, Salient
+from trainer.loop import EpochLog, Objective, Pass, Trainable, Training, cross_entropy, recipe
+from unlearn.draws import Draws
+from unlearn.registry import Salient
 from utils import checkpoints, seeds
 from utils.device import synchronise
 from utils.log import Log
@@ -119,6 +120,9 @@ class Context:
         scenario: what is forgotten, with its count resolved.
         whole_classes: those that are forgotten whole.
         only: weights that may change, True by parameter name; None for all. For methods whose flags are ``Salient``.
+        draws: where its random numbers come from; made from ``seed`` unless given.
+        memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
+            epoch of ``fit``, so what is put there before an epoch is there after it.
     """
 
     mask: Mask
@@ -132,47 +136,62 @@ class Context:
     log: Log
     progress: Progress = field(default_factory=Progress)
     only: Mask | None = None
+    draws: Draws | None = None
+    memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
+        self.draws = self.draws or Draws(self.seed)
+        self.memory = (self.progress.state or {}).get("memory", {})
 
     def fit(
         self,
         model: nn.Module,
-        images: Trainable | Callable[[int], Trainable],
-        config: Iterative,
+        images: Trainable | Callable[[int], Trainable] | Sequence[Pass],
+        config: Any,
         objective: Objective = cross_entropy,
+        *,
         shrink: Shrink | None = None,
         only: Mask | None = None,
+        before: Callable[[int], None] | None = None,
+        still: Sequence[nn.Module] = (),
+        steps: int | None = None,
     ) -> None:
         """Train ``model`` on ``images`` with the shared loop, going on from a killed run's last epoch.
 
-        A method may call this several times; each call is a phase of its own.
+        A method may call this several times; each call is a phase of its own, with an optimiser of its own. What
+        the method does before a phase is done again when a killed run goes on, and then replaced by stored weights.
 
         Args:
-            images: what to train on, or a function from an epoch's number, from 0, to it.
+            images: what to train on, a function from an epoch's number, from 0, to it, or the passes that make an epoch.
+            config: with ``unlearn_epochs``, ``unlearn_lr`` and ``no_aug`` beside the flags of ``trainer.flags.Stepping``.
             shrink: called before every epoch with its number from 0 and the mask; returns the mask to hold from then on.
             only: weights that may change; None for all. ``config`` says what becomes of the others.
+            before: called before every epoch with its number; may change weights, and pruned ones are zero again afterwards.
+            still: modules that stay in eval mode while training.
+            steps: end after so many steps in all, in the middle of an epoch.
         """
         with self.clock.paused():
             importlib.import_module("torch._dynamo")  # the first optimiser of a process does, for a second or two
-        ahead = config.rewind_epoch if config.rewind_pth is not None else 0
-        plan = recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead)
-        plan = replace(plan, max_norm=config.max_norm, eval_mode=config.eval_mode)
-        training = Training(model, plan, self.mask, only, self._held(config))
-
-        def source(epoch: int) -> Trainable:
-            found = images(epoch) if callable(images) else images
-            return found.plain() if config.no_aug else found
+        passes = images if isinstance(images, Sequence) else [Pass(images, objective)]
+        if config.no_aug:
+            passes = [replace(each, images=_plain(each.images)) for each in passes]
+        ahead = config.rewind_epoch if getattr(config, "rewind_pth", None) is not None else 0
+        plan = recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead, steps)
+        others = [each.recipe for each in passes if each.recipe is not None]
+        training = Training(model, plan, self.mask, only, self._held(config), others=others, still=still)
 
         def epochs(seed: int) -> Iterator[EpochLog]:
-            running = training.run(source, seed, objective)
+            running = training.run(passes, seed)
             while training.epoch < config.unlearn_epochs:
                 if shrink is not None:
                     self.mask = shrink(training.epoch, self.mask)
                     training.hold_mask(self.mask)
+                if before is not None:
+                    before(training.epoch)
+                    training.hold()
                 yield next(running)
 
         self.phase(training, epochs, config.unlearn_epochs)
@@ -202,10 +221,10 @@ class Context:
                 self.log.epoch("unlearn", total, log)
                 self.progress.save(
                     phase=number, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state(),
-                    beside=[part.state() for part in beside],
+                    beside=[part.state() for part in beside], memory=self.memory,
                 )
 
-    def _held(self, config: Iterative) -> bool:
+    def _held(self, config: Any) -> bool:
         chosen = config.saliency_outside if isinstance(config, Salient) else None
         return self.compat == "fixed" if chosen is None else chosen == "held"
 
@@ -217,3 +236,8 @@ class Context:
         if self.compat == "reference" and not no_aug:
             return images.augmented_in_order(size, seeds.derive(self.seed, "curvature"))
         return images.batches(size)
+
+
+def _plain(images: Trainable | Callable[[int], Trainable]) -> Trainable | Callable[[int], Trainable]:
+    """The same without augmentation."""
+    return (lambda epoch: images(epoch).plain()) if callable(images) else images.plain()

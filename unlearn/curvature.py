@@ -57,6 +57,15 @@ def summed_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], 
     return _masked(total, mask)
 
 
+def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str]) -> Tensors:
+    """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``; the model keeps its mode."""
+    parameters = [model.get_parameter(name) for name in names]
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for images, labels in batches:
+        torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
+    return dict(zip(names, total))
+
+
 def influence_step(model: nn.Module, sets: Any, batches: Callable[[Any], Iterable[tuple[Tensor, Tensor]]], mask: Mask) -> Tensors:
     """n_f / N times the mean gradient on the forget set minus that on the retain set: IU's step before any inverse.
 

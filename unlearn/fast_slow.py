@@ -39,12 +39,12 @@ class Ascent:
     Args:
         power: 0 weights all images equally.
         over: "set" or "batch".
-    Source: Huang et al. 2024 (SFR-on), section 4, adaptive coefficients; "batch" is their code's.
+    Source: Huang et al. 2024 (SFR-on), adaptive coefficients; "batch" is their code's.
     """
 
     def __init__(self, model: nn.Module, forget: Images, power: float, over: str, size: int):
         self.images = forget.relabelled(torch.arange(len(forget), device=forget.device))  # labels tell the positions
-        self._labels, self._power, self._over = forget.labels, power, over
+        self._labels, self._power = forget.labels, power
         self._seen = _losses(model, forget, size) if over == "set" and power else None
 
     def state(self) -> dict[str, Any]:
@@ -120,11 +120,11 @@ class FastSlow:
     def run(self, seed: int) -> Iterator[EpochLog]:
         """The epochs that are not finished yet; see ``Context.phase``."""
         size, start = self.config.batch_size, self.repair.epoch * self.per_epoch
-        forget = endless(self.ascent.images, size, seeds.derive(seed, "forget"), -(-start // self.config.forget_freq))
+        forget = endless(self.ascent.images, size, seeds.derive(seed, "forget"), start // self.config.forget_freq)
         retain = endless(self.retain, size, seeds.derive(seed, "retain"), start)
         while start < self.iterations:
             stop = min(start + self.per_epoch, self.iterations)
-            tally = self.repair.begin_epoch(self.retain.device, seeds.derive(seed, "epoch", self.repair.epoch))
+            tally = self.repair.begin_epoch(seeds.derive(seed, "epoch", self.repair.epoch))
             for iteration in range(start, stop):
                 lr = self._set_lr(iteration)
                 with self._slow(iteration):

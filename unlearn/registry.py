@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trainer.flags import Optimisation
+from utils.errors import UsageError
 from utils.options import option
 from utils.registry import Registry
 
@@ -30,8 +31,8 @@ class NoOptions:
 class Iterative(Optimisation):
     """Flags of every method that trains by steps. A method's own configuration derives from it."""
 
-    unlearn_epochs: int = option(10, "passes over the data that the method trains on", low=0)
-    unlearn_lr: float = option(0.01, "step size; a hundredth of it for transformers", above=0)
+    unlearn_epochs: int = option(10, "passes over the data that the method trains on", low=0, search=(1, 37, "linear"))
+    unlearn_lr: float = option(0.01, "step size; a hundredth of it for transformers", above=0, search=(1e-5, 1e-1, "log"))
     no_aug: bool = option(False, "train without random crop and flip")
     max_norm: float = option(0.0, "longest gradient, over all weights, that is not scaled down to this; 0 is off", low=0)
     eval_mode: bool = option(False, "batch norm uses its running statistics and leaves them alone")
@@ -56,12 +57,15 @@ class Method:
         name: as typed after ``--unlearn`` and as it starts file names.
         run: ``run(model, sets, config, context)`` changes the model in place and returns nothing.
         config: frozen dataclass of the flags it reads.
-        reads: the image sets it may see: "retain", "forget", or both.
+        reads: the image sets it may see: "retain", "forget", "val".
         summary: one phrase for the header and ``--help``.
         paper: its name in the papers' tables.
         source: paper and section.
         fresh: whether it starts from new random weights instead of the trained ones.
         aliases: other names that ``--unlearn`` takes.
+        presets: by name, the values of another paper's variant where they differ from the defaults.
+        trains_on_val: whether it trains on validation images, which then must not be the test images that attacks
+            use as non-members.
     """
 
     name: str
@@ -73,6 +77,19 @@ class Method:
     source: str
     fresh: bool
     aliases: tuple[str, ...]
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    trains_on_val: bool = False
+
+    def preset(self, name: str | None) -> dict[str, Any]:
+        """The values that ``--preset`` asks for; none without it.
+
+        Raises:
+            UsageError: the method has no such preset.
+        """
+        if name is not None and name not in self.presets:
+            known = ", ".join(self.presets) or "none"
+            raise UsageError(f"--preset {name}: {self.name} has no such preset; it has: {known}")
+        return {} if name is None else self.presets[name]
 
 
 _methods: Registry[Method] = Registry("--unlearn", "unlearning method")
@@ -89,6 +106,8 @@ def method(
     paper: str | None = None,
     fresh: bool = False,
     aliases: tuple[str, ...] = (),
+    presets: dict[str, dict[str, Any]] | None = None,
+    trains_on_val: bool = False,
 ) -> Callable:
     """Decorator that registers a function as the unlearning method ``name``.
 
@@ -97,7 +116,8 @@ def method(
     """
 
     def register(run: Callable) -> Callable:
-        _methods.add(name, Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases), aliases)
+        found = Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases, presets or {}, trains_on_val)
+        _methods.add(name, found, aliases)
         return run
 
     return register

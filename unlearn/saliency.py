@@ -35,7 +35,7 @@ def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context:
 
     Args:
         size: images per batch.
-    Source: Fan et al. 2024 (SalUn), section 4, equation 3.
+    Source: Fan et al. 2024 (SalUn), section 4.
     """
     model.eval()
     batches = context.in_order(forget, size, no_aug)
@@ -53,7 +53,7 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
     With ``--compat reference`` it is the mean over batches of the squared gradient of the batch's mean,
     on images augmented unless ``no_aug``.
 
-    Source: Huang et al. 2024 (SFR-on), section 4.
+    Source: Huang et al. 2024 (SFR-on).
     """
 
     def information(images: Images) -> Scores:

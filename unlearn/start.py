@@ -80,6 +80,19 @@ def blank(arguments: Any, chosen: Chosen) -> nn.Module:
     return models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
 
 
+def check_validation(method: Method, chosen: Chosen, dataset: str) -> None:
+    """Refuse a method that trains on validation images where the test images stand in for these.
+
+    Raises:
+        UsageError: names the method and the data set.
+    """
+    if method.trains_on_val and not chosen.source.with_validation:
+        raise UsageError(
+            f"--unlearn {method.name}: trains on validation images, and --dataset {dataset} has none but the test images, "
+            "which are scored as never seen; give a data set with a validation part"
+        )
+
+
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:
     """Refuse a model that was trained on other images than this run takes for its training set.
 

@@ -32,6 +32,7 @@ def option(
     choices: tuple[str, ...] | None = None,
     metavar: str | None = None,
     aliases: tuple[str, ...] = (),
+    search: tuple | list | None = None,
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -41,11 +42,19 @@ def option(
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
         aliases: other names of the flag, without dashes.
+        search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values; no part of the flag.
     """
     metadata = {
-        "help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar, "aliases": aliases,
+        "help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar, "search": search,
+        "aliases": aliases,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
+    """The field ``name`` of ``config`` with another default (and another ``help``, ``search``, ...), for a class derived from it."""
+    field = next(field for field in dataclasses.fields(config) if field.name == name)
+    return dataclasses.field(default=default, metadata={**field.metadata, **metadata})
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +75,15 @@ class Parser(argparse.ArgumentParser):
         words = shlex.split(line, comments=True)
         start = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
         return _underscored(words[start:])
+
+    def asks_about(self, flag: str, argv: list[str] | None) -> str | None:
+        """The value of ``flag`` where ``--help`` is asked for beside it; None otherwise."""
+        words = _underscored(sys.argv[1:] if argv is None else argv)
+        if not {"-h", "--help"} & set(words):
+            return None
+        peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        peek.add_argument(f"--{flag}", nargs="?")
+        return vars(peek.parse_known_args(words)[0])[flag]
 
     def read(self, argv: list[str] | None) -> dict[str, Any]:
         """What was typed, by flag name; flags that were not typed are absent."""
@@ -88,8 +106,12 @@ def _underscored(words: list[str]) -> list[str]:
     return result
 
 
-def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True) -> None:
-    """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has."""
+def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False) -> None:
+    """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has.
+
+    Args:
+        negatable: whether a switch takes ``false`` after it, for configurations whose defaults may be on.
+    """
     taken = {flag for action in group._actions for flag in action.option_strings}
     for field in dataclasses.fields(config):
         flag = f"--{field.name}"
@@ -97,7 +119,8 @@ def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool
             continue
         text = field.metadata["help"] + (f" ({describe(field.default)})" if show_default and _shown(field) else "")
         if _types(config, field)[0] is bool:
-            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+            kind = {"nargs": "?", "const": True, "metavar": "false"} if negatable else {"action": "store_true"}
+            group.add_argument(flag, default=argparse.SUPPRESS, help=text, **kind)
         else:
             choices = field.metadata["choices"]
             metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _types(config, field)[0].__name__.upper())
@@ -112,7 +135,9 @@ def _shown(field: dataclasses.Field) -> bool:
 def describe(value: Any) -> str:
     """A default as it would be typed."""
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
+        return ",".join(describe(part) for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -145,6 +170,10 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     if not isinstance(text, str):
         return text
     meta = field.metadata
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"--{field.name} {text}: must be true or false, or stand alone for true")
+        return text.lower() == "true"
     if meta["choices"]:
         if text not in meta["choices"]:
             raise UsageError(

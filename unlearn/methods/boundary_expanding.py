@@ -25,7 +25,7 @@ class Config(Salient):
     reads={"forget"},
     summary="teach the forget set a new class and remove it from the model again",
     paper="BE",
-    source="Chen et al. 2023 (Boundary Unlearning), section 3.3",
+    source="Chen et al. 2023 (Boundary Unlearning)",
     aliases=("BE",),
 )
 def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:

@@ -26,7 +26,7 @@ class Config(Salient):
     reads={"forget"},
     summary="teach the forget set the nearest other class",
     paper="BS",
-    source="Chen et al. 2023 (Boundary Unlearning), section 3.2",
+    source="Chen et al. 2023 (Boundary Unlearning)",
     aliases=("BS",),
 )
 def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
@@ -55,7 +55,7 @@ def neighbours(model: nn.Module, images: Tensor, labels: Tensor, radius: float, 
         labels: true classes, int64 [B].
     Returns:
         int64 [B].
-    Source: Chen et al. 2023, section 3.2, equations 3 and 4; the step is Goodfellow et al. 2015's.
+    Source: Chen et al. 2023; the step is Goodfellow et al. 2015's.
     """
     import torch
 

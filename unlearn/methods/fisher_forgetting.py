@@ -19,8 +19,9 @@ REFERENCE_CLASS_SIZES = {"cifar10": 4500, "cifar100": 450}
 
 @dataclass(frozen=True)
 class Config:
-    alpha: float = option(3e-8, "scale of the noise variance", low=0)
+    alpha: float = option(3e-8, "scale of the noise variance", low=0, search=(1e-9, 1.0, "log"))
     fisher_batch_size: int = option(32, "images per curvature batch; the estimate depends on it", low=1)
+    keep_rows: bool = option(False, "leave the head's rows of forgotten classes as they are")
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
 
@@ -32,6 +33,7 @@ class Config:
     paper="FF",
     source="Golatkar et al. 2020; Jia et al. 2023, section 2",
     aliases=("FF",),
+    presets={"deepunlearn": {"alpha": 0.2, "fisher_batch_size": 64, "keep_rows": True, "no_aug": True}},
 )
 def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add Gaussian noise whose variance per weight is alpha over the curvature on the retain set."""
@@ -39,18 +41,15 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
 
     from pruner import Hold
     from unlearn.curvature import fisher_of_batches
-    from utils import seeds
 
     model.eval()
     batches = context.in_order(sets.retain, config.fisher_batch_size, config.no_aug)
     curvature = fisher_of_batches(model, batches, context.mask)
-    mean, variance = noise(
-        model, curvature, context.mask, config.alpha, context.classes, wiped_rows(context), context.compat
-    )
-    random = seeds.generator(context.seed, "fisher noise")
+    rows = [] if config.keep_rows else wiped_rows(context)
+    mean, variance = noise(model, curvature, context.mask, config.alpha, context.classes, rows, context.compat)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            draw = torch.randn(parameter.shape, generator=random).to(parameter.device)
+            draw = context.draws.normal(name, parameter, "fisher noise")
             parameter.copy_(mean[name] + variance[name].sqrt() * draw)
     Hold(model, context.mask)
 

@@ -17,7 +17,7 @@ SCALE = 1000  # the recursion's constant; it reads two samples more than this
 
 @dataclass(frozen=True)
 class Config:
-    alpha: float = option(1.0, "length of the step", low=0)
+    alpha: float = option(1.0, "length of the step", low=0, search=(1e-3, 1e2, "log"))
     batch_size: int = option(256, "images per gradient batch; changes memory, not the result", low=1)
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
 
@@ -29,7 +29,8 @@ class Config:
     summary="influence unlearning: one step up the forget loss and down the retain loss",
     paper="IU",
     source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
-    aliases=("IU",),
+    aliases=("IU", "influence"),
+    presets={"deepunlearn": {"alpha": 0.2, "no_aug": True}},
 )
 def influence(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * k, where k is the difference of mean gradients after the recursion of ``correction``."""

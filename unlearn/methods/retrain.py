@@ -38,6 +38,8 @@ class SharpnessConfig(Config):
     summary="train new weights on the retain set only, under the same mask",
     paper="Retrain",
     source="Jia et al. 2023, section 2",
+    aliases=("naive",),
+    presets={"deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"}},
 )
 @method(
     "retrain_ls",

@@ -42,7 +42,7 @@ class Config(Stepping):
     reads={"retain", "forget"},
     summary="adaptive ascent on salient weights with fast-slow repair",
     paper="SFR-on",
-    source="Huang et al. 2024 (SFR-on), section 4",
+    source="Huang et al. 2024 (SFR-on)",
     aliases=("SFR-on",),
 )
 def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:

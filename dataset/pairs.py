@@ -1,0 +1,95 @@
+"""Retain and forget images in one training step: side by side, or mixed and marked."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dataset.combined import union
+from dataset.images import Images, Part
+from utils import seeds
+
+Two = tuple[Tensor, Tensor]
+
+
+class Paired:
+    """Two sets side by side: every step has a batch of each.
+
+    Args:
+        first: its batches have the size that ``batches`` is asked for.
+        second: its batches have ``size``; None for the same.
+        cycle: whether ``second`` begins again, with the same batches, until ``first`` ends. Otherwise the set with
+            fewer batches ends both.
+    """
+
+    def __init__(self, first: Images, second: Images, size: int | None = None, cycle: bool = True):
+        self.first, self.second, self._size, self._cycle = first, second, size, cycle
+
+    def __len__(self) -> int:
+        """Images of ``first``."""
+        return len(self.first)
+
+    @property
+    def device(self) -> torch.device:
+        """Where images and labels are."""
+        return self.first.device
+
+    def plain(self) -> "Paired":
+        """The same images without augmentation."""
+        return Paired(self.first.plain(), self.second.plain(), self._size, self._cycle)
+
+    def sizes(self, size: int) -> list[int]:
+        """A 1 for every pair of batches of ``size``: as of a single image, every process has all of them."""
+        pairs = -(-len(self.first) // size)
+        return [1] * (pairs if self._cycle else min(pairs, -(-len(self.second) // (self._size or size))))
+
+    def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Two, Two]]:
+        """Pairs of float images [B, C, H, W] and pairs of labels int64 [B], of ``first`` and of ``second``.
+
+        Every one of several processes gets whole batches, whatever ``part``: a loss may compare each image of one
+        set with all of the other.
+        """
+        for (images, labels), (others, other_labels) in zip(self.first.batches(size, seed), self._seconds(self._size or size, seed)):
+            yield (images, others), (labels, other_labels)
+
+    def _seconds(self, size: int, seed: int | None) -> Iterator[Two]:
+        seed = None if seed is None else seeds.derive(seed, "second")
+        yield from self.second.batches(size, seed)
+        while self._cycle:
+            yield from self.second.batches(size, seed)
+
+
+class Marked:
+    """Two sets as one, shuffled together; labels come as ``(classes, marks)``, the marks True for images of ``second``.
+
+    Args:
+        first, second: without an image in common.
+        classes: number of classes.
+    """
+
+    def __init__(self, first: Images, second: Images, classes: int):
+        self._first, self._second, self._classes = first, second, classes
+        self._all = union(first, second.relabelled(second.labels + classes))
+
+    def __len__(self) -> int:
+        """Images of both."""
+        return len(self._all)
+
+    @property
+    def device(self) -> torch.device:
+        """Where images and labels are."""
+        return self._all.device
+
+    def plain(self) -> "Marked":
+        """The same images without augmentation."""
+        return Marked(self._first.plain(), self._second.plain(), self._classes)
+
+    def sizes(self, size: int) -> list[int]:
+        """How many images each batch holds."""
+        return self._all.sizes(size)
+
+    def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Two]]:
+        """Float images [B, C, H, W], with classes int64 [B] and marks bool [B]; arguments as of ``Images.batches``."""
+        for images, coded in self._all.batches(size, seed, part):
+            yield images, (coded % self._classes, coded >= self._classes)

@@ -1,0 +1,82 @@
+"""Deep Unlearn's scores: a membership attack on losses, and how far a model is from the retrained one."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch.nn.functional as F
+
+from evaluation.predict import Predictions
+
+SEED = 123  # the reference's, for order and splits
+SPLITS = 10
+FEWEST = 6  # images of each kind: a tenth of both must hold two
+
+
+def losses(predictions: Predictions) -> np.ndarray:
+    """Cross-entropy of every image in nats, float32 [N]."""
+    return F.cross_entropy(predictions.logits, predictions.labels, reduction="none").numpy()
+
+
+def loss_attack(unseen: np.ndarray, forgotten: np.ndarray, random: np.random.RandomState | None = None) -> list[float]:
+    """Accuracies of telling forgotten from unseen images by their loss, one per split, in [0, 1]; 1/2 is ideal.
+
+    Both kinds are shuffled and cut to the same number. A logistic regression learns on 90 % of them and
+    judges the rest, ten times.
+
+    Args:
+        unseen, forgotten: losses, float [N] and [M].
+        random: shuffles; without it a generator with the reference's seed.
+    Returns:
+        Ten accuracies; none where there are fewer than 6 images of a kind.
+    Source: Cadet et al. 2025 (Deep Unlearn), U-MIA; settings of the released code.
+    """
+    count = min(len(unseen), len(forgotten))
+    if count < FEWEST:
+        return []
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
+
+    random = np.random.RandomState(SEED) if random is None else random
+    parts = [values[random.permutation(len(values))][:count] for values in (unseen, forgotten)]
+    splits = StratifiedShuffleSplit(n_splits=SPLITS, random_state=SEED)
+    column = np.nan_to_num(np.concatenate(parts)).reshape(-1, 1)
+    return cross_val_score(LogisticRegression(), column, np.repeat([1, 0], count), cv=splits, scoring="accuracy").tolist()
+
+
+def indiscernibility(accuracy: float) -> float:
+    """1 for an attack that guesses, 0 for one that is always right or always wrong: 1 - |2 accuracy - 1|."""
+    return 1 - abs(2 * accuracy - 1)
+
+
+def retention(accuracy: float, retrained: float) -> float:
+    """Accuracy as a share of the retrained model's on the same images; 1 is ideal."""
+    return accuracy / retrained
+
+
+def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float:
+    """Sum of |retention - 1| over the retain, forget and test set; 0 is ideal.
+
+    Args:
+        accuracies, retrained: accuracy in [0, 1] by set, with "retain", "forget" and "test".
+    """
+    return sum(abs(retention(accuracies[name], retrained[name]) - 1) for name in ("retain", "forget", "test"))
+
+
+def sape(value: float, other: float) -> float:
+    """Symmetric absolute error |a - b| / (|a| + |b|), in [0, 1]; 0 for two zeros."""
+    return abs(value - other) / (abs(value) + abs(other)) if value or other else 0.0
+
+
+def scores(outputs: Mapping[str, Predictions], unseen: Iterable[str]) -> dict[str, dict[str, float | None]]:
+    """The attack with each set of ``unseen`` images against the forget set; None where there are too few images.
+
+    Returns:
+        By set: ``attack``, its mean accuracy, and ``indiscernibility``, fractions in [0, 1].
+    """
+    found = {}
+    for name in unseen:
+        rights = loss_attack(losses(outputs[name]), losses(outputs["forget"]))
+        mean = float(np.mean(rights)) if rights else None
+        found[name] = {"attack": mean, "indiscernibility": None if mean is None else indiscernibility(mean)}
+    return found

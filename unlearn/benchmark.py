@@ -1,0 +1,30 @@
+"""What the methods of the Deep Unlearn benchmark share. Imports no torch, because ``--help`` needs it."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from unlearn.registry import Iterative
+from utils.options import changed
+
+PAPER = "Cadet et al. 2025 (Deep Unlearn)"
+OWN = {"deepunlearn": {}}  # the preset of a method whose defaults are Deep Unlearn's already
+FRACTION = (0.0, 1.0, "linear")
+EPOCHS = (1, 37, "linear")  # a fifth of the 182 epochs that its models were trained for
+LR = WEIGHT_DECAY = (1e-5, 1e-1, "log")
+TEMPERATURE = (0.1, 5.0, "log")
+
+
+@dataclass(frozen=True)
+class Benchmarked(Iterative):
+    """Flags of a method that trains on images as they are, at a constant step size unless told otherwise."""
+
+    schedule: str = changed(Iterative, "schedule", "constant")
+    no_aug: bool = changed(Iterative, "no_aug", True, help="train without random crop and flip; with false after it, with them")
+
+
+def reference_drops(config: Benchmarked, late: int) -> Benchmarked:
+    """``config`` with the reference's own drops in place of schedule "drops": ``late`` epochs after 50, 80 and 90 %, rounded down."""
+    if config.schedule != "drops":
+        return config
+    after = tuple(config.unlearn_epochs * tenths // 10 + late for tenths in (5, 8, 9))
+    return replace(config, schedule="step", decreasing_lr=after)

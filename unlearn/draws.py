@@ -1,0 +1,63 @@
+"""Random numbers of unlearning methods, each named by what it is for."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.layers import renew
+from unlearn.relabel import random_labels
+from utils import seeds
+
+Initialise = Callable[[Tensor, torch.Generator], object]
+
+
+class Draws:
+    """Whatever a method draws, from one seed.
+
+    Every draw is named by its purpose (and the parameter's name, where there is one), never by what was drawn
+    before, so a resumed run repeats an undisturbed one. Tensors are drawn on the CPU, so every device gets the same.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int):
+        self._seed = seed
+
+    def weight(self, name: str, like: Tensor, initialise: Initialise, *purpose: object) -> Tensor:
+        """A new weight in the shape of ``like``, filled in place by ``initialise(tensor, generator)``."""
+        drawn = torch.empty(like.shape)
+        initialise(drawn, self._generator(*purpose, name))
+        return drawn.to(like)
+
+    def normal(self, name: str, like: Tensor, *purpose: object) -> Tensor:
+        """Standard normal numbers in the shape of ``like``."""
+        return torch.randn(like.shape, generator=self._generator(*purpose, name)).to(like)
+
+    def uniform(self, name: str, like: Tensor, *purpose: object) -> Tensor:
+        """Uniform numbers in [0, 1) in the shape of ``like``."""
+        return torch.rand(like.shape, generator=self._generator(*purpose, name)).to(like)
+
+    def labels(self, labels: Tensor, classes: int, *purpose: object) -> Tensor:
+        """A random class for each of ``labels``, int64 [N]; it may be the true one."""
+        return random_labels(labels, classes, seeds.derive(self._seed, *purpose))
+
+    def order(self, count: int, *purpose: object) -> Tensor:
+        """A random order of ``count`` things, int64 [count] on the CPU."""
+        return torch.randperm(count, generator=self._generator(*purpose))
+
+    def pick(self, names: list[str], count: int, *purpose: object) -> list[str]:
+        """``count`` of ``names``, or all if there are fewer, without repetition, in their own order."""
+        return [names[position] for position in sorted(self.order(len(names), *purpose)[:count].tolist())]
+
+    def network(self, model: nn.Module, *purpose: object) -> nn.Module:
+        """A network of the same architecture that was never trained."""
+        fresh = copy.deepcopy(model).cpu()
+        renew(fresh, seeds.derive(self._seed, *purpose))
+        return fresh.to(next(model.parameters()).device)
+
+    def _generator(self, *purpose: object) -> torch.Generator:
+        return seeds.generator(self._seed, *purpose)

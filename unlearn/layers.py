@@ -1,0 +1,216 @@
+"""Parts of a model that methods freeze, re-initialise or shield from gradients, for any architecture."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from models.parts import head
+
+if TYPE_CHECKING:
+    from unlearn.draws import Draws, Initialise
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def blocks(model: nn.Module) -> list[str]:
+    """Names of the modules that each begin a block, in order.
+
+    Blocks are siblings whose names differ in a number alone (``layer1`` ... ``layer4`` of a ResNet, ``stage1`` ...
+    of Swin, the encoder layers of a ViT), at the highest level that has such siblings and without the one that holds
+    the head. Where these are single layers, as in VGG, every convolution or linear layer begins a block. A model
+    without any has one block for every such layer but the head.
+    """
+    classifier = head(model)
+    level = {"": model}
+    while level:
+        found: dict[str, list[str]] = {}
+        for parent, module in level.items():
+            for name, child in module.named_children():
+                if any(True for _ in child.parameters()):
+                    path = f"{parent}.{name}".removeprefix(".")
+                    found.setdefault(f"{parent}/{re.sub('[0-9]+', '', name)}" if re.search("[0-9]", name) else path, []).append(path)
+        groups = [group for group in found.values() if len(group) > 1 and not any(_holds(model, path, classifier) for path in group)]
+        if groups:
+            largest = max(groups, key=lambda group: sum(p.numel() for path in group for p in model.get_submodule(path).parameters()))
+            whole = [path for path in largest if any(True for _ in model.get_submodule(path).children())]
+            return whole or [path for path in largest if _begins(model.get_submodule(path))]
+        level = {f"{parent}.{name}".removeprefix("."): child for parent, module in level.items() for name, child in module.named_children()}
+    return [name for name, module in model.named_modules() if _begins(module) and module is not classifier]
+
+
+def _holds(model: nn.Module, path: str, module: nn.Module | None) -> bool:
+    return any(each is module for each in model.get_submodule(path).modules())
+
+
+def _begins(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Conv2d, nn.Linear))
+
+
+def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
+    """The last ``count`` blocks and everything behind them, the head included, by name; with more than there are, all blocks.
+
+    What comes before the first block, such as the stem, is never among them.
+    """
+    names = list(dict(model.named_modules()))
+    found = blocks(model)
+    if not found:
+        return {name: module for name, module in model.named_modules() if module is head(model)}
+    start = names.index(found[max(len(found) - count, 0)])
+    return {name: model.get_submodule(name) for name in names[start:]}
+
+
+def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
+    """All modules that are not among ``modules`` and hold none of them."""
+    return [module for path, module in model.named_modules() if path and not any(f"{name}.".startswith(f"{path}.") for name in modules)]
+
+
+def stem(model: nn.Module) -> tuple[str, nn.Module]:
+    """Name and module of what sees the image first: the first convolution, or the first linear layer where there is none."""
+    for kind in (nn.Conv2d, nn.Linear):
+        for name, module in model.named_modules():
+            if isinstance(module, kind):
+                return name, module
+    raise LookupError("the model has neither a convolution nor a linear layer")
+
+
+def named_head(model: nn.Module) -> tuple[str, nn.Linear]:
+    """Name and module of the classifier's last layer."""
+    classifier = head(model)
+    return next((name, module) for name, module in model.named_modules() if module is classifier)
+
+
+def parameter_names(modules: dict[str, nn.Module]) -> list[str]:
+    """Full names of the parameters that belong to ``modules`` themselves."""
+    return [f"{name}.{own}" for name, module in modules.items() for own, _ in module.named_parameters(recurse=False)]
+
+
+def norm_parameters(model: nn.Module, by_name: bool = False) -> set[str]:
+    """Full names of all norms' parameters; with ``by_name`` of those that have "bn" in their name."""
+    if by_name:
+        return {name for name, _ in model.named_parameters() if "bn" in name}
+    return set(parameter_names({name: module for name, module in model.named_modules() if isinstance(module, NORMS)}))
+
+
+@contextmanager
+def only(model: nn.Module, names: set[str]) -> Iterator[None]:
+    """Inside, only the parameters ``names`` have gradients; the others do not change."""
+    frozen = [parameter for name, parameter in model.named_parameters() if name not in names and parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def scaled_gradients(model: nn.Module, scales: dict[str, Tensor]) -> Iterator[None]:
+    """Inside, the gradients of the parameters in ``scales`` are multiplied, weight by weight, before any step uses them."""
+    parameters = dict(model.named_parameters())
+    handles = [parameters[name].register_hook(lambda gradient, scale=scale: gradient * scale) for name, scale in scales.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def affine(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights and biases of all convolutions and linear layers, attention's packed ones included, by name."""
+    kinds = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
+    return {
+        f"{name}.{own}": parameter
+        for name, module in model.named_modules() if isinstance(module, kinds)
+        for own, parameter in module.named_parameters(recurse=False)
+    }
+
+
+def kaiming_normal(weight: Tensor, random: torch.Generator) -> None:
+    """Fill a weight with N(0, 2 / fan-out)."""
+    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=random)
+
+
+def kaiming_uniform(weight: Tensor, random: torch.Generator) -> None:
+    """Fill a weight with U(-b, b), b = sqrt(6 / fan-out)."""
+    nn.init.kaiming_uniform_(weight, mode="fan_out", nonlinearity="relu", generator=random)
+
+
+def xavier_uniform(weight: Tensor, random: torch.Generator) -> None:
+    """Fill a weight with U(-b, b), b = sqrt(6 / (fan-in + fan-out))."""
+    nn.init.xavier_uniform_(weight, generator=random)
+
+
+def new_weight(weight: Tensor, random: torch.Generator) -> None:
+    """Fill a weight as PyTorch's convolutions and linear layers begin: U(-b, b) with b = 1 / sqrt(fan-in)."""
+    _uniform(weight, weight[0].numel(), random)
+
+
+def new_bias(weight: Tensor) -> Initialise:
+    """How PyTorch begins the bias of the layer with this weight: U(-b, b) with b = 1 / sqrt(fan-in)."""
+    return lambda bias, random: _uniform(bias, weight[0].numel(), random)
+
+
+def _uniform(tensor: Tensor, fan_in: int, random: torch.Generator) -> None:
+    bound = fan_in**-0.5
+    with torch.no_grad():
+        tensor.uniform_(-bound, bound, generator=random)
+
+
+@torch.no_grad()
+def reset(name: str, module: nn.Module, draws: Draws, *purpose: object) -> None:
+    """Begin a convolution or linear layer anew, as PyTorch begins it."""
+    module.weight.copy_(draws.weight(f"{name}.weight", module.weight, new_weight, *purpose))
+    if module.bias is not None:
+        module.bias.copy_(draws.weight(f"{name}.bias", module.bias, new_bias(module.weight), *purpose))
+
+
+@torch.no_grad()
+def renew_blocks(modules: dict[str, nn.Module], draws: Draws, keep_statistics: bool) -> None:
+    """Begin the layers among ``modules`` anew: convolutions Kaiming-uniform, linear layers Xavier-uniform, biases 0, batch norms 1 and 0.
+
+    Args:
+        keep_statistics: whether batch norm keeps its running statistics.
+    """
+    for name, module in modules.items():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            kind = kaiming_uniform if isinstance(module, nn.Conv2d) else xavier_uniform
+            module.weight.copy_(draws.weight(f"{name}.weight", module.weight, kind, "new blocks"))
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            module.in_proj_weight.copy_(draws.weight(f"{name}.in_proj_weight", module.in_proj_weight, xavier_uniform, "new blocks"))
+            module.in_proj_bias.zero_()
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.weight.fill_(1)
+            module.bias.zero_()
+            if not keep_statistics:
+                module.reset_running_stats()
+
+
+@torch.no_grad()
+def renew(model: nn.Module, seed: int) -> None:
+    """Begin all layers of a model on the CPU anew, as PyTorch begins them; parameters of no layer become N(0, 0.02^2)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in model.modules():
+            begin = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if begin is not None:
+                begin()
+            else:
+                for parameter in module.parameters(recurse=False):
+                    parameter.normal_(0, 0.02)
+
+
+@torch.no_grad()
+def quantise(model: nn.Module) -> None:
+    """Round parameters and norms' statistics to half precision; they stay float32."""
+    largest = torch.finfo(torch.half).max
+    statistics = [number for module in model.modules() if isinstance(module, NORMS) for number in module.buffers() if number.is_floating_point()]
+    for number in (*model.parameters(), *statistics):
+        number.copy_(number.clamp(-largest, largest).half())

@@ -1,0 +1,55 @@
+"""BT (Bad Teacher): imitate an untrained network on the forget set and the original on the retain set."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.benchmark import OWN, PAPER, TEMPERATURE, Benchmarked
+from unlearn.registry import method
+from utils.options import changed, option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Benchmarked):
+    optimizer: str = changed(Benchmarked, "optimizer", "adam")
+    weight_decay: float = changed(Benchmarked, "weight_decay", 0.0)
+    temperature: float = option(1.0, "softens the outputs of teachers and student", above=0, search=TEMPERATURE)
+
+
+@method(
+    "BT",
+    config=Config,
+    reads={"retain", "forget"},
+    summary="Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
+    source=f"Chundawat et al. 2023, section 4; {PAPER}",
+    aliases=("bad_teacher",),
+    presets=OWN,
+)
+def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Descend the mean over images of KL(teacher || student): an untrained teacher for forget images, the original for others.
+
+    The untrained teacher has the student's architecture. With ``--compat reference`` the loss is
+    divided by the number of classes.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from dataset.pairs import Marked
+    from unlearn.distill import divergence, teacher_of
+
+    good = teacher_of(model)
+    bad = teacher_of(context.draws.network(model, "bad teacher"))
+    share = 1 / context.classes if context.compat == "reference" else 1.0
+
+    def objective(model: nn.Module, images: Tensor, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
+        logits, forgotten = model(images), labels[1][:, None]
+        with torch.no_grad():
+            target = F.softmax(torch.where(forgotten, bad(images), good(images)) / config.temperature, dim=1)
+        return share * divergence(target, logits, config.temperature), logits
+
+    context.fit(model, Marked(sets.retain, sets.forget, context.classes), config, objective)

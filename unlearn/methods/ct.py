@@ -1,0 +1,53 @@
+"""CT (Convolution Transpose): swap height and width of every kernel, then fine-tune."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.benchmark import OWN, PAPER, Benchmarked
+from unlearn.registry import method
+from utils.options import changed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Benchmarked):
+    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 3)
+    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
+    batch_size: int = changed(Benchmarked, "batch_size", 64)
+    schedule: str = changed(Benchmarked, "schedule", "cosine")
+
+
+@method(
+    "CT",
+    config=Config,
+    reads={"retain"},
+    summary="convolution transpose: swap height and width of every kernel, then fine-tune",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
+    aliases=("kgltop5",),
+    presets=OWN,
+)
+def transpose(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Transpose every square kernel, then descend the cross-entropy on the retain set.
+
+    The mask is not transposed: a weight that lands on a pruned place is lost, and a kept place may
+    start from zero. A model without convolutions is only fine-tuned.
+    """
+    import torch
+    from torch import nn
+
+    from pruner import Hold
+
+    kernels = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if not kernels:
+        context.log.line("CT: this model has no convolution to transpose; it is only fine-tuned")
+    with torch.no_grad():
+        for kernel in kernels:
+            if kernel.shape[2] == kernel.shape[3]:
+                kernel.copy_(kernel.transpose(2, 3).clone())
+    Hold(model, context.mask)
+    context.fit(model, sets.retain, config)

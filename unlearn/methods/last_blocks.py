@@ -1,0 +1,74 @@
+"""CF-k and EU-k: train the last blocks alone on the retain set, as they are or from new weights."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.benchmark import FRACTION, OWN, PAPER, WEIGHT_DECAY, Benchmarked, reference_drops
+from unlearn.registry import method
+from utils.options import changed, option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Benchmarked):
+    blocks: int = option(1, "how many of the last blocks train, with everything behind them", low=1, search=(1, 10, "linear"))
+    anchor: float = option(0.1, "weight of half the squared distance from where training starts", low=0, search=WEIGHT_DECAY)
+    momentum: float = changed(Benchmarked, "momentum", 0.0)
+    weight_decay: float = changed(Benchmarked, "weight_decay", 0.0, search=None)
+    schedule: str = changed(Benchmarked, "schedule", "drops")
+    lr_decay_rate: float = option(0.1, "factor of the step size at each drop", low=0, high=1, search=FRACTION)
+
+
+@dataclass(frozen=True)
+class ExactConfig(Config):
+    no_aug: bool = changed(Benchmarked, "no_aug", False)
+
+
+_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022, section 5; {PAPER}", "presets": OWN}
+
+
+@method("CF-k", config=Config, summary="catastrophic forgetting: train the last blocks alone on the retain set", aliases=("cfk",), **_SHARED)
+def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, the whole network in eval mode."""
+    from unlearn import layers
+
+    _train(model, sets, config, context, layers.tail(model, config.blocks), [model])
+
+
+@method("EU-k", config=ExactConfig, summary="exact unlearning: train the last blocks alone, from new weights", aliases=("euk",), **_SHARED)
+def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
+    """The same after the last blocks were given new weights; their batch norm starts afresh and trains.
+
+    With ``--compat reference`` these batch norms keep and use the old weights' statistics.
+    """
+    from pruner import Hold
+    from unlearn import layers
+
+    blocks = layers.tail(model, config.blocks)
+    layers.renew_blocks(blocks, context.draws, keep_statistics=context.compat == "reference")
+    Hold(model, context.mask)
+    _train(model, sets, config, context, blocks, [model] if context.compat == "reference" else layers.outside(model, blocks))
+
+
+def _train(model: nn.Module, sets: Sets, config: Config, context: Context, blocks: dict[str, nn.Module], still: list[nn.Module]) -> None:
+    import torch
+
+    from trainer.loop import cross_entropy
+    from unlearn import layers
+
+    config = reference_drops(config, late=1) if context.compat == "reference" else config
+    names = layers.parameter_names(blocks)
+    start = {name: model.get_parameter(name).detach().clone() for name in names}
+
+    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        loss, logits = cross_entropy(model, images, labels, epoch)
+        away = torch.stack([(model.get_parameter(name) - start[name]).square().sum() for name in names]).sum()
+        return loss + config.anchor / 2 * away, logits
+
+    with layers.only(model, set(names)):
+        context.fit(model, sets.retain, config, objective, still=still)

@@ -1,0 +1,79 @@
+"""MSG (Masked Small Gradients): renew the weights that tell retain from forget least, and train these most."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.benchmark import FRACTION, OWN, PAPER, Benchmarked
+from unlearn.registry import method
+from utils.options import changed, option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+REFERENCE_BATCH = 64  # retain images per gradient batch in the reference, whatever the forget batches
+KEPT = 0.1  # share of the gradient that weights that were not renewed train with
+
+
+@dataclass(frozen=True)
+class Config(Benchmarked):
+    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 5)
+    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
+    batch_size: int = changed(Benchmarked, "batch_size", 64)
+    schedule: str = changed(Benchmarked, "schedule", "triangle")
+    init_rate: float = option(0.3, "fraction of every layer's weights that is drawn anew", low=0, high=1, search=FRACTION)
+
+
+@method(
+    "MSG",
+    config=Config,
+    reads={"retain", "forget"},
+    summary="masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
+    aliases=("kgltop2",),
+    presets=OWN,
+)
+def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Per prunable layer, draw the ``init_rate`` of the weights with the smallest |gradient| anew; the rest trains at a tenth.
+
+    The gradient is that of the loss on as many random retain images as there are forget images, minus
+    that on the forget set. Then cross-entropy on the retain set. The layers are the convolutions, in
+    transformers the linear layers; pruned weights are left out.
+    """
+    import torch
+
+    import pruner
+    from unlearn import layers
+
+    weights, scales = pruner.prunable(model), {}
+    for name, gradient in contrast(model, sets, config, context).items():
+        kept = {name: context.mask.get(name, torch.ones(gradient.shape, dtype=torch.bool)).cpu()}
+        large = pruner.choose({name: gradient.abs()}, config.init_rate, kept)
+        small = (kept[name] & ~large[name]).to(gradient.device)
+        fresh = context.draws.weight(name, gradient, layers.kaiming_normal, "renewed")
+        with torch.no_grad():
+            weights[name].copy_(torch.where(small, fresh, weights[name]))
+        scales[name] = torch.where(small, 1.0, KEPT)
+    pruner.Hold(model, context.mask)
+    with layers.scaled_gradients(model, scales):
+        context.fit(model, sets.retain, config)
+
+
+def contrast(model: nn.Module, sets: Sets, config: Config, context: Context) -> dict[str, Tensor]:
+    """Gradients of prunable weights, by name: of retain batches' mean losses, summed, minus the same of forget batches.
+
+    In train mode, so batch norm's statistics move. All batches have the same size; with ``--compat reference`` the
+    retain ones have 64 images.
+    """
+    import pruner
+    from unlearn.curvature import gradient_of_means
+
+    order = context.draws.order(len(sets.retain), "gradient sample").to(sets.retain.device)
+    sample = sets.retain.at(sets.retain.indices[order[: len(sets.forget)]])
+    size = REFERENCE_BATCH if context.compat == "reference" else config.batch_size
+    model.train()
+    weights = list(pruner.prunable(model))
+    retain, forget = (gradient_of_means(model, batches, weights) for batches in (sample.batches(size), sets.forget.batches(config.batch_size)))
+    return {name: retain[name] - forget[name] for name in weights}

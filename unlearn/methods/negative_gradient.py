@@ -1,0 +1,47 @@
+"""NG+: descend the retain loss and climb the forget loss in the same step."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.benchmark import FRACTION, OWN, PAPER, Benchmarked
+from unlearn.registry import method
+from utils.options import changed, option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Benchmarked):
+    alpha: float = option(0.95, "weight of the retain loss; the forget loss has the rest", low=0, high=1, search=FRACTION)
+    weight_decay: float = changed(Benchmarked, "weight_decay", 0.0)
+
+
+@method(
+    "NG+",
+    config=Config,
+    reads={"retain", "forget"},
+    summary="descend the retain loss and climb the forget loss in the same step",
+    source=f"Kurmanji et al. 2023, section 4.1 (NegGrad+); {PAPER}",
+    aliases=("neggradplus", "NegGrad+"),
+    presets=OWN,
+)
+def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Descend alpha * CE(retain) - (1 - alpha) * CE(forget), one batch of each per step.
+
+    An epoch ends with the retain set; forget batches repeat. The network is in eval mode: batch norm
+    uses its statistics and keeps them.
+    """
+    import torch.nn.functional as F
+
+    from dataset.pairs import Paired
+
+    def objective(model: nn.Module, images: tuple, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
+        logits = model(images[0])
+        retain, forget = F.cross_entropy(logits, labels[0]), F.cross_entropy(model(images[1]), labels[1])
+        return config.alpha * retain - (1 - config.alpha) * forget, logits
+
+    context.fit(model, Paired(sets.retain, sets.forget), config, objective, still=[model])

@@ -1,0 +1,74 @@
+"""RNI (Repeated Noise Injection): a few parameters at a time get noise and train, then all do."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from trainer.flags import Stepping
+from unlearn.benchmark import EPOCHS, FRACTION, LR, OWN, PAPER, WEIGHT_DECAY, Benchmarked
+from unlearn.registry import method
+from utils.options import changed, option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unlearn.context import Context, Sets
+
+SELECTED = 9  # parameters that train in an epoch before the last ones, norms aside
+
+
+@dataclass(frozen=True)
+class Config(Stepping):
+    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 9)
+    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 2e-4)
+    batch_size: int = changed(Stepping, "batch_size", 64)
+    no_aug: bool = changed(Benchmarked, "no_aug", True)
+    reset_epochs: int = option(1, "first epochs without noise", low=0, search=EPOCHS)
+    noise_ratio: float = option(0.7, "fraction of the selected parameters that gets noise", low=0, high=1, search=FRACTION)
+    noise_std: float = option(0.04, "standard deviation of the noise", low=0, search=FRACTION)
+    fine_epochs: int = option(4, "last epochs, in which everything trains", low=0, search=EPOCHS)
+    fine_lr: tuple[float, ...] = option((2e-4, 2e-4, 2e-4, 1e-3, 1e-3, 1e-4), "step sizes there, one per epoch; the last one holds on", above=0, metavar="X,X", search=LR)
+    fine_weight_decay: float = option(5e-4, "weight decay there", low=0, search=WEIGHT_DECAY)
+
+
+@method(
+    "RNI",
+    config=Config,
+    reads={"retain"},
+    summary="repeated noise injection: a few parameters at a time get noise and train, then all do",
+    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
+    aliases=("kgltop7",),
+    presets=OWN,
+)
+def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Draw the head anew; then each epoch descends the cross-entropy with an optimiser of its own.
+
+    Before the last ``fine_epochs``, only nine random tensors and all norms train; after the first
+    ``reset_epochs`` a share of these nine gets N(0, std^2) first, unless an earlier epoch selected it.
+    """
+    import torch
+
+    from pruner import Hold
+    from unlearn import layers
+
+    layers.reset(*layers.named_head(model), context.draws, "reset")
+    norms = layers.norm_parameters(model, by_name=context.compat == "reference")
+    ordinary = [name for name, _ in model.named_parameters() if name not in norms]
+    before: set[str] = set()
+    for epoch in range(config.unlearn_epochs):
+        fine = epoch - (config.unlearn_epochs - config.fine_epochs)
+        chosen = ordinary if fine >= 0 else context.draws.pick(ordinary, SELECTED, "selected", epoch)
+        if fine < 0 and epoch >= config.reset_epochs:
+            for name in context.draws.pick(chosen, int(config.noise_ratio * len(chosen)), "noisy", epoch):
+                if name not in before:
+                    parameter = model.get_parameter(name)
+                    with torch.no_grad():
+                        parameter.add_(context.draws.normal(name, parameter, "noise", epoch), alpha=config.noise_std)
+        before |= set(chosen)
+        Hold(model, context.mask)
+        step = {"unlearn_lr": config.unlearn_lr} if fine < 0 else {
+            "unlearn_lr": config.fine_lr[min(fine, len(config.fine_lr) - 1)], "weight_decay": config.fine_weight_decay,
+        }
+        with layers.only(model, norms | set(chosen)):
+            context.fit(model, sets.retain, replace(config, unlearn_epochs=1, **step))
+

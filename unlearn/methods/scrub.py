@@ -1,0 +1,76 @@
+"""SCRUB: part from the original model on the forget set, stay with it on the retain set, and choose when to stop."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearn.benchmark import EPOCHS, FRACTION, OWN, PAPER, TEMPERATURE, Benchmarked, reference_drops
+from unlearn.registry import method
+from utils.options import changed, option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unlearn.context import Context, Sets
+
+
+@dataclass(frozen=True)
+class Config(Benchmarked):
+    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 5)
+    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 5e-4)
+    batch_size: int = changed(Benchmarked, "batch_size", 32, help="retain images per step")
+    forget_batch_size: int = option(64, "forget images per step", low=1, search=[64, 128, 256])
+    schedule: str = changed(Benchmarked, "schedule", "drops")
+    lr_decay_rate: float = option(0.1, "factor of the step size at each drop", low=0, high=1)
+    max_steps: int = option(3, "first epochs that begin with a pass over the forget set", low=0, search=EPOCHS)
+    gamma: float = option(1.0, "weight of the cross-entropy on the retain set", low=0, search=FRACTION)
+    alpha: float = option(0.5, "weight of the distillation on the retain set", low=0, search=FRACTION)
+    temperature: float = option(2.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
+
+
+@method(
+    "SCRUB",
+    config=Config,
+    reads={"retain", "forget", "val"},
+    summary="part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
+    source=f"Kurmanji et al. 2023, section 4 (SCRUB+R); {PAPER}",
+    aliases=("scrubv2", "SCRUB+R"),
+    presets=OWN,
+)
+def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set in all.
+
+    D = T^2 KL(original || student). Of the weights before the first and after every epoch those are
+    returned whose forget error is nearest to the last ones' error on validation images of the forget
+    set's classes; nothing is trained on these. With ``--compat reference`` the last weights stand in for the first.
+    """
+    from evaluation.predict import accuracy_on
+    from trainer.loop import Pass, cross_entropy
+    from unlearn.distill import distillation, teacher_of
+
+    teacher = teacher_of(model)
+    accuracies, students = (context.memory.setdefault(key, []) for key in ("accuracies", "students"))
+
+    def remember(epoch: int) -> None:
+        accuracies.append(accuracy_on(model, sets.forget))
+        students.append({key: value.detach().cpu().clone() for key, value in model.state_dict().items()})
+
+    def distance(images: Tensor, logits: Tensor) -> Tensor:
+        return config.temperature**2 * distillation(teacher(images), logits, config.temperature)
+
+    def part(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        logits = model(images)
+        return -distance(images, logits), logits
+
+    def stay(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        loss, logits = cross_entropy(model, images, labels, epoch)
+        return config.gamma * loss + config.alpha * distance(images, logits), logits
+
+    passes = [Pass(sets.forget.in_order(), part, batch_size=config.forget_batch_size, epochs=config.max_steps), Pass(sets.retain, stay)]
+    context.fit(model, passes, reference_drops(config, late=0) if context.compat == "reference" else config, before=remember)
+    remember(config.unlearn_epochs)
+    goal = accuracy_on(model, sets.val.of_classes(sets.forget.labels))
+    chosen = min(range(len(accuracies)), key=lambda epoch: abs(accuracies[epoch] - goal))
+    if chosen > 0 or context.compat == "fixed":
+        model.load_state_dict(students[chosen])
+
