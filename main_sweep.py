@@ -57,15 +57,26 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError("--stage: is read with --print only")
     stated = spec.read(Path(typed["file"]), what.folder)
     cells = grid.cells(stated)
+    wanted = None
+    if stated.optuna is not None:
+        from sweep import search
+
+        wanted = search.read(stated)
+        cells = search.baseline(stated, wanted)
     if what.print:
         by_name = {cell.name: cell for cell in cells}
         print("\n".join(cell.command for cell in cells if what.stage in (None, grid.stage(cell, by_name))))
         return 0
-    return carry_out(stated, cells, where, what)
+    return carry_out(stated, cells, wanted, where, what)
 
 
-def carry_out(stated: spec.Spec, cells: list[grid.Cell], where: Where, what: What) -> int:
-    """Run what is not done, or say what would run."""
+def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: Any, where: Where, what: What) -> int:
+    """Run what is not done, or say what would run.
+
+    Args:
+        wanted: what to tune, if anything; ``cells`` are then those that the trials build on.
+    """
+    from sweep import search
     from sweep.executors import EXECUTORS
     from sweep.runner import Runner, summary
     from sweep.state import State, alone
@@ -74,12 +85,18 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], where: Where, what: Wha
     state, resources = State(stated, cells), resources_of(stated, where)
     if what.dry_run:
         print(preview(state, resources, where.executor))
+        if wanted is not None:
+            print(f"then {wanted.trials} trials of {wanted.method} over {', '.join(wanted.parameters)} for each model and scenario, {len(wanted.seeds)} runs each")
         return 0
     with alone(stated.folder):
-        state.write_manifest()
+        if wanted is None:
+            state.write_manifest()
         executor = EXECUTORS[where.executor](state, resources)
         print(f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder {stated.folder}", flush=True)
-        runner = Runner(state, cells, executor, None if where.time_limit is None else began + 60 * where.time_limit)
+        deadline = None if where.time_limit is None else began + 60 * where.time_limit
+        if wanted is not None:
+            return search.carry_out(stated, wanted, state, executor, deadline)
+        runner = Runner(state, cells, executor, deadline)
         try:
             runner.run()
         finally:

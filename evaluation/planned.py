@@ -8,7 +8,7 @@ from typing import Any
 from evaluation import results
 from evaluation.results import Found, Gone, Model, Table
 
-MANIFEST, STATUS = "sweep.json", "status.json"  # in a sweep's folder, and in each of its cells' folders
+MANIFEST, STATUS = ".sweep.json", "status.json"  # ends a file in a sweep's folder; a file in each of its cells' folders
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def collect(folders: list[Path], found: list[Found]) -> list[Planned]:
     """All cells of the sweeps below the folders; of one that several machines planned, the copy that finished."""
     by_fingerprint = {one.content["fingerprint"]: one for one in found}
     cells: dict[tuple[str, str], Planned] = {}
-    for path in results.below(folders, MANIFEST):
+    for path in results.below(folders, f"*{MANIFEST}"):
         manifest = results.read(path)
         for facts in manifest.get("cells", []):
             place = path.parent / facts["folder"]
@@ -53,7 +53,7 @@ def collect(folders: list[Path], found: list[Found]) -> list[Planned]:
 
 def papers(folders: list[Path]) -> list[str]:
     """Names of the published tables that the sweeps below the folders say they repeat."""
-    named = [results.read(path).get("paper") for path in results.below(folders, MANIFEST)]
+    named = [results.read(path).get("paper") for path in results.below(folders, f"*{MANIFEST}")]
     return list(dict.fromkeys(name for name in named if name))
 
 

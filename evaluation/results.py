@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
+SEARCH = "search"  # the folder of a sweep that holds the trials of its search
 FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
 ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
 
@@ -135,8 +136,8 @@ def collect(folders: Iterable[Path], script: str = "main_forget.py") -> list[Fou
 
 
 def below(folders: Iterable[Path], name: str) -> list[Path]:
-    """All files of that name below the folders, in order of path."""
-    return [path for folder in folders for path in sorted(folder.rglob(name))]
+    """All files of that name below the folders, in order of path; trials of a search only where its own folder is asked for."""
+    return [path for folder in folders for path in sorted(folder.rglob(name)) if SEARCH not in path.relative_to(folder).parts]
 
 
 def read(path: Path) -> dict[str, Any]:

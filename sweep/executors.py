@@ -4,7 +4,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,9 @@ from utils.errors import RunError, UsageError
 
 JOBS, NUMBERS = "jobs", "jobs.json"  # submitit's folder, and the numbers of SLURM jobs, in the sweep's folder
 REQUEUES = 50  # times that a job may run out of its time and go on
-STATUS_EVERY = 10  # seconds between questions to SLURM
+STATUS_EVERY = 5  # seconds between questions to SLURM
+GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
+LIVING = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "SIGNALING", "STOPPED", "SUSPENDED", "STAGE_OUT"}
 CANCELLED = -1000  # stands for an exit code
 
 
@@ -129,7 +133,7 @@ class Slurm:
             slurm_setup=[f"export PYTHONPATH={PROJECT}:$PYTHONPATH"],
             **({"gpus_per_node": resources.gpus} if resources.gpus else {}), **({"slurm_partition": resources.partition} if resources.partition else {}),
         )
-        self._asked = 0.0
+        self._asked, self._states, self._absent = 0.0, {}, Counter()
         self._find_running()
 
     @property
@@ -162,26 +166,46 @@ class Slurm:
         """Take up jobs of an earlier sweep that still wait or run."""
         from submitit import SlurmJob
 
-        for name, number in results.read(self.state.spec.folder / NUMBERS).items():
-            one = SlurmJob(self.folder, number)
-            if name in self.state.by_name and not one.paths.result_pickle.exists() and one.get_info().get("State") in ("PENDING", "RUNNING", "REQUEUED", "COMPLETING"):
-                self.jobs[name] = one
+        known = results.read(self.state.spec.folder / NUMBERS)
+        states = (job_states() or {}) if known else {}
+        for name, number in known.items():
+            if name in self.state.by_name and states.get(number) in LIVING:
+                self.jobs[name] = SlurmJob(self.folder, number)
 
     def ended(self) -> list[tuple[Cell, int | None]]:
         """Cells that have ended since the last call, each with its exit code; None where nobody could tell."""
         if self.jobs and time.monotonic() - self._asked > STATUS_EVERY:
-            next(iter(self.jobs.values())).watcher.update()
-            self._asked = time.monotonic()
-        over = {name: one for name, one in self.jobs.items() if one.done()}
-        for name in over:
-            del self.jobs[name]
-        return [(self.state.by_name[name], CANCELLED if one.state.startswith("CANCELLED") else _code(one)) for name, one in over.items()]
+            self._ask()
+        over = {}
+        for name, one in list(self.jobs.items()):
+            if one.paths.result_pickle.exists() or self._absent[one.job_id] >= GONE_AFTER:
+                over[name] = CANCELLED if self._states.get(one.job_id) == "CANCELLED" and not one.paths.result_pickle.exists() else _code(one)
+                del self.jobs[name]
+        return [(self.state.by_name[name], code) for name, code in over.items()]
+
+    def _ask(self) -> None:
+        self._asked = time.monotonic()
+        found = job_states()
+        if found is not None:
+            self._states = found
+            for one in self.jobs.values():
+                self._absent[one.job_id] = 0 if found.get(one.job_id) in LIVING else self._absent[one.job_id] + 1
 
     def stop(self) -> None:
         """Nothing: what SLURM has been told goes on, and the next call finds it."""
 
 
 EXECUTORS: dict[str, Callable[[State, Resources], Local | Slurm]] = {"local": Local, "slurm": Slurm}
+
+
+def job_states() -> dict[str, str] | None:
+    """This user's jobs, array tasks one by one, with their states; None if SLURM does not answer. Needs no accounting."""
+    command = ["squeue", "--noheader", "--array", "--states=all", "--me", "--format=%i %T"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return dict(line.split()[:2] for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else None
 
 
 def signal_delay(minutes: int) -> int:

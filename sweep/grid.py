@@ -15,7 +15,7 @@ from utils.errors import UsageError
 from utils.names import lookup, nearest
 
 PROJECT = Path(__file__).resolve().parent.parent
-RESERVED = ("script", "from", "unlearn")  # keys of trainings and methods that are no flags
+RESERVED = {"train": ("script", "from"), "method": ("unlearn",)}  # keys that are no flags
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ class Cell:
         return shlex.join(["python", str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script), *self.words])
 
 
-def cells(spec: Spec) -> list[Cell]:
+def cells(spec: Spec, strict: bool = True) -> list[Cell]:
     """All runs, each behind those that it needs, every command line checked.
 
+    Args:
+        strict: refuse overrides that match no run.
     Raises:
         UsageError: names the file, the cell and what its script says of a flag.
     """
@@ -60,7 +62,7 @@ def cells(spec: Spec) -> list[Cell]:
                 raise UsageError(f"{spec.file}: {cell.name} comes up twice; give one of the two another label")
             made[cell.name] = cell
     for number, override in enumerate(spec.overrides):
-        if number not in used:
+        if strict and number not in used:
             raise UsageError(f"{spec.file}: override {number + 1}: matches no run{_hint(spec, override)}")
     for cell in made.values():
         check(spec, cell)
@@ -121,7 +123,7 @@ def _trainings(place: Place) -> Iterator[Cell]:
     spec = place.spec
     for base, entry in spec.train.items():
         for label, own in variants(base, entry):
-            flags = place.flags({key: value for key, value in own.items() if key not in RESERVED}, {"training": label})
+            flags = place.flags({key: value for key, value in own.items() if key not in RESERVED["train"]}, {"training": label})
             needs = ()
             if "from" in own:
                 source, round_ = reference(spec, own["from"], f"train: {base}: from")
@@ -146,7 +148,7 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                 for method, own in variants(base, entry):
                     unlearn = own.get("unlearn", base)
                     axes = {"model": column, "scenario": scenario, "method": method}
-                    flags = place.flags({**forget, **{key: value for key, value in own.items() if key not in RESERVED}}, axes)
+                    flags = place.flags({**forget, **{key: value for key, value in own.items() if key not in RESERVED["method"]}}, axes)
                     mask = spec.folder / place.path / trained / f"{round_}model_SA_best.pth.tar"
                     name = f"{place.path}/{scenario}/{column}/{method}"
                     facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
@@ -182,7 +184,7 @@ def _meant(spec: Spec, cell: Cell) -> set[str]:
         name for override in spec.overrides for key in wanted
         if key in override and _matches(label, override[key]) for name in override.get("flags") or {}
     }
-    return own - set(RESERVED)
+    return own - {*RESERVED["train"], *RESERVED["method"]}
 
 
 def _hint(spec: Spec, override: dict[str, Any]) -> str:

@@ -78,9 +78,8 @@ class Runner:
             self._say("FAILED", cell, f"  {self.given_up[cell.name]}")
 
     def _say(self, what: str, cell: Cell, more: str = "") -> None:
-        done = sum(self.state.done(each) for each in self.cells)
         seconds = f"  {time.monotonic() - self.started[cell.name]:.0f} s" if cell.name in self.started else ""
-        print(f"[{done}/{len(self.cells)}] {what:<7} {cell.name}{seconds}{more}", flush=True)
+        print(f"[{self.state.count(self.cells)}/{len(self.cells)}] {what:<7} {cell.name}{seconds}{more}", flush=True)
 
 
 def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[str, int]:

@@ -33,6 +33,7 @@ class Spec:
         scenarios: what is forgotten, by label: flags.
         methods: by label: "unlearn", where it is another than the label, and flags.
         overrides: "flags" for the cells that the other keys (``AXES``) name.
+        optuna: what to tune, see ``sweep.search``.
     """
 
     file: Path
@@ -48,7 +49,7 @@ class Spec:
     scenarios: dict[str, Flags] = field(default_factory=dict)
     methods: dict[str, Flags] = field(default_factory=dict)
     overrides: list[dict[str, Any]] = field(default_factory=list)
-    search: dict[str, Any] | None = None
+    optuna: dict[str, Any] | None = None
 
 
 KEYS = ("extends", *(name for name in Spec.__dataclass_fields__ if name != "file"))
@@ -74,7 +75,7 @@ def read(path: Path, folder: str | None = None) -> Spec:
     given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()}
     spec = Spec(
         path, str(content.get("title", path.stem)), Path(folder or content["folder"]), seeds, content.get("paper"), _resources(content, path),
-        _mapping(content.get("flags"), f"{path}: flags"), overrides=_overrides(content, path), search=content.get("search"), **given,
+        _mapping(content.get("flags"), f"{path}: flags"), overrides=_overrides(content, path), optuna=content.get("optuna"), **given,
     )
     _check(spec)
     return spec

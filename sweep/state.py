@@ -30,6 +30,12 @@ class State:
         self.spec, self.cells = spec, cells
         self.by_name = {cell.name: cell for cell in cells}
         self._done: set[str] = set()
+        self._seen: dict[str, float] = {}
+
+    def add(self, cells: list[Cell]) -> None:
+        """Know further cells."""
+        self.cells = self.cells + [cell for cell in cells if cell.name not in self.by_name]
+        self.by_name |= {cell.name: cell for cell in cells}
 
     def stage(self, cell: Cell) -> int:
         """1 for cells that need no other."""
@@ -37,9 +43,22 @@ class State:
 
     def done(self, cell: Cell) -> bool:
         """Whether the cell need not run any more; so it stays once it is."""
-        if cell.name not in self._done and all(self.done(self.by_name[name]) for name in cell.needs) and finished(cell):
+        if cell.name not in self._done and all(self.done(self.by_name[name]) for name in cell.needs) and self._news(cell) and finished(cell):
             self._done.add(cell.name)
         return cell.name in self._done
+
+    def _news(self, cell: Cell) -> bool:
+        """Whether there is a result that was not looked at before; to compare it takes as long as to read a checkpoint."""
+        try:
+            written = (cell.folder / "result.json").stat().st_mtime
+        except OSError:
+            return False
+        before, self._seen[cell.name] = self._seen.get(cell.name), written
+        return before != written
+
+    def count(self, cells: list[Cell]) -> int:
+        """How many of these are known to be done."""
+        return sum(cell.name in self._done for cell in cells)
 
     def status(self, cell: Cell) -> dict[str, Any]:
         """How the last attempt ended: "failed", "killed", "interrupted", "running", ...; empty before the first."""
@@ -63,7 +82,7 @@ class State:
             {"name": cell.name, "folder": cell.name, **cell.facts, "needs": list(cell.needs), "command": cell.command} for cell in self.cells
         ]
         content = {"name": str(self.spec.folder), "title": self.spec.title, "paper": self.spec.paper, "file": str(self.spec.file), "cells": listed}
-        files.write_json(self.spec.folder / planned.MANIFEST, content)
+        files.write_json(self.spec.folder / f"{self.spec.file.stem}{planned.MANIFEST}", content)
 
 
 def finished(cell: Cell) -> bool:

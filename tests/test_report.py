@@ -222,7 +222,7 @@ def sweep(folder, states, name="s"):
                 (folder / place / "result.json").write_text(json.dumps(result(method, 0, seed, (0.5,) * 5, paper)))
             elif end:
                 (folder / place / "status.json").write_text(json.dumps({"status": end, "last_line": "boom"}))
-    (folder / "sweep.json").write_text(json.dumps({"name": name, "paper": "jia2023-table1", "cells": cells}))
+    (folder / "s.sweep.json").write_text(json.dumps({"name": name, "paper": "jia2023-table1", "cells": cells}))
     return folder
 
 

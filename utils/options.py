@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
 import sys
 import types
@@ -153,9 +154,12 @@ def build(config: type[Config], typed: dict[str, Any]) -> Config:
     return config(**values)
 
 
+_hints = functools.cache(typing.get_type_hints)  # which evaluates every annotation anew
+
+
 def _types(config: type, field: dataclasses.Field) -> tuple[type, type]:
     """The field's type (for an optional one, the type that is not None) and, for a tuple, that of its members."""
-    hint = typing.get_type_hints(config)[field.name]
+    hint = _hints(config)[field.name]
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     kind = typing.get_origin(hint) or hint

@@ -1,0 +1,255 @@
+"""Tuning a method's numbers against the gap to Retrain, by Optuna, which is imported only here."""
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evaluation import results
+from evaluation.results import METRICS, SEARCH
+from evaluation.tables import aligned
+from sweep.grid import Cell, cells
+from sweep.runner import Runner, summary
+from sweep.spec import Spec, check_keys
+from sweep.state import State
+from utils import files
+from utils.errors import UsageError
+from utils.names import lookup
+from utils.preempt import RESUMABLE
+
+KEYS = ("method", "parameters", "trials", "at_once", "seeds", "models", "scenarios", "sampler", "seed")
+RANGE = ("low", "high", "log", "choices")
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is tuned, for each setting, model and scenario on its own.
+
+    Attributes:
+        method: one of the file's methods.
+        parameters: flags with their range (``low``, ``high``, ``log``) or ``choices``.
+        trials: how many values are tried.
+        at_once: trials that run side by side; the next ones learn from all of them.
+        seeds: over which a trial is judged.
+        seed: of the sampler.
+    """
+
+    method: str
+    parameters: dict[str, dict[str, Any]]
+    trials: int
+    at_once: int
+    seeds: list[int]
+    models: list[str]
+    scenarios: list[str]
+    sampler: str
+    seed: int
+
+
+def read(spec: Spec) -> Search:
+    """The ``optuna`` block of a file, checked.
+
+    Raises:
+        UsageError: names the key and what is allowed.
+    """
+    block, where = spec.optuna, f"{spec.file}: optuna"
+    if not isinstance(block, dict):
+        raise UsageError(f"{where}: must be a mapping with the keys {', '.join(KEYS)}")
+    check_keys(block, KEYS, where)
+    for key in ("method", "parameters", "trials"):
+        if not block.get(key):
+            raise UsageError(f"{where}: {key} is needed")
+    for key, low in (("trials", 1), ("at_once", 1), ("seed", 0)):
+        if type(block.get(key, low)) is not int or block.get(key, low) < low:
+            raise UsageError(f"{where}: {key} {block[key]}: must be a whole number from {low} up")
+    for key, known in (("method", spec.methods), ("models", spec.models), ("scenarios", spec.scenarios)):
+        for name in [block[key]] if key == "method" else block.get(key, []):
+            lookup(str(name), known, f"{where}: {key}")
+    if not _exact(spec):
+        raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
+    for name, wanted in block["parameters"].items():
+        _check_parameter(wanted, f"{where}: parameters: {name}")
+    sampler = lookup(block.get("sampler", "tpe"), ("tpe", "random", "grid"), f"{where}: sampler")
+    if sampler == "grid" and any("choices" not in wanted for wanted in block["parameters"].values()):
+        raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
+    return Search(
+        block["method"], block["parameters"], block["trials"], block.get("at_once", 4), block.get("seeds", spec.seeds),
+        block.get("models", list(spec.models)), block.get("scenarios", list(spec.scenarios)), sampler, block.get("seed", 0),
+    )
+
+
+def _check_parameter(wanted: Any, where: str) -> None:
+    wanted = wanted if isinstance(wanted, dict) else {}
+    check_keys(wanted, RANGE, where)
+    try:
+        ranged = float(wanted["low"]) < float(wanted["high"]) and (not wanted.get("log") or float(wanted["low"]) > 0)
+    except (KeyError, TypeError, ValueError):
+        ranged = False
+    if not ranged and not (isinstance(wanted.get("choices"), list) and wanted["choices"]):
+        raise UsageError(f"{where}: must have low and high (log: true for a logarithmic scale, from above 0), or a list of choices")
+
+
+def _exact(spec: Spec) -> dict[str, Any]:
+    """The method that is Retrain, if the file has it."""
+    return dict([(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"][:1])
+
+
+def baseline(spec: Spec, search: Search) -> list[Cell]:
+    """What every trial builds on: the trainings, and Retrain on the search's models, scenarios and seeds."""
+    models = {label: spec.models[label] for label in search.models}
+    scenarios = {label: spec.scenarios[label] for label in search.scenarios}
+    return cells(replace(spec, seeds=search.seeds, methods=_exact(spec), models=models, scenarios=scenarios, optuna=None), strict=False)
+
+
+class Study:
+    """One setting, model and scenario of a search: its trials in a journal that outlives its process.
+
+    The journal is a file to which lines are only added, as Optuna advises for file systems that are shared.
+    """
+
+    def __init__(self, spec: Spec, search: Search, retrained: list[Cell], journal: Any):
+        first = retrained[0].facts
+        self.spec, self.search, self.retrained = spec, search, retrained
+        self.place = {name: first[name] for name in ("setting", "model", "scenario") if first[name]}
+        self.name = "-".join([*self.place.values(), search.method])
+        self.study = _study(journal, self.name, search)
+
+    def trials(self) -> list[tuple[int, dict[str, Any]]]:
+        """Number and values of trials that an earlier process left unfinished, then of new ones, up to ``at_once``."""
+        from optuna.trial import TrialState
+
+        known = self.study.get_trials(deepcopy=False)
+        chosen = [(trial.number, trial.params) for trial in known if trial.state == TrialState.RUNNING]
+        for _ in range(min(self.search.at_once - len(chosen), self.search.trials - len(known))):
+            trial = self.study.ask()
+            chosen.append((trial.number, {name: _suggest(trial, name, wanted) for name, wanted in self.search.parameters.items()}))
+        return chosen
+
+    def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
+        """The runs of one trial, a seed each, in folders apart from the table's."""
+        method, spec = self.search.method, self.spec
+        own = {"unlearn": method, **spec.methods[method], **values}
+        overrides = [  # the file's, but for the flags that the trial chooses
+            {**override, "flags": {name: value for name, value in (override.get("flags") or {}).items() if name not in values}} for override in spec.overrides
+        ]
+        one = replace(
+            spec, seeds=self.search.seeds, methods={method: own}, overrides=overrides, optuna=None,
+            models={name: what for name, what in spec.models.items() if self.place["model"] == name or self.place["model"].startswith(f"{name}-")},
+            scenarios={self.place["scenario"]: spec.scenarios[self.place["scenario"]]},
+            settings={name: flags for name, flags in spec.settings.items() if name == self.place.get("setting")},
+        )
+        made = [cell for cell in cells(one, strict=False) if cell.facts["stage"] == "unlearn" and cell.facts["model"] == self.place["model"]]
+        return [self._apart(cell, f"{SEARCH}/{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
+
+    def _apart(self, cell: Cell, name: str) -> Cell:
+        folder = self.spec.folder / name
+        return replace(cell, name=name, folder=folder, words=(*cell.words[:-1], str(folder)))
+
+    def gap(self, runs: list[Cell]) -> float:
+        """The average gap to Retrain of a trial's runs, in [0, 1], which the search makes small.
+
+        Of each of the four metrics the means over the seeds are compared, as in the paper's tables.
+        """
+        sides = [[results.read(cell.folder / "result.json")["scores"] for cell in side] for side in (runs, self.retrained)]
+        means = [[statistics.fmean(scores[metric] for scores in side) for metric in METRICS] for side in sides]
+        return statistics.fmean(abs(ours - exact) for ours, exact in zip(*means))
+
+    def tell(self, number: int, gap: float | None) -> None:
+        """Note a trial's gap; None if it failed."""
+        from optuna.trial import TrialState
+
+        self.study.tell(number, gap, state=TrialState.FAIL if gap is None else TrialState.COMPLETE)
+
+    def ranked(self) -> list[Any]:
+        """All trials, the best first, those without a gap last."""
+        return sorted(self.study.get_trials(deepcopy=False), key=lambda trial: (trial.value is None, trial.value or 0.0, trial.number))
+
+    def table(self) -> str:
+        """All trials, the gap in points."""
+        names = list(self.search.parameters)
+        rows = [
+            [str(trial.number), *(f"{trial.params.get(name, '-')}" for name in names), "-" if trial.value is None else f"{100 * trial.value:.2f}", trial.state.name.lower()]
+            for trial in self.ranked()
+        ]
+        return f"{self.name}\n{aligned(['trial', *names, 'avg. gap', 'state'], rows)}"
+
+
+def _study(journal: Any, name: str, search: Search) -> Any:
+    import optuna
+
+    study = optuna.create_study(study_name=name, storage=journal, direction="minimize", load_if_exists=True)
+    seed = search.seed + len(study.get_trials(deepcopy=False))  # or a search that goes on would draw its first values again
+    if search.sampler == "grid":
+        study.sampler = optuna.samplers.GridSampler({name: wanted["choices"] for name, wanted in search.parameters.items()}, seed=search.seed)
+    elif search.sampler == "random":
+        study.sampler = optuna.samplers.RandomSampler(seed=seed)
+    else:
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=min(10, max(1, search.trials // 2)))
+    return study
+
+
+def _suggest(trial: Any, name: str, wanted: dict[str, Any]) -> Any:
+    if "choices" in wanted:
+        return trial.suggest_categorical(name, wanted["choices"])
+    return trial.suggest_float(name, float(wanted["low"]), float(wanted["high"]), log=bool(wanted.get("log")))
+
+
+def open_journal(folder: Path) -> Any:
+    """The journal of all studies of a sweep.
+
+    Raises:
+        UsageError: Optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise UsageError("optuna: is not installed; pip install optuna") from error
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    (folder / SEARCH).mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(folder / SEARCH / "journal.log")))
+
+
+def carry_out(spec: Spec, search: Search, state: State, executor: Any, deadline: float | None) -> int:
+    """Train and retrain, then run trials until each study has its number; the exit code of ``summary``."""
+    journal, base = open_journal(spec.folder), list(state.cells)
+    first = Runner(state, base, executor, deadline)
+    first.run()
+    text, code = summary(state, base, first.given_up)
+    if code:
+        print(f"\n{text}", flush=True)
+        return code
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in base:
+        if cell.facts["stage"] == "unlearn":
+            groups.setdefault((cell.facts["setting"], cell.facts["model"], cell.facts["scenario"]), []).append(cell)
+    studies = [Study(spec, search, retrained, journal) for retrained in groups.values()]
+    while batch := [(study, number, study.cells(number, values)) for study in studies for number, values in study.trials()]:
+        trial_cells = [cell for *_, runs in batch for cell in runs]
+        state.add(trial_cells)
+        Runner(state, trial_cells, executor, deadline).run()
+        for study, number, runs in batch:
+            if all(map(state.done, runs)):
+                study.tell(number, study.gap(runs))
+            elif any(map(state.failed, runs)):
+                study.tell(number, None)
+        if not all(state.done(cell) or state.failed(cell) for cell in trial_cells):
+            return RESUMABLE
+    print("\n".join(["", *(f"{study.table()}\n" for study in studies), best(spec.folder, studies)]), flush=True)
+    return 0 if all(study.ranked()[0].value is not None for study in studies) else 1
+
+
+def best(folder: Path, studies: list[Study]) -> str:
+    """Store the best values as ``search/best.json``; say them as lines for the ``overrides`` of a sweep's file."""
+    found, lines = {}, []
+    for study in studies:
+        trial = study.ranked()[0]
+        if trial.value is not None:
+            found[study.name] = {**study.place, "method": study.search.method, "values": trial.params, "average_gap": trial.value, "trial": trial.number}
+            axes = ", ".join(f"{key}: {value}" for key, value in {**study.place, "method": study.search.method}.items())
+            flags = ", ".join(f"{key}: {value}" for key, value in trial.params.items())
+            lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # average gap {100 * trial.value:.2f} points")
+    files.write_json(folder / SEARCH / "best.json", found)
+    return "\n".join(["overrides:", *lines])
