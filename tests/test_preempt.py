@@ -32,7 +32,7 @@ def contents(folder):
 
 def signalled_at(step, number, monkeypatch):
     """Send this process a signal before a step of training, once."""
-    original, count = Training._step, 0
+    original, count = Training.advance, 0
 
     def counted(self, *arguments):
         nonlocal count
@@ -41,7 +41,7 @@ def signalled_at(step, number, monkeypatch):
             os.kill(os.getpid(), number)
         return original(self, *arguments)
 
-    monkeypatch.setattr(Training, "_step", counted)
+    monkeypatch.setattr(Training, "advance", counted)
 
 
 @pytest.mark.parametrize("step, number", [(3, signal.SIGTERM), (9, signal.SIGUSR1), (16, signal.SIGUSR2)])  # 6 steps an epoch
@@ -61,7 +61,7 @@ def test_run_time_counts_active_seconds_only(undisturbed, tmp_path, monkeypatch)
     mask = undisturbed / "model" / "1model_SA_best.pth.tar"
     command = [*DIGITS, "--mask", str(mask), "--unlearn", "FT", "--unlearn_epochs", "3", "--batch_size", "256", "--save_dir"]
     assert main_forget.main([*command, str(tmp_path / "whole")]) == 0
-    original, count, ahead = Training._step, 0, 0.0
+    original, count, ahead = Training.advance, 0, 0.0
     clock = time.perf_counter
 
     def lost(self, *arguments):
@@ -72,7 +72,7 @@ def test_run_time_counts_active_seconds_only(undisturbed, tmp_path, monkeypatch)
             os.kill(os.getpid(), signal.SIGUSR1)
         return original(self, *arguments)
 
-    monkeypatch.setattr(Training, "_step", lost)
+    monkeypatch.setattr(Training, "advance", lost)
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + ahead)
     assert main_forget.main([*command, str(tmp_path / "cut")]) == 75
     ahead += 1e6
