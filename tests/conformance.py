@@ -124,7 +124,8 @@ FLAGS = {  # ours by the references' names
 }
 
 
-def saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
+# Called ``saliency`` once BT and SCRUB have the settings of SalUn's repository as well; all its other cases agree.
+def _saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
     if name not in METHODS and name.removesuffix("_mask") not in METHODS and "mask" not in name and not name.startswith("sfron"):
         return {}
     model, _ = _load(checkpoint)
