@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner import Mask
+from trainer.batch_norm import exact_batch_norm
 
 Tensors = dict[str, Tensor]
 
@@ -61,8 +62,9 @@ def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``; the model keeps its mode."""
     parameters = [model.get_parameter(name) for name in names]
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    for images, labels in batches:
-        torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
+    with exact_batch_norm(model):
+        for images, labels in batches:
+            torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
     return dict(zip(names, total))
 
 
