@@ -33,7 +33,7 @@ methods:
   GA: {unlearn_epochs: 1, unlearn_lr: 1e-4}
 """
 CELLS = 2 + 2 * 2 * 3
-PATIENCE = 500  # seconds for the whole
+PATIENCE = 1500  # seconds for the whole; two to three minutes on two idle cores
 
 
 def absent() -> str:
