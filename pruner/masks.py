@@ -1,6 +1,7 @@
 """Masks as plain data: choose which weights to keep, and measure the choice."""
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,17 +30,17 @@ def kept(scores: Scores, mask: Mask | None) -> int:
 
 def remove(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
     """A new mask without the ``count`` lowest-scoring of the kept weights; see ``choose``."""
-    flat = torch.cat([value.flatten().cpu() for value in scores.values()])
-    left = torch.ones(flat.numel(), dtype=torch.bool)
+    flat = torch.cat([value.detach().flatten().cpu() for value in scores.values()])
     if mask:
         left = torch.cat([mask[name].flatten().cpu() for name in scores])
-    flat = torch.where(left, flat, torch.inf)
+    else:
+        left = torch.ones(flat.numel(), dtype=torch.bool)
     if count > 0:
-        threshold = torch.kthvalue(flat, count).values
-        below = flat < threshold
-        ties = torch.nonzero((flat == threshold) & left).flatten()[: count - int(below.sum())]
-        left &= ~below
-        left[ties] = False
+        candidates = flat[left].numpy()
+        threshold = float(np.partition(candidates, count - 1)[count - 1])  # vectorised, unlike torch.kthvalue
+        ties = torch.nonzero((flat == threshold) & left).flatten()
+        left &= ~(flat < threshold)
+        left[ties[: count - int((candidates < threshold).sum())]] = False
     sizes = [value.numel() for value in scores.values()]
     return {name: part.view(scores[name].shape) for name, part in zip(scores, left.split(sizes))}
 
