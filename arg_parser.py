@@ -37,7 +37,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet44s, resnet56s, vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, or timm:NAME for any of timm's (pip install timm)", metavar="NAME")
+    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet44s, resnet56s, vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip install transformers)", metavar="NAME")
     imagenet_arch: bool = option(False, "7x7 stem with stride 2 and max-pool (resnet18 and resnet50)")
 
 
@@ -99,6 +99,18 @@ class Unlearn:
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
     reference_model: str | None = option(None, "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Flags of training adapters in place of a model's weights (``unlearn/lora.py``)."""
+
+    lora: bool = option(False, "train adapters and the classifier only, on the frozen model (needs peft); for methods that train by gradient steps alone")
+    lora_rank: int = option(8, "width of the adapters", low=1)
+    lora_alpha: float = option(16.0, "the adapters count alpha / rank times", above=0)
+    lora_dropout: float = option(0.1, "share of an adapter's inputs that is zero while training; attention with packed weights has none", low=0, below=1)
+    lora_targets: tuple[str, ...] | None = option(None, "layers with adapters, by the ends of their names; without it all that can be pruned: convolutions, or a transformer's attention and MLP", metavar="NAME,NAME")
+    lora_merge: str = option("masked", "afterwards add the adapters to the weights and apply the mask again (masked), or store them as a peft folder beside the frozen model (none)", choices=("masked", "none"))
 
 
 @dataclass(frozen=True)
@@ -226,6 +238,7 @@ class ForgetArguments:
     unlearn: Unlearn
     hyper: Any
     unread: tuple[str, ...]
+    lora: Lora = Lora()
 
 
 @dataclass(frozen=True)
@@ -334,7 +347,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
 
     about = "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE."
     parser = Parser(prog="main_forget.py", description=about)
-    groups = {"data": Data, "model": Model, "run": Run, "what is forgotten": Forget, "unlearning": Unlearn}
+    groups = {"data": Data, "model": Model, "run": Run, "what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora}
     asked = parser.asks_about("unlearn", argv)
     if asked is not None:
         method = registry.get(asked)
@@ -349,9 +362,10 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     model, data = build(Model, typed), _data(typed)
     hyper = build(method.config, _hyper_defaults(method, model) | method.preset(unlearn.preset) | typed)
+    lora = _lora(typed, method, hyper)
+    read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
-        data, model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper,
-        _unread(typed, [*groups.values(), method.config], data),
+        data, model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data), lora
     )
 
 
@@ -447,6 +461,8 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
         config.get(group, {}).pop(key, None)
     for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
+    if not config.get("lora", {}).get("lora", True):
+        del config["lora"]
     return config
 
 
@@ -491,6 +507,16 @@ def _hyper_defaults(method: Any, model: Model) -> dict[str, Any]:
     else:
         suited = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
     return {name: value for name, value in suited.items() if name in defaults}
+
+
+def _lora(typed: dict[str, Any], method: Any, hyper: Any) -> Lora:
+    lora = build(Lora, typed)
+    unfit = method.unfit_for_adapters(hyper) if lora.lora else ""
+    if unfit:
+        raise UsageError(f"--lora: {method.name} {unfit}; adapters need a method that trains by gradient steps alone, such as FT, GA or FT_prune")
+    if lora.lora_targets == ():
+        raise UsageError("--lora_targets: must name at least one layer")
+    return lora
 
 
 def _resume(typed: dict[str, Any]) -> Resume:

@@ -108,7 +108,7 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     if getattr(arguments.hyper, "rewind_pth", None) is not None:
         rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle)
         checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
-    config = arg_parser.deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official}
+    config = arg_parser.deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official, **models.origin(arch)}
     training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
     if arguments.sparsities is not None:
         del config["prune"]["rate"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
+from evaluation.results import ADAPTED
 from utils.errors import UsageError, leave, script
 
 
@@ -47,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 class Checked:
     """What was found right before any image is read.
 
-    ``only`` are the weights that may change, if a file names them, and ``retrained`` is the model to compare outputs with.
+    ``only`` are the weights that may change, if a file names them, ``retrained`` is the model to compare outputs with,
+    and ``adapters`` says what trains in place of the weights, if anything.
     """
 
     method: Any
@@ -57,6 +59,7 @@ class Checked:
     start: Any
     only: Any
     retrained: Any
+    adapters: Any
     config: dict[str, Any]
 
 
@@ -75,7 +78,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry, saliency, start
+    from unlearn import lora, registry, saliency, start
     from utils import files
     from utils.device import resolve
 
@@ -90,11 +93,13 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     if stored is not None:
         only = saliency.read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle)
     retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
+    adapters = lora.plan(arguments.lora, start.blank(arguments, chosen)) if arguments.lora.lora else None
     config = arg_parser.deciding(arguments) | {
         "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
         "saliency": stored and files.sha256(Path(stored)), "retrained": retrained and retrained.sha256,
+        **models.origin(arguments.model.arch),
     }
-    return Checked(method, device, chosen, scenario, beginning, only, retrained, config)
+    return Checked(method, device, chosen, scenario, beginning, only, retrained, adapters, config)
 
 
 def open_folder(arguments: arg_parser.ForgetArguments, checked: Checked) -> tuple[Any, Any]:
@@ -148,7 +153,7 @@ def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, f
     session = Session(checked.method, folder, {"split_digest": job.split.base_digest, "forget_digest": job.split.digest})
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
-        checked.scenario, job.split.whole_classes, log, session.progress, checked.only,
+        checked.scenario, job.split.whole_classes, log, session.progress, checked.only, adapters=checked.adapters,
     )
     unlearned = session.run(
         job.model, job.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, arguments.run.allow_pickle
@@ -170,19 +175,21 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     log.record("scores", **scores)
     sizes = {name: len(images) for name, images in job.sets.items()}
     origin = checked.start.given.extra if checked.start.given else {}
+    adapters = checked.adapters
     folder.finish(
         {
             "label": checked.method.name, "script": "main_forget.py", "status": "done", "method": checked.method.name,
-            "paper_name": checked.method.paper, "compat": arguments.run.compat, "seed": arguments.run.seed,
+            "paper_name": checked.method.paper + (ADAPTED if adapters else ""), "compat": arguments.run.compat, "seed": arguments.run.seed,
             "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes",
             **scores, "seconds": {"unlearning": unlearned.seconds},
             "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
             "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
             "model": {
                 "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask),
-                "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
+                "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": adapters.total if adapters and adapters.apart else sum(p.numel() for p in unlearned.model.parameters()),
                 "checkpoint": arguments.unlearn.mask, "recipe": origin.get("recipe"), "round": origin["state"] if "recipe" in origin else None,
             },
+            **({"adapters": adapters.facts()} if adapters else {}),
             "config": checked.config, "device": str(checked.device), "environment": environment(),
         }
     )
@@ -240,6 +247,7 @@ def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str
         "split": f"base digest {job.split.base_digest}, with forget and retain {job.split.digest}",
         "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(job.mask):.2f} %, {origin}",
         "method": arg_parser.settings(arguments.hyper) or "no hyper-parameters",
+        **({"adapters": checked.adapters.words()} if checked.adapters else {}),
         "run": f"setup random seed = {arguments.run.seed}  compat {arguments.run.compat}  device {checked.device}",
         "folder": str(folder),
     }

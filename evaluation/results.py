@@ -12,6 +12,7 @@ from typing import Any
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
 SEARCH = "search"  # the folder of a sweep that holds the trials of its search
 FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
+ADAPTED = " + LoRA"  # behind a method's name in the rows of its runs with adapters
 ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
 
 
@@ -189,7 +190,7 @@ def _order(key: dict[str, Any]) -> tuple:
 
 def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
     compat = "" if key["compat"] == "fixed" else f" (compat {key['compat']})"
-    slug = f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}")
+    slug = f"{key['dataset']}-{key['arch'].replace('/', '-')}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}")
     columns = models(results)
     table = Table(f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}", slug, key, list(dict.fromkeys(columns.values())))
     for name, members in by_method(results).items():
@@ -299,12 +300,12 @@ def model_name(sparsity: float) -> str:
 
 def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Runs by row name. A method that was run with several settings on one model gets a row for each."""
-    methods: dict[str, list[dict[str, Any]]] = {}
+    methods: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for result in results:
-        methods.setdefault(result["method"], []).append(result)
+        methods.setdefault((result["method"], "adapters" in result), []).append(result)
     rows: dict[str, list[dict[str, Any]]] = {}
     taken = [members[0]["paper_name"] for members in methods.values()]
-    for method, members in methods.items():
+    for (method, _), members in methods.items():
         paper = members[0]["paper_name"]
         name = paper if taken.count(paper) == 1 else f"{paper} ({method})"
         per_model: dict[str, set[str]] = {}
@@ -321,8 +322,9 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _hyper(result: dict[str, Any]) -> str:
-    """The hyper-parameters; of files, that there is one, because no two seeds share it."""
-    return _text({key: bool(value) if key in FILES else value for key, value in result["config"]["hyper"].items()})
+    """The hyper-parameters, those of adapters among them; of files, that there is one, because no two seeds share it."""
+    config = result["config"]
+    return _text({key: bool(value) if key in FILES else value for key, value in {**config["hyper"], **config.get("lora", {})}.items()})
 
 
 def _varying(settings: list[dict[str, Any]]) -> list[str]:
@@ -331,7 +333,7 @@ def _varying(settings: list[dict[str, Any]]) -> list[str]:
 
 def position(name: str) -> int:
     """Place of a row in the paper's order; unknown ones come last."""
-    first = name.split(",")[0].split(" (")[0]
+    first = name.split(",")[0].split(" (")[0].removesuffix(ADAPTED)
     return ORDER.index(first) if first in ORDER else len(ORDER)
 
 

@@ -4,10 +4,11 @@ A family is one file. It registers builders with ``@architecture("name")``; a bu
 number of classes and returns a freshly initialised ``nn.Module`` whose first or last sub-module
 is called ``normalize``. A builder that also declares ``size`` is told the side of the images in
 pixels, one that declares ``compat`` is told "fixed" or "reference". State-dict keys are those of
-the field's existing checkpoints. ``timm:NAME`` is any architecture of timm.
+the field's existing checkpoints. ``timm:NAME`` is any architecture of timm, ``hf:FOLDER_OR_NAME`` a vision
+transformer of Hugging Face with its weights.
 """
 from models.parts import add_class, head, keep_classes, widen_to
-from models.registry import blank, build, check, guess, names
+from models.registry import blank, build, check, guess, names, origin
 from models import resnet, resnet_cifar, vgg, swin, vit  # noqa: F401  (importing a family registers it)
 
-__all__ = ["add_class", "blank", "build", "check", "guess", "head", "keep_classes", "names", "widen_to"]
+__all__ = ["add_class", "blank", "build", "check", "guess", "head", "keep_classes", "names", "origin", "widen_to"]

@@ -4,18 +4,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from models import parts, timm_models
+from models import hf_models, parts, timm_models
 from models.normalize import Normalize
 from utils.errors import UsageError
 from utils.names import lookup
 from utils.registry import Registry
 
 Builder = Callable[..., nn.Module]
-TIMM = "timm:"
+ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # families of other packages, by what their names begin with
 _builders: Registry[Builder] = Registry("--arch", "architecture")
 _imagenet_builders: Registry[Builder] = Registry("--arch", "architecture with the ImageNet stem")
 
@@ -32,7 +33,7 @@ def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], 
 
 
 def names() -> list[str]:
-    """Names of all architectures but timm's, in order of registration."""
+    """Names of all architectures but other packages', in order of registration."""
     return list(_builders)
 
 
@@ -44,23 +45,25 @@ def build(
     imagenet_stem: bool = False,
     size: int | None = None,
     compat: str = "fixed",
+    pretrained: bool = True,
 ) -> nn.Module:
     """A freshly initialised model on the CPU, its convolutions in channels-last layout.
 
     Args:
-        name: one of ``names()``, or ``timm:NAME``.
+        name: one of ``names()``, ``timm:NAME``, or ``hf:FOLDER_OR_NAME``.
         classes: width of the head.
-        mean, std: per-channel statistics of the inputs, which are in [0, 1].
+        mean, std: per-channel statistics of the inputs, which are in [0, 1]; a pretrained model may bring its own.
         imagenet_stem: 7x7 stem with stride 2 and a max-pool, where the architecture has that variant.
         size: side of the images in pixels, read by transformers with one position per patch; None for the
             side that the architecture was published for.
         compat: "reference" gives the reference's defects; only swin_t has one, which is not to normalise.
+        pretrained: False gives new weights where the architecture comes with some.
     Raises:
         UsageError: for an unknown name or a stem that the architecture lacks.
     """
     check(name, imagenet_stem)
-    model = _construct(_builder(name, imagenet_stem), classes, size=size, compat=compat)
-    model.normalize = Normalize(mean, std)
+    model = _construct(_builder(name, imagenet_stem), classes, size=size, compat=compat, pretrained=pretrained)
+    model.normalize = Normalize(*(getattr(model, "statistics", None) or (mean, std)))
     return parts.lay_out(model)
 
 
@@ -73,7 +76,7 @@ def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn
     check(name, imagenet_stem)
     try:
         # Built on the CPU, because random numbers on the meta device take a second's worth of imports.
-        model = build(name, classes, imagenet_stem=imagenet_stem, size=size).to("meta").eval()
+        model = build(name, classes, imagenet_stem=imagenet_stem, size=size, pretrained=False).to("meta").eval()
         model(torch.empty(1, 3, size, size, device="meta"))
     except Exception as error:  # noqa: BLE001  (what a layer raises for a shape that it does not take is its own affair)
         raise UsageError(f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size") from error
@@ -82,17 +85,31 @@ def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn
 
 def check(name: str, imagenet_stem: bool = False) -> None:
     """Raise a ``UsageError`` for an unknown name, or for a stem that the architecture lacks."""
-    if name.startswith(TIMM):
-        timm_models.check(name.removeprefix(TIMM))
+    family, rest = _elsewhere(name)
+    if family is not None:
+        family.check(rest)
     elif name not in _builders:
-        lookup(name, [*_builders, f"{TIMM}NAME"], "--arch")
+        lookup(name, [*_builders, "timm:NAME", "hf:FOLDER"], "--arch")
     if imagenet_stem and name not in _imagenet_builders:
         raise UsageError(f"--imagenet_arch: {name} has no ImageNet stem; only {', '.join(_imagenet_builders)} have one")
 
 
+def origin(name: str) -> dict[str, str]:
+    """What a run's configuration says of the weights that its architecture comes with; nothing for most."""
+    family, rest = _elsewhere(name)
+    return {"pretrained": family.digest(rest)} if family is hf_models else {}
+
+
+def _elsewhere(name: str) -> tuple[Any, str]:
+    """The module of another package's architectures and the name there; None for ours."""
+    begins = next((begins for begins in ELSEWHERE if name.startswith(begins)), None)
+    return (None, name) if begins is None else (ELSEWHERE[begins], name.removeprefix(begins))
+
+
 def _builder(name: str, imagenet_stem: bool) -> Builder:
-    if name.startswith(TIMM):
-        return partial(timm_models.build, name.removeprefix(TIMM))
+    family, rest = _elsewhere(name)
+    if family is not None:
+        return partial(family.build, rest)
     return (_imagenet_builders if imagenet_stem else _builders).get(name)
 
 

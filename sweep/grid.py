@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
+from evaluation.results import ADAPTED
 from sweep.spec import Flags, Spec, reference
 from utils.errors import UsageError
 from utils.names import lookup, nearest
@@ -152,7 +153,8 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                     mask = spec.folder / place.path / trained / f"{round_}model_SA_best.pth.tar"
                     name = f"{place.path}/{scenario}/{column}/{method}"
                     facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
-                    facts |= {"unlearn": unlearn, "paper_name": registry.get(unlearn).paper if unlearn in registry.names() else unlearn}
+                    paper = registry.get(unlearn).paper if unlearn in registry.names() else unlearn
+                    facts |= {"unlearn": unlearn, "paper_name": paper + (ADAPTED if flags.get("lora") else "")}
                     typed = ("--mask", str(mask), "--unlearn", unlearn, *words(flags), "--save_dir", str(spec.folder / name))
                     yield Cell(name, spec.folder / name, "main_forget.py", typed, (f"{place.path}/{trained}",), facts)
 

@@ -57,7 +57,7 @@ def check(arguments: Any) -> Checked:
         checkpoints.check_fits(given, blank, arguments.model.arch, "--checkpoint")
         checkpoints.training_position(given)
     config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": given and given.sha256}
-    return Checked(device, chosen, given, config)
+    return Checked(device, chosen, given, config | models.origin(arguments.model.arch))
 
 
 def open_folder(arguments: Any, checked: Checked, label: str) -> tuple[RunFolder, Log]:

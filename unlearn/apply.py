@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +10,17 @@ from torch import nn
 
 import pruner
 from dataset.images import Images
-from unlearn import saliency
+from unlearn import lora, saliency
 from unlearn.context import Context, Sets
 from unlearn.registry import Method, Salient
 
 
 @dataclass(frozen=True)
 class Unlearned:
-    """The model after unlearning, its mask, and the active seconds of the method alone (RTE; None if it was not run here)."""
+    """The model after unlearning, its mask, and the active seconds of the method alone (RTE; None if it was not run here).
+
+    Where adapters stay apart, the model is peft's, and the mask that of the frozen model in it.
+    """
 
     model: nn.Module
     mask: pruner.Mask
@@ -40,8 +44,9 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
     """
     unlearned = copy.deepcopy(model)
     pruner.Hold(unlearned, context.mask)
-    before = context.progress.state["seconds"] if context.progress.state else 0.0
-    context.clock.start(before)
+    if context.adapters is not None:
+        return _with_adapters(method, model, unlearned, sets, config, context)
+    _start_clock(context)
     if _idle(config):
         return Unlearned(unlearned, context.mask, context.clock.seconds)
     if isinstance(config, Salient) and config.saliency_threshold is not None and context.only is None:
@@ -53,6 +58,34 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
     seconds = context.clock.seconds
     pruner.check_held(unlearned, context.mask, method.name)
     return Unlearned(unlearned, context.mask, seconds)
+
+
+def _with_adapters(
+    method: Method, start: nn.Module, copied: nn.Module, sets: dict[str, Images], config: Any, context: Context
+) -> Unlearned:
+    """The same with adapters on ``copied``, which is used up: what was frozen must not have changed, then they are merged or kept.
+
+    While the method runs it has no mask to hold, because the pruned weights are frozen at zero.
+    """
+    importlib.import_module("peft")  # which takes seconds
+    plan, mask = context.adapters, context.mask
+    _start_clock(context)
+    adapted = lora.attach(copied, plan, context.seed)
+    context.mask, context.frozen = {}, lora.frozen(adapted).keys()
+    if not _idle(config):
+        method.run(adapted, Sets(sets, method.reads, method.name), config, context)
+    context.mask = mask
+    with context.clock.paused():
+        lora.check_frozen(adapted, start, mask, method.name)
+    unlearned = adapted if plan.apart else lora.merge(adapted, mask)
+    seconds = context.clock.seconds
+    if not plan.apart:
+        pruner.check_held(unlearned, mask, method.name)
+    return Unlearned(unlearned, mask, seconds)
+
+
+def _start_clock(context: Context) -> None:
+    context.clock.start(context.progress.state["seconds"] if context.progress.state else 0.0)
 
 
 def _idle(config: Any) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from dataset.scenario import Scenario
 from pruner import Mask
 from trainer.loop import EpochLog, Objective, Pass, Trainable, Training, cross_entropy, recipe
 from unlearn.draws import Draws
+from unlearn.lora import Plan
 from unlearn.registry import Salient
 from utils import checkpoints, seeds
 from utils.device import synchronise
@@ -121,6 +122,8 @@ class Context:
         whole_classes: those that are forgotten whole.
         only: weights that may change, True by parameter name; None for all. For methods whose flags are ``Salient``.
         draws: where its random numbers come from; made from ``seed`` unless given.
+        adapters: what trains in place of the model's weights; None for these themselves.
+        frozen: entries of the model's state dict that do not change, and so are not stored after every epoch.
         memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
             epoch of ``fit``, so what is put there before an epoch is there after it.
     """
@@ -137,6 +140,8 @@ class Context:
     progress: Progress = field(default_factory=Progress)
     only: Mask | None = None
     draws: Draws | None = None
+    adapters: Plan | None = None
+    frozen: Collection[str] = ()
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
@@ -212,7 +217,8 @@ class Context:
             return
         if saved is not None and saved["phase"] == number:
             weights, self.mask = checkpoints.unpack(saved["state_dict"])
-            model.load_state_dict(weights)
+            unchanged = {key: value for key, value in model.state_dict().items() if key in self.frozen}
+            model.load_state_dict({**unchanged, **weights})
             for part, state in zip((training, *beside), (saved, *saved["beside"])):
                 part.restore(state)
             training.hold_mask(self.mask)
@@ -220,7 +226,7 @@ class Context:
             with self.clock.paused():
                 self.log.epoch("unlearn", total, log)
                 self.progress.save(
-                    phase=number, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask), **training.state(),
+                    phase=number, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask, self.frozen), **training.state(),
                     beside=[part.state() for part in beside], memory=self.memory,
                 )
 

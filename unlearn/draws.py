@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from unlearn import lora
 from unlearn.layers import renew
 from unlearn.relabel import random_labels
 from utils import seeds
@@ -55,7 +56,7 @@ class Draws:
 
     def network(self, model: nn.Module, *purpose: object) -> nn.Module:
         """A network of the same architecture that was never trained."""
-        fresh = copy.deepcopy(model).cpu()
+        fresh = lora.without(copy.deepcopy(model).cpu())
         renew(fresh, seeds.derive(self._seed, *purpose))
         return fresh.to(next(model.parameters()).device)
 

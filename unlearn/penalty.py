@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 
 def l1_norm(model: nn.Module) -> Tensor:
-    """Sum of absolute values of all parameters: scalar, differentiable, subgradient 0 at 0.
+    """Sum of absolute values of all parameters that train: scalar, differentiable, subgradient 0 at 0.
 
     Pruned weights are zero and so add nothing, neither value nor gradient.
     """
-    return torch.stack([norm for norm in torch._foreach_norm(list(model.parameters()), 1)]).sum()
+    return torch.stack([norm for norm in torch._foreach_norm([p for p in model.parameters() if p.requires_grad], 1)]).sum()
 
 
 def squared_distance(model: nn.Module, start: dict[str, Tensor]) -> Tensor:

@@ -66,6 +66,7 @@ class Method:
         presets: by name, the values of another paper's variant where they differ from the defaults.
         trains_on_val: whether it trains on validation images, which then must not be the test images that attacks
             use as non-members.
+        reshapes: what it does to single weights besides stepping along gradients, in words; empty if nothing.
     """
 
     name: str
@@ -79,6 +80,21 @@ class Method:
     aliases: tuple[str, ...]
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     trains_on_val: bool = False
+    reshapes: str = ""
+
+    def unfit_for_adapters(self, config: Any) -> str:
+        """Why it cannot train adapters in place of the weights, in words; empty if it can.
+
+        Args:
+            config: an instance of its ``config``.
+        """
+        if self.fresh:
+            return "trains new weights"
+        if self.reshapes:
+            return self.reshapes
+        if isinstance(config, Salient) and (config.saliency_mask is not None or config.saliency_threshold is not None):
+            return "is told to change salient weights only"
+        return "" if issubclass(self.config, Iterative) else "does not train by gradient steps"
 
     def preset(self, name: str | None) -> dict[str, Any]:
         """The values that ``--preset`` asks for; none without it.
@@ -108,6 +124,7 @@ def method(
     aliases: tuple[str, ...] = (),
     presets: dict[str, dict[str, Any]] | None = None,
     trains_on_val: bool = False,
+    reshapes: str = "",
 ) -> Callable:
     """Decorator that registers a function as the unlearning method ``name``.
 
@@ -116,7 +133,7 @@ def method(
     """
 
     def register(run: Callable) -> Callable:
-        found = Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases, presets or {}, trains_on_val)
+        found = Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases, presets or {}, trains_on_val, reshapes)
         _methods.add(name, found, aliases)
         return run
 

@@ -7,6 +7,7 @@ from torch import nn
 
 import models
 from dataset.images import Images
+from unlearn import lora
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
 from unlearn.registry import Method
@@ -15,8 +16,8 @@ from utils.run_folder import RunFolder
 
 
 def outputs(method: Method) -> list[str]:
-    """The files that a run of the method writes; the last only while it runs."""
-    return [f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress")]
+    """The files that a run of the method writes: the third only while it runs, the last two in place of the first where adapters stay apart."""
+    return [*(f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress", "base")), f"{method.name}adapter"]
 
 
 class Session:
@@ -28,7 +29,7 @@ class Session:
 
     def __init__(self, method: Method, folder: RunFolder, stamp: dict[str, Any]):
         self._method, self._stamp = method, {"fingerprint": folder.fingerprint, **stamp}
-        self._model, self._evaluation, progress = (folder.path / name for name in outputs(method))
+        self._model, self._evaluation, progress, self._base, self._adapter = (folder.path / name for name in outputs(method))
         self.progress = Progress(progress, folder.fingerprint)
 
     def run(
@@ -43,23 +44,40 @@ class Session:
             evaluation: what is known before the unlearned model is scored.
         """
         done = self.progress.state is not None and self.progress.state["phase"] == "done"
-        if (done or stored) and self._model.exists():
+        seconds = self.progress.state["seconds"] if done else None
+        apart = context.adapters is not None and context.adapters.apart
+        if (done or stored) and apart and self._base.exists():
+            return Unlearned(self._put_together(model, context, arch, allow_pickle), context.mask, seconds)
+        if (done or stored) and not apart and self._model.exists():
             found = checkpoints.read(self._model, "--resume", allow_pickle)
             if context.compat == "reference":  # where boundary expanding keeps its new class
                 models.widen_to(model, found.weights)
             checkpoints.check_fits(found, model, arch, "--resume")
             checkpoints.load_weights(model, found)
             context.log.line(f"Load checkpoint from: {self._model}")
-            return Unlearned(model, found.mask, self.progress.state["seconds"] if done else None)
+            return Unlearned(model, found.mask, seconds)
         unlearned = apply(self._method, model, sets, config, context)
         self.save(unlearned, evaluation)
         self.progress.save(phase="done", seconds=unlearned.seconds)
         return unlearned
 
+    def _put_together(self, model: nn.Module, context: Context, arch: str, allow_pickle: bool) -> nn.Module:
+        """The stored frozen model with its stored adapters."""
+        found = checkpoints.read(self._base, "--resume", allow_pickle)
+        checkpoints.check_fits(found, model, arch, "--resume")
+        checkpoints.load_weights(model, found)
+        context.log.line(f"Load checkpoint from: {self._base} and {self._adapter}")
+        return lora.read(model, context.adapters, self._adapter)
+
     def save(self, unlearned: Unlearned, evaluation: dict[str, Any] | None) -> None:
-        """Write the unlearned model and its evaluation."""
-        content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, evaluation, self._stamp)
-        checkpoints.write(content, self._model)
+        """Write the unlearned model and its evaluation; of a model with adapters these and the frozen model, each by itself."""
+        if lora.is_adapted(unlearned.model):
+            lora.write(unlearned.model, self._adapter)
+            frozen = checkpoints.frozen_checkpoint(lora.base_state(unlearned.model), unlearned.mask, self._adapter.name, self._stamp)
+            checkpoints.write(frozen, self._base)
+        else:
+            content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, evaluation, self._stamp)
+            checkpoints.write(content, self._model)
         self.save_evaluation(evaluation)
 
     def save_evaluation(self, evaluation: dict[str, Any] | None) -> None:

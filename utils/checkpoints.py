@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,20 @@ class Checkpoint:
         return files.sha256(self.path)
 
 
-def pack(model: nn.Module, mask: Mask) -> "OrderedDict[str, Tensor]":
+def pack(model: nn.Module | Mapping[str, Tensor], mask: Mask, leave_out: Collection[str] = ()) -> "OrderedDict[str, Tensor]":
     """The model's state dict as the reference stores it: a pruned ``X.weight`` becomes ``X.weight_orig`` and ``X.weight_mask``.
 
     The pair stands behind the other entries of its layer, where the reference's has it. Tensors
     are contiguous copies on the CPU; masks are float32 of 0 and 1.
+
+    Args:
+        model: or its state dict.
+        leave_out: entries that are not wanted.
     """
-    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in model.state_dict().items()}
+    whole = model.state_dict() if isinstance(model, nn.Module) else model
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in whole.items() if key not in leave_out
+    }
     packed: OrderedDict[str, Tensor] = OrderedDict()
     pending: list[str] = []
 
@@ -241,6 +248,11 @@ def training_position(checkpoint: Checkpoint) -> dict[str, Any]:
     if missing:
         raise UsageError(f"--checkpoint {checkpoint.path}: is no training checkpoint ({missing[0]} is missing)")
     return {"rounds": [], **checkpoint.extra}
+
+
+def frozen_checkpoint(state: Mapping[str, Tensor], mask: Mask, adapters: str, stamp: dict[str, Any]) -> dict[str, Any]:
+    """The frozen model, a state dict, that the adapters in the folder ``adapters`` belong to."""
+    return {"state_dict": pack(state, mask), "adapters": adapters, **stamp}
 
 
 def unlearned_checkpoint(model: nn.Module, mask: Mask, evaluation: dict[str, Any] | None, stamp: dict[str, Any]) -> dict[str, Any]:

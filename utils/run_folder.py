@@ -104,6 +104,8 @@ class RunFolder:
         for path in paths:
             try:
                 target.mkdir(parents=True, exist_ok=True)
+                if (target / path.name).is_dir():
+                    shutil.rmtree(target / path.name)  # a folder would be moved into it, where a file replaces a file
                 shutil.move(path, target / path.name)
             except OSError as error:
                 raise RunError(f"cannot move {path} to {target}: {error.strerror or error}") from error

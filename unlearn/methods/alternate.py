@@ -27,6 +27,7 @@ class Config(Iterative):
     summary="fine-tune on the retain set, pruning every other epoch",
     paper="FT + pruning",
     source="Jia et al. 2023, released code",
+    reshapes="prunes weights",
 )
 def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.

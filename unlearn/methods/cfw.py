@@ -32,6 +32,7 @@ class Config(Benchmarked):
     source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop3",),
     presets=OWN,
+    reshapes="adds noise to weights",
 )
 def confuse_finetune_weaken(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add N(0, std^2) to the first layer's weights, then descend the cross-entropy weighted by n / (K n_c).

@@ -30,6 +30,7 @@ class Config(Benchmarked):
     source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop5",),
     presets=OWN,
+    reshapes="transposes kernels",
 )
 def transpose(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Transpose every square kernel, then descend the cross-entropy on the retain set.

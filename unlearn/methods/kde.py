@@ -35,6 +35,7 @@ class Config(Benchmarked):
     aliases=("kgltop6",),
     presets=OWN,
     trains_on_val=True,
+    reshapes="draws weights anew",
 )
 def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend KL(q || s) on validation images, then -sum q log s + CE + KL(q || s) on the retain set.

@@ -43,7 +43,10 @@ def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) 
     _train(model, sets, config, context, layers.tail(model, config.blocks))
 
 
-@method("EU-k", config=ExactConfig, summary="exact unlearning: train the last blocks alone, from new weights", aliases=("euk",), **_SHARED)
+@method(
+    "EU-k", config=ExactConfig, summary="exact unlearning: train the last blocks alone, from new weights", aliases=("euk",),
+    reshapes="draws weights anew", **_SHARED,
+)
 def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
     """The same after the last blocks were given new weights; their batch norm starts afresh and follows, all else is in eval mode.
 

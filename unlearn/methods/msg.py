@@ -34,6 +34,7 @@ class Config(Benchmarked):
     source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop2",),
     presets=OWN,
+    reshapes="draws weights anew",
 )
 def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Per prunable layer, draw the ``init_rate`` of the weights with the smallest |gradient| anew; the rest trains at a tenth.

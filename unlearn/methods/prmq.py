@@ -31,6 +31,7 @@ class Config(Benchmarked):
     source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop4",),
     presets=OWN,
+    reshapes="draws weights anew",
 )
 def prune_reinitialise_match_quantise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend CE weighted by n_c^-0.1 plus the squared distance of the outputs' entropies from the original's.

@@ -39,6 +39,7 @@ class Config(Stepping):
     source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
     aliases=("kgltop7",),
     presets=OWN,
+    reshapes="draws weights anew",
 )
 def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Draw the head anew; then each epoch descends the cross-entropy with an optimiser of its own.

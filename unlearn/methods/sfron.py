@@ -44,6 +44,7 @@ class Config(Stepping):
     paper="SFR-on",
     source="Huang et al. 2024 (SFR-on)",
     aliases=("SFR-on",),
+    reshapes="chooses single weights to change",
 )
 def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Saliency by Fisher ratio at the start, adaptive ascent, fast-slow repair; each can be switched off."""

@@ -1,0 +1,280 @@
+"""LoRA: unlearn by training small adapters and the classifier of a frozen model, through peft.
+
+A layer's weight W acts as W + (alpha / rank) B A, where only the low-rank A and B train; B starts at zero, so
+training starts at the given model (Hu et al. 2022). Everything else is frozen to the bit, batch norm's running
+statistics included: the layers stay in eval mode, so that the adapters fit the very model that they were trained on.
+peft is imported only here, inside functions.
+"""
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import tempfile
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import pruner
+from models import parts
+from pruner import Mask
+from utils import files, seeds
+from utils.errors import RunError, UsageError
+
+KINDS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PREFIX = "base_model.model."  # peft's, before every name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which layers of an architecture get adapters.
+
+    Attributes:
+        flags: rank, alpha, dropout and what becomes of the adapters (``arg_parser.Lora``).
+        targets: names of the layers with adapters, in module order.
+        head: name of the classifier's last layer, which trains whole.
+        trainable, total: parameters that train, and these with all frozen ones.
+    """
+
+    flags: Any
+    targets: tuple[str, ...]
+    head: str
+    trainable: int
+    total: int
+
+    @property
+    def apart(self) -> bool:
+        """Whether adapters and frozen model are stored apart instead of being merged."""
+        return self.flags.lora_merge == "none"
+
+    def facts(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        kept = {name.removeprefix("lora_"): value for name, value in vars(self.flags).items() if name != "lora"}
+        return {**kept, "targets": list(self.targets), "head": self.head, "trainable": self.trainable, "total": self.total}
+
+    def words(self) -> str:
+        """The plan in words."""
+        return (
+            f"LoRA of rank {self.flags.lora_rank} (alpha {self.flags.lora_alpha:g}, dropout {self.flags.lora_dropout:g}) on "
+            f"{len(self.targets)} layers, and {self.head} whole; {self.trainable:,} of {self.total:,} parameters train "
+            f"({100 * self.trainable / self.total:.2f} %); afterwards {'kept apart' if self.apart else 'merged, under the mask'}"
+        )
+
+
+def plan(flags: Any, blank: nn.Module) -> Plan:
+    """Choose the layers and count parameters.
+
+    Args:
+        blank: the architecture on the meta device; it is used up.
+    Raises:
+        UsageError: peft is not installed, or a target is no layer that can have adapters.
+    """
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--lora: peft is not installed; pip install peft") from error
+    classifier = parts.head(blank)
+    head = next((name for name, module in blank.named_modules() if module is classifier), None)
+    if head is None:
+        raise UsageError("--lora: this architecture has no linear classifier to train")
+    targets = _by_default(blank, head) if flags.lora_targets is None else _named(blank, head, flags.lora_targets)
+    whole, last = (sum(p.numel() for p in module.parameters()) for module in (blank, classifier))
+    adapted = attach(blank, Plan(flags, targets, head, 0, 0), 0)
+    trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    return Plan(flags, targets, head, trainable, whole - last + trainable)
+
+
+def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
+    """The layers that are pruned: convolutions, or the linear layers of a transformer; see ``pruner.prunable``."""
+    found = {name.rpartition(".")[0] for name in pruner.prunable(model)}
+    return tuple(name for name, module in _layers(model).items() if name in found and name != head and _mergeable(module))
+
+
+def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The layers that a user names, whole or by the end of the name, as in peft."""
+    layers, found = _layers(model), set()
+    for target in wanted:
+        matching = [name for name, _ in model.named_modules() if name == target or name.endswith(f".{target}")]
+        strange = [name for name in matching if name not in layers or not _mergeable(layers[name])]
+        if not matching or strange:
+            ends = sorted({name.rpartition(".")[2] for name, module in layers.items() if name != head and _mergeable(module)})
+            what = f"{strange[0]} is no layer that can have adapters" if strange else "no layer's name ends so"
+            raise UsageError(f"--lora_targets {target}: {what}; names that do: {', '.join(ends)}")
+        found |= set(matching) - {head}
+    if not found:
+        raise UsageError(f"--lora_targets {','.join(wanted)}: is the classifier alone, which trains whole; name other layers too")
+    return tuple(name for name in layers if name in found)
+
+
+def _layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Layers of the right kinds by name; attention's output projection belongs to the attention."""
+    attention = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    return {
+        name: module for name, module in model.named_modules()
+        if isinstance(module, KINDS) and not name.startswith(tuple(attention))
+    }
+
+
+def _mergeable(module: nn.Module) -> bool:
+    return getattr(module, "groups", 1) == 1  # peft cannot merge a grouped convolution
+
+
+def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
+    """Freeze ``model`` and give it adapters, in place; the result is peft's model around it.
+
+    Args:
+        seed: of the run; the adapters' first values are derived from it, on the CPU.
+    """
+    import peft
+
+    flags = chosen.flags
+    config = peft.LoraConfig(
+        r=flags.lora_rank, lora_alpha=flags.lora_alpha, lora_dropout=flags.lora_dropout, target_modules=list(chosen.targets),
+        modules_to_save=[chosen.head],
+    )
+    config._register_custom_module({nn.MultiheadAttention: _exact_attention()})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.derive(seed, "adapters"))
+        adapted = peft.get_peft_model(model, config)
+    for module in adapted.modules():
+        if isinstance(module, _BatchNorm):
+            module.train = types.MethodType(_stay_in_eval, module.eval())
+        elif isinstance(module, _exact_attention()):
+            module.get_base_layer().out_proj.requires_grad_(False)
+    return parts.lay_out(adapted)
+
+
+def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
+    return nn.Module.train(module, False)
+
+
+@functools.cache
+def _exact_attention() -> type:
+    from peft.tuners.lora.layer import MultiheadAttention
+
+    class ExactAttention(MultiheadAttention):
+        """peft's adapter of torch's packed attention, without its two faults, and with its names.
+
+        peft adds the update to the frozen weights and subtracts it again in every pass, which changes their last
+        digits; here they are left alone. And it counts the output projection's update twice (0.21), so that
+        projection's stays at zero, which is the same however often it counts.
+        """
+
+        def forward(self, query: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+            base = self.get_base_layer()
+            if self.disable_adapters or self.merged:
+                return base(query, *args, **kwargs)
+            weight = base.in_proj_weight + sum(self.get_delta_weight(name) for name in self.active_adapters)
+            return torch.func.functional_call(base, {"in_proj_weight": weight}, (query, *args), kwargs)
+
+        def _restore_weights(self) -> None:
+            """Nothing was taken away."""
+
+    return ExactAttention
+
+
+def without(model: nn.Module) -> nn.Module:
+    """The architecture under the adapters, which are taken off; any other model as it is."""
+    return _tidy(model.unload()) if is_adapted(model) else model
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Whether ``model`` is peft's, with adapters in it."""
+    return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
+
+
+def _tidy(model: nn.Module) -> nn.Module:
+    """Undo what ``attach`` did to the model's own layers."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            vars(module).pop("train", None)
+    return model.requires_grad_(True)
+
+
+def frozen(adapted: nn.Module) -> dict[str, str]:
+    """Entries of the state dict that are the frozen model's, with their names in it."""
+    return {
+        key: key.removeprefix(PREFIX).replace(".base_layer", "").replace(".original_module", "")
+        for key in adapted.state_dict() if ".lora_" not in key and ".modules_to_save." not in key
+    }
+
+
+def base_state(adapted: nn.Module) -> dict[str, Tensor]:
+    """State dict of the frozen model, by its own names."""
+    state = adapted.state_dict()
+    return {name: state[key] for key, name in frozen(adapted).items()}
+
+
+def check_frozen(adapted: nn.Module, start: nn.Module, mask: Mask, who: str) -> None:
+    """Raise unless every frozen number, batch norm's statistics included, is that of ``start`` under ``mask`` to the bit.
+
+    Raises:
+        RunError: names ``who`` and the first entry that changed.
+    """
+    now = base_state(adapted)
+    for name, value in start.state_dict().items():
+        expected = value * mask[name].to(value) if name in mask else value
+        if not torch.equal(now[name], expected):
+            raise RunError(f"{who} changed {name}, which is frozen under the adapters")
+
+
+def merge(adapted: nn.Module, mask: Mask) -> nn.Module:
+    """The plain model with the adapters added to its weights and pruned weights at zero; ``adapted`` is used up.
+
+    Raises:
+        RunError: a weight is not finite.
+    """
+    try:
+        merged = _tidy(adapted.merge_and_unload(safe_merge=True))
+    except ValueError as error:
+        raise RunError(f"the adapters cannot be merged ({error})") from error
+    pruner.Hold(merged, mask)
+    return merged
+
+
+def write(adapted: nn.Module, folder: Path) -> None:
+    """Store the adapters as peft does, each file in one step; equal adapters give equal bytes.
+
+    Raises:
+        RunError: a method gave the model another class, which the frozen model lacks.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
+    head = next(module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper))
+    if head.original_module.weight.shape != head.modules_to_save["default"].weight.shape:
+        raise RunError("the classifier has other classes than the frozen model has; --lora_merge masked can store it")
+    with tempfile.TemporaryDirectory() as place:
+        adapted.save_pretrained(place)
+        config = json.loads(Path(place, CONFIG).read_text())
+        weights = Path(place, WEIGHTS).read_bytes()
+    config |= {"auto_mapping": None, "base_model_name_or_path": None}  # a class made while running, and a path of this machine
+    files.write_bytes(folder / WEIGHTS, weights)
+    files.write_json(folder / CONFIG, {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()})
+
+
+def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
+    """``model`` with stored adapters of this plan.
+
+    Raises:
+        UsageError: the folder holds none, or others.
+    """
+    import peft
+    from safetensors.torch import load_file
+
+    adapted = attach(model, chosen, 0)
+    try:
+        stored = load_file(folder / WEIGHTS)
+        fitting = stored.keys() == peft.get_peft_model_state_dict(adapted).keys()
+        if fitting:
+            peft.set_peft_model_state_dict(adapted, stored)
+    except Exception as error:  # noqa: BLE001  (a missing, damaged or other adapter fails in many ways)
+        raise UsageError(f"--resume {folder}: holds no adapters of this run ({' '.join(str(error).split())})") from error
+    if not fitting:
+        raise UsageError(f"--resume {folder}: its adapters are of other layers than this run's")
+    return adapted
