@@ -110,7 +110,7 @@ class Lora:
     lora_alpha: float = option(16.0, "the adapters count alpha / rank times", above=0)
     lora_dropout: float = option(0.1, "share of an adapter's inputs that is zero while training; attention with packed weights has none", low=0, below=1)
     lora_targets: tuple[str, ...] | None = option(None, "layers with adapters, by the ends of their names; without it all that can be pruned: convolutions, or a transformer's attention and MLP", metavar="NAME,NAME")
-    lora_merge: str = option("masked", "afterwards add the adapters to the weights and apply the mask again (masked), or store them as a peft folder beside the frozen model (none)", choices=("masked", "none"))
+    lora_merge: str = option("masked", "afterwards add the adapters to the weights and apply the mask again (masked), the same with the mask on the adapters all along, which takes longer (held), or store them as a peft folder beside the frozen model (none)", choices=("masked", "held", "none"))
 
 
 @dataclass(frozen=True)
@@ -499,7 +499,7 @@ def _hyper_defaults(method: Any, model: Model) -> dict[str, Any]:
     """Hyper-parameters of a method that suit the architecture, where they differ from its own defaults."""
     defaults = {name: field.default for name, field in method.config.__dataclass_fields__.items()}
     if is_transformer(model.arch):
-        sizes = {name: value for name, value in defaults.items() if name.endswith("_lr")}
+        sizes = {name: value for name, value in defaults.items() if name.endswith("_lr") and name != "decreasing_lr"}
         suited = {**TRANSFORMER, **{name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100 for name, value in sizes.items()}}
         own = {"schedule"} if defaults.get("schedule") != "step" else set()  # a method keeps what it is about
         own |= set() if defaults.get("weight_decay") else {"weight_decay"}

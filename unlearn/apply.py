@@ -70,7 +70,7 @@ def _with_adapters(
     importlib.import_module("peft")  # which takes seconds
     plan, mask = context.adapters, context.mask
     _start_clock(context)
-    adapted = lora.attach(copied, plan, context.seed)
+    adapted = lora.attach(copied, plan, mask, context.seed)
     context.mask, context.frozen = {}, lora.frozen(adapted).keys()
     if not _idle(config):
         method.run(adapted, Sets(sets, method.reads, method.name), config, context)

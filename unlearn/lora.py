@@ -12,11 +12,13 @@ import json
 import sys
 import tempfile
 import types
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,6 +31,7 @@ from utils.errors import RunError, UsageError
 KINDS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."  # peft's, before every name
+AFTERWARDS = {"masked": "afterwards merged, then masked", "held": "under the mask all along, afterwards merged", "none": "afterwards kept apart"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Plan:
         return (
             f"LoRA of rank {self.flags.lora_rank} (alpha {self.flags.lora_alpha:g}, dropout {self.flags.lora_dropout:g}) on "
             f"{len(self.targets)} layers, and {self.head} whole; {self.trainable:,} of {self.total:,} parameters train "
-            f"({100 * self.trainable / self.total:.2f} %); afterwards {'kept apart' if self.apart else 'merged, under the mask'}"
+            f"({100 * self.trainable / self.total:.2f} %); {AFTERWARDS[self.flags.lora_merge]}"
         )
 
 
@@ -85,7 +88,7 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
         raise UsageError("--lora: this architecture has no linear classifier to train")
     targets = _by_default(blank, head) if flags.lora_targets is None else _named(blank, head, flags.lora_targets)
     whole, last = (sum(p.numel() for p in module.parameters()) for module in (blank, classifier))
-    adapted = attach(blank, Plan(flags, targets, head, 0, 0), 0)
+    adapted = attach(blank, Plan(flags, targets, head, 0, 0), {}, 0)
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     return Plan(flags, targets, head, trainable, whole - last + trainable)
 
@@ -125,10 +128,11 @@ def _mergeable(module: nn.Module) -> bool:
     return getattr(module, "groups", 1) == 1  # peft cannot merge a grouped convolution
 
 
-def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
+def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
     """Freeze ``model`` and give it adapters, in place; the result is peft's model around it.
 
     Args:
+        mask: of the model; read where the adapters are held under it.
         seed: of the run; the adapters' first values are derived from it, on the CPU.
     """
     import peft
@@ -138,15 +142,22 @@ def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
         r=flags.lora_rank, lora_alpha=flags.lora_alpha, lora_dropout=flags.lora_dropout, target_modules=list(chosen.targets),
         modules_to_save=[chosen.head],
     )
-    config._register_custom_module({nn.MultiheadAttention: _exact_attention()})
-    with torch.random.fork_rng(devices=[]):
+    held = mask if flags.lora_merge == "held" else {}
+    config._register_custom_module(_layer_types() if held else {nn.MultiheadAttention: _layer_types()[nn.MultiheadAttention]})
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft looks at what transformers is about to rename
         torch.manual_seed(seeds.derive(seed, "adapters"))
         adapted = peft.get_peft_model(model, config)
     for module in adapted.modules():
         if isinstance(module, _BatchNorm):
             module.train = types.MethodType(_stay_in_eval, module.eval())
-        elif isinstance(module, _exact_attention()):
+        elif isinstance(module, _layer_types()[nn.MultiheadAttention]):
             module.get_base_layer().out_proj.requires_grad_(False)
+    for target in chosen.targets:
+        layer = adapted.get_submodule(PREFIX + target)
+        weight = "in_proj_weight" if isinstance(layer.get_base_layer(), nn.MultiheadAttention) else "weight"
+        kept = held.get(f"{target}.{weight}")
+        layer.keep = None if kept is None else kept.to(getattr(layer.get_base_layer(), weight))
     return parts.lay_out(adapted)
 
 
@@ -155,8 +166,35 @@ def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
 
 
 @functools.cache
-def _exact_attention() -> type:
-    from peft.tuners.lora.layer import MultiheadAttention
+def _layer_types() -> dict[type, type]:
+    """Layers with adapters, by what they adapt, that know a mask: in ``keep``, 1 where a weight may change, None for everywhere."""
+    from peft.tuners.lora.layer import Conv2d, Linear, MultiheadAttention
+
+    def update(layer: nn.Module) -> Tensor:
+        whole = sum(layer.get_delta_weight(name) for name in layer.active_adapters)
+        return whole if layer.keep is None else layer.keep * whole
+
+    class HeldLinear(Linear):
+        """peft's adapter of a linear layer, its update masked."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.keep is None or self.disable_adapters or self.merged:
+                return super().forward(x)
+            base, dropout = self.get_base_layer(), self.lora_dropout[self.active_adapters[0]]
+            if self.training:
+                return base(x) + F.linear(dropout(x), update(self))
+            return F.linear(x, base.weight + update(self), base.bias)
+
+    class HeldConv2d(Conv2d):
+        """peft's adapter of a convolution, its update masked."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.keep is None or self.disable_adapters or self.merged:
+                return super().forward(x)
+            base, dropout = self.get_base_layer(), self.lora_dropout[self.active_adapters[0]]
+            if self.training:
+                return base(x) + base._conv_forward(dropout(x), update(self), None)
+            return base._conv_forward(x, base.weight + update(self), base.bias)
 
     class ExactAttention(MultiheadAttention):
         """peft's adapter of torch's packed attention, without its two faults, and with its names.
@@ -170,13 +208,12 @@ def _exact_attention() -> type:
             base = self.get_base_layer()
             if self.disable_adapters or self.merged:
                 return base(query, *args, **kwargs)
-            weight = base.in_proj_weight + sum(self.get_delta_weight(name) for name in self.active_adapters)
-            return torch.func.functional_call(base, {"in_proj_weight": weight}, (query, *args), kwargs)
+            return torch.func.functional_call(base, {"in_proj_weight": base.in_proj_weight + update(self)}, (query, *args), kwargs)
 
         def _restore_weights(self) -> None:
             """Nothing was taken away."""
 
-    return ExactAttention
+    return {nn.MultiheadAttention: ExactAttention, nn.Linear: HeldLinear, nn.Conv2d: HeldConv2d}
 
 
 def without(model: nn.Module) -> nn.Module:
@@ -267,7 +304,7 @@ def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
     import peft
     from safetensors.torch import load_file
 
-    adapted = attach(model, chosen, 0)
+    adapted = attach(model, chosen, {}, 0)
     try:
         stored = load_file(folder / WEIGHTS)
         fitting = stored.keys() == peft.get_peft_model_state_dict(adapted).keys()

@@ -186,7 +186,7 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
         words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(member, (member.__name__,) * 2)
         expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
-    for number in value if kind is tuple else (value,) if kind in (int, float) else ():
+    for number in () if member is str else value if kind is tuple else (value,):
         if not _within(number, meta):
             raise UsageError(f"--{field.name} {text}: must be {_bounds(meta)}")
     return value
