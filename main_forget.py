@@ -181,7 +181,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
             "label": checked.method.name, "script": "main_forget.py", "status": "done", "method": checked.method.name,
             "paper_name": checked.method.paper + (ADAPTED if adapters else ""), "compat": arguments.run.compat, "seed": arguments.run.seed,
             "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes",
-            **scores, "seconds": {"unlearning": unlearned.seconds},
+            **scores, "seconds": {"unlearning": unlearned.seconds}, "memory": {"unlearning": unlearned.memory},
             "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
             "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
             "model": {

@@ -26,6 +26,7 @@ from unlearn import lora, penalty, registry
 from unlearn.apply import apply
 from unlearn.context import Context
 from utils import checkpoints, files
+from utils.device import PeakMemory
 from utils.errors import RunError, UsageError
 from utils.log import Log
 
@@ -414,6 +415,7 @@ def test_methods_on_models_from_the_command_line(place, trained, tmp_path, capsy
         assert int(torch.linalg.matrix_rank(change, rtol=1e-4)) <= 2
     stored = {name: sum(value) for name, value in pixels_right(place, after).items()}
     assert result["accuracy"]["test"] == pytest.approx(stored["test"] / len(pixels_right(place, after)["test"]))
+    assert result["memory"]["unlearning"] > 0 and result["seconds"]["unlearning"] > 0
     assert (result["label"], result["paper_name"]) == (method, f"{registry.get(method).paper} + LoRA")
     assert {path.name for path in tmp_path.iterdir()} == {
         "command.txt", "environment.json", "log.jsonl", "result.json", f"{method}checkpoint.pth.tar", f"{method}eval_result.pth.tar"
@@ -431,7 +433,7 @@ def pixels_right(place, model) -> dict[str, list[bool]]:
     return {"test": right}
 
 
-@pytest.mark.parametrize(("arch", "sparse"), [("vit", True), pytest.param("vit_tiny", True, marks=pytest.mark.long), ("resnet20s", False), ("resnet20s", True)])
+@pytest.mark.parametrize(("arch", "sparse"), [("vit", True), pytest.param("vit_tiny", True, marks=pytest.mark.long), pytest.param("resnet20s", False, marks=pytest.mark.long), ("resnet20s", True)])
 def test_adapters_kept_apart(place, trained, tmp_path, capsys, arch, sparse):
     assert forget(place, trained, arch, sparse, "FT", tmp_path, "--lora_merge", "none") == 0
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -466,7 +468,7 @@ def contents(folder) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.suffix in (".tar", ".safetensors")}
 
 
-@pytest.mark.parametrize("merge", ["masked", "held", "none"])
+@pytest.mark.parametrize("merge", ["masked", pytest.param("held", marks=pytest.mark.long), "none"])
 def test_a_killed_run_ends_in_the_same_bytes(place, trained, tmp_path, monkeypatch, merge):
     def run(name):
         return forget(place, trained, "resnet20s", True, "FT", tmp_path / name, "--lora_merge", merge, "--optimizer", "adam")
@@ -522,6 +524,23 @@ def test_flags_of_adapters_without_lora_are_named_and_change_nothing(place, trai
     assert more.unread == ("--lora_rank",) and "lora" not in arg_parser.deciding(plain)
     assert arg_parser.deciding(plain) == arg_parser.deciding(more)
     assert arg_parser.deciding(arg_parser.parse_forget([*typed, "--lora"]))["lora"]["lora_rank"] == 8
+
+
+def test_a_transformers_step_sizes_are_a_hundredth_and_its_milestones_stay(tmp_path):
+    typed = ["--arch", "vit_tiny", "--mask", "m", "--unlearn", "FT", "--save_dir", str(tmp_path)]
+    hyper = arg_parser.parse_forget(typed).hyper
+    assert hyper.decreasing_lr == (91, 136) and hyper.unlearn_lr == pytest.approx(1e-4) and hyper.optimizer == "adamw"
+
+
+def test_the_highest_memory_is_that_since_the_beginning():
+    before = torch.ones(8 * 2**20)
+    del before
+    peak = PeakMemory(torch.device("cpu"))
+    if peak.bytes is None:
+        pytest.skip("this system does not tell")
+    small, kept = peak.bytes, torch.ones(16 * 2**20)  # 64 MiB
+    del kept
+    assert small < 2**25 and 2**25 < peak.bytes < 2**27
 
 
 def test_help_needs_neither_torch_nor_peft():

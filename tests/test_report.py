@@ -55,6 +55,16 @@ def write(folder, runs):
     return folder
 
 
+def test_runs_with_adapters_have_rows_of_their_own_behind_the_methods():
+    adapted = [result("FT", 0, seed, (0.4, 0.4, 0.8, 0.7, 0.4), "FT + LoRA", config={"lora": {"lora_rank": 4}}, adapters={}) for seed in (1, 2)]
+    [table] = made([*RUNS, *adapted])
+    assert list(table.rows) == ["Retrain", "FT", "FT + LoRA", "GA"]
+    assert table.cell("FT", "dense", "UA").values == (0.5, 0.7) and table.cell("FT + LoRA", "dense", "UA").values == (0.4, 0.4)
+    other = result("FT", 0, 1, (0.3, 0.4, 0.8, 0.7, 0.4), "FT + LoRA", config={"lora": {"lora_rank": 8}}, adapters={})
+    [table] = made([*RUNS, *adapted, other])
+    assert {"FT + LoRA, lora_rank 4", "FT + LoRA, lora_rank 8"} < set(table.rows)
+
+
 def test_means_gaps_and_averages_by_hand():
     [table] = made(RUNS)
     assert [model.name for model in table.models] == ["dense", "95 % sparse"] and list(table.rows) == ["Retrain", "FT", "GA"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -13,18 +13,21 @@ from dataset.images import Images
 from unlearn import lora, saliency
 from unlearn.context import Context, Sets
 from unlearn.registry import Method, Salient
+from utils.device import PeakMemory
 
 
 @dataclass(frozen=True)
 class Unlearned:
     """The model after unlearning, its mask, and the active seconds of the method alone (RTE; None if it was not run here).
 
-    Where adapters stay apart, the model is peft's, and the mask that of the frozen model in it.
+    Where adapters stay apart, the model is peft's, and the mask that of the frozen model in it. ``memory`` is by how
+    many bytes the method took more than before at its highest (``utils.device.PeakMemory``), if that is known.
     """
 
     model: nn.Module
     mask: pruner.Mask
     seconds: float | None
+    memory: int | None = None
 
 
 def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
@@ -42,10 +45,20 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         RunError: a pruned weight is not exactly zero afterwards, or the loss left the finite numbers.
         LookupError: the method asked for a set that it did not declare.
     """
+    if context.adapters is not None:
+        importlib.import_module("peft")  # which takes seconds
+    if not _idle(config) and hasattr(config, "unlearn_epochs"):
+        importlib.import_module("torch._dynamo")  # as the first optimiser does; no part of a method's memory
+    peak = PeakMemory(context.device)
+    run = _plainly if context.adapters is None else _with_adapters
+    unlearned = run(method, model, sets, config, context)
+    return replace(unlearned, memory=peak.bytes)
+
+
+def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
+    """The same, on the model's own weights."""
     unlearned = copy.deepcopy(model)
     pruner.Hold(unlearned, context.mask)
-    if context.adapters is not None:
-        return _with_adapters(method, model, unlearned, sets, config, context)
     _start_clock(context)
     if _idle(config):
         return Unlearned(unlearned, context.mask, context.clock.seconds)
@@ -60,15 +73,13 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
     return Unlearned(unlearned, context.mask, seconds)
 
 
-def _with_adapters(
-    method: Method, start: nn.Module, copied: nn.Module, sets: dict[str, Images], config: Any, context: Context
-) -> Unlearned:
-    """The same with adapters on ``copied``, which is used up: what was frozen must not have changed, then they are merged or kept.
+def _with_adapters(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
+    """The same on adapters: what was frozen must not have changed, then they are merged or kept.
 
     While the method runs it has no mask to hold, because the pruned weights are frozen at zero.
     """
-    importlib.import_module("peft")  # which takes seconds
-    plan, mask = context.adapters, context.mask
+    plan, mask, copied = context.adapters, context.mask, copy.deepcopy(model)
+    pruner.Hold(copied, mask)
     _start_clock(context)
     adapted = lora.attach(copied, plan, mask, context.seed)
     context.mask, context.frozen = {}, lora.frozen(adapted).keys()
@@ -76,7 +87,7 @@ def _with_adapters(
         method.run(adapted, Sets(sets, method.reads, method.name), config, context)
     context.mask = mask
     with context.clock.paused():
-        lora.check_frozen(adapted, start, mask, method.name)
+        lora.check_frozen(adapted, model, mask, method.name)
     unlearned = adapted if plan.apart else lora.merge(adapted, mask)
     seconds = context.clock.seconds
     if not plan.apart:

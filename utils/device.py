@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -44,3 +45,40 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+class PeakMemory:
+    """By how many bytes the memory in use grew at its highest since this was made: the device's on CUDA, else the process's.
+
+    The latter on Linux only, and lower by what the process had set free before.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._start = torch.cuda.memory_allocated(device)
+        else:
+            self._start = _resident("VmRSS") if _forget_highest() else None
+
+    @property
+    def bytes(self) -> int | None:
+        """The growth so far; None where it cannot be told."""
+        if self._start is None:
+            return None
+        highest = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else _resident("VmHWM")
+        return max(highest - self._start, 0)
+
+
+def _forget_highest() -> bool:
+    """Have the kernel measure the process's highest memory from now on; whether it does."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return True
+    except OSError:
+        return False
+
+
+def _resident(key: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return 1024 * int(line.split()[1])
