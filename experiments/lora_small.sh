@@ -20,9 +20,9 @@ done
 
 tree() {  # folder, classes, training images of each
   for part in train test; do
-    for class in $(ls data/cifar10-small/$part | head -n "$2"); do
+    for class in $(ls data/cifar10-small/$part | sed -n "1,$2p"); do
       mkdir -p "$1/$part/$class"
-      ls data/cifar10-small/$part/$class/* | head -n "$3" | xargs -I{} cp {} "$1/$part/$class/"
+      ls data/cifar10-small/$part/$class/* | sed -n "1,$3p" | xargs -I{} cp {} "$1/$part/$class/"
     done
   done
 }

@@ -30,7 +30,7 @@ def row(path: Path) -> dict[str, Any]:
         if logged["kind"] == "epoch":
             epochs[logged["epoch"]] = logged["seconds"]
     return {
-        "arch": "ViT, 0.8 M parameters" if result["model"]["arch"].startswith("hf:") else result["model"]["arch"],
+        "arch": "ViT (width 128, depth 6)" if result["model"]["arch"].startswith("hf:") else result["model"]["arch"],
         "sparsity": round(result["model"]["sparsity"], 3), "method": result["paper_name"].removesuffix(" + LoRA") + WAYS[adapters and adapters["merge"]],
         "trainable": adapters["trainable"] if adapters else parameters if epochs else 0, "parameters": adapters["total"] if adapters else parameters,
         "epoch_seconds": statistics.median(list(epochs.values())[1:] or epochs.values()) if epochs else None,

@@ -1,9 +1,9 @@
 """LoRA: unlearn by training small adapters and the classifier of a frozen model, through peft.
 
 A layer's weight W acts as W + (alpha / rank) B A, where only the low-rank A and B train; B starts at zero, so
-training starts at the given model (Hu et al. 2022). Everything else is frozen to the bit, batch norm's running
-statistics included: the layers stay in eval mode, so that the adapters fit the very model that they were trained on.
-peft is imported only here, inside functions.
+training starts at the given model (Hu et al. 2022). Everything else is frozen to the bit. Batch norm's running
+statistics follow the images as in any training, in copies that belong to the adapters, so that these fit the frozen
+model. peft is imported only here, inside functions.
 """
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import functools
 import json
 import sys
 import tempfile
-import types
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +41,14 @@ class Plan:
         flags: rank, alpha, dropout and what becomes of the adapters (``arg_parser.Lora``).
         targets: names of the layers with adapters, in module order.
         head: name of the classifier's last layer, which trains whole.
+        norms: names of the batch norms, whose statistics follow the images.
         trainable, total: parameters that train, and these with all frozen ones.
     """
 
     flags: Any
     targets: tuple[str, ...]
     head: str
+    norms: tuple[str, ...]
     trainable: int
     total: int
 
@@ -87,10 +88,11 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
     if head is None:
         raise UsageError("--lora: this architecture has no linear classifier to train")
     targets = _by_default(blank, head) if flags.lora_targets is None else _named(blank, head, flags.lora_targets)
+    norms = tuple(name for name, module in blank.named_modules() if isinstance(module, _BatchNorm))
     whole, last = (sum(p.numel() for p in module.parameters()) for module in (blank, classifier))
-    adapted = attach(blank, Plan(flags, targets, head, 0, 0), {}, 0)
+    adapted = attach(blank, Plan(flags, targets, head, norms, 0, 0), {}, 0)
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    return Plan(flags, targets, head, trainable, whole - last + trainable)
+    return Plan(flags, targets, head, norms, trainable, whole - last + trainable)
 
 
 def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
@@ -140,7 +142,7 @@ def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
     flags = chosen.flags
     config = peft.LoraConfig(
         r=flags.lora_rank, lora_alpha=flags.lora_alpha, lora_dropout=flags.lora_dropout, target_modules=list(chosen.targets),
-        modules_to_save=[chosen.head],
+        modules_to_save=[chosen.head, *chosen.norms],
     )
     held = mask if flags.lora_merge == "held" else {}
     config._register_custom_module(_layer_types() if held else {nn.MultiheadAttention: _layer_types()[nn.MultiheadAttention]})
@@ -150,7 +152,7 @@ def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
         adapted = peft.get_peft_model(model, config)
     for module in adapted.modules():
         if isinstance(module, _BatchNorm):
-            module.train = types.MethodType(_stay_in_eval, module.eval())
+            module.requires_grad_(False)
         elif isinstance(module, _layer_types()[nn.MultiheadAttention]):
             module.get_base_layer().out_proj.requires_grad_(False)
     for target in chosen.targets:
@@ -159,10 +161,6 @@ def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
         kept = held.get(f"{target}.{weight}")
         layer.keep = None if kept is None else kept.to(getattr(layer.get_base_layer(), weight))
     return parts.lay_out(adapted)
-
-
-def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
-    return nn.Module.train(module, False)
 
 
 @functools.cache
@@ -218,20 +216,12 @@ def _layer_types() -> dict[type, type]:
 
 def without(model: nn.Module) -> nn.Module:
     """The architecture under the adapters, which are taken off; any other model as it is."""
-    return _tidy(model.unload()) if is_adapted(model) else model
+    return model.unload().requires_grad_(True) if is_adapted(model) else model
 
 
 def is_adapted(model: nn.Module) -> bool:
     """Whether ``model`` is peft's, with adapters in it."""
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
-
-
-def _tidy(model: nn.Module) -> nn.Module:
-    """Undo what ``attach`` did to the model's own layers."""
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            vars(module).pop("train", None)
-    return model.requires_grad_(True)
 
 
 def frozen(adapted: nn.Module) -> dict[str, str]:
@@ -249,7 +239,7 @@ def base_state(adapted: nn.Module) -> dict[str, Tensor]:
 
 
 def check_frozen(adapted: nn.Module, start: nn.Module, mask: Mask, who: str) -> None:
-    """Raise unless every frozen number, batch norm's statistics included, is that of ``start`` under ``mask`` to the bit.
+    """Raise unless every number of the frozen model is that of ``start`` under ``mask`` to the bit.
 
     Raises:
         RunError: names ``who`` and the first entry that changed.
@@ -268,7 +258,7 @@ def merge(adapted: nn.Module, mask: Mask) -> nn.Module:
         RunError: a weight is not finite.
     """
     try:
-        merged = _tidy(adapted.merge_and_unload(safe_merge=True))
+        merged = adapted.merge_and_unload(safe_merge=True).requires_grad_(True)
     except ValueError as error:
         raise RunError(f"the adapters cannot be merged ({error})") from error
     pruner.Hold(merged, mask)
@@ -283,8 +273,8 @@ def write(adapted: nn.Module, folder: Path) -> None:
     """
     from peft.utils import ModulesToSaveWrapper
 
-    head = next(module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper))
-    if head.original_module.weight.shape != head.modules_to_save["default"].weight.shape:
+    kept = [module for module in adapted.modules() if isinstance(module, ModulesToSaveWrapper)]
+    if any(module.original_module.weight.shape != module.modules_to_save["default"].weight.shape for module in kept):
         raise RunError("the classifier has other classes than the frozen model has; --lora_merge masked can store it")
     with tempfile.TemporaryDirectory() as place:
         adapted.save_pretrained(place)
