@@ -21,7 +21,7 @@ SMALL = {"hidden_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4, "
 # By name: architecture (None for a ViT of Hugging Face with this configuration), side of the images, batch, steps, rank.
 CASES: dict[str, tuple[Any, int, int, int, int]] = {
     "resnet20s": ("resnet20s", 32, 64, 6, 4), "ViT, width 128, depth 6": (SMALL, 32, 64, 6, 4),
-    "resnet18": ("resnet18", 32, 64, 3, 8), "ViT-B/16": ({}, 224, 8, 3, 8),
+    "resnet18": ("resnet18", 32, 64, 3, 8), "ViT-B/16": ({}, 224, 4, 3, 8),
 }
 WAYS = {"FT": None, "FT + LoRA": "masked", "FT + LoRA, held": "held"}
 
