@@ -23,7 +23,8 @@ CASES: dict[str, tuple[Any, int, int, int, int]] = {
     "resnet20s": ("resnet20s", 32, 64, 6, 4), "ViT, width 128, depth 6": (SMALL, 32, 64, 6, 4),
     "resnet18": ("resnet18", 32, 64, 3, 8), "ViT-B/16": ({}, 224, 4, 3, 8),
 }
-WAYS = {"FT": None, "FT + LoRA": "masked", "FT + LoRA, held": "held"}
+NO_DROPOUT = "FT + LoRA, no dropout"
+WAYS = {"FT": None, "FT + LoRA": "masked", NO_DROPOUT: "masked", "FT + LoRA, held": "held"}
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     place, out, rows = Path(sys.argv[1]), Path(sys.argv[2]), []
     for name in CASES:
         for rate in (0.0, 0.9):
-            for way in WAYS if rate else list(WAYS)[:2]:
+            for way in WAYS if rate else list(WAYS)[:3]:
                 done = subprocess.run([sys.executable, __file__, str(place), "one", name, str(rate), way], stdout=subprocess.PIPE, text=True, check=True)
                 rows.append(json.loads(done.stdout.splitlines()[-1]))
                 print(rows[-1], flush=True)
@@ -62,7 +63,8 @@ def one(place: Path, name: str, rate: float, way: str) -> dict[str, Any]:
     mask = pruner.prune(model, "random", rate, pruner.Sample(0)) if rate else {}
     pruner.Hold(model, mask)
     total = trainable = sum(p.numel() for p in model.parameters())
-    plan = lora.plan(arg_parser.Lora(lora=True, lora_rank=rank, lora_merge=WAYS[way] or "masked"), models.blank(named, 10, side))
+    flags = arg_parser.Lora(lora=True, lora_rank=rank, lora_merge=WAYS[way] or "masked", lora_dropout=0.0 if way == NO_DROPOUT else 0.1)
+    plan = lora.plan(flags, models.blank(named, 10, side))
     peak = PeakMemory(torch.device("cpu"))
     if WAYS[way] is not None:
         total, trainable = plan.total, plan.trainable
