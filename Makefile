@@ -1,11 +1,12 @@
 # make demo        the whole pipeline on scikit-learn's digits, then its tables
 # make test        the tests (test extras are installed if needed)
 # make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
+# make bench       the project's steps against plain versions of them, in under 15 minutes on 2 cores
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-long slurm-test clean
+.PHONY: demo test test-long slurm-test bench clean
 
 demo: $(VENV)/installed
 	PYTHON=$(RUN) bash experiments/demo.sh
@@ -18,6 +19,9 @@ test-long: $(VENV)/installed-test
 
 slurm-test: $(VENV)/installed-test
 	$(RUN) -m pytest -q -rs -m slurm tests/test_slurm.py
+
+bench: $(VENV)/installed
+	$(RUN) -m benchmarks
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
