@@ -269,6 +269,7 @@ def keep(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job, tr
     from utils import checkpoints
 
     content = {"state_dict": checkpoints.pack(job.bench.model, trained.mask), "trained": checked.training, **origin(arguments, job)}
+    files.make_folder(Path(arguments.unlearn.mask).parent)
     checkpoints.write(content, Path(arguments.unlearn.mask))
 
 

@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
     out, plots = Path(typed["out"] or folders[0]), not typed["no_plots"]
+    files.make_folder(out)
     sections = write_unlearning(folders, out, plots) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
     if not sections:
         raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it")

@@ -74,6 +74,7 @@ class State:
 
     def note_failure(self, cell: Cell, code: int | None) -> None:
         """Store that the cell is given up, also where its job could not say so itself."""
+        files.make_folder(cell.folder)
         files.write_json(cell.folder / planned.STATUS, {**self.status(cell), "status": "failed", "code": code})
 
     def write_manifest(self) -> None:

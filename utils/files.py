@@ -1,12 +1,15 @@
 """The one way to write a file: beside its target, flushed, renamed."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +17,101 @@ from utils import parallel, preempt
 from utils.errors import RunError
 
 
+UNFINISHED = ".unfinished"  # ends the name of a file that is being written
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step; a reader sees the old file or the whole new one.
 
+    The folder must be there: one that vanished in the middle of a run, say with its disk, is not made anew.
     Of several processes the main one writes, and the others wait for it.
 
     Raises:
         RunError: names the file and the reason (full disk, read-only folder, ...).
     """
     if parallel.is_main():
-        with preempt.held():
+        with preempt.held(), named(path):
             _write(path, content)
     parallel.wait()
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = None
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let the new name outlast a power cut, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def named(path: Path | str, what: str = "write") -> Iterator[None]:
+    """Turn what the system refuses inside into an error that names the file and the reason.
+
+    Raises:
+        RunError: "cannot write FILE: REASON".
+    """
+    try:
+        yield
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise RunError(f"cannot {what} {path}: {error.strerror or error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        RunError: names the folder and the reason.
+    """
+    with named(path, "make folder"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file in one write; one that was cut off before stays a line of its own.
+
+    Raises:
+        RunError: names the file and the reason.
+    """
+    with named(path), path.open("ab+", buffering=0) as file:
+        cut = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+        content = ("\n" * cut + line + "\n").encode()
+        if file.write(content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there.
+
+    Raises:
+        RunError: names the file and the reason.
+    """
+    with named(path, "delete"):
+        path.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, patterns: Iterable[str]) -> None:
+    """Delete what killed processes left of files whose names match; nobody else may be writing these."""
+    for pattern in patterns:
+        for path in folder.glob(f".{pattern}.*{UNFINISHED}"):
+            remove(path)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from utils import files, parallel
-from utils.errors import RunError, UsageError
+from utils import files, lock, parallel
+from utils.errors import UsageError
 
 SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png")
 
@@ -26,12 +26,15 @@ class RunFolder:
     its numbers. Files of a run that a new one would replace are moved to ``earlier/``.
 
     Args:
-        path: the folder; made if absent.
+        path: the folder; made if absent, and locked until the script ends.
         label: starts the names of the run's own files.
         fingerprint: 16 hex digits, see ``fingerprint``.
         outputs: glob patterns of the run's own files.
         keep: leave files of unknown origin in place, to go on from them.
         parts: stages that other runs in this folder can share, such as a training: fingerprint and outputs by label.
+    Raises:
+        UsageError: it is a file, or another run is at work in it.
+        RunError: no such folder can be made.
     """
 
     def __init__(
@@ -42,14 +45,20 @@ class RunFolder:
         self._parts = {label: (fingerprint, outputs), **parts}
         if path.exists() and not path.is_dir():
             raise UsageError(f"--save_dir {path}: is a file, not a folder")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--save_dir {path}: {error.strerror}") from error
+        files.make_folder(path)
+        if parallel.is_main():
+            self._keep_others_out()
         self._runs = self._known_runs()
         if parallel.is_main():
             self._make_room(keep)
         parallel.wait()
+
+    def _keep_others_out(self) -> None:
+        other = lock.take(self.path)
+        if other is not None:
+            raise UsageError(f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another folder")
+        own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
+        files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
 
     def result(self) -> dict[str, Any] | None:
         """The finished result of this very run, if it is there or was moved to ``earlier/``."""
@@ -102,11 +111,9 @@ class RunFolder:
     def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
         target = self._shelf(label, fingerprint)
         for path in paths:
-            try:
-                target.mkdir(parents=True, exist_ok=True)
+            files.make_folder(target)
+            with files.named(path, f"move to {target}"):
                 shutil.move(path, target / path.name)
-            except OSError as error:
-                raise RunError(f"cannot move {path} to {target}: {error.strerror or error}") from error
 
 
 def fingerprint(content: dict[str, Any]) -> str:
