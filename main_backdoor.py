@@ -103,10 +103,10 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     blank = models.blank(arch, chosen.classes, chosen.side, stem)
     given = rewound = None
     if arguments.unlearn.mask is not None and is_there(Path(arguments.unlearn.mask), Path(arguments.run.save_dir), method):
-        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle)
+        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(given, blank, arch, "--mask")
     if getattr(arguments.hyper, "rewind_pth", None) is not None:
-        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle)
+        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
     config = arg_parser.deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official}
     training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})

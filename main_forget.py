@@ -181,7 +181,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
             "model": {
                 "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask),
                 "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
-                "checkpoint": arguments.unlearn.mask, "recipe": origin.get("recipe"), "round": origin["state"] if "recipe" in origin else None,
+                "checkpoint": arguments.unlearn.mask, "recipe": origin.get("recipe"), "round": origin.get("state") if "recipe" in origin else None,
             },
             "config": checked.config, "device": str(checked.device), "environment": environment(),
         }

@@ -53,9 +53,9 @@ def check(arguments: Any) -> Checked:
     blank = models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
     given = None
     if arguments.resume.resume:
-        given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle)
+        given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(given, blank, arguments.model.arch, "--checkpoint")
-        checkpoints.training_position(given)
+        checkpoints.check_position(given, blank)
     config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": given and given.sha256}
     return Checked(device, chosen, given, config)
 
@@ -148,7 +148,7 @@ def carry(
     """
     flags = arguments.train
     training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
-    last = rounds.latest(names, plan.rounds, stamp["fingerprint"]) or given
+    last = rounds.latest(names, plan.rounds, stamp["fingerprint"], bench.model) or given
     if last is not None:
         training.resume(last)
         log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")

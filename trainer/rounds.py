@@ -109,6 +109,7 @@ class Rounds:
         self.names, self.stamp, self.log = names, stamp, log
         self.at = Position(mask=mask or {})
         self._resumed: dict[str, Any] | None = None
+        self._from = names.folder
         if plan.target == "lt" or (plan.target == "rewind_lt" and plan.rewind_epoch == 0):
             self.at.rewind = checkpoints.pack(model, {})
 
@@ -119,7 +120,7 @@ class Rounds:
             stored["state"], checkpoint.mask, stored["best_sa"], stored["result"], stored["init_weight"], stored["rounds"]
         )
         checkpoints.load_weights(self.model, checkpoint)
-        self._resumed = stored
+        self._resumed, self._from = stored, checkpoint.path
 
     def run(self) -> list[dict[str, Any]]:
         """Train all remaining rounds; one summary per round, accuracies and density in [0, 1]."""
@@ -135,7 +136,7 @@ class Rounds:
         recipe = replace(self.recipe, ahead=self.plan.rewind_epoch if self.at.round else 0)
         training = Training(self.model, recipe, self.at.mask)
         if self._resumed is not None:
-            training.restore(self._resumed)
+            checkpoints.restore_training(training, self._resumed, self._from)
             self._resumed = None
         phase = f"round {self.at.round}"
         self.log.line(f"{phase}: * remain weight ratio = {100 * pruner.density(self.at.mask):.4f} %")
@@ -208,11 +209,11 @@ def warn_of_empty_layers(mask: pruner.Mask, log: Log) -> None:
         log.line(f"warning: every weight of {name} is pruned; nothing passes that layer")
 
 
-def latest(names: Names, rounds: int, fingerprint: str) -> checkpoints.Checkpoint | None:
+def latest(names: Names, rounds: int, fingerprint: str, model: nn.Module) -> checkpoints.Checkpoint | None:
     """The checkpoint from which this very run goes on, if an earlier start of it left one."""
     for round_ in reversed(range(rounds)):
         if names.last(round_).exists():
-            found = checkpoints.read(names.last(round_), "checkpoint")
+            found = checkpoints.read(names.last(round_), "checkpoint", model=model)
             if found.extra.get("fingerprint") == fingerprint:
                 return found
     return None

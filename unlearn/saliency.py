@@ -110,7 +110,7 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
         UsageError: no such file, or not a mask of every parameter of ``model``.
     """
     where = f"--saliency_mask {path}"
-    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle)
+    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle, model)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     wrong = [name for name in (*shapes, *stored) if name not in shapes or name not in stored or stored[name].shape != shapes[name]]
     if wrong:

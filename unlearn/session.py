@@ -44,7 +44,7 @@ class Session:
         """
         done = self.progress.state is not None and self.progress.state["phase"] == "done"
         if (done or stored) and self._model.exists():
-            found = checkpoints.read(self._model, "--resume", allow_pickle)
+            found = checkpoints.read(self._model, "--resume", allow_pickle, model)
             if context.compat == "reference":  # where boundary expanding keeps its new class
                 models.widen_to(model, found.weights)
             checkpoints.check_fits(found, model, arch, "--resume")

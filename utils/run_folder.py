@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -64,10 +66,10 @@ class RunFolder:
         """The finished result of this very run, if it is there or was moved to ``earlier/``."""
         for path in (self.path / "result.json", self._shelf(self.label, self.fingerprint) / "result.json"):
             try:
-                result = json.loads(path.read_text())
-            except (OSError, ValueError):
+                result = files.read_json(path, str(path))
+            except UsageError:  # the run goes on from its checkpoints and writes it again
                 continue
-            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint:
+            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint and files.SEAL in result:
                 return result
         return None
 
@@ -80,12 +82,13 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``result.json``; the run is done once it is there."""
-        files.write_json(self.path / "result.json", {"fingerprint": self.fingerprint, **result})
+        content = {"fingerprint": self.fingerprint, **result}
+        files.write_json(self.path / "result.json", content | {files.SEAL: files.seal(content)})
 
     def _known_runs(self) -> dict[str, str]:
         try:
-            return dict(json.loads((self.path / "environment.json").read_text())["runs"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return dict(files.read_json(self.path / "environment.json", "")["runs"])
+        except (UsageError, ValueError, KeyError, TypeError):
             return {}
 
     def _make_room(self, keep: bool) -> None:
@@ -99,17 +102,22 @@ class RunFolder:
 
     def _last_result(self) -> tuple[str, str | None]:
         try:
-            result = json.loads((self.path / "result.json").read_text())
-            return result["label"], result["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError):
+            result = files.read_json(self.path / "result.json", "")
+            return str(result["label"]), str(result["fingerprint"])
+        except (UsageError, KeyError, TypeError):
             same = self._runs.get(self.label) == self.fingerprint
             return (self.label, self.fingerprint) if same else ("unfinished", None)
 
     def _shelf(self, label: str, fingerprint: str | None) -> Path:
-        return self.path / "earlier" / f"{label}-{(fingerprint or 'unknown')[:8]}"
+        name = f"{label}-{str(fingerprint or 'unknown')[:8]}"
+        return self.path / "earlier" / re.sub(r"[^\w.+-]", "_", name)  # a damaged file may hold any label
 
     def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
         target = self._shelf(label, fingerprint)
+        if any((target / path.name).exists() for path in paths):
+            aside = next(place for number in itertools.count(2) if not (place := target.with_name(f"{target.name}-{number}")).exists())
+            with files.named(target, f"move to {aside}"):
+                target.rename(aside)
         for path in paths:
             files.make_folder(target)
             with files.named(path, f"move to {target}"):
