@@ -379,12 +379,14 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     typed = _read(parser, groups, argv, hyper=[registry.get(name).config for name in registry.names()])
     unlearn = build(Cleanse, typed)
     method = registry.get(unlearn.unlearn)
+    if unlearn.reference_model is not None:
+        raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
     model, poison, data = build(Model, typed), build(Poison, typed), _data(typed)
     train = _train(typed, model)
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
-        build(method.config, _hyper_defaults(method, model) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
+        build(method.config, _hyper_defaults(method, model) | method.preset(unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
     )
 
 
@@ -666,7 +668,10 @@ def _array(content: bytes) -> list[Any]:
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
         raise ValueError(f"format {version} of a .npy file is not known")
-    shape, _, kind = read(file)
+    try:
+        shape, _, kind = read(file)
+    except Exception as error:  # noqa: BLE001  (it is read as Python's syntax, which can be wrong in many ways)
+        raise ValueError(f"its header is damaged: {error}") from None
     if math.prod(shape) * kind.itemsize > len(content):
         raise ValueError("it declares more numbers than it has")
     file.seek(0)

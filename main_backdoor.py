@@ -51,6 +51,7 @@ class Checked:
         scenario: which images are poisoned.
         given: the model to unlearn, or None if it is to be trained.
         rewound: weights to start unlearning from instead of the model's, or None.
+        only: the weights that may change, if a file names them.
         training: names a training by everything that decides its numbers.
         config: everything that decides the run's numbers, as plain data.
     """
@@ -61,6 +62,7 @@ class Checked:
     scenario: Any
     given: Any
     rewound: Any
+    only: Any
     training: str
     config: dict[str, Any]
 
@@ -86,7 +88,7 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry
+    from unlearn import registry, saliency
     from utils import checkpoints
     from utils.device import resolve
     from utils.run_folder import fingerprint
@@ -108,14 +110,15 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     if getattr(arguments.hyper, "rewind_pth", None) is not None:
         rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+    only, digest = saliency.given(arguments, chosen)
     config = arg_parser.deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official}
     training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
     if arguments.sparsities is not None:
         del config["prune"]["rate"]
-    config |= {"method": method.name, "rewind": rewound and rewound.sha256}
+    config |= {"method": method.name, "rewind": rewound and rewound.sha256, **({"saliency": digest} if digest else {})}
     if given is not None and given.extra.get("trained") != training:  # not the file that this very command wrote
         config = {key: value for key, value in config.items() if key not in ("train", "prune")} | {"checkpoint": given.sha256}
-    return Checked(method, device, chosen, scenario, given, rewound, training, config)
+    return Checked(method, device, chosen, scenario, given, rewound, only, training, config)
 
 
 def check_poison(arguments: arg_parser.BackdoorArguments, chosen: Any) -> None:
@@ -296,7 +299,7 @@ def cleanse(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
         checkpoints.load_weights(start, checked.rewound)
     context = Context(
         trained.mask, checked.device, run.seed, run.compat, bench.data.name, len(bench.data.classes), checked.scenario, (), log,
-        session.progress,
+        session.progress, checked.only,
     )
     unlearned = session.run(
         start, bench.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, run.allow_pickle,

@@ -76,7 +76,6 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     import models
     from dataset import prepare
     from unlearn import registry, saliency, start
-    from utils import files
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
@@ -86,13 +85,11 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     start.check_validation(method, chosen, arguments.data.dataset)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     beginning = start.read(arguments, method, chosen)
-    stored, only = getattr(arguments.hyper, "saliency_mask", None), None
-    if stored is not None:
-        only = saliency.read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle)
+    only, digest = saliency.given(arguments, chosen)
     retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
     config = arg_parser.deciding(arguments) | {
         "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
-        "saliency": stored and files.sha256(Path(stored)), "retrained": retrained and retrained.sha256,
+        "saliency": digest, "retrained": retrained and retrained.sha256,
     }
     return Checked(method, device, chosen, scenario, beginning, only, retrained, config)
 

@@ -63,6 +63,7 @@ class Checked:
     """What was found right before any image is read.
 
     Attributes:
+        only: the weights that unlearning may change, if a file names them.
         order: source classes by number, the first to be removed first.
         removed: how many of them, ascending; a model for each.
         unlearning: what decides an unlearned model, but for the number of removed classes.
@@ -74,6 +75,7 @@ class Checked:
     source: Any
     target: Any
     start: Any
+    only: Any
     order: tuple[int, ...]
     removed: tuple[int, ...]
     unlearning: dict[str, Any]
@@ -122,7 +124,7 @@ def check(arguments: arg_parser.TransferArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data sets, classes to remove, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry, start
+    from unlearn import registry, saliency, start
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
@@ -136,13 +138,15 @@ def check(arguments: arg_parser.TransferArguments) -> Checked:
     beginning = start.read(arguments, method, source)
     if removed[0] == 0 and not beginning.given.weights:
         raise UsageError(f"--mask {beginning.given.path}: holds masks but no weights; --removed 0 needs the model itself")
+    only, digest = saliency.given(arguments, source)
     config = arg_parser.deciding(arguments) | {"method": method.name, "official_counts": source.official, **beginning.digests}
+    config |= {"saliency": digest} if digest else {}
     unlearning = {key: value for key, value in config.items() if key not in ("transfer", "probe", "order")}
     own = {
         "removed": removed, "removal_order": order[: removed[-1]], "probe": asdict(arguments.probe),
         "target": {"dataset": target.source.name, "folder": str(target.root), "classes": target.names, "counts": target.official},
     }
-    return Checked(method, device, source, target, beginning, order, removed, unlearning, unlearning | own)
+    return Checked(method, device, source, target, beginning, only, order, removed, unlearning, unlearning | own)
 
 
 def removal_order(arguments: arg_parser.TransferArguments, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -265,7 +269,7 @@ def unlearn(arguments: arg_parser.TransferArguments, checked: Checked, bench: Be
         model = start.build(arguments, checked.source, bench.data, checked.start.weights).to(checked.device)
         context = Context(
             checked.start.mask, checked.device, run.seed, run.compat, bench.data.name, len(bench.data.classes),
-            scenario(checked, point.count), point.split.whole_classes, point.log, progress,
+            scenario(checked, point.count), point.split.whole_classes, point.log, progress, checked.only,
         )
         unlearned = apply(checked.method, model, point.sets, arguments.hyper, context)
     else:

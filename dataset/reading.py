@@ -33,7 +33,7 @@ def open_image(path: bytes) -> Image.Image:
     name = os.fsdecode(path)
     files.size_of(Path(name), f"--data: {name}", "image")
     try:
-        with _silence(), Image.open(path, formats=FORMATS) as image:
+        with _silence(), Image.open(name, formats=FORMATS) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
             if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip

@@ -67,7 +67,7 @@ def images_in(folder: str) -> list[str]:
     for entry in found:
         if CONTROL.search(entry.name):
             raise UsageError(f"--data: the file {entry.path!r} has control characters in its name; rename it")
-        if not entry.is_file():
+        if not os.path.isfile(entry) if entry.is_symlink() else not entry.is_file():
             raise UsageError(f"--data: {entry.path} is a folder, a device, a pipe or a broken link, not an image")
     return [entry.path for entry in found]
 

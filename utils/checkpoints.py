@@ -357,7 +357,7 @@ def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
     try:
         schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}  # others would replace its methods
         groups = [{key: value for key, value in group.items() if key in known} for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])]
-        if len(groups) < len(stored["optimizer"]["param_groups"]) or not _alike(schedule, own["scheduler"]) or not _alike(groups, own["optimizer"]["param_groups"]):
+        if "last_epoch" not in schedule or len(groups) < len(stored["optimizer"]["param_groups"]) or not _alike(schedule, own["scheduler"]) or not _alike(groups, own["optimizer"]["param_groups"]):
             raise ValueError("an entry of another type")
         training.restore({**stored, "scheduler": schedule, "optimizer": {"state": stored["optimizer"]["state"], "param_groups": groups}})
         for parameter, state in training.optimizer.state.items():
@@ -401,7 +401,7 @@ def _weights_or_none(value: Any) -> bool:
 
 
 POSITION: dict[str, Callable[[Any], bool]] = {  # what a training checkpoint must hold, and what is sound there
-    "state": _count, "result": _curves, "epoch": _count, "best_sa": _number, "optimizer": lambda value: isinstance(value, dict),
+    "state": _count, "result": _curves, "epoch": _count, "best_sa": lambda value: _number(value) and value >= 0, "optimizer": lambda value: isinstance(value, dict),
     "scheduler": lambda value: isinstance(value, dict), "init_weight": _weights_or_none,
 }
 

@@ -59,8 +59,8 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
             except OSError as error:  # what no one nearer could say more of: standard output on a full disk, or a disk that went away
-                where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-                _say(f"{name}.py: error: {one_line(where)}{error.strerror or error}")
+                where = "" if error.filename is None else f"{error.filename}: "
+                _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
                 return 1
             except MemoryError:
                 _say(f"{name}.py: error: the memory of this machine does not suffice")
