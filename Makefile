@@ -1,19 +1,23 @@
-# make demo    the whole pipeline on scikit-learn's digits, then its tables
-# make test    the tests (test extras are installed if needed)
+# make demo        the whole pipeline on scikit-learn's digits, then its tables
+# make test        the tests (test extras are installed if needed)
+# make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-long clean
+.PHONY: demo test test-long slurm-test clean
 
 demo: $(VENV)/installed
 	PYTHON=$(RUN) bash experiments/demo.sh
 
 test: $(VENV)/installed-test
-	$(RUN) -m pytest -q -m "not long" tests
+	$(RUN) -m pytest -q -m "not long and not slurm" tests
 
 test-long: $(VENV)/installed-test
-	$(RUN) -m pytest -q tests
+	$(RUN) -m pytest -q -m "not slurm" tests
+
+slurm-test: $(VENV)/installed-test
+	$(RUN) -m pytest -q -rs -m slurm tests/test_slurm.py
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

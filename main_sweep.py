@@ -64,10 +64,22 @@ def main(argv: list[str] | None = None) -> int:
         wanted = search.read(stated)
         cells = search.baseline(stated, wanted)
     if what.print:
-        by_name = {cell.name: cell for cell in cells}
-        print("\n".join(cell.command for cell in cells if what.stage in (None, grid.stage(cell, by_name))))
+        print("\n".join(cell.command for cell in of_stage(cells, what.stage)))
         return 0
     return carry_out(stated, cells, wanted, where, what)
+
+
+def of_stage(cells: list[grid.Cell], stage: int | None) -> list[grid.Cell]:
+    """The cells of one stage, or all of them.
+
+    Raises:
+        UsageError: there are less stages.
+    """
+    by_name = {cell.name: cell for cell in cells}
+    last = max(grid.stage(cell, by_name) for cell in cells)
+    if stage is not None and stage > last:
+        raise UsageError(f"--stage {stage}: the last stage is {last}")
+    return [cell for cell in cells if stage in (None, grid.stage(cell, by_name))]
 
 
 def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: Any, where: Where, what: What) -> int:

@@ -155,11 +155,8 @@ class ImageSet(Images):
 
 
 def scale(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [0, 1], contiguous.
-
-    On the CPU batch norm's statistics lose three digits in channels-last layout.
-    """
-    return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    """uint8 [0, 255] to float32 [0, 1], in the same layout."""
+    return images.to(torch.float32).div_(255)
 
 
 def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int) -> Tensor:

@@ -63,7 +63,7 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
         unique, position = torch.unique(every, return_inverse=True)
         mine = sets[members[0]].at(unique[parallel.part(len(unique))])
         batches = mine.batches(BATCHES.get(unique.device.type, BATCH))
-        logits = torch.cat([model(images.contiguous(memory_format=torch.channels_last)).float().cpu() for images, _ in batches])
+        logits = torch.cat([model(images).float().cpu() for images, _ in batches])
         logits = parallel.gather(logits, len(unique))
         for name, rows in zip(members, position.cpu().split([len(sets[name]) for name in members])):
             found[name] = Predictions(logits[rows], sets[name].labels.cpu())
@@ -71,16 +71,12 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
 
 
 def _for_inference(model: nn.Module) -> nn.Module:
-    """A copy in eval mode and channels-last layout, batch norm folded into convolutions where the model can be traced."""
+    """A copy in eval mode, batch norm folded into convolutions where the model can be traced."""
     model.eval()
     try:
-        copied = fuse(model)
+        return fuse(model)
     except Exception:  # noqa: BLE001  (a forward pass that depends on values can fail in any way when traced)
-        copied = copy.deepcopy(model)
-    for module in copied.modules():  # not the whole model: the format does not exist for tensors of five dimensions
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-    return copied
+        return copy.deepcopy(model)
 
 
 @torch.inference_mode()

@@ -13,6 +13,17 @@ def head(model: nn.Module) -> nn.Linear | None:
     return linears[-1] if linears else None
 
 
+def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last) -> nn.Module:
+    """Store the weights of all convolutions in a layout, which makes them compute in it; in place, and returned.
+
+    Not the whole model: channels-last does not exist for tensors of five dimensions.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=layout)
+    return model
+
+
 def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:
     """Give the head one more output with these weights, float [1, features], and bias, float [1]; in place."""
     last = head(model)

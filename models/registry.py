@@ -8,7 +8,7 @@ from functools import cache, partial
 import torch
 from torch import nn
 
-from models import timm_models
+from models import parts, timm_models
 from models.normalize import Normalize
 from utils.errors import UsageError
 from utils.names import lookup
@@ -45,7 +45,7 @@ def build(
     size: int | None = None,
     compat: str = "fixed",
 ) -> nn.Module:
-    """A freshly initialised model on the CPU.
+    """A freshly initialised model on the CPU, its convolutions in channels-last layout.
 
     Args:
         name: one of ``names()``, or ``timm:NAME``.
@@ -61,7 +61,7 @@ def build(
     check(name, imagenet_stem)
     model = _construct(_builder(name, imagenet_stem), classes, size=size, compat=compat)
     model.normalize = Normalize(mean, std)
-    return model
+    return parts.lay_out(model)
 
 
 def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn.Module:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.parts import lay_out
 from pruner.hold import Hold
 from pruner.layers import prunable
 from pruner.masks import Mask, Scores, kept, remove
@@ -115,7 +117,7 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
         flow = positive(torch.ones(shape, dtype=dtype, device=sample.images.device)).sum()
         gradients = torch.autograd.grad(flow, list(weights.values()))
         found = {name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)}
-        if all(bool(torch.isfinite(value).all()) for value in found.values()):
+        if all(math.isfinite(value.max()) for value in found.values()):
             break
     return found
 
@@ -126,11 +128,16 @@ def snip(model: nn.Module, sample: Sample) -> Scores:
 
     Source: Lee et al. 2019, equation 6.
     """
-    copied = copy.deepcopy(model).train()
+    copied = _for_training(model)
     weights = prunable(copied)
     loss = F.cross_entropy(copied(sample.images), sample.labels)
     gradients = torch.autograd.grad(loss, list(weights.values()))
     return {name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)}
+
+
+def _for_training(model: nn.Module) -> nn.Module:
+    """A copy in train mode, in the layout in which torch's batch norm rounds least."""
+    return lay_out(copy.deepcopy(model), torch.contiguous_format).train()
 
 
 @score("grasp", data=True)
@@ -141,7 +148,7 @@ def grasp(model: nn.Module, sample: Sample) -> Scores:
     weights of the highest -w * (H g), so the score that is kept is its negative.
     Source: Wang et al. 2020, equation 8 and algorithm 2.
     """
-    copied = copy.deepcopy(model).train()
+    copied = _for_training(model)
     weights = prunable(copied)
     loss = F.cross_entropy(copied(sample.images) / GRASP_TEMPERATURE, sample.labels)
     gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)

@@ -11,7 +11,7 @@ from evaluation.results import METRICS, SEARCH
 from evaluation.tables import aligned
 from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
-from sweep.spec import Spec, check_keys
+from sweep.spec import Spec, check_keys, check_seeds
 from sweep.state import State
 from utils import files
 from utils.errors import UsageError
@@ -63,18 +63,46 @@ def read(spec: Spec) -> Search:
         if type(block.get(key, low)) is not int or block.get(key, low) < low:
             raise UsageError(f"{where}: {key} {block[key]}: must be a whole number from {low} up")
     for key, known in (("method", spec.methods), ("models", spec.models), ("scenarios", spec.scenarios)):
-        for name in [block[key]] if key == "method" else block.get(key, []):
+        named = [block[key]] if key == "method" else block.get(key, list(known))
+        if not isinstance(named, list) or not named:
+            raise UsageError(f"{where}: {key} {named}: must be a list of names")
+        for name in named:
             lookup(str(name), known, f"{where}: {key}")
+    seeds = check_seeds(block.get("seeds", spec.seeds), where)
+    if not isinstance(block["parameters"], dict):
+        raise UsageError(f"{where}: parameters: must be a mapping of flags to ranges")
     if not _exact(spec):
         raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
     for name, wanted in block["parameters"].items():
         _check_parameter(wanted, f"{where}: parameters: {name}")
-    sampler = lookup(block.get("sampler", "tpe"), ("tpe", "random", "grid"), f"{where}: sampler")
+    sampler = lookup(str(block.get("sampler", "tpe")), ("tpe", "random", "grid"), f"{where}: sampler")
     if sampler == "grid" and any("choices" not in wanted for wanted in block["parameters"].values()):
         raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
-    return Search(
-        block["method"], block["parameters"], block["trials"], block.get("at_once", 4), block.get("seeds", spec.seeds),
+    search = Search(
+        block["method"], block["parameters"], block["trials"], block.get("at_once", 4), seeds,
         block.get("models", list(spec.models)), block.get("scenarios", list(spec.scenarios)), sampler, block.get("seed", 0),
+    )
+    for ends in (0, -1):  # before hours of training, not after
+        cells(trial_spec(spec, search, {name: _end(wanted, ends) for name, wanted in search.parameters.items()}), strict=False)
+    grid = [name for name, value in spec.methods[search.method].items() if isinstance(value, list) and name not in search.parameters]
+    if grid:
+        raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among the parameters")
+    return search
+
+
+def _end(wanted: dict[str, Any], end: int) -> Any:
+    """The first (0) or last (-1) value that a parameter can take."""
+    return wanted["choices"][end] if "choices" in wanted else float(wanted[("low", "high")[end]])
+
+
+def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
+    """A file of nothing but the method with these values, on the search's models, scenarios and seeds."""
+    overrides = [  # the file's, but for the flags that the trial chooses
+        {**override, "flags": {name: value for name, value in (override.get("flags") or {}).items() if name not in values}} for override in spec.overrides
+    ]
+    return replace(
+        spec, seeds=search.seeds, methods={search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}, overrides=overrides,
+        models={label: spec.models[label] for label in search.models}, scenarios={label: spec.scenarios[label] for label in search.scenarios}, optuna=None,
     )
 
 
@@ -119,7 +147,11 @@ class Study:
         from optuna.trial import TrialState
 
         known = self.study.get_trials(deepcopy=False)
-        chosen = [(trial.number, trial.params) for trial in known if trial.state == TrialState.RUNNING]
+        left = [trial for trial in known if trial.state == TrialState.RUNNING]
+        chosen = [(trial.number, trial.params) for trial in left if trial.params.keys() == self.search.parameters.keys()]
+        for trial in left:
+            if trial.params.keys() != self.search.parameters.keys():  # its process ended before it had chosen
+                self.tell(trial.number, None)
         for _ in range(min(self.search.at_once - len(chosen), self.search.trials - len(known))):
             trial = self.study.ask()
             chosen.append((trial.number, {name: _suggest(trial, name, wanted) for name, wanted in self.search.parameters.items()}))
@@ -127,18 +159,10 @@ class Study:
 
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
         """The runs of one trial, a seed each, in folders apart from the table's."""
-        method, spec = self.search.method, self.spec
-        own = {"unlearn": method, **spec.methods[method], **values}
-        overrides = [  # the file's, but for the flags that the trial chooses
-            {**override, "flags": {name: value for name, value in (override.get("flags") or {}).items() if name not in values}} for override in spec.overrides
+        made = [
+            cell for cell in cells(trial_spec(self.spec, self.search, values), strict=False)
+            if cell.facts["stage"] == "unlearn" and all(cell.facts[name] == label for name, label in self.place.items())
         ]
-        one = replace(
-            spec, seeds=self.search.seeds, methods={method: own}, overrides=overrides, optuna=None,
-            models={name: what for name, what in spec.models.items() if self.place["model"] == name or self.place["model"].startswith(f"{name}-")},
-            scenarios={self.place["scenario"]: spec.scenarios[self.place["scenario"]]},
-            settings={name: flags for name, flags in spec.settings.items() if name == self.place.get("setting")},
-        )
-        made = [cell for cell in cells(one, strict=False) if cell.facts["stage"] == "unlearn" and cell.facts["model"] == self.place["model"]]
         return [self._apart(cell, f"{SEARCH}/{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
 
     def _apart(self, cell: Cell, name: str) -> Cell:
@@ -189,9 +213,12 @@ def _study(journal: Any, name: str, search: Search) -> Any:
 
 
 def _suggest(trial: Any, name: str, wanted: dict[str, Any]) -> Any:
-    if "choices" in wanted:
-        return trial.suggest_categorical(name, wanted["choices"])
-    return trial.suggest_float(name, float(wanted["low"]), float(wanted["high"]), log=bool(wanted.get("log")))
+    try:
+        if "choices" in wanted:
+            return trial.suggest_categorical(name, wanted["choices"])
+        return trial.suggest_float(name, float(wanted["low"]), float(wanted["high"]), log=bool(wanted.get("log")))
+    except ValueError as error:
+        raise UsageError(f"optuna: parameters: {name}: {error}; this search was begun with other ranges: give it another folder") from error
 
 
 def open_journal(folder: Path) -> Any:

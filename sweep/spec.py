@@ -15,8 +15,10 @@ from utils.errors import UsageError
 from utils.names import nearest
 
 MOST = 1 << 20  # bytes of a file, and values in it
-LABEL = re.compile(r"[A-Za-z0-9_.+-]+")
-RESOURCES = {"gpus": int, "cpus": int, "time": int, "partition": str, "slurm": dict}
+LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
+RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or something of the kind
+OWN = {"seed": "seeds say it", "train_seed": "seeds say it", "save_dir": "folder says it", "dry_run": "type it behind main_sweep.py"}  # flags that no cell is given
+TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # that only entries of train may give
 AXES = ("setting", "training", "model", "scenario", "method", "seed")
 
 Flags = dict[str, Any]  # by flag name without dashes; true is a bare flag, false and null leave it out, a list is a grid
@@ -71,13 +73,14 @@ def read(path: Path, folder: str | None = None) -> Spec:
     for key in ("folder", "seeds", "train"):
         if not content.get(key):
             raise UsageError(f"{path}: {key} is needed")
-    seeds = content["seeds"]
-    if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
-        raise UsageError(f"{path}: seeds: must be a list of different whole numbers from 0 up")
+    for key in ("title", "folder", "paper"):
+        if not isinstance(content.get(key, ""), str):
+            raise UsageError(f"{path}: {key} {content[key]}: must be text")
+    seeds = check_seeds(content["seeds"], str(path))
     given = {key: _entries(content[key], f"{path}: {key}") for key in ("settings", "train", "models", "scenarios", "methods") if content.get(key)}
     given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()}
     spec = Spec(
-        path, str(content.get("title", path.stem)), Path(folder or content["folder"]), seeds, content.get("paper"), _resources(content, path),
+        path, content.get("title", path.stem), Path(folder or content["folder"]), seeds, content.get("paper"), _resources(content, path),
         _mapping(content.get("flags"), f"{path}: flags"), overrides=_overrides(content, path), optuna=content.get("optuna"), **given,
     )
     _check(spec)
@@ -157,6 +160,17 @@ def check_keys(content: dict[str, Any], known: Iterable[str], where: str) -> Non
             raise UsageError(f"{where}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
 
 
+def check_seeds(value: Any, where: str) -> list[int]:
+    """The seeds themselves.
+
+    Raises:
+        UsageError: they are no list of different whole numbers from 0 up.
+    """
+    if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value) or len(set(value)) < len(value):
+        raise UsageError(f"{where}: seeds: must be a list of different whole numbers from 0 up")
+    return value
+
+
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if value is None:
         return {}
@@ -170,7 +184,7 @@ def _entries(value: Any, where: str) -> dict[str, Any]:
     found = {}
     for label, entry in _mapping(value, where).items():
         if not LABEL.fullmatch(label):
-            raise UsageError(f"{where}: {label}: must consist of letters, digits and _ . + - (it becomes a folder)")
+            raise UsageError(f"{where}: {label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)")
         if entry is not False:
             found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{where}: {label}")
     return found
@@ -180,8 +194,10 @@ def _resources(content: dict[str, Any], path: Path) -> dict[str, Any]:
     found = _mapping(content.get("resources"), f"{path}: resources")
     check_keys(found, RESOURCES, f"{path}: resources")
     for key, value in found.items():
-        if not isinstance(value, RESOURCES[key]) or (RESOURCES[key] is int and value < 0):
-            raise UsageError(f"{path}: resources: {key} {value}: must be {'a whole number from 0 up' if RESOURCES[key] is int else RESOURCES[key].__name__}")
+        least = RESOURCES[key]
+        if type(value) is not type(least) or (type(value) is int and value < least):
+            kind = {int: f"a whole number from {least} up", str: "text", dict: "a mapping"}[type(least)]
+            raise UsageError(f"{path}: resources: {key} {value}: must be {kind}")
     return found
 
 
@@ -191,7 +207,9 @@ def _overrides(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
         raise UsageError(f"{path}: overrides: must be a list")
     for number, override in enumerate(listed, 1):
         where = f"{path}: override {number}"
-        check_keys(_mapping(override, where), (*AXES, "flags"), where)
+        if not isinstance(override, dict) or not override.keys() - {"flags"}:
+            raise UsageError(f"{where}: must be a mapping of flags and at least one of {', '.join(AXES)}")
+        check_keys(override, (*AXES, "flags"), where)
         _mapping(override.get("flags"), f"{where}: flags")
         if "training" in override and {"model", "scenario", "method"} & override.keys():
             raise UsageError(f"{where}: names a training and what is unlearned; no command is both")
@@ -199,9 +217,19 @@ def _overrides(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
 
 
 def _check(spec: Spec) -> None:
-    """Refuse entries that refer to nothing."""
+    """Refuse entries that are of the wrong kind or refer to nothing."""
+    if not spec.train:
+        raise UsageError(f"{spec.file}: train is needed")
+    for key in ("settings", "scenarios", "train", "methods"):
+        for label, entry in getattr(spec, key).items():
+            if not isinstance(entry, dict):
+                raise UsageError(f"{spec.file}: {key}: {label}: must be a mapping of flags to values")
+            _check_flags(entry, f"{spec.file}: {key}: {label}", own=key in ("train", "methods"), trained=key == "train")
+    _check_flags(spec.flags, f"{spec.file}: flags")
+    for number, override in enumerate(spec.overrides, 1):
+        _check_flags(override.get("flags") or {}, f"{spec.file}: override {number}: flags")
     for label, entry in spec.train.items():
-        if isinstance(entry, str) or "script" not in entry:
+        if "script" not in entry:
             raise UsageError(f"{spec.file}: train: {label}: script is needed, main_imp.py for example")
         if "from" in entry:
             reference(spec, entry["from"], f"train: {label}: from")
@@ -211,6 +239,24 @@ def _check(spec: Spec) -> None:
     if unlearning and len(unlearning) < 3:
         missing = next(key for key in ("models", "scenarios", "methods") if key not in unlearning)
         raise UsageError(f"{spec.file}: {missing} is needed beside {unlearning[0]}")
+
+
+def _check_flags(flags: Flags, where: str, own: bool = False, trained: bool = False) -> None:
+    """Refuse flags that the sweep gives itself, and values that cannot be typed.
+
+    Args:
+        own: whether these are an entry's own flags, of which lists make a grid.
+        trained: whether they are a training's.
+    """
+    refused = OWN if trained else OWN | TRAINED
+    for name, value in flags.items():
+        if name in refused and not (own and name == "unlearn"):
+            raise UsageError(f"{where}: {name}: {refused[name]}")
+        one = name in ("script", "from")
+        grid = own and not one and isinstance(value, list) and value
+        if any(isinstance(each, (dict, list)) for each in (value if grid else [value])):
+            lists = "" if one else ", or a list of such for a grid" if own else "; a list, for a grid, is for train and methods only"
+            raise UsageError(f"{where}: {name} {value}: must be a number, text, true or false{lists}")
 
 
 def reference(spec: Spec, what: Any, where: str) -> tuple[str, int]:

@@ -87,7 +87,7 @@ def test_without_augmentation_an_image_is_the_middle_of_the_resized_file(root, s
     listing = tree.listing(root)
     for images, paths in ((views.test(), listing.test[0]), (views.train(np.arange(30)), listing.train[0])):
         pixels, labels = collected(images.batches(7))
-        assert pixels.dtype == torch.float32 and pixels.shape == (len(paths), 3, size, size) and pixels.is_contiguous()
+        assert pixels.dtype == torch.float32 and pixels.shape == (len(paths), 3, size, size) and pixels.is_contiguous(memory_format=torch.channels_last)
         assert labels == images.labels.tolist() == [label for label in range(3) for _ in range(len(paths) // 3)]
         expected = np.stack([slow_centre(path, size, compat == "reference") for path in paths])
         np.testing.assert_array_equal(levels(pixels), expected)

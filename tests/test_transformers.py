@@ -25,6 +25,7 @@ from models.normalize import Normalize
 from models.swin import PatchMerging, Swin, WindowAttention
 from trainer.loop import Recipe, Training
 from unlearn import curvature, registry
+from unlearn.slopes import slopes
 from unlearn.apply import apply
 from unlearn.context import Context
 from utils import checkpoints
@@ -380,7 +381,7 @@ def test_slopes_are_gradients_times_directions(model):
     torch.manual_seed(3)
     direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
     batches = list(SETS["retain"].batches(3))
-    forward = curvature.slopes(model, batches, [direction])[0]
+    forward = slopes(model, batches, [direction])[0]
     gradients = [curvature.summed_gradient(model, [(x[i : i + 1], y[i : i + 1])], {}) for x, y in batches for i in range(len(y))]
     backward = torch.tensor([curvature.dot(gradient, direction) for gradient in gradients])
     assert torch.allclose(forward.float(), backward, rtol=1e-3, atol=1e-4) and float(backward.abs().min()) > 1e-2

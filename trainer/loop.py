@@ -19,9 +19,9 @@ from dataset.combined import Chain
 from dataset.images import Images
 from dataset.pairs import Marked, Paired
 from pruner import Hold, Mask
+from trainer.batch_norm import exact_batch_norm
 from trainer.flags import Stepping
 from trainer.sam import Climb
-from trainer.sync_norm import whole_batch_norm
 from utils import parallel, seeds
 from utils.device import synchronise
 from utils.errors import RunError
@@ -319,7 +319,7 @@ class Training:
     def gradients(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Gradients over a whole batch of ``count`` images from this process's part, masked, then clipped; loss and logits."""
         weight = parallel.weight(count)
-        with whole_batch_norm(self.model, count):
+        with exact_batch_norm(self.model, count):
             loss, logits = self._gradient(objective, batch, labels, weight)
             if self.climb is not None:
                 self.climb.up()

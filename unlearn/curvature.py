@@ -1,7 +1,6 @@
 """Gradients over whole sets: the quantities that FF and IU are made of."""
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner import Mask
+from trainer.batch_norm import exact_batch_norm
 
 Tensors = dict[str, Tensor]
 
@@ -61,9 +61,33 @@ def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``; the model keeps its mode."""
     parameters = [model.get_parameter(name) for name in names]
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    for images, labels in batches:
-        torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
+    with exact_batch_norm(model):
+        for images, labels in batches:
+            torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
     return dict(zip(names, total))
+
+
+def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**30) -> int:
+    """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``most``.
+
+    Found by counting what autograd keeps for one image.
+
+    Args:
+        image: float [C, H, W], on the model's device.
+    """
+    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    held: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        kept = model(image[None]).sum()  # held until counted, so that no address is used twice
+    del kept
+    return max(1, min(most, memory // max(sum(held.values()), 1)))
 
 
 def influence_step(model: nn.Module, sets: Any, batches: Callable[[Any], Iterable[tuple[Tensor, Tensor]]], mask: Mask) -> Tensors:
@@ -164,36 +188,12 @@ def _per_sample(model: nn.Module, images: Tensor, labels: Tensor, names: list[st
         logits = torch.func.functional_call(model, (weights, state), (image[None],))
         return F.cross_entropy(logits, label[None])
 
-    with _plain_attention():
+    with plain_attention():
         return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(chosen, images, labels)
 
 
-def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:
-    """Directional derivatives of every sample's cross-entropy, by forward-mode differentiation.
-
-    Args:
-        directions: tensors by parameter name, in the parameters' shapes.
-    Returns:
-        For each direction a float64 tensor [N] on the CPU: gradient of sample n times the direction.
-    """
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    buffers = dict(model.named_buffers())
-    found: list[list[Tensor]] = [[] for _ in directions]
-    for images, labels in batches:
-
-        def losses(weights: Tensors) -> Tensor:
-            logits = torch.func.functional_call(model, (weights, buffers), (images,))
-            return F.cross_entropy(logits, labels, reduction="none")
-
-        for row, direction in zip(found, directions):
-            with _plain_attention(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch's own forward-mode rules still use torch.jit
-                row.append(torch.func.jvp(losses, (parameters,), (direction,))[1].double().cpu())
-    return [torch.cat(row) for row in found]
-
-
 @contextmanager
-def _plain_attention() -> Iterator[None]:
+def plain_attention() -> Iterator[None]:
     """Attention out of single operations: PyTorch's fused ones have neither forward-mode derivatives nor batching rules."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

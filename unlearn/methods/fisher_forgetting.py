@@ -21,6 +21,7 @@ REFERENCE_CLASS_SIZES = {"cifar10": 4500, "cifar100": 450}
 class Config:
     alpha: float = option(3e-8, "scale of the noise variance", low=0, search=(1e-9, 1.0, "log"))
     fisher_batch_size: int = option(32, "images per curvature batch; the estimate depends on it", low=1)
+    amp: bool = option(False, "forward passes in bfloat16")
     keep_rows: bool = option(False, "leave the head's rows of forgotten classes as they are")
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
@@ -44,7 +45,8 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
 
     model.eval()
     batches = context.in_order(sets.retain, config.fisher_batch_size, config.no_aug)
-    curvature = fisher_of_batches(model, batches, context.mask)
+    with torch.autocast(context.device.type, torch.bfloat16, enabled=config.amp):
+        curvature = fisher_of_batches(model, batches, context.mask)
     rows = [] if config.keep_rows else wiped_rows(context)
     mean, variance = noise(model, curvature, context.mask, config.alpha, context.classes, rows, context.compat)
     with torch.no_grad():

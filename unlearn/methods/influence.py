@@ -18,7 +18,8 @@ SCALE = 1000  # the recursion's constant; it reads two samples more than this
 @dataclass(frozen=True)
 class Config:
     alpha: float = option(1.0, "length of the step", low=0, search=(1e-3, 1e2, "log"))
-    batch_size: int = option(256, "images per gradient batch; changes memory, not the result", low=1)
+    batch_size: int = option(256, "most images per gradient batch; fewer where 1 GiB does not hold them; changes memory, not the result", low=1)
+    amp: bool = option(False, "forward passes in bfloat16")
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
 
 
@@ -38,15 +39,19 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
 
     from pruner import Hold
     from unlearn import curvature
+    from unlearn.slopes import slopes
 
     def batches(images, size):
         return context.in_order(images, size, config.no_aug)
 
     model.eval()
-    step = curvature.influence_step(model, sets, lambda images: batches(images, config.batch_size), context.mask)
-    first = curvature.summed_gradient(model, curvature.single(batches(sets.retain, 1)), context.mask)
-    samples = curvature.first_samples(batches(sets.retain, min(config.batch_size, 64)), SCALE + 2)
-    along_step, along_first = curvature.slopes(model, samples, [step, first])
+    sample = curvature.single(batches(sets.retain, 1))
+    size = curvature.images_at_once(model, sample[0][0][0], config.batch_size)
+    with torch.autocast(context.device.type, torch.bfloat16, enabled=config.amp):
+        step = curvature.influence_step(model, sets, lambda images: batches(images, size), context.mask)
+        first = curvature.summed_gradient(model, sample, context.mask)
+        samples = curvature.first_samples(batches(sets.retain, min(size, 32)), SCALE + 2)
+        along_step, along_first = slopes(model, samples, [step, first])
     factor = correction(along_step, along_first)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,0 +1,111 @@
+"""Batch norm in training mode, its statistics exact: over all processes' images, and on the CPU without torch's rounding."""
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from utils import parallel
+
+SLAB = 2**18  # numbers that are worked on at once, so few that they stay in the processor's cache
+
+
+@contextmanager
+def exact_batch_norm(model: nn.Module, batch: int = 0) -> Iterator[None]:
+    """Inside, training-mode batch norm takes mean and variance over all processes' images, and to full precision.
+
+    torch's own SyncBatchNorm replaces modules and runs on GPUs only, and its batch norm on the CPU adds
+    channels-last numbers up one by one, which costs two of float32's seven digits; here the modules stay what they are.
+
+    Args:
+        batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
+    """
+    if parallel.size() > 1:
+        forward = functools.partial(_synchronised, copies=parallel.size() if batch < parallel.size() else 1)
+    else:
+        forward = _single if next(model.parameters()).device.type == "cpu" else None
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training] if forward else []
+    for layer in layers:
+        layer.forward = types.MethodType(forward, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _single(layer: _BatchNorm, x: Tensor) -> Tensor:
+    last = x.ndim == 4 and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last) and x.shape[0] * x.shape[2] * x.shape[3] > 1
+    if not last or layer.weight is None or layer.running_mean is None:
+        return type(layer).forward(layer, x)
+    y, mean, variance = ChannelsLast.apply(x, layer.weight, layer.bias, layer.eps)
+    values = x.numel() // x.shape[1]
+    _track(layer, mean, variance * (values / (values - 1)))
+    return y
+
+
+class ChannelsLast(torch.autograd.Function):
+    """Batch norm of float32 [B, C, H, W] in channels-last layout: output, and mean and variance [C] of the batch.
+
+    Source: Ioffe & Szegedy 2015, algorithm 1 and section 3 (derivatives).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        mean = x.mean((0, 2, 3))
+        centre = mean.view(1, -1, 1, 1)
+        variance = sum((x[part] - centre).square_().sum((0, 2, 3)) for part in _slabs(x)) / (x.numel() // x.shape[1])
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        shape, values = (1, -1, 1, 1), x.numel() // x.shape[1]
+        centre = mean.view(shape)
+        by_bias = gradient.sum((0, 2, 3))
+        by_weight = sum((x[part] - centre).mul_(gradient[part]).sum((0, 2, 3)) for part in _slabs(x)) * inverse
+        scale = weight * inverse
+        slope = (-scale * inverse * by_weight / values).view(shape)
+        offset = (-scale * by_bias / values).view(shape) - centre * slope
+        by_x = torch.empty_like(x)
+        for part in _slabs(x):
+            torch.addcmul(torch.addcmul(offset, x[part], slope), gradient[part], scale.view(shape), out=by_x[part])
+        return by_x, by_weight, by_bias, None
+
+
+def _slabs(x: Tensor) -> list[slice]:
+    images = max(1, SLAB // max(1, x.numel() // len(x)))
+    return [slice(start, start + images) for start in range(0, len(x), images)]
+
+
+@torch.no_grad()
+def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    layer.num_batches_tracked += 1
+    layer.running_mean.lerp_(mean.to(layer.running_mean), layer.momentum)
+    layer.running_var.lerp_(variance.to(layer.running_var), layer.momentum)
+
+
+def _synchronised(layer: _BatchNorm, x: Tensor, copies: int) -> Tensor:
+    from torch.distributed.nn.functional import all_reduce
+
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    wide = torch.promote_types(x.dtype, torch.float32)  # sums of half-precision numbers need more
+    count = all_reduce(torch.tensor(float(x.numel() // x.shape[1]), dtype=wide, device=x.device))
+    mean = all_reduce(x.to(wide).sum(axes)) / count
+    centred = x - mean.view(shape).to(x.dtype)
+    variance = all_reduce(centred.to(wide).square().sum(axes)) / count
+    values = count / copies
+    _track(layer, mean.detach(), (variance * values / (values - 1)).detach())
+    scale = layer.weight * torch.rsqrt(variance + layer.eps)
+    return centred * scale.view(shape).to(x.dtype) + layer.bias.view(shape).to(x.dtype)
