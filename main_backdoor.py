@@ -94,7 +94,7 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     from utils.run_folder import fingerprint
 
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu)
+    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     arch, stem = arguments.model.arch, arguments.model.imagenet_arch
     models.check(arch, stem)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
@@ -205,10 +205,11 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
         job = read_data(arguments, checked)
         check_origin(arguments, checked, job)
         log.facts(f"main_backdoor.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
-        trained = load(checked, job) if checked.given is not None else train(arguments, checked, job, Names(folder.path), log)
-        if checked.given is None and arguments.unlearn.mask is not None:
-            keep(arguments, checked, job, trained)
-        cleanse(arguments, checked, job, trained, folder, log)
+        with folder.failing(facts(arguments, checked, job)):
+            trained = load(checked, job) if checked.given is not None else train(arguments, checked, job, Names(folder.path), log)
+            if checked.given is None and arguments.unlearn.mask is not None:
+                keep(arguments, checked, job, trained)
+            cleanse(arguments, checked, job, trained, folder, log)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     show([point(folder.result())], log)
@@ -316,27 +317,36 @@ def cleanse(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
 
 
 def result(arguments: Any, checked: Checked, job: Job, trained: Trained, unlearned: Any, scores: dict[str, Any]) -> dict[str, Any]:
-    """What ``result.json`` holds."""
+    """What ``result.json`` holds of a finished cleanse."""
     import pruner
+
+    minutes = None if unlearned.seconds is None else unlearned.seconds / 60
+    known = facts(arguments, checked, job)
+    model = {
+        "sparsity": pruner.sparsity(trained.mask), "sparsity_after": pruner.sparsity(unlearned.mask),
+        "parameters": sum(p.numel() for p in unlearned.model.parameters()), "rounds": trained.rounds,
+    }
+    return {
+        **known, "status": "done", "model": {**known["model"], **model}, "scores": {**scores, "RTE": minutes},
+        "units": "fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the target class",
+        "seconds": {"unlearning": unlearned.seconds},
+    }
+
+
+def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
+    """What ``result.json`` holds however the run ends."""
     from utils.run_folder import environment
 
     bench, method, poison = job.bench, checked.method, job.poison
-    minutes = None if unlearned.seconds is None else unlearned.seconds / 60
     return {
-        "label": method.name, "script": "main_backdoor.py", "status": "done", "method": method.name, "paper_name": method.paper,
-        "compat": arguments.run.compat, "seed": arguments.run.seed, "scores": {**scores, "RTE": minutes},
-        "units": "fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the target class",
-        "seconds": {"unlearning": unlearned.seconds},
+        "label": method.name, "script": "main_backdoor.py", "method": method.name, "paper_name": method.paper, "compat": arguments.run.compat,
+        "seed": arguments.run.seed,
         "poison": {
             "words": job.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices),
             "trigger": asdict(poison.trigger), **checked.scenario.facts(),
         },
         "split": {"digest": bench.base.digest, "seed": bench.base.seed, **{name: len(images) for name, images in bench.sets.items()}},
-        "model": {
-            "arch": arguments.model.arch, "dataset": bench.data.name, "sparsity": pruner.sparsity(trained.mask),
-            "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
-            "checkpoint": arguments.unlearn.mask, "rounds": trained.rounds,
-        },
+        "model": {"arch": arguments.model.arch, "dataset": bench.data.name, "checkpoint": arguments.unlearn.mask},
         "config": checked.config, "device": str(checked.device), "environment": environment(),
     }
 
@@ -409,13 +419,14 @@ def a_point(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
         folder.begin("main_backdoor.py", [*arguments.typed, f"--rate={arguments.prune.rate!r}", f"--save_dir={folder.path}"])
         names = Names(folder.path, home)
         last = checkpoints.read(names.last(0), "checkpoint")
-        if arguments.prune.prune == "none":
-            checkpoints.load_weights(job.bench.model, last)
-            trained = dense
-        else:
-            begun = replace(last, extra={**last.extra, "rounds": dense.rounds})
-            trained = train(arguments, checked, job, names, log, begun)
-        cleanse(arguments, checked, job, trained, folder, log)
+        with folder.failing(facts(arguments, checked, job)):
+            if arguments.prune.prune == "none":
+                checkpoints.load_weights(job.bench.model, last)
+                trained = dense
+            else:
+                begun = replace(last, extra={**last.extra, "rounds": dense.rounds})
+                trained = train(arguments, checked, job, names, log, begun)
+            cleanse(arguments, checked, job, trained, folder, log)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     return folder.result()

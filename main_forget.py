@@ -34,8 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_forget.py", argv)
         job = read_data(arguments, checked)
         log.facts(f"main_forget.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
-        unlearned, session = unlearn(arguments, checked, job, folder, log)
-        score(arguments, checked, job, folder, log, unlearned, session)
+        with folder.failing(facts(arguments, checked, job)):
+            unlearned, session = unlearn(arguments, checked, job, folder, log)
+            score(arguments, checked, job, folder, log, unlearned, session)
         session.progress.remove()
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
@@ -79,7 +80,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu)
+    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     start.check_validation(method, chosen, arguments.data.dataset)
@@ -158,31 +159,40 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     import pruner
     from evaluation import report
     from evaluation.predict import predict
-    from utils.run_folder import environment
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
     scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job), checked.method.trains_on_val)
     session.save(unlearned, report.reference_result(scores))
     log.record("scores", **scores)
-    sizes = {name: len(images) for name, images in job.sets.items()}
-    origin = checked.start.given.extra if checked.start.given else {}
+    known = facts(arguments, checked, job)
+    after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters())}
     folder.finish(
         {
-            "label": checked.method.name, "script": "main_forget.py", "status": "done", "method": checked.method.name,
-            "paper_name": checked.method.paper, "compat": arguments.run.compat, "seed": arguments.run.seed,
-            "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes",
-            **scores, "seconds": {"unlearning": unlearned.seconds},
-            "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
-            "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
-            "model": {
-                "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask),
-                "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
-                "checkpoint": arguments.unlearn.mask, "recipe": origin.get("recipe"), "round": origin.get("state") if "recipe" in origin else None,
-            },
-            "config": checked.config, "device": str(checked.device), "environment": environment(),
+            **known, "status": "done", "model": {**known["model"], **after}, "seconds": {"unlearning": unlearned.seconds},
+            "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes", **scores,
         }
     )
+
+
+def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
+    """What ``result.json`` holds however the run ends."""
+    import pruner
+    from utils.run_folder import environment
+
+    sizes = {name: len(images) for name, images in job.sets.items()}
+    origin = checked.start.given.extra if checked.start.given else {}
+    return {
+        "label": checked.method.name, "script": "main_forget.py", "method": checked.method.name, "paper_name": checked.method.paper,
+        "compat": arguments.run.compat, "seed": arguments.run.seed,
+        "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
+        "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
+        "model": {
+            "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask), "checkpoint": arguments.unlearn.mask,
+            "recipe": origin.get("recipe"), "round": origin.get("state") if "recipe" in origin else None,
+        },
+        "config": checked.config, "device": str(checked.device), "environment": environment(),
+    }
 
 
 def retrained_outputs(checked: Checked, job: Job) -> Any:

@@ -150,20 +150,36 @@ class Found:
     folder: Path
     content: dict[str, Any]
 
+    @property
+    def failed(self) -> bool:
+        """Whether the run's numbers went wrong, so that it has no scores."""
+        return has_failed(self.content)
 
-def collect(folders: Iterable[Path], script: str = "main_forget.py", status: str = "done") -> list[Found]:
-    """All results of a script below the folders, finished ones unless another status is asked for, each run once, in order of path.
 
+def collect(folders: Iterable[Path], script: str = "main_forget.py", failed: bool = False) -> list[Found]:
+    """All finished results of a script below the folders, each run once, in order of path.
+
+    Args:
+        failed: those of runs whose numbers went wrong as well, unless the same run finished elsewhere; they have no scores.
     Raises:
         UsageError: names a file that is damaged or lacks what a table needs; without it a table would be wrong.
     """
     found: dict[str, Found] = {}
     for path in below(folders, "result.json"):
         content = read_whole(path)
-        if content.get("script") == script and content.get("status") == status:
-            check(content, SHAPES[script], path)
-            found.setdefault(content["fingerprint"], Found(path.parent, content))
+        if content.get("script") != script or content.get("status") not in (("done", "failed") if failed else ("done",)):
+            continue
+        one = Found(path.parent, content)
+        check(content, {key: kind for key, kind in SHAPES[script].items() if key != "scores"} if one.failed else SHAPES[script], path)
+        known = found.setdefault(content["fingerprint"], one)
+        if known.failed and not one.failed:
+            found[content["fingerprint"]] = one
     return list(found.values())
+
+
+def has_failed(content: dict[str, Any]) -> bool:
+    """Whether a result is that of a run whose numbers went wrong."""
+    return content.get("status") == "failed"
 
 
 def check(content: dict[str, Any], shape: dict[str, Any], path: Path) -> None:
@@ -254,7 +270,10 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
         table.rows[name] = {}
         table.places |= {result["fingerprint"]: (name, models_of(result, columns)) for result in members}
         for model in table.models:
-            runs = [result for result in members if model.name in table.places[result["fingerprint"]][1]]
+            here = [result for result in members if model.name in table.places[result["fingerprint"]][1]]
+            runs = [result for result in here if not has_failed(result)]
+            if len(runs) < len(here):
+                table.gone.setdefault(name, {})[model.name] = Gone(len(here) - len(runs), len(here) - len(runs))
             if runs:
                 table.rows[name][model.name] = {metric: cell for metric in (*METRICS, "RTE") if (cell := _cell(runs, metric))}
     return table

@@ -15,8 +15,9 @@ import pruner
 from dataset.images import Images
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
-from trainer.loop import Recipe, Training, smoothed_cross_entropy
+from trainer.loop import EpochLog, Recipe, Training, smoothed_cross_entropy
 from utils import checkpoints, seeds
+from utils.errors import DivergedError
 from utils.log import Log
 
 
@@ -144,7 +145,7 @@ class Rounds:
         for done in training.run(self.sets["train"], seeds.derive(self.plan.seed, "round", self.at.round), objective):
             if self.at.round == 0 and done.epoch == self.plan.rewind_epoch:
                 self._keep_rewind_weights()
-            validation = self._validate(done.epoch)
+            validation = self._validate(done)
             self.at.result["train_ta"].append(100 * done.accuracy)
             self.at.result["val_ta"].append(100 * validation)
             self.log.epoch(phase, recipe.epochs, done, val=validation)
@@ -159,10 +160,13 @@ class Rounds:
         if self.plan.target == "rewind_lt":
             self.at.rewind = weights
 
-    def _validate(self, epoch: int) -> float:
+    def _validate(self, done: EpochLog) -> float:
         val = self.sets["val"]
-        seed = seeds.derive(self.plan.seed, "validation", self.at.round, epoch)
-        return accuracy_on(self.model, val, seed if self.plan.augmented_validation else None)
+        seed = seeds.derive(self.plan.seed, "validation", self.at.round, done.epoch)
+        try:
+            return accuracy_on(self.model, val, seed if self.plan.augmented_validation else None)
+        except DivergedError as error:
+            raise DivergedError(f"{error} after epoch {done.epoch} at learning rate {done.lr:g}; try a smaller one") from error
 
     def _save(self, training: Training, validation: float | None = None) -> None:
         reached = 100 * (validation or 0.0)

@@ -24,6 +24,12 @@ class RunError(Exception):
     code = 1
 
 
+class DivergedError(RunError):
+    """A loss, a weight or a model's output became NaN or infinite. The script exits with code 3, which means nothing else, and this one line."""
+
+    code = 3
+
+
 @contextmanager
 def renamed(flags: dict[str, str]) -> Iterator[None]:
     """Let usage errors from inside name the flag that was typed in place of another.
@@ -55,7 +61,7 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
             try:
                 return main(argv)
             except (UsageError, RunError) as error:
-                if parallel.is_main() or isinstance(error, RunError):
+                if parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError):  # which all processes see
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
             except OSError as error:  # what no one nearer could say more of: standard output on a full disk, or a disk that went away
@@ -68,9 +74,13 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
             except RuntimeError as error:
                 if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
                     return _resumable(name, "a signal")
-                if not str(error).startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
+                said = one_line(str(error))
+                if "deterministic implementation" in said:
+                    _say(f"{name}.py: error: --deterministic: {said.split('.')[0]}; leave the flag out, or use --device cpu")
+                    return 1
+                if not said.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
                     raise
-                _say(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({one_line(str(error))})")
+                _say(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({said})")
                 return 1
             except preempt.Preempted as signal:
                 if not outermost:

@@ -10,13 +10,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from utils import files, lock, parallel
-from utils.errors import UsageError
+from utils.errors import DivergedError, UsageError, one_line
 
 SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png")
 
@@ -69,7 +70,7 @@ class RunFolder:
                 result = files.read_json(path, str(path))
             except UsageError:  # the run goes on from its checkpoints and writes it again
                 continue
-            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint and files.SEAL in result:
+            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint and files.SEAL in result and result.get("status") == "done":
                 return result
         return None
 
@@ -84,6 +85,21 @@ class RunFolder:
         """Write ``result.json``; the run is done once it is there."""
         content = {"fingerprint": self.fingerprint, **result}
         files.write_json(self.path / "result.json", content | {files.SEAL: files.seal(content)})
+
+    @contextmanager
+    def failing(self, facts: dict[str, Any]) -> Iterator[None]:
+        """Where numbers inside go wrong, let ``result.json`` say that the run failed and why; checkpoints stay as they are.
+
+        Args:
+            facts: what tables need to place the run, without ``status`` and scores.
+        Raises:
+            DivergedError: as it came.
+        """
+        try:
+            yield
+        except DivergedError as error:
+            self.finish({**facts, "status": "failed", "reason": one_line(str(error))})
+            raise
 
     def _known_runs(self) -> dict[str, str]:
         try:
