@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-NEW_MOUNTS, NEW_USER = 0x00020000, 0x10000000
+NEW_MOUNTS, NEW_USER, NEW_NETWORK = 0x00020000, 0x10000000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -82,3 +82,18 @@ def mount(kind: str | None, place: Path | str, flags: int, data: str = "") -> No
     """The system call."""
     if _libc.mount(b"none", os.fsencode(place), kind and kind.encode(), flags, data.encode() or None):
         raise PermissionError(ctypes.get_errno(), f"mount {place}")
+
+
+def no_network() -> None:
+    """Take the network away from this process, for good.
+
+    Raises:
+        PermissionError: this system does not let us.
+    """
+    user, group = os.getuid(), os.getgid()
+    if _libc.unshare(NEW_NETWORK if user == 0 else NEW_NETWORK | NEW_USER):
+        raise PermissionError(ctypes.get_errno(), "unshare")
+    if user:
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
