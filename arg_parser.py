@@ -54,6 +54,7 @@ class Run:
     compat: str = option("fixed", "fixed does what the papers say, reference what their code did (docs/differences.md)", choices=("fixed", "reference"))
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="DEVICE")
     gpu: int | None = option(None, "N is short for --device cuda:N", low=0)
+    deterministic: bool = option(False, "the same bits every time on a GPU too, in more time; what no GPU can do so ends the run (docs/reliability.md)")
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust")
     dry_run: bool = option(False, "print what would be done and stop")
 
@@ -447,7 +448,7 @@ def parse_saliency(argv: list[str] | None) -> SaliencyArguments:
 def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | BackdoorArguments | TransferArguments) -> dict[str, Any]:
     """Everything that decides a run's numbers, as plain data; not where it reads, writes and runs."""
     config = asdict(arguments)
-    for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
+    for key in ("save_dir", "device", "gpu", "deterministic", "allow_pickle", "dry_run"):
         del config["run"][key]
     for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model")):
         config.get(group, {}).pop(key, None)
