@@ -542,6 +542,17 @@ def sweeps(folder: Path) -> Iterator[Case]:
         yield f"YAML {name}", main_sweep.main, [str(other), "--print"], False
 
 
+def answers(cases: Iterator[Case]) -> tuple[int, dict[str, str]]:
+    """How many files there were, and by the names of those whose answer is not as promised, what is wrong with it."""
+    asked, complaints = 0, {}
+    for name, main, argv, accepted in cases:
+        asked += 1
+        said = ask(main, argv).complaint(accepted)
+        if said:
+            complaints[name] = said
+    return asked, complaints
+
+
 # --- images ---
 
 
@@ -579,7 +590,7 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 12\n(%pipe%touch T
 KINDS = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP", "ppm": "PPM", "webp": "WEBP"}
 
 
-def trees(folder: Path) -> Iterator[Case]:
+def trees(folder: Path, flips: int = 3) -> Iterator[Case]:
     """Class-folder trees with one thing in them that should not be there."""
     root = folder / "tree"
     for part in ("train", "test"):
@@ -588,7 +599,7 @@ def trees(folder: Path) -> Iterator[Case]:
             (root / part / name / "0.png").write_bytes(picture("PNG"))
     for suffix, kind in KINDS.items():
         path, good = root / "train" / "a" / f"1.{suffix}", picture(kind)
-        for name, content in bytewise(good, 3):
+        for name, content in bytewise(good, flips):
             path.write_bytes(content)
             accepted = kind != "PNG" and name.startswith(("bit", "cut", "zeros in", "a block")) or same_pixels(content, good)
             yield f"{suffix} {name}", load, [str(root)], accepted
@@ -625,3 +636,16 @@ def trees(folder: Path) -> Iterator[Case]:
     folder_image.mkdir()
     yield "a folder by an image's name", load, [str(root)], False
     folder_image.rmdir()
+
+
+# --- all ---
+
+RESUMED = [*DIGITS, "--epochs", "2", "--batch_size", "512", "--pruning_times", "2"]
+CASES: dict[str, Callable[[Path, Path, Path, int], Iterator[Case]]] = {  # by kind: from a folder, a checkpoint of a training and a result, and a number of flipped bits
+    "checkpoints": lambda folder, checkpoint, result, flips: Checkpoints(folder, flips).cases(),
+    "training checkpoints": lambda folder, checkpoint, result, flips: TrainingCheckpoints(folder, checkpoint, RESUMED).cases(),
+    "lists": lambda folder, checkpoint, result, flips: listings(folder),
+    "results": lambda folder, checkpoint, result, flips: reports(folder, json.loads(result.read_text()), flips),
+    "YAML": lambda folder, checkpoint, result, flips: sweeps(folder),
+    "images": lambda folder, checkpoint, result, flips: trees(folder, max(3, flips // 5)),
+}

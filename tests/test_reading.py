@@ -43,17 +43,6 @@ def trained(tmp_path_factory):
     return folder
 
 
-def cases(kind, folder, trained):
-    if kind == "checkpoints":
-        return damage.Checkpoints(folder, FLIPS).cases()
-    if kind == "training checkpoints":
-        command = [*DIGITS, "--epochs", "2", "--batch_size", "512", "--pruning_times", "2"]
-        return damage.TrainingCheckpoints(folder, trained / "imp" / "0checkpoint.pth.tar", command).cases()
-    if kind == "results":
-        return damage.reports(folder, json.loads((trained / "raw" / "result.json").read_text()), FLIPS)
-    return {"lists": damage.listings, "YAML": damage.sweeps, "images": damage.trees}[kind](folder)
-
-
 @pytest.mark.parametrize("kind", SOME)
 def test_every_damaged_file_gets_its_answer(kind, tmp_path, trained):
     """In a process of its own, whose memory is measured."""
@@ -63,13 +52,8 @@ def test_every_damaged_file_gets_its_answer(kind, tmp_path, trained):
     def answers() -> int:
         models.blank = functools.cache(models.blank)  # a quarter of a second each time
         damage.main_forget.main([*DIGITS, "--unlearn", "retrain", "--save_dir", "x", "--dry_run"])
-        asked, complaints = 0, {}
-        for name, main, argv, accepted in cases(kind, tmp_path / "files", trained):
-            asked += 1
-            said = damage.ask(main, argv).complaint(accepted)
-            if said:
-                complaints[name] = said
-        report.write_text(json.dumps([asked, complaints]))
+        cases = damage.CASES[kind](tmp_path / "files", trained / "imp" / "0checkpoint.pth.tar", trained / "raw" / "result.json", FLIPS)
+        report.write_text(json.dumps(damage.answers(cases)))
         return 0
 
     baseline = apart.run(lambda: int(damage.ask(main_forget.main, [*DIGITS, "--unlearn", "retrain", "--save_dir", "x", "--dry_run"]).code), tmp_path)
