@@ -198,6 +198,7 @@ def open_folder(arguments: arg_parser.BackdoorArguments, checked: Checked) -> tu
 def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list[str] | None) -> None:
     """Train or load a poisoned model, and cleanse it."""
     from trainer.rounds import Names
+    from unlearn.session import clear
 
     folder, log = open_folder(arguments, checked)
     if folder.result() is None:
@@ -212,6 +213,7 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
             cleanse(arguments, checked, job, trained, folder, log)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
+    clear(checked.method, folder)
     show([point(folder.result())], log)
 
 
@@ -313,7 +315,6 @@ def cleanse(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
     session.save(unlearned, backdoor.reference_result(**scores))
     picture(folder.path / "trigger.png", job, outputs, method.name)
     folder.finish(result(arguments, checked, job, trained, unlearned, scores))
-    session.progress.remove()
 
 
 def result(arguments: Any, checked: Checked, job: Job, trained: Trained, unlearned: Any, scores: dict[str, Any]) -> dict[str, Any]:
@@ -411,6 +412,7 @@ def a_point(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
         dense: the finished dense round, whose files are in ``home``.
     """
     from trainer.rounds import Names
+    from unlearn.session import clear
     from utils import checkpoints
 
     folder, log = open_folder(arguments, checked)
@@ -429,6 +431,7 @@ def a_point(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
             cleanse(arguments, checked, job, trained, folder, log)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
+    clear(checked.method, folder)
     return folder.result()
 
 

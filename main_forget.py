@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.run.dry_run:
         print(json.dumps(checked.config, indent=1, default=str))
         return 0
+    from unlearn.session import clear
+
     folder, log = open_folder(arguments, checked)
     if folder.result() is None:
         folder.begin("main_forget.py", argv)
@@ -37,9 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         with folder.failing(facts(arguments, checked, job)):
             unlearned, session = unlearn(arguments, checked, job, folder, log)
             score(arguments, checked, job, folder, log, unlearned, session)
-        session.progress.remove()
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
+    clear(checked.method, folder)
     show(folder.result(), log)
     return 0
 

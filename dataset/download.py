@@ -84,10 +84,18 @@ def fetch(remote: Remote, root: Path) -> None:
                 receive(remote, place / "file")
                 if remote.folder is not None:
                     unpack(place / "file", place, remote.folder)
-                os.replace(place / (remote.folder or "file"), root / remote.name)
+                _put(place / (remote.folder or "file"), root / remote.name)
             finally:
                 shutil.rmtree(place, ignore_errors=True)
     parallel.wait()
+
+
+def _put(found: Path, target: Path) -> None:
+    try:
+        os.replace(found, target)
+    except OSError:
+        if not target.exists():  # else another run was faster
+            raise
 
 
 class _Encrypted(urllib.request.HTTPRedirectHandler):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import json
 import mmap
 import os
@@ -40,6 +41,7 @@ from utils import files
 
 KINDS = ("start", "epoch", "writing", "scoring")
 STAGES = ("fsync", "replace", "replaced", "line", "unlink")  # a file half written, whole, in its place; a line half written; a file to be deleted
+NEEDED = ("torch._dynamo", "torch.fx.experimental.optimization", "sklearn.datasets", "sklearn.svm", "sklearn.linear_model", "matplotlib.backends.backend_agg", "matplotlib.figure", "torchvision")
 EPISODE = 5  # kills before a run is let through to its end
 PATIENCE = 300  # seconds that any run may take
 SMALL = [*DIGITS, "--epochs", "2", "--batch_size", "256"]
@@ -190,6 +192,8 @@ def attempt(name: str, argv: list[str], home: Path, folder: Path, moment: Moment
 
 def victim(name: str, home: Path, mask: Path | None = None) -> Victim:
     """A command, run once without a kill."""
+    for needed in NEEDED:  # once, and not in every process anew
+        importlib.import_module(needed)
     argv = [str(mask) if word == "MASK" else word for word in COMMANDS[name][1]]
     home.mkdir(parents=True)
     whole = attempt(name, argv, home, home / "undisturbed", None)
