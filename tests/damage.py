@@ -17,6 +17,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,13 @@ def states(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         **{f"{value} in {key}": (key, value) for key in (entry, bias, norm) for value in (float("nan"), float("inf"), -float("inf"))},
     }
     for name, (key, value) in changes.items():
-        changed = state[key].clone()
+        changed = state[key].clone(memory_format=torch.contiguous_format)
         changed.view(-1)[-1] = value
         yield name, {**state, key: changed}
     tensors = {
         "whole numbers": state[entry].to(torch.int64), "switches": state[entry] > 0, "complex numbers": state[entry].to(torch.complex64),
         "eight bits": state[entry].to(torch.float8_e4m3fn), "numbers too large": state[entry].double() * 1e300,
-        "quantized": torch.quantize_per_tensor(state[entry], 0.1, 0, torch.qint8), "sparse": state[entry].to_sparse(),
+        "sparse": state[entry].to_sparse(),
         "a meta tensor": state[entry].to("meta"), "another shape": state[entry][..., :1], "transposed": state[entry].transpose(2, 3)[:, :1],
         "one dimension more": state[entry][None], "no dimension": torch.tensor(1.0), "no numbers": torch.zeros(0),
         "a huge shape on one number": _expanded([10**5, 10**6]), "the right shape on one number": _expanded(list(state[entry].shape)),
@@ -229,7 +230,7 @@ def archives(good: bytes) -> Iterator[tuple[str, bytes]]:
 
     yield "compressed", packed(parts, zipfile.ZIP_DEFLATED)
     yield "a bomb", packed({**parts, largest: bytes(1 << 29)}, zipfile.ZIP_DEFLATED)
-    yield "a nested bomb", packed({**parts, "archive/data/bomb": packed({"zeros": bytes(1 << 26)}, zipfile.ZIP_DEFLATED) * 30}, zipfile.ZIP_BZIP2)
+    yield "a nested bomb", packed({**parts, "archive/data/bomb": packed({"zeros": bytes(1 << 23)}, zipfile.ZIP_DEFLATED) * 30}, zipfile.ZIP_BZIP2)
     yield "without a tensor", packed({name: content for name, content in parts.items() if name != largest})
     yield "a tensor too short", packed({**parts, largest: parts[largest][:4]})
     yield "without a description", packed({name: content for name, content in parts.items() if name != describes})
@@ -542,10 +543,14 @@ def sweeps(folder: Path) -> Iterator[Case]:
         yield f"YAML {name}", main_sweep.main, [str(other), "--print"], False
 
 
-def answers(cases: Iterator[Case]) -> tuple[int, dict[str, str]]:
-    """How many files there were, and by the names of those whose answer is not as promised, what is wrong with it."""
+def answers(cases: Iterator[Case], every: int = 1) -> tuple[int, dict[str, str]]:
+    """How many files were asked about, and by the names of those whose answer is not as promised, what is wrong with it.
+
+    Args:
+        every: 3 asks about every third alone.
+    """
     asked, complaints = 0, {}
-    for name, main, argv, accepted in cases:
+    for name, main, argv, accepted in islice(cases, 0, None, every):
         asked += 1
         said = ask(main, argv).complaint(accepted)
         if said:
