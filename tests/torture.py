@@ -27,6 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 import apart
 import damage
 import main_backdoor
@@ -44,11 +47,12 @@ STAGES = ("fsync", "replace", "replaced", "line", "unlink")  # a file half writt
 NEEDED = ("torch._dynamo", "torch.fx.experimental.optimization", "sklearn.datasets", "sklearn.svm", "sklearn.linear_model", "matplotlib.backends.backend_agg", "matplotlib.figure", "torchvision")
 EPISODE = 5  # kills before a run is let through to its end
 PATIENCE = 300  # seconds that any run may take
-SMALL = [*DIGITS, "--epochs", "2", "--batch_size", "256"]
+DATA = ["--dataset", "folder", "--data", "DATA", "--arch", "resnet20s", "--device", "cpu"]
+SMALL = [*DATA, "--epochs", "2", "--batch_size", "27"]  # three steps
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "main_imp": (main_imp.main, [*SMALL, "--pruning_times", "2", "--rate", "0.8", "--rewind_epoch", "1", "--decreasing_lr", "1"]),
     "main_synflow": (main_synflow.main, [*SMALL, "--rate", "0.8", "--steps", "10"]),
-    "main_forget": (main_forget.main, [*DIGITS, "--batch_size", "256", "--unlearn", "FT", "--unlearn_epochs", "3", "--mask", "MASK"]),
+    "main_forget": (main_forget.main, [*DATA, "--batch_size", "27", "--forget", "random:0.2", "--unlearn", "FT", "--unlearn_epochs", "3", "--mask", "MASK"]),
     "main_backdoor": (
         main_backdoor.main, [*SMALL, "--rate", "0.8", "--rewind_epoch", "1", "--trigger_size", "2", "--unlearn", "FT", "--unlearn_epochs", "2"],
     ),
@@ -190,11 +194,22 @@ def attempt(name: str, argv: list[str], home: Path, folder: Path, moment: Moment
         time.sleep(0.001)
 
 
-def victim(name: str, home: Path, mask: Path | None = None) -> Victim:
+def tree(root: Path) -> Path:
+    """A data set of three classes, 30 training images of 8x8 pixels each: noise, brighter from class to class."""
+    draw = np.random.RandomState(0)
+    for part, count in (("train", 30), ("test", 10)):
+        for label in range(3):
+            (root / part / str(label)).mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(draw.randint(20 * label, 150 + 30 * label, (8, 8, 3), dtype=np.uint8)).save(root / part / str(label) / f"{number}.png")
+    return root
+
+
+def victim(name: str, home: Path, data: Path, mask: Path | None = None) -> Victim:
     """A command, run once without a kill."""
     for needed in NEEDED:  # once, and not in every process anew
         importlib.import_module(needed)
-    argv = [str(mask) if word == "MASK" else word for word in COMMANDS[name][1]]
+    argv = [{"MASK": str(mask), "DATA": str(data)}.get(word, word) for word in COMMANDS[name][1]]
     home.mkdir(parents=True)
     whole = attempt(name, argv, home, home / "undisturbed", None)
     assert whole.code == 0, (name, whole.code, (home / "said.err").read_text())
@@ -254,10 +269,10 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
-        home, total = Path(place), 0
+        home, total, data = Path(place), 0, tree(Path(place) / "data")
         mask = home / "main_imp" / "undisturbed" / "1model_SA_best.pth.tar"
         for name in COMMANDS:
-            survived = torture(victim(name, home / name, mask), flags.kills, flags.seed)
+            survived = torture(victim(name, home / name, data, mask), flags.kills, flags.seed)
             total += survived.total()
             print(f"{name:<14} {survived.total():>4} kills survived  ({', '.join(f'{kind} {survived[kind]}' for kind in KINDS)})  {time.monotonic() - began:.0f} s", flush=True)
         print(f"{'all':<14} {total:>4} kills survived: the same command ended in the same bytes\n", flush=True)
@@ -267,13 +282,18 @@ def main(argv: list[str] | None = None) -> int:
 def files_answered(home: Path, flips: int, began: float) -> int:
     """Ask every loader about every damaged file; 1 if any answer is not as promised."""
     models.blank = functools.cache(models.blank)  # a quarter of a second each time
-    forgot = home / "raw"
-    code = apart.run(lambda: main_forget.main([*DIGITS, "--unlearn", "raw", "--mask", str(home / "main_imp/undisturbed/0model_SA_best.pth.tar"), "--save_dir", str(forgot)]), home).code
+    trained, forgot = home / "digits", home / "raw"
+
+    def made() -> int:
+        command = [*DIGITS, "--epochs", "1", "--batch_size", "512", "--rewind_epoch", "1", "--save_dir", str(trained)]
+        return main_imp.main(command) or main_forget.main([*DIGITS, "--unlearn", "raw", "--mask", str(trained / "0model_SA_best.pth.tar"), "--save_dir", str(forgot)])
+
+    code = apart.run(made, home).code
     assert code == 0, (home / "said.err").read_text()
     asked, wrong = 0, {}
-    for kind in damage.CASES:
+    for kind, cases in damage.CASES.items():
         (home / kind).mkdir()
-        number, complaints = damage.answers(damage.CASES[kind](home / kind, home / "main_imp/undisturbed/0checkpoint.pth.tar", forgot / "result.json", flips))
+        number, complaints = damage.answers(cases(home / kind, trained / "0checkpoint.pth.tar", forgot / "result.json", flips))
         print(f"{kind:<21} {number:>5} damaged files answered  {time.monotonic() - began:.0f} s", flush=True)
         asked, wrong = asked + number, wrong | {f"{kind}: {name}": said for name, said in complaints.items()}
     print(f"{'all':<21} {asked:>5} damaged files: {asked - len(wrong)} answered by code 2 or 3 and one line")
