@@ -145,10 +145,10 @@ def name_failed(folders: list[Path]) -> list[Section]:
     """Name the runs of any script whose numbers went wrong, and why."""
     lines = []
     for path in results.below(folders, "result.json"):
-        content = results.read_whole(path)
-        if results.has_failed(content):
-            results.check(content, {"reason": str}, path)
-            lines.append(f"{path.parent}: {content['reason']}")
+        found = results.Found(path.parent, results.read_whole(path))
+        if found.failed:
+            results.check(found.content, {"reason": str}, path)
+            lines.append(f"{found.folder}: {found.content['reason']}")
     if not lines:
         return []
     print("\n".join(["failed:", *lines, ""]), flush=True)

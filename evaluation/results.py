@@ -152,8 +152,8 @@ class Found:
 
     @property
     def failed(self) -> bool:
-        """Whether the run's numbers went wrong, so that it has no scores."""
-        return has_failed(self.content)
+        """Whether the run's numbers went wrong, so that it has no scores, and no later run has taken its place."""
+        return has_failed(self.content) and self.folder.parent.name != "earlier"
 
 
 def collect(folders: Iterable[Path], script: str = "main_forget.py", failed: bool = False) -> list[Found]:
@@ -167,9 +167,9 @@ def collect(folders: Iterable[Path], script: str = "main_forget.py", failed: boo
     found: dict[str, Found] = {}
     for path in below(folders, "result.json"):
         content = read_whole(path)
-        if content.get("script") != script or content.get("status") not in (("done", "failed") if failed else ("done",)):
-            continue
         one = Found(path.parent, content)
+        if content.get("script") != script or not (content.get("status") == "done" or failed and one.failed):
+            continue
         check(content, {key: kind for key, kind in SHAPES[script].items() if key != "scores"} if one.failed else SHAPES[script], path)
         known = found.setdefault(content["fingerprint"], one)
         if known.failed and not one.failed:
