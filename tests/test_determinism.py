@@ -15,11 +15,11 @@ import arg_parser
 import main_forget
 import main_imp
 import torture
-from conftest import DIGITS, ROOT
+from conftest import ROOT
 from utils import device
 from utils.errors import script
 
-TRAIN = [*DIGITS, "--epochs", "1", "--batch_size", "512", "--pruning_times", "2", "--rate", "0.8"]
+TRAIN = ["--epochs", "1", "--batch_size", "27", "--pruning_times", "2", "--rate", "0.8"]
 ELSEWHERE = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
 
 
@@ -33,9 +33,14 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def here(one_thread, tmp_path_factory):
+def data(tmp_path_factory):
+    return torture.tree(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def here(one_thread, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("here")
-    assert main_imp.main([*TRAIN, "--save_dir", str(folder / "imp")]) == 0
+    assert main_imp.main(torture.small(data, *TRAIN, "--save_dir", str(folder / "imp"))) == 0
     return folder
 
 
@@ -46,14 +51,15 @@ def outside(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, str(ROOT / name), *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_another_process_and_folder(here, tmp_path):
-    done = outside(tmp_path / "a b", "main_imp.py", *TRAIN, "--save_dir", "down/here")
+def test_another_process_and_folder(here, data, tmp_path):
+    done = outside(tmp_path / "a b", "main_imp.py", *torture.small(data, *TRAIN, "--save_dir", "down/here"))
     assert done.returncode == 0, done.stderr
     assert torture.differences(here / "imp", tmp_path / "a b" / "down" / "here") == []
 
 
-def test_unlearning_and_its_scores(here, tmp_path):
-    command = [*DIGITS, "--mask", str(here / "imp" / "1model_SA_best.pth.tar"), "--unlearn", "SalUn", "--unlearn_epochs", "1", "--batch_size", "256"]
+def test_unlearning_and_its_scores(here, data, tmp_path):
+    mask = str(here / "imp" / "1model_SA_best.pth.tar")
+    command = torture.small(data, "--mask", mask, "--forget", "random:0.2", "--unlearn", "SalUn", "--unlearn_epochs", "2", "--batch_size", "27")
     assert main_forget.main([*command, "--save_dir", str(tmp_path / "one")]) == 0
     np.random.seed(5), torch.manual_seed(5)
     assert main_forget.main([*command, "--save_dir", str(tmp_path / "two")]) == 0
@@ -89,11 +95,11 @@ def test_any_number_of_processes_may_read(tree, tmp_path):
 # --- GPUs, of which there need be none ---
 
 
-def test_the_flag_decides_no_number_on_the_cpu_and_is_no_part_of_a_runs_identity(here, tmp_path, capsys):
-    plain, flagged = (arg_parser.parse_imp([*TRAIN, "--save_dir", "x", *more]) for more in ([], ["--deterministic"]))
+def test_the_flag_decides_no_number_on_the_cpu_and_is_no_part_of_a_runs_identity(here, data, capsys):
+    plain, flagged = (arg_parser.parse_imp(torture.small(data, *TRAIN, "--save_dir", "x", *more)) for more in ([], ["--deterministic"]))
     assert flagged.run.deterministic and not plain.run.deterministic
     assert arg_parser.deciding(plain) == arg_parser.deciding(flagged)
-    assert main_imp.main([*TRAIN, "--deterministic", "--save_dir", str(here / "imp")]) == 0
+    assert main_imp.main(torture.small(data, *TRAIN, "--deterministic", "--save_dir", str(here / "imp"))) == 0
     assert "done already" in capsys.readouterr().out and not torch.are_deterministic_algorithms_enabled()
 
 

@@ -22,14 +22,13 @@ import main_report
 import main_saliency
 import main_synflow
 import main_transfer
-from conftest import DIGITS, ROOT
+import torture
+from conftest import ROOT
 from dataset import download, sources
 from dataset.download import Remote, fetch
 from evaluation.plots import figure
 from sweep.executors import _project_alone
 from utils.errors import UsageError
-
-TRAIN = [*DIGITS, "--epochs", "1", "--batch_size", "512"]
 
 
 # --- no network ---
@@ -39,19 +38,19 @@ def test_every_script_does_its_work_with_the_network_unreachable(tmp_path):
     """In a network of its own that has no way out, not even to itself."""
     if apart.run(lambda: apart.no_network() or 0, tmp_path).code != 0:
         pytest.skip("no network can be taken away here")
-    imp, mask = str(tmp_path / "imp"), str(tmp_path / "imp" / "0model_SA_best.pth.tar")
+    data, imp, mask = torture.tree(tmp_path / "data"), str(tmp_path / "imp"), str(tmp_path / "imp" / "0model_SA_best.pth.tar")
+    once = ["--batch_size", "27", "--save_dir"]
     commands = [
-        (main_imp, [*TRAIN, "--save_dir", imp]), (main_synflow, [*TRAIN, "--steps", "2", "--save_dir", str(tmp_path / "synflow")]),
-        (main_forget, [*DIGITS, "--mask", mask, "--unlearn", "FT", "--unlearn_epochs", "1", "--save_dir", str(tmp_path / "FT")]),
-        (main_saliency, [*DIGITS, "--mask", mask, "--save_dir", str(tmp_path / "saliency")]),
-        (main_backdoor, [*TRAIN, "--prune", "none", "--unlearn", "FT", "--unlearn_epochs", "1", "--trigger_size", "2", "--save_dir", str(tmp_path / "trojan")]),
-        (main_transfer, [*DIGITS, "--mask", mask, "--target_dataset", "digits", "--removed", "0", "--save_dir", str(tmp_path / "transfer")]),
-        (main_report, [str(tmp_path)]),
+        (main_imp, ["--epochs", "1", *once, imp]), (main_synflow, ["--epochs", "1", "--steps", "2", *once, str(tmp_path / "synflow")]),
+        (main_forget, ["--mask", mask, "--unlearn", "FT", "--unlearn_epochs", "1", *once, str(tmp_path / "FT")]),
+        (main_saliency, ["--mask", mask, *once, str(tmp_path / "saliency")]),
+        (main_backdoor, ["--epochs", "1", "--prune", "none", "--unlearn", "FT", "--unlearn_epochs", "1", "--trigger_size", "2", *once, str(tmp_path / "trojan")]),
+        (main_transfer, ["--mask", mask, "--target", str(data), "--removed", "0", *once, str(tmp_path / "transfer")]),
     ]
 
     def works() -> int:
         apart.no_network()
-        return max(module.main(argv) for module, argv in commands)
+        return max(main_report.main([str(tmp_path)]) if module is None else module.main(torture.small(data, *words)) for module, words in [*commands, (None, [])])
 
     ended = apart.run(works, tmp_path)
     assert ended.code == 0, ended.err
@@ -222,12 +221,13 @@ def started(folder, *words):
 
 
 def test_scripts_import_nothing_from_the_current_folder(hostile, tmp_path):
-    done = started(hostile, ROOT / "main_imp.py", *TRAIN, "--save_dir", "run")
+    train = torture.small(torture.tree(tmp_path / "data"), "--epochs", "1", "--batch_size", "27")
+    done = started(hostile, ROOT / "main_imp.py", *train, "--save_dir", "run")
     assert done.returncode == 0, done.stderr
     for name in ("main_forget", "main_synflow", "main_backdoor", "main_transfer", "main_saliency", "main_sweep", "main_report"):
         assert started(hostile, ROOT / f"{name}.py", "--help").returncode == 0
     assert not (tmp_path / "trace").exists()
-    assert main_imp.main([*TRAIN, "--save_dir", str(tmp_path / "run")]) == 0
+    assert main_imp.main([*train, "--save_dir", str(tmp_path / "run")]) == 0
     name = "0net_train.png"
     assert (hostile / "run" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 

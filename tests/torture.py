@@ -205,6 +205,11 @@ def tree(root: Path) -> Path:
     return root
 
 
+def small(data: Path, *words: str) -> list[str]:
+    """Flags of a script that works on ``tree``."""
+    return [str(data) if word == "DATA" else word for word in (*DATA, *words)]
+
+
 def victim(name: str, home: Path, data: Path, mask: Path | None = None) -> Victim:
     """A command, run once without a kill."""
     for needed in NEEDED:  # once, and not in every process anew
