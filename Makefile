@@ -2,11 +2,12 @@
 # make test        the tests (test extras are installed if needed)
 # make torture     200 runs killed at random moments and a thousand damaged files, about 20 minutes; prints what was survived
 # make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
+# make bench       the project's steps against plain versions of them, in under 15 minutes on 2 cores
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-long torture slurm-test clean
+.PHONY: demo test test-long torture slurm-test bench clean
 
 demo: $(VENV)/installed
 	PYTHON=$(RUN) bash experiments/demo.sh
@@ -22,6 +23,9 @@ torture: $(VENV)/installed-test
 
 slurm-test: $(VENV)/installed-test
 	$(RUN) -m pytest -q -rs -m slurm tests/test_slurm.py
+
+bench: $(VENV)/installed
+	$(RUN) -m benchmarks
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -180,7 +180,7 @@ def test_pixels_become_floats_from_zero_to_one():
     assert batch[0, 1].flatten().tolist() == pytest.approx([level / 255 for level in range(256)], abs=1e-7)
     assert (float(batch.min()), float(batch.max())) == (0.0, 1.0)
     last = scale(levels.to(memory_format=torch.channels_last))
-    assert torch.equal(last, batch) and last.is_contiguous()
+    assert torch.equal(last, batch) and last.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_first_and_plain_are_views_on_the_same_images():

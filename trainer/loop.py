@@ -23,7 +23,7 @@ from trainer.batch_norm import exact_batch_norm
 from trainer.flags import Stepping
 from trainer.sam import Climb
 from utils import finite, parallel, seeds
-from utils.device import synchronise
+from utils.device import half, synchronise
 from utils.errors import DivergedError
 
 Objective = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -358,7 +358,7 @@ class Training:
             self.salient()
 
     def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.amp):
+        with half(self._device, self.recipe.amp):
             loss, logits = objective(self.model, batch, labels, self.epoch)
         self.model.zero_grad(set_to_none=True)
         (loss * weight if weight != 1 else loss).backward()

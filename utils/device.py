@@ -1,12 +1,20 @@
 """The device of a run, and waiting for it."""
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+import platform
+import sys
 
 import torch
 
 from utils import parallel
 from utils.errors import UsageError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT, MAPPED = 2**31 - 1, 2**30  # bytes that stay with the process when freed; size from which a block is mapped alone
+ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large are freed
 
 
 def resolve(name: str, gpu: int | None = None, deterministic: bool = False) -> torch.device:
@@ -31,6 +39,8 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False) -> t
     if name == "auto":
         name = "cuda:0" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
+    if device.type == "cpu":
+        keep_memory()
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
@@ -42,6 +52,42 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False) -> t
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
     return device
+
+
+def half(device: torch.device, enabled: bool) -> torch.autocast:
+    """Forward passes in bfloat16 inside, if ``enabled``; a line on stderr, once, where that is slower than float32."""
+    if enabled and not has_bfloat16(device):
+        _say_that_half_is_slow()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 numbers by itself; processors other than x86 are taken to."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@functools.cache
+def _say_that_half_is_slow() -> None:
+    print("warning: --amp: this device has no bfloat16 arithmetic, so that float32 is faster", file=sys.stderr, flush=True)
+
+
+def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
+    """Let the C library keep freed memory for the next tensors instead of handing every large block back to the system.
+
+    Activations are freed and wanted again in every step; a block that the system hands out anew is cleared page by page
+    on first touch. Does nothing where the C library is not glibc.
+
+    Args:
+        kept: free bytes at the end of the heap that stay.
+        mapped: blocks from this size on still go back at once.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(M_TRIM_THRESHOLD, kept)
+        library.mallopt(M_MMAP_THRESHOLD, mapped)
 
 
 def synchronise(device: torch.device) -> None:
