@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conftest import DIGITS  # which makes the project's modules known
+
 import apart
 import damage
 import main_backdoor
@@ -38,7 +40,6 @@ import main_imp
 import main_synflow
 import models
 import trainer.loop
-from conftest import DIGITS
 from evaluation import predict
 from utils import files
 
