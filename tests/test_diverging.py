@@ -243,18 +243,18 @@ def test_a_sweep_goes_on_and_names_what_failed(tmp_path, capsys):
 # --- every method ---
 
 
-def absurd(config):
-    """The largest step sizes and weights that its flags take."""
-    fields = config.__dataclass_fields__
-    names = [name for name in fields if name.endswith("_lr") or name in ("alpha", "unlearn_lr", "forget_alpha", "beta", "gamma")]
-    return [word for name in names if fields[name].metadata["high"] is None and fields[name].metadata["below"] is None for word in (f"--{name}", "1e30")]
+def absurd(config, value):
+    """Step sizes and weights beyond sense, wherever its flags take them."""
+    named = [(name, field.metadata) for name, field in config.__dataclass_fields__.items() if isinstance(field.default, float)]
+    return [word for name, bounds in named if bounds["high"] is None and bounds["below"] is None for word in (f"--{name}", value)]
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("value", ["100", "1e8", "1e30"])
 @pytest.mark.parametrize("name", registry.names())
-def test_every_method_at_absurd_settings(mask, tmp_path, capsys, name):
+def test_every_method_at_absurd_settings(mask, tmp_path, capsys, name, value):
     config = registry.get(name).config
-    words = absurd(config) + (["--unlearn_epochs", "2"] if "unlearn_epochs" in config.__dataclass_fields__ else [])
+    words = absurd(config, value) + (["--unlearn_epochs", "2"] if "unlearn_epochs" in config.__dataclass_fields__ else [])
     code = forget(mask, tmp_path, "--unlearn", name, *words)
     said = capsys.readouterr().err
     assert code in (0, 3) and said.count("\n") == (code == 3), said
