@@ -88,7 +88,7 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry, saliency
+    from unlearn import registry, saliency, start
     from utils import checkpoints
     from utils.device import resolve
     from utils.run_folder import fingerprint
@@ -101,6 +101,7 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     if chosen.source.streamed:
         raise UsageError(f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set")
     check_poison(arguments, chosen)
+    start.check_validation(method, chosen, arguments.data.dataset)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     blank = models.blank(arch, chosen.classes, chosen.side, stem)
     given = rewound = None
