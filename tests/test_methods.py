@@ -627,6 +627,6 @@ def test_epoch_figures_by_hand(model):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(model):
-    with pytest.raises(RunError, match=r"the loss became nan in epoch 1 at step size 1e\+30"):
+    with pytest.raises(RunError, match=r"the loss became nan in epoch 1, step \d, at learning rate 1e\+30"):
         run("GA", model, {}, unlearn_epochs=3, unlearn_lr=1e30, batch_size=3)
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())

@@ -12,6 +12,7 @@ from dataset.images import Images
 from unlearn import saliency
 from unlearn.context import Context, Sets
 from unlearn.registry import Method, Salient
+from utils import finite
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         sets: "retain", "forget" and "val"; the method sees those it declared.
         config: an instance of ``method.config``.
     Raises:
-        RunError: a pruned weight is not exactly zero afterwards, or the loss left the finite numbers.
+        RunError: a pruned weight is not exactly zero afterwards.
+        DivergedError: the loss or a weight left the finite numbers.
         LookupError: the method asked for a set that it did not declare.
     """
     unlearned = copy.deepcopy(model)
@@ -51,6 +53,7 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         context.log.line(f"saliency: {saliency.share(context.only, context.mask)}")
     method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
     seconds = context.clock.seconds
+    finite.check(finite.state(unlearned), f"by {method.name}; try milder settings")
     pruner.check_held(unlearned, context.mask, method.name)
     return Unlearned(unlearned, context.mask, seconds)
 

@@ -10,13 +10,18 @@ from dataset.images import Images
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
 from unlearn.registry import Method
-from utils import checkpoints
+from utils import checkpoints, files
 from utils.run_folder import RunFolder
 
 
 def outputs(method: Method) -> list[str]:
     """The files that a run of the method writes; the last only while it runs."""
     return [f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress")]
+
+
+def clear(method: Method, folder: RunFolder) -> None:
+    """Delete what a killed run would go on from: the run is complete, now or since it was killed just before this."""
+    files.remove(folder.path / outputs(method)[-1])
 
 
 class Session:
@@ -44,7 +49,7 @@ class Session:
         """
         done = self.progress.state is not None and self.progress.state["phase"] == "done"
         if (done or stored) and self._model.exists():
-            found = checkpoints.read(self._model, "--resume", allow_pickle)
+            found = checkpoints.read(self._model, "--resume", allow_pickle, model)
             if context.compat == "reference":  # where boundary expanding keeps its new class
                 models.widen_to(model, found.weights)
             checkpoints.check_fits(found, model, arch, "--resume")
