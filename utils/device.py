@@ -18,12 +18,14 @@ KEPT, MAPPED = 2**31 - 1, 2**30  # bytes that stay with the process when freed; 
 ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large are freed
 
 
-def resolve(name: str, gpu: int | None = None) -> torch.device:
+def resolve(name: str, gpu: int | None = None, deterministic: bool = False) -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
 
     ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all. Under
     ``torchrun`` every process takes the GPU of its own local rank, and joins the others.
 
+    Args:
+        deterministic: let a GPU compute the same bits every time; where it cannot, torch raises a RuntimeError. The CPU always does.
     Raises:
         UsageError: for a device that this machine lacks.
     """
@@ -44,6 +46,10 @@ def resolve(name: str, gpu: int | None = None) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UsageError(f"--device {name}: this machine has {count} CUDA devices; use --device auto or cpu")
+        if deterministic:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
+            torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(True)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
     return device
