@@ -164,7 +164,8 @@ BOTH = f"{HEAD}flags: {{dataset: digits, input_size: 8, arch: resnet20s}}\nmodel
 WHOLE = BOTH + "methods: {retrain: {}, FT: {}}\n"
 TUNED = WHOLE + "optuna: {method: FT, parameters: {unlearn_lr: {low: 1e-3, high: 1}}, trials: 2, %s}\n"
 BAD = [
-    ("", ": must be a mapping with the keys extends, title, folder"),
+    ("", ": is empty"),
+    ("# nothing", ": must be a mapping with the keys extends, title, folder"),
     ("- a", ": must be a mapping with the keys"),
     ("a: [1", ": is no YAML of plain values (line 1)"),
     ("folder: a\nfolder: b", ": is no YAML of plain values (line 1): folder is given twice"),
@@ -209,7 +210,7 @@ BAD = [
     (f"{WHOLE}overrides: [{{metod: FT, seed: 1}}]", ": override 1: metod: unknown key (did you mean method?)"),
     (f"{WHOLE}overrides: [{{method: FTT, flags: {{unlearn_lr: 1}}}}]", ": override 1: matches no run (method FTT (did you mean FT?))"),
     (f"{WHOLE}overrides: [{{method: FT, training: a}}]", ": override 1: names a training and what is unlearned; no command is both"),
-    ("extends: nowhere.yaml", "nowhere.yaml: No such file or directory"),
+    ("extends: nowhere.yaml", "nowhere.yaml: no such file"),
     ("extends: sweep.yaml", ": extends: "),
     (f"{WHOLE}optuna: 3", ": optuna: must be a mapping with the keys method, parameters"),
     (TUNED % "trails: 3", ": optuna: trails: unknown key (did you mean trials?)"),
@@ -238,7 +239,7 @@ def test_a_bad_file_is_one_clear_line_before_any_work(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+    (["nowhere.yaml"], "nowhere.yaml: no such file"),
     (["sweep.yaml", "--stage", "1"], "--stage: is read with --print only"),
     (["sweep.yaml", "--print", "--stage", "3"], "--stage 3: the last stage is 2"),
     (["sweep.yaml", "--executor", "pbs"], "--executor pbs: unknown; known: local, slurm"),
