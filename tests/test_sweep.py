@@ -585,3 +585,9 @@ def test_without_optuna_a_search_says_what_to_install(tmp_path, capsys, monkeypa
     code, _, err = called(capsys, stated(tmp_path, search_text(tmp_path / "runs", 2)), "--gpus", "0")
     assert code == 2 and err == "main_sweep.py: error: optuna: is not installed; pip install optuna\n"
     assert not list(tmp_path.glob("runs/seed*"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    words = f"{sys.executable} main_sweep.py experiments/methods-small.yaml --print"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {words} | true"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "" and done.returncode == 141
