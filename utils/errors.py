@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,6 +65,8 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                 if parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError):  # which all processes see
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
+            except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
+                return 128 + signal.SIGPIPE
             except OSError as error:  # what no one nearer could say more of: standard output on a full disk, or a disk that went away
                 where = "" if error.filename is None else f"{error.filename}: "
                 _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
@@ -82,10 +85,10 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                     raise
                 _say(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({said})")
                 return 1
-            except preempt.Preempted as signal:
+            except preempt.Preempted as request:
                 if not outermost:
                     raise
-                return _resumable(name, signal)
+                return _resumable(name, request)
             except KeyboardInterrupt:
                 _say(f"{name}.py: interrupted; the same command goes on from the last finished epoch")
                 return 130
@@ -93,8 +96,8 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
     return guarded
 
 
-def _resumable(name: str, signal: object) -> int:
-    _say(f"{name}.py: stopped by {signal}; the same command goes on from the last finished epoch")
+def _resumable(name: str, cause: object) -> int:
+    _say(f"{name}.py: stopped by {cause}; the same command goes on from the last finished epoch")
     return preempt.RESUMABLE
 
 
