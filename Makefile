@@ -1,11 +1,13 @@
 # make demo        the whole pipeline on scikit-learn's digits, then its tables
 # make test        the tests (test extras are installed if needed)
+# make torture     200 runs killed at random moments and a thousand damaged files, about 20 minutes; prints what was survived
 # make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
+# make bench       the project's steps against plain versions of them, in under 15 minutes on 2 cores
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test test-long slurm-test clean
+.PHONY: demo test test-long torture slurm-test bench clean
 
 demo: $(VENV)/installed
 	PYTHON=$(RUN) bash experiments/demo.sh
@@ -16,8 +18,14 @@ test: $(VENV)/installed-test
 test-long: $(VENV)/installed-test
 	$(RUN) -m pytest -q -m "not slurm" tests
 
+torture: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(RUN) tests/torture.py
+
 slurm-test: $(VENV)/installed-test
 	$(RUN) -m pytest -q -rs -m slurm tests/test_slurm.py
+
+bench: $(VENV)/installed
+	$(RUN) -m benchmarks
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

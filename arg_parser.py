@@ -7,7 +7,7 @@ accepted and named in ``unread``.
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,8 +17,12 @@ from dataset import scenario
 from dataset.names import NAMES, canonical
 from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import TRANSFORMER, Optimisation, is_transformer
+from utils import files
 from utils.errors import UsageError
 from utils.options import Parser, add_options, build, describe, option
+
+
+LISTED = 64 << 20  # bytes of a file that lists images
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Run:
     compat: str = option("fixed", "fixed does what the papers say, reference what their code did (docs/differences.md)", choices=("fixed", "reference"))
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="DEVICE")
     gpu: int | None = option(None, "N is short for --device cuda:N", low=0)
+    deterministic: bool = option(False, "the same bits every time on a GPU too, in more time; what no GPU can do so ends the run (docs/reliability.md)")
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust")
     dry_run: bool = option(False, "print what would be done and stop")
 
@@ -389,12 +394,14 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     typed = _read(parser, groups, argv, hyper=[registry.get(name).config for name in registry.names()])
     unlearn = build(Cleanse, typed)
     method = registry.get(unlearn.unlearn)
+    if unlearn.reference_model is not None:
+        raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
     model, poison, data = build(Model, typed), build(Poison, typed), _data(typed)
     train = _train(typed, model)
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
-        build(method.config, _hyper_defaults(method, model) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
+        build(method.config, _hyper_defaults(method, model) | method.preset(unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
     )
 
 
@@ -455,7 +462,7 @@ def parse_saliency(argv: list[str] | None) -> SaliencyArguments:
 def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | BackdoorArguments | TransferArguments) -> dict[str, Any]:
     """Everything that decides a run's numbers, as plain data; not where it reads, writes and runs."""
     config = asdict(arguments)
-    for key in ("save_dir", "device", "gpu", "allow_pickle", "dry_run"):
+    for key in ("save_dir", "device", "gpu", "deterministic", "allow_pickle", "dry_run"):
         del config["run"][key]
     for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model")):
         config.get(group, {}).pop(key, None)
@@ -644,11 +651,14 @@ def _order(text: str | None) -> tuple[str, ...] | None:
     """Classes from a list with commas between or from a file, where a line ends one too."""
     if text is None:
         return None
-    try:
-        listed = Path(text).read_text() if os.path.isfile(text) else text  # Path.is_file fails on a long list
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--removal_order {text}: cannot be read ({error})") from None
+    where = f"--removal_order {text}"
+    listed = files.read_text(Path(text), where) if _is_path(text) else text
     return tuple(word.strip() for word in listed.replace("\n", ",").split(",") if word.strip())
+
+
+def _is_path(text: str) -> bool:
+    """Whether a list that can be typed or be a file is one; ``Path.exists`` fails on a long list."""
+    return os.path.exists(text)
 
 
 def _indices(text: str, typed_as: str) -> tuple[int, ...]:
@@ -656,21 +666,43 @@ def _indices(text: str, typed_as: str) -> tuple[int, ...]:
     path = Path(text)
     try:
         if path.suffix == ".npy":
-            import numpy as np
-
-            values = np.load(path, allow_pickle=False).ravel().tolist()
+            values = _array(files.read_bytes(path, typed_as, most=LISTED))
         elif path.suffix == ".json":
-            values = json.loads(path.read_text())
+            values = files.read_json(path, typed_as, LISTED)
         else:
-            values = (path.read_text() if os.path.isfile(path) else text).replace(",", " ").split()
+            values = (files.read_text(path, typed_as, most=LISTED) if _is_path(text) else text).replace(",", " ").split()
+        if not isinstance(values, list) or any(isinstance(value, bool) for value in values):  # a mask is no list of positions
+            raise ValueError("no list of numbers")
         numbers = tuple(int(value) for value in values)
         if any(float(value) != number for value, number in zip(values, numbers)):
             raise ValueError("not whole numbers")
-    except (OSError, ValueError, TypeError, EOFError, OverflowError) as error:
-        raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a .npy, .json or .txt file of them ({error})") from None
-    if not numbers or min(numbers) < 0:
+    except (UsageError, ValueError, TypeError, EOFError, OverflowError, MemoryError) as error:
+        said = str(error).removeprefix(f"{typed_as}: ")
+        raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a .npy, .json or .txt file of them ({said[:200]})") from None
+    if not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
         raise UsageError(f"{typed_as}: must name at least one image, by a position from 0 up")
     return numbers
+
+
+def _array(content: bytes) -> list[Any]:
+    """The members of a numpy array of one dimension or more; nothing larger than the file is made, whatever it declares."""
+    from io import BytesIO
+
+    import numpy as np
+
+    file = BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"format {version} of a .npy file is not known")
+    try:
+        shape, _, kind = read(file)
+    except Exception as error:  # noqa: BLE001  (it is read as Python's syntax, which can be wrong in many ways)
+        raise ValueError(f"its header is damaged: {error}") from None
+    if math.prod(shape) * kind.itemsize > len(content):
+        raise ValueError("it declares more numbers than it has")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False).ravel().tolist()
 
 
 def _method_help() -> str:

@@ -51,6 +51,7 @@ class Checked:
         scenario: which images are poisoned.
         given: the model to unlearn, or None if it is to be trained.
         rewound: weights to start unlearning from instead of the model's, or None.
+        only: the weights that may change, if a file names them.
         training: names a training by everything that decides its numbers.
         config: everything that decides the run's numbers, as plain data.
     """
@@ -61,6 +62,7 @@ class Checked:
     scenario: Any
     given: Any
     rewound: Any
+    only: Any
     training: str
     config: dict[str, Any]
 
@@ -86,36 +88,38 @@ def check(arguments: arg_parser.BackdoorArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry
+    from unlearn import registry, saliency, start
     from utils import checkpoints
     from utils.device import resolve
     from utils.run_folder import fingerprint
 
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu)
+    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     arch, stem = arguments.model.arch, arguments.model.imagenet_arch
     models.check(arch, stem)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     if chosen.source.streamed:
         raise UsageError(f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set")
     check_poison(arguments, chosen)
+    start.check_validation(method, chosen, arguments.data.dataset)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     blank = models.blank(arch, chosen.classes, chosen.side, stem)
     given = rewound = None
     if arguments.unlearn.mask is not None and is_there(Path(arguments.unlearn.mask), Path(arguments.run.save_dir), method):
-        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle)
+        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(given, blank, arch, "--mask")
     if getattr(arguments.hyper, "rewind_pth", None) is not None:
-        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle)
+        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+    only, digest = saliency.given(arguments, chosen)
     config = arg_parser.deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official, **models.origin(arch)}
     training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
     if arguments.sparsities is not None:
         del config["prune"]["rate"]
-    config |= {"method": method.name, "rewind": rewound and rewound.sha256}
+    config |= {"method": method.name, "rewind": rewound and rewound.sha256, **({"saliency": digest} if digest else {})}
     if given is not None and given.extra.get("trained") != training:  # not the file that this very command wrote
         config = {key: value for key, value in config.items() if key not in ("train", "prune")} | {"checkpoint": given.sha256}
-    return Checked(method, device, chosen, scenario, given, rewound, training, config)
+    return Checked(method, device, chosen, scenario, given, rewound, only, training, config)
 
 
 def check_poison(arguments: arg_parser.BackdoorArguments, chosen: Any) -> None:
@@ -195,6 +199,7 @@ def open_folder(arguments: arg_parser.BackdoorArguments, checked: Checked) -> tu
 def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list[str] | None) -> None:
     """Train or load a poisoned model, and cleanse it."""
     from trainer.rounds import Names
+    from unlearn.session import clear
 
     folder, log = open_folder(arguments, checked)
     if folder.result() is None:
@@ -202,12 +207,14 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
         job = read_data(arguments, checked)
         check_origin(arguments, checked, job)
         log.facts(f"main_backdoor.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
-        trained = load(checked, job) if checked.given is not None else train(arguments, checked, job, Names(folder.path), log)
-        if checked.given is None and arguments.unlearn.mask is not None:
-            keep(arguments, checked, job, trained)
-        cleanse(arguments, checked, job, trained, folder, log)
+        with folder.failing(facts(arguments, checked, job)):
+            trained = load(checked, job) if checked.given is not None else train(arguments, checked, job, Names(folder.path), log)
+            if checked.given is None and arguments.unlearn.mask is not None:
+                keep(arguments, checked, job, trained)
+            cleanse(arguments, checked, job, trained, folder, log)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
+    clear(checked.method, folder)
     show([point(folder.result())], log)
 
 
@@ -269,6 +276,7 @@ def keep(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job, tr
     from utils import checkpoints
 
     content = {"state_dict": checkpoints.pack(job.bench.model, trained.mask), "trained": checked.training, **origin(arguments, job)}
+    files.make_folder(Path(arguments.unlearn.mask).parent)
     checkpoints.write(content, Path(arguments.unlearn.mask))
 
 
@@ -295,7 +303,7 @@ def cleanse(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
         checkpoints.load_weights(start, checked.rewound)
     context = Context(
         trained.mask, checked.device, run.seed, run.compat, bench.data.name, len(bench.data.classes), checked.scenario, (), log,
-        session.progress,
+        session.progress, checked.only,
     )
     unlearned = session.run(
         start, bench.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, run.allow_pickle,
@@ -308,31 +316,39 @@ def cleanse(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
     session.save(unlearned, backdoor.reference_result(**scores))
     picture(folder.path / "trigger.png", job, outputs, method.name)
     folder.finish(result(arguments, checked, job, trained, unlearned, scores))
-    session.progress.remove()
 
 
 def result(arguments: Any, checked: Checked, job: Job, trained: Trained, unlearned: Any, scores: dict[str, Any]) -> dict[str, Any]:
-    """What ``result.json`` holds."""
+    """What ``result.json`` holds of a finished cleanse."""
     import pruner
+
+    minutes = None if unlearned.seconds is None else unlearned.seconds / 60
+    known = facts(arguments, checked, job)
+    model = {
+        "sparsity": pruner.sparsity(trained.mask), "sparsity_after": pruner.sparsity(unlearned.mask),
+        "parameters": sum(p.numel() for p in unlearned.model.parameters()), "rounds": trained.rounds,
+    }
+    return {
+        **known, "status": "done", "model": {**known["model"], **model}, "scores": {**scores, "RTE": minutes},
+        "units": "fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the target class",
+        "seconds": {"unlearning": unlearned.seconds},
+    }
+
+
+def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
+    """What ``result.json`` holds however the run ends."""
     from utils.run_folder import environment
 
     bench, method, poison = job.bench, checked.method, job.poison
-    minutes = None if unlearned.seconds is None else unlearned.seconds / 60
     return {
-        "label": method.name, "script": "main_backdoor.py", "status": "done", "method": method.name, "paper_name": method.paper,
-        "compat": arguments.run.compat, "seed": arguments.run.seed, "scores": {**scores, "RTE": minutes},
-        "units": "fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the target class",
-        "seconds": {"unlearning": unlearned.seconds},
+        "label": method.name, "script": "main_backdoor.py", "method": method.name, "paper_name": method.paper, "compat": arguments.run.compat,
+        "seed": arguments.run.seed,
         "poison": {
             "words": job.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices),
             "trigger": asdict(poison.trigger), **checked.scenario.facts(),
         },
         "split": {"digest": bench.base.digest, "seed": bench.base.seed, **{name: len(images) for name, images in bench.sets.items()}},
-        "model": {
-            "arch": arguments.model.arch, "dataset": bench.data.name, "sparsity": pruner.sparsity(trained.mask),
-            "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": sum(p.numel() for p in unlearned.model.parameters()),
-            "checkpoint": arguments.unlearn.mask, "rounds": trained.rounds,
-        },
+        "model": {"arch": arguments.model.arch, "dataset": bench.data.name, "checkpoint": arguments.unlearn.mask},
         "config": checked.config, "device": str(checked.device), "environment": environment(),
     }
 
@@ -397,6 +413,7 @@ def a_point(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
         dense: the finished dense round, whose files are in ``home``.
     """
     from trainer.rounds import Names
+    from unlearn.session import clear
     from utils import checkpoints
 
     folder, log = open_folder(arguments, checked)
@@ -405,15 +422,17 @@ def a_point(arguments: arg_parser.BackdoorArguments, checked: Checked, job: Job,
         folder.begin("main_backdoor.py", [*arguments.typed, f"--rate={arguments.prune.rate!r}", f"--save_dir={folder.path}"])
         names = Names(folder.path, home)
         last = checkpoints.read(names.last(0), "checkpoint")
-        if arguments.prune.prune == "none":
-            checkpoints.load_weights(job.bench.model, last)
-            trained = dense
-        else:
-            begun = replace(last, extra={**last.extra, "rounds": dense.rounds})
-            trained = train(arguments, checked, job, names, log, begun)
-        cleanse(arguments, checked, job, trained, folder, log)
+        with folder.failing(facts(arguments, checked, job)):
+            if arguments.prune.prune == "none":
+                checkpoints.load_weights(job.bench.model, last)
+                trained = dense
+            else:
+                begun = replace(last, extra={**last.extra, "rounds": dense.rounds})
+                trained = train(arguments, checked, job, names, log, begun)
+            cleanse(arguments, checked, job, trained, folder, log)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
+    clear(checked.method, folder)
     return folder.result()
 
 

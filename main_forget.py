@@ -30,16 +30,19 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.run.dry_run:
         print(json.dumps(checked.config, indent=1, default=str))
         return 0
+    from unlearn.session import clear
+
     folder, log = open_folder(arguments, checked)
     if folder.result() is None:
         folder.begin("main_forget.py", argv)
         job = read_data(arguments, checked)
         log.facts(f"main_forget.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
-        unlearned, session = unlearn(arguments, checked, job, folder, log)
-        score(arguments, checked, job, folder, log, unlearned, session)
-        session.progress.remove()
+        with folder.failing(facts(arguments, checked, job)):
+            unlearned, session = unlearn(arguments, checked, job, folder, log)
+            score(arguments, checked, job, folder, log, unlearned, session)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
+    clear(checked.method, folder)
     show(folder.result(), log)
     return 0
 
@@ -79,25 +82,21 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     import models
     from dataset import prepare
     from unlearn import lora, registry, saliency, start
-    from utils import files
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu)
+    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     start.check_validation(method, chosen, arguments.data.dataset)
     scenario = arguments.scenario.resolve(chosen.train_counts)
     beginning = start.read(arguments, method, chosen)
-    stored, only = getattr(arguments.hyper, "saliency_mask", None), None
-    if stored is not None:
-        only = saliency.read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle)
+    only, digest = saliency.given(arguments, chosen)
     retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
     adapters = lora.plan(arguments.lora, start.blank(arguments, chosen)) if arguments.lora.lora else None
     config = arg_parser.deciding(arguments) | {
         "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
-        "saliency": stored and files.sha256(Path(stored)), "retrained": retrained and retrained.sha256,
-        **models.origin(arguments.model.arch),
+        "saliency": digest, "retrained": retrained and retrained.sha256, **models.origin(arguments.model.arch),
     }
     return Checked(method, device, chosen, scenario, beginning, only, retrained, adapters, config)
 
@@ -166,33 +165,44 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     import pruner
     from evaluation import report
     from evaluation.predict import predict
-    from utils.run_folder import environment
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     outputs = predict(unlearned.model, job.sets)
     scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job), checked.method.trains_on_val)
     session.save(unlearned, report.reference_result(scores))
     log.record("scores", **scores)
-    sizes = {name: len(images) for name, images in job.sets.items()}
-    origin = checked.start.given.extra if checked.start.given else {}
-    adapters = checked.adapters
+    known, adapters = facts(arguments, checked, job), checked.adapters
+    parameters = adapters.total if adapters and adapters.apart else sum(p.numel() for p in unlearned.model.parameters())
+    after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": parameters}
     folder.finish(
         {
-            "label": checked.method.name, "script": "main_forget.py", "status": "done", "method": checked.method.name,
-            "paper_name": checked.method.paper + (ADAPTED if adapters else ""), "compat": arguments.run.compat, "seed": arguments.run.seed,
-            "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes",
-            **scores, "seconds": {"unlearning": unlearned.seconds}, "memory": {"unlearning": unlearned.memory},
-            "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
-            "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
-            "model": {
-                "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask),
-                "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": adapters.total if adapters and adapters.apart else sum(p.numel() for p in unlearned.model.parameters()),
-                "checkpoint": arguments.unlearn.mask, "recipe": origin.get("recipe"), "round": origin["state"] if "recipe" in origin else None,
-            },
-            **({"adapters": adapters.facts()} if adapters else {}),
-            "config": checked.config, "device": str(checked.device), "environment": environment(),
+            **known, "status": "done", "model": {**known["model"], **after}, "seconds": {"unlearning": unlearned.seconds},
+            "memory": {"unlearning": unlearned.memory},
+            "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes; memory in bytes", **scores,
         }
     )
+
+
+def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
+    """What ``result.json`` holds however the run ends."""
+    import pruner
+    from utils.run_folder import environment
+
+    sizes = {name: len(images) for name, images in job.sets.items()}
+    origin = checked.start.given.extra if checked.start.given else {}
+    return {
+        "label": checked.method.name, "script": "main_forget.py", "method": checked.method.name,
+        "paper_name": checked.method.paper + (ADAPTED if checked.adapters else ""),
+        "compat": arguments.run.compat, "seed": arguments.run.seed,
+        "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
+        "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
+        "model": {
+            "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask), "checkpoint": arguments.unlearn.mask,
+            "recipe": origin.get("recipe"), "round": origin.get("state") if "recipe" in origin else None,
+        },
+        **({"adapters": checked.adapters.facts()} if checked.adapters else {}),
+        "config": checked.config, "device": str(checked.device), "environment": environment(),
+    }
 
 
 def retrained_outputs(checked: Checked, job: Job) -> Any:

@@ -26,16 +26,11 @@ from utils.options import Parser
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
-    parser.add_argument("folders", metavar="DIR", nargs="+", help="folder that holds the runs, at any depth; several are merged")
-    parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
-    parser.add_argument("--no_plots", action="store_true", help="tables only")
-    typed = parser.read(argv)
-    folders = [Path(folder) for folder in typed["folders"]]
+    folders, out, plots = parse(argv)
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
-    out, plots = Path(typed["out"] or folders[0]), not typed["no_plots"]
+    files.make_folder(out)
     sections = write_unlearning(folders, out, plots) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
     if not sections:
         raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it")
@@ -43,14 +38,29 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def parse(argv: list[str] | None) -> tuple[list[Path], Path, bool]:
+    """Folders to read, the folder to write to, and whether to draw.
+
+    Raises:
+        UsageError: an unknown flag, or no folder.
+    """
+    parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
+    parser.add_argument("folders", metavar="DIR", nargs="+", help="folder that holds the runs, at any depth; several are merged")
+    parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
+    parser.add_argument("--no_plots", action="store_true", help="tables only")
+    typed = parser.read(argv)
+    folders = [Path(folder) for folder in typed["folders"]]
+    return folders, Path(typed["out"] or folders[0]), not typed["no_plots"]
+
+
 def write_unlearning(folders: list[Path], out: Path, plots: bool) -> list[Section]:
     """Print and write the tables of ``main_forget.py``'s runs, and what ``--compat`` changes."""
-    found = results.collect(folders)
+    found = results.collect(folders, failed=True)
     made = results.tables(found)
     lost = planned.place(made, planned.collect(folders, found))
     papers = planned.papers(folders)
     sections = [write_table(table, published.beside(table, papers), found, out, plots) for table in made]
-    return sections + [write_corrections(pair, out) for pair in corrections.pairs(made)] + name_lost(lost)
+    return sections + [write_corrections(pair, out) for pair in corrections.pairs(made)] + name_lost(lost) + name_failed(folders)
 
 
 def finish(folders: list[Path], sections: list[Section], out: Path, plots: bool) -> None:
@@ -129,6 +139,20 @@ def write_trainings(folders: list[Path], out: Path) -> list[Section]:
 
     drawn = [save(out, name, curves.draw_training(title, runs))[1] for name, (title, runs) in curves.trainings(folders).items()]
     return [Section("Training curves", pictures=drawn)] if drawn else []
+
+
+def name_failed(folders: list[Path]) -> list[Section]:
+    """Name the runs of any script whose numbers went wrong, and why."""
+    lines = []
+    for path in results.below(folders, "result.json"):
+        found = results.Found(path.parent, results.read_whole(path))
+        if found.failed:
+            results.check(found.content, {"reason": str}, path)
+            lines.append(f"{found.folder}: {found.content['reason']}")
+    if not lines:
+        return []
+    print("\n".join(["failed:", *lines, ""]), flush=True)
+    return [Section("Failed runs", notes=lines)]
 
 
 def name_lost(lost: list[planned.Planned]) -> list[Section]:

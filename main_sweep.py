@@ -47,15 +47,8 @@ class What:
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="main_sweep.py", description="Run everything that a YAML file states, on this machine or on SLURM.")
-    parser.add_argument("file", metavar="FILE", help="what to run, see docs/sweeps.md and experiments/")
-    add_options(parser.add_argument_group("what"), What)
-    add_options(parser.add_argument_group("where"), Where)
-    typed = parser.read(argv)
-    what, where = build(What, typed), build(Where, typed)
-    if what.stage is not None and not what.print:
-        raise UsageError("--stage: is read with --print only")
-    stated = spec.read(Path(typed["file"]), what.folder)
+    file, what, where = parse(argv)
+    stated = spec.read(file, what.folder)
     cells = grid.cells(stated)
     wanted = None
     if stated.optuna is not None:
@@ -80,6 +73,23 @@ def of_stage(cells: list[grid.Cell], stage: int | None) -> list[grid.Cell]:
     if stage is not None and stage > last:
         raise UsageError(f"--stage {stage}: the last stage is {last}")
     return [cell for cell in cells if stage in (None, grid.stage(cell, by_name))]
+
+
+def parse(argv: list[str] | None) -> tuple[Path, What, Where]:
+    """The sweep's file, what is done with it and where.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading the file.
+    """
+    parser = Parser(prog="main_sweep.py", description="Run everything that a YAML file states, on this machine or on SLURM.")
+    parser.add_argument("file", metavar="FILE", help="what to run, see docs/sweeps.md and experiments/")
+    add_options(parser.add_argument_group("what"), What)
+    add_options(parser.add_argument_group("where"), Where)
+    typed = parser.read(argv)
+    what, where = build(What, typed), build(Where, typed)
+    if what.stage is not None and not what.print:
+        raise UsageError("--stage: is read with --print only")
+    return Path(typed["file"]), what, where
 
 
 def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: Any, where: Where, what: What) -> int:

@@ -63,6 +63,7 @@ class Checked:
     """What was found right before any image is read.
 
     Attributes:
+        only: the weights that unlearning may change, if a file names them.
         order: source classes by number, the first to be removed first.
         removed: how many of them, ascending; a model for each.
         unlearning: what decides an unlearned model, but for the number of removed classes.
@@ -74,6 +75,7 @@ class Checked:
     source: Any
     target: Any
     start: Any
+    only: Any
     order: tuple[int, ...]
     removed: tuple[int, ...]
     unlearning: dict[str, Any]
@@ -122,11 +124,11 @@ def check(arguments: arg_parser.TransferArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data sets, classes to remove, architecture, checkpoint."""
     import models
     from dataset import prepare
-    from unlearn import registry, start
+    from unlearn import registry, saliency, start
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu)
+    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     source = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     with renamed({"--dataset": "--target_dataset", "--data": "--target"}):
@@ -136,13 +138,15 @@ def check(arguments: arg_parser.TransferArguments) -> Checked:
     beginning = start.read(arguments, method, source)
     if removed[0] == 0 and not beginning.given.weights:
         raise UsageError(f"--mask {beginning.given.path}: holds masks but no weights; --removed 0 needs the model itself")
+    only, digest = saliency.given(arguments, source)
     config = arg_parser.deciding(arguments) | {"method": method.name, "official_counts": source.official, **beginning.digests}
+    config |= {"saliency": digest} if digest else {}
     unlearning = {key: value for key, value in config.items() if key not in ("transfer", "probe", "order")}
     own = {
         "removed": removed, "removal_order": order[: removed[-1]], "probe": asdict(arguments.probe),
         "target": {"dataset": target.source.name, "folder": str(target.root), "classes": target.names, "counts": target.official},
     }
-    return Checked(method, device, source, target, beginning, order, removed, unlearning, unlearning | own)
+    return Checked(method, device, source, target, beginning, only, order, removed, unlearning, unlearning | own)
 
 
 def removal_order(arguments: arg_parser.TransferArguments, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -202,9 +206,10 @@ def measure(arguments: arg_parser.TransferArguments, checked: Checked, bench: Be
         folder.begin("main_transfer.py", argv)
         log.line(f"removed {count}: {listed(checked.order[:count], bench.data.classes) or 'the model as it is'}")
         point = Point(count, folder, log, stamp, stored, *divide(arguments, checked, bench, count))
-        unlearned = unlearn(arguments, checked, bench, point)
-        probed = probe(arguments, checked, bench, point, unlearned)
-        finish(arguments, checked, bench, point, unlearned, probed)
+        with folder.failing(facts(arguments, checked, bench, point)):
+            unlearned = unlearn(arguments, checked, bench, point)
+            probed = probe(arguments, checked, bench, point, unlearned)
+            finish(arguments, checked, bench, point, unlearned, probed)
     else:
         log.line(f"removed {count}: done already: {path / 'result.json'}")
     return folder.result()
@@ -265,7 +270,7 @@ def unlearn(arguments: arg_parser.TransferArguments, checked: Checked, bench: Be
         model = start.build(arguments, checked.source, bench.data, checked.start.weights).to(checked.device)
         context = Context(
             checked.start.mask, checked.device, run.seed, run.compat, bench.data.name, len(bench.data.classes),
-            scenario(checked, point.count), point.split.whole_classes, point.log, progress,
+            scenario(checked, point.count), point.split.whole_classes, point.log, progress, checked.only,
         )
         unlearned = apply(checked.method, model, point.sets, arguments.hyper, context)
     else:
@@ -305,35 +310,44 @@ def finish(arguments: arg_parser.TransferArguments, checked: Checked, bench: Ben
     """Score the unlearned model on the source and write ``result.json``."""
     import pruner
     from evaluation.predict import predict
-    from utils.run_folder import environment
 
     outputs = predict(unlearned.model, {key: point.sets[key] for key in ("test", "forget") if len(point.sets[key])})
     accuracy = {
         "source": outputs["test"].accuracy, "forget": outputs["forget"].accuracy if point.count else None, "target": probed.accuracy,
     }
-    seconds, classes = {"unlearning": unlearned.seconds, "probing": probed.seconds}, list(checked.order[: point.count])
+    seconds, known = {"unlearning": unlearned.seconds, "probing": probed.seconds}, facts(arguments, checked, bench, point)
     point.log.line("  ".join(f"{key} {100 * value:.2f} %" for key, value in accuracy.items() if value is not None))
     point.log.record("scores", accuracy=accuracy, seconds=seconds)
     point.folder.finish(
         {
-            "label": point.folder.label, "script": "main_transfer.py", "status": "done", "method": checked.method.name,
-            "paper_name": checked.method.paper, "compat": arguments.run.compat, "seed": arguments.run.seed,
-            "removed": {"count": point.count, "classes": classes, "names": [bench.data.classes[label] for label in classes]},
+            **known, "status": "done", "model": {**known["model"], "sparsity_after": pruner.sparsity(unlearned.mask)},
             "accuracy": accuracy, "seconds": seconds, "units": "fractions in [0, 1]; seconds",
-            "split": {
-                "digest": point.split.digest, "base_digest": point.split.base_digest,
-                **{key: len(images) for key, images in point.sets.items()},
-            },
-            "target": {
-                "name": target_name(checked), "classes": bench.target.classes, "train": len(bench.target.train), "test": len(bench.target.test),
-            },
-            "model": {
-                "arch": arguments.model.arch, "dataset": bench.data.name, "sparsity": pruner.sparsity(checked.start.mask),
-                "sparsity_after": pruner.sparsity(unlearned.mask), "checkpoint": arguments.unlearn.mask,
-            },
-            "config": checked.point_config(point.count), "device": str(checked.device), "environment": environment(),
         }
     )
+
+
+def facts(arguments: arg_parser.TransferArguments, checked: Checked, bench: Bench, point: Point) -> dict[str, Any]:
+    """What ``result.json`` holds however the run ends."""
+    import pruner
+    from utils.run_folder import environment
+
+    classes = list(checked.order[: point.count])
+    return {
+        "label": point.folder.label, "script": "main_transfer.py", "method": checked.method.name, "paper_name": checked.method.paper,
+        "compat": arguments.run.compat, "seed": arguments.run.seed,
+        "removed": {"count": point.count, "classes": classes, "names": [bench.data.classes[label] for label in classes]},
+        "split": {
+            "digest": point.split.digest, "base_digest": point.split.base_digest, **{key: len(images) for key, images in point.sets.items()},
+        },
+        "target": {
+            "name": target_name(checked), "classes": bench.target.classes, "train": len(bench.target.train), "test": len(bench.target.test),
+        },
+        "model": {
+            "arch": arguments.model.arch, "dataset": bench.data.name, "sparsity": pruner.sparsity(checked.start.mask),
+            "checkpoint": arguments.unlearn.mask,
+        },
+        "config": checked.point_config(point.count), "device": str(checked.device), "environment": environment(),
+    }
 
 
 def target_name(checked: Checked) -> str:

@@ -140,7 +140,7 @@ class ImageSet(Images):
             stop = min(start + size, len(order))
             mine = slice(0, stop - start) if part is None else part(stop - start)
             wanted = slice(start + mine.start, start + mine.stop)
-            images = self.images[order[wanted]]
+            images = gather(self.images, order[wanted])
             if shifts is not None and flips is not None:
                 images = crop_and_flip(images, shifts[wanted], flips[wanted], self.augment.pad)
             yield scale(images), self._labels[order[wanted]]
@@ -156,7 +156,16 @@ class ImageSet(Images):
 
 def scale(images: Tensor) -> Tensor:
     """uint8 [0, 255] to float32 [0, 1], in the same layout."""
-    return images.to(torch.float32).div_(255)
+    return torch.div(images, 255)
+
+
+def gather(images: Tensor, order: Tensor) -> Tensor:
+    """``images[order]`` in the same layout: [B, C, H, W]; each image is copied whole where it lies in one piece."""
+    for axes, back in (((0, 2, 3, 1), (0, 3, 1, 2)), ((0, 1, 2, 3), (0, 1, 2, 3))):
+        source = images.permute(axes)
+        if source.is_contiguous():
+            return source.flatten(1).index_select(0, order).view(len(order), *source.shape[1:]).permute(back)
+    return images[order]
 
 
 def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int) -> Tensor:
@@ -171,10 +180,10 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int) -> Te
     """
     count, channels, height, width = images.shape
     padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
-    rows = shifts[:, :1] + torch.arange(height, device=images.device)
-    columns = torch.arange(width, device=images.device).expand(count, width)
-    columns = shifts[:, 1:] + torch.where(flips[:, None], width - 1 - columns, columns)
-    sample = torch.arange(count, device=images.device)[:, None, None]
-    position = (sample * padded.shape[1] + rows[:, :, None]) * padded.shape[2] + columns[:, None, :]
-    cropped = padded.reshape(-1, channels).index_select(0, position.flatten())
+    sample, row, column = (torch.arange(size, device=images.device, dtype=torch.int32) for size in (count, height, width))
+    top, left = shifts.to(torch.int32).split(1, dim=1)
+    starts = (sample[:, None] * padded.shape[1] + top + row) * padded.shape[2] + left
+    columns = torch.where(flips[:, None], width - 1 - column, column)
+    position = (starts[:, :, None] + columns[:, None, :]).flatten()  # in 32 bits, which takes a third of the time
+    cropped = padded.reshape(-1, channels).index_select(0, position.to(torch.int64))
     return cropped.view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,24 +15,40 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from utils import files
 from utils.errors import UsageError
 
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")  # Pillow's names of what tree.SUFFIXES end
 PARALLEL = 64 << 20  # bytes of pixels from which decoding gains more from processes than starting them costs
 
 
 def open_image(path: bytes) -> Image.Image:
     """An image file in RGB.
 
+    Only the formats whose names ``dataset.tree`` lists are looked for: others' decoders start programs, or are old.
+
     Raises:
-        UsageError: names the file, if it is no readable image.
+        UsageError: names the file, if it is no readable image, or one of more pixels than fit in 256 MiB.
     """
+    name = os.fsdecode(path)
+    files.size_of(Path(name), f"--data: {name}", "image")
     try:
-        with Image.open(path) as image:
+        with _silence(), Image.open(name, formats=FORMATS) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels are too many")
             if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
                 image = image.point(lambda level: level / 257).convert("L")
             return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UsageError(f"--data: {os.fsdecode(path)} is not a readable image ({error})") from error
+    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything in a decoder)
+        raise UsageError(f"--data: {name} is not a readable image ({error})") from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No warnings of odd but harmless metadata."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset import tiny, tree
+from dataset.download import FILES, fetch
 from dataset.names import canonical
 from utils.errors import UsageError
 from utils.names import lookup
@@ -92,7 +93,7 @@ class Dataset:
         return f"{self.train_images.shape[1]}x{self.train_images.shape[2]} pixels"
 
 
-def _torchvision(dataset_class: str, folder: str) -> Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]:
+def _torchvision(dataset_class: str) -> Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]:
     """Reader of torchvision's layout, or of a fresh download."""
 
     def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
@@ -100,16 +101,17 @@ def _torchvision(dataset_class: str, folder: str) -> Callable[[Path, int | None]
 
         make = getattr(torchvision.datasets, dataset_class)
         try:
+            for remote in FILES[dataset_class]:
+                fetch(remote, root)
             if dataset_class == "SVHN":
-                parts = [make(str(root), split=part, download=True) for part in ("train", "test")]
+                parts = [make(str(root), split=part) for part in ("train", "test")]
                 arrays = [(part.data.transpose(0, 2, 3, 1), np.asarray(part.labels, dtype=np.int64)) for part in parts]
                 names = NUMERALS
             else:
-                download = not (root / folder).is_dir()
-                parts = [make(str(root), train=train, download=download) for train in (True, False)]
+                parts = [make(str(root), train=train) for train in (True, False)]
                 arrays = [(part.data, np.asarray(part.targets, dtype=np.int64)) for part in parts]
                 names = tuple(parts[0].classes)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UsageError) as error:
             raise UsageError(
                 f"--data {root}: holds no {dataset_class} and it cannot be downloaded ({error}); "
                 f"put torchvision's files or a tree train/<class>/*.png, test/<class>/*.png there"
@@ -159,15 +161,15 @@ def resize(images: np.ndarray, size: int | None) -> np.ndarray:
 
 
 _cifar10 = Source(
-    "cifar10", _tree_in_place, _torchvision("CIFAR10", "cifar-10-batches-py"),
+    "cifar10", _tree_in_place, _torchvision("CIFAR10"),
     [5000] * 10, CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
 )
 _cifar100 = Source(
-    "cifar100", _tree_in_place, _torchvision("CIFAR100", "cifar-100-python"),
+    "cifar100", _tree_in_place, _torchvision("CIFAR100"),
     [500] * 100, CIFAR100_CLASSES, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
 )
 _svhn = Source(
-    "svhn", _tree_in_place, _torchvision("SVHN", ""), SVHN_TRAIN, NUMERALS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
+    "svhn", _tree_in_place, _torchvision("SVHN"), SVHN_TRAIN, NUMERALS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
 )
 _SOURCES = {
     source.name: source

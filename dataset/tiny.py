@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from dataset import tree
+from utils import files
 from utils.errors import UsageError
 
 FOLDER = "tiny-imagenet-200"
@@ -55,16 +56,16 @@ def _sorted(root: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
                 found[wnid] += _images(place / wnid)
             elif place.name == "val":
                 raise UsageError(f"--data {root}: class {wnid} is in val/ but not in train/")
-    return {wnid: sorted(files, key=os.path.basename) for wnid, files in found.items()}
+    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in found.items()}
 
 
 def _annotated(root: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
     """Official validation images by class, by file name, from one folder and its list of labels."""
     annotations = root / "val" / "val_annotations.txt"
-    try:
-        rows = [line.split() for line in annotations.read_text().splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise UsageError(f"--data {root}: val/images is there, val/val_annotations.txt is not; it says what each image shows") from None
+    if not annotations.exists():
+        raise UsageError(f"--data {root}: val/images is there, val/val_annotations.txt is not; it says what each image shows")
+    text = files.read_text(annotations, f"--data {root}: val/val_annotations.txt")
+    rows = [line.split() for line in text.splitlines() if line.strip()]
     found: dict[str, list[str]] = {wnid: [] for wnid in classes}
     paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"))}
     for number, row in enumerate(rows, start=1):
@@ -75,4 +76,4 @@ def _annotated(root: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
         found[row[1]].append(paths.pop(row[0]))
     if paths:
         raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")
-    return {wnid: sorted(files, key=os.path.basename) for wnid, files in found.items()}
+    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in found.items()}

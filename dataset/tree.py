@@ -5,6 +5,7 @@ Only folders are listed here; no file is opened.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from utils.errors import UsageError
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 Part = tuple[np.ndarray, np.ndarray]  # paths, bytes [N] in the file system's own encoding; labels, int64 [N]
 
@@ -41,13 +43,33 @@ def is_tree(root: Path) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the visible folders in ``folder``, sorted."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    """Names of the visible folders in ``folder``, sorted.
+
+    Raises:
+        UsageError: a name with control characters.
+    """
+    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    for name in found:
+        if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
+            raise UsageError(f"--data: the folder {os.path.join(folder, name)!r} has control characters in its name; rename it")
+    return found
 
 
 def images_in(folder: str) -> list[str]:
-    """Paths of the image files in ``folder``, sorted by name."""
-    return [os.path.join(folder, file) for file in sorted(os.listdir(folder)) if file.lower().endswith(SUFFIXES)]
+    """Paths of the image files in ``folder``, sorted by name.
+
+    Links are followed; a link to anything but an image is refused when it is read, like a damaged image.
+
+    Raises:
+        UsageError: a name with control characters, or a folder, device or pipe by an image's name.
+    """
+    found = sorted((entry for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES)), key=lambda entry: entry.name)
+    for entry in found:
+        if CONTROL.search(entry.name):
+            raise UsageError(f"--data: the file {entry.path!r} has control characters in its name; rename it")
+        if not os.path.isfile(entry) if entry.is_symlink() else not entry.is_file():
+            raise UsageError(f"--data: {entry.path} is a folder, a device, a pipe or a broken link, not an image")
+    return [entry.path for entry in found]
 
 
 def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:

@@ -12,6 +12,7 @@ from typing import Any
 from evaluation import published
 from evaluation.results import Cell, by_method, seed_of
 from evaluation.tables import minutes, percent
+from utils.names import file_name
 
 COLUMNS = tuple((score, when) for score in ("ASR", "SA") for when in ("before", "after"))
 
@@ -53,7 +54,7 @@ def _shared(result: dict[str, Any]) -> dict[str, Any]:
 def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Cleanse:
     compat = "" if key["compat"] == "fixed" else f" (compat {key['compat']})"
     title = f"{key['dataset']}, {key['arch']}: {results[0]['poison']['words']}{compat}"
-    slug = f"backdoor-{key['dataset']}-{key['arch']}-to-{key['poison'].get('target')}" + (f"-{key['compat']}" if compat else "")
+    slug = file_name(f"backdoor-{key['dataset']}-{key['arch']}-to-{key['poison'].get('target')}" + (f"-{key['compat']}" if compat else ""))
     table = Cleanse(title, slug, key, 1 / len(key["images"] or [None] * 10))
     for name, members in by_method(results).items():
         for result in sorted(members, key=seed_of):

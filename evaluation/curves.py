@@ -13,6 +13,9 @@ from evaluation import results
 from evaluation.overview import legend
 from evaluation.plots import DASHES, colours, figure
 from evaluation.results import Found, Table
+from utils import files
+from utils.errors import UsageError
+from utils.names import file_name
 
 Epochs = dict[str, dict[int, dict[str, float]]]  # by phase, by epoch from 1: what was logged of it
 ROUNDS_SHOWN = 5
@@ -22,15 +25,15 @@ def read_epochs(path: Path) -> Epochs:
     """The epochs of a log; of one that was begun twice, the last time. Damaged lines are passed over."""
     found: Epochs = {}
     try:
-        lines = path.read_text().splitlines()
-    except OSError:
+        lines = files.read_bytes(path, str(path)).decode(errors="replace").splitlines()
+    except UsageError:
         return found
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and record.get("kind") == "epoch":
+        if isinstance(record, dict) and record.get("kind") == "epoch" and isinstance(record.get("phase"), str) and isinstance(record.get("epoch"), int):
             found.setdefault(record["phase"], {})[record["epoch"]] = record
     return found
 
@@ -42,11 +45,12 @@ def trainings(folders: list[Path]) -> dict[str, tuple[str, list[Epochs]]]:
         content = results.read(path)
         epochs = read_epochs(path.parent / "log.jsonl") if content.get("status") == "done" and "rounds" in content else {}
         if epochs:
+            results.check(content, results.TRAINING, path)
             groups.setdefault(_alike(content), []).append((content, epochs))
     named: dict[str, tuple[str, list[Epochs]]] = {}
     for key, members in groups.items():
         content = members[0][0]
-        name = f"training-{content['config']['data']['dataset']}-{content['model']['arch']}-{content['label']}"
+        name = file_name(f"training-{content['config']['data']['dataset']}-{content['model']['arch']}-{content['label']}")
         listed = [other for other in named if other == name or other.startswith(f"{name}-")]
         named[f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:6]}" if listed else name] = (_title(content, len(members)), [epochs for _, epochs in members])
     return named
@@ -93,7 +97,7 @@ def band(axis: Any, runs: Iterable[dict[int, dict[str, float]]], key: str, scale
     values: dict[int, list[float]] = {}
     for epochs in runs:
         for epoch, record in epochs.items():
-            if key in record:
+            if isinstance(record.get(key), (int, float)):
                 values.setdefault(epoch, []).append(scale * record[key])
     places = sorted(values)
     if places:

@@ -12,6 +12,8 @@ GAP = "average gap to Retrain"
 
 def pictures(table: Table) -> dict[str, Any]:
     """Figures by the end of their file names; those that there is too little for are left out."""
+    if not any(table.runs(row, model.name) for row in table.rows for model in table.models):
+        return {}
     drawn = {"bars": bars(table)} if len(table.models) <= len(HATCHES) else {}
     if any(table.average_gap(row, model.name) is not None for row in others(table) for model in table.models):
         drawn |= {"glance": glance(table), "cost": cost(table)}

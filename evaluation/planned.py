@@ -40,8 +40,10 @@ def collect(folders: list[Path], found: list[Found]) -> list[Planned]:
     by_fingerprint = {one.content["fingerprint"]: one for one in found}
     cells: dict[tuple[str, str], Planned] = {}
     for path in results.below(folders, f"*{MANIFEST}"):
-        manifest = results.read(path)
-        for facts in manifest.get("cells", []):
+        manifest = results.read_whole(path)
+        results.check(manifest, {"name": str, "cells": list}, path)
+        for facts in manifest["cells"]:
+            check_facts(facts, path)
             place = path.parent / facts["folder"]
             done = by_fingerprint.get(results.read(place / "result.json").get("fingerprint"))
             cell = Planned(manifest["name"], facts, place, done, results.read(place / STATUS))
@@ -49,6 +51,18 @@ def collect(folders: list[Path], found: list[Found]) -> list[Planned]:
             if known.found is None and (done or cell.failed):
                 cells[cell.sweep, facts["command"]] = cell
     return list(cells.values())
+
+
+def check_facts(facts: Any, path: Path) -> None:
+    """Refuse a cell of a sweep that does not say what a table needs.
+
+    Raises:
+        UsageError: names the file and the entry.
+    """
+    cell = {"folder": str, "name": str, "command": str, "stage": str}
+    unlearning = {"method": str, "paper_name": str, "model": str, "round": int, "needs": list}
+    content = facts if isinstance(facts, dict) else {}
+    results.check(content, cell | (unlearning if content.get("stage") == "unlearn" else {}), path)
 
 
 def papers(folders: list[Path]) -> list[str]:

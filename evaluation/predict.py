@@ -12,6 +12,7 @@ from torch.fx.experimental.optimization import fuse
 
 from dataset.images import Images
 from utils import parallel
+from utils.errors import DivergedError
 
 BATCHES = {"cpu": 16}  # so few that a layer's outputs stay in the processor's cache
 BATCH = 1024
@@ -52,6 +53,8 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
 
     Returns:
         Predictions by the names in ``sets``.
+    Raises:
+        DivergedError: an output is NaN or infinite; no score would mean anything.
     """
     model = _for_inference(model)
     sources: dict[int, list[str]] = {}
@@ -65,6 +68,9 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
         batches = mine.batches(BATCHES.get(unique.device.type, BATCH))
         logits = torch.cat([model(images).float().cpu() for images, _ in batches])
         logits = parallel.gather(logits, len(unique))
+        lost = int((~logits.isfinite().all(1)).sum())
+        if lost:
+            raise DivergedError(f"the model's outputs are NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(members)}); its weights are too large")
         for name, rows in zip(members, position.cpu().split([len(sets[name]) for name in members])):
             found[name] = Predictions(logits[rows], sets[name].labels.cpu())
     return {name: found[name] for name in sets}
@@ -81,13 +87,20 @@ def _for_inference(model: nn.Module) -> nn.Module:
 
 @torch.inference_mode()
 def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None) -> float:
-    """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given."""
+    """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given.
+
+    Raises:
+        DivergedError: an output is NaN or infinite.
+    """
     model.eval()
     size = BATCHES.get(images.device.type, BATCH)
     mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images
     batches = mine.batches(size) if augment_seed is None else mine.augmented_in_order(size, augment_seed)
-    right = torch.zeros((), device=images.device)
+    figures = torch.zeros(2, device=images.device)  # right answers, images without one
     for batch, labels in batches:
-        right += (model(batch).argmax(1) == labels).sum()
-    everywhere = parallel.add_up(right) if len(mine) < len(images) else right
-    return float(everywhere) / max(len(images), 1)
+        logits = model(batch)
+        figures += torch.stack([(logits.argmax(1) == labels).sum(), (~logits.isfinite().all(1)).sum()])
+    right, lost = (parallel.add_up(figures) if len(mine) < len(images) else figures).tolist()
+    if lost:
+        raise DivergedError(f"the model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images")
+    return right / max(len(images), 1)

@@ -9,11 +9,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from utils import files
+from utils.errors import UsageError
+from utils.names import file_name
+
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
 SEARCH = "search"  # the folder of a sweep that holds the trials of its search
 FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
 ADAPTED = " + LoRA"  # behind a method's name in the rows of its runs with adapters
 ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
+
+
+NUMBER, SCORE = (int, float), (int, float, type(None))
+_RUN = {"fingerprint": str, "method": str, "paper_name": str, "compat": str, "seed": int}
+_MODEL = {"dataset": str, "arch": str, "sparsity": NUMBER, "recipe?": (dict, type(None))}
+SHAPES: dict[str, dict[str, Any]] = {  # what tables read of a finished result, by script; see ``check``
+    "main_forget.py": _RUN | {
+        "scores": {**dict.fromkeys(METRICS, SCORE), "RTE": SCORE}, "scenario": {"kind": str, "words": str}, "split?": dict,
+        "model": _MODEL, "config": {"hyper": dict, "run?": dict, "data?": dict, "model?": dict}, "environment?": dict,
+    },
+    "main_backdoor.py": {
+        "fingerprint": str, "method": str, "scores?": {"before?": dict, "after?": dict, "RTE?": SCORE}, "model?": _MODEL,
+        "poison": {"words": str}, "config": {"hyper": dict, "run?": dict, "prune?": dict},
+    },
+    "main_transfer.py": {
+        "fingerprint": str, "method": str, "removed?": {"count": int}, "accuracy?": dict, "seconds?": dict, "model?": _MODEL,
+        "target?": {"name": str}, "config": {"hyper": dict, "probe": {"probe": str}, "target": dict},
+    },
+}
+TRAINING = {
+    "label": str, "script": str, "rounds": list, "model": {"arch": str}, "config": {"data": {"dataset": str}, "run": {"compat": str}, "prune?": dict},
+}
 
 
 @dataclass(frozen=True)
@@ -125,15 +151,54 @@ class Found:
     folder: Path
     content: dict[str, Any]
 
+    @property
+    def failed(self) -> bool:
+        """Whether the run's numbers went wrong, so that it has no scores, and no later run has taken its place."""
+        return has_failed(self.content) and self.folder.parent.name != "earlier"
 
-def collect(folders: Iterable[Path], script: str = "main_forget.py") -> list[Found]:
-    """All finished results of a script below the folders, each run once, in order of path."""
+
+def collect(folders: Iterable[Path], script: str = "main_forget.py", failed: bool = False) -> list[Found]:
+    """All finished results of a script below the folders, each run once, in order of path.
+
+    Args:
+        failed: those of runs whose numbers went wrong as well, unless the same run finished elsewhere; they have no scores.
+    Raises:
+        UsageError: names a file that is damaged or lacks what a table needs; without it a table would be wrong.
+    """
     found: dict[str, Found] = {}
     for path in below(folders, "result.json"):
-        content = read(path)
-        if content.get("script") == script and content.get("status") == "done":
-            found.setdefault(content["fingerprint"], Found(path.parent, content))
+        content = read_whole(path)
+        one = Found(path.parent, content)
+        if content.get("script") != script or not (content.get("status") == "done" or failed and one.failed):
+            continue
+        check(content, {key: kind for key, kind in SHAPES[script].items() if key != "scores"} if one.failed else SHAPES[script], path)
+        known = found.setdefault(content["fingerprint"], one)
+        if known.failed and not one.failed:
+            found[content["fingerprint"]] = one
     return list(found.values())
+
+
+def has_failed(content: dict[str, Any]) -> bool:
+    """Whether a result is that of a run whose numbers went wrong."""
+    return content.get("status") == "failed"
+
+
+def check(content: dict[str, Any], shape: dict[str, Any], path: Path) -> None:
+    """Refuse content that lacks an entry of ``shape`` or has one of another type; an entry with a ? may be absent.
+
+    Raises:
+        UsageError: names the file and the entry.
+    """
+    for key, kind in shape.items():
+        name = key.removesuffix("?")
+        if name not in content and name != key:
+            continue
+        if isinstance(kind, dict) and isinstance(content.get(name), dict):
+            check(content[name], kind, path)
+        elif isinstance(kind, dict) or name not in content or not isinstance(content[name], kind):
+            raise UsageError(f"{path}: is no whole result ({name} is missing or of another type); give its command again")
+        elif kind is str and not content[name].isprintable():
+            raise UsageError(f"{path}: is no result ({name} holds control characters)")
 
 
 def below(folders: Iterable[Path], name: str) -> list[Path]:
@@ -144,9 +209,18 @@ def below(folders: Iterable[Path], name: str) -> list[Path]:
 def read(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty if there is none or it is damaged."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return read_whole(path)
+    except UsageError:
         return {}
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty if the file holds something else.
+
+    Raises:
+        UsageError: it is missing or damaged.
+    """
+    content = files.read_json(path, str(path))
     return content if isinstance(content, dict) else {}
 
 
@@ -190,14 +264,17 @@ def _order(key: dict[str, Any]) -> tuple:
 
 def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
     compat = "" if key["compat"] == "fixed" else f" (compat {key['compat']})"
-    slug = f"{key['dataset']}-{key['arch'].replace('/', '-')}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}")
+    slug = file_name(f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}"))
     columns = models(results)
     table = Table(f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}", slug, key, list(dict.fromkeys(columns.values())))
     for name, members in by_method(results).items():
         table.rows[name] = {}
         table.places |= {result["fingerprint"]: (name, models_of(result, columns)) for result in members}
         for model in table.models:
-            runs = [result for result in members if model.name in table.places[result["fingerprint"]][1]]
+            here = [result for result in members if model.name in table.places[result["fingerprint"]][1]]
+            runs = [result for result in here if not has_failed(result)]
+            if len(runs) < len(here):
+                table.gone.setdefault(name, {})[model.name] = Gone(len(here) - len(runs), len(here) - len(runs))
             if runs:
                 table.rows[name][model.name] = {metric: cell for metric in (*METRICS, "RTE") if (cell := _cell(runs, metric))}
     return table

@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.results import Cell, by_method, model_name
 from evaluation.tables import minutes, percent
+from utils.names import file_name
 
 ACCURACIES = {"source": "source %", "forget": "removed %", "target": "target %"}  # fractions in [0, 1]
 TIMES = {"unlearning": "unlearning (min)", "probing": "probing (min)"}  # seconds
@@ -47,9 +48,9 @@ def _table(results: list[dict[str, Any]]) -> Transfer:
     first = results[0]
     dataset, arch, target, probe = first["model"]["dataset"], first["model"]["arch"], first["target"]["name"], first["config"]["probe"]["probe"]
     compat = "" if first["compat"] == "fixed" else f"-{first['compat']}"
-    how = {"linear": "new head on frozen features", "full": "everything fine-tuned"}[probe]
+    how = {"linear": "new head on frozen features", "full": "everything fine-tuned"}.get(probe, probe)
     title = f"{dataset} to {target}, {arch}: {how}" + (f" (compat {first['compat']})" if compat else "")
-    table = Transfer(title, f"transfer-{dataset}-{target}-{arch}-{probe}{compat}")
+    table = Transfer(title, file_name(f"transfer-{dataset}-{target}-{arch}-{probe}{compat}"))
     for name, members in by_method(results).items():
         for sparsity in sorted({result["model"]["sparsity"] for result in members}):
             runs = [result for result in members if result["model"]["sparsity"] == sparsity]

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -119,15 +119,19 @@ def _construct(builder: Builder, classes: int, **facts: int | str | None) -> nn.
     return builder(classes, **{key: value for key, value in facts.items() if key in declared and value is not None})
 
 
+@cache
+def _shapes(builder: Builder) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {key: value.shape for key, value in builder(10).state_dict().items()}
+
+
 def guess(state: dict[str, torch.Tensor]) -> str | None:
     """The registered architecture whose keys are exactly those of ``state``, if there is one."""
     for table, suffix in ((_builders, ""), (_imagenet_builders, " with the ImageNet stem")):
         for name in table:
-            builder = table.get(name)
-            with torch.device("meta"):
-                shapes = builder(10).state_dict()
+            shapes = _shapes(table.get(name))
             same = shapes.keys() == state.keys() and all(
-                shapes[key].shape[1:] == value.shape[1:] for key, value in state.items()
+                shapes[key][1:] == value.shape[1:] for key, value in state.items()
             )
             if same:
                 return name + suffix

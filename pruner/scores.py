@@ -109,7 +109,7 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
     """
     shape = (1, *sample.images.shape[1:])
     for dtype in (torch.float32, torch.float64):
-        positive = copy.deepcopy(model).to(dtype).eval()
+        positive = lay_out(copy.deepcopy(model), torch.contiguous_format).to(dtype).eval()
         with torch.no_grad():
             for tensor in positive.state_dict().values():
                 tensor.abs_()

@@ -1,13 +1,15 @@
 """Where cells run: here, some at a time, or on SLURM as job arrays; both through submitit."""
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,19 @@ def job(cell: Cell, state: State, environment: dict[str, str]) -> Job:
     return Job(python(PROJECT / cell.script, cell.words), cell.folder, needed, environment)
 
 
+@contextlib.contextmanager
+def _project_alone() -> Iterator[None]:
+    """Processes that are started inside, which submitit starts by ``python -m``, import from the project and not from the current folder (from Python 3.11)."""
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), before.get("PYTHONPATH")]))
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 class Local:
     """Runs cells on this machine through submitit's local executor, as many at a time as there are slots."""
 
@@ -87,7 +102,8 @@ class Local:
         for place, slot in enumerate(self.slots):
             cell = next(ready, None) if slot is None else None
             if cell is not None:
-                self.slots[place] = (cell, self.executor.submit(job(cell, self.state, self._environment(place))))
+                with _project_alone():
+                    self.slots[place] = (cell, self.executor.submit(job(cell, self.state, self._environment(place))))
                 started.append(cell)
         return started
 
@@ -130,7 +146,7 @@ class Slurm:
         self.executor.update_parameters(
             timeout_min=resources.time, cpus_per_task=resources.cpus, name=_job_name(state.spec.folder),
             slurm_array_parallelism=resources.at_once or 256, slurm_signal_delay_s=signal_delay(resources.time),
-            slurm_setup=[f"export PYTHONPATH={PROJECT}:$PYTHONPATH"],
+            slurm_setup=[f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"],
             **({"gpus_per_node": resources.gpus} if resources.gpus else {}), **({"slurm_partition": resources.partition} if resources.partition else {}),
         )
         self._asked, self._states, self._absent = 0.0, {}, Counter()

@@ -1,6 +1,7 @@
 """Reading a sweep's file: YAML without code, every key checked."""
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from utils import files
 from utils.errors import UsageError
 from utils.names import nearest
 
+MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or something of the kind
 OWN = {"seed": "seeds say it", "train_seed": "seeds say it", "save_dir": "folder says it", "dry_run": "type it behind main_sweep.py"}  # flags that no cell is given
@@ -100,13 +103,34 @@ def _unique(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
 
 
+def _parsed(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if _size(node, {}) > MOST:
+            raise yaml.YAMLError("its aliases make it larger than it can be")
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """Nodes that there are once every alias is written out; infinite for one that holds itself."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
+
+
 def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file merged over the one it extends."""
+    text = files.read_text(path, str(path), "YAML file", MOST)
     try:
-        content = yaml.load(path.read_text(), Loader=_Loader)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = _parsed(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # of which a date or a number that is none is a ValueError
         mark = getattr(error, "problem_mark", None)
         raise UsageError(f"{path}: is no YAML of plain values{f' (line {mark.line + 1})' if mark else ''}: {getattr(error, 'problem', error)}") from error
     if not isinstance(content, dict):

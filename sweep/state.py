@@ -74,6 +74,7 @@ class State:
 
     def note_failure(self, cell: Cell, code: int | None) -> None:
         """Store that the cell is given up, also where its job could not say so itself."""
+        files.make_folder(cell.folder)
         files.write_json(cell.folder / planned.STATUS, {**self.status(cell), "status": "failed", "code": code})
 
     def write_manifest(self) -> None:
@@ -88,7 +89,7 @@ class State:
 def finished(cell: Cell) -> bool:
     """Whether the cell's folder holds the finished result of its command."""
     stored = [cell.folder / "result.json", *sorted(cell.folder.glob("earlier/*/result.json"))]
-    marks = {results.read(path).get("fingerprint") for path in stored} - {None}
+    marks = {content.get("fingerprint") for path in stored if (content := results.read(path)).get("status") == "done"} - {None}
     return bool(marks) and expected(cell) in marks
 
 

@@ -116,23 +116,22 @@ def modified_entropy(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 METHODS = {
     "sfronrepo_FT": "FT", "sfronrepo_GA": "GA", "sfronrepo_RL": "RL", "sfronrepo_salun": "RL", "RL": "RL", "GA": "GA", "FT": "FT", "FT_l1": "FT_l1",
-    "boundary_shrink": "boundary_shrink", "boundary_expanding": "boundary_expanding",
+    "boundary_shrink": "boundary_shrink", "boundary_expanding": "boundary_expanding", "bad_teacher": "BT", "scrub": "SCRUB", "scrub_adamw": "SCRUB",
 }
 FLAGS = {  # ours by the references' names
     "lr": "unlearn_lr", "retain_lr": "unlearn_lr", "epochs": "unlearn_epochs", "n_iters": "iterations", "opt": "optimizer",
-    "lambd": "adaptive_power", "th": "fisher_ratio", "ema_beta": "slow_rate",
+    "lambd": "adaptive_power", "th": "fisher_ratio", "ema_beta": "slow_rate", "KL_temperature": "temperature", "sched": "schedule",
+    "kd_T": "temperature", "msteps": "max_steps", "sgda_epochs": "unlearn_epochs", "sgda_learning_rate": "unlearn_lr",
+    "sgda_weight_decay": "weight_decay", "sgda_momentum": "momentum",
 }
 
 
-# Called ``saliency`` once BT and SCRUB have the settings of SalUn's repository as well; all its other cases agree.
-def _saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
-    if name not in METHODS and name.removesuffix("_mask") not in METHODS and "mask" not in name and not name.startswith("sfron"):
-        return {}
+def saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
     model, _ = _load(checkpoint)
     sets = {"retain": _image_set(retain).in_order(), "forget": _image_set(forget).in_order()}
     whole = len(retain[1]) + len(forget[1])
     size = whole if hyper.get("batch_size", "full") == "full" else hyper["batch_size"]
-    context = _context({}, {})
+    context = _context({}, {}, _UntrainedTeacher(hyper["teacher_phase"]) if "teacher_phase" in hyper else None)
     if "mask" in name and name.startswith(("sfron", "salun")):
         return _saliency_mask(name.startswith("sfron_"), model, sets, size, hyper, context)
     method = registry.get("SFRon" if name.startswith("sfron_") or name == "sfron" else METHODS[name.removesuffix("_mask")])
@@ -146,8 +145,35 @@ def _saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: d
     return apply(_with_given_draws(method, extra), model, sets, config, context).model.state_dict()
 
 
+class _UntrainedTeacher(Draws):
+    """The formula in place of a network's initial weights: a sine of the place in the tensor and of the tensor's number."""
+
+    def __init__(self, phase: float):
+        super().__init__(0)
+        self._phase = phase
+
+    def network(self, model, *purpose):
+        fresh = copy.deepcopy(model)
+        for number, (key, value) in enumerate(fresh.state_dict().items()):
+            if key.startswith("normalize"):
+                continue
+            wave = torch.sin(12.9898 * torch.arange(value.numel(), dtype=torch.float64) + 78.233 * number + self._phase).view(value.shape)
+            if key.endswith("num_batches_tracked"):
+                wave = torch.zeros(())
+            elif key.endswith("running_var"):
+                wave = 1 + 0.5 * wave
+            elif value.ndim == 1:
+                wave = 1 + 0.3 * wave if key.endswith("weight") else 0.1 * wave
+            else:
+                wave = wave * (2 / value[0].numel()) ** 0.5
+            value.copy_(wave)
+        return fresh
+
+
 def _switches(name: str, hyper: dict) -> dict:
     """Flags that follow from which repository a case is of."""
+    if name in ("bad_teacher", "scrub", "scrub_adamw"):
+        return {"no_rewind": True, "forget_batch_size": 10**6}
     if name.startswith("sfronrepo"):
         return {"order": "joint", "schedule": hyper.get("sched", "constant"), "eval_mode": name == "sfronrepo_GA", "saliency_outside": "drift"}
     if name.startswith("sfron"):

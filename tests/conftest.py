@@ -1,6 +1,8 @@
-"""Shared by all tests: the project root is importable, and one small pruned model is trained once."""
+"""Shared by all tests: the project root is importable, no connection leaves this machine, and one small pruned model is trained once."""
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -8,6 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+OURSELVES = ("localhost", "127.0.0.1", "::1", "", None, socket.gethostname())
+
+
+def _keep_in(event: str, arguments: tuple) -> None:
+    """Python tells this of everything that it does; connections to other machines are refused."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple) and arguments[1][0] not in OURSELVES:
+        raise PermissionError(f"no test may use the network ({arguments[1][0]})")
+    if event == "socket.getaddrinfo" and arguments[0] not in OURSELVES and os.fsdecode(arguments[0]) not in OURSELVES:
+        raise PermissionError(f"no test may use the network ({arguments[0]})")
+
+
+sys.addaudithook(_keep_in)
 
 DIGITS = ["--dataset", "digits", "--input_size", "8", "--arch", "resnet20s", "--device", "cpu"]
 OMP = [*DIGITS, "--epochs", "3", "--batch_size", "64", "--pruning_times", "2", "--rate", "0.8", "--rewind_epoch", "1", "--decreasing_lr", "2"]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
+import main_backdoor
 import main_forget
 import models
 import pruner
@@ -218,6 +219,26 @@ def test_scrub_goes_back_to_the_start_or_stays_at_the_end(model, monkeypatch):
     hyper = {"unlearn_epochs": 2, "unlearn_lr": 0.2, "batch_size": 8}
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in run("SCRUB", model, **hyper).items())
     assert not torch.equal(run("SCRUB", model, compat="reference", **hyper)["fc.weight"], model.fc.weight)
+
+
+def test_scrub_without_rewinding_keeps_the_last_weights_and_looks_at_no_validation_image(model):
+    learn(model, 20)
+    hyper = {"unlearn_epochs": 5, "unlearn_lr": 0.2, "batch_size": 8, "forget_batch_size": 4, "max_steps": 2, "gamma": 0.7, "alpha": 0.3}
+    method = registry.get("SCRUB")
+    sets = {name: images for name, images in SETS.items() if name != "val"}
+    found = apply(method, model, sets, method.config(**hyper, lr_decay_rate=0.5, no_rewind=True), context()).model.state_dict()
+    close(found, scrub_twin(model, 5, 2, (3, 4, 5))[-1], 1e-5)
+
+
+@pytest.mark.parametrize("name", ["BT", "SCRUB"])
+def test_the_settings_of_sfron_are_a_preset(name):
+    values = registry.get(name).config(**registry.get(name).preset("sfron"))
+    assert (values.optimizer, values.schedule, values.momentum, values.weight_decay) == ("sgd", "cosine", 0.9, 5e-4)
+    if name == "BT":
+        assert (values.unlearn_lr, values.unlearn_epochs, values.temperature) == (0.02, 10, 1.0)
+    else:
+        assert (values.unlearn_lr, values.unlearn_epochs, values.temperature) == (8e-5, 6, 4.0)
+        assert (values.gamma, values.alpha, values.max_steps, values.no_rewind) == (0.99, 1e-3, 2, True)
 
 
 def test_scrub_looks_at_validation_images_of_the_forget_sets_classes():
@@ -579,7 +600,7 @@ def test_the_references_names_are_aliases(name):
         "MSG": "kgltop2", "CFW": "kgltop3", "PRMQ": "kgltop4", "CT": "kgltop5", "KDE": "kgltop6", "RNI": "kgltop7",
     }
     assert registry.get(aliases[name]).name == name
-    assert registry.get(name).presets == {"deepunlearn": {}}
+    assert registry.get(name).presets["deepunlearn"] == {}
 
 
 def mean_loss(model: nn.Module, state: dict[str, torch.Tensor], part: str) -> float:
@@ -873,7 +894,7 @@ def test_presets(tmp_path, capsys):
     typed = hyper_of([*start, "--unlearn", "FT", "--preset", "deepunlearn", "--unlearn_lr", "0.3", "--no_aug", "false"], capsys)
     assert (typed["unlearn_lr"], typed["no_aug"], typed["unlearn_epochs"]) == (0.3, False, 5)
     fisher = hyper_of([*start, "--unlearn", "FF", "--preset", "deepunlearn"], capsys)
-    assert fisher == {"alpha": 0.2, "fisher_batch_size": 64, "keep_rows": True, "no_aug": True}
+    assert fisher == {"alpha": 0.2, "fisher_batch_size": 64, "keep_rows": True, "no_aug": True, "amp": False}
     assert main_forget.main([*start, "--unlearn", "FT_l1", "--preset", "deepunlearn"]) == 2
     assert "--preset deepunlearn: FT_l1 has no such preset; it has: none" in capsys.readouterr().err
     assert main_forget.main([*start, "--unlearn", "FT", "--no_aug", "maybe"]) == 2
@@ -900,6 +921,9 @@ def test_methods_that_train_on_validation_images_need_a_part_of_their_own(tmp_pa
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images, and --dataset cifar10_no_val has none but the test images" in error
     assert main_forget.main([*command, "--unlearn", "CT", "--dry_run"]) == 0
+    assert main_backdoor.main([*command, "--unlearn", "KDE"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images" in error
 
 
 @pytest.mark.parametrize("argv", [["--unlearn", "kgltop2", "--help"], ["--help", "--unlearn=MSG"]])

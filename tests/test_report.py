@@ -334,6 +334,9 @@ def test_files(tmp_path, capsys):
     runs = write(tmp_path / "runs", [*RUNS, RUNS[0]])  # the last is the same run found twice
     (runs / "0" / "deeper").mkdir()
     (runs / "0" / "deeper" / "result.json").write_text("{ damaged")
+    assert main_report.main([str(runs), "--out", str(tmp_path / "out")]) == 2, "a table without it would be another table"
+    assert f"{runs / '0' / 'deeper' / 'result.json'}: is damaged or no JSON" in capsys.readouterr().err
+    (runs / "0" / "deeper" / "result.json").write_text("[]")  # somebody else's file of that name
     epochs(runs / "2", "unlearn", [(1, 0.4), (2, 0.5)])
     assert main_report.main([str(runs), "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"report.html"}

@@ -164,7 +164,8 @@ BOTH = f"{HEAD}flags: {{dataset: digits, input_size: 8, arch: resnet20s}}\nmodel
 WHOLE = BOTH + "methods: {retrain: {}, FT: {}}\n"
 TUNED = WHOLE + "optuna: {method: FT, parameters: {unlearn_lr: {low: 1e-3, high: 1}}, trials: 2, %s}\n"
 BAD = [
-    ("", ": must be a mapping with the keys extends, title, folder"),
+    ("", ": is empty"),
+    ("# nothing", ": must be a mapping with the keys extends, title, folder"),
     ("- a", ": must be a mapping with the keys"),
     ("a: [1", ": is no YAML of plain values (line 1)"),
     ("folder: a\nfolder: b", ": is no YAML of plain values (line 1): folder is given twice"),
@@ -209,7 +210,7 @@ BAD = [
     (f"{WHOLE}overrides: [{{metod: FT, seed: 1}}]", ": override 1: metod: unknown key (did you mean method?)"),
     (f"{WHOLE}overrides: [{{method: FTT, flags: {{unlearn_lr: 1}}}}]", ": override 1: matches no run (method FTT (did you mean FT?))"),
     (f"{WHOLE}overrides: [{{method: FT, training: a}}]", ": override 1: names a training and what is unlearned; no command is both"),
-    ("extends: nowhere.yaml", "nowhere.yaml: No such file or directory"),
+    ("extends: nowhere.yaml", "nowhere.yaml: no such file"),
     ("extends: sweep.yaml", ": extends: "),
     (f"{WHOLE}optuna: 3", ": optuna: must be a mapping with the keys method, parameters"),
     (TUNED % "trails: 3", ": optuna: trails: unknown key (did you mean trials?)"),
@@ -238,7 +239,7 @@ def test_a_bad_file_is_one_clear_line_before_any_work(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize("words, expected", [
-    (["nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+    (["nowhere.yaml"], "nowhere.yaml: no such file"),
     (["sweep.yaml", "--stage", "1"], "--stage: is read with --print only"),
     (["sweep.yaml", "--print", "--stage", "3"], "--stage 3: the last stage is 2"),
     (["sweep.yaml", "--executor", "pbs"], "--executor pbs: unknown; known: local, slurm"),
@@ -584,3 +585,9 @@ def test_without_optuna_a_search_says_what_to_install(tmp_path, capsys, monkeypa
     code, _, err = called(capsys, stated(tmp_path, search_text(tmp_path / "runs", 2)), "--gpus", "0")
     assert code == 2 and err == "main_sweep.py: error: optuna: is not installed; pip install optuna\n"
     assert not list(tmp_path.glob("runs/seed*"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    words = f"{sys.executable} main_sweep.py experiments/methods-small.yaml --print"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {words} | true"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "" and done.returncode == 141

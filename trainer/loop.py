@@ -22,9 +22,9 @@ from pruner import Hold, Mask
 from trainer.batch_norm import exact_batch_norm
 from trainer.flags import Stepping
 from trainer.sam import Climb
-from utils import parallel, seeds
-from utils.device import synchronise
-from utils.errors import RunError
+from utils import finite, parallel, seeds
+from utils.device import half, synchronise
+from utils.errors import DivergedError
 
 Objective = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 Labels = Tensor | tuple[Tensor, Tensor]
@@ -96,23 +96,30 @@ class Tally:
 
     def __init__(self, device: torch.device):
         self.device, self.started = device, time.perf_counter()
+        self._prompt = device.type == "cpu" and parallel.size() == 1  # elsewhere every question would make the device wait
         self.clear()
 
     def clear(self) -> None:
         """Count from nothing again; the time goes on."""
-        self._figures = torch.zeros(3, device=self.device)  # summed loss, right answers, images
+        self._figures = torch.zeros(4, device=self.device)  # summed loss, right answers, images, steps after which the sum was finite
+
+    @property
+    def broken(self) -> bool:
+        """Whether the loss is known to be no longer finite; only one process on the CPU knows before the end."""
+        return self._prompt and not math.isfinite(self._figures[0])
 
     def add(self, loss: Tensor, logits: Tensor, labels: Labels, count: int) -> None:
         """One step on this process's part of a batch of ``count`` images, with the mean loss of that part."""
         classes = labels[0] if isinstance(labels, tuple) else labels
         right = (logits.detach().argmax(1) == classes).sum()
         sums = torch.stack([loss.detach() * len(classes), right, torch.full_like(right, len(classes))])
-        self._figures += sums / (1 if count >= parallel.size() else parallel.size())
+        self._figures[:3] += sums / (1 if count >= parallel.size() else parallel.size())
+        self._figures[3] += self._figures[0].isfinite()
 
-    def means(self) -> tuple[float, float]:
-        """Loss per image and accuracy in [0, 1], over all processes."""
-        loss, right, images = parallel.add_up(self._figures.clone()).tolist()
-        return loss / max(images, 1), right / max(images, 1)
+    def means(self) -> tuple[float, float, int]:
+        """Loss per image and accuracy in [0, 1] over all processes, and the number of steps before the loss was no longer finite."""
+        loss, right, images, steps = parallel.add_up(self._figures.clone()).tolist()
+        return loss / max(images, 1), right / max(images, 1), int(steps) // parallel.size()
 
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
@@ -167,6 +174,11 @@ class Pace:
     def lr(self) -> float:
         """The epoch's step size, warm-up aside."""
         return self.scheduler.get_last_lr()[0]
+
+    @property
+    def now(self) -> float:
+        """The present step's step size."""
+        return self.optimizer.param_groups[0]["lr"]
 
     def before_step(self, epoch: int, step: int, steps: int) -> None:
         """Set the step size where it changes within an epoch of ``steps`` steps."""
@@ -256,7 +268,7 @@ class Training:
             seed: fixes order, augmentation and whatever else the epochs draw.
             objective: (model, images, labels, epoch) -> (loss to descend, logits); passes have their own.
         Raises:
-            RunError: the loss is no longer finite.
+            DivergedError: the loss, or a weight, is no longer finite.
         """
         passes = images if isinstance(images, Sequence) else [Pass(images, objective)]
         while self.epoch < self.recipe.epochs:
@@ -288,7 +300,9 @@ class Training:
             loss, logits = self.gradients(each.objective, batch, labels, sizes[step])
             self.advance(pace)
             tally.add(loss, logits, labels, sizes[step])
-        self._figures(tally, pace.lr)
+            if tally.broken:
+                break
+        self._figures(tally, pace)
 
     def begin_epoch(self, seed: int) -> Tally:
         """Seed what layers draw and set the model's mode; add the epoch's steps to the result."""
@@ -303,17 +317,21 @@ class Training:
         """Count the epoch as finished.
 
         Raises:
-            RunError: the loss is no longer finite.
+            DivergedError: the loss, a weight, or what the optimiser remembers is no longer finite.
         """
-        loss, accuracy = self._figures(tally, lr)
+        loss, accuracy = self._figures(tally, self.pace)
+        moments = (pair for kept in self.optimizer.state.values() for pair in kept.items() if isinstance(pair[1], Tensor))
+        finite.check([*finite.state(self.model), *moments], f"in epoch {self.epoch + 1} at learning rate {lr:g}; try a smaller one")
         self.epoch += 1
         synchronise(tally.device)
         return EpochLog(self.epoch, lr, loss, accuracy, time.perf_counter() - tally.started)
 
-    def _figures(self, tally: Tally, lr: float) -> tuple[float, float]:
-        loss, accuracy = tally.means()
+    def _figures(self, tally: Tally, pace: Pace) -> tuple[float, float]:
+        loss, accuracy, steps = tally.means()
         if not math.isfinite(loss):
-            raise RunError(f"the loss became {loss} in epoch {self.epoch + 1} at step size {lr:g}; try a smaller one")
+            raise DivergedError(
+                f"the loss became {loss} in epoch {self.epoch + 1}, step {steps + 1}, at learning rate {pace.now:g}; try a smaller one"
+            )
         return loss, accuracy
 
     def gradients(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -340,7 +358,7 @@ class Training:
             self.salient()
 
     def _gradient(self, objective: Objective, batch: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.amp):
+        with half(self._device, self.recipe.amp):
             loss, logits = objective(self.model, batch, labels, self.epoch)
         self.model.zero_grad(set_to_none=True)
         (loss * weight if weight != 1 else loss).backward()

@@ -47,15 +47,15 @@ def check(arguments: Any) -> Checked:
     Raises:
         UsageError: names the flag.
     """
-    device = resolve(arguments.run.device, arguments.run.gpu)
+    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     blank = models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
     given = None
     if arguments.resume.resume:
-        given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle)
+        given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(given, blank, arguments.model.arch, "--checkpoint")
-        checkpoints.training_position(given)
+        checkpoints.check_position(given, blank)
     config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": given and given.sha256}
     return Checked(device, chosen, given, config | models.origin(arguments.model.arch))
 
@@ -122,16 +122,16 @@ def sample(images: Images, seed: int) -> Sample:
 def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, folder: RunFolder, log: Log, mask: Mask | None = None) -> None:
     """Carry the model through ``plan``, going on from a killed run, and write ``result.json``."""
     stamp = {"fingerprint": folder.fingerprint, **origin(arguments, bench), "recipe": recipe_of(f"main_{folder.label}.py", checked)}
-    summaries, _ = carry(arguments, bench, plan, rounds.Names(folder.path), stamp, log, checked.given, mask)
     sizes = {name: len(images) for name, images in bench.sets.items()}
-    folder.finish(
-        {
-            "label": folder.label, "script": f"main_{folder.label}.py", "status": "done", "rounds": summaries, "config": checked.config,
-            "split": {"digest": bench.base.digest, "seed": bench.base.seed, **sizes},
-            "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in bench.model.parameters())},
-            "device": str(checked.device), "environment": environment(),
-        }
-    )
+    facts = {
+        "label": folder.label, "script": f"main_{folder.label}.py", "config": checked.config,
+        "split": {"digest": bench.base.digest, "seed": bench.base.seed, **sizes},
+        "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in bench.model.parameters())},
+        "device": str(checked.device), "environment": environment(),
+    }
+    with folder.failing(facts):
+        summaries, _ = carry(arguments, bench, plan, rounds.Names(folder.path), stamp, log, checked.given, mask)
+    folder.finish({**facts, "status": "done", "rounds": summaries})
 
 
 def carry(
@@ -148,7 +148,7 @@ def carry(
     """
     flags = arguments.train
     training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
-    last = rounds.latest(names, plan.rounds, stamp["fingerprint"]) or given
+    last = rounds.latest(names, plan.rounds, stamp["fingerprint"], bench.model) or given
     if last is not None:
         training.resume(last)
         log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")

@@ -15,8 +15,9 @@ import pruner
 from dataset.images import Images
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
-from trainer.loop import Recipe, Training, smoothed_cross_entropy
+from trainer.loop import EpochLog, Recipe, Training, smoothed_cross_entropy
 from utils import checkpoints, seeds
+from utils.errors import DivergedError
 from utils.log import Log
 
 
@@ -109,6 +110,7 @@ class Rounds:
         self.names, self.stamp, self.log = names, stamp, log
         self.at = Position(mask=mask or {})
         self._resumed: dict[str, Any] | None = None
+        self._from = names.folder
         if plan.target == "lt" or (plan.target == "rewind_lt" and plan.rewind_epoch == 0):
             self.at.rewind = checkpoints.pack(model, {})
 
@@ -119,7 +121,7 @@ class Rounds:
             stored["state"], checkpoint.mask, stored["best_sa"], stored["result"], stored["init_weight"], stored["rounds"]
         )
         checkpoints.load_weights(self.model, checkpoint)
-        self._resumed = stored
+        self._resumed, self._from = stored, checkpoint.path
 
     def run(self) -> list[dict[str, Any]]:
         """Train all remaining rounds; one summary per round, accuracies and density in [0, 1]."""
@@ -135,7 +137,7 @@ class Rounds:
         recipe = replace(self.recipe, ahead=self.plan.rewind_epoch if self.at.round else 0)
         training = Training(self.model, recipe, self.at.mask)
         if self._resumed is not None:
-            training.restore(self._resumed)
+            checkpoints.restore_training(training, self._resumed, self._from)
             self._resumed = None
         phase = f"round {self.at.round}"
         self.log.line(f"{phase}: * remain weight ratio = {100 * pruner.density(self.at.mask):.4f} %")
@@ -143,7 +145,7 @@ class Rounds:
         for done in training.run(self.sets["train"], seeds.derive(self.plan.seed, "round", self.at.round), objective):
             if self.at.round == 0 and done.epoch == self.plan.rewind_epoch:
                 self._keep_rewind_weights()
-            validation = self._validate(done.epoch)
+            validation = self._validate(done)
             self.at.result["train_ta"].append(100 * done.accuracy)
             self.at.result["val_ta"].append(100 * validation)
             self.log.epoch(phase, recipe.epochs, done, val=validation)
@@ -158,10 +160,13 @@ class Rounds:
         if self.plan.target == "rewind_lt":
             self.at.rewind = weights
 
-    def _validate(self, epoch: int) -> float:
+    def _validate(self, done: EpochLog) -> float:
         val = self.sets["val"]
-        seed = seeds.derive(self.plan.seed, "validation", self.at.round, epoch)
-        return accuracy_on(self.model, val, seed if self.plan.augmented_validation else None)
+        seed = seeds.derive(self.plan.seed, "validation", self.at.round, done.epoch)
+        try:
+            return accuracy_on(self.model, val, seed if self.plan.augmented_validation else None)
+        except DivergedError as error:
+            raise DivergedError(f"{error} after epoch {done.epoch} at learning rate {done.lr:g}; try a smaller one") from error
 
     def _save(self, training: Training, validation: float | None = None) -> None:
         reached = 100 * (validation or 0.0)
@@ -208,11 +213,11 @@ def warn_of_empty_layers(mask: pruner.Mask, log: Log) -> None:
         log.line(f"warning: every weight of {name} is pruned; nothing passes that layer")
 
 
-def latest(names: Names, rounds: int, fingerprint: str) -> checkpoints.Checkpoint | None:
+def latest(names: Names, rounds: int, fingerprint: str, model: nn.Module) -> checkpoints.Checkpoint | None:
     """The checkpoint from which this very run goes on, if an earlier start of it left one."""
     for round_ in reversed(range(rounds)):
         if names.last(round_).exists():
-            found = checkpoints.read(names.last(round_), "checkpoint")
+            found = checkpoints.read(names.last(round_), "checkpoint", model=model)
             if found.extra.get("fingerprint") == fingerprint:
                 return found
     return None

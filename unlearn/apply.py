@@ -13,6 +13,7 @@ from dataset.images import Images
 from unlearn import lora, saliency
 from unlearn.context import Context, Sets
 from unlearn.registry import Method, Salient
+from utils import finite
 from utils.device import PeakMemory
 
 
@@ -42,7 +43,8 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         sets: "retain", "forget" and "val"; the method sees those it declared.
         config: an instance of ``method.config``.
     Raises:
-        RunError: a pruned weight is not exactly zero afterwards, or the loss left the finite numbers.
+        RunError: a pruned weight is not exactly zero afterwards.
+        DivergedError: the loss or a weight left the finite numbers.
         LookupError: the method asked for a set that it did not declare.
     """
     if context.adapters is not None:
@@ -69,6 +71,7 @@ def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: 
         context.log.line(f"saliency: {saliency.share(context.only, context.mask)}")
     method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
     seconds = context.clock.seconds
+    finite.check(finite.state(unlearned), f"by {method.name}; try milder settings")
     pruner.check_held(unlearned, context.mask, method.name)
     return Unlearned(unlearned, context.mask, seconds)
 
@@ -87,6 +90,7 @@ def _with_adapters(method: Method, model: nn.Module, sets: dict[str, Images], co
         method.run(adapted, Sets(sets, method.reads, method.name), config, context)
     context.mask = mask
     with context.clock.paused():
+        finite.check(finite.state(adapted), f"by {method.name}; try milder settings")
         lora.check_frozen(adapted, model, mask, method.name)
     unlearned = adapted if plan.apart else lora.merge(adapted, mask)
     seconds = context.clock.seconds

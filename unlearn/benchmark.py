@@ -7,6 +7,7 @@ from unlearn.registry import Iterative
 from utils.options import changed
 
 PAPER = "Cadet et al. 2025 (Deep Unlearn)"
+SFRON = "Huang et al. 2024 (SFR-on)"
 OWN = {"deepunlearn": {}}  # the preset of a method whose defaults are Deep Unlearn's already
 FRACTION = (0.0, 1.0, "linear")
 EPOCHS = (1, 37, "linear")  # a fifth of the 182 epochs that its models were trained for

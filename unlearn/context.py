@@ -19,7 +19,7 @@ from trainer.loop import EpochLog, Objective, Pass, Trainable, Training, cross_e
 from unlearn.draws import Draws
 from unlearn.lora import Plan
 from unlearn.registry import Salient
-from utils import checkpoints, seeds
+from utils import checkpoints, files, seeds
 from utils.device import synchronise
 from utils.log import Log
 
@@ -106,7 +106,7 @@ class Progress:
     def remove(self) -> None:
         """Delete the file: the run is complete."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            files.remove(self._path)
 
 
 @dataclass

@@ -281,6 +281,7 @@ def write(adapted: nn.Module, folder: Path) -> None:
         config = json.loads(Path(place, CONFIG).read_text())
         weights = Path(place, WEIGHTS).read_bytes()
     config |= {"auto_mapping": None, "base_model_name_or_path": None}  # a class made while running, and a path of this machine
+    files.make_folder(folder)
     files.write_bytes(folder / WEIGHTS, weights)
     files.write_json(folder / CONFIG, {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()})
 

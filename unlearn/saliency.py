@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from dataset.images import Images
+from dataset.prepare import Chosen
 from pruner import Mask, Scores
 from pruner.masks import remove
-from unlearn import curvature
+from unlearn import curvature, start
 from unlearn.context import Context
 from utils import checkpoints, files
 from utils.errors import UsageError
@@ -110,12 +111,27 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
         UsageError: no such file, or not a mask of every parameter of ``model``.
     """
     where = f"--saliency_mask {path}"
-    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle)
+    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle, model)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     wrong = [name for name in (*shapes, *stored) if name not in shapes or name not in stored or stored[name].shape != shapes[name]]
     if wrong:
         raise UsageError(f"{where}: is no saliency mask of this model ({len(wrong)} parameters differ; first: {wrong[0]})")
     return {name: stored[name] != 0 for name in shapes}
+
+
+def given(arguments: Any, chosen: Chosen) -> tuple[Mask | None, str | None]:
+    """What ``--saliency_mask`` names, and the SHA-256 of that file; None where it is not given.
+
+    Args:
+        arguments: with the groups model, run and hyper.
+        chosen: the data set that the model is of.
+    Raises:
+        UsageError: as ``read``.
+    """
+    stored = getattr(arguments.hyper, "saliency_mask", None)
+    if stored is None:
+        return None, None
+    return read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
 
 
 def write(path: Path, only: Mask) -> None:

@@ -11,13 +11,18 @@ from unlearn import lora
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
 from unlearn.registry import Method
-from utils import checkpoints
+from utils import checkpoints, files
 from utils.run_folder import RunFolder
 
 
 def outputs(method: Method) -> list[str]:
     """The files that a run of the method writes: the third only while it runs, the last two in place of the first where adapters stay apart."""
     return [*(f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress", "base")), f"{method.name}adapter"]
+
+
+def clear(method: Method, folder: RunFolder) -> None:
+    """Delete what a killed run would go on from: the run is complete, now or since it was killed just before this."""
+    files.remove(folder.path / outputs(method)[2])
 
 
 class Session:
@@ -49,7 +54,7 @@ class Session:
         if (done or stored) and apart and self._base.exists():
             return Unlearned(self._put_together(model, context, arch, allow_pickle), context.mask, seconds)
         if (done or stored) and not apart and self._model.exists():
-            found = checkpoints.read(self._model, "--resume", allow_pickle)
+            found = checkpoints.read(self._model, "--resume", allow_pickle, model)
             if context.compat == "reference":  # where boundary expanding keeps its new class
                 models.widen_to(model, found.weights)
             checkpoints.check_fits(found, model, arch, "--resume")
@@ -63,7 +68,7 @@ class Session:
 
     def _put_together(self, model: nn.Module, context: Context, arch: str, allow_pickle: bool) -> nn.Module:
         """The stored frozen model with its stored adapters."""
-        found = checkpoints.read(self._base, "--resume", allow_pickle)
+        found = checkpoints.read(self._base, "--resume", allow_pickle, model)
         checkpoints.check_fits(found, model, arch, "--resume")
         checkpoints.load_weights(model, found)
         context.log.line(f"Load checkpoint from: {self._base} and {self._adapter}")

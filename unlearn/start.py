@@ -56,7 +56,7 @@ def read(arguments: Any, method: Method, chosen: Chosen) -> Start:
     arch, pickle, model = arguments.model.arch, arguments.run.allow_pickle, blank(arguments, chosen)
     given = None
     if arguments.unlearn.mask is not None:
-        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", pickle)
+        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", pickle, model)
         checkpoints.check_fits(given, model, arch, "--mask", masks_alone=method.fresh)
     rewound = read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
     return Start(given, rewound, rewound or (None if method.fresh else given))
@@ -70,8 +70,9 @@ def read_other(arguments: Any, chosen: Chosen, path: str | None, flag: str) -> C
     """
     if path is None:
         return None
-    found = checkpoints.read(Path(path), flag, arguments.run.allow_pickle)
-    checkpoints.check_fits(found, blank(arguments, chosen), arguments.model.arch, flag)
+    model = blank(arguments, chosen)
+    found = checkpoints.read(Path(path), flag, arguments.run.allow_pickle, model)
+    checkpoints.check_fits(found, model, arguments.model.arch, flag)
     return found
 
 

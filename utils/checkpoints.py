@@ -6,9 +6,12 @@ plain Python values, so ``torch.load`` opens it with its safe default.
 """
 from __future__ import annotations
 
+import json
+import math
 import warnings
+import zipfile
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,15 @@ from utils import files
 from utils.errors import UsageError
 
 ORIGINAL, MASK = "_orig", "_mask"
+ZIP = b"PK\x03\x04"  # begins what torch.save writes
+ROOM = 128 << 20  # bytes that a checkpoint may have beside its tensors, and more
+DTYPES = {
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+}
+OWN = {  # entries of ours that are read, and of what type they are
+    "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "poison_digest": (str,), "poison": (str,),
+    "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "rounds": (list,), "seconds": (float, int, type(None)),
+}
 
 
 @dataclass(frozen=True)
@@ -94,37 +106,80 @@ def unpack(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Mask]:
     return weights, mask
 
 
-def read(path: Path, flag: str, allow_pickle: bool = False) -> Checkpoint:
+def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | None = None) -> Checkpoint:
     """Open a checkpoint, a bare state dict or a file of masks.
 
+    Args:
+        model: what it is for; a file too large to be a checkpoint of it is not read.
     Raises:
-        UsageError: the file is missing, empty, damaged, needs pickle, or holds no state dict.
+        UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds no state dict of finite numbers.
     """
-    content = _load(path, flag, allow_pickle)
+    where = f"{flag} {path}"
+    content = _load(path, where, allow_pickle, model)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UsageError(f"{flag} {path}: holds no state dict")
-    unmatched = [k for k in state if k.endswith("weight" + ORIGINAL) and k.removesuffix(ORIGINAL) + MASK not in state]
-    if unmatched:
-        raise UsageError(f"{flag} {path}: {unmatched[0]} has no mask beside it")
-    broken = [k for k, v in state.items() if v.is_floating_point() and not _sound(k, v)]
-    if broken:
-        raise UsageError(f"{flag} {path}: {broken[0]} holds NaN or infinite values")
-    weights, mask = unpack(state)
+    if not isinstance(state, Mapping) or not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise UsageError(f"{where}: holds no state dict")
+    _check_tensors(state, where, model)
+    _check_masks(state, where)
     extra = {k: v for k, v in content.items() if k != "state_dict"} if "state_dict" in content else {}
-    return Checkpoint(path, weights, mask, extra)
+    _check_own(extra, where)
+    return Checkpoint(path, *unpack(state), extra)
 
 
-def read_tensors(path: Path, flag: str, allow_pickle: bool = False) -> dict[str, Tensor]:
+def read_tensors(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | None = None) -> dict[str, Tensor]:
     """Open a file that holds a plain dict of tensors.
 
     Raises:
-        UsageError: the file is missing, empty, damaged, needs pickle, or holds something else.
+        UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds something else.
     """
-    content = _load(path, flag, allow_pickle)
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UsageError(f"{flag} {path}: holds no tensors by name")
+    where = f"{flag} {path}"
+    content = _load(path, where, allow_pickle, model)
+    plain = isinstance(content, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    if not plain or not content:
+        raise UsageError(f"{where}: holds no tensors by name")
+    _check_tensors(content, where, model)
     return dict(content)
+
+
+def _check_tensors(state: Mapping[str, Tensor], where: str, model: nn.Module | None) -> None:
+    """Refuse what is not what it says, before anything is computed from it."""
+    room = None if model is None else _room(model)
+    for key, value in state.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in DTYPES or value.is_nested:
+            raise UsageError(f"{where}: {key} is no plain tensor ({_kind(value)}, {value.layout}, {value.device})")
+        size = value.numel() * value.element_size()
+        if size > value.untyped_storage().nbytes():
+            raise UsageError(f"{where}: {key} has more entries than numbers are stored for it")
+        if room is not None:
+            room -= size
+            if room < 0:
+                raise UsageError(f"{where}: its entries together are larger than any checkpoint of this model")
+        if value.is_floating_point() and not _sound(key, value):
+            raise UsageError(f"{where}: {key} holds NaN or infinite values")
+
+
+def _check_masks(state: Mapping[str, Tensor], where: str) -> None:
+    for key, value in state.items():
+        if key.endswith("weight" + ORIGINAL):
+            mask = state.get(key.removesuffix(ORIGINAL) + MASK)
+            if mask is None:
+                raise UsageError(f"{where}: {key} has no mask beside it")
+            if mask.shape != value.shape:
+                raise UsageError(f"{where}: {key} is {list(value.shape)}, its mask {list(mask.shape)}")
+        elif key.endswith("weight" + MASK) and not bool(((value == 0) | (value == 1)).all()):
+            raise UsageError(f"{where}: {key} holds other values than 0 and 1")
+
+
+def _check_own(extra: Mapping[str, Any], where: str) -> None:
+    """Refuse entries under our own names that are not what we write there."""
+    for key, kinds in OWN.items():
+        if key in extra and not isinstance(extra[key], kinds):
+            raise UsageError(f"{where}: {key} is of type {type(extra[key]).__name__}; expected {kinds[0].__name__}")
+    if "recipe" in extra:
+        try:
+            json.dumps([extra["recipe"], extra.get("state")], allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"{where}: recipe is no plain data ({error})") from None
 
 
 def _sound(key: str, value: Tensor) -> bool:
@@ -134,23 +189,43 @@ def _sound(key: str, value: Tensor) -> bool:
     return bool(torch.isfinite(value).all())
 
 
-def _load(path: Path, flag: str, allow_pickle: bool) -> Any:
-    if not path.exists():
-        raise UsageError(f"{flag} {path}: no such file")
-    if path.is_dir():
-        raise UsageError(f"{flag} {path}: is a folder, not a checkpoint")
-    if path.stat().st_size == 0:
-        raise UsageError(f"{flag} {path}: is empty")
+def _kind(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _room(model: nn.Module) -> int:
+    """Bytes that a checkpoint of the model may have: weights, masks, weights to go back to, an optimiser's two moments, and some more."""
+    return ROOM + 8 * sum(value.numel() * value.element_size() for value in model.state_dict().values())
+
+
+def _load(path: Path, where: str, allow_pickle: bool, model: nn.Module | None) -> Any:
+    size = files.size_of(path, where, "checkpoint", None if model is None else _room(model))
     try:
-        with warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if file.read(4) == ZIP:
+                _check_archive(path, size)
             return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         if "weights_only" in str(error) or "Weights only" in str(error):
-            raise UsageError(
-                f"{flag} {path}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle"
-            ) from error
-        raise UsageError(f"{flag} {path}: is damaged or not a checkpoint ({type(error).__name__})") from error
+            raise UsageError(f"{where}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle") from error
+        said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
+        raise UsageError(f"{where}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
+
+
+def _check_archive(path: Path, size: int) -> None:
+    """Read every entry once: torch compares no checksums, and unpacks whatever size an entry declares.
+
+    Raises:
+        zipfile.BadZipFile: an entry is compressed, which torch never does, or damaged, or all together are larger than the file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(entry.file_size for entry in entries) > size:
+            raise zipfile.BadZipFile("its entries are larger than the file")
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
 
 
 def check_fits(checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, masks_alone: bool = False) -> None:
@@ -175,10 +250,19 @@ def check_fits(checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, m
     if missing or surplus:
         first = f"{missing[0]} is missing" if missing else f"{surplus[0]} is unknown"
         raise UsageError(f"{where}: is no {arch} ({len(missing)} entries missing, {len(surplus)} unknown; {first}){_hint(checkpoint)}")
+    _check_shapes(checkpoint, expected, where)
+
+
+def _check_shapes(checkpoint: Checkpoint, expected: Mapping[str, Tensor], where: str) -> None:
     for key, value in expected.items():
         if checkpoint.weights[key].shape != value.shape:
             shapes = f"{list(checkpoint.weights[key].shape)}, expected {list(value.shape)}"
             raise UsageError(f"{where}: {key} is {shapes}; another --dataset, --input_size or --arch{_hint(checkpoint)}?")
+        found = checkpoint.weights[key]
+        if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (value.dtype == torch.bool):
+            raise UsageError(f"{where}: {key} is {_kind(found)}, expected {_kind(value)}")
+        if found.dtype == torch.float64 and not _sound(key, found.to(value.dtype)):
+            raise UsageError(f"{where}: {key} holds values too large for {_kind(value)}")
 
 
 def _hint(checkpoint: Checkpoint) -> str:
@@ -199,8 +283,8 @@ def write_progress(path: Path, state: dict[str, Any]) -> None:
 def read_progress(path: Path) -> dict[str, Any] | None:
     """What ``write_progress`` stored; None if the file is not one of those."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001  (whatever a damaged file raises, the run starts afresh)
+        state = _load(path, str(path), False, None)
+    except UsageError:  # the run starts afresh
         return None
     return state if isinstance(state, dict) and "fingerprint" in state else None
 
@@ -243,11 +327,90 @@ def training_position(checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         UsageError: it is not a training checkpoint.
     """
-    needed = ("state", "result", "epoch", "best_sa", "optimizer", "scheduler", "init_weight")
-    missing = [key for key in needed if key not in checkpoint.extra]
+    where = f"--checkpoint {checkpoint.path}"
+    missing = [key for key in POSITION if key not in checkpoint.extra]
     if missing:
-        raise UsageError(f"--checkpoint {checkpoint.path}: is no training checkpoint ({missing[0]} is missing)")
-    return {"rounds": [], **checkpoint.extra}
+        raise UsageError(f"{where}: is no training checkpoint ({missing[0]} is missing)")
+    stored = {"rounds": [], **checkpoint.extra}
+    wrong = [key for key, sound in POSITION.items() if not sound(stored[key])]
+    if wrong or not all(_is_summary(found) for found in stored["rounds"]):
+        raise UsageError(f"{where}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)")
+    return stored
+
+
+def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """Refuse a file that training cannot go on from, or not to its end.
+
+    Raises:
+        UsageError: it is not a training checkpoint, or the weights that pruning goes back to are not of this model.
+    """
+    rewind, where = training_position(checkpoint)["init_weight"], f"--checkpoint {checkpoint.path}: init_weight"
+    if rewind is None:
+        return
+    _check_tensors(rewind, where, model)
+    expected = model.state_dict()
+    wrong = [key for key in (*expected, *rewind) if key not in expected or key not in rewind or rewind[key].shape != expected[key].shape]
+    if wrong:
+        raise UsageError(f"{where}: is of another model (first: {wrong[0]})")
+
+
+def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
+    """Give a ``trainer.loop.Training`` the optimiser and schedule of ``training_position``.
+
+    Raises:
+        UsageError: they are not those of such a training.
+    """
+    own = training.pace.state()
+    try:
+        schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}  # others would replace its methods
+        groups = [{key: value for key, value in group.items() if key in known} for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])]
+        if "last_epoch" not in schedule or len(groups) < len(stored["optimizer"]["param_groups"]) or not _alike(schedule, own["scheduler"]) or not _alike(groups, own["optimizer"]["param_groups"]):
+            raise ValueError("an entry of another type")
+        training.restore({**stored, "scheduler": schedule, "optimizer": {"state": stored["optimizer"]["state"], "param_groups": groups}})
+        for parameter, state in training.optimizer.state.items():
+            for value in state.values():
+                if isinstance(value, Tensor) and (value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())):
+                    raise ValueError("a moment of another shape, NaN or infinite")
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        raise UsageError(f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: {error})") from error
+
+
+def _alike(found: Any, own: Any) -> bool:
+    """Whether a stored value can stand in for one of ours: numbers for numbers, and so on; None and switches for each other."""
+    if isinstance(own, Mapping):
+        return isinstance(found, Mapping) and all(_alike(found[key], own[key]) if key in own else _number(found[key]) for key in found)
+    if isinstance(own, (list, tuple)):
+        return isinstance(found, (list, tuple)) and all(_alike(value, own[0]) for value in found) if own else found is not None
+    if own is None or isinstance(own, bool):
+        return found is None or isinstance(found, bool)
+    return _number(found) if isinstance(own, (int, float)) else type(found) is type(own)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _curves(value: Any) -> bool:
+    return isinstance(value, dict) and {"train_ta", "val_ta"} <= value.keys() and all(isinstance(v, list) and all(map(_number, v)) for v in value.values())
+
+
+def _is_summary(value: Any) -> bool:
+    numbers = ("density", "best_val", "test_of_best", "test_of_last")
+    return isinstance(value, dict) and all(_number(value.get(key)) for key in numbers) and _count(value.get("round")) and isinstance(value.get("best"), str)
+
+
+def _weights_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+
+
+POSITION: dict[str, Callable[[Any], bool]] = {  # what a training checkpoint must hold, and what is sound there
+    "state": _count, "result": _curves, "epoch": _count, "best_sa": lambda value: _number(value) and value >= 0, "optimizer": lambda value: isinstance(value, dict),
+    "scheduler": lambda value: isinstance(value, dict), "init_weight": _weights_or_none,
+}
 
 
 def frozen_checkpoint(state: Mapping[str, Tensor], mask: Mask, adapters: str, stamp: dict[str, Any]) -> dict[str, Any]:

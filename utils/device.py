@@ -1,7 +1,11 @@
 """The device of a run, and waiting for it."""
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+import platform
+import sys
 from pathlib import Path
 
 import torch
@@ -9,13 +13,19 @@ import torch
 from utils import parallel
 from utils.errors import UsageError
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT, MAPPED = 2**31 - 1, 2**30  # bytes that stay with the process when freed; size from which a block is mapped alone
+ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large are freed
 
-def resolve(name: str, gpu: int | None = None) -> torch.device:
+
+def resolve(name: str, gpu: int | None = None, deterministic: bool = False) -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
 
     ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all. Under
     ``torchrun`` every process takes the GPU of its own local rank, and joins the others.
 
+    Args:
+        deterministic: let a GPU compute the same bits every time; where it cannot, torch raises a RuntimeError. The CPU always does.
     Raises:
         UsageError: for a device that this machine lacks.
     """
@@ -28,15 +38,57 @@ def resolve(name: str, gpu: int | None = None) -> torch.device:
     if name == "auto" and gpu is not None and torch.cuda.is_available():
         name = f"cuda:{gpu}"
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
+    if device.type == "cpu":
+        keep_memory()
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UsageError(f"--device {name}: this machine has {count} CUDA devices; use --device auto or cpu")
+        if deterministic:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
+            torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(True)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
     return device
+
+
+def half(device: torch.device, enabled: bool) -> torch.autocast:
+    """Forward passes in bfloat16 inside, if ``enabled``; a line on stderr, once, where that is slower than float32."""
+    if enabled and not has_bfloat16(device):
+        _say_that_half_is_slow()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 numbers by itself; processors other than x86 are taken to."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@functools.cache
+def _say_that_half_is_slow() -> None:
+    print("warning: --amp: this device has no bfloat16 arithmetic, so that float32 is faster", file=sys.stderr, flush=True)
+
+
+def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
+    """Let the C library keep freed memory for the next tensors instead of handing every large block back to the system.
+
+    Activations are freed and wanted again in every step; a block that the system hands out anew is cleared page by page
+    on first touch. Does nothing where the C library is not glibc.
+
+    Args:
+        kept: free bytes at the end of the heap that stay.
+        mapped: blocks from this size on still go back at once.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(M_TRIM_THRESHOLD, kept)
+        library.mallopt(M_MMAP_THRESHOLD, mapped)
 
 
 def synchronise(device: torch.device) -> None:
@@ -50,7 +102,7 @@ def synchronise(device: torch.device) -> None:
 class PeakMemory:
     """By how many bytes the memory in use grew at its highest since this was made: the device's on CUDA, else the process's.
 
-    The latter on Linux only, and lower by what the process had set free before.
+    The latter on Linux only; where the C library is not glibc it is lower by what the process had set free before.
     """
 
     def __init__(self, device: torch.device):
@@ -71,7 +123,9 @@ class PeakMemory:
 
 
 def _forget_highest() -> bool:
-    """Have the kernel measure the process's highest memory from now on; whether it does."""
+    """Have the kernel measure the process's highest memory from now on, of what is in use; whether it does."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return True

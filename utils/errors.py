@@ -4,20 +4,31 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from utils import parallel, preempt
+from utils import lock, parallel, preempt
 
 
 class UsageError(Exception):
     """Wrong input: a flag, a file or a combination. The script exits with code 2 and this one line."""
 
+    code = 2
+
 
 class RunError(Exception):
     """Right input, but the run cannot go on. The script exits with code 1 and this one line."""
+
+    code = 1
+
+
+class DivergedError(RunError):
+    """A loss, a weight or a model's output became NaN or infinite. The script exits with code 3, which means nothing else, and this one line."""
+
+    code = 3
 
 
 @contextmanager
@@ -35,8 +46,9 @@ def renamed(flags: dict[str, str]) -> Iterator[None]:
 
 def leave(code: int) -> NoReturn:
     """End the process at once: unloading torch and scikit-learn in order takes half a second and frees nothing."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a full disk, a reader that has gone
+            stream.flush()
     os._exit(code)
 
 
@@ -46,31 +58,54 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> int:
         name = main.__module__ if main.__module__ != "__main__" else sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py")
-        with preempt.listening() as outermost:
+        with preempt.listening() as outermost, lock.scope():
             try:
                 return main(argv)
             except (UsageError, RunError) as error:
-                if parallel.is_main() or isinstance(error, RunError):
-                    print(f"{name}.py: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-                return 2 if isinstance(error, UsageError) else 1
+                if parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError):  # which all processes see
+                    _say(f"{name}.py: error: {one_line(str(error))}")
+                return error.code
+            except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
+                return 128 + signal.SIGPIPE
+            except OSError as error:  # what no one nearer could say more of: standard output on a full disk, or a disk that went away
+                where = "" if error.filename is None else f"{error.filename}: "
+                _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
+                return 1
+            except MemoryError:
+                _say(f"{name}.py: error: the memory of this machine does not suffice")
+                return 1
             except RuntimeError as error:
                 if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
                     return _resumable(name, "a signal")
-                if not str(error).startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
+                said = one_line(str(error))
+                if "deterministic implementation" in said:
+                    _say(f"{name}.py: error: --deterministic: {said.split('.')[0]}; leave the flag out, or use --device cpu")
+                    return 1
+                if not said.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
                     raise
-                print(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({' '.join(str(error).split())})", file=sys.stderr)
+                _say(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({said})")
                 return 1
-            except preempt.Preempted as signal:
+            except preempt.Preempted as request:
                 if not outermost:
                     raise
-                return _resumable(name, signal)
+                return _resumable(name, request)
             except KeyboardInterrupt:
-                print(f"{name}.py: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+                _say(f"{name}.py: interrupted; the same command goes on from the last finished epoch")
                 return 130
 
     return guarded
 
 
-def _resumable(name: str, signal: object) -> int:
-    print(f"{name}.py: stopped by {signal}; the same command goes on from the last finished epoch", file=sys.stderr, flush=True)
+def _resumable(name: str, cause: object) -> int:
+    _say(f"{name}.py: stopped by {cause}; the same command goes on from the last finished epoch")
     return preempt.RESUMABLE
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def one_line(text: str) -> str:
+    """Text from anywhere, a stranger's file included, as one line that no terminal takes for commands."""
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in " ".join(text.split()))

@@ -1,53 +1,209 @@
-"""The one way to write a file: beside its target, flushed, renamed."""
+"""The one way to write a file, beside its target, flushed, renamed; and to read one that may be damaged or a stranger's."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
+import stat
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from utils import parallel, preempt
-from utils.errors import RunError
+from utils.errors import RunError, UsageError
+
+
+TEXT = 64 << 20  # bytes of a text file that are read at most
+SEAL = "seal"  # the entry of a JSON object that holds the ``seal`` of the others
+UNFINISHED = ".unfinished"  # ends the name of a file that is being written
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step; a reader sees the old file or the whole new one.
 
+    The folder must be there: one that vanished in the middle of a run, say with its disk, is not made anew.
     Of several processes the main one writes, and the others wait for it.
 
     Raises:
         RunError: names the file and the reason (full disk, read-only folder, ...).
     """
     if parallel.is_main():
-        with preempt.held():
+        with preempt.held(), named(path):
             _write(path, content)
     parallel.wait()
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = None
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let the new name outlast a power cut, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def named(path: Path | str, what: str = "write") -> Iterator[None]:
+    """Turn what the system refuses inside into an error that names the file and the reason.
+
+    Raises:
+        RunError: "cannot write FILE: REASON".
+    """
+    try:
+        yield
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise RunError(f"cannot {what} {path}: {error.strerror or error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        RunError: names the folder and the reason.
+    """
+    with named(path, "make folder"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file in one write; one that was cut off before stays a line of its own.
+
+    Raises:
+        RunError: names the file and the reason.
+    """
+    with named(path), path.open("ab+", buffering=0) as file:
+        cut = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+        content = ("\n" * cut + line + "\n").encode()
+        if file.write(content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there.
+
+    Raises:
+        RunError: names the file and the reason.
+    """
+    with named(path, "delete"):
+        path.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, patterns: Iterable[str]) -> None:
+    """Delete what killed processes left of files whose names match; nobody else may be writing these."""
+    for pattern in patterns:
+        for path in folder.glob(f".{pattern}.*{UNFINISHED}"):
+            remove(path)
 
 
 def write_text(path: Path, content: str) -> None:
     """``write_bytes`` for UTF-8 text."""
     write_bytes(path, content.encode())
+
+
+def read_bytes(path: Path, where: str, kind: str = "file", most: int = TEXT) -> bytes:
+    """The content of an ordinary file.
+
+    Args:
+        where: begins the error: the flag and the file.
+        kind: what it should be, for the error.
+        most: bytes that are read at most.
+    Raises:
+        UsageError: missing, a folder or a device, empty, larger than ``most``, or unreadable.
+    """
+    size_of(path, where, kind, most)
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise UsageError(f"{where}: {error.strerror}") from error
+    if len(content) > most:
+        raise UsageError(f"{where}: {_too_large(most)}")
+    return content
+
+
+def read_text(path: Path, where: str, kind: str = "text file", most: int = TEXT) -> str:
+    """``read_bytes`` as UTF-8.
+
+    Raises:
+        UsageError: as ``read_bytes``, or it is no text.
+    """
+    try:
+        return read_bytes(path, where, kind, most).decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where}: is no {kind} (byte {error.start} is no UTF-8)") from None
+
+
+def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
+    """The size in bytes of an ordinary file that is not empty; nothing is opened.
+
+    Raises:
+        UsageError: missing, a folder or a device, empty, or larger than ``most``.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        reason = "no such file" if isinstance(error, (FileNotFoundError, NotADirectoryError)) else getattr(error, "strerror", None) or error
+        raise UsageError(f"{where}: {reason}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"{where}: is a folder, not a {kind}")
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{where}: is a device or a pipe, not a {kind}")
+    if found.st_size == 0:
+        raise UsageError(f"{where}: is empty")
+    if most is not None and found.st_size > most:
+        raise UsageError(f"{where}: {_too_large(most, found.st_size)}")
+    return found.st_size
+
+
+def _too_large(most: int, size: int | None = None) -> str:
+    return f"is larger than it can be ({'' if size is None else f'{size / 1e6:,.0f} MB, '}at most {most / 1e6:,.0f} MB)"
+
+
+def read_json(path: Path, where: str, most: int = TEXT) -> Any:
+    """What ``write_json`` or somebody else wrote.
+
+    Raises:
+        UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    try:
+        content = json.loads(read_text(path, where, most=most), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: is damaged or no JSON ({error})") from None
+    if isinstance(content, dict) and SEAL in content and content[SEAL] != seal(content):
+        raise UsageError(f"{where}: is damaged (its content is not what its seal says)")
+    return content
+
+
+def seal(content: dict[str, Any]) -> str:
+    """16 hex digits over all other entries, by which a changed digit is seen."""
+    others = {key: value for key, value in content.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils import parallel
+from utils import files, parallel
 
 if TYPE_CHECKING:
     from trainer.loop import EpochLog
@@ -23,9 +23,14 @@ class Log:
         self._path = None if folder is None else folder / "log.jsonl"
 
     def line(self, text: str = "") -> None:
-        """Print one line for a person."""
+        """Print one line for a person.
+
+        Raises:
+            RunError: it cannot be written, say to a full disk.
+        """
         if parallel.is_main():
-            print(text, flush=True)
+            with files.named("standard output"):
+                print(text, flush=True)
 
     def facts(self, title: str, facts: dict[str, str]) -> None:
         """Print the header block: a title and aligned name-value lines."""
@@ -37,8 +42,7 @@ class Log:
     def record(self, kind: str, **values: Any) -> None:
         """Append one JSON line."""
         if self._path is not None and parallel.is_main():
-            with self._path.open("a") as file:
-                file.write(json.dumps({"kind": kind, **values}) + "\n")
+            files.append_line(self._path, json.dumps({"kind": kind, **values}))
 
     def epoch(self, phase: str, epochs: int, log: "EpochLog", **more: float) -> None:
         """Print and record one finished epoch; ``more`` are further accuracies in [0, 1]."""

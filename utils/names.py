@@ -2,9 +2,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from utils.errors import UsageError
+
+
+def file_name(text: str) -> str:
+    """Text as part of a file's name, whatever a stranger's result calls its data set."""
+    return re.sub(r"[^\w.+:=,-]", "_", text)
 
 
 def lookup(name: str, known: Iterable[str], flag: str) -> str:

@@ -13,8 +13,10 @@ import math
 import sys
 import types
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
+from utils import files
 from utils.errors import UsageError
 from utils.names import nearest
 
@@ -62,23 +64,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any):
         super().__init__(
-            allow_abbrev=False, fromfile_prefix_chars="@", formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
         )
 
     def error(self, message: str) -> typing.NoReturn:
         raise UsageError(message.removeprefix("argument "))
 
-    def convert_arg_line_to_args(self, line: str) -> list[str]:
-        """A file given as ``@FILE`` holds arguments as a shell would read them; a leading ``python x.py`` is skipped."""
-        import shlex
-
-        words = shlex.split(line, comments=True)
-        start = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
-        return _underscored(words[start:])
-
     def asks_about(self, flag: str, argv: list[str] | None) -> str | None:
         """The value of ``flag`` where ``--help`` is asked for beside it; None otherwise."""
-        words = _underscored(sys.argv[1:] if argv is None else argv)
+        words = _typed(argv)
         if not {"-h", "--help"} & set(words):
             return None
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -87,12 +81,32 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv: list[str] | None) -> dict[str, Any]:
         """What was typed, by flag name; flags that were not typed are absent."""
-        known, unknown = self.parse_known_args(_underscored(sys.argv[1:] if argv is None else argv))
+        known, unknown = self.parse_known_args(_typed(argv))
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
             word = unknown[0].split("=")[0]
             raise UsageError(f"{word}: unknown flag{nearest(word, flags)}; --help lists all")
         return vars(known)
+
+
+def _typed(argv: list[str] | None) -> list[str]:
+    """The command line, where ``@FILE`` stands for the arguments in a file, and hyphens for underscores."""
+    words = sys.argv[1:] if argv is None else argv
+    return _underscored([part for word in words for part in (_from_file(word) if word.startswith("@") else [word])])
+
+
+def _from_file(word: str) -> list[str]:
+    """Arguments as a shell would read them; in every line a leading ``python x.py`` is skipped."""
+    import shlex
+
+    found = []
+    for line in files.read_text(Path(word[1:]), word, most=1 << 20).splitlines():
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise UsageError(f"{word}: {error}") from None
+        found += words[next((i for i, part in enumerate(words) if part.startswith("--")), len(words)):]
+    return found
 
 
 def _underscored(words: list[str]) -> list[str]:

@@ -2,19 +2,22 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from utils import files, parallel
-from utils.errors import RunError, UsageError
+from utils import files, lock, parallel
+from utils.errors import DivergedError, UsageError, one_line
 
 SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png")
 
@@ -26,12 +29,15 @@ class RunFolder:
     its numbers. Files of a run that a new one would replace are moved to ``earlier/``.
 
     Args:
-        path: the folder; made if absent.
+        path: the folder; made if absent, and locked until the script ends.
         label: starts the names of the run's own files.
         fingerprint: 16 hex digits, see ``fingerprint``.
         outputs: glob patterns of the run's own files.
         keep: leave files of unknown origin in place, to go on from them.
         parts: stages that other runs in this folder can share, such as a training: fingerprint and outputs by label.
+    Raises:
+        UsageError: it is a file, or another run is at work in it.
+        RunError: no such folder can be made.
     """
 
     def __init__(
@@ -42,23 +48,29 @@ class RunFolder:
         self._parts = {label: (fingerprint, outputs), **parts}
         if path.exists() and not path.is_dir():
             raise UsageError(f"--save_dir {path}: is a file, not a folder")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--save_dir {path}: {error.strerror}") from error
+        files.make_folder(path)
+        if parallel.is_main():
+            self._keep_others_out()
         self._runs = self._known_runs()
         if parallel.is_main():
             self._make_room(keep)
         parallel.wait()
 
+    def _keep_others_out(self) -> None:
+        other = lock.take(self.path)
+        if other is not None:
+            raise UsageError(f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another folder")
+        own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
+        files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
+
     def result(self) -> dict[str, Any] | None:
         """The finished result of this very run, if it is there or was moved to ``earlier/``."""
         for path in (self.path / "result.json", self._shelf(self.label, self.fingerprint) / "result.json"):
             try:
-                result = json.loads(path.read_text())
-            except (OSError, ValueError):
+                result = files.read_json(path, str(path))
+            except UsageError:  # the run goes on from its checkpoints and writes it again
                 continue
-            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint:
+            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint and files.SEAL in result and result.get("status") == "done":
                 return result
         return None
 
@@ -71,12 +83,28 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``result.json``; the run is done once it is there."""
-        files.write_json(self.path / "result.json", {"fingerprint": self.fingerprint, **result})
+        content = {"fingerprint": self.fingerprint, **result}
+        files.write_json(self.path / "result.json", content | {files.SEAL: files.seal(content)})
+
+    @contextmanager
+    def failing(self, facts: dict[str, Any]) -> Iterator[None]:
+        """Where numbers inside go wrong, let ``result.json`` say that the run failed and why; checkpoints stay as they are.
+
+        Args:
+            facts: what tables need to place the run, without ``status`` and scores.
+        Raises:
+            DivergedError: as it came.
+        """
+        try:
+            yield
+        except DivergedError as error:
+            self.finish({**facts, "status": "failed", "reason": one_line(str(error))})
+            raise
 
     def _known_runs(self) -> dict[str, str]:
         try:
-            return dict(json.loads((self.path / "environment.json").read_text())["runs"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return dict(files.read_json(self.path / "environment.json", "")["runs"])
+        except (UsageError, ValueError, KeyError, TypeError):
             return {}
 
     def _make_room(self, keep: bool) -> None:
@@ -90,25 +118,26 @@ class RunFolder:
 
     def _last_result(self) -> tuple[str, str | None]:
         try:
-            result = json.loads((self.path / "result.json").read_text())
-            return result["label"], result["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError):
+            result = files.read_json(self.path / "result.json", "")
+            return str(result["label"]), str(result["fingerprint"])
+        except (UsageError, KeyError, TypeError):
             same = self._runs.get(self.label) == self.fingerprint
             return (self.label, self.fingerprint) if same else ("unfinished", None)
 
     def _shelf(self, label: str, fingerprint: str | None) -> Path:
-        return self.path / "earlier" / f"{label}-{(fingerprint or 'unknown')[:8]}"
+        name = f"{label}-{str(fingerprint or 'unknown')[:8]}"
+        return self.path / "earlier" / re.sub(r"[^\w.+-]", "_", name)  # a damaged file may hold any label
 
     def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
         target = self._shelf(label, fingerprint)
+        if any((target / path.name).exists() for path in paths):
+            aside = next(place for number in itertools.count(2) if not (place := target.with_name(f"{target.name}-{number}")).exists())
+            with files.named(target, f"move to {aside}"):
+                target.rename(aside)
         for path in paths:
-            try:
-                target.mkdir(parents=True, exist_ok=True)
-                if (target / path.name).is_dir():
-                    shutil.rmtree(target / path.name)  # a folder would be moved into it, where a file replaces a file
+            files.make_folder(target)
+            with files.named(path, f"move to {target}"):
                 shutil.move(path, target / path.name)
-            except OSError as error:
-                raise RunError(f"cannot move {path} to {target}: {error.strerror or error}") from error
 
 
 def fingerprint(content: dict[str, Any]) -> str:

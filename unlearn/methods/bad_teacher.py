@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import OWN, PAPER, TEMPERATURE, Benchmarked
+from unlearn.benchmark import OWN, PAPER, SFRON, TEMPERATURE, Benchmarked
 from unlearn.registry import method
 from utils.options import changed, option
 
@@ -26,9 +26,9 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "forget"},
     summary="Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
-    source=f"Chundawat et al. 2023; {PAPER}",
+    source=f"Chundawat et al. 2023; {PAPER}; preset sfron: {SFRON}",
     aliases=("bad_teacher",),
-    presets=OWN,
+    presets=OWN | {"sfron": {"optimizer": "sgd", "unlearn_lr": 0.02, "unlearn_epochs": 10, "schedule": "cosine", "weight_decay": 5e-4}},
 )
 def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the mean over images of KL(teacher || student): an untrained teacher for forget images, the original for others.

@@ -42,10 +42,11 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
 
     from pruner import Hold
     from unlearn.curvature import fisher_of_batches
+    from utils.device import half
 
     model.eval()
     batches = context.in_order(sets.retain, config.fisher_batch_size, config.no_aug)
-    with torch.autocast(context.device.type, torch.bfloat16, enabled=config.amp):
+    with half(context.device, config.amp):
         curvature = fisher_of_batches(model, batches, context.mask)
     rows = [] if config.keep_rows else wiped_rows(context)
     mean, variance = noise(model, curvature, context.mask, config.alpha, context.classes, rows, context.compat)

@@ -40,6 +40,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     from pruner import Hold
     from unlearn import curvature
     from unlearn.slopes import slopes
+    from utils.device import half
 
     def batches(images, size):
         return context.in_order(images, size, config.no_aug)
@@ -47,7 +48,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     model.eval()
     sample = curvature.single(batches(sets.retain, 1))
     size = curvature.images_at_once(model, sample[0][0][0], config.batch_size)
-    with torch.autocast(context.device.type, torch.bfloat16, enabled=config.amp):
+    with half(context.device, config.amp):
         step = curvature.influence_step(model, sets, lambda images: batches(images, size), context.mask)
         first = curvature.summed_gradient(model, sample, context.mask)
         samples = curvature.first_samples(batches(sets.retain, min(size, 32)), SCALE + 2)

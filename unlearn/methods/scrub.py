@@ -1,10 +1,11 @@
 """SCRUB: part from the original model on the forget set, stay with it on the retain set, and choose when to stop."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import EPOCHS, FRACTION, OWN, PAPER, TEMPERATURE, Benchmarked, reference_drops
+from unlearn.benchmark import EPOCHS, FRACTION, OWN, PAPER, SFRON, TEMPERATURE, Benchmarked, reference_drops
 from unlearn.registry import method
 from utils.options import changed, option
 
@@ -25,6 +26,7 @@ class Config(Benchmarked):
     max_steps: int = option(3, "first epochs that begin with a pass over the forget set", low=0, search=EPOCHS)
     gamma: float = option(1.0, "weight of the cross-entropy on the retain set", low=0, search=FRACTION)
     alpha: float = option(0.5, "weight of the distillation on the retain set", low=0, search=FRACTION)
+    no_rewind: bool = option(False, "keep the last epoch's weights: SCRUB without its +R")
     temperature: float = option(2.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
 
 
@@ -33,9 +35,12 @@ class Config(Benchmarked):
     config=Config,
     reads={"retain", "forget", "val"},
     summary="part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
-    source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}",
+    source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}; preset sfron: {SFRON}",
     aliases=("scrubv2", "SCRUB+R"),
-    presets=OWN,
+    presets=OWN | {"sfron": {
+        "unlearn_epochs": 6, "unlearn_lr": 8e-5, "schedule": "cosine", "weight_decay": 5e-4, "max_steps": 2, "gamma": 0.99, "alpha": 1e-3,
+        "temperature": 4.0, "no_rewind": True,
+    }},
 )
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set in all.
@@ -44,16 +49,10 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
     returned whose forget error is nearest to the last ones' error on validation images of the forget
     set's classes; nothing is trained on these. With ``--compat reference`` the last weights stand in for the first.
     """
-    from evaluation.predict import accuracy_on
     from trainer.loop import Pass, cross_entropy
     from unlearn.distill import distillation, teacher_of
 
     teacher = teacher_of(model)
-    accuracies, students = (context.memory.setdefault(key, []) for key in ("accuracies", "students"))
-
-    def remember(epoch: int) -> None:
-        accuracies.append(accuracy_on(model, sets.forget))
-        students.append({key: value.detach().cpu().clone() for key, value in model.state_dict().items()})
 
     def distance(images: Tensor, logits: Tensor) -> Tensor:
         return config.temperature**2 * distillation(teacher(images), logits, config.temperature)
@@ -67,10 +66,30 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
         return config.gamma * loss + config.alpha * distance(images, logits), logits
 
     passes = [Pass(sets.forget.in_order(), part, batch_size=config.forget_batch_size, epochs=config.max_steps), Pass(sets.retain, stay)]
-    context.fit(model, passes, reference_drops(config, late=0) if context.compat == "reference" else config, before=remember)
-    remember(config.unlearn_epochs)
+    settings = reference_drops(config, late=0) if context.compat == "reference" else config
+    if config.no_rewind:
+        context.fit(model, passes, settings)
+    else:
+        rewind(model, sets, context, lambda before: context.fit(model, passes, settings, before=before))
+
+
+def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Callable[[int], None]], None]) -> None:
+    """Train, then go back to the weights whose forget error is nearest to the goal; the accuracies outlive a kill.
+
+    Args:
+        train: takes what it calls before every epoch.
+    """
+    from evaluation.predict import accuracy_on
+
+    accuracies, students = (context.memory.setdefault(key, []) for key in ("accuracies", "students"))
+
+    def remember(epoch: int | None = None) -> None:
+        accuracies.append(accuracy_on(model, sets.forget))
+        students.append({key: value.detach().cpu().clone() for key, value in model.state_dict().items()})
+
+    train(remember)
+    remember()
     goal = accuracy_on(model, sets.val.of_classes(sets.forget.labels))
     chosen = min(range(len(accuracies)), key=lambda epoch: abs(accuracies[epoch] - goal))
     if chosen > 0 or context.compat == "fixed":
         model.load_state_dict(students[chosen])
-

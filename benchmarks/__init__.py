@@ -1,0 +1,1 @@
+"""How fast the project is, against plain versions of the same steps."""

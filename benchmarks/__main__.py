@@ -1,0 +1,116 @@
+"""Time the project against plain versions of the same steps.
+
+    python -m benchmarks                     # all rows
+    python -m benchmarks epoch fisher        # some
+    python -m benchmarks --device cuda       # seconds at full size on a GPU
+
+Both sides of a row run in turns in one process; the ratio is the median over the turns, with the smallest and largest.
+"""
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks import startup
+from benchmarks.rows import Row, rows
+from evaluation.tables import aligned
+from utils.device import ORDINARY, has_bfloat16, keep_memory, resolve, synchronise
+from utils.errors import leave, script
+
+HEADS = ["step", "plain s", "ours s", "ratio", "spread", "asked", "difference"]
+
+
+@script
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the project against plain versions of the same steps.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join([*rows, *startup.ROWS])}; all without it")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for seconds at full size (cpu)")
+    typed = parser.parse_args(argv)
+    for name in typed.rows:
+        if name not in startup.ROWS:
+            rows.get(name)
+    wanted = typed.rows or [*rows, *startup.ROWS]
+    device = resolve(typed.device)
+    print(machine(device), flush=True)
+    found: list[list[str]] = []
+    for name in wanted:
+        found += startup.ROWS[name]() if name in startup.ROWS else measure(rows.get(name), device)
+        print("  ".join(found[-1]), file=sys.stderr, flush=True)
+    print("\n" + aligned(HEADS, found))
+    if not torch.cuda.is_available():
+        print("\nNo GPU was at hand: nothing here says how fast one is.")
+    return 0
+
+
+def machine(device: torch.device) -> str:
+    """What ran, in a line."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}; bfloat16 {'in hardware' if has_bfloat16(device) else 'not in hardware'}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name")) + f", {os.cpu_count()} cores"
+    except (OSError, StopIteration):
+        return f"CPU, {os.cpu_count()} cores"
+
+
+def measure(row: Row, device: torch.device) -> list[list[str]]:
+    """The row in float32 and, where it has one, in bfloat16."""
+    found = []
+    for amp, goal in ((False, row.goal), (True, row.amp_goal)):
+        title = row.title + (", --amp" if amp else "")
+        if goal is None:
+            continue
+        if device.type == "cuda":
+            if amp == (row.amp_goal is not None):
+                found.append(_seconds(row, title, device, amp))
+        elif amp and not has_bfloat16(device):
+            found.append([title, "", "", "", "", f"{goal:g} x", "not measured: this processor has no bfloat16 arithmetic"])
+        else:
+            found.append(_ratio(row, title, goal, device, amp))
+        gc.collect()
+    return found
+
+
+def _ratio(row: Row, title: str, goal: float, device: torch.device, amp: bool) -> list[str]:
+    pair = row.build(device, amp)
+    times = []
+    for _ in range(row.repeats):
+        keep_memory(*ORDINARY)  # as a plain script finds it
+        plain = _time(pair.plain, device)
+        keep_memory()
+        times.append((plain, _time(pair.ours, device)))
+    ratios = [plain[0] / ours[0] for plain, ours in times]
+    plain, ours = (statistics.median(seconds[side][0] for seconds in times) for side in (0, 1))
+    difference = pair.difference(times[-1][1][1], times[-1][0][1])
+    return [title, f"{plain:.2f}", f"{ours:.3f}", f"{statistics.median(ratios):.2f} x", f"{min(ratios):.2f} to {max(ratios):.2f}", f"{goal:g} x", difference]
+
+
+def _seconds(row: Row, title: str, device: torch.device, amp: bool) -> list[str]:
+    pair = row.build(device, amp)
+    _time(pair.ours, device)
+    seconds = [_time(pair.ours, device)[0] for _ in range(row.repeats)]
+    asked = "" if row.seconds is None else f"{row.seconds:g} s"
+    return [title, "", f"{statistics.median(seconds):.3f}", "", f"{min(seconds):.3f} to {max(seconds):.3f} s", asked, "full size"]
+
+
+def _time(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    synchronise(device)
+    started = time.perf_counter()
+    result = work()
+    synchronise(device)
+    return time.perf_counter() - started, result
+
+
+if __name__ == "__main__":
+    leave(main())

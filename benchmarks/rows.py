@@ -1,0 +1,232 @@
+"""The steps that are timed: ours, the plain one, and by how much their results differ."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import pruner
+from benchmarks import baseline, data
+from dataset.images import Augment
+from evaluation import mia
+from evaluation.predict import predict
+from evaluation.report import score
+from models.parts import lay_out
+from pruner import Hold
+from trainer.loop import Recipe, Training
+from unlearn import curvature
+from unlearn.methods.influence import correction
+from unlearn.slopes import slopes
+from utils import seeds
+from utils.device import half
+from utils.registry import Registry
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One step, twice.
+
+    Attributes:
+        ours, plain: do the work once and return what came out; ``plain`` is None where there is nothing to compare with.
+        difference: from both results to words.
+    """
+
+    ours: Callable[[], Any]
+    plain: Callable[[], Any] | None
+    difference: Callable[[Any, Any], str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A step of the table.
+
+    Attributes:
+        build: ``build(device, amp)`` prepares it.
+        amp: whether bfloat16 has a row of its own.
+        goal, amp_goal: the ratio that is asked for on two CPU cores.
+        seconds: what is asked for on one H200, in seconds at full size; None if nothing is.
+        repeats: how often both sides run, alternating.
+    """
+
+    title: str
+    build: Callable[[torch.device, bool], Pair]
+    goal: float
+    amp_goal: float | None = None
+    seconds: float | None = None
+    repeats: int = 3
+
+
+rows: Registry[Row] = Registry("ROW", "benchmark")
+
+
+def row(name: str, title: str, goal: float, **more: Any) -> Callable:
+    """Decorator that registers ``build(device, amp)`` under ``name``."""
+
+    def register(build: Callable[[torch.device, bool], Pair]) -> Callable[[torch.device, bool], Pair]:
+        rows.add(name, Row(title, build, goal, **more))
+        return build
+
+    return register
+
+
+def _size(device: torch.device, small: int, full: int) -> int:
+    return full if device.type == "cuda" else small
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    return lay_out(copy.deepcopy(model), torch.contiguous_format)
+
+
+def relative(left: dict[str, Tensor], right: dict[str, Tensor]) -> str:
+    """Length of the difference over the length of ``right``, all entries together."""
+    pairs = [(left[key].double(), value.double()) for key, value in right.items() if value.is_floating_point()]
+    apart = sum(float((a - b).square().sum()) for a, b in pairs) ** 0.5
+    return f"{apart / sum(float(b.square().sum()) for _, b in pairs) ** 0.5:.1e} relative"
+
+
+@row("epoch", "fine-tuning epoch, ResNet-18, 95 % masked", 1.4, amp_goal=2.5, seconds=0.6, repeats=9)
+def epoch(device: torch.device, amp: bool) -> Pair:
+    """Order, crops and flips are the same on both sides."""
+    drawn = data.draw(_size(device, 128, 45_000))
+    images = drawn.ours(device, Augment())
+    model = data.model("resnet18", device)
+    kept = data.mask(model)
+    Hold(model, kept)
+    size, lr, seed = _size(device, 128, 256), 0.01, 1
+
+    def ours() -> dict[str, Tensor]:
+        trained = copy.deepcopy(model)
+        list(Training(trained, Recipe(1, lr, schedule="constant", batch_size=size, amp=amp), kept).run(images, seed))
+        return trained.state_dict()
+
+    shuffled = drawn.shuffled(images, seeds.derive(seed, "epoch", 0))
+    reference = _plain(model)
+    names = [name for name, _ in model.named_parameters()]
+    return Pair(ours, lambda: baseline.epoch(reference, kept, shuffled, lr, size), lambda a, b: relative({n: a[n] for n in names}, {n: b[n] for n in names}))
+
+
+@row("data", "data path: crop, flip, scale", 20.0)
+def data_path(device: torch.device, amp: bool) -> Pair:
+    """Batches of a hundred, in one shuffled order with the same crops and flips."""
+    drawn = data.draw(_size(device, 8_000, 45_000))
+    images = drawn.ours(device, Augment())
+    shuffled = drawn.shuffled(images, 1)
+
+    def last(batches: Any) -> Tensor:
+        for batch, _ in batches:
+            pass
+        return batch
+
+    return Pair(lambda: last(images.batches(100, 1)), lambda: last(baseline.loader(shuffled, 100)), lambda a, b: f"{float((a - b).abs().max()):.0e} in pixels")
+
+
+@row("fisher", "FF: curvature, ResNet-18", 1.1, amp_goal=1.8, seconds=10.0)
+def fisher(device: torch.device, amp: bool) -> Pair:
+    """Batches of 32 without augmentation."""
+    count = _size(device, 64, 45_000)
+    drawn, model = data.draw(count), _settled("resnet18", device)
+    images, plain, reference = drawn.ours(device), drawn.plain(), _plain(model)
+
+    def ours() -> dict[str, Tensor]:
+        with half(device, amp):
+            return curvature.fisher_of_batches(model, images.batches(32), {})
+
+    return Pair(ours, lambda: baseline.fisher(reference, plain, 32), relative)
+
+
+def _influence(device: torch.device, amp: bool, forget: int, retain: int, samples: int) -> Pair:
+    drawn, model = data.draw(forget + retain, noisier=retain), _settled("resnet18", device)
+    sets = _Sets(drawn.ours(device, stop=forget), drawn.ours(device, start=forget))
+    reference = _plain(model)
+
+    def ours() -> dict[str, Tensor]:
+        with half(device, amp):
+            size = curvature.images_at_once(model, next(iter(sets.retain.batches(1)))[0][0], 256)
+            step = curvature.influence_step(model, sets, lambda images: images.batches(size), {})
+            return _recursion(model, step, sets.retain, samples)
+
+    return Pair(ours, lambda: baseline.influence(reference, drawn.plain(stop=forget), drawn.plain(start=forget), 64, samples), relative)
+
+
+def _recursion(model: nn.Module, step: dict[str, Tensor], retain: Any, samples: int) -> dict[str, Tensor]:
+    first = curvature.summed_gradient(model, curvature.single(retain.batches(1)), {})
+    along = slopes(model, curvature.first_samples(retain.batches(32), samples), [step, first])
+    factor = correction(*along)
+    return {name: step[name] + factor * first[name] for name in step}
+
+
+@dataclass(frozen=True)
+class _Sets:
+    forget: Any
+    retain: Any
+
+
+@row("influence", "IU: whole call, ResNet-18", 1.4, amp_goal=2.0, seconds=10.0)
+def influence(device: torch.device, amp: bool) -> Pair:
+    """Samples of the recursion to gradients as 1,002 to 50,000."""
+    return _influence(device, amp, _size(device, 64, 5_000), _size(device, 576, 45_000), _size(device, 13, 1_002))
+
+
+@row("recursion", "IU: recursion alone", 3.0)
+def recursion(device: torch.device, amp: bool) -> Pair:
+    """Through 1,002 samples at full size, through 64 on the CPU."""
+    samples = _size(device, 64, 1_002)
+    drawn, model = data.draw(samples), _settled("resnet18", device)
+    images, plain, reference = drawn.ours(device), drawn.plain(), _plain(model)
+    step = {name: torch.randn_like(p, memory_format=torch.contiguous_format) * 1e-3 for name, p in model.named_parameters()}
+    names = list(step)
+    return Pair(
+        lambda: _recursion(model, step, images, samples),
+        lambda: dict(zip(names, baseline.recursion(reference, list(step.values()), plain, samples))),
+        relative,
+    )
+
+
+@row("scores", "all scores of one run, resnet20s", 3.0, seconds=10.0)
+def scores(device: torch.device, amp: bool) -> Pair:
+    """Ours also has the threshold, entropy and logistic attacks, which the plain one lacks.
+
+    What the model never saw is noisier, so that the attacks have something to find: where members and others are
+    alike, a support vector classifier's answers hang on the last digit.
+    """
+    counts = {"retain": _size(device, 3_000, 40_500), "forget": _size(device, 300, 4_500), "val": _size(device, 300, 5_000), "test": _size(device, 1_000, 10_000)}
+    drawn = data.draw(sum(counts.values()), noisier=counts["val"] + counts["test"])
+    model = _settled("resnet20s", device)
+    bounds, start = {}, 0
+    for name, count in counts.items():
+        bounds[name] = (start, start + count)
+        start += count
+    images = drawn.ours(device)
+    sets = {name: images.at(images.indices[first:last]) for name, (first, last) in bounds.items()}
+    plain, reference = {name: drawn.plain(*limits) for name, limits in bounds.items()}, _plain(model)
+
+    def difference(a: dict[str, Any], b: dict[str, Any]) -> str:
+        attacks = [abs(a[kind][key] - b[kind][key]) for kind in ("SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy") for key in mia.KEYS]
+        accuracies = [abs(a["accuracy"][name] - b["accuracy"][name]) for name in b["accuracy"]]
+        return f"{max(accuracies):.0e} in accuracies, {max(attacks):.0e} in attacks"
+
+    return Pair(lambda: score(predict(model, sets), "fixed"), lambda: baseline.scores(reference, plain, 256), difference)
+
+
+@row("synflow", "SynFlow mask, ResNet-18", 2.0, seconds=5.0, repeats=2)
+def synflow(device: torch.device, amp: bool) -> Pair:
+    """A fifth of the usual hundred steps on the CPU."""
+    model, steps = data.model("resnet18", device), _size(device, 20, 100)
+    reference, sample = _plain(model), pruner.Sample(0, torch.ones(1, 3, data.SIDE, data.SIDE, device=device))
+
+    def difference(a: pruner.Mask, b: pruner.Mask) -> str:
+        return f"{sum(int((a[name] != b[name]).sum()) for name in b)} of {sum(m.numel() for m in b.values()):,} weights"
+
+    return Pair(lambda: pruner.prune(model, "synflow", 0.95, sample, steps=steps), lambda: baseline.synflow(reference, 0.95, steps), difference)
+
+
+def _settled(arch: str, device: torch.device) -> nn.Module:
+    """A model after a few steps, so that its outputs are neither equal nor certain."""
+    model = data.model(arch, device)
+    images = data.draw(256, seed=9).ours(device)
+    list(Training(model, Recipe(1 if arch == "resnet18" else 4, 0.02, schedule="constant", batch_size=32), {}).run(images, 1))
+    return model.eval()

@@ -1,0 +1,62 @@
+"""Rows without a plain counterpart: how long scripts take to start, and how much memory steps take."""
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = ("epoch", "fisher", "influence", "scores", "synflow")
+
+
+def _run(*words: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def _line(title: str, seconds: list[float], limit: float) -> list[str]:
+    middle = sorted(seconds)[len(seconds) // 2]
+    return [title, "", f"{middle:.2f}", "", f"{min(seconds):.2f} to {max(seconds):.2f} s", f"{limit:g} s", ""]
+
+
+def start() -> list[list[str]]:
+    """``--help``, and a whole run that scores a model of the digits."""
+    found = [_line("main_forget.py --help", [_run("main_forget.py", "--help") for _ in range(5)], 1.0)]
+    with tempfile.TemporaryDirectory() as folder:
+        common = ("--dataset", "digits", "--arch", "resnet20s")
+        _run("main_imp.py", *common, "--epochs", "1", "--pruning_times", "1", "--save_dir", f"{folder}/model")
+        raw = ("main_forget.py", *common, "--mask", f"{folder}/model/0model_SA_best.pth.tar", "--unlearn", "raw", "--forget", "class:0")
+        found.append(_line("main_forget.py --unlearn raw, digits", [_run(*raw, "--save_dir", f"{folder}/{number}") for number in range(3)], 8.0))
+    return found
+
+
+def memory() -> list[list[str]]:
+    """Peak memory over the data, step by step, each in a process of its own."""
+    found = []
+    for step in STEPS:
+        done = subprocess.run([sys.executable, "-m", "benchmarks.startup", step], cwd=ROOT, check=True, capture_output=True, text=True)
+        found.append([f"peak memory over data and libraries: {step}", "", f"{float(done.stdout):.2f} GB", "", "", "2 GB", ""])
+    return found
+
+
+def peak(step: str) -> float:
+    """Gigabytes that this process came to hold in one run of ours, beyond libraries and data."""
+    import torch
+
+    from benchmarks.rows import rows
+
+    pair = rows.get(step).build(torch.device("cpu"), False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pair.ours()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9
+
+
+ROWS: dict[str, Callable[[], list[list[str]]]] = {"start": start, "memory": memory}
+
+if __name__ == "__main__":
+    print(peak(sys.argv[1]))

@@ -1,0 +1,143 @@
+"""Downloading a named data set: over TLS alone, of a known size and SHA-256, and nothing is left where a check fails."""
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import ssl
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils import files, parallel
+from utils.errors import UsageError
+
+CHUNK, SILENCE = 1 << 20, 60  # bytes that are read at a time, and seconds after which a silent server is given up
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that somebody publishes.
+
+    Attributes:
+        size: in bytes.
+        sha256: hex digits.
+        folder: what the file, a tar archive, holds; None for a file that is used as it is.
+    """
+
+    url: str
+    size: int
+    sha256: str
+    folder: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What is there in the end: the folder, or the file."""
+        return self.folder or self.url.rsplit("/", 1)[1]
+
+
+FILES = {
+    "CIFAR10": [
+        Remote(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071,
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", "cifar-10-batches-py",
+        )
+    ],
+    "CIFAR100": [
+        Remote(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", 169_001_437,
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7", "cifar-100-python",
+        )
+    ],
+    "SVHN": [
+        Remote(
+            "https://ufldl.stanford.edu/housenumbers/train_32x32.mat", 182_040_794,
+            "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+        ),
+        Remote(
+            "https://ufldl.stanford.edu/housenumbers/test_32x32.mat", 64_275_384,
+            "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+        ),
+    ],
+}
+
+
+def fetch(remote: Remote, root: Path) -> None:
+    """Have ``remote.name`` in ``root``, from the network if it is not there; a line says so.
+
+    Of several processes the main one downloads, and the others wait.
+
+    Raises:
+        UsageError: no network, no TLS, another size or another checksum.
+        RunError: the disk refuses.
+    """
+    if parallel.is_main() and not (root / remote.name).exists():
+        print(f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}", flush=True)
+        files.make_folder(root)
+        with files.named(root / remote.name):
+            place = Path(tempfile.mkdtemp(prefix=f".{remote.name}.", suffix=files.UNFINISHED, dir=root))
+            try:
+                receive(remote, place / "file")
+                if remote.folder is not None:
+                    unpack(place / "file", place, remote.folder)
+                _put(place / (remote.folder or "file"), root / remote.name)
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+    parallel.wait()
+
+
+def _put(found: Path, target: Path) -> None:
+    try:
+        os.replace(found, target)
+    except OSError:
+        if not target.exists():  # else another run was faster
+            raise
+
+
+class _Encrypted(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect away from TLS."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # noqa: ANN001, ANN201
+        if not newurl.startswith("https://"):
+            raise urllib.error.URLError(f"it sends to {newurl}, which is not encrypted")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def receive(remote: Remote, path: Path) -> None:
+    """Write the file itself.
+
+    Raises:
+        UsageError: as ``fetch``.
+    """
+    if not remote.url.startswith("https://"):
+        raise UsageError(f"{remote.url}: is not encrypted; nothing is downloaded from there")
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl.create_default_context()), _Encrypted())
+    digest, left = hashlib.sha256(), remote.size
+    try:
+        with opener.open(remote.url, timeout=SILENCE) as answer, path.open("wb") as file:
+            while block := answer.read(min(CHUNK, left + 1)):
+                left -= len(block)
+                if left < 0:
+                    break
+                digest.update(block)
+                file.write(block)
+    except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
+        raise UsageError(f"{remote.url}: cannot be downloaded ({getattr(error, 'reason', error)})") from error
+    if left or digest.hexdigest() != remote.sha256:
+        wrong = "is longer than it should be" if left < 0 else "is shorter than it should be" if left else "has another SHA-256 than it should"
+        raise UsageError(f"{remote.url}: what came {wrong}; nothing of it is kept")
+
+
+def unpack(archive: Path, target: Path, folder: str) -> None:
+    """Take the plain files out of ``folder`` of a tar archive, and nothing else."""
+    (target / folder).mkdir()
+    with tarfile.open(archive, "r:*") as members:
+        for member in members:
+            parts = Path(member.name).parts
+            if member.isreg() and len(parts) == 2 and parts[0] == folder:
+                with members.extractfile(member) as source, (target / folder / parts[1]).open("xb") as file:
+                    shutil.copyfileobj(source, file)
