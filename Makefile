@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# one process per core, each with one thread: a process with two waits more than it computes
+PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-long torture slurm-test bench clean
 
@@ -13,10 +15,10 @@ demo: $(VENV)/installed
 	PYTHON=$(RUN) bash experiments/demo.sh
 
 test: $(VENV)/installed-test
-	$(RUN) -m pytest -q -m "not long and not slurm" tests
+	$(PARALLEL) -m "not long and not slurm" tests
 
 test-long: $(VENV)/installed-test
-	$(RUN) -m pytest -q -m "not slurm" tests
+	$(PARALLEL) -m "not slurm" tests
 
 torture: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(RUN) tests/torture.py
