@@ -314,6 +314,7 @@ def test_small_and_whole_experiments_go_in_pairs_and_share_no_folder():
     assert {f"{name}-small" for name in ("sparsity", "pruners", "l1-schedule", "others", "backdoor")} <= names
     folders = {path.stem: spec.read(path).folder for path in EXPERIMENTS}
     assert folders.pop("table1-search") == folders["table1"]  # it builds on the table's models, its trials lie in search/
+    assert folders.pop("lora-small-sparse") == folders["lora-small"]  # the same models
     assert len(set(folders.values())) == len(folders)
 
 

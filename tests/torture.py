@@ -248,7 +248,7 @@ def torture(found: Victim, kills: int, seed: int, kinds: tuple[str, ...] = KINDS
 
 
 def differences(expected: Path, found: Path) -> list[str]:
-    """In what a folder differs from that of an undisturbed run: checkpoints by their bytes, results by all but times."""
+    """In what a folder differs from that of an undisturbed run: checkpoints by their bytes, results by all but times and memory."""
     names = {path.name for folder in (expected, found) for path in folder.rglob("*") if path.is_file() and path.parent.name != "earlier"}
     wrong = [f"{name} is there in one of the two" for name in sorted(names) if (expected / name).exists() != (found / name).exists()]
     for name in sorted(names - {line.split()[0] for line in wrong}):
@@ -263,7 +263,7 @@ def timeless(folder: Path) -> dict[str, Any]:
     """A result but for how long it took."""
     content = json.loads((folder / "result.json").read_text())
     content["scores"] = {key: value for key, value in content.get("scores", {}).items() if key != "RTE"}
-    return {key: value for key, value in content.items() if key not in ("seconds", files.SEAL)}
+    return {key: value for key, value in content.items() if key not in ("seconds", "memory", files.SEAL)}
 
 
 def main(argv: list[str] | None = None) -> int:
