@@ -75,9 +75,11 @@ def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn
     """
     check(name, imagenet_stem)
     try:
-        # Built on the CPU, because random numbers on the meta device take a second's worth of imports.
-        model = build(name, classes, imagenet_stem=imagenet_stem, size=size, pretrained=False).to("meta").eval()
-        model(torch.empty(1, 3, size, size, device="meta"))
+        # Built and tried on the CPU: torch imports its compiler, for seconds, to do arithmetic on the meta device.
+        model = build(name, classes, imagenet_stem=imagenet_stem, size=size, pretrained=False).eval()
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, size, size))
+        model = model.to("meta")
     except Exception as error:  # noqa: BLE001  (what a layer raises for a shape that it does not take is its own affair)
         raise UsageError(f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size") from error
     return model
