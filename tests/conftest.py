@@ -35,3 +35,14 @@ def omp_run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("omp") / "model"
     assert main_imp.main([*OMP, "--save_dir", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread, as in processes that are started or forked off: sums depend on their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

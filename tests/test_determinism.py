@@ -23,13 +23,7 @@ TRAIN = ["--epochs", "1", "--batch_size", "27", "--pruning_times", "2", "--rate"
 ELSEWHERE = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Sums depend on the number of threads, which the processes that are started here have one of."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

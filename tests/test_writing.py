@@ -28,13 +28,7 @@ IMP = [*DIGITS, "--epochs", "2", "--batch_size", "512"]
 OURS = ("*.p*t*", "*.json*")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As in the processes that are forked off, because sums depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
