@@ -20,7 +20,7 @@ from pruner import Hold
 from trainer.loop import Recipe, Training
 from unlearn import curvature
 from unlearn.methods.influence import correction
-from unlearn.slopes import slopes
+from unlearn.slopes import AT_ONCE, slopes
 from utils import seeds
 from utils.device import half
 from utils.registry import Registry
@@ -154,7 +154,7 @@ def _influence(device: torch.device, amp: bool, forget: int, retain: int, sample
 
 def _recursion(model: nn.Module, step: dict[str, Tensor], retain: Any, samples: int) -> dict[str, Tensor]:
     first = curvature.summed_gradient(model, curvature.single(retain.batches(1)), {})
-    along = slopes(model, curvature.first_samples(retain.batches(32), samples), [step, first])
+    along = slopes(model, curvature.first_samples(retain.batches(AT_ONCE), samples), [step, first])
     factor = correction(*along)
     return {name: step[name] + factor * first[name] for name in step}
 

@@ -176,14 +176,18 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int) -> Te
         shifts: int64 [B, 2], top and left corner of the crop in the padded image, 0 to 2 * pad.
         flips: bool [B].
     Returns:
-        [B, C, H, W] in channels-last layout, in one gather.
+        [B, C, H, W] in channels-last layout; lines are copied whole.
     """
     count, channels, height, width = images.shape
-    padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
-    sample, row, column = (torch.arange(size, device=images.device, dtype=torch.int32) for size in (count, height, width))
-    top, left = shifts.to(torch.int32).split(1, dim=1)
-    starts = (sample[:, None] * padded.shape[1] + top + row) * padded.shape[2] + left
-    columns = torch.where(flips[:, None], width - 1 - column, column)
-    position = (starts[:, :, None] + columns[:, None, :]).flatten()  # in 32 bits, which takes a third of the time
-    cropped = padded.reshape(-1, channels).index_select(0, position.to(torch.int64))
-    return cropped.view(count, height, width, channels).permute(0, 3, 1, 2)
+    order = torch.argsort(flips.to(torch.uint8), stable=True)
+    plain, mirrored = order.split([count - (flipped := int(flips.sum())), flipped])
+    padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
+    inner = padded[:, pad : pad + height, pad : pad + width]
+    inner[: len(plain)] = gather(images, plain).permute(0, 2, 3, 1)
+    inner[len(plain) :] = gather(images, mirrored).permute(0, 2, 3, 1).flip(2)
+    place, row = torch.argsort(order), torch.arange(height, device=images.device)
+    top, left = shifts[:, :1], torch.where(flips, 2 * pad - shifts[:, 1], shifts[:, 1])[:, None]
+    starts = ((place[:, None] * padded.shape[1] + top + row) * padded.shape[2] + left) * channels
+    line = width * channels
+    lines = padded.as_strided((padded.numel() - line + 1, line), (1, 1))  # every stretch of a line's length, wherever it starts
+    return lines.index_select(0, starts.flatten()).view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import functools
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.parts import forwards
 from utils import parallel
 
 SLAB = 2**18  # numbers that are worked on at once, so few that they stay in the processor's cache
@@ -32,13 +32,8 @@ def exact_batch_norm(model: nn.Module, batch: int = 0) -> Iterator[None]:
     else:
         forward = _single if next(model.parameters()).device.type == "cpu" else None
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training] if forward else []
-    for layer in layers:
-        layer.forward = types.MethodType(forward, layer)
-    try:
+    with forwards({layer: functools.partial(forward, layer) for layer in layers}):
         yield
-    finally:
-        for layer in layers:
-            del layer.forward
 
 
 def _single(layer: _BatchNorm, x: Tensor) -> Tensor:

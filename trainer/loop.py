@@ -22,6 +22,7 @@ from pruner import Hold, Mask
 from trainer.batch_norm import exact_batch_norm
 from trainer.flags import Stepping
 from trainer.sam import Climb
+from trainer.winograd import fast_convolutions
 from utils import finite, parallel, seeds
 from utils.device import half, synchronise
 from utils.errors import DivergedError
@@ -337,7 +338,7 @@ class Training:
     def gradients(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Gradients over a whole batch of ``count`` images from this process's part, masked, then clipped; loss and logits."""
         weight = parallel.weight(count)
-        with exact_batch_norm(self.model, count):
+        with exact_batch_norm(self.model, count), fast_convolutions(self.model):
             loss, logits = self._gradient(objective, batch, labels, weight)
             if self.climb is not None:
                 self.climb.up()

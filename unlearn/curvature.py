@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner import Mask
 from trainer.batch_norm import exact_batch_norm
+from trainer.winograd import fast_convolutions
 
 Tensors = dict[str, Tensor]
 
@@ -34,15 +35,16 @@ def fisher_of_batches(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     count = 0
-    for images, _ in batches:
-        log_probs = F.log_softmax(model(images), dim=1)
-        belief = log_probs.detach().exp().mean(0)
-        losses = -log_probs.mean(0)
-        for label, weight in enumerate(belief):
-            keep = label + 1 < len(belief)
-            gradients = torch.autograd.grad(losses[label], list(parameters.values()), retain_graph=keep)
-            torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients))
-        count += 1
+    with fast_convolutions(model):
+        for images, _ in batches:
+            log_probs = F.log_softmax(model(images), dim=1)
+            belief = log_probs.detach().exp().mean(0)
+            losses = -log_probs.mean(0)
+            for label, weight in enumerate(belief):
+                keep = label + 1 < len(belief)
+                gradients = torch.autograd.grad(losses[label], list(parameters.values()), retain_graph=keep)
+                torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients))
+            count += 1
     torch._foreach_div_(list(total.values()), max(count, 1))
     return _masked(total, mask)
 
@@ -51,9 +53,10 @@ def summed_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], 
     """Gradient of the summed cross-entropy over all batches, by parameter name; pruned weights get 0."""
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    for images, labels in batches:
-        loss = F.cross_entropy(model(images), labels, reduction="sum")
-        torch._foreach_add_(list(total.values()), list(torch.autograd.grad(loss, list(parameters.values()))))
+    with fast_convolutions(model):
+        for images, labels in batches:
+            loss = F.cross_entropy(model(images), labels, reduction="sum")
+            torch._foreach_add_(list(total.values()), list(torch.autograd.grad(loss, list(parameters.values()))))
     return _masked(total, mask)
 
 
@@ -61,7 +64,7 @@ def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``; the model keeps its mode."""
     parameters = [model.get_parameter(name) for name in names]
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    with exact_batch_norm(model):
+    with exact_batch_norm(model), fast_convolutions(model):
         for images, labels in batches:
             torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
     return dict(zip(names, total))
@@ -113,11 +116,12 @@ def weighted_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     start = 0
-    for images, labels in batches:
-        losses = F.cross_entropy(model(images), labels, reduction="none")
-        weight = weights[start : start + len(labels)].to(losses)
-        torch._foreach_add_(list(total.values()), list(torch.autograd.grad((losses * weight).sum(), list(parameters.values()))))
-        start += len(labels)
+    with fast_convolutions(model):
+        for images, labels in batches:
+            losses = F.cross_entropy(model(images), labels, reduction="none")
+            weight = weights[start : start + len(labels)].to(losses)
+            torch._foreach_add_(list(total.values()), list(torch.autograd.grad((losses * weight).sum(), list(parameters.values()))))
+            start += len(labels)
     return _masked(total, mask)
 
 

@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.winograd import convolve, fast_convolutions
 from unlearn.curvature import Tensors, plain_attention
+
+AT_ONCE = 64  # images per batch: as many as make the transforms of weights cheap
 
 
 def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:
@@ -52,10 +55,11 @@ def _slopes_backward(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]],
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
-        for images, labels in batches:
-            F.cross_entropy(model(images.detach().requires_grad_()), labels, reduction="sum").backward()
-            rows.append(torch.stack(found).double().sum(0).cpu())
-            found.clear()
+        with fast_convolutions(model):
+            for images, labels in batches:
+                F.cross_entropy(model(images.detach().requires_grad_()), labels, reduction="sum").backward()
+                rows.append(torch.stack(found).double().sum(0).cpu())
+                found.clear()
     finally:
         for handle in handles:
             handle.remove()
@@ -82,7 +86,7 @@ class _Moved:
         """This layer's part of the slopes, [directions, B], from its input and its output's gradient."""
         layer = self.layer
         if isinstance(layer, nn.Conv2d):
-            moved = F.conv2d(x, self.weight, self.bias, layer.stride, layer.padding, layer.dilation)
+            moved = convolve(layer, x, self.weight, self.bias)
             return torch.stack([(part * gradient).flatten(1).sum(1) for part in moved.chunk(self.count, 1)])
         if isinstance(layer, nn.Linear):
             moved = F.linear(x, self.weight, self.bias)

@@ -39,7 +39,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
 
     from pruner import Hold
     from unlearn import curvature
-    from unlearn.slopes import slopes
+    from unlearn.slopes import AT_ONCE, slopes
     from utils.device import half
 
     def batches(images, size):
@@ -51,7 +51,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     with half(context.device, config.amp):
         step = curvature.influence_step(model, sets, lambda images: batches(images, size), context.mask)
         first = curvature.summed_gradient(model, sample, context.mask)
-        samples = curvature.first_samples(batches(sets.retain, min(size, 32)), SCALE + 2)
+        samples = curvature.first_samples(batches(sets.retain, min(size, AT_ONCE)), SCALE + 2)
         along_step, along_first = slopes(model, samples, [step, first])
     factor = correction(along_step, along_first)
     with torch.no_grad():
