@@ -100,7 +100,8 @@ def svc_mia(
 
     found = features(compat)
     with ThreadPoolExecutor() as pool:  # libsvm works without the interpreter's lock
-        return dict(zip(found, pool.map(attack, found.values())))
+        answers = [pool.submit(attack, feature) for feature in reversed(found.values())]  # all outputs, which take longest, first
+        return {key: answer.result() for key, answer in zip(found, reversed(answers))}
 
 
 def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
