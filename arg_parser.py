@@ -7,36 +7,16 @@ accepted and named in ``unread``.
 from __future__ import annotations
 
 import argparse
-import math
-import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from dataset import scenario
-from dataset.names import NAMES, canonical
+from dataset.flags import Data, Forget, class_order, scenario
+from dataset.names import canonical
+from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import TRANSFORMER, Optimisation, is_transformer
-from utils import files
 from utils.errors import UsageError
 from utils.options import Parser, add_options, build, describe, option
-
-
-LISTED = 64 << 20  # bytes of a file that lists images
-
-
-@dataclass(frozen=True)
-class Data:
-    dataset: str = option("cifar10", f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)", metavar="NAME")
-    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)", metavar="DIR")
-    input_size: int | None = option(None, "resize images to this side, in pixels; without it the data set's own, 224 for streamed images", low=8, high=1024)
-    stream: bool = option(False, "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory")
-    workers: int = option(4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0)
-
-    @property
-    def streamed(self) -> bool:
-        """Whether images stay on disk."""
-        return self.stream or self.dataset == "imagenet"
 
 
 @dataclass(frozen=True)
@@ -86,14 +66,6 @@ class PruneAtStart:
 class Resume:
     resume: bool = option(False, "go on from --checkpoint (a killed run goes on by itself when its command is repeated)")
     checkpoint: str | None = option(None, "checkpoint to go on from, ours or the reference's", metavar="FILE")
-
-
-@dataclass(frozen=True)
-class Forget:
-    class_to_replace: tuple[int, ...] = option((0,), "class to forget, or several with commas between; -1 draws from all classes", low=-1, metavar="C,C")
-    num_indexes_to_replace: int | None = option(None, "how many images to forget; without it the whole class", low=1)
-    indexes_to_replace: str | None = option(None, "the very images to forget: positions in the training set, with commas between, or a .npy, .json or .txt file of them", metavar="LIST|FILE")
-    forget: str | None = option(None, "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE", metavar="WHAT")
 
 
 @dataclass(frozen=True)
@@ -239,7 +211,7 @@ class ForgetArguments:
     data: Data
     model: Model
     run: Run
-    scenario: scenario.Scenario
+    scenario: Scenario
     unlearn: Unlearn
     hyper: Any
     unread: tuple[str, ...]
@@ -265,7 +237,7 @@ class BackdoorArguments:
     prune: PoisonedPrune
     target: int
     trigger: Trigger
-    scenario: scenario.Scenario
+    scenario: Scenario
     unlearn: Cleanse
     hyper: Any
     sparsities: tuple[float, ...] | None
@@ -348,7 +320,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
-    from unlearn import registry
+    from unlearn import help, registry
 
     about = "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE."
     parser = Parser(prog="main_forget.py", description=about)
@@ -356,9 +328,9 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     asked = parser.asks_about("unlearn", argv)
     if asked is not None:
         method = registry.get(asked)
-        parser.epilog = _one_method_help(method)
+        parser.epilog = help.one_method(method)
         _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
-    parser.epilog = _method_help()
+    parser.epilog = help.all_methods()
     configs = [registry.get(name).config for name in registry.names()]
     typed = _read(parser, groups, argv, configs, METHODS_FLAGS.replace("see below", "see below, or --unlearn NAME --help"))
     unlearn = build(Unlearn, typed)
@@ -370,7 +342,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
-        data, model, _run(typed), _scenario(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data), lora
+        data, model, _run(typed), scenario(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data), lora
     )
 
 
@@ -380,12 +352,12 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
-    from unlearn import registry
+    from unlearn import help, registry
 
     parser = Parser(
         prog="main_backdoor.py",
         description="Poison a training set, train or load a model, unlearn the poisoned images; accuracy (SA) and attack success (ASR) before and after.",
-        epilog=_method_help(),
+        epilog=help.all_methods(),
     )
     groups = {
         "data": Data, "model": Model, "run": Run, "poison": Poison, "training": Train, "pruning": PoisonedPrune, "unlearning": Cleanse,
@@ -411,12 +383,12 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
-    from unlearn import registry
+    from unlearn import help, registry
 
     parser = Parser(
         prog="main_transfer.py",
         description="Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of both.",
-        epilog=_method_help(),
+        epilog=help.all_methods(),
     )
     groups = {"data": Data, "model": Model, "run": Run, "unlearning": Source, "transfer": Transfer}
     probes = {"probing": LinearProbe, "training, while probing (full) and unlearning": FullProbe}
@@ -435,7 +407,7 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
     data = _data(typed)
     return TransferArguments(
         data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model) | typed), transfer,
-        _order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data),
+        class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data),
     )
 
 
@@ -453,7 +425,7 @@ def parse_saliency(argv: list[str] | None) -> SaliencyArguments:
         raise UsageError("--mask FILE is needed: the checkpoint whose weights are judged")
     data = _data(typed)
     return SaliencyArguments(
-        data, build(Model, typed), _run(typed), _scenario(build(Forget, typed), typed),
+        data, build(Model, typed), _run(typed), scenario(build(Forget, typed), typed),
         Unlearn(unlearn="raw", mask=judged.mask, allow_split_mismatch=judged.allow_split_mismatch), build(Saliency, typed),
         _unread(typed, groups.values(), data),
     )
@@ -581,11 +553,11 @@ def _target(poison: Poison, typed: dict[str, Any]) -> int:
     return target
 
 
-def _poisoned(poison: Poison) -> scenario.Scenario:
+def _poisoned(poison: Poison) -> Scenario:
     labels = None if poison.poison_class is None else (poison.poison_class,)
     count = 0.1 if labels is None and poison.num_indexes_to_replace is None else poison.num_indexes_to_replace
     words = [f"--{name} {value}" for name in ("poison_class", "num_indexes_to_replace") if (value := getattr(poison, name)) is not None]
-    return scenario.Scenario(labels, count, None, " ".join(words) or "without --num_indexes_to_replace")
+    return Scenario(labels, count, None, " ".join(words) or "without --num_indexes_to_replace")
 
 
 def _sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
@@ -606,127 +578,3 @@ def _sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
 def _words(typed: dict[str, Any]) -> tuple[str, ...]:
     flags = {name: value for name, value in typed.items() if name not in ("sparsities", "save_dir")}
     return tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items())
-
-
-def _scenario(forget: Forget, typed: dict[str, Any]) -> scenario.Scenario:
-    ways = [f"--{name}" for name in ("forget", "indexes_to_replace") if name in typed]
-    ways += ["--class_to_replace or --num_indexes_to_replace"] if {"class_to_replace", "num_indexes_to_replace"} & typed.keys() else []
-    if len(ways) > 1:
-        raise UsageError(f"{ways[0]} and {ways[1]} both say what to forget; give one")
-    if forget.indexes_to_replace is not None:
-        typed_as = f"--indexes_to_replace {forget.indexes_to_replace}"
-        return scenario.Scenario(None, None, _indices(forget.indexes_to_replace, typed_as), typed_as)
-    if forget.forget is not None:
-        return _scenario_from_word(forget.forget)
-    chosen = forget.class_to_replace
-    if len(set(chosen)) < len(chosen) or not chosen or (-1 in chosen and len(chosen) > 1):
-        raise UsageError(f"--class_to_replace {typed['class_to_replace']}: must be different classes, or -1 alone")
-    labels = None if chosen == (-1,) else tuple(sorted(chosen))
-    if labels is None and forget.num_indexes_to_replace is None:
-        raise UsageError("--class_to_replace -1 draws from all classes and needs --num_indexes_to_replace N")
-    return scenario.Scenario(labels, forget.num_indexes_to_replace)
-
-
-def _scenario_from_word(word: str) -> scenario.Scenario:
-    typed_as = f"--forget {word}"
-    kind, _, rest = word.partition(":")
-    try:
-        if kind == "indices" and rest:
-            return scenario.Scenario(None, None, _indices(rest, typed_as), typed_as)
-        if kind == "random":
-            count = float(rest) if "." in rest else int(rest)
-            if (isinstance(count, float) and 0 < count < 1) or (isinstance(count, int) and count > 0):
-                return scenario.Scenario(None, count, None, typed_as)
-        if kind == "class":
-            listed, _, number = rest.partition(":")
-            labels = sorted(int(part) for part in listed.split(","))
-            if labels[0] >= 0 and len(set(labels)) == len(labels) and (not number or int(number) > 0):
-                return scenario.Scenario(tuple(labels), int(number) if number else None, None, typed_as)
-    except ValueError:
-        pass
-    raise UsageError(f"--forget {word}: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE")
-
-
-def _order(text: str | None) -> tuple[str, ...] | None:
-    """Classes from a list with commas between or from a file, where a line ends one too."""
-    if text is None:
-        return None
-    where = f"--removal_order {text}"
-    listed = files.read_text(Path(text), where) if _is_path(text) else text
-    return tuple(word.strip() for word in listed.replace("\n", ",").split(",") if word.strip())
-
-
-def _is_path(text: str) -> bool:
-    """Whether a list that can be typed or be a file is one; ``Path.exists`` fails on a long list."""
-    return os.path.exists(text)
-
-
-def _indices(text: str, typed_as: str) -> tuple[int, ...]:
-    """Positions from a comma list or from a .npy, .json or .txt file."""
-    path = Path(text)
-    try:
-        if path.suffix == ".npy":
-            values = _array(files.read_bytes(path, typed_as, most=LISTED))
-        elif path.suffix == ".json":
-            values = files.read_json(path, typed_as, LISTED)
-        else:
-            values = (files.read_text(path, typed_as, most=LISTED) if _is_path(text) else text).replace(",", " ").split()
-        if not isinstance(values, list) or any(isinstance(value, bool) for value in values):  # a mask is no list of positions
-            raise ValueError("no list of numbers")
-        numbers = tuple(int(value) for value in values)
-        if any(float(value) != number for value, number in zip(values, numbers)):
-            raise ValueError("not whole numbers")
-    except (UsageError, ValueError, TypeError, EOFError, OverflowError, MemoryError) as error:
-        said = str(error).removeprefix(f"{typed_as}: ")
-        raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a .npy, .json or .txt file of them ({said[:200]})") from None
-    if not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
-        raise UsageError(f"{typed_as}: must name at least one image, by a position from 0 up")
-    return numbers
-
-
-def _array(content: bytes) -> list[Any]:
-    """The members of a numpy array of one dimension or more; nothing larger than the file is made, whatever it declares."""
-    from io import BytesIO
-
-    import numpy as np
-
-    file = BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f"format {version} of a .npy file is not known")
-    try:
-        shape, _, kind = read(file)
-    except Exception as error:  # noqa: BLE001  (it is read as Python's syntax, which can be wrong in many ways)
-        raise ValueError(f"its header is damaged: {error}") from None
-    if math.prod(shape) * kind.itemsize > len(content):
-        raise ValueError("it declares more numbers than it has")
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False).ravel().tolist()
-
-
-def _method_help() -> str:
-    from unlearn import registry
-
-    lines = ["unlearning methods (--unlearn NAME) and the hyper-parameters each reads:"]
-    for name in registry.names():
-        method = registry.get(name)
-        lines.append(f"  {name:<11} {method.summary} ({_other_names(method)})")
-        fields = [(f.name, f.default) for f in method.config.__dataclass_fields__.values()]
-        words = [f"--{key}" if value is None or value is False else f"--{key} {describe(value)}" for key, value in fields]
-        for start in range(0, len(words), 5):
-            lines.append(f"  {'':<11} {'  '.join(words[start : start + 5])}")
-    return "\n".join(lines)
-
-
-def _one_method_help(method: Any) -> str:
-    lines = [f"{method.name} ({_other_names(method)}): {method.summary}", f"reads {', '.join(sorted(method.reads)) or 'no images'}; {method.source}"]
-    for preset, values in method.presets.items():
-        words = "  ".join(f"--{key} {describe(value)}" for key, value in values.items())
-        lines.append(f"--preset {preset}: {words or 'the defaults'}")
-    return "\n".join(lines)
-
-
-def _other_names(method: Any) -> str:
-    others = [alias for alias in method.aliases if alias != method.paper]
-    return method.paper + (f", also {', '.join(others)}" if others else "")
