@@ -27,10 +27,14 @@ OF_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1
 
 
 @contextmanager
-def fast_convolutions(model: nn.Module) -> Iterator[None]:
-    """Inside, the model's convolutions take the faster of torch's way and Winograd's; the modules stay what they are."""
+def fast_convolutions(model: nn.Module, tiles: int = TILES) -> Iterator[None]:
+    """Inside, the model's convolutions take the faster of torch's way and Winograd's; the modules stay what they are.
+
+    Args:
+        tiles: from how many on, in all images of a batch, Winograd's is taken to be faster.
+    """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    with forwards({layer: functools.partial(_forward, layer) for layer in layers if _fits(layer, layer.weight)}):
+    with forwards({layer: functools.partial(_forward, layer, tiles) for layer in layers if _fits(layer, layer.weight)}):
         yield
 
 
@@ -67,8 +71,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return (result if bias is None else result + bias).permute(0, 3, 1, 2)
 
 
-def _forward(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    if _pays(x, layer.weight):
+def _forward(layer: nn.Conv2d, tiles: int, x: Tensor) -> Tensor:
+    if _pays(x, layer.weight, tiles):
         return conv2d(x, layer.weight, layer.bias)
     return type(layer).forward(layer, x)
 
@@ -81,14 +85,14 @@ def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
     return same and plain and ours and min(weight.shape[:2]) >= CHANNELS
 
 
-def _pays(x: Tensor, weight: Tensor) -> bool:
+def _pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
     """Whether the images are enough, and large enough to fill tiles but too small for their edges to cost much."""
     if x.ndim != 4 or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     height, width = x.shape[2:]
     tiles = math.ceil(height / OUT) * math.ceil(width / OUT)
     halved = 9 * height * width >= 2 * IN * IN * tiles
-    return halved and len(x) * tiles >= TILES and min(weight.shape[:2]) >= 8 * max(height, width)
+    return halved and len(x) * tiles >= least and min(weight.shape[:2]) >= 8 * max(height, width)
 
 
 @functools.cache

@@ -73,24 +73,30 @@ def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
 def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**30) -> int:
     """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``most``.
 
-    Found by counting what autograd keeps for one image.
+    Found by counting what autograd keeps for one image, and for one more.
 
     Args:
         image: float [C, H, W], on the model's device.
     """
     own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-    held: dict[int, int] = {}
 
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            held[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def held(count: int) -> int:
+        found: dict[int, int] = {}
 
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        kept = model(image[None]).sum()  # held until counted, so that no address is used twice
-    del kept
-    return max(1, min(most, memory // max(sum(held.values()), 1)))
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                found[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with fast_convolutions(model, tiles=0), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            kept = model(torch.stack([image] * count)).sum()  # held until counted, so that no address is used twice
+        del kept
+        return sum(found.values())
+
+    first, both = held(1), held(2)
+    each = max(both - first, 1)
+    return max(1, min(most, (memory - max(first - each, 0)) // each))
 
 
 def influence_step(model: nn.Module, sets: Any, batches: Callable[[Any], Iterable[tuple[Tensor, Tensor]]], mask: Mask) -> Tensors:
