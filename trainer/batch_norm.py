@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.parts import forwards
@@ -62,6 +63,7 @@ class ChannelsLast(torch.autograd.Function):
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
