@@ -10,7 +10,7 @@ import argparse
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dataset.flags import Data, Forget, class_order, scenario
+from dataset.flags import Data, Forget, class_order, forgotten
 from dataset.names import canonical
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
@@ -320,7 +320,8 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
-    from unlearn import help, registry
+    from unlearn import registry
+    from unlearn.help import all_methods, one_method
 
     about = "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE."
     parser = Parser(prog="main_forget.py", description=about)
@@ -328,9 +329,9 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     asked = parser.asks_about("unlearn", argv)
     if asked is not None:
         method = registry.get(asked)
-        parser.epilog = help.one_method(method)
+        parser.epilog = one_method(method)
         _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
-    parser.epilog = help.all_methods()
+    parser.epilog = all_methods()
     configs = [registry.get(name).config for name in registry.names()]
     typed = _read(parser, groups, argv, configs, METHODS_FLAGS.replace("see below", "see below, or --unlearn NAME --help"))
     unlearn = build(Unlearn, typed)
@@ -342,7 +343,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
-        data, model, _run(typed), scenario(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data), lora
+        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data), lora
     )
 
 
@@ -352,12 +353,13 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
-    from unlearn import help, registry
+    from unlearn import registry
+    from unlearn.help import all_methods
 
     parser = Parser(
         prog="main_backdoor.py",
         description="Poison a training set, train or load a model, unlearn the poisoned images; accuracy (SA) and attack success (ASR) before and after.",
-        epilog=help.all_methods(),
+        epilog=all_methods(),
     )
     groups = {
         "data": Data, "model": Model, "run": Run, "poison": Poison, "training": Train, "pruning": PoisonedPrune, "unlearning": Cleanse,
@@ -383,12 +385,13 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
-    from unlearn import help, registry
+    from unlearn import registry
+    from unlearn.help import all_methods
 
     parser = Parser(
         prog="main_transfer.py",
         description="Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of both.",
-        epilog=help.all_methods(),
+        epilog=all_methods(),
     )
     groups = {"data": Data, "model": Model, "run": Run, "unlearning": Source, "transfer": Transfer}
     probes = {"probing": LinearProbe, "training, while probing (full) and unlearning": FullProbe}
@@ -425,7 +428,7 @@ def parse_saliency(argv: list[str] | None) -> SaliencyArguments:
         raise UsageError("--mask FILE is needed: the checkpoint whose weights are judged")
     data = _data(typed)
     return SaliencyArguments(
-        data, build(Model, typed), _run(typed), scenario(build(Forget, typed), typed),
+        data, build(Model, typed), _run(typed), forgotten(build(Forget, typed), typed),
         Unlearn(unlearn="raw", mask=judged.mask, allow_split_mismatch=judged.allow_split_mismatch), build(Saliency, typed),
         _unread(typed, groups.values(), data),
     )

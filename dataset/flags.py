@@ -38,11 +38,11 @@ class Forget:
     forget: str | None = option(None, "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE", metavar="WHAT")
 
 
-def scenario(forget: Forget, typed: dict[str, Any]) -> Scenario:
+def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
     """Which images are forgotten, from the flags and from which of them were typed.
 
     Raises:
-        UsageError: nothing, or two things, are said.
+        UsageError: two ways to say it are typed, or what is typed is no set of classes or positions.
     """
     ways = [f"--{name}" for name in ("forget", "indexes_to_replace") if name in typed]
     ways += ["--class_to_replace or --num_indexes_to_replace"] if {"class_to_replace", "num_indexes_to_replace"} & typed.keys() else []

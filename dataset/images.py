@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from utils import seeds
@@ -151,7 +150,7 @@ class ImageSet(Images):
         random = seeds.generator(seed, "augmentation")
         shifts = torch.randint(0, 2 * self.augment.pad + 1, (len(self), 2), generator=random)
         flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
-        return shifts.to(self.device), flips.to(self.device)
+        return shifts, flips
 
 
 def scale(images: Tensor) -> Tensor:
@@ -173,21 +172,20 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int) -> Te
 
     Args:
         images: [B, C, H, W], any dtype.
-        shifts: int64 [B, 2], top and left corner of the crop in the padded image, 0 to 2 * pad.
-        flips: bool [B].
+        shifts: int64 [B, 2] on the CPU, top and left corner of the crop in the padded image, 0 to 2 * pad.
+        flips: bool [B] on the CPU.
     Returns:
         [B, C, H, W] in channels-last layout; lines are copied whole.
     """
     count, channels, height, width = images.shape
-    order = torch.argsort(flips.to(torch.uint8), stable=True)
-    plain, mirrored = order.split([count - (flipped := int(flips.sum())), flipped])
+    order = torch.argsort(flips.to(torch.uint8), stable=True)  # on the CPU, so that no device is waited for
+    plain = count - int(flips.sum())
     padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
-    inner = padded[:, pad : pad + height, pad : pad + width]
-    inner[: len(plain)] = gather(images, plain).permute(0, 2, 3, 1)
-    inner[len(plain) :] = gather(images, mirrored).permute(0, 2, 3, 1).flip(2)
-    place, row = torch.argsort(order), torch.arange(height, device=images.device)
+    inner, pixels = padded[:, pad : pad + height, pad : pad + width], gather(images, order.to(images.device)).permute(0, 2, 3, 1)
+    inner[:plain], inner[plain:] = pixels[:plain], pixels[plain:].flip(2)
+    place, row = torch.argsort(order), torch.arange(height)
     top, left = shifts[:, :1], torch.where(flips, 2 * pad - shifts[:, 1], shifts[:, 1])[:, None]
     starts = ((place[:, None] * padded.shape[1] + top + row) * padded.shape[2] + left) * channels
     line = width * channels
-    lines = padded.as_strided((padded.numel() - line + 1, line), (1, 1))  # every stretch of a line's length, wherever it starts
-    return lines.index_select(0, starts.flatten()).view(count, height, width, channels).permute(0, 3, 1, 2)
+    lines = padded.as_strided((max(padded.numel() - line + 1, 0), line), (1, 1))  # every stretch of a line's length, wherever it starts
+    return lines.index_select(0, starts.flatten().to(images.device)).view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -5,6 +5,7 @@ non-members (test images), then judges target images.
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -99,7 +100,7 @@ def svc_mia(
         return right if target_members is None else (float(judge(column(target_members)).mean()) + right) / 2
 
     found = features(compat)
-    with ThreadPoolExecutor() as pool:  # libsvm works without the interpreter's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsvm works without the interpreter's lock
         answers = [pool.submit(attack, feature) for feature in reversed(found.values())]  # all outputs, which take longest, first
         return {key: answer.result() for key, answer in zip(found, reversed(answers))}
 

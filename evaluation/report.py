@@ -1,7 +1,6 @@
 """Every score of one run, derived from the model's outputs."""
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from evaluation import deepunlearn, divergence, mia
@@ -28,19 +27,18 @@ def score(
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     shadows = min(len(test), len(retain) // 2)
-    with ThreadPoolExecutor(2) as pool:
-        efficacy = pool.submit(mia.forget_efficacy, retain, test, forget, compat)
-        privacy = pool.submit(mia.training_privacy, retain, test, compat)
-        thresholds = mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget)
-        others = {
-            "threshold_attacks": {key: list(pair) for key, pair in thresholds.items()},
-            "entropy_attack": mia.entropy_attack(retain, test, forget),
-            **({} if retrained is None else {"to_retrained": divergence.compare(outputs, retrained)}),
-            "deepunlearn": deepunlearn.scores(outputs, ["test"] if trained_on_val else ["val", "test"]),
-        }
-    accuracy = {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS}
-    attacks = {"SVC_MIA_forget_efficacy": efficacy.result(), "SVC_MIA_training_privacy": privacy.result()}
-    return {"accuracy": accuracy, **attacks, **others}
+    return {
+        "accuracy": {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS},
+        "SVC_MIA_forget_efficacy": mia.forget_efficacy(retain, test, forget, compat),
+        "SVC_MIA_training_privacy": mia.training_privacy(retain, test, compat),
+        "threshold_attacks": {
+            key: list(pair)
+            for key, pair in mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget).items()
+        },
+        "entropy_attack": mia.entropy_attack(retain, test, forget),
+        **({} if retrained is None else {"to_retrained": divergence.compare(outputs, retrained)}),
+        "deepunlearn": deepunlearn.scores(outputs, ["test"] if trained_on_val else ["val", "test"]),
+    }
 
 
 def paper_scores(scores: dict[str, Any], seconds: float | None) -> dict[str, float | None]:

@@ -27,7 +27,10 @@ def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last)
 
 @contextmanager
 def forwards(replaced: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Inside, modules compute by these functions instead of their own ``forward``; hooks and everything else stay."""
+    """Inside, modules compute by these functions instead of their own ``forward``; hooks and everything else stay.
+
+    A copy of a module that is made inside keeps the function.
+    """
     before = {module: vars(module).get("forward") for module in replaced}
     for module, function in replaced.items():
         module.forward = function

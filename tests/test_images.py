@@ -65,7 +65,7 @@ def test_crop_and_flip_equals_a_slow_twin(count, shape, pad, channels, seed):
     ]
     for layout in (torch.contiguous_format, torch.channels_last):
         found = crop_and_flip(images.to(memory_format=layout), shifts, flips, pad)
-        assert found.dtype == torch.uint8
+        assert found.dtype == torch.uint8 and found.is_contiguous(memory_format=torch.channels_last)
         np.testing.assert_array_equal(found.numpy(), np.stack(expected))
 
 
@@ -76,6 +76,17 @@ def test_crop_and_flip_by_hand():
     flips = torch.tensor([False, False, False, True, True])
     found = crop_and_flip(image.expand(5, 1, 2, 2), shifts, flips, 1)[:, 0].tolist()
     assert found == [[[1, 2], [3, 4]], [[0, 0], [0, 1]], [[3, 4], [0, 0]], [[2, 1], [4, 3]], [[0, 0], [1, 0]]]
+
+
+@pytest.mark.parametrize("flipped", [True, False])
+def test_batches_where_all_or_none_are_mirrored(flipped):
+    images, shifts = noise(4), torch.full((4, 2), 2)
+    expected = images.flip(3) if flipped else images
+    assert torch.equal(crop_and_flip(images, shifts, torch.full((4,), flipped), 2), expected)
+
+
+def test_no_images_stay_none():
+    assert crop_and_flip(noise(0), torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.bool), 2).shape == (0, 3, 5, 5)
 
 
 def test_each_image_of_a_batch_is_moved_on_its_own():

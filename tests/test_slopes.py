@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import models
+from models.parts import lay_out
 from unlearn import curvature, slopes
 
 
@@ -55,6 +56,20 @@ def test_backward_and_forward_slopes_are_products_with_gradients(build):
     assert all(p.requires_grad and p.grad is None for p in model.parameters()) and not any(m._forward_hooks for m in model.modules())
 
 
+def test_wide_convolutions_and_activations_in_place():
+    """In float32 the wide layers go by Winograd's tiles; what ReLU writes in place must not undo the hooks on their outputs."""
+    torch.manual_seed(3)
+    relu = [nn.ReLU(inplace=True) for _ in range(3)]
+    model = nn.Sequential(nn.Conv2d(3, 128, 3, padding=1), relu[0], nn.Conv2d(128, 128, 3, padding=1), relu[1], nn.Conv2d(128, 128, 3, padding=1), relu[2],
+                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 4))
+    lay_out(model).eval()
+    batches = [(torch.rand(16, 3, 8, 8), torch.arange(16) % 4)]
+    directions = [{name: torch.randn_like(p) for name, p in model.named_parameters()} for _ in range(2)]
+    backward, forward = (run(model, batches, directions) for run in (slopes._slopes_backward, slopes._slopes_forward))
+    for ours, theirs in zip(backward, forward):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_layers_of_other_kinds_go_forward():
     assert not slopes._is_simple(Small(groups=3)) and not slopes._is_simple(models.build("vit_tiny", 4, size=32))
 
@@ -66,3 +81,10 @@ def test_images_at_once_counts_what_autograd_keeps():
     assert curvature.images_at_once(model, image, 1000, memory=4 * 30 * 7) == 7
     assert curvature.images_at_once(model, image, 3, memory=4 * 30 * 7) == 3
     assert curvature.images_at_once(model, image, 1000, memory=1) == 1
+
+
+def test_images_at_once_knows_what_does_not_grow_with_them():
+    """Each of two wide layers keeps 4 tiles of 36 numbers for an image; the second also keeps 36 factors of its filters, for its input's gradient."""
+    model = lay_out(nn.Sequential(*(nn.Conv2d(128, 128, 3, padding=1, bias=False) for _ in range(2))))
+    fixed, each = 4 * 36 * 128 * 128, 2 * 4 * 36 * 4 * 128
+    assert curvature.images_at_once(model, torch.zeros(128, 8, 8), 1000, memory=fixed + int(7.5 * each)) == 7

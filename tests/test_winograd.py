@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.parts import lay_out
+from models.parts import forwards, lay_out
 from trainer import winograd
+from trainer.loop import Recipe, Training, cross_entropy
 from trainer.winograd import conv2d, convolve, fast_convolutions
 
 
@@ -35,7 +36,8 @@ def test_outputs_and_gradients_are_those_of_a_direct_sum(size):
     expected = F.conv2d(*exact, padding=1)
     found = conv2d(x, weight, bias)
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
-    assert found.stride(1) == 1
+    assert found.is_contiguous(memory_format=torch.channels_last) and not found._is_view()
+    assert conv2d(x, weight).is_contiguous(memory_format=torch.channels_last)
     for ours, theirs in zip(torch.autograd.grad(found, (x, weight, bias), above), torch.autograd.grad(expected, exact, above.double())):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=2e-4)
 
@@ -62,6 +64,42 @@ def test_inside_the_context_a_wide_layer_takes_it_and_afterwards_torch_does(monk
     assert len(calls) == 2 and not any("forward" in vars(module) for module in model)
     torch.testing.assert_close(fast, model(images()), rtol=1e-4, atol=1e-5)
     assert len(calls) == 2
+
+
+def test_what_a_module_computed_by_before_comes_back():
+    model = layer()
+    with pytest.raises(ZeroDivisionError), forwards({model: lambda x: 1 / x}):
+        with forwards({model: lambda x: x + 1}):
+            assert model(1) == 2
+        assert model(2) == 0.5
+        model(0)
+    assert "forward" not in vars(model)
+
+
+def test_a_module_with_a_forward_of_its_own_keeps_it(monkeypatch):
+    calls, conv = taken(monkeypatch), layer()
+    conv.forward = lambda x: x
+    with fast_convolutions(conv):
+        assert conv(3) == 3
+    assert conv(3) == 3 and not calls
+
+
+def test_training_steps_and_batch_norm_in_the_context(monkeypatch):
+    """A step calls it once per pass, twice where SAM climbs first; its outputs suit the exact batch norm."""
+    model = lay_out(nn.Sequential(layer(), nn.BatchNorm2d(128), nn.ReLU(), nn.Flatten(), nn.Linear(128 * 64, 3)))
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda *_: pytest.fail("torch's batch norm was called"))
+    for rho, expected in ((0.0, 1), (0.5, 2)):
+        calls = taken(monkeypatch)
+        Training(model, Recipe(1, 0.01, schedule="constant", sam_rho=rho), {}).gradients(cross_entropy, images(), torch.arange(8) % 3, 8)
+        assert len(calls) == expected
+
+
+@pytest.mark.parametrize("side, expected", [(5, 0), (6, 1), (7, 1)])
+def test_tiles_must_be_half_full_at_least(monkeypatch, side, expected):
+    calls, conv = taken(monkeypatch), layer(padding="same")
+    with fast_convolutions(conv):
+        conv(images(16, height=side))
+    assert len(calls) == expected
 
 
 @pytest.mark.parametrize("change", [
@@ -105,10 +143,11 @@ def test_a_layer_of_another_layout_or_class_is_left_alone():
             assert "forward" not in vars(conv)
 
 
-def test_other_weights_and_twice_the_outputs():
-    conv, x = layer(bias=True), images()
+def test_other_weights_and_twice_the_outputs(monkeypatch):
+    calls, conv, x = taken(monkeypatch), layer(bias=True), images()
     weight, bias = torch.randn(256, 128, 3, 3).contiguous(memory_format=torch.channels_last), torch.randn(256)
     torch.testing.assert_close(convolve(conv, x, weight, bias), F.conv2d(x, weight, bias, padding=1), rtol=1e-3, atol=1e-3)
+    assert len(calls) == 1
 
 
 def test_what_was_kept_without_gradients_serves_with_them():

@@ -39,7 +39,7 @@ def fast_convolutions(model: nn.Module, tiles: int = TILES) -> Iterator[None]:
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What ``layer`` would make of ``x`` with other weights, and as many other outputs, by the faster way."""
+    """What ``layer``, of one group and with a border of zeros, would make of ``x`` with other weights and as many outputs as they have."""
     if _fits(layer, weight) and _pays(x, weight):
         return conv2d(x, weight, bias)
     return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
@@ -68,25 +68,26 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     filters = (of_filter @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(IN * IN, channels, outputs)
     result = (of_output @ torch.bmm(inputs, filters).view(IN * IN, -1)).view(OUT, OUT, count, rows, columns, outputs)
     result = result.permute(2, 3, 0, 4, 1, 5).reshape(count, rows * OUT, columns * OUT, outputs)[:, :height, :width]
-    return (result if bias is None else result + bias).permute(0, 3, 1, 2)
+    result = (result if bias is None else result + bias).permute(0, 3, 1, 2)
+    return result.clone(memory_format=torch.channels_last)  # no view: what changes it in place must not undo its hooks
 
 
-def _forward(layer: nn.Conv2d, tiles: int, x: Tensor) -> Tensor:
-    if _pays(x, layer.weight, tiles):
-        return conv2d(x, layer.weight, layer.bias)
-    return type(layer).forward(layer, x)
+def _forward(layer: nn.Conv2d, tiles: int, input: Tensor) -> Tensor:
+    if _pays(input, layer.weight, tiles):
+        return conv2d(input, layer.weight, layer.bias)
+    return type(layer).forward(layer, input)
 
 
 def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
     """Whether the layer computes what ``conv2d`` does, on a processor, in a layout and a width that gain."""
     same = layer.kernel_size == (3, 3) and layer.stride == layer.dilation == (1, 1) and layer.padding in ((1, 1), "same")
-    plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
+    plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros" and "forward" not in vars(layer)
     ours = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous(memory_format=torch.channels_last)
     return same and plain and ours and min(weight.shape[:2]) >= CHANNELS
 
 
 def _pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
-    """Whether the images are enough, and large enough to fill tiles but too small for their edges to cost much."""
+    """Whether tiles are many and mostly full, and sides short beside the channels: transforms multiply by matrices as wide as a side."""
     if x.ndim != 4 or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     height, width = x.shape[2:]
