@@ -115,6 +115,11 @@ class Images(ABC):
         """Like ``batches`` but in the set's own order, with augmentation drawn from ``seed``."""
         return self._read(self.indices, size, seed)
 
+    @property
+    @abstractmethod
+    def pixels(self) -> int:
+        """Pixels of one image."""
+
     @abstractmethod
     def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """``part`` of batches of the images ``order``; augmented by ``seed`` and each image's place in ``order``, or not at all for None."""
@@ -132,6 +137,10 @@ class ImageSet(Images):
     def images(self) -> Tensor:
         """All images of the source, uint8 [N, C, H, W]."""
         return self.source
+
+    @property
+    def pixels(self) -> int:
+        return self.source.shape[2] * self.source.shape[3]
 
     def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         shifts, flips = self._draw(seed)

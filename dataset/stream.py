@@ -87,6 +87,10 @@ class StreamedSet(Images):
         augment: a ``Zoom`` for shuffled images; None for nothing.
     """
 
+    @property
+    def pixels(self) -> int:
+        return self.source.size**2
+
     def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         augment = None if seed is None else self.augment
         reader = Cut(self.source.paths[order.cpu().numpy()], self.source.transform(augment), None if augment is None else seed)

@@ -14,8 +14,8 @@ from dataset.images import Images
 from utils import parallel
 from utils.errors import DivergedError
 
-BATCHES = {"cpu": 16}  # so few that a layer's outputs stay in the processor's cache
-BATCH = 1024
+PIXELS = 2**16  # in a batch on the CPU: 64 small images; more leave its cache, fewer do not occupy its cores
+FEWEST, BATCH = 8, 1024  # images in a batch: at least, and at most or on other devices
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
         every = torch.cat([sets[name].indices for name in members])
         unique, position = torch.unique(every, return_inverse=True)
         mine = sets[members[0]].at(unique[parallel.part(len(unique))])
-        batches = mine.batches(BATCHES.get(unique.device.type, BATCH))
+        batches = mine.batches(at_once(mine))
         logits = torch.cat([model(images).float().cpu() for images, _ in batches])
         logits = parallel.gather(logits, len(unique))
         lost = int((~logits.isfinite().all(1)).sum())
@@ -74,6 +74,11 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
         for name, rows in zip(members, position.cpu().split([len(sets[name]) for name in members])):
             found[name] = Predictions(logits[rows], sets[name].labels.cpu())
     return {name: found[name] for name in sets}
+
+
+def at_once(images: Images) -> int:
+    """How many images make a batch where nothing is kept for a backward pass."""
+    return min(BATCH, max(FEWEST, PIXELS // images.pixels)) if images.device.type == "cpu" else BATCH
 
 
 def _for_inference(model: nn.Module) -> nn.Module:
@@ -93,7 +98,7 @@ def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = Non
         DivergedError: an output is NaN or infinite.
     """
     model.eval()
-    size = BATCHES.get(images.device.type, BATCH)
+    size = at_once(images)
     mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images
     batches = mine.batches(size) if augment_seed is None else mine.augmented_in_order(size, augment_seed)
     figures = torch.zeros(2, device=images.device)  # right answers, images without one

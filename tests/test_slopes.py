@@ -7,6 +7,7 @@ from torch import nn
 
 import models
 from models.parts import lay_out
+from trainer import winograd
 from unlearn import curvature, slopes
 
 
@@ -56,8 +57,10 @@ def test_backward_and_forward_slopes_are_products_with_gradients(build):
     assert all(p.requires_grad and p.grad is None for p in model.parameters()) and not any(m._forward_hooks for m in model.modules())
 
 
-def test_wide_convolutions_and_activations_in_place():
+def test_wide_convolutions_and_activations_in_place(monkeypatch):
     """In float32 the wide layers go by Winograd's tiles; what ReLU writes in place must not undo the hooks on their outputs."""
+    calls = []
+    monkeypatch.setattr(winograd, "conv2d", lambda *given, plain=winograd.conv2d: calls.append(given[1].shape[0]) or plain(*given))
     torch.manual_seed(3)
     relu = [nn.ReLU(inplace=True) for _ in range(3)]
     model = nn.Sequential(nn.Conv2d(3, 128, 3, padding=1), relu[0], nn.Conv2d(128, 128, 3, padding=1), relu[1], nn.Conv2d(128, 128, 3, padding=1), relu[2],
@@ -68,6 +71,7 @@ def test_wide_convolutions_and_activations_in_place():
     backward, forward = (run(model, batches, directions) for run in (slopes._slopes_backward, slopes._slopes_forward))
     for ours, theirs in zip(backward, forward):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert calls == [128, 128, 256, 256]  # the layers, then what both directions make of their inputs
 
 
 def test_layers_of_other_kinds_go_forward():

@@ -33,7 +33,7 @@ def fast_convolutions(model: nn.Module, tiles: int = TILES) -> Iterator[None]:
     Args:
         tiles: from how many on, in all images of a batch, Winograd's is taken to be faster.
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d) and "forward" not in vars(module)]
     with forwards({layer: functools.partial(_forward, layer, tiles) for layer in layers if _fits(layer, layer.weight)}):
         yield
 
@@ -81,7 +81,7 @@ def _forward(layer: nn.Conv2d, tiles: int, input: Tensor) -> Tensor:
 def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
     """Whether the layer computes what ``conv2d`` does, on a processor, in a layout and a width that gain."""
     same = layer.kernel_size == (3, 3) and layer.stride == layer.dilation == (1, 1) and layer.padding in ((1, 1), "same")
-    plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros" and "forward" not in vars(layer)
+    plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
     ours = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous(memory_format=torch.channels_last)
     return same and plain and ours and min(weight.shape[:2]) >= CHANNELS
 
