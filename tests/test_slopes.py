@@ -88,7 +88,7 @@ def test_images_at_once_counts_what_autograd_keeps():
 
 
 def test_images_at_once_knows_what_does_not_grow_with_them():
-    """Each of two wide layers keeps 4 tiles of 36 numbers for an image; the second also keeps 36 factors of its filters, for its input's gradient."""
+    """Each of two wide layers keeps its input and 4 tiles of 36 numbers for an image, and 36 factors of every filter for all."""
     model = lay_out(nn.Sequential(*(nn.Conv2d(128, 128, 3, padding=1, bias=False) for _ in range(2))))
-    fixed, each = 4 * 36 * 128 * 128, 2 * 4 * 36 * 4 * 128
+    fixed, each = 2 * 4 * 36 * 128 * 128, 2 * 4 * 128 * (8 * 8 + 4 * 36)
     assert curvature.images_at_once(model, torch.zeros(128, 8, 8), 1000, memory=fixed + int(7.5 * each)) == 7

@@ -42,6 +42,35 @@ def test_outputs_and_gradients_are_those_of_a_direct_sum(size):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize("kept", [0, 64])
+@pytest.mark.parametrize("wanted", ["x", "weight"])
+def test_gradients_one_at_a_time_with_and_without_what_is_kept(monkeypatch, kept, wanted):
+    monkeypatch.setattr(winograd, "KEPT", kept)
+    random = torch.Generator().manual_seed(4)
+    given = {"x": torch.randn(2, 3, 6, 9, generator=random), "weight": torch.randn(4, 3, 3, 3, generator=random)}
+    given[wanted].requires_grad_()
+    above = torch.randn(2, 4, 6, 9, generator=random)
+    found, expected = (torch.autograd.grad(run(), given[wanted], above)[0] for run in (lambda: conv2d(**given), lambda: F.conv2d(*given.values(), padding=1)))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_many_images_keep_their_input_alone():
+    x, weight, found = torch.randn(65, 8, 8, 8, requires_grad=True), torch.randn(8, 8, 3, 3, requires_grad=True), []
+    for images, expected in ((x, 2), (x[:64], 4)):
+        found.clear()
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: found.append(tensor.shape) or tensor, lambda tensor: tensor):
+            kept = conv2d(images, weight)
+        del kept
+        assert len(found) == expected
+
+
+def test_a_second_derivative_is_refused():
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    first, = torch.autograd.grad(conv2d(torch.randn(2, 3, 4, 4), weight).square().sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(first.sum(), weight)
+
+
 def test_one_tile_worked_by_hand():
     """A single bright pixel gives the filter turned by half a turn; whole numbers come out whole but for rounding."""
     x = torch.zeros(1, 1, 4, 4)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from models.parts import forwards
 
 CHANNELS = 128  # below, moving numbers in and out of tiles takes as long as the products that are saved
 TILES = 32  # below, transforming the weights does
+KEPT = 64  # images of which the transforms are kept for the backward pass; of more they would take more memory than they save time
 IN, OUT = 6, 4  # pixels along a tile's side, in the input and in the output
 
 # Lavin & Gray 2016, section 4.3: tile of the input, filter, and tile of the output, along one side.
@@ -58,18 +61,76 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         float32 [B, O, H, W] in channels-last layout.
     Source: Lavin & Gray 2016, F(4 x 4, 3 x 3).
     """
-    outputs, channels = weight.shape[:2]
-    count, _, height, width = x.shape
+    y = _Winograd.apply(x, weight)
+    return y if bias is None else y + bias.view(1, -1, 1, 1)
+
+
+class _Winograd(torch.autograd.Function):
+    """``conv2d`` without bias. What it keeps for the backward pass is there anyway, unless the images are few."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        pixels, filters = _pixels(x), _filters(weight)
+        ctx.save_for_backward(x, weight, *((pixels, filters) if len(x) <= KEPT else ()))
+        return _image(torch.bmm(pixels, filters), x.shape[2:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight, *kept = ctx.saved_tensors
+        products = _products(gradient)
+        by_x = by_weight = None
+        if ctx.needs_input_grad[0]:
+            filters = kept[1] if kept else _filters(weight)
+            by_x = _to_pixels(torch.bmm(products, filters.transpose(1, 2)), x.shape)
+        if ctx.needs_input_grad[1]:
+            pixels = kept[0] if kept else _pixels(x)
+            by_weight = _both_ways(OF_FILTER).T @ torch.bmm(pixels.transpose(1, 2), products).view(IN * IN, -1)
+            by_weight = by_weight.view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
+        return by_x, by_weight
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """Tiles of the input, transformed: [36, tiles of all images, C]."""
+    count, channels, height, width = x.shape
     down, across = _overlaps(height), _overlaps(width)
-    rows, columns = len(down) // IN, len(across) // IN
-    half = (down @ x.permute(0, 2, 3, 1).reshape(count, height, width * channels)).view(-1, width, channels)
-    inputs = (across @ half).view(count, rows, IN, columns, IN, channels).permute(2, 4, 0, 1, 3, 5).reshape(IN * IN, -1, channels)
-    of_filter, of_output = _both_ways(OF_FILTER), _both_ways(OF_OUTPUT)
-    filters = (of_filter @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(IN * IN, channels, outputs)
-    result = (of_output @ torch.bmm(inputs, filters).view(IN * IN, -1)).view(OUT, OUT, count, rows, columns, outputs)
-    result = result.permute(2, 3, 0, 4, 1, 5).reshape(count, rows * OUT, columns * OUT, outputs)[:, :height, :width]
-    result = (result if bias is None else result + bias).permute(0, 3, 1, 2)
-    return result.clone(memory_format=torch.channels_last)  # no view: what changes it in place must not undo its hooks
+    half = (down @ x.permute(0, 2, 3, 1).reshape(count, height, -1)).view(-1, width, channels)
+    tiles = (across @ half).view(count, len(down) // IN, IN, len(across) // IN, IN, channels)
+    return tiles.permute(2, 4, 0, 1, 3, 5).reshape(IN * IN, -1, channels)
+
+
+def _to_pixels(tiles: Tensor, shape: Sequence[int]) -> Tensor:
+    """The transpose of ``_pixels``: from tiles' gradients to that of an input of this shape."""
+    count, channels, height, width = shape
+    down, across = _overlaps(height), _overlaps(width)
+    tiles = tiles.view(IN, IN, count, len(down) // IN, len(across) // IN, channels).permute(2, 3, 0, 4, 1, 5)
+    half = across.T @ tiles.reshape(count * len(down), len(across), channels)
+    return (down.T @ half.view(count, len(down), -1)).view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _filters(weight: Tensor) -> Tensor:
+    """Filters, transformed: [36, C, O]."""
+    outputs, channels = weight.shape[:2]
+    return (_both_ways(OF_FILTER) @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(IN * IN, channels, outputs)
+
+
+def _image(products: Tensor, size: Sequence[int]) -> Tensor:
+    """From products [36, tiles of all images, O] to the output [B, O, H, W], in channels-last layout and no view."""
+    (height, width), outputs = size, products.shape[2]
+    rows, columns = (math.ceil(side / OUT) for side in size)
+    squares = (_both_ways(OF_OUTPUT) @ products.view(IN * IN, -1)).view(OUT, OUT, -1, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
+    y = torch.empty(len(squares), outputs, height, width, memory_format=torch.channels_last)
+    y.permute(0, 2, 3, 1).copy_(squares.reshape(-1, rows * OUT, columns * OUT, outputs)[:, :height, :width])
+    return y
+
+
+def _products(gradient: Tensor) -> Tensor:
+    """The transpose of ``_image``: [36, tiles of all images, O] from the output's gradient."""
+    count, outputs, height, width = gradient.shape
+    rows, columns = math.ceil(height / OUT), math.ceil(width / OUT)
+    full = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, columns * OUT - width, 0, rows * OUT - height))
+    squares = full.reshape(count, rows, OUT, columns, OUT, outputs).permute(2, 4, 0, 1, 3, 5)
+    return (_both_ways(OF_OUTPUT).T @ squares.reshape(OUT * OUT, -1)).view(IN * IN, -1, outputs)
 
 
 def _forward(layer: nn.Conv2d, tiles: int, input: Tensor) -> Tensor:
