@@ -1,7 +1,7 @@
 """Rows without a plain counterpart: how long scripts take to start, and how much memory steps take."""
 from __future__ import annotations
 
-import resource
+import math
 import subprocess
 import sys
 import tempfile
@@ -45,15 +45,16 @@ def memory() -> list[list[str]]:
 
 
 def peak(step: str) -> float:
-    """Gigabytes that this process came to hold in one run of ours, beyond libraries and data."""
+    """Gigabytes that this process came to hold in one run of ours, beyond libraries and data; NaN where it cannot be told."""
     import torch
 
     from benchmarks.rows import rows
+    from utils.device import PeakMemory
 
     pair = rows.get(step).build(torch.device("cpu"), False)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = PeakMemory(torch.device("cpu"))
     pair.ours()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9
+    return math.nan if memory.bytes is None else memory.bytes / 1e9
 
 
 ROWS: dict[str, Callable[[], list[list[str]]]] = {"start": start, "memory": memory}

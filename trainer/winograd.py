@@ -20,7 +20,8 @@ from models.parts import forwards
 
 CHANNELS = 128  # below, moving numbers in and out of tiles takes as long as the products that are saved
 TILES = 32  # below, transforming the weights does
-KEPT = 64  # images of which the transforms are kept for the backward pass; of more they would take more memory than they save time
+AT_ONCE = 2**17  # tiles times channels that are transformed at a time: 19 MB of numbers
+FEW = 64  # images: of more, transforms are worked out again in the backward pass, which costs less time than they take memory
 IN, OUT = 6, 4  # pixels along a tile's side, in the input and in the output
 
 # Lavin & Gray 2016, section 4.3: tile of the input, filter, and tile of the output, along one side.
@@ -70,24 +71,37 @@ class _Winograd(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        pixels, filters = _pixels(x), _filters(weight)
-        ctx.save_for_backward(x, weight, *((pixels, filters) if len(x) <= KEPT else ()))
-        return _image(torch.bmm(pixels, filters), x.shape[2:])
+        filters = _filters(weight)
+        y = torch.empty(len(x), len(weight), *x.shape[2:], memory_format=torch.channels_last)
+        for part in _parts(x):
+            pixels = _pixels(x[part])
+            _write(torch.bmm(pixels, filters), y[part])
+        ctx.save_for_backward(x, weight, *((pixels, filters) if len(x) <= FEW else ()))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight, *kept = ctx.saved_tensors
-        products = _products(gradient)
-        by_x = by_weight = None
-        if ctx.needs_input_grad[0]:
-            filters = kept[1] if kept else _filters(weight)
-            by_x = _to_pixels(torch.bmm(products, filters.transpose(1, 2)), x.shape)
-        if ctx.needs_input_grad[1]:
-            pixels = kept[0] if kept else _pixels(x)
-            by_weight = _both_ways(OF_FILTER).T @ torch.bmm(pixels.transpose(1, 2), products).view(IN * IN, -1)
-            by_weight = by_weight.view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
-        return by_x, by_weight
+        of_x, of_weight = ctx.needs_input_grad
+        by_x, by_filters = torch.empty_like(x, memory_format=torch.channels_last), weight.new_empty(IN * IN, *weight.shape[1::-1])
+        filters = kept[1] if kept else _filters(weight)
+        for part in _parts(x):
+            products = _products(gradient[part])
+            if of_x:
+                by_x[part] = _to_pixels(torch.bmm(products, filters.transpose(1, 2)), x[part].shape)
+            if of_weight:
+                pixels = kept[0] if kept else _pixels(x[part])
+                by_filters.baddbmm_(pixels.transpose(1, 2), products, beta=0 if part.start == 0 else 1)
+        by_weight = (_both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1)).view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
+        return by_x if of_x else None, by_weight if of_weight else None
+
+
+def _parts(x: Tensor) -> list[slice]:
+    """Images that are transformed at a time: all of them if they are few."""
+    channels, height, width = x.shape[1:]
+    images = max(FEW, AT_ONCE // (channels * math.ceil(height / OUT) * math.ceil(width / OUT)))
+    return [slice(start, start + images) for start in range(0, len(x), images)]
 
 
 def _pixels(x: Tensor) -> Tensor:
@@ -114,21 +128,25 @@ def _filters(weight: Tensor) -> Tensor:
     return (_both_ways(OF_FILTER) @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(IN * IN, channels, outputs)
 
 
-def _image(products: Tensor, size: Sequence[int]) -> Tensor:
-    """From products [36, tiles of all images, O] to the output [B, O, H, W], in channels-last layout and no view."""
-    (height, width), outputs = size, products.shape[2]
-    rows, columns = (math.ceil(side / OUT) for side in size)
-    squares = (_both_ways(OF_OUTPUT) @ products.view(IN * IN, -1)).view(OUT, OUT, -1, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
-    y = torch.empty(len(squares), outputs, height, width, memory_format=torch.channels_last)
-    y.permute(0, 2, 3, 1).copy_(squares.reshape(-1, rows * OUT, columns * OUT, outputs)[:, :height, :width])
-    return y
+def _write(products: Tensor, y: Tensor) -> None:
+    """From products [36, tiles of all images, O] to the output ``y``, [B, O, H, W] in channels-last layout."""
+    count, outputs, height, width = y.shape
+    rows, columns = math.ceil(height / OUT), math.ceil(width / OUT)
+    squares = (_both_ways(OF_OUTPUT) @ products.view(IN * IN, -1)).view(OUT, OUT, count, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
+    full = y.permute(0, 2, 3, 1)
+    if height % OUT or width % OUT:
+        full.copy_(squares.reshape(count, rows * OUT, columns * OUT, outputs)[:, :height, :width])
+    else:
+        full.view(squares.shape).copy_(squares)
 
 
 def _products(gradient: Tensor) -> Tensor:
-    """The transpose of ``_image``: [36, tiles of all images, O] from the output's gradient."""
+    """The transpose of ``_write``: [36, tiles of all images, O] from the output's gradient."""
     count, outputs, height, width = gradient.shape
     rows, columns = math.ceil(height / OUT), math.ceil(width / OUT)
-    full = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, columns * OUT - width, 0, rows * OUT - height))
+    full = gradient.permute(0, 2, 3, 1)
+    if height % OUT or width % OUT:
+        full = F.pad(full, (0, 0, 0, columns * OUT - width, 0, rows * OUT - height))
     squares = full.reshape(count, rows, OUT, columns, OUT, outputs).permute(2, 4, 0, 1, 3, 5)
     return (_both_ways(OF_OUTPUT).T @ squares.reshape(OUT * OUT, -1)).view(IN * IN, -1, outputs)
 
