@@ -87,9 +87,9 @@ def _ratio(row: Row, title: str, goal: float, device: torch.device, amp: bool) -
     times = []
     for _ in range(row.repeats):
         keep_memory(*ORDINARY)  # as a plain script finds it
-        plain = _time(pair.plain, device)
+        plain = _time(pair.plain, device, row.steady)
         keep_memory()
-        times.append((plain, _time(pair.ours, device)))
+        times.append((plain, _time(pair.ours, device, row.steady)))
     ratios = [plain[0] / ours[0] for plain, ours in times]
     plain, ours = (statistics.median(seconds[side][0] for seconds in times) for side in (0, 1))
     difference = pair.difference(times[-1][1][1], times[-1][0][1])
@@ -104,7 +104,9 @@ def _seconds(row: Row, title: str, device: torch.device, amp: bool) -> list[str]
     return [title, "", f"{statistics.median(seconds):.3f}", "", f"{min(seconds):.3f} to {max(seconds):.3f} s", asked, "full size"]
 
 
-def _time(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+def _time(work: Callable[[], Any], device: torch.device, steady: bool = False) -> tuple[float, Any]:
+    if steady:
+        work()
     synchronise(device)
     started = time.perf_counter()
     result = work()
