@@ -148,9 +148,10 @@ class ImageSet(Images):
             stop = min(start + size, len(order))
             mine = slice(0, stop - start) if part is None else part(stop - start)
             wanted = slice(start + mine.start, start + mine.stop)
-            images = gather(self.images, order[wanted])
             if shifts is not None and flips is not None:
-                images = crop_and_flip(images, shifts[wanted], flips[wanted], self.augment.pad)
+                images = crop_and_flip(self.images, shifts[wanted], flips[wanted], self.augment.pad, order[wanted])
+            else:
+                images = gather(self.images, order[wanted])
             yield scale(images), self._labels[order[wanted]]
 
     def _draw(self, seed: int | None) -> tuple[Tensor | None, Tensor | None]:
@@ -164,7 +165,7 @@ class ImageSet(Images):
 
 def scale(images: Tensor) -> Tensor:
     """uint8 [0, 255] to float32 [0, 1], in the same layout."""
-    return torch.div(images, 255)
+    return images.to(torch.float32).div_(255)
 
 
 def gather(images: Tensor, order: Tensor) -> Tensor:
@@ -176,21 +177,23 @@ def gather(images: Tensor, order: Tensor) -> Tensor:
     return images[order]
 
 
-def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int) -> Tensor:
+def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, chosen: Tensor | None = None) -> Tensor:
     """Move every image by its own offset over a zero border, then mirror the marked ones.
 
     Args:
-        images: [B, C, H, W], any dtype.
+        images: [N, C, H, W], any dtype.
         shifts: int64 [B, 2] on the CPU, top and left corner of the crop in the padded image, 0 to 2 * pad.
         flips: bool [B] on the CPU.
+        chosen: int64 [B], which images, on their device; all in order without it.
     Returns:
         [B, C, H, W] in channels-last layout; lines are copied whole.
     """
-    count, channels, height, width = images.shape
+    count, (channels, height, width) = len(flips), images.shape[1:]
     order = torch.argsort(flips.to(torch.uint8), stable=True)  # on the CPU, so that no device is waited for
     plain = count - int(flips.sum())
+    sorted_in = order.to(images.device) if chosen is None else chosen[order.to(images.device)]
     padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
-    inner, pixels = padded[:, pad : pad + height, pad : pad + width], gather(images, order.to(images.device)).permute(0, 2, 3, 1)
+    inner, pixels = padded[:, pad : pad + height, pad : pad + width], gather(images, sorted_in).permute(0, 2, 3, 1)
     inner[:plain], inner[plain:] = pixels[:plain], pixels[plain:].flip(2)
     place, row = torch.argsort(order), torch.arange(height)
     top, left = shifts[:, :1], torch.where(flips, 2 * pad - shifts[:, 1], shifts[:, 1])[:, None]
