@@ -38,10 +38,10 @@ class Job:
     def __init__(self, words: list[str], folder: Path, inputs: list[Path], environment: dict[str, str]):
         self.words, self.folder, self.inputs, self.environment = words, folder, inputs, environment
         self._child: subprocess.Popen | None = None
-        self._told = False
+        self._told = self._passed_on = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_child": None, "_told": False}
+        return {**self.__dict__, "_child": None, "_told": False, "_passed_on": False}
 
     def __call__(self) -> int:
         """The command's exit code; negative for the signal that ended it, ``WAITING`` if an input is missing."""
@@ -72,15 +72,19 @@ class Job:
     def _stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
         self._told = True
         if self._child is not None and not _over(self._child.pid):
+            self._passed_on = True
             self._child.send_signal(signal.SIGTERM)
 
     def _run(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / OUTPUT).open("ab") as output:
             self._note(None)
+            self._child = None
             self._child = subprocess.Popen(
                 self.words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
             )
+            if self._told and not self._passed_on:  # told while the command was being started
+                self._stop()
             while self._child.poll() is None:  # not wait(), whose lock a signal handler could not get past
                 time.sleep(0.1)
         return self._child.returncode

@@ -357,6 +357,16 @@ def test_a_job_that_is_told_to_stop_passes_it_on_and_does_not_start_again(tmp_pa
     assert json.loads((tmp_path / "cell" / "status.json").read_text())["status"] == "interrupted"
 
 
+def test_a_job_that_is_told_to_stop_while_its_command_starts_passes_it_on(tmp_path, handlers, monkeypatch):
+    class Started(subprocess.Popen):
+        def __init__(self, *words, **more):
+            super().__init__(*words, **more)
+            os.kill(os.getpid(), signal.SIGTERM)  # before anyone holds the process
+
+    monkeypatch.setattr("sweep.job.subprocess.Popen", Started)
+    assert job(tmp_path / "cell", "exec sleep 30")() == RESUMABLE
+
+
 def test_the_last_line_that_says_anything(tmp_path):
     (tmp_path / "log").write_bytes(b"first\n" + b"x" * 5000 + b"\nlast \xff one\n\n   \n")
     assert last_line(tmp_path / "log") == "last \N{REPLACEMENT CHARACTER} one" and last_line(tmp_path / "none") == ""
