@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def _silence() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Reader(Dataset):
+class Reader(Dataset, ABC):
     """Image files; asked for positions, it answers with their pixels. What these are, a derived class says.
 
     Attributes:
@@ -61,9 +62,9 @@ class Reader(Dataset):
 
     paths: np.ndarray
 
+    @abstractmethod
     def pixels(self, position: int) -> np.ndarray:
         """The image at ``position``, uint8 [H, W, 3], of the same shape for all; UsageError if there is none."""
-        raise NotImplementedError
 
     def __getitem__(self, positions: range) -> Tensor | str:
         """uint8 [B, H, W, 3], or what is wrong with one of the files.

@@ -101,8 +101,8 @@ def svc_mia(
 
     found = features(compat)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsvm works without the interpreter's lock
-        answers = [pool.submit(attack, feature) for feature in reversed(found.values())]  # all outputs, which take longest, first
-        return {key: answer.result() for key, answer in zip(found, reversed(answers))}
+        answers = dict(zip(reversed(found), pool.map(attack, reversed(found.values()))))  # all outputs, which take longest, first
+    return {key: answers[key] for key in found}
 
 
 def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

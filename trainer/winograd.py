@@ -83,18 +83,21 @@ class _Winograd(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight, *kept = ctx.saved_tensors
-        of_x, of_weight = ctx.needs_input_grad
-        by_x, by_filters = torch.empty_like(x, memory_format=torch.channels_last), weight.new_empty(IN * IN, *weight.shape[1::-1])
-        filters = kept[1] if kept else _filters(weight)
+        by_x = by_weight = None
+        if ctx.needs_input_grad[0]:
+            by_x, filters = torch.empty_like(x, memory_format=torch.channels_last), kept[1] if kept else _filters(weight)
+        if ctx.needs_input_grad[1]:
+            by_filters = weight.new_empty(IN * IN, *weight.shape[1::-1])
         for part in _parts(x):
             products = _products(gradient[part])
-            if of_x:
+            if ctx.needs_input_grad[0]:
                 by_x[part] = _to_pixels(torch.bmm(products, filters.transpose(1, 2)), x[part].shape)
-            if of_weight:
+            if ctx.needs_input_grad[1]:
                 pixels = kept[0] if kept else _pixels(x[part])
                 by_filters.baddbmm_(pixels.transpose(1, 2), products, beta=0 if part.start == 0 else 1)
-        by_weight = (_both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1)).view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
-        return by_x if of_x else None, by_weight if of_weight else None
+        if ctx.needs_input_grad[1]:
+            by_weight = (_both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1)).view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
+        return by_x, by_weight
 
 
 def _parts(x: Tensor) -> list[slice]:
