@@ -11,14 +11,17 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
+import arg_parser
 import main_forget
 import main_imp
 import main_synflow
 import models
 import pruner
 from conftest import DIGITS, OMP
+from trainer import pretrain
+from trainer.loop import Training, recipe
 from unlearn import registry
-from utils import checkpoints, files
+from utils import checkpoints, files, seeds
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
 ROUNDS = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png", "1checkpoint.pth.tar", "1model_SA_best.pth.tar", "1net_train.png"}
@@ -135,6 +138,25 @@ def test_where_pruning_goes_back_to(tmp_path, prune_type):
     assert sum(int(m.sum()) for m in kept.values()) == 267_696 // 4
     before = checkpoints.read(tmp_path / "1checkpoint.pth.tar", "").mask
     assert all(not bool((kept[name] & ~before[name]).any()) for name in kept)
+
+
+def test_training_without_crop_and_flip_sees_the_images_as_they_are(tmp_path):
+    command = [*DIGITS, "--epochs", "1", "--batch_size", "64", "--seed", "1", "--save_dir"]
+
+    def trained(name: str, *flags: str) -> dict[str, torch.Tensor]:
+        assert main_imp.main([*command, str(tmp_path / name), *flags]) == 0
+        return checkpoints.read(tmp_path / name / "0checkpoint.pth.tar", "").weights
+
+    arguments = arg_parser.parse_imp([*command, str(tmp_path)])
+    bench = pretrain.read(arguments, pretrain.check(arguments))
+    images = bench.sets["train"]
+    assert images.augment is not None
+    training = Training(bench.model, recipe(arguments.train, 1, arguments.train.lr), {})
+    list(training.run(images.at(images.indices), seeds.derive(1, "round", 0)))
+    plain, moved, reference = trained("plain", "--no_aug"), trained("moved"), trained("reference", "--no_aug", "--compat", "reference")
+    assert all(torch.equal(weight, plain[name]) for name, weight in bench.model.state_dict().items())
+    assert all(torch.equal(weight, reference[name]) for name, weight in moved.items())
+    assert not torch.equal(plain["conv1.weight"], moved["conv1.weight"])
 
 
 def test_resume_from_a_given_checkpoint(omp_run, tmp_path):
