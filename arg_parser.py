@@ -44,7 +44,7 @@ class Train(Optimisation):
     epochs: int = option(182, "training epochs per round", low=0)
     lr: float = option(0.1, "step size; 0.001 for transformers", above=0)
     label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
-    no_aug: bool = option(False, "train without random crop and flip; --compat reference crops and flips all the same")
+    no_aug: bool = option(False, "train without random crop and flip")
 
 
 @dataclass(frozen=True)

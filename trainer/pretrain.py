@@ -147,7 +147,7 @@ def carry(
         One summary per round, and the mask of the last one; the model has the weights that it ended with.
     """
     flags, sets = arguments.train, bench.sets
-    if flags.no_aug and arguments.run.compat == "fixed":
+    if flags.no_aug:
         sets = {**sets, "train": sets["train"].plain()}
     training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, sets, names, stamp, log, mask)
     last = rounds.latest(names, plan.rounds, stamp["fingerprint"], bench.model) or given
