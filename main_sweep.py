@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         from sweep import search
 
         wanted = search.read(stated)
-        cells = search.baseline(stated, wanted)
+        cells = search.baseline(stated, wanted[0])
     if what.print:
         print("\n".join(cell.command for cell in of_stage(cells, what.stage)))
         return 0
@@ -107,8 +107,8 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: Any, where: Whe
     state, resources = State(stated, cells), resources_of(stated, where)
     if what.dry_run:
         print(preview(state, resources, where.executor))
-        if wanted is not None:
-            print(f"then {wanted.trials} trials of {wanted.method} over {', '.join(wanted.parameters)} for each model and scenario, {len(wanted.seeds)} runs each")
+        for each in wanted or ():
+            print(f"then {each.trials} trials of {each.method} over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each")
         return 0
     with alone(stated.folder):
         if wanted is None:

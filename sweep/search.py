@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from evaluation import results
 from evaluation.results import METRICS, SEARCH
@@ -24,11 +24,12 @@ RANGE = ("low", "high", "log", "choices")
 
 @dataclass(frozen=True)
 class Search:
-    """What is tuned, for each setting, model and scenario on its own.
+    """What is tuned of one method, for each setting, model and scenario on its own.
 
     Attributes:
         method: one of the file's methods.
         parameters: flags with their range (``low``, ``high``, ``log``) or ``choices``.
+        whole: those of them that take whole numbers only.
         trials: how many values are tried.
         at_once: trials that run side by side; the next ones learn from all of them.
         seeds: over which a trial is judged.
@@ -37,6 +38,7 @@ class Search:
 
     method: str
     parameters: dict[str, dict[str, Any]]
+    whole: frozenset[str]
     trials: int
     at_once: int
     seeds: list[int]
@@ -46,8 +48,8 @@ class Search:
     seed: int
 
 
-def read(spec: Spec) -> Search:
-    """The ``optuna`` block of a file, checked.
+def read(spec: Spec) -> list[Search]:
+    """The ``optuna`` block of a file, checked: one search for each of its methods.
 
     Raises:
         UsageError: names the key and what is allowed.
@@ -56,43 +58,74 @@ def read(spec: Spec) -> Search:
     if not isinstance(block, dict):
         raise UsageError(f"{where}: must be a mapping with the keys {', '.join(KEYS)}")
     check_keys(block, KEYS, where)
-    for key in ("method", "parameters", "trials"):
+    for key in ("method", "trials"):
         if not block.get(key):
             raise UsageError(f"{where}: {key} is needed")
     for key, low in (("trials", 1), ("at_once", 1), ("seed", 0)):
         if type(block.get(key, low)) is not int or block.get(key, low) < low:
             raise UsageError(f"{where}: {key} {block[key]}: must be a whole number from {low} up")
-    for key, known in (("method", spec.methods), ("models", spec.models), ("scenarios", spec.scenarios)):
-        named = [block[key]] if key == "method" else block.get(key, list(known))
+    methods = block["method"] if isinstance(block["method"], list) else [block["method"]]
+    for key, named, known in (("method", methods, spec.methods), *((key, block.get(key, list(getattr(spec, key))), getattr(spec, key)) for key in ("models", "scenarios"))):
         if not isinstance(named, list) or not named:
             raise UsageError(f"{where}: {key} {named}: must be a list of names")
         for name in named:
             lookup(str(name), known, f"{where}: {key}")
     seeds = check_seeds(block.get("seeds", spec.seeds), where)
-    if not isinstance(block["parameters"], dict):
-        raise UsageError(f"{where}: parameters: must be a mapping of flags to ranges")
     if not _exact(spec):
         raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
-    for name, wanted in block["parameters"].items():
-        _check_parameter(wanted, f"{where}: parameters: {name}")
     sampler = lookup(str(block.get("sampler", "tpe")), ("tpe", "random", "grid"), f"{where}: sampler")
-    if sampler == "grid" and any("choices" not in wanted for wanted in block["parameters"].values()):
-        raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
-    search = Search(
-        block["method"], block["parameters"], block["trials"], block.get("at_once", 4), seeds,
+    shared = Search(
+        "", {}, frozenset(), block["trials"], block.get("at_once", 4), seeds,
         block.get("models", list(spec.models)), block.get("scenarios", list(spec.scenarios)), sampler, block.get("seed", 0),
     )
-    for ends in (0, -1):  # before hours of training, not after
-        cells(trial_spec(spec, search, {name: _end(wanted, ends) for name, wanted in search.parameters.items()}), strict=False)
-    grid = [name for name, value in spec.methods[search.method].items() if isinstance(value, list) and name not in search.parameters]
+    return [_of_method(spec, replace(shared, method=method), block.get("parameters"), where) for method in dict.fromkeys(methods)]
+
+
+def _of_method(spec: Spec, search: Search, wanted: Any, where: str) -> Search:
+    """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
+    from unlearn import registry
+
+    entry = spec.methods[search.method]
+    unlearn = entry.get("unlearn", search.method)
+    config = registry.get(unlearn).config if unlearn in registry.names() else None
+    parameters = wanted if isinstance(wanted, dict) else _declared(config, wanted, search.method, f"{where}: parameters")
+    for name, ranged in parameters.items():
+        _check_parameter(ranged, f"{where}: parameters: {name}")
+    if search.sampler == "grid" and any("choices" not in ranged for ranged in parameters.values()):
+        raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
+    types = get_type_hints(config) if config is not None else {}
+    search = replace(search, parameters=parameters, whole=frozenset(name for name in parameters if types.get(name) is int))
+    for end in (0, -1):
+        cells(trial_spec(spec, search, {name: _end(search, name, end) for name in parameters}), strict=False)
+    grid = [name for name, value in entry.items() if isinstance(value, list) and name not in parameters]
     if grid:
         raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among the parameters")
     return search
 
 
-def _end(wanted: dict[str, Any], end: int) -> Any:
+def _declared(config: type | None, wanted: Any, method: str, where: str) -> dict[str, dict[str, Any]]:
+    """The ranges that a method states for itself (``search=`` of its options): those named in the list ``wanted``, or all for None.
+
+    Raises:
+        UsageError: the list is none, or the method states no range for any of its names.
+    """
+    if wanted is not None and not (isinstance(wanted, list) and wanted):
+        raise UsageError(f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state")
+    stated = {field.name: field.metadata.get("search") for field in (fields(config) if config is not None else ())}
+    stated = {name: ranged for name, ranged in stated.items() if ranged is not None}
+    found = {
+        name: {"choices": ranged} if isinstance(ranged, list) else {"low": ranged[0], "high": ranged[1], "log": ranged[2] == "log"}
+        for name, ranged in stated.items() if wanted is None or name in wanted
+    }
+    if not found:
+        raise UsageError(f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping")
+    return found
+
+
+def _end(search: Search, name: str, end: int) -> Any:
     """The first (0) or last (-1) value that a parameter can take."""
-    return wanted["choices"][end] if "choices" in wanted else float(wanted[("low", "high")[end]])
+    ranged, number = search.parameters[name], int if name in search.whole else float
+    return ranged["choices"][end] if "choices" in ranged else number(float(ranged[("low", "high")[end]]))
 
 
 def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
@@ -123,7 +156,7 @@ def _exact(spec: Spec) -> dict[str, Any]:
 
 
 def baseline(spec: Spec, search: Search) -> list[Cell]:
-    """What every trial builds on: the trainings, and Retrain on the search's models, scenarios and seeds."""
+    """What every trial of a file's searches builds on: the trainings, and Retrain on its models, scenarios and seeds."""
     models = {label: spec.models[label] for label in search.models}
     scenarios = {label: spec.scenarios[label] for label in search.scenarios}
     return cells(replace(spec, seeds=search.seeds, methods=_exact(spec), models=models, scenarios=scenarios, optuna=None), strict=False)
@@ -154,7 +187,7 @@ class Study:
                 self.tell(trial.number, None)
         for _ in range(min(self.search.at_once - len(chosen), self.search.trials - len(known))):
             trial = self.study.ask()
-            chosen.append((trial.number, {name: _suggest(trial, name, wanted) for name, wanted in self.search.parameters.items()}))
+            chosen.append((trial.number, {name: _suggest(trial, name, self.search) for name in self.search.parameters}))
         return chosen
 
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
@@ -212,11 +245,13 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     return study
 
 
-def _suggest(trial: Any, name: str, wanted: dict[str, Any]) -> Any:
+def _suggest(trial: Any, name: str, search: Search) -> Any:
+    wanted = search.parameters[name]
     try:
         if "choices" in wanted:
             return trial.suggest_categorical(name, wanted["choices"])
-        return trial.suggest_float(name, float(wanted["low"]), float(wanted["high"]), log=bool(wanted.get("log")))
+        suggest = trial.suggest_int if name in search.whole else trial.suggest_float
+        return suggest(name, _end(search, name, 0), _end(search, name, -1), log=bool(wanted.get("log")))
     except ValueError as error:
         raise UsageError(f"optuna: parameters: {name}: {error}; this search was begun with other ranges: give it another folder") from error
 
@@ -239,7 +274,7 @@ def open_journal(folder: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(folder / SEARCH / "journal.log")))
 
 
-def carry_out(spec: Spec, search: Search, state: State, executor: Any, deadline: float | None) -> int:
+def carry_out(spec: Spec, searches: list[Search], state: State, executor: Any, deadline: float | None) -> int:
     """Train and retrain, then run trials until each study has its number; the exit code of ``summary``."""
     journal, base = open_journal(spec.folder), list(state.cells)
     first = Runner(state, base, executor, deadline)
@@ -252,7 +287,7 @@ def carry_out(spec: Spec, search: Search, state: State, executor: Any, deadline:
     for cell in base:
         if cell.facts["stage"] == "unlearn":
             groups.setdefault((cell.facts["setting"], cell.facts["model"], cell.facts["scenario"]), []).append(cell)
-    studies = [Study(spec, search, retrained, journal) for retrained in groups.values()]
+    studies = [Study(spec, search, retrained, journal) for search in searches for retrained in groups.values()]
     while batch := [(study, number, study.cells(number, values)) for study in studies for number, values in study.trials()]:
         trial_cells = [cell for *_, runs in batch for cell in runs]
         state.add(trial_cells)

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,11 @@ import main_report
 import main_sweep
 from conftest import ROOT
 from evaluation import results
-from sweep import executors, grid, spec
+from sweep import executors, grid, search, spec
 from sweep.job import WAITING, Job, last_line
 from sweep.runner import TRIES, Runner, summary
 from sweep.state import State, alone
+from unlearn import registry
 from utils.errors import RunError, UsageError
 from utils.preempt import RESUMABLE
 
@@ -225,6 +227,10 @@ BAD = [
     (TUNED.replace("unlearn_lr", "alpha") % "seed: 1", ": seed1/c/m/FT: --alpha: FT does not read it"),
     (TUNED.replace("FT: {}", "FT: {unlearn_epochs: [1, 2]}") % "seed: 1", ": optuna: method: FT is a grid over unlearn_epochs"),
     (TUNED.replace("retrain: {}, ", "") % "seed: 1", ": optuna: needs retrain among the methods"),
+    (TUNED.replace("method: FT", "method: [FT, FTT]") % "seed: 1", ": optuna: method FTT: unknown (did you mean FT?)"),
+    (TUNED.replace("{unlearn_lr: {low: 1e-3, high: 1}}", "3") % "seed: 1", ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags"),
+    (TUNED.replace("{unlearn_lr: {low: 1e-3, high: 1}}", "[alpha]") % "seed: 1", ": optuna: parameters: FT states a range for batch_size, weight_decay, unlearn_epochs, unlearn_lr"),
+    (TUNED.replace("FT: {}", "raw: {}").replace("method: FT, parameters: {unlearn_lr: {low: 1e-3, high: 1}}", "method: raw") % "seed: 1", ": optuna: parameters: raw states a range for no flag; give ranges as a mapping"),
 ]
 
 
@@ -589,6 +595,33 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
 
     code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}")))
     assert code == 2 and "this search was begun with other ranges" in err and err.count("\n") == 1
+
+
+def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    text = WHOLE.replace("FT: {}", "FT: {unlearn_lr: 0.3}, SCRUB: {}, EU: {unlearn: EU-k}")
+    path = stated(tmp_path, text + "optuna: {method: [SCRUB, FT, SCRUB], trials: 20, at_once: 20, parameters: [unlearn_lr, unlearn_epochs, forget_batch_size]}\n")
+    wanted = spec.read(path)
+    scrub, ft = search.read(wanted)
+    assert (scrub.method, ft.method) == ("SCRUB", "FT")
+    assert ft.parameters == {"unlearn_epochs": {"low": 1, "high": 37, "log": False}, "unlearn_lr": {"low": 1e-5, "high": 1e-1, "log": True}}
+    assert scrub.parameters["forget_batch_size"] == {"choices": [64, 128, 256]} and ft.whole == {"unlearn_epochs"}
+    study = search.Study(wanted, ft, search.baseline(wanted, ft)[1:], optuna.storages.InMemoryStorage())
+    values = [drawn for _, drawn in study.trials()]
+    assert study.name == "m-c-FT" and len(values) == 20
+    assert {type(drawn["unlearn_epochs"]) for drawn in values} == {int} and len({drawn["unlearn_epochs"] for drawn in values}) > 5
+    assert all(1 <= drawn["unlearn_epochs"] <= 37 and 1e-5 <= drawn["unlearn_lr"] <= 0.1 for drawn in values)
+    [cell] = study.cells(0, values[0])
+    assert cell.words[cell.words.index("--unlearn_epochs") + 1] == str(values[0]["unlearn_epochs"])
+
+
+def test_the_range_that_any_method_states_is_one_that_it_takes(tmp_path):
+    ranged = [name for name in registry.names() if any(field.metadata.get("search") for field in fields(registry.get(name).config))]
+    assert len(ranged) >= 20
+    listed = ", ".join(f"{name}: {{}}" for name in ranged if name != "retrain")
+    path = stated(tmp_path, f"{BOTH}methods: {{retrain: {{}}, {listed}}}\noptuna: {{method: [{', '.join(ranged)}], trials: 1}}\n")
+    found = search.read(spec.read(path))
+    assert [each.method for each in found] == ranged and all(each.parameters for each in found)
 
 
 def test_without_optuna_a_search_says_what_to_install(tmp_path, capsys, monkeypatch):

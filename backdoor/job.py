@@ -1,0 +1,153 @@
+"""A poisoned training set and the model that is to forget it: what ``main_backdoor.py`` checks, reads and builds."""
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+from arg_parser import BackdoorArguments, deciding
+from dataset import prepare
+from dataset.poison import Poison, image_sets
+from dataset.scenario import Scenario
+from dataset.sources import Dataset
+from dataset.split import choose_forget
+from dataset.trigger import MARGIN
+from pruner import Mask
+from trainer import pretrain, rounds
+from unlearn import registry, saliency, start
+from unlearn.session import outputs
+from utils import checkpoints
+from utils.device import resolve
+from utils.errors import UsageError
+from utils.run_folder import fingerprint
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found right before any image is read.
+
+    Attributes:
+        scenario: which images are poisoned.
+        given: the model to unlearn, or None if it is to be trained.
+        rewound: weights to start unlearning from instead of the model's, or None.
+        only: the weights that may change, if a file names them.
+        training: names a training by everything that decides its numbers.
+        config: everything that decides the run's numbers, as plain data.
+    """
+
+    method: registry.Method
+    device: torch.device
+    chosen: prepare.Chosen
+    scenario: Scenario
+    given: checkpoints.Checkpoint | None
+    rewound: checkpoints.Checkpoint | None
+    only: Mask | None
+    training: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Data, poison and image sets of the run; ``bench`` is what a training works on."""
+
+    poison: Poison
+    words: str
+    bench: pretrain.Bench
+
+
+def check(arguments: BackdoorArguments) -> Checked:
+    """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
+    method = registry.get(arguments.unlearn.unlearn)
+    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
+    arch, stem = arguments.model.arch, arguments.model.imagenet_arch
+    models.check(arch, stem)
+    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    if chosen.source.streamed:
+        raise UsageError(f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set")
+    check_poison(arguments, chosen)
+    start.check_validation(method, chosen, arguments.data.dataset)
+    scenario = arguments.scenario.resolve(chosen.train_counts)
+    blank = models.blank(arch, chosen.classes, chosen.side, stem)
+    given = rewound = None
+    if arguments.unlearn.mask is not None and is_there(Path(arguments.unlearn.mask), Path(arguments.run.save_dir), method):
+        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle, blank)
+        checkpoints.check_fits(given, blank, arch, "--mask")
+    if getattr(arguments.hyper, "rewind_pth", None) is not None:
+        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle, blank)
+        checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+    only, digest = saliency.given(arguments, chosen)
+    config = deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official, **models.origin(arch)}
+    training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
+    if arguments.sparsities is not None:
+        del config["prune"]["rate"]
+    config |= {"method": method.name, "rewind": rewound and rewound.sha256, **({"saliency": digest} if digest else {})}
+    if given is not None and given.extra.get("trained") != training:  # not the file that this very command wrote
+        config = {key: value for key, value in config.items() if key not in ("train", "prune")} | {"checkpoint": given.sha256}
+    return Checked(method, device, chosen, scenario, given, rewound, only, training, config)
+
+
+def check_poison(arguments: BackdoorArguments, chosen: prepare.Chosen) -> None:
+    """Refuse classes that there are not, and a trigger that does not fit on the images."""
+    for flag, label in (("--target_label", arguments.target), ("--poison_class", (arguments.scenario.labels or (0,))[0])):
+        if label >= chosen.classes:
+            raise UsageError(f"{flag} {label}: the classes are 0 to {chosen.classes - 1}")
+    size, side = arguments.trigger.size, chosen.side
+    if size > side - MARGIN:
+        raise UsageError(f"--trigger_size {size}: must be at most {side - MARGIN}, {MARGIN} less than the images' {side} pixels")
+
+
+def is_there(mask: Path, save_dir: Path, method: registry.Method) -> bool:
+    """Whether ``--mask`` names a model to read; if not, one will be written there, so that must be possible."""
+    if mask.exists():
+        return True
+    if mask.resolve().parent == save_dir.resolve() and any(mask.match(pattern) for pattern in rounds.OUTPUTS + outputs(method)):
+        raise UsageError(f"--mask {mask}: no such file, and this run writes one of that name itself; give another name or leave --mask out")
+    nearest = next(place for place in mask.resolve().parents if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(f"--mask {mask}: no such file, and nothing can be written to {nearest}")
+    return False
+
+
+def read_data(arguments: BackdoorArguments, checked: Checked) -> Job:
+    """Load images, poison some, divide them, and build the model that training starts from."""
+    run = arguments.run
+    data = checked.chosen.load()
+    base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
+    marked = prepare.marked_split(data, run.seed, base, run.compat)
+    poison = Poison(choose_forget(data.train_labels, marked.train, checked.scenario, run.seed), arguments.target, arguments.trigger)
+    sets = image_sets(data, poison, marked.train, base.val, checked.device)
+    model = pretrain.new_model(arguments, checked, data)
+    return Job(poison, words(checked, data, poison, len(marked.train)), pretrain.Bench(data, marked, sets, model))
+
+
+def words(checked: Checked, data: Dataset, poison: Poison, train: int) -> str:
+    """The poison in words."""
+    labels = checked.scenario.labels
+    size = None if labels is None else sum(checked.chosen.train_counts[label] for label in labels)
+    images = checked.scenario.words(len(poison.indices), train, size, data.classes)
+    return f"{images} get a {poison.trigger.words} and label {poison.target} ({data.classes[poison.target]})"
+
+
+def origin(arguments: BackdoorArguments, job: Job) -> dict[str, Any]:
+    """What the checkpoints of this run say of the images that the model was trained on."""
+    return {**pretrain.origin(arguments, job.bench), "poison_digest": job.poison.digest, "poison": job.words}
+
+
+def check_origin(arguments: BackdoorArguments, checked: Checked, job: Job) -> None:
+    """Refuse a model that was trained on other images, or on others' poison, than this run would have it forget."""
+    given, allowed = checked.given, arguments.unlearn.allow_split_mismatch
+    start.check_split(given, job.bench.base, allowed)
+    if given is None:
+        return
+    if "poison_digest" not in given.extra:
+        print(f"warning: {given.path} does not say with which poison it was trained", file=sys.stderr)
+    elif given.extra["poison_digest"] != job.poison.digest and not allowed:
+        raise UsageError(
+            f"--mask {given.path}: was trained with another poison ({given.extra['poison_digest']}: {given.extra['poison']}) than this run's "
+            f"({job.poison.digest}: {job.words}); give the flags that it was trained with, or --allow_split_mismatch"
+        )

@@ -1,0 +1,37 @@
+"""What ``main_transfer.py`` says of its run, and the table of all its points."""
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pruner
+from arg_parser import TransferArguments, settings
+from evaluation import plots, transfer
+from evaluation.publish import publish
+from transfer.job import Bench, Checked, listed, target_name
+
+
+def header(arguments: TransferArguments, checked: Checked, bench: Bench, folder: Path) -> dict[str, str]:
+    """What is removed from which model, and where it is carried, with which numbers."""
+    data, target = bench.data, bench.target
+    found = {
+        "remove": f"{', '.join(map(str, checked.removed))} of {len(data.classes)} classes, in this order: "
+                  + (listed(checked.order[: checked.removed[-1]], data.classes) or "none"),
+        "source": f"{data.name}: train {len(bench.base.train):,}  test {len(data.test_labels):,}  split digest {bench.base.digest}",
+        "target": f"{target_name(checked)}: {target.classes} classes, train {len(target.train):,}  test {len(target.test):,}",
+        "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(checked.start.mask):.2f} %, {arguments.unlearn.mask}",
+        "method": settings(arguments.hyper) or "no hyper-parameters",
+        "probe": settings(arguments.probe),
+        "run": f"setup random seed = {arguments.run.seed}  compat {arguments.run.compat}  device {checked.device}",
+        "folder": str(folder),
+    }
+    if arguments.unread:
+        found["not read"] = f"{', '.join(arguments.unread)}: nothing that {checked.method.name}, --probe {arguments.probe.probe} or this script uses"
+    return found
+
+
+def show(points: list[dict[str, Any]], folder: Path) -> None:
+    """Print the table and write it as transfer.md, transfer.csv and transfer.png."""
+    [table] = transfer.tables(points)
+    publish(folder / "transfer", table.title, *transfer.layout(table), transfer.long_rows(table), partial(plots.transfer_curves, table=table))
