@@ -65,7 +65,8 @@ def read(spec: Spec) -> list[Search]:
         if type(block.get(key, low)) is not int or block.get(key, low) < low:
             raise UsageError(f"{where}: {key} {block[key]}: must be a whole number from {low} up")
     methods = block["method"] if isinstance(block["method"], list) else [block["method"]]
-    for key, named, known in (("method", methods, spec.methods), *((key, block.get(key, list(getattr(spec, key))), getattr(spec, key)) for key in ("models", "scenarios"))):
+    labels = {"method": methods, **{key: block.get(key, list(getattr(spec, key))) for key in ("models", "scenarios")}}
+    for (key, named), known in zip(labels.items(), (spec.methods, spec.models, spec.scenarios)):
         if not isinstance(named, list) or not named:
             raise UsageError(f"{where}: {key} {named}: must be a list of names")
         for name in named:
@@ -75,8 +76,7 @@ def read(spec: Spec) -> list[Search]:
         raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
     sampler = lookup(str(block.get("sampler", "tpe")), ("tpe", "random", "grid"), f"{where}: sampler")
     shared = Search(
-        "", {}, frozenset(), block["trials"], block.get("at_once", 4), seeds,
-        block.get("models", list(spec.models)), block.get("scenarios", list(spec.scenarios)), sampler, block.get("seed", 0),
+        "", {}, frozenset(), block["trials"], block.get("at_once", 4), seeds, labels["models"], labels["scenarios"], sampler, block.get("seed", 0),
     )
     return [_of_method(spec, replace(shared, method=method), block.get("parameters"), where) for method in dict.fromkeys(methods)]
 
