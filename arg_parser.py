@@ -44,6 +44,12 @@ class Train(Optimisation):
     epochs: int = option(182, "training epochs per round", low=0)
     lr: float = option(0.1, "step size; 0.001 for transformers", above=0)
     label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
+
+
+@dataclass(frozen=True)
+class TrainAlone(Train):
+    """Flags of training in a script that unlearns nothing; where both are done, ``--no_aug`` is the method's."""
+
     no_aug: bool = option(False, "train without random crop and flip")
 
 
@@ -186,7 +192,7 @@ class ImpArguments:
     data: Data
     model: Model
     run: Run
-    train: Train
+    train: TrainAlone
     prune: Prune
     resume: Resume
     unread: tuple[str, ...]
@@ -199,7 +205,7 @@ class SynflowArguments:
     data: Data
     model: Model
     run: Run
-    train: Train
+    train: TrainAlone
     prune: PruneAtStart
     resume: Resume
     unread: tuple[str, ...]
@@ -290,10 +296,10 @@ def parse_imp(argv: list[str] | None) -> ImpArguments:
         UsageError: anything wrong that can be seen without reading data.
     """
     parser = Parser(prog="main_imp.py", description="Train a classifier, then prune it by magnitude and train it again (OMP, IMP).")
-    groups = {"data": Data, "model": Model, "run": Run, "training": Train, "pruning": Prune, "going on": Resume}
+    groups = {"data": Data, "model": Model, "run": Run, "training": TrainAlone, "pruning": Prune, "going on": Resume}
     typed = _read(parser, groups, argv)
     model, prune, resume = build(Model, typed), build(Prune, typed), _resume(typed)
-    train = _train(typed, model)
+    train = _train(TrainAlone, typed, model)
     if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
         raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
     data = _data(typed)
@@ -307,11 +313,11 @@ def parse_synflow(argv: list[str] | None) -> SynflowArguments:
         UsageError: anything wrong that can be seen without reading data.
     """
     parser = Parser(prog="main_synflow.py", description="Prune a new network before training (SynFlow and other scores), then train it.")
-    groups = {"data": Data, "model": Model, "run": Run, "training": Train, "pruning": PruneAtStart, "going on": Resume}
+    groups = {"data": Data, "model": Model, "run": Run, "training": TrainAlone, "pruning": PruneAtStart, "going on": Resume}
     typed = _read(parser, groups, argv)
     model, data = build(Model, typed), _data(typed)
     return SynflowArguments(
-        data, model, _run(typed), _train(typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values(), data)
+        data, model, _run(typed), _train(TrainAlone, typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values(), data)
     )
 
 
@@ -372,7 +378,7 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     if unlearn.reference_model is not None:
         raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
     model, poison, data = build(Model, typed), build(Poison, typed), _data(typed)
-    train = _train(typed, model)
+    train = _train(Train, typed, model)
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
@@ -446,6 +452,8 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
         config.pop(key, None)
     if not config.get("lora", {}).get("lora", True):
         del config["lora"]
+    if not config.get("train", {}).get("no_aug", True):  # or models from before there was the flag would be trained again
+        del config["train"]["no_aug"]
     return config
 
 
@@ -470,12 +478,12 @@ def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper
     return parser.read(argv)
 
 
-def _train(typed: dict[str, Any], model: Model) -> Train:
-    """Training flags; what was not typed suits the architecture."""
+def _train(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
+    """Training flags, an instance of ``kind``; what was not typed suits the architecture."""
     suited = {"schedule": "cosine"} if model.imagenet_arch else {}
     if is_transformer(model.arch):
-        suited = {**TRANSFORMER, "lr": 1e-3, "warmup": build(Train, typed).epochs // 20}
-    return build(Train, suited | typed)
+        suited = {**TRANSFORMER, "lr": 1e-3, "warmup": build(kind, typed).epochs // 20}
+    return build(kind, suited | typed)
 
 
 def _hyper_defaults(method: Any, model: Model) -> dict[str, Any]:

@@ -13,16 +13,18 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import arg_parser
 from utils.errors import leave, script
+
+if TYPE_CHECKING:
+    from backdoor.job import Checked
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_backdoor(argv)
-    from backdoor.curve import curve
     from backdoor.job import check
 
     checked = check(arguments)
@@ -32,11 +34,13 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.sparsities is None:
         single(arguments, checked, argv)
     else:
+        from backdoor.curve import curve
+
         curve(arguments, checked, argv)
     return 0
 
 
-def single(arguments: arg_parser.BackdoorArguments, checked: Any, argv: list[str] | None) -> None:
+def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list[str] | None) -> None:
     """Train or load a poisoned model, and cleanse it."""
     from backdoor import cleanse, job, report
     from trainer.rounds import Names

@@ -15,11 +15,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweep import grid, spec
 from utils.errors import UsageError, leave, script
 from utils.options import Parser, add_options, build, option
+
+if TYPE_CHECKING:
+    from sweep.search import Search
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,11 @@ def parse(argv: list[str] | None) -> tuple[Path, What, Where]:
     return Path(typed["file"]), what, where
 
 
-def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: Any, where: Where, what: What) -> int:
+def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | None, where: Where, what: What) -> int:
     """Run what is not done, or say what would run.
 
     Args:
-        wanted: what to tune, if anything; ``cells`` are then those that the trials build on.
+        wanted: what to tune, a search per method; ``cells`` are then those that the trials build on.
     """
     from sweep import search
     from sweep.executors import EXECUTORS

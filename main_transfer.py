@@ -24,15 +24,16 @@ from utils.errors import leave, script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_transfer(argv)
     from transfer.job import check, read_data
-    from transfer.point import measure
-    from transfer.report import header, show
-    from utils.log import Log
-    from utils.run_folder import RunFolder, environment, fingerprint
 
     checked = check(arguments)
     if arguments.run.dry_run:
         print(json.dumps(checked.config, indent=1, default=str))
         return 0
+    from transfer.point import measure
+    from transfer.report import header, show
+    from utils.log import Log
+    from utils.run_folder import RunFolder, environment, fingerprint
+
     folder = RunFolder(Path(arguments.run.save_dir), "transfer", fingerprint(checked.config), ["transfer.md", "transfer.csv", "transfer.png"])
     log = Log(folder.path)
     if folder.result() is None:

@@ -1,11 +1,13 @@
 """Tuning a method's numbers against the gap to Retrain, by Optuna, which is imported only here."""
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
+from arg_parser import Lora
 from evaluation import results
 from evaluation.results import METRICS, SEARCH
 from evaluation.tables import aligned
@@ -15,7 +17,8 @@ from sweep.spec import Spec, check_keys, check_seeds
 from sweep.state import State
 from utils import files
 from utils.errors import UsageError
-from utils.names import lookup
+from utils.names import lookup, nearest
+from utils.options import value_type
 from utils.preempt import RESUMABLE
 
 KEYS = ("method", "parameters", "trials", "at_once", "seeds", "models", "scenarios", "sampler", "seed")
@@ -69,8 +72,7 @@ def read(spec: Spec) -> list[Search]:
     for (key, named), known in zip(labels.items(), (spec.methods, spec.models, spec.scenarios)):
         if not isinstance(named, list) or not named:
             raise UsageError(f"{where}: {key} {named}: must be a list of names")
-        for name in named:
-            lookup(str(name), known, f"{where}: {key}")
+        labels[key] = [lookup(name, known, f"{where}: {key}") for name in dict.fromkeys(map(str, named))]
     seeds = check_seeds(block.get("seeds", spec.seeds), where)
     if not _exact(spec):
         raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
@@ -78,48 +80,78 @@ def read(spec: Spec) -> list[Search]:
     shared = Search(
         "", {}, frozenset(), block["trials"], block.get("at_once", 4), seeds, labels["models"], labels["scenarios"], sampler, block.get("seed", 0),
     )
-    return [_of_method(spec, replace(shared, method=method), block.get("parameters"), where) for method in dict.fromkeys(methods)]
+    ranges = _Ranges(block.get("parameters"), [_config(spec, method) for method in labels["method"]], f"{where}: parameters")
+    return [_of_method(spec, replace(shared, method=method), ranges, where) for method in labels["method"]]
 
 
-def _of_method(spec: Spec, search: Search, wanted: Any, where: str) -> Search:
-    """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
+def _config(spec: Spec, method: str) -> type | None:
+    """The flags that a method of the file reads; None if there is no such method, which its script says better."""
     from unlearn import registry
 
-    entry = spec.methods[search.method]
-    unlearn = entry.get("unlearn", search.method)
-    config = registry.get(unlearn).config if unlearn in registry.names() else None
-    parameters = wanted if isinstance(wanted, dict) else _declared(config, wanted, search.method, f"{where}: parameters")
-    for name, ranged in parameters.items():
-        _check_parameter(ranged, f"{where}: parameters: {name}")
-    if search.sampler == "grid" and any("choices" not in ranged for ranged in parameters.values()):
+    try:
+        return registry.get(str(spec.methods[method].get("unlearn", method))).config
+    except UsageError:
+        return None
+
+
+def _of_method(spec: Spec, search: Search, ranges: _Ranges, where: str) -> Search:
+    """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
+    config = _config(spec, search.method)
+    parameters = ranges.of(search.method, config)
+    whole = frozenset(name for name in parameters if config and int in (value_type(config, _flag(name)), value_type(Lora, _flag(name))))
+    for name, wanted in parameters.items():
+        _check_parameter(wanted, name in whole, f"{where}: parameters: {name}")
+    if search.sampler == "grid" and any("choices" not in wanted for wanted in parameters.values()):
         raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
-    types = get_type_hints(config) if config is not None else {}
-    search = replace(search, parameters=parameters, whole=frozenset(name for name in parameters if types.get(name) is int))
+    search = replace(search, parameters=parameters, whole=whole)
     for end in (0, -1):
         cells(trial_spec(spec, search, {name: _end(search, name, end) for name in parameters}), strict=False)
-    grid = [name for name, value in entry.items() if isinstance(value, list) and name not in parameters]
+    grid = [name for name, value in spec.methods[search.method].items() if isinstance(value, list) and name not in parameters]
     if grid:
         raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among the parameters")
     return search
 
 
-def _declared(config: type | None, wanted: Any, method: str, where: str) -> dict[str, dict[str, Any]]:
-    """The ranges that a method states for itself (``search=`` of its options): those named in the list ``wanted``, or all for None.
+def _flag(name: str) -> str:
+    return name.replace("-", "_")
 
+
+class _Ranges:
+    """What a file says under ``parameters``: ranges, or flags whose ranges the methods state themselves (``search=`` of their options).
+
+    Args:
+        wanted: a mapping of flags to ranges, a list of flags, or None for all that have a range.
+        configs: of all methods that are searched.
     Raises:
-        UsageError: the list is none, or the method states no range for any of its names.
+        UsageError: it is neither, or a flag of the list has a range in no method.
     """
-    if wanted is not None and not (isinstance(wanted, list) and wanted):
-        raise UsageError(f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state")
-    stated = {field.name: field.metadata.get("search") for field in (fields(config) if config is not None else ())}
-    stated = {name: ranged for name, ranged in stated.items() if ranged is not None}
-    found = {
+
+    def __init__(self, wanted: Any, configs: list[type | None], where: str):
+        if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
+            raise UsageError(f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state")
+        known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
+        for name in wanted if isinstance(wanted, list) else ():
+            if name not in known:
+                raise UsageError(f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping")
+        self.wanted, self.where = wanted, where
+
+    def of(self, method: str, config: type | None) -> dict[str, dict[str, Any]]:
+        """The ranges of one method."""
+        if isinstance(self.wanted, dict):
+            return self.wanted
+        stated = _stated(config)
+        found = {name: ranged for name, ranged in stated.items() if self.wanted is None or name in self.wanted}
+        if not found:
+            raise UsageError(f"{self.where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping")
+        return found
+
+
+def _stated(config: type | None) -> dict[str, dict[str, Any]]:
+    found = {field.name: field.metadata.get("search") for field in (fields(config) if config else ())}
+    return {
         name: {"choices": ranged} if isinstance(ranged, list) else {"low": ranged[0], "high": ranged[1], "log": ranged[2] == "log"}
-        for name, ranged in stated.items() if wanted is None or name in wanted
+        for name, ranged in found.items() if ranged is not None
     }
-    if not found:
-        raise UsageError(f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping")
-    return found
 
 
 def _end(search: Search, name: str, end: int) -> Any:
@@ -139,15 +171,21 @@ def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
     )
 
 
-def _check_parameter(wanted: Any, where: str) -> None:
+def _check_parameter(wanted: Any, whole: bool, where: str) -> None:
+    """Refuse what is no range, or for a flag of whole numbers none of these."""
     wanted = wanted if isinstance(wanted, dict) else {}
     check_keys(wanted, RANGE, where)
+    if isinstance(wanted.get("choices"), list) and wanted["choices"]:
+        return
     try:
-        ranged = float(wanted["low"]) < float(wanted["high"]) and (not wanted.get("log") or float(wanted["low"]) > 0)
+        low, high = float(wanted["low"]), float(wanted["high"])
+        ranged = math.isfinite(high - low) and low < high and (not wanted.get("log") or low > 0)
     except (KeyError, TypeError, ValueError):
         ranged = False
-    if not ranged and not (isinstance(wanted.get("choices"), list) and wanted["choices"]):
+    if not ranged:
         raise UsageError(f"{where}: must have low and high (log: true for a logarithmic scale, from above 0), or a list of choices")
+    if whole and not (low.is_integer() and high.is_integer()):
+        raise UsageError(f"{where}: low {wanted['low']}, high {wanted['high']}: the flag takes whole numbers")
 
 
 def _exact(spec: Spec) -> dict[str, Any]:
@@ -169,10 +207,8 @@ class Study:
     """
 
     def __init__(self, spec: Spec, search: Search, retrained: list[Cell], journal: Any):
-        first = retrained[0].facts
         self.spec, self.search, self.retrained = spec, search, retrained
-        self.place = {name: first[name] for name in ("setting", "model", "scenario") if first[name]}
-        self.name = "-".join([*self.place.values(), search.method])
+        self.place, self.name = _place(retrained[0]), _name(retrained[0], search)
         self.study = _study(journal, self.name, search)
 
     def trials(self) -> list[tuple[int, dict[str, Any]]]:
@@ -231,6 +267,14 @@ class Study:
         return f"{self.name}\n{aligned(['trial', *names, 'avg. gap', 'state'], rows)}"
 
 
+def _place(cell: Cell) -> dict[str, str]:
+    return {name: cell.facts[name] for name in ("setting", "model", "scenario") if cell.facts[name]}
+
+
+def _name(retrained: Cell, search: Search) -> str:
+    return "-".join([*_place(retrained).values(), search.method])
+
+
 def _study(journal: Any, name: str, search: Search) -> Any:
     import optuna
 
@@ -277,16 +321,20 @@ def open_journal(folder: Path) -> Any:
 def carry_out(spec: Spec, searches: list[Search], state: State, executor: Any, deadline: float | None) -> int:
     """Train and retrain, then run trials until each study has its number; the exit code of ``summary``."""
     journal, base = open_journal(spec.folder), list(state.cells)
+    groups: dict[str, list[Cell]] = {}
+    for cell in base:
+        if cell.facts["stage"] == "unlearn":
+            groups.setdefault("/".join(_place(cell).values()), []).append(cell)
+    names = [_name(retrained[0], search) for search in searches for retrained in groups.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{spec.file}: optuna: two searches are called {name}; give a model, scenario or method another label")
     first = Runner(state, base, executor, deadline)
     first.run()
     text, code = summary(state, base, first.given_up)
     if code:
         print(f"\n{text}", flush=True)
         return code
-    groups: dict[tuple, list[Cell]] = {}
-    for cell in base:
-        if cell.facts["stage"] == "unlearn":
-            groups.setdefault((cell.facts["setting"], cell.facts["model"], cell.facts["scenario"]), []).append(cell)
     studies = [Study(spec, search, retrained, journal) for search in searches for retrained in groups.values()]
     while batch := [(study, number, study.cells(number, values)) for study in studies for number, values in study.trials()]:
         trial_cells = [cell for *_, runs in batch for cell in runs]

@@ -140,6 +140,15 @@ def test_where_pruning_goes_back_to(tmp_path, prune_type):
     assert all(not bool((kept[name] & ~before[name]).any()) for name in kept)
 
 
+def test_whose_flag_no_aug_is(tmp_path):
+    common = [*DIGITS, "--save_dir", str(tmp_path)]
+    told, silent = arg_parser.parse_imp([*common, "--no_aug"]), arg_parser.parse_imp(common)
+    assert told.train.no_aug and not silent.train.no_aug and not told.unread
+    assert arg_parser.deciding(told)["train"]["no_aug"] and "no_aug" not in arg_parser.deciding(silent)["train"]  # older models stay known
+    cleansed = arg_parser.parse_backdoor([*common, "--unlearn", "NG+", "--no_aug", "false"])
+    assert cleansed.hyper.no_aug is False and not hasattr(cleansed.train, "no_aug")
+
+
 def test_training_without_crop_and_flip_sees_the_images_as_they_are(tmp_path):
     command = [*DIGITS, "--epochs", "1", "--batch_size", "64", "--seed", "1", "--save_dir"]
 

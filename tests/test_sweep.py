@@ -164,7 +164,8 @@ TRAIN = "train: {a: {script: main_imp.py}}"
 HEAD = f"folder: out\nseeds: [1]\n{TRAIN}\n"
 BOTH = f"{HEAD}flags: {{dataset: digits, input_size: 8, arch: resnet20s}}\nmodels: {{m: a}}\nscenarios: {{c: 'class:0'}}\n"
 WHOLE = BOTH + "methods: {retrain: {}, FT: {}}\n"
-TUNED = WHOLE + "optuna: {method: FT, parameters: {unlearn_lr: {low: 1e-3, high: 1}}, trials: 2, %s}\n"
+RANGED = "{unlearn_lr: {low: 1e-3, high: 1}}"
+TUNED = WHOLE + f"optuna: {{method: FT, parameters: {RANGED}, trials: 2, %s}}\n"
 BAD = [
     ("", ": is empty"),
     ("# nothing", ": must be a mapping with the keys extends, title, folder"),
@@ -228,9 +229,15 @@ BAD = [
     (TUNED.replace("FT: {}", "FT: {unlearn_epochs: [1, 2]}") % "seed: 1", ": optuna: method: FT is a grid over unlearn_epochs"),
     (TUNED.replace("retrain: {}, ", "") % "seed: 1", ": optuna: needs retrain among the methods"),
     (TUNED.replace("method: FT", "method: [FT, FTT]") % "seed: 1", ": optuna: method FTT: unknown (did you mean FT?)"),
-    (TUNED.replace("{unlearn_lr: {low: 1e-3, high: 1}}", "3") % "seed: 1", ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags"),
-    (TUNED.replace("{unlearn_lr: {low: 1e-3, high: 1}}", "[alpha]") % "seed: 1", ": optuna: parameters: FT states a range for batch_size, weight_decay, unlearn_epochs, unlearn_lr"),
-    (TUNED.replace("FT: {}", "raw: {}").replace("method: FT, parameters: {unlearn_lr: {low: 1e-3, high: 1}}", "method: raw") % "seed: 1", ": optuna: parameters: raw states a range for no flag; give ranges as a mapping"),
+    (TUNED.replace(RANGED, "3") % "seed: 1", ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags"),
+    (TUNED.replace(RANGED, "{}") % "seed: 1", ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags"),
+    (TUNED.replace(RANGED, "[unlearn_lr, unlearn_epocs]") % "seed: 1", ": optuna: parameters: unlearn_epocs: no method here states a range for it (did you mean unlearn_epochs?)"),
+    (TUNED.replace("FT: {}", "raw: {}").replace(f"method: FT, parameters: {RANGED}", "method: raw") % "seed: 1", ": optuna: parameters: raw states a range for no flag"),
+    (TUNED.replace("FT: {}", "FT: {}, fisher: {}").replace("method: FT", "method: [FT, fisher]").replace(RANGED, "[unlearn_lr]") % "seed: 1", ": optuna: parameters: fisher states a range for alpha; give ranges"),
+    *[
+        (TUNED.replace(RANGED, f"{{unlearn_epochs: {{{ranged}}}}}") % "seed: 1", f": optuna: parameters: unlearn_epochs: {said}")
+        for ranged, said in (("low: 1, high: .inf", "must have low and high"), ("low: 1.5, high: 2.9", "low 1.5, high 2.9: the flag takes whole numbers"), ("low: 0.1, high: 9, log: true", "low 0.1, high 9: the flag takes whole numbers"))
+    ],
 ]
 
 
@@ -598,26 +605,42 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
 
 
 def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
-    optuna = pytest.importorskip("optuna")
-    text = WHOLE.replace("FT: {}", "FT: {unlearn_lr: 0.3}, SCRUB: {}, EU: {unlearn: EU-k}")
-    path = stated(tmp_path, text + "optuna: {method: [SCRUB, FT, SCRUB], trials: 20, at_once: 20, parameters: [unlearn_lr, unlearn_epochs, forget_batch_size]}\n")
-    wanted = spec.read(path)
-    scrub, ft = search.read(wanted)
-    assert (scrub.method, ft.method) == ("SCRUB", "FT")
+    text = WHOLE.replace("FT: {}", "FT: {unlearn_lr: 0.3}, SCRUB: {}, l1: {unlearn: FT_prune}, neggradplus: {}")
+    path = stated(tmp_path, text + "optuna: {method: [SCRUB, FT, l1, neggradplus, SCRUB], trials: 20, parameters: [alpha, unlearn_lr, unlearn_epochs, forget_batch_size]}\n")
+    scrub, ft, sparse, alias = search.read(spec.read(path))
+    assert [scrub.method, ft.method, sparse.method, alias.method] == ["SCRUB", "FT", "l1", "neggradplus"]
     assert ft.parameters == {"unlearn_epochs": {"low": 1, "high": 37, "log": False}, "unlearn_lr": {"low": 1e-5, "high": 1e-1, "log": True}}
+    assert sparse.parameters == {**ft.parameters, "alpha": {"low": 1e-6, "high": 1e-2, "log": True}}
     assert scrub.parameters["forget_batch_size"] == {"choices": [64, 128, 256]} and ft.whole == {"unlearn_epochs"}
-    study = search.Study(wanted, ft, search.baseline(wanted, ft)[1:], optuna.storages.InMemoryStorage())
+    assert alias.parameters["alpha"] == {"low": 0.0, "high": 1.0, "log": False}
+
+
+def test_whole_numbers_are_drawn_as_such_wherever_the_flag_is(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    ranges = "{unlearn-epochs: {low: 1, high: 9}, lora_rank: {low: 2, high: 16, log: true}, unlearn_lr: {low: 1, high: 9}}"
+    path = stated(tmp_path, WHOLE.replace("FT: {}", "FT: {lora: true}") + f"optuna: {{method: FT, trials: 20, at_once: 20, parameters: {ranges}}}\n")
+    wanted = spec.read(path)
+    [found] = search.read(wanted)
+    study = search.Study(wanted, found, search.baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
     values = [drawn for _, drawn in study.trials()]
     assert study.name == "m-c-FT" and len(values) == 20
-    assert {type(drawn["unlearn_epochs"]) for drawn in values} == {int} and len({drawn["unlearn_epochs"] for drawn in values}) > 5
-    assert all(1 <= drawn["unlearn_epochs"] <= 37 and 1e-5 <= drawn["unlearn_lr"] <= 0.1 for drawn in values)
+    assert [{type(drawn[name]) for drawn in values} for name in ("unlearn-epochs", "lora_rank", "unlearn_lr")] == [{int}, {int}, {float}]
+    assert len({drawn["unlearn-epochs"] for drawn in values}) > 4 and all(2 <= drawn["lora_rank"] <= 16 for drawn in values)
     [cell] = study.cells(0, values[0])
-    assert cell.words[cell.words.index("--unlearn_epochs") + 1] == str(values[0]["unlearn_epochs"])
+    assert cell.words[cell.words.index("--unlearn-epochs") + 1] == str(values[0]["unlearn-epochs"])
+
+
+def test_searches_of_one_name_are_refused_before_any_work(tmp_path, capsys):
+    pytest.importorskip("optuna")
+    text = WHOLE.replace("{c: 'class:0'}", "{c: 'class:0', c-x: 'class:1'}").replace("FT: {}", "FT: {}, x-FT: {unlearn: FT}")
+    path = stated(tmp_path, text.replace("folder: out", f"folder: {tmp_path / 'out'}") + "optuna: {method: [FT, x-FT], trials: 1}\n")
+    code, _, err = called(capsys, path, "--gpus", "0")
+    assert code == 2 and "two searches are called m-c-x-FT; give a model, scenario or method another label" in err
 
 
 def test_the_range_that_any_method_states_is_one_that_it_takes(tmp_path):
     ranged = [name for name in registry.names() if any(field.metadata.get("search") for field in fields(registry.get(name).config))]
-    assert len(ranged) >= 20
+    assert set(registry.names()) - set(ranged) == {"raw"}
     listed = ", ".join(f"{name}: {{}}" for name in ranged if name != "retrain")
     path = stated(tmp_path, f"{BOTH}methods: {{retrain: {{}}, {listed}}}\noptuna: {{method: [{', '.join(ranged)}], trials: 1}}\n")
     found = search.read(spec.read(path))

@@ -85,6 +85,8 @@ def read(arguments: Any, checked: Checked) -> Bench:
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
     views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
     sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
+    if arguments.train.no_aug:
+        sets = {name: images.plain() for name, images in sets.items()}
     return Bench(data, base, sets, new_model(arguments, checked, data))
 
 
@@ -146,10 +148,8 @@ def carry(
     Returns:
         One summary per round, and the mask of the last one; the model has the weights that it ended with.
     """
-    flags, sets = arguments.train, bench.sets
-    if flags.no_aug:
-        sets = {**sets, "train": sets["train"].plain()}
-    training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, sets, names, stamp, log, mask)
+    flags = arguments.train
+    training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
     last = rounds.latest(names, plan.rounds, stamp["fingerprint"], bench.model) or given
     if last is not None:
         training.resume(last)

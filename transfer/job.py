@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from dataset.scenario import numbers
 from dataset.sources import Dataset
 from dataset.split import BaseSplit
 from pruner import Mask
-from trainer.probe import Target
 from unlearn import registry, saliency, start
 from utils import seeds
 from utils.device import resolve
 from utils.errors import UsageError, renamed
+
+if TYPE_CHECKING:
+    from trainer.probe import Target
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def removal_order(arguments: TransferArguments, names: tuple[str, ...]) -> tuple
 
 def read_data(arguments: TransferArguments, checked: Checked) -> Bench:
     """Load the source and the target, whose images become as large as the source's, and check the source's split."""
+    from trainer.probe import Target
+
     run = arguments.run
     data = checked.source.load()
     with renamed({"--data": "--target"}):

@@ -168,6 +168,12 @@ def build(config: type[Config], typed: dict[str, Any]) -> Config:
     return config(**values)
 
 
+def value_type(config: type, name: str) -> type | None:
+    """What one value of the flag ``name`` is converted to; None if ``config`` has no such flag."""
+    field = next((field for field in dataclasses.fields(config) if field.name == name), None)
+    return None if field is None else _types(config, field)[1]
+
+
 _hints = functools.cache(typing.get_type_hints)  # which evaluates every annotation anew
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearn.registry import Salient, method
-from utils.options import option
+from utils.options import changed, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config(Salient):
-    unlearn_epochs: int = option(5, "passes over the forget set", low=0)
-    unlearn_lr: float = option(1e-4, "step size; a hundredth of it for transformers", above=0)
+    unlearn_epochs: int = changed(Salient, "unlearn_epochs", 5, help="passes over the forget set")
+    unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-4)
 
 
 @dataclass(frozen=True)
 class SparseConfig(Config):
-    alpha: float = option(1e-4, "weight of the l1 penalty", low=0)
+    alpha: float = option(1e-4, "weight of the l1 penalty", low=0, search=(1e-6, 1e-2, "log"))
 
 
 @method(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearn.registry import Salient, method
-from utils.options import option
+from utils.options import changed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config(Salient):
-    unlearn_epochs: int = option(10, "passes over the forget set", low=0)
-    unlearn_lr: float = option(1e-5, "step size; a hundredth of it for transformers", above=0)
+    unlearn_epochs: int = changed(Salient, "unlearn_epochs", 10, help="passes over the forget set")
+    unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-5, search=(1e-6, 1e-4, "log"))
 
 
 @method(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SparseConfig(Salient):
-    alpha: float = option(1e-4, "weight of the l1 penalty, at its largest", low=0)
+    alpha: float = option(1e-4, "weight of the l1 penalty, at its largest", low=0, search=(1e-6, 1e-2, "log"))
     l1_schedule: str = option("decaying", "the penalty's weight over the epochs", choices=("decaying", "constant", "growing"))
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 

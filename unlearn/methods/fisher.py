@@ -18,7 +18,7 @@ HEAD_FACTOR = 10
 
 @dataclass(frozen=True)
 class Config:
-    alpha: float = option(1e-6, "scale of the noise variance", low=0)
+    alpha: float = option(1e-6, "scale of the noise variance", low=0, search=(1e-9, 1e-6, "log"))
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
 

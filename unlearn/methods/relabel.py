@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearn.registry import Salient, method
-from utils.options import option
+from utils.options import changed, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config(Salient):
-    unlearn_epochs: int = option(10, "passes over both sets", low=0)
-    unlearn_lr: float = option(0.013, "step size; a hundredth of it for transformers", above=0)
+    unlearn_epochs: int = changed(Salient, "unlearn_epochs", 10, help="passes over both sets")
+    unlearn_lr: float = changed(Salient, "unlearn_lr", 0.013, search=(5e-4, 0.05, "log"))
     order: str | None = option(None, "an epoch is one shuffled pass over both sets (joint), or one over the forget set, then one over the retain set (alternate; with --compat reference, but for cifar100)", choices=("joint", "alternate"))
     relabel: str = option("epoch", "wrong labels are drawn for every epoch, or once", choices=("epoch", "once"))
 
 
 @dataclass(frozen=True)
 class SalUnConfig(Config):
-    saliency_threshold: float | None = option(0.5, "without a file: change only this fraction of the weights, those with the largest gradients on the forget set", above=0, high=1)
+    saliency_threshold: float | None = option(0.5, "without a file: change only this fraction of the weights, those with the largest gradients on the forget set", above=0, high=1, search=(0.1, 0.9, "linear"))
 
 
 _BOTH = {"reads": {"retain", "forget"}}

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config(Stepping):
     batch_size: int = option(128, "images per step", low=1)
-    unlearn_epochs: int = option(4, "passes over the retain set", low=0)
+    unlearn_epochs: int = option(4, "passes over the retain set", low=0, search=(1, 37, "linear"))
     iterations: int | None = option(None, "steps on the retain set, instead of --unlearn_epochs (1500 for CIFAR-10 in the paper's code)", low=0)
-    unlearn_lr: float = option(0.01, "step size; a hundredth of it for transformers", above=0)
+    unlearn_lr: float = option(0.01, "step size; a hundredth of it for transformers", above=0, search=(1e-5, 1e-1, "log"))
     schedule: str = option("cosine", "step size over the steps", choices=("cosine", "constant"))
     no_aug: bool = option(False, "train without random crop and flip")
     forget_freq: int = option(5, "steps on the retain set for each one up the forget loss", low=1)
