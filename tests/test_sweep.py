@@ -600,6 +600,16 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
     assert main_report.main([str(runs), "--no_plots"]) == 0
     assert "FT" not in {row.split()[0] for row in capsys.readouterr().out.splitlines() if row.strip()}  # trials are in no table
 
+    alone = json.loads((runs / "search" / "best.json").read_text())
+    two = search_text(runs, 1).replace("method: FT,", "method: [FT, GA],").replace("methods: {", "methods: {GA: {unlearn_epochs: 1}, ")
+    assert called(capsys, stated(tmp_path, two))[0] == 0  # FT has more trials than that already, GA gets its one
+    both = json.loads((runs / "search" / "best.json").read_text())
+    assert list(both) == ["dense-class-FT", "dense-class-GA"] and both["dense-class-FT"] == alone["dense-class-FT"]
+    tried = sorted(path.relative_to(runs / "search" / "dense-class-GA").as_posix() for path in runs.glob("search/dense-class-GA/**/result.json"))
+    assert tried == ["trial000/seed11/result.json", "trial000/seed12/result.json"]
+    code, out, _ = called(capsys, stated(tmp_path, two), "--dry_run")
+    assert code == 0 and [row.split()[1:5] for row in out.splitlines() if row.startswith("then")] == [["1", "trials", "of", "FT"], ["1", "trials", "of", "GA"]]
+
     code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}")))
     assert code == 2 and "this search was begun with other ranges" in err and err.count("\n") == 1
 
