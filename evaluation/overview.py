@@ -8,6 +8,7 @@ from evaluation.plots import DASHES, HATCHES, MARKERS, colours, figure
 from evaluation.results import METRICS, Model, Table
 
 GAP = "average gap to Retrain"
+EDGED = {"markeredgecolor": "black", "linestyle": "none"}
 
 
 def pictures(table: Table) -> dict[str, Any]:
@@ -165,27 +166,47 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
 
 
 def cost(table: Table) -> Any:
-    """Average gap to Retrain over the minutes that unlearning took: markers tell methods apart, shades models."""
-    from matplotlib.ticker import LogLocator, NullLocator
+    """Average gap to Retrain over the minutes that unlearning took: markers tell methods apart, shades models.
 
-    drawn, axes = figure(7.5, 4.2)
-    axis, rows = axes[0, 0], [row for row in table.rows if row in ("Retrain", *others(table))]
-    look = {"markeredgecolor": "black", "linestyle": "none"}
-    for row, marker in zip(rows, MARKERS * 3):
-        for model, shade in zip(table.models, colours(len(table.models))):
+    Where there are more methods than markers, each model has a panel of its own with the methods' names in it. What doing
+    nothing (Original) leaves of the gap takes no time and is a line across.
+    """
+    rows = [row for row in table.rows if row in ("Retrain", *others(table)) and row != "Original"]
+    named = len(rows) > len(MARKERS)
+    count = len(table.models) if named else 1
+    drawn, axes = figure(7.5, 5.0 * count if named else 4.2, rows=count, sharex=True)
+    panels = list(axes[:, 0]) if named else [axes[0, 0]] * len(table.models)
+    for model, shade, axis in zip(table.models, colours(len(table.models)), panels):
+        for row, marker in zip(rows, ["o"] * len(rows) if named else MARKERS):
             gap, spent = table.average_gap(row, model.name), table.cell(row, model.name, "RTE")
             if gap is not None and spent is not None and spent.mean > 0:
-                axis.plot(spent.mean, 100 * gap, marker, color=shade, markersize=8, clip_on=False, zorder=3, **look)
-                axis.plot([], [], marker, color="white", markersize=8, label=row, **look)
-    for model, shade in zip(table.models, colours(len(table.models))):
-        axis.plot([], [], "s", color=shade, markersize=10, label=model.name, **look)
-    axis.set(xscale="log", xlabel="RTE: minutes that unlearning took", ylabel="average gap to Retrain (points)")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_ylim(bottom=0)
-    axis.grid(alpha=0.3, which="both")
-    axis.set_axisbelow(True)
-    legend(drawn, axis, loc="outside right center")
+                axis.plot(spent.mean, 100 * gap, marker, color=shade, markersize=8, clip_on=False, zorder=3, **EDGED)
+                if named:
+                    axis.annotate(row, (spent.mean, 100 * gap), (5, 3), textcoords="offset points", fontsize=7, zorder=4)
+                else:
+                    axis.plot([], [], marker, color="white", markersize=8, label=row, **EDGED)
+    for model, shade, axis in zip(table.models, colours(len(table.models)), panels):
+        axis.plot([], [], "s", color=shade, markersize=10, label=model.name, **EDGED)
+        nothing = table.average_gap("Original", model.name)
+        if nothing is not None:
+            axis.axhline(100 * nothing, color=shade, linestyle=":", linewidth=2, label=f"Original, {model.name}")
+    for axis in axes[:, 0]:
+        axis.set(xscale="log", ylabel="average gap to Retrain (points)")
+        axis.set_ylim(bottom=0)
+        _decades(axis)
+        legend(axis if named else drawn, axis, loc="best" if named else "outside right center")
+    axes[-1, 0].set(xlabel="RTE: minutes that unlearning took")
     drawn.suptitle(table.title, fontsize=10)
     return drawn
+
+
+def _decades(axis: Any) -> None:
+    """Label a logarithmic axis of minutes at 1, 2 and 5, or at powers of ten where that were too many."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    least, most = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 1e4 * least else (1,)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.grid(alpha=0.3, which="both")
+    axis.set_axisbelow(True)

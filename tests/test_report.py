@@ -327,6 +327,21 @@ def test_every_picture_can_be_drawn_and_has_its_parts(tmp_path):
     assert drawn["cost"].axes[0].get_xlabel() == "RTE: minutes that unlearning took"
 
 
+def test_doing_nothing_is_a_line_across_the_costs_and_many_methods_are_named_in_them():
+    [table] = made([*RUNS, result("raw", 0, 1, (0.1, 0.2, 0.99, 0.9, 4e-7), "Original")])
+    [axis] = overview.cost(table).axes
+    points = {(float(x), float(y)) for line in axis.get_lines() if line.get_linestyle() == "None" for x, y in zip(*line.get_data())}
+    assert sorted(y for x, y in points if x == 0.5) == pytest.approx(sorted(100 * table.average_gap("FT", model.name) for model in table.models))
+    assert min(x for x, _ in points) == 0.1  # GA's minutes; 4e-7 would stretch the axis over seven decades
+    [across] = [line for line in axis.get_lines() if line.get_linestyle() == ":"]
+    assert across.get_label() == "Original, dense" and list(across.get_ydata()) == [pytest.approx(100 * table.average_gap("Original", "dense"))] * 2
+
+    methods = [f"M{number}" for number in range(12)]
+    [table] = made([*RUNS, *(result(name, 0, 1, (0.5, 0.5, 0.9, 0.8, 1.0)) for name in methods)])
+    dense, sparse = overview.cost(table).axes
+    assert {text.get_text() for text in dense.texts} == {"Retrain", "FT", *methods} and {text.get_text() for text in sparse.texts} == {"Retrain", "FT", "GA"}
+
+
 FILES = {f"digits-resnet20s-class-0{end}" for end in (".md", ".csv", ".tex", "-bars.png", "-bars.svg", "-glance.png", "-glance.svg", "-cost.png", "-cost.svg", "-curves.png", "-curves.svg")}
 
 
