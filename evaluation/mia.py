@@ -10,8 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 
 from evaluation.predict import Predictions
+from utils import seeds
 
 Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 KEYS = ("correctness", "confidence", "entropy", "m_entropy", "prob")
@@ -122,6 +124,19 @@ def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.n
         return classifier.predict(distinct)[position.ravel()]
 
     return judge
+
+
+def mixed(predictions: Predictions) -> Predictions:
+    """The same outputs so that the first of them are of all classes: shuffled, always alike, if they lie class by class.
+
+    So they do in a class-folder tree, where the first retain images, which the attacks take for shadow members, would
+    be of one or two classes. The official files of CIFAR and SVHN are in mixed order and stay in it.
+    """
+    labels = predictions.labels
+    if bool((labels[1:] < labels[:-1]).any()):
+        return predictions
+    order = torch.randperm(len(labels), generator=seeds.generator(0, "shadows"))
+    return Predictions(predictions.logits[order], labels[order])
 
 
 def forget_efficacy(retain: Predictions, test: Predictions, forget: Predictions, compat: str) -> dict[str, float]:

@@ -26,6 +26,8 @@ def score(
         attack on losses, by the set of non-members: validation (unless trained on) and test images.
     """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
+    if compat == "fixed":
+        retain, test = mia.mixed(retain), mia.mixed(test)
     shadows = min(len(test), len(retain) // 2)
     return {
         "accuracy": {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS},

@@ -391,6 +391,31 @@ def test_score_holds_every_score_of_a_run(n_retain, n_test, compat):
     assert found["entropy_attack"] == mia.entropy_attack(retain, test, forget)
 
 
+def class_by_class(count, seed):
+    found = drawn(count, 10, seed)
+    order = torch.argsort(found.labels, stable=True)
+    return Predictions(found.logits[order], found.labels[order])
+
+
+def test_shadows_are_of_all_classes_where_images_lie_class_by_class():
+    lying = class_by_class(400, 0)
+    assert len(lying.labels[:40].unique()) <= 2
+    found = mia.mixed(lying)
+    assert len(found.labels[:40].unique()) >= 8
+    assert sorted(found.logits.tolist()) == sorted(lying.logits.tolist())
+    place = {tuple(row): label for row, label in zip(lying.logits.tolist(), lying.labels.tolist())}
+    assert [place[tuple(row)] for row in found.logits.tolist()] == found.labels.tolist()
+    assert torch.equal(mia.mixed(lying).labels, found.labels)
+    official = drawn(400, 10, 0)
+    assert mia.mixed(official) is official  # in the order of the official files, as the reference
+
+    outputs = {"retain": lying, "test": class_by_class(100, 1), "val": drawn(30, 10, 2), "forget": drawn(40, 10, 3)}
+    efficacy = {compat: report.score(outputs, compat)["SVC_MIA_forget_efficacy"] for compat in ("fixed", "reference")}
+    assert efficacy["fixed"] == mia.forget_efficacy(found, mia.mixed(outputs["test"]), outputs["forget"], "fixed")
+    assert efficacy["reference"] == mia.forget_efficacy(lying, outputs["test"], outputs["forget"], "reference")
+    assert efficacy["fixed"]["confidence"] != efficacy["reference"]["confidence"]
+
+
 SCORES = {
     "accuracy": {"retain": 0.95, "forget": 0.25, "val": 0.5, "test": 0.875},
     "SVC_MIA_forget_efficacy": dict(zip(mia.KEYS, (0.75, 0.625, 0.5, 0.375, 0.25))),
