@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # one process per core, each with one thread: a process with two waits more than it computes
-PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
+PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-long torture slurm-test bench clean
 

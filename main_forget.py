@@ -125,11 +125,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
     check_retrained(arguments, checked.retrained, split)
-    views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
-    sets = {
-        "retain": views.train(split.retain), "forget": views.train(split.forget),
-        "val": views.val(split.val), "test": views.test(split.test),
-    }
+    sets = prepare.Views(data, checked.device, arguments.data.workers, run.compat).divided(split)
     model = start.build(arguments, checked.chosen, data, checked.start.weights)
     return Job(data, split, sets, model.to(checked.device), checked.start.mask)
 

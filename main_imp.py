@@ -12,7 +12,6 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import arg_parser
 from evaluation import tables
@@ -34,24 +33,12 @@ def main(argv: list[str] | None = None) -> int:
         bench = pretrain.read(arguments, checked)
         facts = pretrain.header(arguments, checked, bench, folder) | rewinding(arguments.prune)
         log.facts("main_imp.py: " + describe(arguments.prune), facts)
-        pretrain.train(arguments, checked, bench, plan(arguments), folder, log)
+        pretrain.train(arguments, checked, bench, pretrain.plan(arguments), folder, log)
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     log.line()
     log.line(tables.rounds(folder.result()["rounds"]))
     return 0
-
-
-def plan(arguments: arg_parser.ImpArguments) -> Any:
-    """The pruning flags as a plan."""
-    from trainer.rounds import Plan
-
-    prune, run = arguments.prune, arguments.run
-    score = "random" if prune.random_prune else "magnitude"
-    return Plan(
-        prune.pruning_times, prune.rate, prune.prune_type, prune.rewind_epoch, score,
-        seed=run.train_seed, augmented_validation=run.compat == "reference", label_smoothing=arguments.train.label_smoothing,
-    )
 
 
 def describe(prune: arg_parser.Prune) -> str:

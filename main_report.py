@@ -6,9 +6,10 @@
     rsync -a cluster:project/runs/ runs/ && python main_report.py runs
 
 One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap,
-number of seeds, and what was published of it; one per poison (main_backdoor.py) and per transfer
-(main_transfer.py). Each is printed and written as Markdown and CSV, the first kind as LaTeX too, with its pictures
-as PNG and SVG; report.html shows all of them in one page. Runs of a sweep that are missing or failed are named.
+number of seeds, and what was published of it; the methods in order of their gap over all scenarios and models; one
+table per poison (main_backdoor.py) and per transfer (main_transfer.py). Each is printed and written as Markdown and
+CSV, the first kind as LaTeX too, with its pictures as PNG and SVG; report.html shows all of them in one page. Runs of
+a sweep that are missing or failed are named.
 """
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import csv
 import io
 from pathlib import Path
 
-from evaluation import cleanse, corrections, planned, published, results, tables, transfer
+from evaluation import cleanse, corrections, planned, published, ranking, results, tables, transfer
 from evaluation.page import Section, page
 from evaluation.plots import save
 from utils import files
@@ -60,7 +61,8 @@ def write_unlearning(folders: list[Path], out: Path, plots: bool) -> list[Sectio
     lost = planned.place(made, planned.collect(folders, found))
     papers = planned.papers(folders)
     sections = [write_table(table, published.beside(table, papers), found, out, plots) for table in made]
-    return sections + [write_corrections(pair, out) for pair in corrections.pairs(made)] + name_lost(lost) + name_failed(folders)
+    sections += [write_corrections(pair, out) for pair in corrections.pairs(made)] + [write_ranking(group, out) for group in ranking.groups(made)]
+    return sections + name_lost(lost) + name_failed(folders)
 
 
 def finish(folders: list[Path], sections: list[Section], out: Path, plots: bool) -> None:
@@ -98,6 +100,13 @@ def write_corrections(pair: corrections.Pair, out: Path) -> Section:
     """Print and write what ``--compat`` changes."""
     section = Section(pair.title, *corrections.table(pair), [corrections.NOTE])
     write_section(section, out, pair.slug, [section.head, *section.rows])
+    return section
+
+
+def write_ranking(group: ranking.Group, out: Path) -> Section:
+    """Print and write the methods in order of their gap over all scenarios and models."""
+    section = Section(group.title, *ranking.table(group), [ranking.NOTE])
+    write_section(section, out, group.slug, [section.head, *section.rows])
     return section
 
 

@@ -12,7 +12,7 @@ from backdoor.job import Checked, Job, origin
 from evaluation.backdoor import reference_result, score
 from evaluation.predict import predict
 from trainer import pretrain
-from trainer.rounds import OUTPUTS, Names, Plan
+from trainer.rounds import OUTPUTS, Names
 from unlearn.apply import Unlearned
 from unlearn.context import Context
 from unlearn.session import Session, outputs
@@ -56,17 +56,8 @@ def train(
     prune, seed = arguments.prune, arguments.run.train_seed
     stamp = {"fingerprint": checked.training, **origin(arguments, job)}
     mask = pretrain.prune_first(job.bench, "synflow", prune.rate, None, seed, log) if prune.prune == "synflow" else {}
-    rounds, mask = pretrain.carry(arguments, job.bench, plan(arguments), names, stamp, log, dense, mask)
+    rounds, mask = pretrain.carry(arguments, job.bench, pretrain.plan(arguments), names, stamp, log, dense, mask)
     return Trained(mask, rounds)
-
-
-def plan(arguments: BackdoorArguments) -> Plan:
-    """The pruning flags as a plan."""
-    prune, run = arguments.prune, arguments.run
-    return Plan(
-        prune.pruning_times, prune.rate, prune.prune_type, prune.rewind_epoch, "random" if prune.random_prune else "magnitude",
-        seed=run.train_seed, augmented_validation=run.compat == "reference", label_smoothing=arguments.train.label_smoothing,
-    )
 
 
 def keep(arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained) -> None:

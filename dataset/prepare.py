@@ -117,3 +117,7 @@ class Views:
         The former can be augmented, because ``--compat reference`` does so.
         """
         return self._kind(*self._val) if indices is None else self.train(indices)
+
+    def divided(self, by: split.Split) -> dict[str, Images]:
+        """The sets of an unlearning: "retain", "forget", "val" and "test"."""
+        return {"retain": self.train(by.retain), "forget": self.train(by.forget), "val": self.val(by.val), "test": self.test(by.test)}

@@ -80,8 +80,9 @@ def read(spec: Spec) -> list[Search]:
     shared = Search(
         "", {}, frozenset(), block["trials"], block.get("at_once", 4), seeds, labels["models"], labels["scenarios"], sampler, block.get("seed", 0),
     )
-    ranges = _Ranges(block.get("parameters"), [_config(spec, method) for method in labels["method"]], f"{where}: parameters")
-    return [_of_method(spec, replace(shared, method=method), ranges, where) for method in labels["method"]]
+    wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
+    _check_parameters(wanted, list(configs.values()), f"{where}: parameters")
+    return [_of_method(spec, replace(shared, method=method), config, wanted, where) for method, config in configs.items()]
 
 
 def _config(spec: Spec, method: str) -> type | None:
@@ -94,14 +95,13 @@ def _config(spec: Spec, method: str) -> type | None:
         return None
 
 
-def _of_method(spec: Spec, search: Search, ranges: _Ranges, where: str) -> Search:
+def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, where: str) -> Search:
     """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
-    config = _config(spec, search.method)
-    parameters = ranges.of(search.method, config)
+    parameters = _parameters(wanted, search.method, config, f"{where}: parameters")
     whole = frozenset(name for name in parameters if config and int in (value_type(config, _flag(name)), value_type(Lora, _flag(name))))
-    for name, wanted in parameters.items():
-        _check_parameter(wanted, name in whole, f"{where}: parameters: {name}")
-    if search.sampler == "grid" and any("choices" not in wanted for wanted in parameters.values()):
+    for name, ranged in parameters.items():
+        _check_parameter(ranged, name in whole, f"{where}: parameters: {name}")
+    if search.sampler == "grid" and any("choices" not in ranged for ranged in parameters.values()):
         raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
     search = replace(search, parameters=parameters, whole=whole)
     for end in (0, -1):
@@ -116,34 +116,25 @@ def _flag(name: str) -> str:
     return name.replace("-", "_")
 
 
-class _Ranges:
-    """What a file says under ``parameters``: ranges, or flags whose ranges the methods state themselves (``search=`` of their options).
+def _check_parameters(wanted: Any, configs: list[type | None], where: str) -> None:
+    """Refuse what is neither a mapping nor a list of flags nor left out, and listed flags that have a range in no method."""
+    if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
+        raise UsageError(f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state")
+    known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
+    for name in wanted if isinstance(wanted, list) else ():
+        if name not in known:
+            raise UsageError(f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping")
 
-    Args:
-        wanted: a mapping of flags to ranges, a list of flags, or None for all that have a range.
-        configs: of all methods that are searched.
-    Raises:
-        UsageError: it is neither, or a flag of the list has a range in no method.
-    """
 
-    def __init__(self, wanted: Any, configs: list[type | None], where: str):
-        if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
-            raise UsageError(f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state")
-        known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
-        for name in wanted if isinstance(wanted, list) else ():
-            if name not in known:
-                raise UsageError(f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping")
-        self.wanted, self.where = wanted, where
-
-    def of(self, method: str, config: type | None) -> dict[str, dict[str, Any]]:
-        """The ranges of one method."""
-        if isinstance(self.wanted, dict):
-            return self.wanted
-        stated = _stated(config)
-        found = {name: ranged for name, ranged in stated.items() if self.wanted is None or name in self.wanted}
-        if not found:
-            raise UsageError(f"{self.where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping")
-        return found
+def _parameters(wanted: Any, method: str, config: type | None, where: str) -> dict[str, dict[str, Any]]:
+    """The ranges of one method: those given, or those of its own options (``search=``) that are listed, or all of these."""
+    if isinstance(wanted, dict):
+        return wanted
+    stated = _stated(config)
+    found = {name: ranged for name, ranged in stated.items() if wanted is None or name in wanted}
+    if not found:
+        raise UsageError(f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping")
+    return found
 
 
 def _stated(config: type | None) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import main_report
-from evaluation import cleanse, corrections, curves, overview, planned, published, results, tables
+from evaluation import cleanse, corrections, curves, overview, planned, published, ranking, results, tables
 from evaluation.results import Found
 
 NONE = published.Published([], exact=False)
@@ -367,6 +367,57 @@ def test_files(tmp_path, capsys):
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 4 and "60.00±10.00 (40.00)" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing outside the page
+
+
+def scenario_runs(gaps, kind, seed=1, compat="fixed"):
+    """Retrain, and methods whose four scores are all ``gap`` below its; RTE of Retrain 4 minutes, of the others as given."""
+    words = {"class": "all of class 0", "random": "90 images"}[kind]
+    runs = [result("retrain", 0, seed, (0.9, 0.9, 0.9, 0.9, 4.0), "Retrain", kind=kind, words=words, compat=compat)]
+    return runs + [result(name, 0, seed, (*(4 * [0.9 - gap]), rte), kind=kind, words=words, compat=compat) for name, (gap, rte) in gaps.items()]
+
+
+def test_methods_are_ranked_by_gap_and_by_cost_over_all_scenarios():
+    runs = scenario_runs({"raw": (0.5, 0.0), "FT": (0.1, 1.0), "GA": (0.3, 0.4), "FF": (0.2, 2.0), "IU": (0.01, 0.1)}, "class")
+    runs += scenario_runs({"raw": (0.02, 0.0), "FT": (0.3, 3.0), "GA": (0.06, 0.2), "FF": (0.22, 4.0)}, "random")
+    for run in runs:
+        run["paper_name"] = {"raw": "Original"}.get(run["method"], run["paper_name"])
+    [group] = ranking.groups(made(runs))
+    assert group.slug == "ranking-digits-resnet20s"
+    head, rows = ranking.table(group)
+    assert head == ["method", "rank", "mean gap", "class, dense", "random, dense", "rank by RTE", "RTE (min)", "of Retrain's"]
+    assert rows == [
+        ["GA", "1", "18.00", "30.00", "6.00", "1", "0.300", "7.5 %"],
+        ["FT", "2", "20.00", "10.00", "30.00", "2", "2.000", "50.0 %"],
+        ["FF", "3", "21.00", "20.00", "22.00", "3", "3.000", "75.0 %"],
+        ["Original", "-", "26.00", "50.00", "2.00", "-", "0.000", "0.0 %"],
+        ["IU", "-", "-", "1.00", "-", "-", "-", "-"],
+    ]
+
+
+def test_what_is_ranked_together():
+    few = {"FT": (0.1, 1.0), "GA": (0.3, 0.4)}
+    enough = few | {"FF": (0.2, 2.0)}
+    assert ranking.groups(made(scenario_runs(few, "class") + scenario_runs(few, "random"))) == []
+    assert ranking.groups(made(scenario_runs(enough, "class"))) == []
+    without = [run for run in scenario_runs(enough, "random") if run["method"] != "retrain"]
+    assert ranking.groups(made(scenario_runs(enough, "class") + without)) == []
+    both = [run for compat in ("fixed", "reference") for kind in ("class", "random") for run in scenario_runs(enough, kind, compat=compat)]
+    assert [group.slug for group in ranking.groups(made(both))] == ["ranking-digits-resnet20s", "ranking-digits-resnet20s-reference"]
+    twice = scenario_runs(enough, "class") + [
+        result(run["method"], 0, 1, tuple(run["scores"].values()), run["paper_name"], words="all of class 3", forget=3) for run in scenario_runs(enough, "class")
+    ]
+    [group] = ranking.groups(made(twice))
+    assert ranking.table(group)[0][3:5] == ["all of class 0, dense", "all of class 3, dense"]
+
+
+def test_the_ranking_is_among_the_files_of_a_report(tmp_path, capsys):
+    gaps = {"FT": (0.1, 1.0), "GA": (0.3, 0.4), "FF": (0.2, 2.0)}
+    write(tmp_path, scenario_runs(gaps, "class") + scenario_runs(gaps, "random"))
+    assert main_report.main([str(tmp_path), "--no_plots"]) == 0
+    assert "methods by average gap" in capsys.readouterr().out
+    with (tmp_path / "ranking-digits-resnet20s.csv").open() as lines:
+        assert [row[:3] for row in csv.reader(lines)] == [["method", "rank", "mean gap"], ["FT", "1", "10.00"], ["FF", "2", "20.00"], ["GA", "3", "30.00"]]
+    assert "Retrain in per cent" in (tmp_path / "ranking-digits-resnet20s.md").read_text() and "methods by average gap" in (tmp_path / "report.html").read_text()
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):

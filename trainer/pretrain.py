@@ -103,6 +103,15 @@ def new_model(arguments: Any, checked: Any, data: sources.Dataset) -> torch.nn.M
     return model.to(checked.device)
 
 
+def plan(arguments: Any) -> rounds.Plan:
+    """The flags of pruning in rounds, by magnitude or at random, as a plan."""
+    prune, run = arguments.prune, arguments.run
+    return rounds.Plan(
+        prune.pruning_times, prune.rate, prune.prune_type, prune.rewind_epoch, "random" if prune.random_prune else "magnitude",
+        seed=run.train_seed, augmented_validation=run.compat == "reference", label_smoothing=arguments.train.label_smoothing,
+    )
+
+
 def prune_first(bench: Bench, score: str, rate: float, steps: int | None, seed: int, log: Log) -> Mask:
     """The mask of the new model by a pruning score, at ``rate``; nothing is pruned at rate 0."""
     if rate == 0:

@@ -82,11 +82,7 @@ def divide(arguments: TransferArguments, checked: Checked, bench: Bench, count: 
     else:
         nothing = np.empty(0, dtype=np.int64)
         split = Split(base.train, nothing, base.val, np.arange(len(data.test_labels)), (), base.digest)
-    sets = {
-        "retain": views.train(split.retain), "forget": views.train(split.forget),
-        "val": views.val(split.val), "test": views.test(split.test),
-    }
-    return split, sets
+    return split, views.divided(split)
 
 
 def scenario(checked: Checked, count: int) -> Scenario:
