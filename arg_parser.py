@@ -78,7 +78,7 @@ class Resume:
 @dataclass(frozen=True)
 class Unlearn:
     unlearn: str = option("retrain", "unlearning method, see below", metavar="NAME")
-    preset: str | None = option(None, "another paper's variant of the method, where it has one; typed flags win", metavar="NAME", choices=("deepunlearn",))
+    preset: str | None = option(None, "another paper's variant of the method, where it has one (deepunlearn, sfron), on every architecture; typed flags win", metavar="NAME")
     mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE", aliases=("model_path",))
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
@@ -273,7 +273,7 @@ class SaliencyArguments(ForgetArguments):
 
 
 # Flags of the field's existing command lines: True takes no value.
-METHODS_FLAGS = "hyper-parameters (which method reads which, and its defaults: see below)"
+METHODS_FLAGS = "hyper-parameters (which method reads which, and its defaults: see below, or --unlearn NAME --help)"
 REFERENCE_FLAGS = {
     **dict.fromkeys(("imagenet_arch", "resume", "no_aug", "random_prune"), True),
     **dict.fromkeys(
@@ -328,25 +328,17 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
         UsageError: anything wrong that can be seen without reading data.
     """
     from unlearn import registry
-    from unlearn.help import all_methods, one_method
 
     about = "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE."
     parser = Parser(prog="main_forget.py", description=about)
     groups = {"data": Data, "model": Model, "run": Run, "what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora}
-    asked = parser.asks_about("unlearn", argv)
-    if asked is not None:
-        method = registry.get(asked)
-        parser.epilog = one_method(method)
-        _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
-    parser.epilog = all_methods()
-    configs = [registry.get(name).config for name in registry.names()]
-    typed = _read(parser, groups, argv, configs, METHODS_FLAGS.replace("see below", "see below, or --unlearn NAME --help"))
+    typed = _read_with_methods(parser, groups, argv)
     unlearn = build(Unlearn, typed)
     method = registry.get(unlearn.unlearn)
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     model, data = build(Model, typed), _data(typed)
-    hyper = build(method.config, _hyper_defaults(method, model) | method.preset(unlearn.preset) | typed)
+    hyper = build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed)
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
@@ -361,18 +353,16 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
         UsageError: anything wrong that can be seen without reading data.
     """
     from unlearn import registry
-    from unlearn.help import all_methods
 
     parser = Parser(
         prog="main_backdoor.py",
         description="Poison a training set, train or load a model, unlearn the poisoned images; accuracy (SA) and attack success (ASR) before and after.",
-        epilog=all_methods(),
     )
     groups = {
         "data": Data, "model": Model, "run": Run, "poison": Poison, "training": Train, "pruning": PoisonedPrune, "unlearning": Cleanse,
         "several sparsities": Curve,
     }
-    typed = _read(parser, groups, argv, hyper=[registry.get(name).config for name in registry.names()])
+    typed = _read_with_methods(parser, groups, argv)
     unlearn = build(Cleanse, typed)
     method = registry.get(unlearn.unlearn)
     if unlearn.reference_model is not None:
@@ -382,7 +372,7 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
-        build(method.config, _hyper_defaults(method, model) | method.preset(unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
+        build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
     )
 
 
@@ -393,16 +383,14 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
         UsageError: anything wrong that can be seen without reading data.
     """
     from unlearn import registry
-    from unlearn.help import all_methods
 
     parser = Parser(
         prog="main_transfer.py",
         description="Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of both.",
-        epilog=all_methods(),
     )
     groups = {"data": Data, "model": Model, "run": Run, "unlearning": Source, "transfer": Transfer}
     probes = {"probing": LinearProbe, "training, while probing (full) and unlearning": FullProbe}
-    typed = _read(parser, groups | probes, argv, hyper=[registry.get(name).config for name in registry.names()])
+    typed = _read_with_methods(parser, groups | probes, argv)
     source, transfer, model = build(Source, typed), build(Transfer, typed), build(Model, typed)
     method = registry.get(source.unlearn)
     if source.mask is None:
@@ -416,7 +404,7 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
         probe = build(FullProbe, ({**TRANSFORMER, "probe_lr": FullProbe.probe_lr / 100} if is_transformer(model.arch) else {}) | typed)
     data = _data(typed)
     return TransferArguments(
-        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model) | typed), transfer,
+        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model, None) | typed), transfer,
         class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data),
     )
 
@@ -462,7 +450,7 @@ def settings(config: Any) -> str:
     return "  ".join(f"{name} {describe(value)}" for name, value in asdict(config).items() if value is not None and value is not False)
 
 
-def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = METHODS_FLAGS) -> dict[str, Any]:
+def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = "") -> dict[str, Any]:
     """What was typed; flags of the configurations ``hyper`` are under ``title``, with their defaults if there is only one."""
     for name, config in groups.items():
         add_options(parser.add_argument_group(name), config)
@@ -478,6 +466,20 @@ def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper
     return parser.read(argv)
 
 
+def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] | None) -> dict[str, Any]:
+    """What was typed, with the flags of every method; ``--unlearn NAME --help`` shows those of that method alone."""
+    from unlearn import registry
+    from unlearn.help import all_methods, one_method
+
+    asked = parser.asks_about("unlearn", argv)
+    if asked is not None:
+        method = registry.get(asked)
+        parser.epilog = one_method(method)
+        return _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
+    parser.epilog = all_methods()
+    return _read(parser, groups, argv, [registry.get(name).config for name in registry.names()], METHODS_FLAGS)
+
+
 def _train(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
     """Training flags, an instance of ``kind``; what was not typed suits the architecture."""
     suited = {"schedule": "cosine"} if model.imagenet_arch else {}
@@ -486,8 +488,10 @@ def _train(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
     return build(kind, suited | typed)
 
 
-def _hyper_defaults(method: Any, model: Model) -> dict[str, Any]:
-    """Hyper-parameters of a method that suit the architecture, where they differ from its own defaults."""
+def _hyper_defaults(method: Any, model: Model, preset: str | None) -> dict[str, Any]:
+    """A preset's hyper-parameters, or those that suit the architecture, where they differ from the method's own defaults."""
+    if preset is not None:
+        return method.preset(preset)
     defaults = {name: field.default for name, field in method.config.__dataclass_fields__.items()}
     if is_transformer(model.arch):
         sizes = {name: value for name, value in defaults.items() if name.endswith("_lr") and name != "decreasing_lr"}

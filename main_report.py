@@ -6,10 +6,10 @@
     rsync -a cluster:project/runs/ runs/ && python main_report.py runs
 
 One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap,
-number of seeds, and what was published of it; the methods in order of their gap over all scenarios and models; one
-table per poison (main_backdoor.py) and per transfer (main_transfer.py). Each is printed and written as Markdown and
-CSV, the first kind as LaTeX too, with its pictures as PNG and SVG; report.html shows all of them in one page. Runs of
-a sweep that are missing or failed are named.
+number of seeds, and what was published of it, with --scores a second of further scores; the methods in order of
+their gap over all scenarios and models; one table per poison (main_backdoor.py) and per transfer (main_transfer.py).
+Each is printed and written as Markdown and CSV, the first kind as LaTeX too, with its pictures as PNG and SVG;
+report.html shows all of them in one page. Runs of a sweep that are missing or failed are named.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import csv
 import io
 from pathlib import Path
 
-from evaluation import cleanse, corrections, planned, published, ranking, results, tables, transfer
+from evaluation import cleanse, corrections, further, planned, published, ranking, results, tables, transfer
 from evaluation.page import Section, page
 from evaluation.plots import save
 from utils import files
@@ -27,40 +27,44 @@ from utils.options import Parser
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    folders, out, plots = parse(argv)
+    folders, out, plots, scores = parse(argv)
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
     files.make_folder(out)
-    sections = write_unlearning(folders, out, plots) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
+    sections = write_unlearning(folders, out, plots, scores) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
     if not sections:
         raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it")
     finish(folders, sections + (write_trainings(folders, out) if plots else []), out, plots)
     return 0
 
 
-def parse(argv: list[str] | None) -> tuple[list[Path], Path, bool]:
-    """Folders to read, the folder to write to, and whether to draw.
+def parse(argv: list[str] | None) -> tuple[list[Path], Path, bool, list[str]]:
+    """Folders to read, the folder to write to, whether to draw, and scores beside the paper's.
 
     Raises:
-        UsageError: an unknown flag, or no folder.
+        UsageError: an unknown flag or score, or no folder.
     """
     parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
     parser.add_argument("folders", metavar="DIR", nargs="+", help="folder that holds the runs, at any depth; several are merged")
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
+    parser.add_argument("--scores", metavar="NAME,NAME", default=None, help="a further table of these scores, or of all: " + ", ".join(further.SCORES))
     typed = parser.read(argv)
     folders = [Path(folder) for folder in typed["folders"]]
-    return folders, Path(typed["out"] or folders[0]), not typed["no_plots"]
+    return folders, Path(typed["out"] or folders[0]), not typed["no_plots"], further.chosen(typed["scores"]) if typed["scores"] else []
 
 
-def write_unlearning(folders: list[Path], out: Path, plots: bool) -> list[Section]:
+def write_unlearning(folders: list[Path], out: Path, plots: bool, scores: list[str]) -> list[Section]:
     """Print and write the tables of ``main_forget.py``'s runs, and what ``--compat`` changes."""
     found = results.collect(folders, failed=True)
     made = results.tables(found)
     lost = planned.place(made, planned.collect(folders, found))
     papers = planned.papers(folders)
-    sections = [write_table(table, published.beside(table, papers), found, out, plots) for table in made]
+    sections = []
+    for table in made:
+        sections.append(write_table(table, published.beside(table, papers), found, out, plots))
+        sections += [write_further(table, found, scores, out)] if scores else []
     sections += [write_corrections(pair, out) for pair in corrections.pairs(made)] + [write_ranking(group, out) for group in ranking.groups(made)]
     return sections + name_lost(lost) + name_failed(folders)
 
@@ -83,6 +87,14 @@ def write_table(table: results.Table, known: published.Published, found: list[re
 
         drawn = overview.pictures(table) | {"curves": curves.draw_unlearning(table, found)}
         section.pictures = [save(out, f"{table.slug}-{name}", picture)[1] for name, picture in drawn.items() if picture is not None]
+    return section
+
+
+def write_further(table: results.Table, found: list[results.Found], scores: list[str], out: Path) -> Section:
+    """Print and write the scores beside the paper's."""
+    head, rows = further.table(table, found, scores)
+    section = Section(f"{table.title}: further scores", head, rows, [further.note(head, scores)])
+    write_section(section, out, f"{table.slug}-scores", [head, *rows])
     return section
 
 

@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         from sweep import search
 
         wanted = search.read(stated)
+        stated = search.apart(stated)
         cells = search.baseline(stated, wanted[0])
     if what.print:
         print("\n".join(cell.command for cell in of_stage(cells, what.stage)))

@@ -1,4 +1,4 @@
-"""Deep Unlearn's scores: a membership attack on losses, and how far a model is from the retrained one."""
+"""Deep Unlearn's membership attack, on losses."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import torch.nn.functional as F
 
+from evaluation.closeness import indiscernibility
 from evaluation.predict import Predictions
 
 SEED = 123  # the reference's, for order and splits
@@ -42,30 +43,6 @@ def loss_attack(unseen: np.ndarray, forgotten: np.ndarray, random: np.random.Ran
     splits = StratifiedShuffleSplit(n_splits=SPLITS, random_state=SEED)
     column = np.nan_to_num(np.concatenate(parts)).reshape(-1, 1)
     return cross_val_score(LogisticRegression(), column, np.repeat([1, 0], count), cv=splits, scoring="accuracy").tolist()
-
-
-def indiscernibility(accuracy: float) -> float:
-    """1 for an attack that guesses, 0 for one that is always right or always wrong: 1 - |2 accuracy - 1|."""
-    return 1 - abs(2 * accuracy - 1)
-
-
-def retention(accuracy: float, retrained: float) -> float:
-    """Accuracy as a share of the retrained model's on the same images; 1 is ideal."""
-    return accuracy / retrained
-
-
-def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float:
-    """Sum of |retention - 1| over the retain, forget and test set; 0 is ideal.
-
-    Args:
-        accuracies, retrained: accuracy in [0, 1] by set, with "retain", "forget" and "test".
-    """
-    return sum(abs(retention(accuracies[name], retrained[name]) - 1) for name in ("retain", "forget", "test"))
-
-
-def sape(value: float, other: float) -> float:
-    """Symmetric absolute error |a - b| / (|a| + |b|), in [0, 1]; 0 for two zeros."""
-    return abs(value - other) / (abs(value) + abs(other)) if value or other else 0.0
 
 
 def scores(outputs: Mapping[str, Predictions], unseen: Iterable[str]) -> dict[str, dict[str, float | None]]:

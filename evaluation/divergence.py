@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from evaluation.closeness import SETS, tug_of_war
 from evaluation.predict import Predictions
 
 SMALLEST = 1e-20  # least probability that a logarithm is taken of
-SETS = ("retain", "forget", "test")
 
 
 def kullback_leibler(p: Tensor, q: Tensor) -> float:
@@ -32,19 +32,6 @@ def jensen_shannon(p: Tensor, q: Tensor) -> float:
 
 def _rows(p: Tensor, q: Tensor) -> Tensor:
     return (p * (p.clamp(min=SMALLEST).log() - q.clamp(min=SMALLEST).log())).sum(1)
-
-
-def tug_of_war(unlearned: dict[str, float], retrained: dict[str, float]) -> float:
-    """ToW = product over forget, retain and test of 1 - |difference of the accuracies|: in [0, 1], 1 is as retrained.
-
-    Args:
-        unlearned, retrained: accuracies in [0, 1] by set.
-    Source: Zhao et al. 2024 (What makes unlearning hard and what to do about it).
-    """
-    product = 1.0
-    for name in SETS:
-        product *= 1 - abs(unlearned[name] - retrained[name])
-    return product
 
 
 def compare(unlearned: dict[str, Predictions], retrained: dict[str, Predictions]) -> dict[str, dict[str, float] | float]:

@@ -155,8 +155,21 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                     facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
                     paper = registry.get(unlearn).paper if unlearn in registry.names() else unlearn
                     facts |= {"unlearn": unlearn, "paper_name": paper + (ADAPTED if flags.get("lora") else "")}
+                    needs = (f"{place.path}/{trained}",)
+                    if spec.reference_model not in (None, method):
+                        exact = f"{place.path}/{scenario}/{column}/{spec.reference_model}"
+                        needs, flags = (*needs, exact), flags | {"reference_model": spec.folder / exact / _checkpoint(spec)}
                     typed = ("--mask", str(mask), "--unlearn", unlearn, *words(flags), "--save_dir", str(spec.folder / name))
-                    yield Cell(name, spec.folder / name, "main_forget.py", typed, (f"{place.path}/{trained}",), facts)
+                    yield Cell(name, spec.folder / name, "main_forget.py", typed, needs, facts)
+
+
+def _checkpoint(spec: Spec) -> str:
+    """The file name of the model that others are compared with."""
+    from unlearn import registry
+
+    label = spec.reference_model
+    name = spec.methods[label].get("unlearn", label)
+    return f"{registry.get(name).name}checkpoint.pth.tar"
 
 
 def check(spec: Spec, cell: Cell) -> None:

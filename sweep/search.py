@@ -158,7 +158,8 @@ def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
     ]
     return replace(
         spec, seeds=search.seeds, methods={search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}, overrides=overrides,
-        models={label: spec.models[label] for label in search.models}, scenarios={label: spec.scenarios[label] for label in search.scenarios}, optuna=None,
+        models={label: spec.models[label] for label in search.models}, scenarios={label: spec.scenarios[label] for label in search.scenarios},
+        reference_model=None, optuna=None,
     )
 
 
@@ -179,6 +180,11 @@ def _check_parameter(wanted: Any, whole: bool, where: str) -> None:
         raise UsageError(f"{where}: low {wanted['low']}, high {wanted['high']}: the flag takes whole numbers")
 
 
+def apart(spec: Spec) -> Spec:
+    """The same in a folder of its own below the file's, so that neither trials nor what they build on stand in its tables."""
+    return replace(spec, folder=spec.folder / SEARCH)
+
+
 def _exact(spec: Spec) -> dict[str, Any]:
     """The method that is Retrain, if the file has it."""
     return dict([(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"][:1])
@@ -188,7 +194,7 @@ def baseline(spec: Spec, search: Search) -> list[Cell]:
     """What every trial of a file's searches builds on: the trainings, and Retrain on its models, scenarios and seeds."""
     models = {label: spec.models[label] for label in search.models}
     scenarios = {label: spec.scenarios[label] for label in search.scenarios}
-    return cells(replace(spec, seeds=search.seeds, methods=_exact(spec), models=models, scenarios=scenarios, optuna=None), strict=False)
+    return cells(replace(spec, seeds=search.seeds, methods=_exact(spec), models=models, scenarios=scenarios, reference_model=None, optuna=None), strict=False)
 
 
 class Study:
@@ -218,12 +224,12 @@ class Study:
         return chosen
 
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
-        """The runs of one trial, a seed each, in folders apart from the table's."""
+        """The runs of one trial, a seed each, in folders of their own."""
         made = [
             cell for cell in cells(trial_spec(self.spec, self.search, values), strict=False)
             if cell.facts["stage"] == "unlearn" and all(cell.facts[name] == label for name, label in self.place.items())
         ]
-        return [self._apart(cell, f"{SEARCH}/{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
+        return [self._apart(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
 
     def _apart(self, cell: Cell, name: str) -> Cell:
         folder = self.spec.folder / name
@@ -292,7 +298,7 @@ def _suggest(trial: Any, name: str, search: Search) -> Any:
 
 
 def open_journal(folder: Path) -> Any:
-    """The journal of all studies of a sweep.
+    """The journal of all studies of a search.
 
     Raises:
         UsageError: Optuna is not installed.
@@ -305,8 +311,8 @@ def open_journal(folder: Path) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    (folder / SEARCH).mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(folder / SEARCH / "journal.log")))
+    folder.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
 
 
 def carry_out(spec: Spec, searches: list[Search], state: State, executor: Any, deadline: float | None) -> int:
@@ -343,7 +349,7 @@ def carry_out(spec: Spec, searches: list[Search], state: State, executor: Any, d
 
 
 def best(folder: Path, studies: list[Study]) -> str:
-    """Store the best values as ``search/best.json``; say them as lines for the ``overrides`` of a sweep's file."""
+    """Store the best values as ``best.json``; say them as lines for the ``overrides`` of a sweep's file."""
     found, lines = {}, []
     for study in studies:
         trial = study.ranked()[0]
@@ -352,5 +358,5 @@ def best(folder: Path, studies: list[Study]) -> str:
             axes = ", ".join(f"{key}: {value}" for key, value in {**study.place, "method": study.search.method}.items())
             flags = ", ".join(f"{key}: {value}" for key, value in trial.params.items())
             lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # average gap {100 * trial.value:.2f} points")
-    files.write_json(folder / SEARCH / "best.json", found)
+    files.write_json(folder / "best.json", found)
     return "\n".join(["overrides:", *lines])

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
+import arg_parser
 import main_backdoor
 import main_forget
+import main_transfer
 import models
 import pruner
 from conftest import DIGITS, ROOT
@@ -24,7 +26,7 @@ from dataset.combined import union
 from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
 from dataset.scenario import Scenario
-from evaluation import deepunlearn, report
+from evaluation import closeness, deepunlearn, report
 from evaluation.predict import Predictions, accuracy_on
 from trainer import loop
 from unlearn import distill, layers, registry
@@ -33,7 +35,6 @@ from unlearn.context import Context, Progress
 from unlearn.draws import Draws
 from unlearn.relabel import random_labels
 from utils import seeds
-from utils.errors import UsageError
 from utils.log import Log
 
 OURS = ["BT", "CF-k", "CFW", "CT", "EU-k", "FCS", "KDE", "MSG", "NG+", "PRMQ", "RNI", "SCRUB", "SRL"]
@@ -230,15 +231,26 @@ def test_scrub_without_rewinding_keeps_the_last_weights_and_looks_at_no_validati
     close(found, scrub_twin(model, 5, 2, (3, 4, 5))[-1], 1e-5)
 
 
-@pytest.mark.parametrize("name", ["BT", "SCRUB"])
-def test_the_settings_of_sfron_are_a_preset(name):
-    values = registry.get(name).config(**registry.get(name).preset("sfron"))
-    assert (values.optimizer, values.schedule, values.momentum, values.weight_decay) == ("sgd", "cosine", 0.9, 5e-4)
+SFRON = {  # of its repository, for CIFAR-10
+    "retrain": (0.1, 200, "cosine"), "FT": (0.01, 10, "cosine"), "GA": (1e-4, 9, "constant"), "RL": (0.003, 10, "cosine"), "SalUn": (0.007, 10, "cosine"),
+    "BT": (0.02, 10, "cosine"), "SCRUB": (8e-5, 6, "cosine"),
+}
+
+
+@pytest.mark.parametrize("arch", ["resnet20s", "vit_tiny"])
+@pytest.mark.parametrize("name", SFRON)
+def test_the_settings_of_sfron_are_a_preset_on_every_architecture(name, arch):
+    values = arg_parser.parse_forget(["--mask", "m", "--save_dir", "d", "--arch", arch, "--unlearn", name, "--preset", "sfron"]).hyper
+    assert (values.optimizer, values.momentum, values.weight_decay, values.batch_size, values.no_aug) == ("sgd", 0.9, 5e-4, 128, False)
+    assert (values.unlearn_lr, values.unlearn_epochs, values.schedule) == SFRON[name]
+    if name == "GA":
+        assert (values.eval_mode, values.max_norm) == (True, 0.1)
+    if name in ("RL", "SalUn"):
+        assert (values.order, values.relabel, values.saliency_threshold) == ("joint", "once", {"RL": None, "SalUn": 0.2}[name])
     if name == "BT":
-        assert (values.unlearn_lr, values.unlearn_epochs, values.temperature) == (0.02, 10, 1.0)
-    else:
-        assert (values.unlearn_lr, values.unlearn_epochs, values.temperature) == (8e-5, 6, 4.0)
-        assert (values.gamma, values.alpha, values.max_steps, values.no_rewind) == (0.99, 1e-3, 2, True)
+        assert values.temperature == 1
+    if name == "SCRUB":
+        assert (values.gamma, values.alpha, values.max_steps, values.no_rewind, values.temperature) == (0.99, 1e-3, 2, True, 4)
 
 
 def test_scrub_looks_at_validation_images_of_the_forget_sets_classes():
@@ -828,12 +840,12 @@ def test_passes_share_an_optimiser_or_have_their_own(model):
 
 
 def test_scores_by_hand():
-    assert [deepunlearn.indiscernibility(a) for a in (0.0, 0.25, 0.3, 0.5, 0.62, 0.9, 1.0)] == pytest.approx([0, 0.5, 0.6, 1, 0.76, 0.2, 0])
-    assert [deepunlearn.retention(*pair) for pair in ((0.5, 0.8), (0.91, 0.87), (1.0, 0.5))] == pytest.approx([0.625, 1.0459770114942528, 2.0])
-    assert [deepunlearn.sape(*pair) for pair in ((0.5, 0.8), (0.9, 0.3), (0.0, 0.2), (0.0, 0.0))] == pytest.approx([0.23076923076923077, 0.5, 1.0, 0.0])
+    assert [closeness.indiscernibility(a) for a in (0.0, 0.25, 0.3, 0.5, 0.62, 0.9, 1.0)] == pytest.approx([0, 0.5, 0.6, 1, 0.76, 0.2, 0])
+    assert [closeness.retention(*pair) for pair in ((0.5, 0.8), (0.91, 0.87), (1.0, 0.5))] == pytest.approx([0.625, 1.0459770114942528, 2.0])
+    assert [closeness.sape(*pair) for pair in ((0.5, 0.8), (0.9, 0.3), (0.0, 0.2), (0.0, 0.0))] == pytest.approx([0.23076923076923077, 0.5, 1.0, 0.0])
     ours, retrained = {"retain": 0.9, "forget": 0.5, "test": 0.4, "val": 0.1}, {"retain": 1.0, "forget": 0.4, "test": 0.5, "val": 0.9}
-    assert deepunlearn.retention_deviation(ours, retrained) == pytest.approx(0.1 + 0.25 + 0.2)
-    assert deepunlearn.retention_deviation(ours, ours) == 0
+    assert closeness.retention_deviation(ours, retrained) == pytest.approx(0.1 + 0.25 + 0.2)
+    assert closeness.retention_deviation(ours, ours) == 0
 
 
 def test_the_attack_on_losses_step_by_step():
@@ -924,6 +936,14 @@ def test_methods_that_train_on_validation_images_need_a_part_of_their_own(tmp_pa
     assert main_backdoor.main([*command, "--unlearn", "KDE"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images" in error
+
+
+@pytest.mark.parametrize("script", [main_backdoor, main_transfer])
+def test_other_scripts_show_the_flags_of_one_method_too(script, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--unlearn", "SCRUB", "--help"])
+    own = capsys.readouterr().out.split("hyper-parameters of SCRUB")[1]
+    assert "--temperature FLOAT" in own and "--init_rate" not in own and "SCRUB (SCRUB, also scrubv2" in own
 
 
 @pytest.mark.parametrize("argv", [["--unlearn", "kgltop2", "--help"], ["--help", "--unlearn=MSG"]])

@@ -14,10 +14,10 @@ import pruner
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from trainer import loop
-from unlearn import curvature, registry
+from unlearn import curvature, fisher_noise, registry
 from unlearn.apply import apply
 from unlearn.context import Context
-from unlearn.methods import finetune, fisher_forgetting, influence
+from unlearn.methods import finetune, influence
 from utils import seeds
 from utils.errors import RunError, UsageError
 from utils.log import Log
@@ -358,7 +358,7 @@ def hand_noise(curvature_value: float, cap: float, alpha: float) -> float:
 def test_noise_by_hand(model):
     h = {name: torch.full_like(p, 0.5) for name, p in model.named_parameters()}
     h["conv.weight"][0, 0, 0, 0] = 0.0  # 1e8, capped at 1e3
-    mean, variance = fisher_forgetting.noise(model, h, {}, 1e-2, CLASSES, [], "fixed")
+    mean, variance = fisher_noise.noise(model, h, {}, 1e-2, CLASSES, [], "fixed")
     assert torch.equal(mean["conv.weight"], model.conv.weight)
     plain = hand_noise(0.5, 1e3, 1e-2)  # 0.02
     assert variance["conv.weight"][1, 2, 1, 1].item() == pytest.approx(plain)
@@ -367,13 +367,13 @@ def test_noise_by_hand(model):
     assert variance["bn.weight"].tolist() == pytest.approx([10 * plain] * 4)
     assert variance["fc.weight"][0, 0].item() == pytest.approx(10 * plain)
     h["fc.bias"] = torch.zeros(3)  # the head's cap is 1e2
-    _, variance = fisher_forgetting.noise(model, h, {}, 1e-2, CLASSES, [], "fixed")
+    _, variance = fisher_noise.noise(model, h, {}, 1e-2, CLASSES, [], "fixed")
     assert variance["fc.bias"].tolist() == pytest.approx([10 * 1e2 * 1e-2] * 3)
 
 
 def test_a_forgotten_class_loses_its_row(model):
     h = {name: torch.full_like(p, 0.5) for name, p in model.named_parameters()}
-    mean, variance = fisher_forgetting.noise(model, h, {}, 1e-2, CLASSES, [1], "fixed")
+    mean, variance = fisher_noise.noise(model, h, {}, 1e-2, CLASSES, [1], "fixed")
     assert mean["fc.weight"][1].tolist() == [0] * 4 and mean["fc.bias"][1].item() == 0
     assert variance["fc.weight"][1].tolist() == pytest.approx([1e-3] * 4)
     assert torch.equal(mean["fc.weight"][[0, 2]], model.fc.weight[[0, 2]])
@@ -385,8 +385,8 @@ def test_pruned_weights_inflate_the_noise_in_the_reference_only(model):
     mask["conv.weight"][0, 0] = False
     h["conv.weight"][0, 0] = 0.0
     plain = hand_noise(0.5, 1e3, 1e-2)
-    _, fixed = fisher_forgetting.noise(model, h, mask, 1e-2, CLASSES, [], "fixed")
-    _, reference = fisher_forgetting.noise(model, h, mask, 1e-2, CLASSES, [], "reference")
+    _, fixed = fisher_noise.noise(model, h, mask, 1e-2, CLASSES, [], "fixed")
+    _, reference = fisher_noise.noise(model, h, mask, 1e-2, CLASSES, [], "reference")
     assert fixed["conv.weight"][0, 1, 0, 0].item() == pytest.approx(plain)
     assert reference["conv.weight"][0, 1, 0, 0].item() == pytest.approx((10 + 2 * plain) / 3)
 
@@ -407,7 +407,7 @@ def test_pruned_weights_inflate_the_noise_in_the_reference_only(model):
 def test_which_rows_are_wiped(compat, dataset, scenario, whole, rows):
     where = context({}, compat, scenario, whole)
     where.dataset = dataset
-    assert fisher_forgetting.wiped_rows(where) == rows
+    assert fisher_noise.wiped_rows(where) == rows
 
 
 def test_fisher_forgetting_draws_the_stated_noise(model):
@@ -417,7 +417,7 @@ def test_fisher_forgetting_draws_the_stated_noise(model):
     wide.bn, wide.fc = nn.BatchNorm2d(4000), nn.Linear(4000, CLASSES)
     wide.eval()
     h = curvature.fisher_of_batches(wide, SETS["retain"].batches(32), {})
-    _, variance = fisher_forgetting.noise(wide, h, {}, 1e-3, CLASSES, [], "fixed")
+    _, variance = fisher_noise.noise(wide, h, {}, 1e-3, CLASSES, [], "fixed")
     after = run("fisher_new", wide, {}, alpha=1e-3)
     drawn = (after["conv.weight"] - wide.conv.weight.detach()) / variance["conv.weight"].sqrt()
     assert abs(float(drawn.mean())) < 0.01 and abs(float(drawn.std()) - 1) < 0.01  # 108,000 draws

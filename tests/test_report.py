@@ -8,7 +8,7 @@ import re
 import pytest
 
 import main_report
-from evaluation import cleanse, corrections, curves, overview, planned, published, ranking, results, tables
+from evaluation import cleanse, corrections, curves, further, overview, planned, published, ranking, results, tables
 from evaluation.results import Found
 
 NONE = published.Published([], exact=False)
@@ -408,6 +408,49 @@ def test_what_is_ranked_together():
     ]
     [group] = ranking.groups(made(twice))
     assert ranking.table(group)[0][3:5] == ["all of class 0, dense", "all of class 3, dense"]
+
+
+def scored(method, seed, retain, forget, test, **more):
+    scores = (1 - forget, 0.5, retain, test, 1.0)
+    return result(method, 0, seed, scores, {"retrain": "Retrain"}.get(method), accuracy={"retain": retain, "forget": forget, "val": 0.5, "test": test}, **more)
+
+
+def test_further_scores_by_hand():
+    runs = [
+        scored("retrain", 1, 1.0, 0.4, 0.5), scored("retrain", 2, 0.8, 0.4, 0.4),
+        scored("FT", 1, 0.9, 0.5, 0.4, entropy_attack=0.25, to_retrained={"KL": {"forget": 0.125}, "JS": {"forget": 0.1}}),
+        scored("FT", 2, 0.8, 0.6, 0.4, entropy_attack=0.75, to_retrained={"KL": {"forget": 0.375}, "JS": {"forget": 0.1}}),
+        scored("GA", 3, 0.8, 0.6, 0.4, deepunlearn={"test": {"attack": None}}),  # nothing was retrained with this seed
+    ]
+    found = [Found(None, run) for run in runs]
+    [table] = results.tables(found)
+    head, rows = further.table(table, found, ["KL", "ToW", "RD", "SAPE", "loss_attack", "entropy_attack"])
+    assert head == ["method", "KL dense", "ToW dense", "RD dense", "SAPE dense", "entropy_attack dense"], "no run has a loss_attack"
+    assert rows == [
+        ["Retrain", "-", "1.0000±0.0000", "0.0000±0.0000", "0.00±0.00", "-"],
+        # ToW 0.9^3 and 0.8; RD 0.1 + 0.25 + 0.2 and 0.5; SAPE (1/19 + 1/9 + 1/9) / 3 and (0 + 0.2 + 0) / 3
+        ["FT", "0.2500±0.1250", "0.7645±0.0355", "0.5250±0.0250", "7.91±1.25", "50.00±25.00"],
+        ["GA", "-", "-", "-", "-", "-"],
+    ]
+    note = further.note(head, ["KL", "ToW", "loss_attack"])
+    assert "SAPE" not in note and "loss_attack" not in note and note.startswith("KL: divergence") and "ToW: product" in note
+
+
+def test_retention_has_no_deviation_from_nothing():
+    runs = [Found(None, scored("retrain", 1, 1.0, 0.0, 0.5)), Found(None, scored("FT", 1, 0.9, 0.5, 0.4))]
+    [table] = results.tables(runs)
+    head, rows = further.table(table, runs, ["RD", "ToW"])
+    assert head == ["method", "ToW dense"] and rows == [["Retrain", "1.0000"], ["FT", "0.4050"]]
+
+
+def test_further_scores_are_asked_for_by_name(tmp_path, capsys):
+    write(tmp_path, [scored("retrain", 1, 1.0, 0.4, 0.5), scored("FT", 1, 0.9, 0.5, 0.4)])
+    assert main_report.main([str(tmp_path), "--no_plots", "--scores", "ToW,SAPE"]) == 0
+    with (tmp_path / "digits-resnet20s-class-0-scores.csv").open() as lines:
+        assert list(csv.reader(lines)) == [["method", "ToW dense", "SAPE dense"], ["Retrain", "1.0000", "0.00"], ["FT", "0.7290", "9.16"]]
+    assert "further scores" in capsys.readouterr().out and "further scores" in (tmp_path / "report.html").read_text()
+    assert main_report.main([str(tmp_path), "--scores", "TOW"]) == 2
+    assert "--scores TOW: unknown (did you mean ToW?); known: all, KL, JS" in capsys.readouterr().err
 
 
 def test_the_ranking_is_among_the_files_of_a_report(tmp_path, capsys):

@@ -19,7 +19,7 @@ import pruner
 from conftest import DIGITS
 from dataset.combined import Chain, endless, union
 from dataset.images import ImageSet
-from evaluation import divergence, mia
+from evaluation import closeness, divergence, mia
 from evaluation.predict import Predictions
 from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (mask and model are fixtures)
 from trainer.loop import Recipe, Training
@@ -690,8 +690,8 @@ def test_divergences_by_hand():
 
 def test_tug_of_war_by_hand():
     unlearned, retrained = {"forget": 0.9, "retain": 1.0, "test": 0.8, "val": 0.1}, {"forget": 0.7, "retain": 0.9, "test": 0.85}
-    assert divergence.tug_of_war(unlearned, retrained) == pytest.approx(0.8 * 0.9 * 0.95)
-    assert divergence.tug_of_war(retrained, retrained) == 1
+    assert closeness.tug_of_war(unlearned, retrained) == pytest.approx(0.8 * 0.9 * 0.95)
+    assert closeness.tug_of_war(retrained, retrained) == 1
 
 
 def outputs(seed, count=6, classes=3):

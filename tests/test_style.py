@@ -32,6 +32,11 @@ def test_functions_fit_a_screen():
     assert [f"{name}:{node.name}" for name, node in functions() if node.end_lineno - node.lineno >= 60] == []
 
 
+def test_every_method_is_what_is_particular_to_it():
+    long = [path.name for path in sorted((ROOT / "unlearn" / "methods").glob("*.py")) if path.read_text().count("\n") > 80]
+    assert long == [], "what several methods could share, or what can be told apart, goes to a module in unlearn/"
+
+
 def test_modules_and_public_names_say_what_they_are():
     missing = [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
     for name, tree in TREES.items():

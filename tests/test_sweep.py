@@ -116,6 +116,23 @@ def test_every_cell_stands_behind_those_that_it_needs(tmp_path):
     assert Counter(grid.stage(cell, cells) for cell in cells.values()) == {1: 2, 2: 4 + 16, 3: 32}
 
 
+def test_every_run_is_compared_with_the_retrained_model_of_its_own_cell(tmp_path):
+    cells = made(tmp_path, """
+        folder: out
+        seeds: [0, 1]
+        flags: {dataset: digits, input_size: 8, arch: resnet20s}
+        train: {base: {script: main_imp.py}}
+        models: {dense: base}
+        scenarios: {class: "class:0", some: "random:0.1"}
+        reference_model: exact
+        methods: {FT: , exact: {unlearn: naive}}
+    """)
+    own = cells["seed1/some/dense/FT"]
+    assert own.needs == ("seed1/base", "seed1/some/dense/exact") and list(cells).index("seed1/some/dense/exact") < list(cells).index("seed1/some/dense/FT")
+    assert "--reference_model out/seed1/some/dense/exact/retraincheckpoint.pth.tar" in line(own)
+    assert cells["seed1/some/dense/exact"].needs == ("seed1/base",) and "--reference_model" not in line(cells["seed1/some/dense/exact"])
+
+
 def test_settings_are_grids_of_their_own(tmp_path):
     cells = made(tmp_path, """
         folder: out
@@ -204,6 +221,9 @@ BAD = [
     (f"{HEAD}models: {{m: b/0}}\nscenarios: {{c: 'class:0'}}\nmethods: {{FT: }}", ": models: m: no training is called b"),
     (f"{HEAD}models: {{m: a/x}}\nscenarios: {{c: 'class:0'}}\nmethods: {{FT: }}", ": models: m: a/x: must be TRAINING/ROUND, a/1 for example"),
     (f"{HEAD}models: {{m: a}}\nscenarios: {{c: 'class:0'}}", ": methods is needed beside models"),
+    (f"{BOTH}reference_model: retrian\nmethods: {{retrain: , FT: }}", ": reference_model retrian: must be one of methods, and no grid (did you mean retrain?)"),
+    (f"{BOTH}reference_model: retrain\nmethods: {{retrain: {{unlearn_lr: [0.1, 0.2]}}, FT: }}", ": reference_model retrain: must be one of methods, and no grid"),
+    (f"{BOTH}methods: {{FT: {{reference_model: x}}}}", ": methods: FT: reference_model: reference_model of the file says it"),
     (BOTH + "methods: {FT: fast}", ": methods: FT: must be a mapping of flags to values"),
     (BOTH + "methods: {FTT: {}}", ": seed1/c/m/FTT: --unlearn FTT: unknown (did you mean FT?)"),
     (BOTH + "methods: {FT: {alpha: 3}}", ": seed1/c/m/FT: --alpha: FT does not read it"),
@@ -326,7 +346,7 @@ def test_small_and_whole_experiments_go_in_pairs_and_share_no_folder():
     assert names >= {"table1", "table1-reference", "table1-small", "table1-small-reference", "table1-search"}
     assert {f"{name}-small" for name in ("sparsity", "pruners", "l1-schedule", "others", "backdoor")} <= names
     folders = {path.stem: spec.read(path).folder for path in EXPERIMENTS}
-    assert folders.pop("table1-search") == folders["table1"]  # it builds on the table's models, its trials lie in search/
+    assert folders.pop("table1-search") == folders["table1"]  # all of it lies in search/ below
     assert folders.pop("lora-small-sparse") == folders["lora-small"]  # the same models
     assert len(set(folders.values())) == len(folders)
 
@@ -565,7 +585,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
     def stopped(self, cells):
         """The process is gone after the third trial has run for one of its seeds."""
         started = take(self, cells)
-        count["trials"] += sum(cell.name.startswith("search/") for cell in started)
+        count["trials"] += sum("/trial" in cell.name for cell in started)
         if count["trials"] == 5:
             raise KeyboardInterrupt
         return started
@@ -586,7 +606,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3 and len({trial.params["unlearn_lr"] for trial in trials}) == 3
     assert all(1e-3 <= trial.params["unlearn_lr"] <= 1 for trial in trials)
 
-    retrained = [results.read(runs / f"seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)]
+    retrained = [results.read(runs / f"search/seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)]
     for trial in trials:  # the gap by hand
         ran = [results.read(runs / f"search/dense-class-FT/trial{trial.number:03}/seed{seed}/result.json") for seed in (11, 12)]
         assert all(one["config"]["hyper"]["unlearn_lr"] == trial.params["unlearn_lr"] and one["config"]["hyper"]["momentum"] == 0.5 for one in ran)
@@ -597,8 +617,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
         "model": "dense", "scenario": "class", "method": "FT", "values": best.params, "average_gap": best.value, "trial": best.number,
     }}
     assert out.splitlines()[-1] == f"  - {{model: dense, scenario: class, method: FT, flags: {{unlearn_lr: {best.params['unlearn_lr']}}}}}  # average gap {100 * best.value:.2f} points"
-    assert main_report.main([str(runs), "--no_plots"]) == 0
-    assert "FT" not in {row.split()[0] for row in capsys.readouterr().out.splitlines() if row.strip()}  # trials are in no table
+    assert main_report.main([str(runs), "--no_plots"]) == 2 and "no finished result" in capsys.readouterr().err  # all of it is in no table
 
     alone = json.loads((runs / "search" / "best.json").read_text())
     two = search_text(runs, 1).replace("method: FT,", "method: [FT, GA],").replace("methods: {", "methods: {GA: {unlearn_epochs: 1}, ")

@@ -60,7 +60,7 @@ class Method:
         reads: the image sets it may see: "retain", "forget", "val".
         summary: one phrase for the header and ``--help``.
         paper: its name in the papers' tables.
-        source: paper and section.
+        source: the paper, with its section where one says it.
         fresh: whether it starts from new random weights instead of the trained ones.
         aliases: other names that ``--unlearn`` takes.
         presets: by name, the values of another paper's variant where they differ from the defaults.

@@ -30,15 +30,18 @@ class SalUnConfig(Config):
 
 
 _BOTH = {"reads": {"retain", "forget"}}
+_SFRON = {"batch_size": 128, "schedule": "cosine", "order": "joint", "relabel": "once"}
 
 
 @method(
     "RL", config=Config, summary="random labels for the forget set, true ones for the retain set",
-    source="Golatkar et al. 2020; Graves et al. 2021; Fan et al. 2024", aliases=("RandomLabel",), **_BOTH,
+    source="Golatkar et al. 2020; Graves et al. 2021; Fan et al. 2024", aliases=("RandomLabel",),
+    presets={"sfron": _SFRON | {"unlearn_lr": 0.003}}, **_BOTH,
 )
 @method(
     "SalUn", config=SalUnConfig, summary="random labels, changing only the weights that matter for the forget set",
-    source="Fan et al. 2024 (SalUn), section 4", **_BOTH,
+    source="Fan et al. 2024 (SalUn), section 4",
+    presets={"sfron": _SFRON | {"unlearn_lr": 0.007, "saliency_threshold": 0.2}}, **_BOTH,
 )
 def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy to a random class on the forget set and to the true one on the retain set.

@@ -39,7 +39,7 @@ class SharpnessConfig(Config):
     paper="Retrain",
     source="Jia et al. 2023, section 2",
     aliases=("naive",),
-    presets={"deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"}},
+    presets={"deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"}, "sfron": {"unlearn_epochs": 200, "batch_size": 128, "schedule": "cosine"}},
 )
 @method(
     "retrain_ls",

@@ -1,7 +1,6 @@
 """SCRUB: part from the original model on the forget set, stay with it on the retain set, and choose when to stop."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ class Config(Benchmarked):
     aliases=("scrubv2", "SCRUB+R"),
     presets=OWN | {"sfron": {
         "unlearn_epochs": 6, "unlearn_lr": 8e-5, "schedule": "cosine", "weight_decay": 5e-4, "max_steps": 2, "gamma": 0.99, "alpha": 1e-3,
-        "temperature": 4.0, "no_rewind": True,
+        "temperature": 4.0, "no_rewind": True, "batch_size": 128, "forget_batch_size": 128, "no_aug": False,
     }},
 )
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
@@ -51,6 +50,7 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
     """
     from trainer.loop import Pass, cross_entropy
     from unlearn.distill import distillation, teacher_of
+    from unlearn.rewind import rewind
 
     teacher = teacher_of(model)
 
@@ -71,25 +71,3 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
         context.fit(model, passes, settings)
     else:
         rewind(model, sets, context, lambda before: context.fit(model, passes, settings, before=before))
-
-
-def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Callable[[int], None]], None]) -> None:
-    """Train, then go back to the weights whose forget error is nearest to the goal; the accuracies outlive a kill.
-
-    Args:
-        train: takes what it calls before every epoch.
-    """
-    from evaluation.predict import accuracy_on
-
-    accuracies, students = (context.memory.setdefault(key, []) for key in ("accuracies", "students"))
-
-    def remember(epoch: int | None = None) -> None:
-        accuracies.append(accuracy_on(model, sets.forget))
-        students.append({key: value.detach().cpu().clone() for key, value in model.state_dict().items()})
-
-    train(remember)
-    remember()
-    goal = accuracy_on(model, sets.val.of_classes(sets.forget.labels))
-    chosen = min(range(len(accuracies)), key=lambda epoch: abs(accuracies[epoch] - goal))
-    if chosen > 0 or context.compat == "fixed":
-        model.load_state_dict(students[chosen])

@@ -1,0 +1,65 @@
+"""The noise of Fisher forgetting: which weights it centres elsewhere and how far it spreads them."""
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pruner import Mask
+from unlearn.context import Context
+
+# Whole classes that the reference recognises by their number of images.
+REFERENCE_CLASS_SIZES = {"cifar10": 4500, "cifar100": 450}
+
+
+def wiped_rows(context: Context) -> list[int]:
+    """The head's rows that are set to zero: wholly forgotten classes.
+
+    ``--compat reference`` goes by the number of images alone, and so wipes the last class (-1)
+    when that number of images is drawn from all classes.
+    """
+    if context.compat == "fixed":
+        return list(context.whole_classes)
+    name = context.dataset.removesuffix("_no_val")
+    if context.scenario.count != REFERENCE_CLASS_SIZES.get(name):
+        return []
+    return [-1] if context.scenario.labels is None else list(context.scenario.labels)
+
+
+def noise(
+    model: nn.Module,
+    curvature: dict[str, Tensor],
+    mask: Mask,
+    alpha: float,
+    classes: int,
+    rows: list[int],
+    compat: str,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Mean and variance of the new weights, by parameter name, before anything is drawn.
+
+    The variance is ``alpha / curvature``, capped at ``alpha * 1e3`` (head: ``1e2``), averaged over
+    the inputs of each output, times ten for the head and for vectors. ``rows`` of the head get
+    mean 0 and variance 1e-3. Pruned weights are left out of the average; with ``compat``
+    "reference" they enter it at the cap.
+
+    Source: Jia et al. 2023, released code; Golatkar et al. 2020, section 6.
+    """
+    mean, variance = {}, {}
+    for name, parameter in model.named_parameters():
+        head = parameter.shape[0] == classes
+        spread = (1.0 / (curvature[name] + 1e-8)).clamp(max=1e2 if head else 1e3) * alpha
+        if parameter.ndim > 1:
+            spread = _mean_over_inputs(spread, mask.get(name) if compat == "fixed" else None).expand_as(spread).clone()
+        centre = parameter.detach().clone()
+        if head:
+            centre[rows] = 0
+            spread[rows] = 1e-4
+        if head or parameter.ndim == 1:
+            spread = spread * 10
+        mean[name], variance[name] = centre, spread
+    return mean, variance
+
+
+def _mean_over_inputs(spread: Tensor, kept: Tensor | None) -> Tensor:
+    if kept is None:
+        return spread.mean(dim=1, keepdim=True)
+    kept = kept.to(spread)
+    return (spread * kept).sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp(min=1)
