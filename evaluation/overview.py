@@ -99,7 +99,7 @@ def glance(table: Table) -> Any:
     lowest = min((value for values in nearness.values() if values for value in values[:-1]), default=0.0)
     centre = max(0.0, 10 * math.floor((lowest - 5) / 10))
     columns = min(len(methods), 4)
-    drawn, axes = figure(3.3 * columns, 1.0 + 2.9 * math.ceil(len(methods) / columns), math.ceil(len(methods) / columns), columns, subplot_kw={"projection": "polar"})
+    drawn, axes = figure(3.7 * columns, 1.0 + 2.9 * math.ceil(len(methods) / columns), math.ceil(len(methods) / columns), columns, subplot_kw={"projection": "polar"})
     angles = [2 * math.pi * step / len(spokes) for step in range(len(spokes))]
     for axis, row in zip(axes.flat, methods):
         for place, (model, shade) in enumerate(zip(models, colours(len(models)))):
