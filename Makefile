@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# one process per core, each with one thread: a process with two waits more than it computes
+# one process per core, each with one thread (tests/conftest.py)
 PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-long torture slurm-test bench clean

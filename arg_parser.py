@@ -75,10 +75,13 @@ class Resume:
     checkpoint: str | None = option(None, "checkpoint to go on from, ours or the reference's", metavar="FILE")
 
 
+PRESET = "another paper's variant of the method, where it has one (deepunlearn, sfron), on every architecture; typed flags win"
+
+
 @dataclass(frozen=True)
 class Unlearn:
     unlearn: str = option("retrain", "unlearning method, see below", metavar="NAME")
-    preset: str | None = option(None, "another paper's variant of the method, where it has one (deepunlearn, sfron), on every architecture; typed flags win", metavar="NAME")
+    preset: str | None = option(None, PRESET, metavar="NAME")
     mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE", aliases=("model_path",))
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
@@ -153,6 +156,7 @@ class Source:
     """The trained model that classes are removed from, and how."""
 
     unlearn: str = option("FT_prune", "unlearning method, see below", metavar="NAME")
+    preset: str | None = option(None, PRESET, metavar="NAME")
     mask: str | None = option(None, "checkpoint of the source model, dense or pruned (needed)", metavar="FILE")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
 
@@ -404,7 +408,7 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
         probe = build(FullProbe, ({**TRANSFORMER, "probe_lr": FullProbe.probe_lr / 100} if is_transformer(model.arch) else {}) | typed)
     data = _data(typed)
     return TransferArguments(
-        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model, None) | typed), transfer,
+        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model, source.preset) | typed), transfer,
         class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data),
     )
 

@@ -6,10 +6,10 @@
     rsync -a cluster:project/runs/ runs/ && python main_report.py runs
 
 One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap,
-number of seeds, and what was published of it, with --scores a second of further scores; the methods in order of
-their gap over all scenarios and models; one table per poison (main_backdoor.py) and per transfer (main_transfer.py).
-Each is printed and written as Markdown and CSV, the first kind as LaTeX too, with its pictures as PNG and SVG;
-report.html shows all of them in one page. Runs of a sweep that are missing or failed are named.
+number of seeds, and what was published of it; what sparsity changes, seed by seed; with --scores further scores; the
+methods in order of their gap over all scenarios and models; one table per poison (main_backdoor.py) and per transfer
+(main_transfer.py). Each is printed and written as Markdown and CSV, the first kind as LaTeX too, with its pictures as
+PNG and SVG; report.html shows all of them in one page. Runs of a sweep that are missing or failed are named.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import csv
 import io
 from pathlib import Path
 
-from evaluation import cleanse, corrections, further, planned, published, ranking, results, tables, transfer
+from evaluation import cleanse, corrections, further, planned, published, ranking, results, sparsity, tables, transfer
 from evaluation.page import Section, page
 from evaluation.plots import save
 from utils import files
@@ -64,7 +64,7 @@ def write_unlearning(folders: list[Path], out: Path, plots: bool, scores: list[s
     sections = []
     for table in made:
         sections.append(write_table(table, published.beside(table, papers), found, out, plots))
-        sections += [write_further(table, found, scores, out)] if scores else []
+        sections += write_sparsity(table, out) + (write_further(table, found, scores, out) if scores else [])
     sections += [write_corrections(pair, out) for pair in corrections.pairs(made)] + [write_ranking(group, out) for group in ranking.groups(made)]
     return sections + name_lost(lost) + name_failed(folders)
 
@@ -90,12 +90,25 @@ def write_table(table: results.Table, known: published.Published, found: list[re
     return section
 
 
-def write_further(table: results.Table, found: list[results.Found], scores: list[str], out: Path) -> Section:
-    """Print and write the scores beside the paper's."""
+def write_sparsity(table: results.Table, out: Path) -> list[Section]:
+    """Print and write what sparsity changes, where there are dense and sparse models."""
+    head, rows = sparsity.table(table)
+    if not rows:
+        return []
+    section = Section(f"{table.title}: what sparsity changes", head, rows, [sparsity.NOTE])
+    write_section(section, out, f"{table.slug}-sparsity", [head, *rows])
+    return [section]
+
+
+def write_further(table: results.Table, found: list[results.Found], scores: list[str], out: Path) -> list[Section]:
+    """Print and write the scores beside the paper's, or say that no run has them."""
     head, rows = further.table(table, found, scores)
+    if len(head) == 1:
+        print(f"{table.title}: no run has {', '.join(scores)}\n", flush=True)
+        return []
     section = Section(f"{table.title}: further scores", head, rows, [further.note(head, scores)])
     write_section(section, out, f"{table.slug}-scores", [head, *rows])
-    return section
+    return [section]
 
 
 def write_section(section: Section, out: Path, slug: str, long_rows: list[list[str]]) -> None:

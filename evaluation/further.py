@@ -40,7 +40,12 @@ def _stored(*keys: str) -> Callable[[dict[str, Any], Accuracies | None], float |
 
 def _beside(compare: Callable[[Accuracies, Accuracies], float | None]) -> Callable[[dict[str, Any], Accuracies | None], float | None]:
     """A number from the accuracies on retain, forget and test set and the retrained model's."""
-    return lambda content, retrained: compare(content["accuracy"], retrained) if retrained and "accuracy" in content else None
+    return lambda content, retrained: compare(content["accuracy"], retrained) if retrained and _whole(content) else None
+
+
+def _whole(content: dict[str, Any]) -> bool:
+    """Whether a result has the accuracy on all three sets."""
+    return isinstance(content.get("accuracy"), dict) and all(isinstance(content["accuracy"].get(name), (int, float)) for name in closeness.SETS)
 
 
 def _deviation(ours: Accuracies, retrained: Accuracies) -> float | None:
@@ -73,8 +78,9 @@ def chosen(text: str) -> list[str]:
     Raises:
         UsageError: there is no such score.
     """
-    names = list(SCORES) if text == "all" else text.split(",")
-    for name in names:
+    typed = list(dict.fromkeys(text.split(",")))
+    names = list(SCORES) if "all" in typed else typed
+    for name in typed if "all" not in typed else []:
         if name not in SCORES:
             raise UsageError(f"--scores {name}: unknown{nearest(name, SCORES)}; known: all, {', '.join(SCORES)}")
     return names
@@ -84,7 +90,7 @@ def table(of: Table, found: list[Found], names: list[str]) -> tuple[list[str], l
     """Head and rows: each score over the models, mean ± standard deviation over the seeds; scores that no run has are left out."""
     runs = [(*of.places[one.content["fingerprint"]], one.content) for one in found if one.content["fingerprint"] in of.places and not one.failed]
     retrained = {
-        (model, seed_of(content)): content["accuracy"] for row, models, content in runs for model in models if row == "Retrain" and "accuracy" in content
+        (model, seed_of(content)): content["accuracy"] for row, models, content in runs for model in models if row == "Retrain" and _whole(content)
     }
     values: dict[tuple[str, str, str], list[float]] = {}
     for row, models, content in runs:

@@ -254,7 +254,7 @@ def tables(found: Iterable[Found]) -> list[Table]:
     for one in found:
         groups.setdefault(_text(shared(one.content)), []).append(one.content)
     made = [_table(json.loads(key), results) for key, results in sorted(groups.items(), key=lambda item: _order(json.loads(item[0])))]
-    _tell_apart(made)
+    tell_apart(made)
     return made
 
 
@@ -302,8 +302,8 @@ def _what(key: dict[str, Any]) -> str:
     return kind + listed + ("" if forget.get("count") is None else f"-{forget['count']}")
 
 
-def _tell_apart(made: list[Table]) -> None:
-    """Give tables with equal slugs or titles what they differ in."""
+def tell_apart(made: list[Any]) -> None:
+    """Give those of equal slug or title (tables, or what is made of them, with a ``key``) what they differ in."""
     for attribute in ("slug", "title"):
         texts = [getattr(table, attribute) for table in made]
         for table, text in zip(made, texts):

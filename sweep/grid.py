@@ -168,8 +168,10 @@ def _checkpoint(spec: Spec) -> str:
     from unlearn import registry
 
     label = spec.reference_model
-    name = spec.methods[label].get("unlearn", label)
-    return f"{registry.get(name).name}checkpoint.pth.tar"
+    method = registry.get(spec.methods[label].get("unlearn", label))
+    if not method.fresh:
+        raise UsageError(f"{spec.file}: reference_model {label}: must be a method that trains anew, retrain for example")
+    return f"{method.name}checkpoint.pth.tar"
 
 
 def check(spec: Spec, cell: Cell) -> None:

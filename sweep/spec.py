@@ -17,7 +17,10 @@ from utils.names import nearest
 MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or something of the kind
-OWN = {"seed": "seeds say it", "reference_model": "reference_model of the file says it", "train_seed": "seeds say it", "save_dir": "folder says it", "dry_run": "type it behind main_sweep.py"}  # flags that no cell is given
+OWN = {  # flags that no cell is given
+    "seed": "seeds say it", "train_seed": "seeds say it", "save_dir": "folder says it", "dry_run": "type it behind main_sweep.py",
+    "reference_model": "reference_model of the file says it",
+}
 TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # that only entries of train may give
 AXES = ("setting", "training", "model", "scenario", "method", "seed")
 
@@ -75,7 +78,8 @@ def read(path: Path, folder: str | None = None) -> Spec:
     for key in ("folder", "seeds", "train"):
         if not content.get(key):
             raise UsageError(f"{path}: {key} is needed")
-    for key in ("title", "folder", "paper", "reference_model"):
+    exact = content.get("reference_model") or None  # so that a file can drop what it extends
+    for key in ("title", "folder", "paper"):
         if not isinstance(content.get(key, ""), str):
             raise UsageError(f"{path}: {key} {content[key]}: must be text")
     seeds = check_seeds(content["seeds"], str(path))
@@ -83,7 +87,7 @@ def read(path: Path, folder: str | None = None) -> Spec:
     given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()}
     spec = Spec(
         path, content.get("title", path.stem), Path(folder or content["folder"]), seeds, content.get("paper"), _resources(content, path),
-        _mapping(content.get("flags"), f"{path}: flags"), reference_model=content.get("reference_model"), overrides=_overrides(content, path), optuna=content.get("optuna"), **given,
+        _mapping(content.get("flags"), f"{path}: flags"), reference_model=exact, overrides=_overrides(content, path), optuna=content.get("optuna"), **given,
     )
     _check(spec)
     return spec
@@ -239,7 +243,7 @@ def _check(spec: Spec) -> None:
         reference(spec, what, f"models: {label}")
     exact = spec.reference_model
     if exact is not None and (exact not in spec.methods or any(isinstance(value, list) for value in spec.methods[exact].values())):
-        raise UsageError(f"{spec.file}: reference_model {exact}: must be one of methods, and no grid{nearest(exact, spec.methods)}")
+        raise UsageError(f"{spec.file}: reference_model {exact}: must be one of methods, and no grid{nearest(str(exact), spec.methods)}")
     unlearning = [key for key in ("models", "scenarios", "methods") if getattr(spec, key)]
     if unlearning and len(unlearning) < 3:
         missing = next(key for key in ("models", "scenarios", "methods") if key not in unlearning)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import main_report
-from evaluation import cleanse, corrections, curves, further, overview, planned, published, ranking, results, tables
+from evaluation import cleanse, corrections, curves, further, overview, planned, published, ranking, results, sparsity, tables
 from evaluation.results import Found
 
 NONE = published.Published([], exact=False)
@@ -342,7 +342,7 @@ def test_doing_nothing_is_a_line_across_the_costs_and_many_methods_are_named_in_
     assert {text.get_text() for text in dense.texts} == {"Retrain", "FT", *methods} and {text.get_text() for text in sparse.texts} == {"Retrain", "FT", "GA"}
 
 
-FILES = {f"digits-resnet20s-class-0{end}" for end in (".md", ".csv", ".tex", "-bars.png", "-bars.svg", "-glance.png", "-glance.svg", "-cost.png", "-cost.svg", "-curves.png", "-curves.svg")}
+FILES = {f"digits-resnet20s-class-0{end}" for end in (".md", ".csv", ".tex", "-sparsity.md", "-sparsity.csv", "-bars.png", "-bars.svg", "-glance.png", "-glance.svg", "-cost.png", "-cost.svg", "-curves.png", "-curves.svg")}
 
 
 def test_files(tmp_path, capsys):
@@ -384,14 +384,29 @@ def test_methods_are_ranked_by_gap_and_by_cost_over_all_scenarios():
     [group] = ranking.groups(made(runs))
     assert group.slug == "ranking-digits-resnet20s"
     head, rows = ranking.table(group)
-    assert head == ["method", "rank", "mean gap", "class, dense", "random, dense", "rank by RTE", "RTE (min)", "of Retrain's"]
+    assert head == ["method", "rank", "mean gap", "class, dense", "random, dense", "rank by RTE", "RTE (min)", "of Retrain's", "n"]
     assert rows == [
-        ["GA", "1", "18.00", "30.00", "6.00", "1", "0.300", "7.5 %"],
-        ["FT", "2", "20.00", "10.00", "30.00", "2", "2.000", "50.0 %"],
-        ["FF", "3", "21.00", "20.00", "22.00", "3", "3.000", "75.0 %"],
-        ["Original", "-", "26.00", "50.00", "2.00", "-", "0.000", "0.0 %"],
-        ["IU", "-", "-", "1.00", "-", "-", "-", "-"],
+        ["GA", "1", "18.00", "30.00", "6.00", "1", "0.300", "7.5 %", "1"],
+        ["FT", "2", "20.00", "10.00", "30.00", "2", "2.000", "50.0 %", "1"],
+        ["FF", "3", "21.00", "20.00", "22.00", "3", "3.000", "75.0 %", "1"],
+        ["Original", "-", "26.00", "50.00", "2.00", "-", "0.000", "0.0 %", "1"],
+        ["IU", "-", "-", "1.00", "-", "-", "-", "-", "0 to 1"],
     ]
+
+
+def test_a_ranking_says_what_is_uneven():
+    """Times are compared over the seeds that both have; a star where machines differ, the seeds where they do."""
+    gaps = {"FT": (0.1, 1.0), "GA": (0.3, 0.5), "FF": (0.2, 2.0)}
+    runs = [run for seed in (1, 2) for kind in ("class", "random") for run in scenario_runs(gaps, kind, seed)]
+    runs = [run for run in runs if (run["method"], run["seed"], run["scenario"]["kind"]) != ("FT", 2, "class")]
+    for run in runs:
+        if run["method"] == "retrain" and run["seed"] == 2:
+            run["scores"]["RTE"] = 8.0
+        if run["method"] == "GA":
+            run["environment"] = {"platform": "another"}
+    [group] = ranking.groups(made(runs))
+    rows = {row[0]: row[-3:] for row in ranking.table(group)[1]}
+    assert rows == {"FT": ["1.000", "20.0 %", "1 to 2"], "GA": ["0.500*", "8.3 %*", "2"], "FF": ["2.000", "33.3 %", "2"]}  # of (4 + 6) / 2 and of 6
 
 
 def test_what_is_ranked_together():
@@ -408,6 +423,35 @@ def test_what_is_ranked_together():
     ]
     [group] = ranking.groups(made(twice))
     assert ranking.table(group)[0][3:5] == ["all of class 0, dense", "all of class 3, dense"]
+    third = [run for run in twice if run["scenario"]["class"] == 0 or run["method"] == "retrain"]
+    [group] = ranking.groups(made(scenario_runs(enough, "random") + third))
+    assert ranking.table(group)[0][3:5] == ["class, dense", "random, dense"], "a scenario that is only retrained so far takes no rank away"
+
+
+def test_rankings_of_other_images_are_others_and_every_name_is_a_file_name():
+    enough = {"FT": (0.1, 1.0), "GA": (0.3, 0.4), "FF": (0.2, 2.0)}
+    runs = [run for kind in ("class", "random") for run in scenario_runs(enough, kind)]
+    larger = [{**run, "fingerprint": run["fingerprint"] + "larger", "config": {**run["config"], "data": {"input_size": 16}}} for run in runs]
+    groups = ranking.groups(made(runs + larger))
+    assert len({group.slug for group in groups}) == len({group.title for group in groups}) == 2
+    assert "input size" in groups[0].title and len(groups[0].columns) == 2
+    folder = [{**run, "model": {**run["model"], "arch": "hf:models/vit"}} for run in runs]
+    [group] = ranking.groups(made(folder))
+    assert "/" not in group.slug and "hf:models/vit" in group.title
+
+
+def test_what_sparsity_changes_by_hand():
+    runs = [
+        result("retrain", 0, 1, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain"), result("retrain", 0.95, 1, (1.0, 1.0, 0.8, 0.8, 2.0), "Retrain"),
+        result("retrain", 0, 2, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain"), result("retrain", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 2.0), "Retrain"),
+        result("FT", 0, 1, (0.6, 1.0, 0.9, 0.9, 1.0)), result("FT", 0.95, 1, (0.8, 1.0, 0.8, 0.8, 1.0)),  # 10 and 5 points
+        result("FT", 0, 2, (1.0, 1.0, 0.9, 0.9, 1.0)), result("FT", 0.95, 2, (1.0, 0.96, 0.8, 0.8, 1.0)),  # 0 and 1
+        result("GA", 0, 1, (0.6, 1.0, 0.9, 0.9, 1.0)), result("GA", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 1.0)),  # no seed with both
+    ]
+    [table] = made(runs)
+    assert sparsity.table(table) == (["method", "95 % sparse, by seed", "95 % sparse, mean"], [["FT", "+5.00, -1.00", "+2.00±3.00"]])
+    [dense] = made([run for run in runs if run["model"]["sparsity"] == 0])
+    assert sparsity.table(dense)[1] == []
 
 
 def scored(method, seed, retain, forget, test, **more):
@@ -443,12 +487,23 @@ def test_retention_has_no_deviation_from_nothing():
     assert head == ["method", "ToW dense"] and rows == [["Retrain", "1.0000"], ["FT", "0.4050"]]
 
 
+def test_a_result_without_an_accuracy_has_no_score_that_needs_it():
+    runs = [scored("retrain", 1, 1.0, 0.4, 0.5), scored("FT", 1, 0.9, 0.5, 0.4), scored("GA", 1, 0.9, 0.5, 0.4)]
+    del runs[1]["accuracy"]["test"]
+    found = [Found(None, run) for run in runs]
+    [table] = results.tables(found)
+    assert [row[:2] for row in further.table(table, found, ["ToW"])[1]] == [["Retrain", "1.0000"], ["FT", "-"], ["GA", "0.7290"]]
+
+
 def test_further_scores_are_asked_for_by_name(tmp_path, capsys):
     write(tmp_path, [scored("retrain", 1, 1.0, 0.4, 0.5), scored("FT", 1, 0.9, 0.5, 0.4)])
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "ToW,SAPE"]) == 0
     with (tmp_path / "digits-resnet20s-class-0-scores.csv").open() as lines:
         assert list(csv.reader(lines)) == [["method", "ToW dense", "SAPE dense"], ["Retrain", "1.0000", "0.00"], ["FT", "0.7290", "9.16"]]
     assert "further scores" in capsys.readouterr().out and "further scores" in (tmp_path / "report.html").read_text()
+    assert main_report.main([str(tmp_path), "--no_plots", "--scores", "KL,KL"]) == 0
+    assert "no run has KL\n" in capsys.readouterr().out and not list(tmp_path.glob("*KL*"))
+    assert further.chosen("all,KL") == list(further.SCORES) and further.chosen("KL,JS,KL") == ["KL", "JS"]
     assert main_report.main([str(tmp_path), "--scores", "TOW"]) == 2
     assert "--scores TOW: unknown (did you mean ToW?); known: all, KL, JS" in capsys.readouterr().err
 

@@ -130,6 +130,8 @@ def test_every_run_is_compared_with_the_retrained_model_of_its_own_cell(tmp_path
     own = cells["seed1/some/dense/FT"]
     assert own.needs == ("seed1/base", "seed1/some/dense/exact") and list(cells).index("seed1/some/dense/exact") < list(cells).index("seed1/some/dense/FT")
     assert "--reference_model out/seed1/some/dense/exact/retraincheckpoint.pth.tar" in line(own)
+    (tmp_path / "without.yaml").write_text("extends: sweep.yaml\nreference_model: false\nmethods: {exact: false}\n")
+    assert not any("--reference_model" in line(cell) for cell in grid.cells(spec.read(tmp_path / "without.yaml")))
     assert cells["seed1/some/dense/exact"].needs == ("seed1/base",) and "--reference_model" not in line(cells["seed1/some/dense/exact"])
 
 
@@ -223,6 +225,7 @@ BAD = [
     (f"{HEAD}models: {{m: a}}\nscenarios: {{c: 'class:0'}}", ": methods is needed beside models"),
     (f"{BOTH}reference_model: retrian\nmethods: {{retrain: , FT: }}", ": reference_model retrian: must be one of methods, and no grid (did you mean retrain?)"),
     (f"{BOTH}reference_model: retrain\nmethods: {{retrain: {{unlearn_lr: [0.1, 0.2]}}, FT: }}", ": reference_model retrain: must be one of methods, and no grid"),
+    (f"{BOTH}reference_model: FT\nmethods: {{retrain: , FT: }}", ": reference_model FT: must be a method that trains anew, retrain for example"),
     (f"{BOTH}methods: {{FT: {{reference_model: x}}}}", ": methods: FT: reference_model: reference_model of the file says it"),
     (BOTH + "methods: {FT: fast}", ": methods: FT: must be a mapping of flags to values"),
     (BOTH + "methods: {FTT: {}}", ": seed1/c/m/FTT: --unlearn FTT: unknown (did you mean FT?)"),

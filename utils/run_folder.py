@@ -165,6 +165,7 @@ def _commit() -> str | None:
     try:
         project = Path(__file__).resolve().parent.parent
         done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5)
-        return done.stdout.strip() or None
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=project, capture_output=True, text=True, timeout=5)
+        return done.stdout.strip() + ("-dirty" if changed.stdout.strip() else "") if done.stdout.strip() else None
     except (OSError, subprocess.TimeoutExpired):
         return None

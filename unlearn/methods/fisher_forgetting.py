@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from unlearn.context import Context, Sets
 
+
 @dataclass(frozen=True)
 class Config:
     alpha: float = option(3e-8, "scale of the noise variance", low=0, search=(1e-9, 1.0, "log"))

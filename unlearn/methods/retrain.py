@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config(Iterative):
     unlearn_epochs: int = option(160, "passes over the retain set", low=0)
-    unlearn_lr: float = option(0.1, "step size; a hundredth of it for transformers", above=0)
+    unlearn_lr: float = option(0.1, "step size; a hundredth of it for transformers, but with --preset", above=0)
     label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
 
 
