@@ -20,11 +20,12 @@ from dataset.scenario import Scenario
 from evaluation import divergence as divergences
 from evaluation import mia
 from evaluation.predict import Predictions
-from unlearn import curvature, fisher_noise, layers, registry
+from unlearn import curvature, layers, registry
 from unlearn import saliency as salient
 from unlearn.apply import apply
 from unlearn.context import Context
 from unlearn.draws import Draws
+from unlearn.fisher_noise import noise, wiped_rows
 from unlearn.methods import boundary_expanding, relabel
 from utils import checkpoints
 from utils.log import Log
@@ -96,7 +97,7 @@ def fisher_noise(checkpoint: str, retain: tuple, hyper: dict) -> tuple[dict[str,
     model.eval()
     context = _context(mask, hyper)
     h = curvature.fisher_of_batches(model, _image_set(retain).batches(hyper["batch"]), mask)
-    return fisher_noise.noise(model, h, mask, hyper["alpha"], 10, fisher_noise.wiped_rows(context), "reference")
+    return noise(model, h, mask, hyper["alpha"], 10, wiped_rows(context), "reference")
 
 
 def svc_mia(shadow_train, shadow_test, target_train, target_test) -> dict[str, float]:
