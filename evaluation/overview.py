@@ -176,14 +176,14 @@ def cost(table: Table) -> Any:
     count = len(table.models) if named else 1
     drawn, axes = figure(7.5, 5.0 * count if named else 4.2, rows=count, sharex=True)
     panels = list(axes[:, 0]) if named else [axes[0, 0]] * len(table.models)
+    points: dict[Any, dict[str, tuple[float, float]]] = {axis: {} for axis in panels}
     for model, shade, axis in zip(table.models, colours(len(table.models)), panels):
         for row, marker in zip(rows, ["o"] * len(rows) if named else MARKERS):
             gap, spent = table.average_gap(row, model.name), table.cell(row, model.name, "RTE")
             if gap is not None and spent is not None and spent.mean > 0:
                 axis.plot(spent.mean, 100 * gap, marker, color=shade, markersize=8, clip_on=False, zorder=3, **EDGED)
-                if named:
-                    axis.annotate(row, (spent.mean, 100 * gap), (5, 3), textcoords="offset points", fontsize=7, zorder=4)
-                else:
+                points[axis][row] = (spent.mean, 100 * gap)
+                if not named:
                     axis.plot([], [], marker, color="white", markersize=8, label=row, **EDGED)
     for model, shade, axis in zip(table.models, colours(len(table.models)), panels):
         axis.plot([], [], "s", color=shade, markersize=10, label=model.name, **EDGED)
@@ -197,7 +197,40 @@ def cost(table: Table) -> Any:
         legend(axis if named else drawn, axis, loc="best" if named else "outside right center")
     axes[-1, 0].set(xlabel="RTE: minutes that unlearning took")
     drawn.suptitle(table.title, fontsize=10)
+    if named:
+        drawn.draw_without_rendering()  # from here on the axes stay where they are
+        for axis in panels:
+            _name(axis, points[axis])
     return drawn
+
+
+PLACES = [(6, 3, "left"), (6, -9, "left"), (-6, 3, "right"), (-6, -9, "right"), (0, 8, "center"), (0, -14, "center")]  # of a name beside its marker, in points
+
+
+def _name(axis: Any, points: dict[str, tuple[float, float]]) -> None:
+    """Write each name beside its marker, where it covers least of the names before it, of markers and of what is outside the axes."""
+    to_points = 72 / axis.figure.dpi
+    centres = {row: tuple(axis.transData.transform(point) * to_points) for row, point in points.items()}
+    (left, low), (right, high) = axis.bbox.get_points() * to_points
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in centres.values()]
+    for row, (x, y) in sorted(centres.items(), key=lambda item: -item[1][1]):
+        width = 4.3 * len(row)  # of letters of seven points
+        boxes = []
+        for across, up, side in PLACES:
+            start = x + across - {"left": 0, "center": width / 2, "right": width}[side]
+            boxes.append((start, y + up, start + width, y + up + 7))
+        covered = [
+            sum(_overlap(box, other) for other in taken) + 1e3 * (box[0] < left or box[2] > right or box[1] < low or box[3] > high) for box in boxes
+        ]
+        best = covered.index(min(covered))
+        across, up, side = PLACES[best]
+        taken.append(boxes[best])
+        axis.annotate(row, points[row], (across, up), textcoords="offset points", ha=side, fontsize=7, zorder=4).set_in_layout(False)
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """Area that two boxes share; a box is left, low, right, high."""
+    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
 
 
 def _decades(axis: Any) -> None:
