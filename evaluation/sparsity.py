@@ -7,7 +7,7 @@ from evaluation.results import METRICS, Table
 
 NOTE = (
     "Average gap to Retrain on the dense model minus that on the sparse one, in points, for each seed by itself, then mean ± standard deviation; above 0, "
-    "sparsity brings the method nearer to Retrain. Gaps are of single runs here, so that their mean is larger than the gap of means in the table above."
+    "sparsity brings the method nearer to Retrain. Gaps are of single runs here, not of means over the seeds as in the table above."
 )
 
 
