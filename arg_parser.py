@@ -42,7 +42,7 @@ class Run:
 @dataclass(frozen=True)
 class Train(Optimisation):
     epochs: int = option(182, "training epochs per round", low=0)
-    lr: float = option(0.1, "step size; 0.001 for transformers", above=0)
+    lr: float = option(0.1, "step size", above=0)
     label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
 
 
@@ -185,7 +185,7 @@ class FullProbe(Optimisation):
 
     probe: str = option("full", "linear fits a new head to frozen features, full fine-tunes everything", choices=("linear", "full"))
     probe_epochs: int = option(30, "full: passes over the target's training images", low=0)
-    probe_lr: float = option(0.01, "full: step size; a hundredth of it for transformers", above=0)
+    probe_lr: float = option(0.01, "full: step size", above=0)
     schedule: str = option("cosine", "step size over the epochs; unlearning has its own default", choices=("step", "cosine", "constant"))
 
 
@@ -346,7 +346,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
-        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data), lora
+        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data, method), lora
     )
 
 
@@ -376,7 +376,7 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
-        build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data),
+        build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data, method),
     )
 
 
@@ -405,11 +405,11 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
         raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
     probe = build(LinearProbe, typed)
     if probe.probe == "full":
-        probe = build(FullProbe, ({**TRANSFORMER, "probe_lr": FullProbe.probe_lr / 100} if is_transformer(model.arch) else {}) | typed)
+        probe = build(FullProbe, (_suited(FullProbe) if is_transformer(model.arch) else {}) | typed)
     data = _data(typed)
     return TransferArguments(
         data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model, source.preset) | typed), transfer,
-        class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data),
+        class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data, method),
     )
 
 
@@ -457,11 +457,13 @@ def settings(config: Any) -> str:
 def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = "") -> dict[str, Any]:
     """What was typed; flags of the configurations ``hyper`` are under ``title``, with their defaults if there is only one."""
     for name, config in groups.items():
-        add_options(parser.add_argument_group(name), config)
+        trains = issubclass(config, (Train, FullProbe))
+        add_options(parser.add_argument_group(name), config, beside=_for_transformers(config) if trains else None)
     if hyper:
         group = parser.add_argument_group(title)
         for config in hyper:
-            add_options(group, config, show_default=len(hyper) == 1, negatable=True)
+            alone = len(hyper) == 1
+            add_options(group, config, show_default=alone, negatable=True, beside=_for_transformers(config) if alone else None)
     known = {flag for action in parser._actions for flag in action.option_strings}
     for name, is_switch in REFERENCE_FLAGS.items():
         if f"--{name}" not in known:
@@ -479,33 +481,46 @@ def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] 
     if asked is not None:
         method = registry.get(asked)
         parser.epilog = one_method(method)
+        if method.unfit_for_adapters(method.config()):
+            groups = {name: config for name, config in groups.items() if config is not Lora}
         return _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
     parser.epilog = all_methods()
     return _read(parser, groups, argv, [registry.get(name).config for name in registry.names()], METHODS_FLAGS)
+
+
+def _for_transformers(config: type) -> dict[str, str]:
+    """What ``--help`` says beside the defaults of ``config``."""
+    found = {name: f"{describe(value)} for transformers" for name, value in _suited(config).items()}
+    return found | ({"warmup": "a twentieth of --epochs for transformers"} if issubclass(config, Train) else {})
 
 
 def _train(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
     """Training flags, an instance of ``kind``; what was not typed suits the architecture."""
     suited = {"schedule": "cosine"} if model.imagenet_arch else {}
     if is_transformer(model.arch):
-        suited = {**TRANSFORMER, "lr": 1e-3, "warmup": build(kind, typed).epochs // 20}
+        suited = {**_suited(kind), "warmup": build(kind, typed).epochs // 20}
     return build(kind, suited | typed)
+
+
+def _suited(config: type) -> dict[str, Any]:
+    """What suits transformers where it differs from the defaults of ``config``; ``Train``'s warm-up follows from its epochs."""
+    if issubclass(config, Train):
+        return {**TRANSFORMER, "lr": 1e-3}
+    defaults = {name: field.default for name, field in config.__dataclass_fields__.items()}
+    sizes = {name: value for name, value in defaults.items() if name.endswith("_lr") and name != "decreasing_lr"}
+    suited = {**TRANSFORMER, **{name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100 for name, value in sizes.items()}}
+    own = {"schedule"} if defaults.get("schedule") != "step" else set()  # a method keeps what it is about
+    own |= set() if defaults.get("weight_decay") else {"weight_decay"}
+    return {name: value for name, value in suited.items() if name in defaults and name not in own and value != defaults[name]}
 
 
 def _hyper_defaults(method: Any, model: Model, preset: str | None) -> dict[str, Any]:
     """A preset's hyper-parameters, or those that suit the architecture, where they differ from the method's own defaults."""
     if preset is not None:
         return method.preset(preset)
-    defaults = {name: field.default for name, field in method.config.__dataclass_fields__.items()}
     if is_transformer(model.arch):
-        sizes = {name: value for name, value in defaults.items() if name.endswith("_lr") and name != "decreasing_lr"}
-        suited = {**TRANSFORMER, **{name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100 for name, value in sizes.items()}}
-        own = {"schedule"} if defaults.get("schedule") != "step" else set()  # a method keeps what it is about
-        own |= set() if defaults.get("weight_decay") else {"weight_decay"}
-        suited = {name: value for name, value in suited.items() if name not in own}
-    else:
-        suited = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
-    return {name: value for name, value in suited.items() if name in defaults}
+        return _suited(method.config)
+    return {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
 
 
 def _lora(typed: dict[str, Any], method: Any, hyper: Any) -> Lora:
@@ -546,9 +561,23 @@ def _run(typed: dict[str, Any]) -> Run:
     return run
 
 
-def _unread(typed: dict[str, Any], configs: Any, data: Data) -> tuple[str, ...]:
+def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None) -> tuple[str, ...]:
+    """Flags that were typed and nothing reads.
+
+    Raises:
+        UsageError: one of them is a hyper-parameter that other methods are about; what training methods share, and the
+            flags of the field's commands, may stand in a command line whatever the method.
+    """
+    from unlearn import registry
+
     read = {name for config in configs for name in config.__dataclass_fields__} - (set() if data.streamed else {"workers"})
-    return tuple(f"--{name}" for name in typed if name not in read)
+    idle = [name for name in typed if name not in read]
+    shared = {*REFERENCE_FLAGS, *registry.Iterative.__dataclass_fields__, *Lora.__dataclass_fields__}
+    for name in (name for name in idle if method is not None and name not in shared):
+        readers = [other for other in registry.names() if name in registry.get(other).config.__dataclass_fields__]
+        if readers:
+            raise UsageError(f"--{name}: --unlearn {method.name} does not read it; {', '.join(readers)} {'does' if len(readers) == 1 else 'do'}")
+    return tuple(f"--{name}" for name in idle)
 
 
 def _poisoned_prune(typed: dict[str, Any], train: Train) -> PoisonedPrune:

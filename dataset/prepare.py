@@ -52,6 +52,11 @@ class Chosen:
         """Training images per class, validation part taken off."""
         return split.train_counts(self.official, self.source.with_validation)
 
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation images, taken off the training images or the data set's own; else the test images stand in."""
+        return sum(self.official) > sum(self.train_counts) or (self.files is not None and self.files.val is not None)
+
     def load(self) -> sources.Dataset:
         """The data set; see ``sources.load``."""
         return sources.load(self.source, self.root, self.size, self.files)

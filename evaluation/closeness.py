@@ -29,13 +29,20 @@ def retention(accuracy: float, retrained: float) -> float:
     return accuracy / retrained
 
 
-def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float:
-    """Sum of |retention - 1| over the retain, forget and test set; 0 is ideal.
+def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float | None:
+    """RD, the sum of |retention - 1| over the retain, forget and test set; 0 is ideal, None where the retrained model is never right.
 
     Args:
         accuracies, retrained: accuracy in [0, 1] by set, with "retain", "forget" and "test".
     """
+    if not all(retrained[name] for name in SETS):
+        return None
     return sum(abs(retention(accuracies[name], retrained[name]) - 1) for name in SETS)
+
+
+def mean_sape(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float:
+    """SAPE, the mean of ``sape`` over the retain, forget and test set, in [0, 1]; arguments as of ``retention_deviation``."""
+    return sum(sape(accuracies[name], retrained[name]) for name in SETS) / len(SETS)
 
 
 def sape(value: float, other: float) -> float:

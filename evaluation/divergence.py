@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from evaluation.closeness import SETS, tug_of_war
+from evaluation.closeness import SETS, mean_sape, retention_deviation, tug_of_war
 from evaluation.predict import Predictions
 
 SMALLEST = 1e-20  # least probability that a logarithm is taken of
@@ -35,7 +35,7 @@ def _rows(p: Tensor, q: Tensor) -> Tensor:
 
 
 def compare(unlearned: dict[str, Predictions], retrained: dict[str, Predictions]) -> dict[str, dict[str, float] | float]:
-    """``KL`` and ``JS`` in nats and ``accuracy`` of the retrained model, each by set, and ``ToW``.
+    """``KL`` and ``JS`` in nats and ``accuracy`` of the retrained model, each by set; ``ToW``, ``RD`` and ``SAPE``.
 
     Outputs that only the unlearned model has, the new class of boundary expanding in ``--compat
     reference``, are left out before the softmax.
@@ -47,6 +47,8 @@ def compare(unlearned: dict[str, Predictions], retrained: dict[str, Predictions]
         "JS": {name: jensen_shannon(*pair) for name, pair in pairs.items()},
         "accuracy": accuracies[1],
         "ToW": tug_of_war(*accuracies),
+        "RD": retention_deviation(*accuracies),
+        "SAPE": mean_sape(*accuracies),
     }
 
 

@@ -48,20 +48,12 @@ def _whole(content: dict[str, Any]) -> bool:
     return isinstance(content.get("accuracy"), dict) and all(isinstance(content["accuracy"].get(name), (int, float)) for name in closeness.SETS)
 
 
-def _deviation(ours: Accuracies, retrained: Accuracies) -> float | None:
-    return closeness.retention_deviation(ours, retrained) if all(retrained[name] for name in closeness.SETS) else None
-
-
-def _sape(ours: Accuracies, retrained: Accuracies) -> float:
-    return statistics.fmean(closeness.sape(ours[name], retrained[name]) for name in closeness.SETS)
-
-
 SCORES = {
     "KL": Score(_stored("to_retrained", "KL", "forget"), False, "divergence of outputs on the forget set from --reference_model's, nats"),
     "JS": Score(_stored("to_retrained", "JS", "forget"), False, "the same, symmetric, at most 0.6931"),
     "ToW": Score(_beside(closeness.tug_of_war), False, "product over retain, forget and test of 1 - |difference of accuracy from Retrain's|; 1 is Retrain"),
-    "RD": Score(_beside(_deviation), False, "retention deviation, sum of |accuracy / Retrain's - 1|; 0 is Retrain, none where Retrain's is 0"),
-    "SAPE": Score(_beside(_sape), True, "mean over the three sets of |a - b| / (a + b), b Retrain's accuracy"),
+    "RD": Score(_beside(closeness.retention_deviation), False, "retention deviation, sum of |accuracy / Retrain's - 1|; 0 is Retrain, none where Retrain's is 0"),
+    "SAPE": Score(_beside(closeness.mean_sape), True, "mean over the three sets of |a - b| / (a + b), b Retrain's accuracy"),
     "loss_attack": Score(_stored("deepunlearn", "test", "attack"), True, "a logistic regression tells forget from test images by their loss; 50 is a guess"),
     "indiscernibility": Score(_stored("deepunlearn", "test", "indiscernibility"), True, "1 - |2 loss_attack - 1|"),
     "entropy_attack": Score(_stored("entropy_attack"), True, "forget images judged members by their entropy"),

@@ -394,7 +394,7 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         varying = _varying([json.loads(setting) for setting in {_hyper(result) for result in members}])
         for result in members:
             hyper = json.loads(_hyper(result))
-            rows.setdefault(f"{name}, " + ", ".join(f"{key} {hyper[key]}" for key in varying), []).append(result)
+            rows.setdefault(", ".join([name, *(f"{key} {hyper[key]}" for key in varying if hyper[key] is not None)]), []).append(result)
     return dict(sorted(rows.items(), key=lambda item: (position(item[0]), item[0])))
 
 

@@ -135,7 +135,7 @@ def saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: di
     context = _context({}, {}, _UntrainedTeacher(hyper["teacher_phase"]) if "teacher_phase" in hyper else None)
     if "mask" in name and name.startswith(("sfron", "salun")):
         return _saliency_mask(name.startswith("sfron_"), model, sets, size, hyper, context)
-    method = registry.get("SFRon" if name.startswith("sfron_") or name == "sfron" else METHODS[name.removesuffix("_mask")])
+    method = registry.get("SFRon" if name.startswith("sfron_") or name == "sfron" else METHODS[_known(name)])
     values = {FLAGS.get(key, key): value for key, value in hyper.items()} | {"batch_size": size}
     values |= _switches(name, hyper)
     context.only = {key: torch.as_tensor(value) for key, value in extra["mask"].items()} if "mask" in extra else None
@@ -144,6 +144,11 @@ def saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: di
     known = {field.name for field in fields(method.config)}
     config = method.config(**{key: value for key, value in values.items() if key in known})
     return apply(_with_given_draws(method, extra), model, sets, config, context).model.state_dict()
+
+
+def _known(name: str) -> str:
+    """The method that a case is of: the longest name that it starts with."""
+    return max((method for method in METHODS if f"{name}_".startswith(f"{method}_")), key=len)
 
 
 class _UntrainedTeacher(Draws):
@@ -174,7 +179,8 @@ class _UntrainedTeacher(Draws):
 def _switches(name: str, hyper: dict) -> dict:
     """Flags that follow from which repository a case is of."""
     if name in ("bad_teacher", "scrub", "scrub_adamw"):
-        return {"no_rewind": True, "forget_batch_size": 10**6}
+        size = hyper.get("batch_size", "full")
+        return {"no_rewind": True, "forget_batch_size": 10**6 if size == "full" else size}
     if name.startswith("sfronrepo"):
         return {"order": "joint", "schedule": hyper.get("sched", "constant"), "eval_mode": name == "sfronrepo_GA", "saliency_outside": "drift"}
     if name.startswith("sfron"):

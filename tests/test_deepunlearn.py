@@ -18,10 +18,12 @@ from torch.nn.utils import prune
 import arg_parser
 import main_backdoor
 import main_forget
+import main_imp
 import main_transfer
 import models
 import pruner
 from conftest import DIGITS, ROOT
+from dataset import prepare, sources, tree
 from dataset.combined import union
 from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
@@ -29,12 +31,13 @@ from dataset.scenario import Scenario
 from evaluation import closeness, deepunlearn, report
 from evaluation.predict import Predictions, accuracy_on
 from trainer import loop
-from unlearn import distill, layers, registry
+from unlearn import distill, layers, registry, start
 from unlearn.apply import apply
 from unlearn.context import Context, Progress
 from unlearn.draws import Draws
 from unlearn.relabel import random_labels
 from utils import seeds
+from utils.errors import UsageError
 from utils.log import Log
 
 OURS = ["BT", "CF-k", "CFW", "CT", "EU-k", "FCS", "KDE", "MSG", "NG+", "PRMQ", "RNI", "SCRUB", "SRL"]
@@ -615,6 +618,22 @@ def test_the_references_names_are_aliases(name):
     assert registry.get(name).presets["deepunlearn"] == {}
 
 
+def test_every_reference_finds_its_own_methods():
+    benchmark = [
+        "original", "naive", "finetune", "gradient_ascent", "successive_random_labels", "neggradplus", "cfk", "euk", "scrubv2", "bad_teacher", "salun",
+        "influence", *(f"kgltop{place}" for place in range(1, 8)), "FF",
+    ]
+    assert all("deepunlearn" in registry.get(name).presets for name in benchmark)  # its name for FF, fisher, is Unlearn-Sparse's for another method
+    drivers = {
+        "Baseline": "raw", "Retrain": "retrain", "Finetune": "FT", "GradAscent": "GA", "BadTeacher": "BT", "RandomLabel": "RL", "SCRUB": "SCRUB",
+        "SalUn": "SalUn", "SFRon": "SFRon",
+    }
+    assert {name: registry.get(name).name for name in drivers} == drivers
+    salun = registry.get("SalUn")
+    config = salun.config(**salun.preset("deepunlearn"))
+    assert (config.unlearn_lr, config.momentum, config.weight_decay, config.saliency_threshold, config.no_aug) == (0.01, 0.0, 0.0, 0.5, True)
+
+
 def mean_loss(model: nn.Module, state: dict[str, torch.Tensor], part: str) -> float:
     twin = copy.deepcopy(model).eval()
     twin.load_state_dict(state)
@@ -626,7 +645,7 @@ def mean_loss(model: nn.Module, state: dict[str, torch.Tensor], part: str) -> fl
 def test_the_forget_loss_rises(name, model):
     learn(model, 40)
     before = mean_loss(model, model.state_dict(), "forget")
-    more = {"NG+": {"alpha": 0.5}, "BT": {"optimizer": "sgd"}, "SCRUB": {"unlearn_lr": 0.5, "max_steps": 3}, "FCS": {"temperature": 1.0}}.get(name, {})
+    more = {"NG+": {"alpha": 0.5, "forget_batch_size": None}, "BT": {"optimizer": "sgd"}, "SCRUB": {"unlearn_lr": 0.5, "max_steps": 3}, "FCS": {"temperature": 1.0}}.get(name, {})
     after = mean_loss(model, run(name, model, compat="reference", **quick(name, unlearn_epochs=3, **more)), "forget")
     assert before < 0.1 and after > before + 0.3
 
@@ -936,6 +955,51 @@ def test_methods_that_train_on_validation_images_need_a_part_of_their_own(tmp_pa
     assert main_backdoor.main([*command, "--unlearn", "KDE"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images" in error
+    kde, folder, tiny = registry.get("KDE"), sources.get("folder"), sources.get("TinyImagenet")
+    with pytest.raises(UsageError, match="--dataset folder has too few training images for a tenth of any class; give"):
+        start.check_validation(kde, prepare.Chosen(folder, tmp_path, None, [9, 9], None), "folder")
+    start.check_validation(kde, prepare.Chosen(folder, tmp_path, None, [9, 10], None), "folder")
+    some = (np.array([b"a"]), np.array([0]))
+    start.check_validation(kde, prepare.Chosen(tiny, tmp_path, None, [9, 9], tree.Listing(("a", "b"), some, some, some)), "TinyImagenet")
+    start.check_validation(registry.get("CT"), prepare.Chosen(folder, tmp_path, None, [9, 9], None), "folder")
+
+
+def test_an_empty_list_of_numbers_is_refused(tmp_path, capsys):
+    command = ["--dataset", "digits", "--mask", "m.pt", "--unlearn", "RNI", "--save_dir", str(tmp_path / "run"), "--fine_lr"]
+    for text in ("", ","):
+        assert main_forget.main([*command, text]) == 2
+        assert f"--fine_lr {text}: must have at least one value" in capsys.readouterr().err
+
+
+def test_another_methods_hyperparameter_is_refused_and_shared_ones_are_not(tmp_path, capsys):
+    command = ["--dataset", "digits", "--mask", "m.pt", "--save_dir", str(tmp_path / "run"), "--unlearn"]
+    for words, message in (
+        (["SRL", "--saliency_mask", "nowhere.pt"], "--saliency_mask: --unlearn SRL does not read it; boundary_expanding, boundary_shrink, FT, "),
+        (["SFRon", "--saliency_threshold", "0.5"], "--saliency_threshold: --unlearn SFRon does not read it; "),
+        (["NG+", "--init_rate", "0.5"], "--init_rate: --unlearn NG+ does not read it; MSG does\n"),
+    ):
+        for script in (main_forget, main_backdoor):
+            assert script.main([*command, *words]) == 2
+            assert message in capsys.readouterr().err
+    shared = ["--unlearn_lr", "0.1", "--alpha", "0.2", "--no_l1_epochs", "1", "--schedule", "cosine", "--max_norm", "1", "--lora_rank", "4"]
+    assert set(arg_parser.parse_forget([*command, "fisher", *shared]).unread) == {word for word in shared if word.startswith("--") and word != "--alpha"}
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_names_the_defaults_for_transformers(capsys):
+    def helped(name: str) -> str:
+        with pytest.raises(SystemExit):
+            main_forget.main(["--unlearn", name, "--help"])
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "step size (0.01; 0.0001 for transformers)" in helped("FT") and "weight decay (0.0005; 0.05 for transformers)" in helped("FT")
+    assert "(step; cosine for transformers)" in helped("FT") and "--lora_rank" in helped("FT")
+    assert "weight decay (0)" in helped("NG+") and "cosine for transformers" not in helped("NG+")
+    assert "step size there (0.0009; 9e-06 for transformers)" in helped("KDE") and "--lora" not in helped("KDE")
+    with pytest.raises(SystemExit):
+        main_imp.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "step size (0.1; 0.001 for transformers)" in text and "grows linearly (0; a twentieth of --epochs for transformers)" in text
 
 
 @pytest.mark.parametrize("script", [main_backdoor, main_transfer])

@@ -172,6 +172,60 @@ def test_a_method_lowers_its_own_objective(name, model):
         assert sum(losses[-third:]) < sum(losses[:third]), losses  # of several epochs: some draw labels for each
 
 
+@pytest.fixture
+def learnt(model) -> tuple[Tiny, ImageSet]:
+    """A model that tells three colours apart, and the images it knows: 12 of each class, in turn."""
+    random = torch.Generator().manual_seed(5)
+    labels = torch.arange(36) % CLASSES
+    pixels = torch.randint(0, 120, (36, 3, 6, 6), dtype=torch.uint8, generator=random)
+    pixels[range(36), labels] += 120
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    for _ in range(30):
+        optimizer.zero_grad()
+        F.cross_entropy(model(pixels.float() / 255), labels).backward()
+        optimizer.step()
+    return model, ImageSet(pixels, labels)
+
+
+def loss_of(model: nn.Module, images: ImageSet) -> float:
+    model.eval()
+    with torch.no_grad():
+        return float(F.cross_entropy(model(next(images.batches(99))[0]), images.labels))
+
+
+def unlearned(name: str, model: nn.Module, sets: dict[str, ImageSet], whole: tuple[int, ...]) -> nn.Module:
+    """After a few steps that are long enough to see, whatever the method."""
+    method = registry.get(name)
+    hyper = {"unlearn_epochs": 6, "unlearn_lr": 0.05, "batch_size": 8, "schedule": "constant", "no_rewind": True, "iterations": 18, "rate": 0.0}
+    config = method.config(**{key: value for key, value in hyper.items() if key in method.config.__dataclass_fields__})
+    return apply(method, model, sets, config, context({}, scenario=Scenario(whole or None, 12), whole=whole)).model
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "raw"])
+def test_the_loss_of_a_forgotten_class_rises_over_that_of_the_others(name, learnt):
+    model, images = learnt
+    rest = torch.arange(36)[images.labels != 0]
+    sets = {"retain": images.at(rest[:18]), "forget": images.of_classes(torch.tensor([0])), "val": images.at(rest[18:])}
+    before, after = (loss_of(each, sets["forget"]) - loss_of(each, sets["retain"]) for each in (model, unlearned(name, model, sets, (0,))))
+    assert abs(before) < 0.1 and after > before + 1e-4
+
+
+# MSG draws anew what tells forget from retain least and then trains on the retain set, whatever that does to the loss.
+@pytest.mark.parametrize("name", [name for name in ALL if "forget" in registry.get(name).reads and name != "MSG"])
+def test_what_is_forgotten_is_the_forget_set(name, learnt):
+    """The same images are retained twice: of two classes the one loses more that the method was told to forget."""
+    model, images = learnt
+    places = torch.arange(36)
+    parts = [images.at(places[(images.labels == label) & (places >= 18)]) for label in (0, 1)]
+
+    def lead(forget: ImageSet) -> float:
+        """By how much the first class loses more than the second."""
+        after = unlearned(name, model, {"retain": images.at(places[:18]), "forget": forget, "val": images.at(places[:18])}, ())
+        return loss_of(after, parts[0]) - loss_of(after, parts[1])
+
+    assert lead(parts[0]) > lead(parts[1]) + 1e-3
+
+
 def _method(run, reads):
     return registry.Method("greedy", run, registry.NoOptions, frozenset(reads), "", "", "", False, ())
 
@@ -377,6 +431,18 @@ def test_a_forgotten_class_loses_its_row(model):
     assert mean["fc.weight"][1].tolist() == [0] * 4 and mean["fc.bias"][1].item() == 0
     assert variance["fc.weight"][1].tolist() == pytest.approx([1e-3] * 4)
     assert torch.equal(mean["fc.weight"][[0, 2]], model.fc.weight[[0, 2]])
+
+
+def test_a_layer_as_wide_as_there_are_classes_is_no_head_but_in_the_reference(model):
+    model.fc = nn.Linear(4, 4)  # the convolution has four outputs too
+    h = {name: torch.full_like(p, 0.5) for name, p in model.named_parameters()}
+    plain = hand_noise(0.5, 1e3, 1e-2)
+    for compat, conv in (("fixed", [plain] * 4), ("reference", [10 * plain, 1e-3, 10 * plain, 10 * plain])):
+        mean, variance = fisher_noise.noise(model, h, {}, 1e-2, 4, [1], compat)
+        assert variance["conv.weight"][:, 0, 0, 0].tolist() == pytest.approx(conv)
+        assert variance["fc.bias"].tolist() == pytest.approx([10 * plain, 1e-3, 10 * plain, 10 * plain])
+        assert bool(mean["conv.weight"][1].any()) == (compat == "fixed") and not mean["fc.weight"][1].any()
+    assert fisher_noise.head_parameters(model, 4, "fixed") == {"fc.weight", "fc.bias"}
 
 
 def test_pruned_weights_inflate_the_noise_in_the_reference_only(model):

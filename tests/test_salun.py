@@ -702,7 +702,7 @@ def outputs(seed, count=6, classes=3):
 def test_comparison_with_the_retrained_model():
     unlearned, retrained = ({name: outputs(seed + i) for i, name in enumerate(divergence.SETS)} for seed in (0, 10))
     found = divergence.compare(unlearned, retrained)
-    assert set(found) == {"KL", "JS", "accuracy", "ToW"}
+    assert set(found) == {"KL", "JS", "accuracy", "ToW", "RD", "SAPE"}
     for name in divergence.SETS:
         assert found["KL"][name] == divergence.kullback_leibler(retrained[name].probs, unlearned[name].probs)  # retrained comes first
         assert found["JS"][name] == divergence.jensen_shannon(retrained[name].probs, unlearned[name].probs)
@@ -759,6 +759,12 @@ def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):
     assert sum(int((one[key] != stored.weights[key]).sum()) for key in only) > 0.9 * math.floor(0.5 * weights)
 
 
+def test_a_stored_mask_and_no_saliency_contradict_each_other(omp_run, tmp_path, capsys):
+    command = [*DIGITS, "--mask", str(omp_run / "0model_SA_best.pth.tar"), "--unlearn", "SFRon", "--no_saliency", "--saliency_mask", "m.pt"]
+    assert main_forget.main([*command, "--save_dir", str(tmp_path / "run")]) == 2
+    assert "--saliency_mask and --no_saliency: one names" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_distances_to_the_retrained_model_from_the_command_line(omp_run, tmp_path, capsys):
     model = str(omp_run / "0model_SA_best.pth.tar")
     quick = [*DIGITS, "--mask", model, "--unlearn_epochs", "1", "--batch_size", "256"]
@@ -767,7 +773,7 @@ def test_distances_to_the_retrained_model_from_the_command_line(omp_run, tmp_pat
     reference = ["--reference_model", str(tmp_path / "retrain" / "retraincheckpoint.pth.tar")]
     assert main_forget.main([*quick, *reference, "--unlearn", "retrain", "--save_dir", str(tmp_path / "same")]) == 0
     same = json.loads((tmp_path / "same" / "result.json").read_text())["to_retrained"]
-    assert same["ToW"] == 1 and set(same["KL"].values()) == set(same["JS"].values()) == {0.0}
+    assert same["ToW"] == 1 and same["RD"] is None and same["SAPE"] == 0 and set(same["KL"].values()) == set(same["JS"].values()) == {0.0}
     capsys.readouterr()
     assert main_forget.main([*quick, *reference, "--unlearn", "boundary_expanding", "--compat", "reference", "--allow_split_mismatch", "--save_dir", str(tmp_path / "BE")]) == 0
     result = json.loads((tmp_path / "BE" / "result.json").read_text())
@@ -775,6 +781,9 @@ def test_distances_to_the_retrained_model_from_the_command_line(omp_run, tmp_pat
     lines = capsys.readouterr().out.splitlines()
     assert f"entropy attack: {100 * result['entropy_attack']:.2f} % of forget judged members" in lines
     [line] = [line for line in lines if line.startswith("to the retrained model: KL retain ")]
+    ours, theirs = result["accuracy"], result["to_retrained"]["accuracy"]
+    apart = [abs(ours[name] - theirs[name]) / (ours[name] + theirs[name]) for name in ("retain", "forget", "test") if ours[name] + theirs[name]]
+    assert result["to_retrained"]["SAPE"] == pytest.approx(sum(apart) / 3) and 0 < sum(apart)
     assert line.endswith(f"nats  ToW {result['to_retrained']['ToW']:.4f}")
     # scored again from its file, whose head has one row more than the model it came from
     stored = checkpoints.read(tmp_path / "BE" / "boundary_expandingcheckpoint.pth.tar", "")

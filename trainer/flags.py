@@ -14,9 +14,9 @@ class Stepping:
     """How to take one step, whatever the steps add up to."""
 
     batch_size: int = option(256, "images per step", low=1, search=[64, 128, 256])
-    optimizer: str = option("sgd", "how to step; adamw for transformers", choices=("sgd", "adam", "adamw"))
+    optimizer: str = option("sgd", "how to step", choices=("sgd", "adam", "adamw"))
     momentum: float = option(0.9, "SGD momentum", low=0, below=1)
-    weight_decay: float = option(5e-4, "weight decay; 0.05 for transformers", low=0, search=(1e-5, 1e-1, "log"))
+    weight_decay: float = option(5e-4, "weight decay", low=0, search=(1e-5, 1e-1, "log"))
     amp: bool = option(False, "forward passes in bfloat16")
 
 
@@ -26,7 +26,7 @@ class Optimisation(Stepping):
 
     schedule: str = option(
         "step", "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the epochs (drops), "
-        "up and down (triangle); cosine for transformers", choices=("step", "cosine", "constant", "triangle", "drops"),
+        "up and down (triangle)", choices=("step", "cosine", "constant", "triangle", "drops"),
     )
     decreasing_lr: tuple[int, ...] = option((91, 136), "epochs after which schedule step falls to a tenth", low=0, metavar="N,N")
     warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)

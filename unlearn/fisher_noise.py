@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pruner import Mask
 from unlearn.context import Context
+from unlearn.layers import named_head, parameter_names
 
 # Whole classes that the reference recognises by their number of images.
 REFERENCE_CLASS_SIZES = {"cifar10": 4500, "cifar100": 450}
@@ -38,13 +39,13 @@ def noise(
     The variance is ``alpha / curvature``, capped at ``alpha * 1e3`` (head: ``1e2``), averaged over
     the inputs of each output, times ten for the head and for vectors. ``rows`` of the head get
     mean 0 and variance 1e-3. Pruned weights are left out of the average; with ``compat``
-    "reference" they enter it at the cap.
+    "reference" they enter it at the cap, and every tensor with ``classes`` rows is taken for the head's.
 
     Source: Jia et al. 2023, released code; Golatkar et al. 2020, section 6.
     """
-    mean, variance = {}, {}
+    mean, variance, heads = {}, {}, head_parameters(model, classes, compat)
     for name, parameter in model.named_parameters():
-        head = parameter.shape[0] == classes
+        head = name in heads
         spread = (1.0 / (curvature[name] + 1e-8)).clamp(max=1e2 if head else 1e3) * alpha
         if parameter.ndim > 1:
             spread = _mean_over_inputs(spread, mask.get(name) if compat == "fixed" else None).expand_as(spread).clone()
@@ -56,6 +57,14 @@ def noise(
             spread = spread * 10
         mean[name], variance[name] = centre, spread
     return mean, variance
+
+
+def head_parameters(model: nn.Module, classes: int, compat: str) -> set[str]:
+    """Full names of the head's weight and bias; with ``compat`` "reference", of all parameters with ``classes`` rows."""
+    if compat == "reference":
+        return {name for name, parameter in model.named_parameters() if parameter.shape[0] == classes}
+    name, layer = named_head(model)
+    return set(parameter_names({name: layer}))
 
 
 def _mean_over_inputs(spread: Tensor, kept: Tensor | None) -> Tensor:

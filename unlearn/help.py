@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def all_methods() -> str:
     """Every method with its other names, hyper-parameters and their defaults."""
-    lines = ["unlearning methods (--unlearn NAME) and the hyper-parameters each reads:"]
+    lines = ["unlearning methods (--unlearn NAME) and the hyper-parameters each reads; for transformers' defaults see --unlearn NAME --help:"]
     for name in registry.names():
         method = registry.get(name)
         lines.append(f"  {name:<11} {method.summary} ({_other_names(method)})")

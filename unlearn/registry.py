@@ -32,7 +32,7 @@ class Iterative(Optimisation):
     """Flags of every method that trains by steps. A method's own configuration derives from it."""
 
     unlearn_epochs: int = option(10, "passes over the data that the method trains on", low=0, search=(1, 37, "linear"))
-    unlearn_lr: float = option(0.01, "step size; a hundredth of it for transformers, but with --preset", above=0, search=(1e-5, 1e-1, "log"))
+    unlearn_lr: float = option(0.01, "step size", above=0, search=(1e-5, 1e-1, "log"))
     no_aug: bool = option(False, "train without random crop and flip")
     max_norm: float = option(0.0, "longest gradient, over all weights, that is not scaled down to this; 0 is off", low=0)
     eval_mode: bool = option(False, "batch norm uses its running statistics and leaves them alone")

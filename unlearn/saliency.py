@@ -126,11 +126,13 @@ def given(arguments: Any, chosen: Chosen) -> tuple[Mask | None, str | None]:
         arguments: with the groups model, run and hyper.
         chosen: the data set that the model is of.
     Raises:
-        UsageError: as ``read``.
+        UsageError: as ``read``, or ``--no_saliency`` beside it.
     """
     stored = getattr(arguments.hyper, "saliency_mask", None)
     if stored is None:
         return None, None
+    if getattr(arguments.hyper, "no_saliency", False):
+        raise UsageError("--saliency_mask and --no_saliency: one names the weights that may change, the other lets all of them; give one")
     return read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
 
 

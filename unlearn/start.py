@@ -82,16 +82,14 @@ def blank(arguments: Any, chosen: Chosen) -> nn.Module:
 
 
 def check_validation(method: Method, chosen: Chosen, dataset: str) -> None:
-    """Refuse a method that trains on validation images where the test images stand in for these.
+    """Refuse a method that trains on validation images where there are none, or the test images stand in for these.
 
     Raises:
         UsageError: names the method and the data set.
     """
-    if method.trains_on_val and not chosen.source.with_validation:
-        raise UsageError(
-            f"--unlearn {method.name}: trains on validation images, and --dataset {dataset} has none but the test images, "
-            "which are scored as never seen; give a data set with a validation part"
-        )
+    if method.trains_on_val and not chosen.validates:
+        lack = "too few training images for a tenth of any class" if chosen.source.with_validation else "none but the test images, which are scored as never seen"
+        raise UsageError(f"--unlearn {method.name}: trains on validation images, and --dataset {dataset} has {lack}; give a data set with a validation part")
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:

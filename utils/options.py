@@ -13,6 +13,7 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,18 +121,21 @@ def _underscored(words: list[str]) -> list[str]:
     return result
 
 
-def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False) -> None:
+def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False, beside: Mapping[str, str] | None = None) -> None:
     """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has.
 
     Args:
         negatable: whether a switch takes ``false`` after it, for configurations whose defaults may be on.
+        beside: by field, what else is said where the default is shown.
     """
     taken = {flag for action in group._actions for flag in action.option_strings}
     for field in dataclasses.fields(config):
         flag = f"--{field.name}"
         if flag in taken:
             continue
-        text = field.metadata["help"] + (f" ({describe(field.default)})" if show_default and _shown(field) else "")
+        words = [describe(field.default)] if show_default and _shown(field) else []
+        words += [beside[field.name]] if field.name in (beside or {}) else []
+        text = field.metadata["help"] + (f" ({'; '.join(words)})" if words else "")
         if _types(config, field)[0] is bool:
             kind = {"nargs": "?", "const": True, "metavar": "false"} if negatable else {"action": "store_true"}
             group.add_argument(flag, default=argparse.SUPPRESS, help=text, **kind)
@@ -206,6 +210,8 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
         words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(member, (member.__name__,) * 2)
         expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
+    if value == () and field.default:
+        raise UsageError(f"--{field.name} {text}: must have at least one value")
     for number in () if member is str else value if kind is tuple else (value,):
         if not _within(number, meta):
             raise UsageError(f"--{field.name} {text}: must be {_bounds(meta)}")

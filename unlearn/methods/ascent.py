@@ -30,7 +30,7 @@ class SparseConfig(Config):
     reads={"forget"},
     summary="gradient ascent on the forget set",
     source="Jia et al. 2023, section 2; Graves et al. 2021; Thudi et al. 2022",
-    aliases=("gradient_ascent",),
+    aliases=("gradient_ascent", "GradAscent"),
     presets={
         "deepunlearn": {"unlearn_epochs": 10, "unlearn_lr": 0.01, "schedule": "constant", "no_aug": True},
         "sfron": {"unlearn_epochs": 9, "batch_size": 128, "schedule": "constant", "eval_mode": True, "max_norm": 0.1},

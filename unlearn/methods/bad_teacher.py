@@ -27,7 +27,7 @@ class Config(Benchmarked):
     reads={"retain", "forget"},
     summary="Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
     source=f"Chundawat et al. 2023; {PAPER}; preset sfron: {SFRON}",
-    aliases=("bad_teacher",),
+    aliases=("bad_teacher", "BadTeacher"),
     presets=OWN | {"sfron": {
         "optimizer": "sgd", "unlearn_lr": 0.02, "unlearn_epochs": 10, "batch_size": 128, "schedule": "cosine", "weight_decay": 5e-4, "no_aug": False,
     }},

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Config(Salient):
     unlearn_epochs: int = changed(Salient, "unlearn_epochs", 10, help="passes over the forget set")
     unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-5, search=(1e-6, 1e-4, "log"))
-    attack_radius: float = option(0.1, "how far the attack moves every pixel, of a range from 0 to 1", low=0, high=1)
+    attack_radius: float = option(0.1, "how far the attack moves every pixel, of a range from 0 to 1", low=0, high=1, search=(0.01, 0.3, "log"))
 
 
 @method(

@@ -63,7 +63,7 @@ def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, con
         return -F.log_softmax(logits @ others.T / config.temperature, dim=1).mean(), logits
 
     size = config.forget_batch_size or config.batch_size
-    once = replace(config, unlearn_epochs=1, unlearn_lr=config.erase_lr, weight_decay=config.erase_weight_decay, batch_size=size, schedule="constant")
+    once = replace(config, unlearn_epochs=1, unlearn_lr=config.erase_lr, weight_decay=config.erase_weight_decay, batch_size=size, schedule="constant", warmup=0)
     context.fit(model, sets.forget, once, erase)
     falling = replace(config, weight_decay=config.contrast_weight_decay, warmup=0)
     falling = replace(recipe(falling, config.unlearn_epochs, config.contrast_lr), schedule="smooth", floor=config.contrast_floor)

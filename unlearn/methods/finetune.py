@@ -26,7 +26,7 @@ class SparseConfig(Salient):
     reads={"retain"},
     summary="fine-tune on the retain set",
     source="Jia et al. 2023, section 2; Golatkar et al. 2020",
-    aliases=("finetune",),
+    aliases=("finetune", "Finetune"),
     presets={"deepunlearn": {"unlearn_epochs": 5, "unlearn_lr": 0.1, "schedule": "cosine", "no_aug": True}, "sfron": {"batch_size": 128, "schedule": "cosine"}},
 )
 def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:

@@ -40,16 +40,17 @@ def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> No
 
     from pruner import Hold
     from unlearn.curvature import mean_squared_gradient
+    from unlearn.fisher_noise import head_parameters
     from utils import seeds
 
     model.eval()
     batches = context.in_order(sets.retain, 64, config.no_aug)
     curvature = mean_squared_gradient(model, batches, context.mask)
-    random = seeds.generator(context.seed, "fisher noise")
+    random, heads = seeds.generator(context.seed, "fisher noise"), head_parameters(model, context.classes, "fixed")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             spread = (config.alpha / curvature[name].clamp(min=1e-30)).sqrt().clamp(max=LARGEST)
-            wide = parameter.shape[-1] == 10 if context.compat == "reference" else parameter.shape[0] == context.classes
+            wide = parameter.shape[-1] == 10 if context.compat == "reference" else name in heads
             draw = torch.randn(parameter.shape, generator=random).to(parameter.device)
             parameter.add_(spread * draw * (HEAD_FACTOR if wide else 1))
     Hold(model, context.mask)

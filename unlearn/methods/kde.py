@@ -64,7 +64,7 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
         return soft + F.cross_entropy(logits, labels) + distillation(wanted, logits, config.temperature), logits
 
     first = replace(
-        config, unlearn_epochs=config.distil_epochs, unlearn_lr=config.distil_lr, weight_decay=config.distil_weight_decay, schedule="constant"
+        config, unlearn_epochs=config.distil_epochs, unlearn_lr=config.distil_lr, weight_decay=config.distil_weight_decay, schedule="constant", warmup=0
     )
     context.fit(model, sets.val, first, imitate)
     context.fit(model, sets.retain, config, strengthen)

@@ -65,8 +65,7 @@ def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context
 def contrast(model: nn.Module, sets: Sets, config: Config, context: Context) -> dict[str, Tensor]:
     """Gradients of prunable weights, by name: of retain batches' mean losses, summed, minus the same of forget batches.
 
-    In train mode, so batch norm's statistics move. All batches have the same size; with ``--compat reference`` the
-    retain ones have 64 images.
+    In train mode, so batch norm's statistics move. With ``--compat reference`` retain batches have 64 images, whatever the others.
     """
     import pruner
     from unlearn.curvature import gradient_of_means
@@ -75,6 +74,6 @@ def contrast(model: nn.Module, sets: Sets, config: Config, context: Context) -> 
     sample = sets.retain.at(sets.retain.indices[order[: len(sets.forget)]])
     size = REFERENCE_BATCH if context.compat == "reference" else config.batch_size
     model.train()
-    weights = list(pruner.prunable(model))
-    retain, forget = (gradient_of_means(model, batches, weights) for batches in (sample.batches(size), sets.forget.batches(config.batch_size)))
-    return {name: retain[name] - forget[name] for name in weights}
+    batches = sample.batches(size), sets.forget.batches(config.batch_size)
+    retain, forget = (gradient_of_means(model, each, list(pruner.prunable(model))) for each in batches)
+    return {name: retain[name] - forget[name] for name in retain}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Config(Benchmarked):
     alpha: float = option(0.95, "weight of the retain loss; the forget loss has the rest", low=0, high=1, search=FRACTION)
     anchor: float = option(0.0, "weight of half the squared distance from the original, beside the retain loss", low=0)
+    forget_batch_size: int | None = option(None, "forget images per step; without it --batch_size", low=1)
     weight_decay: float = changed(Benchmarked, "weight_decay", 0.0)
     eval_mode: bool = changed(Benchmarked, "eval_mode", True)
 
@@ -51,4 +52,4 @@ def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Con
             retain = retain + config.anchor / 2 * squared_distance(model, start)
         return config.alpha * retain - (1 - config.alpha) * forget, logits
 
-    context.fit(model, Paired(sets.retain, sets.forget), config, objective)
+    context.fit(model, Paired(sets.retain, sets.forget, config.forget_batch_size), config, objective)

@@ -77,4 +77,3 @@ def reinitialise(model: nn.Module, amount: float, context: Context) -> None:
                 fresh = (context.draws.uniform(name, parameter, "reinitialised") - 0.5) * spread
                 parameter.copy_(torch.where(parameter == 0, fresh, parameter))
     pruner.Hold(model, context.mask)
-

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from unlearn.context import Context, Sets
 
 
-@method("raw", reads=set(), summary="score the model as it is", paper="Original", source="the starting point of every method", aliases=("original",), presets={"deepunlearn": {}})
+@method("raw", reads=set(), summary="score the model as it is", paper="Original", source="the starting point of every method", aliases=("original", "Original", "Baseline"), presets={"deepunlearn": {}})
 def raw(model: nn.Module, sets: Sets, config: NoOptions, context: Context) -> None:
     """Does nothing."""

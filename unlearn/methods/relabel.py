@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unlearn.benchmark import PAPER
 from unlearn.registry import Salient, method
 from utils.options import changed, option
 
@@ -31,6 +32,7 @@ class SalUnConfig(Config):
 
 _BOTH = {"reads": {"retain", "forget"}}
 _SFRON = {"batch_size": 128, "schedule": "cosine", "order": "joint", "relabel": "once"}
+_DEEP_UNLEARN = {"unlearn_lr": 0.01, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "no_aug": True, "order": "joint"}
 
 
 @method(
@@ -40,8 +42,8 @@ _SFRON = {"batch_size": 128, "schedule": "cosine", "order": "joint", "relabel": 
 )
 @method(
     "SalUn", config=SalUnConfig, summary="random labels, changing only the weights that matter for the forget set",
-    source="Fan et al. 2024 (SalUn), section 4",
-    presets={"sfron": _SFRON | {"unlearn_lr": 0.007, "saliency_threshold": 0.2}}, **_BOTH,
+    source=f"Fan et al. 2024 (SalUn), section 4; preset deepunlearn: {PAPER}", aliases=("salun", "SalUN"),
+    presets={"sfron": _SFRON | {"unlearn_lr": 0.007, "saliency_threshold": 0.2}, "deepunlearn": _DEEP_UNLEARN}, **_BOTH,
 )
 def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy to a random class on the forget set and to the true one on the retain set.

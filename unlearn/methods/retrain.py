@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config(Iterative):
     unlearn_epochs: int = option(160, "passes over the retain set", low=0)
-    unlearn_lr: float = option(0.1, "step size; a hundredth of it for transformers, but with --preset", above=0)
+    unlearn_lr: float = option(0.1, "step size", above=0)
     label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
 
 
@@ -38,7 +38,7 @@ class SharpnessConfig(Config):
     summary="train new weights on the retain set only, under the same mask",
     paper="Retrain",
     source="Jia et al. 2023, section 2",
-    aliases=("naive",),
+    aliases=("naive", "Retrain"),
     presets={"deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"}, "sfron": {"unlearn_epochs": 200, "batch_size": 128, "schedule": "cosine"}},
 )
 @method(

@@ -72,4 +72,3 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
         }
         with layers.only(model, norms | set(chosen)):
             context.fit(model, sets.retain, replace(config, unlearn_epochs=1, **step))
-

@@ -20,7 +20,7 @@ class Config(Stepping):
     batch_size: int = option(128, "images per step", low=1)
     unlearn_epochs: int = option(4, "passes over the retain set", low=0, search=(1, 37, "linear"))
     iterations: int | None = option(None, "steps on the retain set, instead of --unlearn_epochs (1500 for CIFAR-10 in the paper's code)", low=0)
-    unlearn_lr: float = option(0.01, "step size; a hundredth of it for transformers", above=0, search=(1e-5, 1e-1, "log"))
+    unlearn_lr: float = option(0.01, "step size", above=0, search=(1e-5, 1e-1, "log"))
     schedule: str = option("cosine", "step size over the steps", choices=("cosine", "constant"))
     no_aug: bool = option(False, "train without random crop and flip")
     forget_freq: int = option(5, "steps on the retain set for each one up the forget loss", low=1, search=(1, 20, "linear"))
@@ -30,6 +30,7 @@ class Config(Stepping):
     adaptive_power: float = option(0.5, "lambda: forget images count by their loss to the power of minus this", low=0, search=(0.0, 1.0, "linear"))
     fisher_ratio: float = option(1.0, "gamma: forgetting changes weights with at least this ratio of Fisher information on forget to retain set", low=0, search=(0.1, 10.0, "log"))
     saliency_mask: str | None = option(None, "forgetting changes only the weights that this file names, see main_saliency.py", metavar="FILE", aliases=("mask_path",))
+    retain_subset: int | None = option(None, "repair, and count passes, on only so many retain images, drawn once; 0 for as many as there are to forget", low=0)
     slow_rate: float = option(1.0, "alpha: how far the weights follow each round of forgetting and repair", low=0, high=1)
     no_saliency: bool = option(False, "without S: forgetting changes all weights")
     no_adaptive: bool = option(False, "without F: all forget images count alike")
@@ -51,6 +52,9 @@ def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
     from unlearn.fast_slow import Ascent, FastSlow
 
     forget, retain = (images.plain() if config.no_aug else images for images in (sets.forget, sets.retain))
+    if config.retain_subset is not None:
+        order = context.draws.order(len(retain), "retain subset").to(retain.device)
+        retain = retain.at(retain.indices[order[: config.retain_subset or len(forget)]])
     only = None if config.no_saliency else context.only or salient(model, sets, config, context)
     over = "batch" if context.compat == "reference" else "set"
     ascent = Ascent(model, forget, 0.0 if config.no_adaptive else config.adaptive_power, over, config.batch_size)
