@@ -36,8 +36,8 @@ class Group:
         return sorted(names, key=lambda name: (position(name), name))
 
     def gaps(self, name: str) -> list[float | None]:
-        """A row's average gap, in [0, 1], on every column."""
-        return [table.average_gap(name, model) for table, model in self.columns]
+        """A row's average gap, in [0, 1], on every column: that of each seed, then their mean."""
+        return [table.gap_by_seed(name, model) for table, model in self.columns]
 
 
 def groups(tables: list[Table]) -> list[Group]:
@@ -66,7 +66,8 @@ def _finished(table: Table, model: str) -> list[str]:
 
 
 NOTE = (
-    "Average gap to Retrain in per cent (mean of UA, MIA-Efficacy, RA and TA), by scenario and model, then the mean of these columns; "
+    "Average gap to Retrain in per cent (mean of UA, MIA-Efficacy, RA and TA) of each seed, so that misses on either side of Retrain do not cancel as in the "
+    "tables' means; then the mean over seeds, by scenario and model, then the mean of these columns; "
     "smaller is better. RTE: mean of the same columns, and what part of Retrain's with the same seeds that is (* where machines differ). n: seeds of each column. "
     "Original, which does nothing, has no rank; neither has a method that lacks a column."
 )

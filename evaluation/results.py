@@ -130,6 +130,17 @@ class Table:
         gaps = [self.gap(row, model, metric) for metric in METRICS]
         return None if None in gaps else statistics.fmean(gaps)
 
+    def gap_by_seed(self, row: str, model: str) -> float | None:
+        """The same, but of each seed by itself before the mean over seeds: misses on either side of Retrain do not cancel."""
+        pairs = [(self.cell(row, model, metric), self.cell("Retrain", model, metric)) for metric in METRICS]
+        if any(cell is None for pair in pairs for cell in pair):
+            return None
+        gaps = [
+            statistics.fmean(abs(cell.mean_over({seed}) - exact.mean_over({seed})) for cell, exact in pairs)
+            for seed in sorted(set.intersection(*(set(cell.seeds) for pair in pairs for cell in pair)))
+        ]
+        return statistics.fmean(gaps) if gaps else None
+
     def runs(self, row: str, model: str) -> int:
         """Number of finished runs."""
         cell = self.cell(row, model, METRICS[0])

@@ -394,6 +394,16 @@ def test_methods_are_ranked_by_gap_and_by_cost_over_all_scenarios():
     ]
 
 
+def test_misses_on_either_side_of_retrain_do_not_cancel_in_a_ranking():
+    gaps = [{"FT": (0.05, 1.0), "GA": (0.4, 1.0), "FF": (0.2, 1.0)}, {"FT": (-0.05, 1.0), "GA": (-0.3, 1.0), "FF": (0.1, 1.0)}]
+    runs = [run for seed in (1, 2) for kind in ("class", "random") for run in scenario_runs(gaps[seed - 1], kind, seed)]
+    [group] = ranking.groups(made(runs))
+    assert [(row[0], row[2]) for row in ranking.table(group)[1]] == [("FT", "5.00"), ("FF", "15.00"), ("GA", "35.00")]
+    [table, _] = made(runs)
+    assert table.average_gap("GA", "dense") == pytest.approx(0.05) and table.gap_by_seed("GA", "dense") == pytest.approx(0.35)
+    assert table.gap_by_seed("nothing", "dense") is None
+
+
 def test_a_ranking_says_what_is_uneven():
     """Times are compared over the seeds that both have; a star where machines differ, the seeds where they do."""
     gaps = {"FT": (0.1, 1.0), "GA": (0.3, 0.5), "FF": (0.2, 2.0)}
