@@ -401,7 +401,7 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
         raise UsageError("--mask FILE is needed: the checkpoint of the source model")
     if transfer.target is None and transfer.target_dataset is None:
         raise UsageError("--target DIR or --target_dataset NAME is needed: the data to transfer to")
-    if not transfer.removed or len(set(transfer.removed)) < len(transfer.removed):
+    if len(set(transfer.removed)) < len(transfer.removed):
         raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
     probe = build(LinearProbe, typed)
     if probe.probe == "full":

@@ -446,7 +446,7 @@ BAD = [
     (["--mask", "M", *DIGITS_TARGET, "--unlearn", "l1-sprase"], "--unlearn l1-sprase: unknown"),
     (["--mask", "M", *DIGITS_TARGET, "--removed", "1,10"], "--removed 10: the source has 10 classes, of which one must remain"),
     (["--mask", "M", *DIGITS_TARGET, "--removed", "1,1"], "--removed 1,1: must be different numbers of classes with commas between"),
-    (["--mask", "M", *DIGITS_TARGET, "--removed", ","], "--removed ,: must be different numbers of classes with commas between"),
+    (["--mask", "M", *DIGITS_TARGET, "--removed", ","], "--removed ,: must have at least one value"),
     (["--mask", "M", *DIGITS_TARGET, "--removed", "-1"], "--removed -1: must be at least 0"),
     (["--mask", "M", *DIGITS_TARGET, "--removed", "one"], "--removed one: must be whole numbers with commas between"),
     (["--mask", "M", *DIGITS_TARGET, "--removal_order", "3"], "--removal_order 3: names 1, too few for --removed 2"),
