@@ -66,9 +66,9 @@ class Images(ABC):
         everyone[self.indices] = labels.to(everyone)
         return self._copy(_labels=everyone)
 
-    def first(self, count: int) -> Images:
-        """The first ``count`` images, or all if there are fewer."""
-        return self._copy(indices=self.indices[:count])
+    def first(self, count: int, order: Tensor | None = None) -> Images:
+        """The first ``count`` images, or all if there are fewer; with ``order``, int64 [M], those at its first places."""
+        return self._copy(indices=self.indices[:count] if order is None else self.indices[order[:count].to(self.device)])
 
     def plain(self) -> Images:
         """The same images without augmentation."""

@@ -130,16 +130,18 @@ class Table:
         gaps = [self.gap(row, model, metric) for metric in METRICS]
         return None if None in gaps else statistics.fmean(gaps)
 
-    def gap_by_seed(self, row: str, model: str) -> float | None:
-        """The same, but of each seed by itself before the mean over seeds: misses on either side of Retrain do not cancel."""
+    def gaps_by_seed(self, row: str, model: str) -> dict[tuple[int, int], float]:
+        """By seed, ascending, the mean distance of its four scores from those of Retrain with the same seed."""
         pairs = [(self.cell(row, model, metric), self.cell("Retrain", model, metric)) for metric in METRICS]
         if any(cell is None for pair in pairs for cell in pair):
-            return None
-        gaps = [
-            statistics.fmean(abs(cell.mean_over({seed}) - exact.mean_over({seed})) for cell, exact in pairs)
-            for seed in sorted(set.intersection(*(set(cell.seeds) for pair in pairs for cell in pair)))
-        ]
-        return statistics.fmean(gaps) if gaps else None
+            return {}
+        shared = set.intersection(*(set(cell.seeds) for pair in pairs for cell in pair))
+        return {seed: statistics.fmean(abs(own.mean_over({seed}) - exact.mean_over({seed})) for own, exact in pairs) for seed in sorted(shared)}
+
+    def gap_by_seed(self, row: str, model: str) -> float | None:
+        """Mean of ``gaps_by_seed``, in which misses on either side of Retrain do not cancel; None without any."""
+        gaps = self.gaps_by_seed(row, model)
+        return statistics.fmean(gaps.values()) if gaps else None
 
     def runs(self, row: str, model: str) -> int:
         """Number of finished runs."""

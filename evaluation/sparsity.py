@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import statistics
 
-from evaluation.results import METRICS, Table
+from evaluation.results import Table
 
 NOTE = (
     "Average gap to Retrain on the dense model minus that on the sparse one, in points, for each seed by itself, then mean ± standard deviation; above 0, "
@@ -26,18 +26,8 @@ def table(of: Table) -> tuple[list[str], list[list[str]]]:
 
 def _differences(of: Table, row: str, dense: str, sparse: str) -> list[float]:
     """Gap on the dense minus gap on the sparse model, in [-1, 1], for every seed that has both, in order."""
-    sides = [_gaps(of, row, model) for model in (dense, sparse)]
+    sides = [of.gaps_by_seed(row, model) for model in (dense, sparse)]
     return [sides[0][seed] - sides[1][seed] for seed in sorted(sides[0].keys() & sides[1].keys())]
-
-
-def _gaps(of: Table, row: str, model: str) -> dict[tuple[int, int], float]:
-    """By seed, the mean distance of one run's four scores from those of the run of Retrain with the same seed."""
-    pairs = [(of.cell(row, model, metric), of.cell("Retrain", model, metric)) for metric in METRICS]
-    if any(own is None or exact is None for own, exact in pairs):
-        return {}
-    scores = [(dict(zip(own.seeds, own.values)), dict(zip(exact.seeds, exact.values))) for own, exact in pairs]
-    seeds = set.intersection(*(own.keys() & exact.keys() for own, exact in scores))
-    return {seed: statistics.fmean(abs(own[seed] - exact[seed]) for own, exact in scores) for seed in seeds}
 
 
 def _cells(differences: list[float] | None) -> tuple[str, str]:

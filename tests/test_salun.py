@@ -18,7 +18,7 @@ import models
 import pruner
 from conftest import DIGITS
 from dataset.combined import Chain, endless, union
-from dataset.images import ImageSet
+from dataset.images import Augment, ImageSet
 from evaluation import closeness, divergence, mia
 from evaluation.predict import Predictions
 from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (mask and model are fixtures)
@@ -525,6 +525,28 @@ def test_sfron(compat, twin, flags, model, mask):
     if not twin:  # masks, momentum and weights all matter here
         assert not torch.allclose(expected["conv.weight"], slow_sfron(model, mask, None, compat)["conv.weight"], atol=1e-3)
         assert not torch.allclose(expected["conv.weight"], slow_sfron(model, mask, only, compat, power=0.0)["conv.weight"], atol=1e-4)
+
+
+@pytest.mark.parametrize(("subset", "size"), [(0, 9), (5, 5), (99, 21)])
+def test_sfron_repairs_on_a_subset_of_the_retain_images(subset, size, model, monkeypatch):
+    repaired = []
+    original = fast_slow.FastSlow.__init__
+
+    def remember(self, model, ascent, retain, *more):
+        repaired.append(retain)
+        original(self, model, ascent, retain, *more)
+
+    monkeypatch.setattr(fast_slow.FastSlow, "__init__", remember)
+    for _ in range(2):
+        sfron(model, {}, retain_subset=subset, iterations=2, no_saliency=True)
+    retain = SETS["retain"]
+    places = [images.indices.tolist() for images in repaired]
+    assert places[0] == places[1] and len(places[0]) == len(set(places[0])) == size  # drawn from the seed, none twice
+    assert set(places[0]) <= set(retain.indices.tolist()) and (size == 21 or sorted(places[0]) != places[0])
+    assert repaired[0].augment is retain.augment
+    flipped = ImageSet(retain.source, retain._labels, retain.indices, Augment(0, True))
+    some = flipped.first(2, torch.arange(len(retain)).flip(0))
+    assert some.augment is flipped.augment and some.indices.tolist() == retain.indices.tolist()[:-3:-1]
 
 
 @pytest.mark.parametrize("compat", ["fixed", "reference"])

@@ -53,8 +53,7 @@ def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
 
     forget, retain = (images.plain() if config.no_aug else images for images in (sets.forget, sets.retain))
     if config.retain_subset is not None:
-        order = context.draws.order(len(retain), "retain subset").to(retain.device)
-        retain = retain.at(retain.indices[order[: config.retain_subset or len(forget)]])
+        retain = retain.first(config.retain_subset or len(forget), context.draws.order(len(retain), "retain subset"))
     only = None if config.no_saliency else context.only or salient(model, sets, config, context)
     over = "batch" if context.compat == "reference" else "set"
     ascent = Ascent(model, forget, 0.0 if config.no_adaptive else config.adaptive_power, over, config.batch_size)
