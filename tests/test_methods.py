@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
+import models
 import pruner
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
@@ -696,3 +697,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(model):
     with pytest.raises(RunError, match=r"the loss became nan in epoch 1, step \d, at learning rate 1e\+30"):
         run("GA", model, {}, unlearn_epochs=3, unlearn_lr=1e30, batch_size=3)
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+# --- on VGG; residual networks are in test_mains.py, transformers in test_transformers.py ---
+
+
+@pytest.fixture(scope="module")
+def vgg() -> nn.Module:
+    torch.manual_seed(0)
+    return models.build("vgg16_bn_lth", CLASSES, size=32)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rate", [0.0, 0.9])
+@pytest.mark.parametrize("name", ALL)
+def test_every_method_on_vgg(name, rate, vgg):
+    def pictures(count: int, seed: int) -> ImageSet:
+        random = torch.Generator().manual_seed(seed)
+        return ImageSet(torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=random), torch.arange(count) % CLASSES)
+
+    sets = {"retain": pictures(8, 1), "forget": pictures(4, 2), "val": pictures(4, 3)}
+    held = pruner.prune(vgg, "random", rate, pruner.Sample(0)) if rate else {}
+    wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3, "fisher_samples": 4, "iterations": 1}
+    method = registry.get(name)
+    config = method.config(**{key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__})
+    after = apply(method, vgg, sets, config, context(held)).model.state_dict()
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert all(not after[key][~kept].any() for key, kept in held.items()) and len(held) == (13 if rate else 0)
