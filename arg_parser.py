@@ -7,7 +7,9 @@ accepted and named in ``unread``.
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from dataset.flags import Data, Forget, class_order, forgotten
@@ -86,6 +88,7 @@ class Unlearn:
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
     reference_model: str | None = option(None, "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW", metavar="FILE")
+    verbose: bool = option(False, "print the figures of every attack too; result.json always holds them")
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,7 @@ class ForgetArguments:
     hyper: Any
     unread: tuple[str, ...]
     lora: Lora = Lora()
+    typed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -346,7 +350,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
-        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data, method), lora
+        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data, method), lora, _words(typed),
     )
 
 
@@ -438,7 +442,7 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "deterministic", "allow_pickle", "dry_run"):
         del config["run"][key]
-    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model")):
+    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model"), ("unlearn", "verbose")):
         config.get(group, {}).pop(key, None)
     for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
@@ -452,6 +456,25 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
 def settings(config: Any) -> str:
     """A configuration as it would be typed, for the header."""
     return "  ".join(f"{name} {describe(value)}" for name, value in asdict(config).items() if value is not None and value is not False)
+
+
+def retrain_command(arguments: ForgetArguments, recipe: dict[str, Any] | None) -> str:
+    """The command that retrains what a run is to be compared with: the same data, model and scenario, trained like the original.
+
+    Args:
+        recipe: how the original was trained, as its checkpoint says; None if it does not.
+    """
+    from unlearn import registry
+
+    kept = {name for config in (Data, Model, Run, Forget) for name in config.__dataclass_fields__} - {"save_dir", "dry_run", "allow_pickle"} | {"mask"}
+    words = [word for word in arguments.typed if word.removeprefix("--").partition("=")[0] in kept]
+    defaults = asdict(registry.get("retrain").config())
+    trained = (recipe or {}).get("train") or {}
+    trained = {{"epochs": "unlearn_epochs", "lr": "unlearn_lr"}.get(name, name): value for name, value in trained.items()}
+    hyper = {name: tuple(value) if isinstance(value, list) else value for name, value in trained.items() if name in defaults}
+    words += _words({name: describe(value) for name, value in hyper.items() if value != defaults[name] and value is not None})
+    folder = Path(arguments.run.save_dir).parent / "retrain"
+    return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
 
 
 def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = "") -> dict[str, Any]:
