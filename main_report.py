@@ -17,7 +17,7 @@ import csv
 import io
 from pathlib import Path
 
-from evaluation import cleanse, corrections, further, planned, published, ranking, results, sparsity, tables, transfer
+from evaluation import cleanse, corrections, further, leftout, planned, published, ranking, results, sparsity, tables, transfer
 from evaluation.page import Section, page
 from evaluation.plots import save
 from utils import files
@@ -30,11 +30,14 @@ def main(argv: list[str] | None = None) -> int:
     folders, out, plots, scores = parse(argv)
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder")
+            raise UsageError(f"{folder}: is a file; give the folder that holds it" if folder.is_file() else f"{folder}: no such folder")
     files.make_folder(out)
     sections = write_unlearning(folders, out, plots, scores) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
+    lines = leftout.left_out(folders)
     if not sections:
-        raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it")
+        beside = f"; left out: {lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "") if lines else ""
+        raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it{beside}")
+    sections += name_lines("left out:", "Left out", lines)
     finish(folders, sections + (write_trainings(folders, out) if plots else []), out, plots)
     return 0
 
@@ -183,19 +186,21 @@ def name_failed(folders: list[Path]) -> list[Section]:
         if found.failed:
             results.check(found.content, {"reason": str}, path)
             lines.append(f"{found.folder}: {found.content['reason']}")
+    return name_lines("failed:", "Failed runs", lines)
+
+
+def name_lines(said: str, title: str, lines: list[str]) -> list[Section]:
+    """Print the lines and put them into a section; nothing where there are none."""
     if not lines:
         return []
-    print("\n".join(["failed:", *lines, ""]), flush=True)
-    return [Section("Failed runs", notes=lines)]
+    print("\n".join([said, *lines, ""]), flush=True)
+    return [Section(title, notes=lines)]
 
 
 def name_lost(lost: list[planned.Planned]) -> list[Section]:
     """Name planned runs of scenarios of which nothing has finished."""
-    if not lost:
-        return []
     lines = [f"{cell.folder}: {'failed: ' + str(cell.status.get('last_line')) if cell.failed else 'missing'}" for cell in lost]
-    print("\n".join(["nothing of these scenarios has finished:", *lines, ""]), flush=True)
-    return [Section("Nothing of these scenarios has finished", notes=lines)]
+    return name_lines("nothing of these scenarios has finished:", "Nothing of these scenarios has finished", lines)
 
 
 if __name__ == "__main__":

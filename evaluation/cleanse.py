@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation import published
-from evaluation.results import Cell, by_method, seed_of
+from evaluation.results import Cell, seed_of
+from evaluation.rows import by_method
 from evaluation.tables import minutes, percent
 from utils.names import file_name
 

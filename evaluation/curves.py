@@ -41,10 +41,12 @@ def read_epochs(path: Path) -> Epochs:
 def trainings(folders: list[Path]) -> dict[str, tuple[str, list[Epochs]]]:
     """Finished trainings below the folders that differ in nothing but their seeds: by file name, a title and the epochs of each."""
     groups: dict[str, list[tuple[dict[str, Any], Epochs]]] = {}
+    known: set[Any] = set()  # a copy of a run is no further seed
     for path in results.below(folders, "result.json"):
         content = results.read(path)
-        epochs = read_epochs(path.parent / "log.jsonl") if content.get("status") == "done" and "rounds" in content else {}
-        if epochs:
+        epochs = read_epochs(path.resolve().parent / "log.jsonl") if content.get("status") == "done" and "rounds" in content else {}
+        if epochs and content.get("fingerprint", path) not in known:
+            known.add(content.get("fingerprint"))
             results.check(content, results.TRAINING, path)
             groups.setdefault(_alike(content), []).append((content, epochs))
     named: dict[str, tuple[str, list[Epochs]]] = {}

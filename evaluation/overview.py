@@ -5,7 +5,8 @@ import math
 from typing import Any
 
 from evaluation.plots import DASHES, HATCHES, MARKERS, colours, figure
-from evaluation.results import METRICS, Model, Table
+from evaluation.results import METRICS, Table
+from evaluation.rows import Model
 
 GAP = "average gap to Retrain"
 EDGED = {"markeredgecolor": "black", "linestyle": "none"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from evaluation.published import Published, base
-from evaluation.results import METRICS, Model, Table
+from evaluation.results import METRICS, Table
+from evaluation.rows import Model
 
 
 def aligned(head: list[str], rows: list[list[str]]) -> str:

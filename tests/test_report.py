@@ -3,12 +3,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
 import main_report
-from evaluation import cleanse, corrections, curves, further, overview, planned, published, ranking, results, sparsity, tables
+from evaluation import cleanse, corrections, curves, further, leftout, overview, planned, published, ranking, results, rows, sparsity, tables
 from evaluation.results import Found
 
 NONE = published.Published([], exact=False)
@@ -175,7 +179,7 @@ def test_the_file_holds_the_main_table_of_the_paper():
 ])
 def test_published_average_gaps_follow_from_the_published_values(share, entry, row, average):
     [found] = [table for table in published.load()["tables"] if table["name"] == entry]
-    model = results.Model("x", found["models"][share])
+    model = rows.Model("x", found["models"][share])
     assert 100 * published.Published([found], True).average_gap(row, model) == pytest.approx(average, abs=0.006)
 
 
@@ -267,6 +271,96 @@ def test_scenarios_of_which_nothing_finished_are_named(tmp_path, capsys):
     said = capsys.readouterr().out
     assert re.search(r"seed1/FT: failed: boom\n.*seed2/FT: missing\n", said)
     assert "seed1/FT: failed: boom" in (tmp_path / "report.html").read_text()
+
+
+# --- what the collector finds, and what it says of the rest ---
+
+
+def table_of(folders, capsys):
+    """The rows of the table that main_report.py prints, by name; and what it says that it left out."""
+    assert main_report.main([*map(str, folders), "--no_plots", "--out", str(folders[0].parent / "out")]) == 0
+    said = capsys.readouterr().out
+    _, _, lines = said.partition("left out:\n")
+    return {line.split("  ")[0]: line for line in said.splitlines()}, lines.split("\n\n")[0].splitlines()
+
+
+def test_links_lead_to_runs_and_each_run_counts_once(tmp_path, capsys):
+    """A linked folder, a linked file, a link in a loop, a second name for a run, the same folder given twice."""
+    elsewhere = write(tmp_path / "elsewhere", RUNS[:4])
+    runs = tmp_path / "runs"
+    for name in ("retrain1", "retrain2", "FT1", "FT2"):
+        runs.mkdir(exist_ok=True)
+        (runs / name).symlink_to(elsewhere / str(("retrain1", "retrain2", "FT1", "FT2").index(name)))
+    (runs / "FT1").unlink(), (runs / "FT1").mkdir()
+    (runs / "FT1" / "result.json").symlink_to(elsewhere / "2" / "result.json")
+    (runs / "again").symlink_to(elsewhere)
+    (runs / "FT1" / "loop").symlink_to(runs)
+    (runs / "itself").symlink_to(runs / "itself")
+    epochs(elsewhere / "2", "unlearn", [(1, 0.5)])
+    [table] = results.tables(results.collect([runs]))
+    assert (table.runs("FT", "dense"), table.runs("Retrain", "dense")) == (2, 2) and table.average_gap("FT", "dense") == pytest.approx(0.1825)
+    assert len(results.below([runs], "result.json")) == len(results.below([runs, runs, runs / "again"], "result.json")) == 4
+    assert curves.draw_unlearning(table, results.collect([runs])) is not None, "the log lies beside the file that the link leads to"
+    rows, lines = table_of([runs, elsewhere, runs], capsys)
+    assert "18.25" in rows["FT"] and lines == [f"{runs}/itself: is a link to {runs}/itself, which is not there"]
+
+
+def test_a_linked_training_is_no_further_seed(tmp_path):
+    content = {
+        "script": "main_imp.py", "status": "done", "fingerprint": "a", "label": "imp", "rounds": [{"density": 1}], "model": {"arch": "resnet20s"},
+        "config": {"data": {"dataset": "digits"}, "run": {"compat": "fixed", "seed": 1, "train_seed": 1}},
+    }
+    [folder] = [path for path in write(tmp_path / "runs", [content]).iterdir()]
+    epochs(folder, "round 0", [(1, 0.5)])
+    (tmp_path / "runs" / "linked").symlink_to(folder)
+    shutil.copytree(folder, tmp_path / "runs" / "copied")
+    [(title, found)] = curves.trainings([tmp_path / "runs"]).values()
+    assert len(found) == 1 and "1 seed," in title
+
+
+def test_what_stands_in_no_table_is_named(tmp_path, capsys):
+    runs = write(tmp_path / "runs", [*RUNS[:4], {**RUNS[0], "scores": {**RUNS[0]["scores"], "UA": 0.5}}, {**RUNS[0], "scores": {**RUNS[0]["scores"], "RTE": 9.0}}])
+    others = {"later": {"script": "main_generate.py", "status": "done"}, "stranger": [1], "half": {"script": "main_forget.py", "status": "begun"}}
+    for name, content in others.items():
+        (runs / name).mkdir()
+        (runs / name / "result.json").write_text(json.dumps(content))
+    write(runs / "search", [RUNS[4]])
+    (runs / "gone").symlink_to(tmp_path / "nowhere")
+    rows, lines = table_of([runs], capsys)
+    assert lines == [
+        f"{runs}/gone: is a link to {tmp_path}/nowhere, which is not there",
+        f"{runs}/search: trials of a search; give this folder to see them",
+        f"{runs}/4/result.json: is the run of {runs}/0/result.json with other scores; the table has the latter's",
+        f"{runs}/half/result.json: is not finished (status begun)",
+        f"{runs}/later/result.json: is no result that tables know (of main_generate.py)",
+        f"{runs}/stranger/result.json: is no result that tables know (it names no script)",
+    ]
+    assert "search: trials" in (tmp_path / "out" / "report.html").read_text()
+    shutil.rmtree(runs / "0"), shutil.rmtree(runs / "4")
+    (tmp_path / "only").mkdir()
+    (runs / "search").rename(tmp_path / "only" / "search")
+    assert main_report.main([str(tmp_path / "only"), "--no_plots"]) == 2
+    assert f"below it; left out: {tmp_path}/only/search: trials of a search" in capsys.readouterr().err
+    assert main_report.main([str(runs / "1" / "result.json"), "--no_plots"]) == 2
+    assert "result.json: is a file; give the folder that holds it\n" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_listed_is_named():
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        runs = write(Path(place) / "runs", RUNS[:2])
+        Path(place).chmod(0o755)
+        (runs / "1").chmod(0)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)  # to whom folders can be closed
+        try:
+            lines = leftout.left_out([runs])
+            found = len(results.below([runs], "result.json"))
+        finally:
+            if root:
+                os.seteuid(0)
+            (runs / "1").chmod(0o755)
+    assert lines == [f"{runs}/1: cannot be listed (Permission denied)"] and found == 1
 
 
 # --- backdoors ---
