@@ -90,6 +90,7 @@ class Table:
         rows: by row name, by model name, by metric.
         gone: by row name, by model name; absent where every planned run is there.
         places: the row and the columns of every run, by its fingerprint.
+        classes: how many the data set has; None if no run tells.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Table:
     rows: dict[str, dict[str, dict[str, Cell]]] = field(default_factory=dict)
     gone: dict[str, dict[str, Gone]] = field(default_factory=dict)
     places: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    classes: int | None = None
 
     def cell(self, row: str, model: str, metric: str) -> Cell | None:
         """The cell, if there is any run in it."""
@@ -295,6 +297,7 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
     slug = file_name(f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}"))
     columns = models(results)
     table = Table(f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}", slug, key, list(dict.fromkeys(columns.values())))
+    table.classes = next((len(counts) for result in results if isinstance(counts := result["config"].get("official_counts"), list)), None)
     for name, members in by_method(results).items():
         table.rows[name] = {}
         table.places |= {result["fingerprint"]: (name, models_of(result, columns)) for result in members}

@@ -98,22 +98,25 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         if all(len(settings) == 1 for settings in per_model.values()):
             rows[name] = members
             continue
-        varying = _varying([json.loads(setting) for setting in {_hyper(result) for result in members}])
+        varying = _varying([json.loads(setting) for setting in sorted({_hyper(result) for result in members})])
         for result in members:
-            hyper = json.loads(_hyper(result))
-            rows.setdefault(", ".join([name, *(f"{key} {hyper[key]}" for key in varying if hyper[key] is not None)]), []).append(result)
+            given = hyper(result)
+            rows.setdefault(", ".join([name, *(f"{key} {given[key]}" for key in varying if given.get(key) is not None)]), []).append(result)
     return dict(sorted(rows.items(), key=lambda item: (position(item[0]), item[0])))
 
 
-def _hyper(result: dict[str, Any]) -> str:
+def hyper(result: dict[str, Any]) -> dict[str, Any]:
     """The hyper-parameters, those of adapters among them; of files, that there is one, because no two seeds share it."""
-    config = result["config"]
-    hyper = {**config["hyper"], **config.get("lora", {})}
-    return json.dumps({key: bool(value) if key in FILES else value for key, value in hyper.items()}, sort_keys=True)
+    found = {**result["config"]["hyper"], **result["config"].get("lora", {})}
+    return {key: bool(value) if key in FILES else value for key, value in found.items()}
+
+
+def _hyper(result: dict[str, Any]) -> str:
+    return json.dumps(hyper(result), sort_keys=True)
 
 
 def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    return [key for key in settings[0] if len({json.dumps(setting.get(key)) for setting in settings}) > 1]
+    return [key for key in dict.fromkeys(key for setting in settings for key in setting) if len({json.dumps(setting.get(key)) for setting in settings}) > 1]
 
 
 def position(name: str) -> int:
