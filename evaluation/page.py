@@ -13,13 +13,13 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; border-to
 nav a { display: inline-block; margin-right: 1.2rem; } .wide { overflow: auto; max-height: 90vh; overflow-wrap: normal; }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: 0.85rem; }
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { vertical-align: bottom; border-bottom: 2px solid #111; white-space: normal; position: sticky; top: 0; background: #fff; z-index: 1; }
+th { vertical-align: bottom; border-bottom: 2px solid #111; white-space: normal; position: sticky; top: 0; background: #fff; z-index: 1; min-width: 4rem; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; white-space: normal; min-width: 6rem; max-width: 14rem; }
 th:first-child { z-index: 2; } th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #06c; }
-th button::after { content: " \\2195"; color: #999; }
-th[aria-sort=ascending] button::after { content: " \\2191"; color: #111; } th[aria-sort=descending] button::after { content: " \\2193"; color: #111; }
+th button::after { content: "\\a0\\2195"; color: #999; }
+th[aria-sort=ascending] button::after { content: "\\a0\\2191"; color: #111; } th[aria-sort=descending] button::after { content: "\\a0\\2193"; color: #111; }
 td.words { text-align: left; white-space: normal; min-width: 22rem; }
-tr.published td { color: #555; font-style: italic; border-bottom-color: #999; } td.gone { color: #666; background: #f2f2f2; } td.differs { font-weight: bold; }
+tr.published td { color: #555; font-style: italic; border-bottom-color: #999; } td.gone { color: #666; background: #f2f2f2; } td.differs { color: #a00; }
 td.best { font-weight: bold; background: #e3f1e0; }
 .wide img { width: max(100%, 45rem); height: auto; display: block; } .picture { margin: 1.2rem 0; max-height: none; }
 p.note, li, dl, summary { color: #333; font-size: 0.85rem; max-width: 70rem; } p.warning { border-left: 4px solid #c60; padding-left: 0.7rem; max-width: 70rem; }

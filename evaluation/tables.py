@@ -138,7 +138,7 @@ def notes(table: Table, published: Published) -> list[str]:
         if any(table.runs(row, model.name) == 1 for row in table.rows for model in table.models):
             said.append("Where there is one seed, only the published spread counts.")
     elif sources:
-        said.append("Published in another setting, beside ours for orientation only:")
+        said.append("Published in another setting, beside ours for orientation only.")
     if any(value.read_off for row in table.rows for model in table.models if (value := published.value(row, model, "UA"))):
         said.append("≈: read off a figure; the number after ± is the reading error.")
     return said + [f"Published: {source}" for source in sources]
