@@ -106,11 +106,16 @@ class Table:
         """The cell, if there is any run in it."""
         return self.rows.get(row, {}).get(model, {}).get(metric)
 
-    def gap(self, row: str, model: str, metric: str) -> float | None:
-        """Distance of the mean from Retrain's on the same model over the seeds that both have, in [0, 1]; None without any."""
+    def difference(self, row: str, model: str, metric: str) -> float | None:
+        """The mean minus Retrain's on the same model over the seeds that both have, in [-1, 1]; None without any."""
         cell, exact = self.cell(row, model, metric), self.cell("Retrain", model, metric)
         shared = set(cell.seeds) & set(exact.seeds) if cell and exact else set()
-        return abs(cell.mean_over(shared) - exact.mean_over(shared)) if shared else None
+        return cell.mean_over(shared) - exact.mean_over(shared) if shared else None
+
+    def gap(self, row: str, model: str, metric: str) -> float | None:
+        """Size of the ``difference``, in [0, 1]; None without any."""
+        difference = self.difference(row, model, metric)
+        return None if difference is None else abs(difference)
 
     def average_gap(self, row: str, model: str) -> float | None:
         """Mean of the four gaps ("disparity average" in the paper), in [0, 1]."""
