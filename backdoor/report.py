@@ -82,7 +82,7 @@ def _enlarged(clean: np.ndarray, stamped: np.ndarray, window: tuple[slice, slice
 
 def _changed(clean: np.ndarray, stamped: np.ndarray) -> str:
     changed = int((clean != stamped).any(-1).sum())
-    return f"changes {changed} pixels" if changed else "changes nothing"
+    return f"changes {changed} pixel{'s' * (changed > 1)}" if changed else "changes nothing"
 
 
 def point(found: dict[str, Any]) -> dict[str, Any]:

@@ -120,18 +120,19 @@ def long_rows(table: Cleanse) -> list[list[str]]:
 def draw(table: Cleanse) -> Any:
     """Attack success and accuracy against sparsity, hollow before and filled after unlearning; bars are one standard deviation."""
     from evaluation.overview import legend
-    from evaluation.plots import BEFORE_AFTER, colours, figure
+    from evaluation.plots import BEFORE_AFTER, MARKERS, colours, figure
 
     drawn, axes = figure(10, 4.2, 1, 2)
     sparsities = sorted({sparsity for line in table.lines.values() for sparsity in line})
     for axis, score, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
-        for (name, line), shade in zip(table.lines.items(), colours(len(table.lines))):
+        for place, ((name, line), shade) in enumerate(zip(table.lines.items(), colours(len(table.lines)))):
+            aside = 0.06 * (place - (len(table.lines) - 1) / 2)  # methods share what was before them
             for when, look in BEFORE_AFTER.items():
-                points = [(sparsities.index(sparsity), cells[score, when]) for sparsity, cells in line.items() if (score, when) in cells]
+                points = [(sparsities.index(sparsity) + aside, cells[score, when]) for sparsity, cells in line.items() if (score, when) in cells]
                 values, spread = [100 * cell.mean for _, cell in points], [100 * cell.std for _, cell in points]
-                axis.errorbar([place for place, _ in points], values, spread, color=shade, capsize=2, label=f"{when} {name}", **look)
+                axis.errorbar([where for where, _ in points], values, spread, color=shade, capsize=2, label=f"{when} {name}", **look | {"marker": MARKERS[place % len(MARKERS)]})
         axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])
-        axis.set(xlabel="pruned weights (%)", ylabel=words, ylim=(0, 105))
+        axis.set(xlabel="pruned weights (%)", ylabel=words, ylim=(-3, 105))
         axis.grid(alpha=0.3)
     axes[0, 0].axhline(100 * table.share, color="grey", linestyle=":", label="share of the target class")
     legend(drawn, axes[0, 0])

@@ -55,8 +55,8 @@ def training_curves(path: Path, result: dict[str, list[float]], title: str) -> N
 
 
 BEFORE_AFTER = {  # hollow and dashed, filled and solid: told apart in grey, and where there is one point and no line
-    "before": {"linestyle": "--", "marker": "s", "markerfacecolor": "white", "markersize": 7},
-    "after": {"linestyle": "-", "marker": "o", "markersize": 6},
+    "before": {"linestyle": "--", "marker": "s", "markerfacecolor": "white", "markersize": 9},
+    "after": {"linestyle": "-", "marker": "o", "markersize": 5},
 }
 
 
@@ -70,13 +70,13 @@ def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method:
     drawn, axes = figure(9, 4.0, 1, 2)
     places = range(len(points))
     for axis, name, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
-        for when, label, shade in (("before", f"before {method}", "black"), ("after", f"after {method}", "C0")):
+        for when, shade, side, up in (("before", "black", "right", 6), ("after", "C0", "left", -11)):
             values = [100 * point[when][name] for point in points]
-            axis.plot(places, values, color=shade, label=label, clip_on=False, zorder=3, **BEFORE_AFTER[when])
+            axis.plot(places, values, color=shade, label=f"{when} {method}", clip_on=False, zorder=3, **BEFORE_AFTER[when])
             for place, value in zip(places, values):
-                axis.annotate(f"{value:.1f}", (place, value), (7, 5), textcoords="offset points", fontsize=7, color=shade)
+                axis.annotate(f"{value:.1f}", (place, value), (8 if side == "left" else -8, up), textcoords="offset points", ha=side, fontsize=7, color=shade)
         axis.set_xticks(places, [f"{100 * point['sparsity']:.4g} %" for point in points])
-        axis.set(xlabel="sparsity", ylabel=words, ylim=(0, 105), xlim=(-0.3, len(points) - 0.5))
+        axis.set(xlabel="sparsity", ylabel=words, ylim=(-6, 109), xlim=(-0.4, len(points) - 0.6))
         axis.grid(alpha=0.3)
     axes[0, 0].axhline(100 * share, color="grey", linestyle=":", label="share of the target class")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
@@ -94,20 +94,20 @@ def trigger_examples(path: Path, rows: dict[str, list[tuple[Any, str]]], title: 
     from matplotlib.patches import Rectangle
 
     count = len(next(iter(rows.values())))
-    drawn, axes = figure(1.7 * count + 0.6, 2.3 * len(rows) + 0.5)
+    drawn, axes = figure(1.7 * count + 0.6, 2.15 * len(rows) + 0.5)
     axis, step, (framed, (down, across)) = axes[0, 0], 1.36, outlined
     for line, (name, row) in enumerate(rows.items()):
-        axis.text(-0.06, -step * line - 0.47, name, ha="right", va="center", fontsize=8, rotation=90)
+        shares = [0.94 * min(1, image.shape[0] / image.shape[1]) for image, _ in row]
+        axis.text(-0.06, -step * line - shares[0] / 2, name, ha="right", va="center", fontsize=8, rotation=90)
         for column, (image, words) in enumerate(row):
             top, (height, width) = -step * line, image.shape[:2]
-            tall = 0.94 * height / max(height, width)
-            axis.imshow(image, extent=(column, column + 0.94, top - tall, top), interpolation="nearest")
+            axis.imshow(image, extent=(column, column + 0.94, top - shares[column], top), interpolation="nearest")
             axis.text(column + 0.47, top + 0.03, words, ha="center", va="bottom", fontsize=7)
             if name == framed:
-                corner = (column + 0.94 * across.start / width, top - 0.94 * down.stop / height)
-                size = (0.94 * (across.stop - across.start) / width, 0.94 * (down.stop - down.start) / height)
+                corner = (column + 0.94 * across.start / width, top - shares[column] * down.stop / height)
+                size = (0.94 * (across.stop - across.start) / width, shares[column] * (down.stop - down.start) / height)
                 axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor="#ff3b30", linewidth=1.5, zorder=3))
-    axis.set(xlim=(-0.25, count), ylim=(-step * (len(rows) - 1) - 1, 0.42))
+    axis.set(xlim=(-0.25, count), ylim=(-step * (len(rows) - 1) - shares[0] - 0.04, 0.42))
     axis.axis("off")
     drawn.suptitle(textwrap.fill(title, 24 * count), fontsize=9)
     files.write_figure(path, drawn)
