@@ -1,4 +1,7 @@
-"""What is left of the gap to Retrain against what unlearning cost, as a picture. matplotlib is imported only when it is drawn."""
+"""What is left of the gap to Retrain against what unlearning cost, as a picture.
+
+matplotlib is imported only when it is drawn.
+"""
 from __future__ import annotations
 
 import math
@@ -14,9 +17,9 @@ EDGED = {"markeredgecolor": "black", "linestyle": "none"}
 def cost(table: Table) -> Any:
     """Average gap to Retrain over the minutes that unlearning took: markers tell methods apart, shades models.
 
-    Where there are more methods than markers, each model has a panel of its own with the methods' names in it. What doing
-    nothing (Original) leaves of the gap is a line across, what Retrain took a line upwards. Where gaps reach from near zero
-    to far off, their axis is linear below one point and logarithmic above.
+    Where there are more methods than markers, each model has a panel of its own with the methods' names in it. What
+    doing nothing (Original) leaves of the gap is a line across, what Retrain took a line upwards. Where gaps reach from
+    near zero to far off, their axis is linear below one point and logarithmic above.
     """
     rows = [row for row in others(table) if row != "Original"]
     named = len(rows) > len(MARKERS)
@@ -59,12 +62,14 @@ def _references(axis: Any, table: Table, model: str, shade: Any) -> None:
 
 
 Box = tuple[float, float, float, float]  # left, low, right, high, in points of 1/72 inch
-AROUND = [(math.cos(turn * math.pi / 4), math.sin(turn * math.pi / 4)) for turn in (0, 1, -1, 4, 3, -3, 2, -2)]  # east first, then west, north, south
+AROUND = [
+    (math.cos(turn * math.pi / 4), math.sin(turn * math.pi / 4)) for turn in (0, 1, -1, 4, 3, -3, 2, -2)
+]  # east first, then west, north, south
 STEPS = (8, 15, 24, 36, 50, 66, 84)  # from a marker's centre to its name
 
 
 def _name(axis: Any, points: dict[str, tuple[float, float]]) -> None:
-    """Write each name near its marker, where it covers no marker, no other name and no edge; from afar with a line to its marker."""
+    """Write each name near its marker, clear of markers, names, lines and edges; from afar with a line to its marker."""
     to_points = 72 / axis.figure.dpi
     centres = {row: tuple(axis.transData.transform(point) * to_points) for row, point in points.items()}
     (left, low), (right, high) = axis.bbox.get_points() * to_points
@@ -74,21 +79,37 @@ def _name(axis: Any, points: dict[str, tuple[float, float]]) -> None:
             (left_end, lower), (right_end, upper) = line.get_transform().transform(line.get_xydata()) * to_points
             taken.append((left_end - 1, lower - 1, right_end + 1, upper + 1))
     for row, (x, y) in sorted(centres.items(), key=lambda item: (-item[1][1], item[1][0])):
-        places = [(_box(row, x + step * across, y + step * up, across), step) for step in STEPS for across, up in AROUND]
+        places = [
+            (_box(row, x + step * across, y + step * up, across), step) for step in STEPS for across, up in AROUND
+        ]
         covered = [
-            sum(_overlap(box, other) for other in taken) + 1e3 * (box[0] < left or box[2] > right or box[1] < low or box[3] > high) for box, _ in places
+            sum(_overlap(box, other) for other in taken)
+            + 1e3 * (box[0] < left or box[2] > right or box[1] < low or box[3] > high)
+            for box, _ in places
         ]
         box, step = places[covered.index(min(covered))]
         taken.append(box)
-        line = {"arrowstyle": "-", "color": "0.45", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if step > STEPS[0] else None
+        line = (
+            {"arrowstyle": "-", "color": "0.45", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+            if step > STEPS[0]
+            else None
+        )
         middle = ((box[0] + box[2]) / 2 - x, (box[1] + box[3]) / 2 - y)
         axis.annotate(
-            row, points[row], middle, textcoords="offset points", ha="center", va="center", fontsize=7, zorder=4, arrowprops=line,
+            row,
+            points[row],
+            middle,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=7,
+            zorder=4,
+            arrowprops=line,
         ).set_in_layout(False)
 
 
 def _box(text: str, x: float, y: float, across: float) -> Box:
-    """Where a text of seven points stands that begins, ends or has its middle at ``x``, whichever is nearest to its marker."""
+    """Where a text of seven points stands that has its beginning, end or middle at ``x``, the side of its marker."""
     width = 4.0 * len(text) + 3
     left = x if across > 0.1 else x - width if across < -0.1 else x - width / 2
     return left, y - 4.5, left + width, y + 4.5
@@ -96,11 +117,13 @@ def _box(text: str, x: float, y: float, across: float) -> Box:
 
 def _overlap(one: Box, other: Box) -> float:
     """Area that two boxes share."""
-    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
+        0.0, min(one[3], other[3]) - max(one[1], other[1])
+    )
 
 
 def _scales(axis: Any, gaps: list[float]) -> None:
-    """Gaps from zero, spread where methods crowd near it; minutes at 1, 2 and 5, or at powers of ten where that were too many."""
+    """Gaps from zero, spread where methods crowd near it; minutes at 1, 2 and 5, or at powers of ten if too many."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     top = axis.get_ylim()[1]

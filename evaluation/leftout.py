@@ -21,7 +21,9 @@ def left_out(folders: list[Path]) -> list[str]:
         UsageError: names a ``result.json`` that is damaged.
     """
     lines: list[str] = []
-    for here, names in results.walk(folders, lambda error: lines.append(f"{error.filename}: cannot be listed ({error.strerror})")):
+    for here, names in results.walk(
+        folders, lambda error: lines.append(f"{error.filename}: cannot be listed ({error.strerror})")
+    ):
         for path in (here / name for name in names):
             if path.name == results.SEARCH and path.is_dir():
                 lines.append(f"{path}: trials of a search; give this folder to see them")
@@ -37,7 +39,8 @@ def _results(folders: list[Path]) -> list[str]:
         content = results.read_whole(path)
         script, status = content.get("script"), content.get("status")
         if script not in (*results.SHAPES, *TRAINED):
-            lines.append(f"{path}: is no result that tables know ({f'of {script}' if isinstance(script, str) else 'it names no script'})")
+            named = f"of {script}" if isinstance(script, str) else "it names no script"
+            lines.append(f"{path}: is no result that tables know ({named})")
         elif status not in ("done", "failed"):
             lines.append(f"{path}: is not finished (status {status})")
         elif status == "done" and script in results.SHAPES and isinstance(content.get("fingerprint"), str):

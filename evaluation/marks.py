@@ -10,7 +10,9 @@ from evaluation.results import METRICS, Table
 GAP, TIME = "avg. gap", "RTE (min)"  # titles of columns
 LEARNT = 0.9  # accuracy of Retrain on its own training images below which it has learnt too little
 Marks = frozenset[tuple[str, str]]  # row name and column title of each best cell
-NOTE = "Bold: the best of its column, nearest to Retrain or fastest; Original and Retrain are references and take no part."
+NOTE = (
+    "Bold: the best of its column, nearest to Retrain or fastest; Original and Retrain are references and take no part."
+)
 
 
 def reference(row: str) -> bool:
@@ -31,7 +33,9 @@ def best(table: Table) -> Marks:
         columns[f"{GAP} {model}"] = {row: table.average_gap(row, model) for row in rows}
         times = {row: cell for row in rows if (cell := table.cell(row, model, "RTE"))}
         if len(frozenset().union(*(cell.machines for cell in times.values()))) <= 1:
-            columns[f"{TIME} {model}"] = {row: cell.mean / 10 for row, cell in times.items()}  # shown with three decimals
+            columns[f"{TIME} {model}"] = {
+                row: cell.mean / 10 for row, cell in times.items()
+            }  # shown with three decimals
         for title, values in columns.items():
             shown = {row: round(value, 4) for row, value in values.items() if value is not None}
             if len(set(shown.values())) > 1:
@@ -45,7 +49,9 @@ def warnings(table: Table) -> list[str]:
     for model in (model.name for model in table.models):
         cells = {metric: table.cell("Retrain", model, metric) for metric in ("RA", "TA")}
         if cells["RA"] is None or cells["TA"] is None:
-            said.append(f"No Retrain on the {model} model, so no gaps there: main_forget.py --unlearn retrain makes it.")
+            said.append(
+                f"No Retrain on the {model} model, so no gaps there: main_forget.py --unlearn retrain makes it."
+            )
             continue
         chance = 1 / table.classes if table.classes else 0.0
         reasons = []
@@ -54,5 +60,8 @@ def warnings(table: Table) -> list[str]:
         if cells["TA"].mean < chance + (1 - chance) / 10:
             reasons.append(f"TA {100 * cells['TA'].mean:.1f} %, where guessing gives {100 * chance:.1f} %")
         if reasons:
-            said.append(f"Retrain on the {model} model is poor ({'; '.join(reasons)}): it has learnt little, and gaps to it say little.")
+            said.append(
+                f"Retrain on the {model} model is poor ({'; '.join(reasons)}): "
+                "it has learnt little, and gaps to it say little."
+            )
     return said

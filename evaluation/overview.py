@@ -1,4 +1,7 @@
-"""A table as pictures: bars, differences to Retrain, cost against gap, against sparsity. matplotlib is imported only when one is drawn."""
+"""A table as pictures: bars, differences to Retrain, cost against gap, against sparsity.
+
+matplotlib is imported only when one is drawn.
+"""
 from __future__ import annotations
 
 import math
@@ -10,7 +13,7 @@ from evaluation.results import METRICS, Table
 from evaluation.rows import Model
 
 GAP = "average gap to Retrain"
-EXACT = "#d4351c"  # of Retrain's mark: neither a shade of the models nor black, so that it is seen on dark bars and beside light ones
+EXACT = "#d4351c"  # of Retrain's mark: no shade of the models, so that it is seen on dark bars and beside light ones
 
 
 def pictures(table: Table) -> dict[str, Any]:
@@ -29,12 +32,17 @@ def pictures(table: Table) -> dict[str, Any]:
 
 def others(table: Table) -> list[str]:
     """Rows with any run, without Retrain, which every other row is held against."""
-    return [row for row in table.rows if row != "Retrain" and any(table.runs(row, model.name) for model in table.models)]
+    return [
+        row for row in table.rows if row != "Retrain" and any(table.runs(row, model.name) for model in table.models)
+    ]
 
 
 def by_gap(table: Table) -> list[str]:
     """``others`` in order of their average gap, in the mean over the models; those without one last."""
-    gaps = {row: [gap for model in table.models if (gap := table.average_gap(row, model.name)) is not None] for row in others(table)}
+    gaps = {
+        row: [gap for model in table.models if (gap := table.average_gap(row, model.name)) is not None]
+        for row in others(table)
+    }
     return sorted(gaps, key=lambda row: statistics.fmean(gaps[row]) if gaps[row] else math.inf)
 
 
@@ -48,9 +56,10 @@ def height(table: Table, row: str, model: Model, panel: str) -> tuple[float, flo
 
 
 def bars(table: Table) -> Any:
-    """The four metrics and the average gap: a bar with its value for every method and model; whiskers are one standard deviation.
+    """The four metrics and the average gap: a bar with its value for every method and model.
 
-    Methods are sorted by their average gap. A line across each bar is Retrain on the same model, which every method should meet.
+    Whiskers are one standard deviation. Methods are sorted by their average gap. A line across each bar is Retrain on
+    the same model, which every method should meet.
     """
     methods, shades = by_gap(table), colours(len(table.models))
     drawn, axes = figure(14, 1.6 + len(methods) * (0.1 + 0.16 * len(table.models)), 1, 5, sharey=True)
@@ -59,7 +68,10 @@ def bars(table: Table) -> Any:
         for place, (model, shade) in enumerate(zip(table.models, shades)):
             exact = height(table, "Retrain", model, panel) if panel != GAP else None
             for position, row in enumerate(methods):
-                found, where = height(table, row, model, panel), position + (place - (len(table.models) - 1) / 2) * thick
+                found, where = (
+                    height(table, row, model, panel),
+                    position + (place - (len(table.models) - 1) / 2) * thick,
+                )
                 if found is not None:
                     _bar(axis, where, thick, found, exact, {"label": model.name, **_look(place, shade)})
         axis.set(xlabel="points" if panel == GAP else "%", title=panel, xlim=(0, None if panel == GAP else 103))
@@ -72,25 +84,55 @@ def bars(table: Table) -> Any:
     return drawn
 
 
-def _bar(axis: Any, where: float, thick: float, found: tuple[float, float], exact: tuple[float, float] | None, look: dict[str, Any]) -> None:
+def _bar(
+    axis: Any,
+    where: float,
+    thick: float,
+    found: tuple[float, float],
+    exact: tuple[float, float] | None,
+    look: dict[str, Any],
+) -> None:
     """One bar, with its value in a column right of the panel, a stroke for what is zero, and Retrain's mark."""
     value, spread = found
     axis.barh(where, value, thick * 0.92, xerr=spread or None, capsize=2, **look)
     if value < 0.5:
-        axis.plot([0, 0], [where - thick * 0.46, where + thick * 0.46], color=look["color"], linewidth=4, zorder=3, solid_capstyle="butt")
+        axis.plot(
+            [0, 0],
+            [where - thick * 0.46, where + thick * 0.46],
+            color=look["color"],
+            linewidth=4,
+            zorder=3,
+            solid_capstyle="butt",
+        )
     if exact is not None:
-        axis.vlines(exact[0], where - thick / 2, where + thick / 2, colors=EXACT, linewidths=2, zorder=4, label="Retrain, same model")
-    axis.text(1.02, where, f"{value:.2f}", transform=axis.get_yaxis_transform(), fontsize=6.5, va="center", family="monospace")
+        axis.vlines(
+            exact[0],
+            where - thick / 2,
+            where + thick / 2,
+            colors=EXACT,
+            linewidths=2,
+            zorder=4,
+            label="Retrain, same model",
+        )
+    axis.text(
+        1.02, where, f"{value:.2f}", transform=axis.get_yaxis_transform(), fontsize=6.5, va="center", family="monospace"
+    )
 
 
 def _look(place: int, shade: Any) -> dict[str, Any]:
     """Of the bars of a model: colour, hatch, edge, and whiskers that are seen on both."""
     dark, hatch = sum(shade[:3]) < 1.2, HATCHES[place % len(HATCHES)]
-    return {"color": shade, "hatch": hatch, "edgecolor": "white" if dark and hatch else "black", "linewidth": 0.5, "ecolor": "0.5"}
+    return {
+        "color": shade,
+        "hatch": hatch,
+        "edgecolor": "white" if dark and hatch else "black",
+        "linewidth": 0.5,
+        "ecolor": "0.5",
+    }
 
 
 def legend(owner: Any, axis: Any, **where: Any) -> None:
-    """One legend for all panels with the names in ``axis``, each once; of a figure, below them unless told otherwise."""
+    """One legend for all panels with the names in ``axis``, each once; below a figure's panels unless told otherwise."""
     named = dict(zip(reversed(axis.get_legend_handles_labels()[1]), reversed(axis.get_legend_handles_labels()[0])))
     labels = list(reversed(named))
     where = where or {"loc": "outside lower center", "ncols": min(len(labels), 6)}
@@ -98,9 +140,10 @@ def legend(owner: Any, axis: Any, **where: Any) -> None:
 
 
 def glance(table: Table) -> Any:
-    """By how many points each metric misses Retrain's, and what share of Retrain's time a method takes: a dot per method and model.
+    """By how many points each metric misses Retrain's, and what share of Retrain's time a method takes, as dots.
 
-    Methods are sorted by their average gap; all metrics have one scale. With more than four models, the dense and the sparsest one.
+    Methods are sorted by their average gap; all metrics have one scale. With more than four models, the dense and the
+    sparsest one.
     """
     models = table.models if len(table.models) <= 4 else [table.models[0], table.models[-1]]
     methods = [row for row in by_gap(table) if any(table.average_gap(row, model.name) is not None for model in models)]
@@ -108,13 +151,21 @@ def glance(table: Table) -> Any:
     for axis, metric in zip(axes[0], METRICS):
         for model, shade, marker in zip(models, colours(len(models)), MARKERS):
             points = [(table.difference(row, model.name, metric), place) for place, row in enumerate(methods)]
-            _dots(axis, [(100 * value, place) for value, place in points if value is not None], shade, marker, model.name)
+            _dots(
+                axis, [(100 * value, place) for value, place in points if value is not None], shade, marker, model.name
+            )
         axis.axvline(0, color=EXACT, linewidth=1.5, zorder=1, label="Retrain, same model")
         axis.set(title=metric, xlabel="points above or below")
     for axis in axes[0, 1:4]:
         axis.sharex(axes[0, 0])
     for model, shade, marker in zip(models, colours(len(models)), MARKERS):
-        _dots(axes[0, 4], [(share, place) for place, row in enumerate(methods) if (share := _time(table, row, model))], shade, marker, model.name)
+        _dots(
+            axes[0, 4],
+            [(share, place) for place, row in enumerate(methods) if (share := _time(table, row, model))],
+            shade,
+            marker,
+            model.name,
+        )
     axes[0, 4].axvline(100, color=EXACT, linewidth=1.5, zorder=1)
     axes[0, 4].set(title="RTE", xlabel="% of Retrain's", xscale="log")
     axes[0, 4].xaxis.set_major_formatter("{x:g}")
@@ -129,12 +180,19 @@ def glance(table: Table) -> Any:
 
 
 def _dots(axis: Any, points: list[tuple[float, int]], shade: Any, marker: str, name: str) -> None:
-    look = {"color": shade, "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.6, "alpha": 0.85, "linestyle": "none"}
+    look = {
+        "color": shade,
+        "markersize": 6,
+        "markeredgecolor": "black",
+        "markeredgewidth": 0.6,
+        "alpha": 0.85,
+        "linestyle": "none",
+    }
     axis.plot([value for value, _ in points], [place for _, place in points], marker, label=name, zorder=3, **look)
 
 
 def _time(table: Table, row: str, model: Model) -> float | None:
-    """RTE in per cent of Retrain's; None where it is not known or zero, as of the original model, which takes no step."""
+    """RTE in per cent of Retrain's; None where it is not known, and for the original model, which takes no step."""
     spent, full = table.cell(row, model.name, "RTE"), table.cell("Retrain", model.name, "RTE")
     return 100 * spent.mean / full.mean if spent and full and full.mean and row != "Original" else None
 
@@ -144,12 +202,17 @@ def families(table: Table) -> dict[str, list[Model]]:
     known = [model for model in table.models if model.sparsity is not None]
     dense = [model for model in known if model.sparsity == 0][:1]
     pruners = list(dict.fromkeys(model.pruner for model in known if model.sparsity))
-    grouped = {pruner: dense + [model for model in known if model.sparsity and model.pruner == pruner] for pruner in pruners}
+    grouped = {
+        pruner: dense + [model for model in known if model.sparsity and model.pruner == pruner] for pruner in pruners
+    }
     return {pruner: models for pruner, models in grouped.items() if len(models) >= 3}
 
 
 def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
-    """The four metrics and the average gap over the pruned share of the weights, one line per method; bars are one standard deviation."""
+    """The four metrics and the average gap over the pruned share of the weights, one line per method.
+
+    Bars are one standard deviation.
+    """
     rows = [row for row in table.rows if row in ("Retrain", *others(table))]
     drawn, axes = figure(12.0, 7.0, 2, 3)
     axes[1, 2].axis("off")
@@ -162,8 +225,16 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
                 shade, marker, dash = styles[row]
                 look = {"color": "black", "linewidth": 2.2} if row == "Retrain" else {"color": shade, "linewidth": 1.3}
                 look |= {"marker": marker, "markersize": 4, "linestyle": dash, "capsize": 2, "label": row}
-                axis.errorbar(*zip(*((place, value) for place, value, _ in places)), yerr=[spread for *_, spread in places], **look)
-        axis.set_xticks([-math.log10(1 - model.sparsity) for model in models], [f"{100 * model.sparsity:.3g}" for model in models], fontsize=8)
+                axis.errorbar(
+                    *zip(*((place, value) for place, value, _ in places)),
+                    yerr=[spread for *_, spread in places],
+                    **look,
+                )
+        axis.set_xticks(
+            [-math.log10(1 - model.sparsity) for model in models],
+            [f"{100 * model.sparsity:.3g}" for model in models],
+            fontsize=8,
+        )
         axis.set(title=panel, xlabel="pruned weights (%)", ylabel="points" if panel == GAP else "%")
         axis.grid(alpha=0.3)
     legend(axes[1, 2], axes[0, 0], loc="center")

@@ -8,23 +8,39 @@ from html import escape
 from pathlib import Path
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #111; background: #fff; margin: 2rem auto; max-width: 110rem; padding: 0 1.5rem; overflow-wrap: anywhere; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #111; background: #fff; margin: 2rem auto; max-width: 110rem;
+  padding: 0 1.5rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; border-top: 1px solid #bbb; padding-top: 1rem; }
-nav a { display: inline-block; margin-right: 1.2rem; } .wide { overflow: auto; max-height: 90vh; overflow-wrap: normal; }
-table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: 0.85rem; }
+nav a { display: inline-block; margin-right: 1.2rem; }
+.wide { overflow: auto; max-height: 90vh; overflow-wrap: normal; }
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; white-space: nowrap;
+  font-size: 0.85rem; }
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { vertical-align: bottom; border-bottom: 2px solid #111; white-space: normal; position: sticky; top: 0; background: #fff; z-index: 1; min-width: 4rem; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; white-space: normal; min-width: 6rem; max-width: 14rem; }
-th:first-child { z-index: 2; } th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #06c; }
+th { vertical-align: bottom; border-bottom: 2px solid #111; white-space: normal; position: sticky; top: 0;
+  background: #fff; z-index: 1; min-width: 4rem; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; white-space: normal;
+  min-width: 6rem; max-width: 14rem; }
+th:first-child { z-index: 2; }
+th button { all: unset; cursor: pointer; }
+th button:focus-visible { outline: 2px solid #06c; }
 th button::after { content: "\\a0\\2195"; color: #999; }
-th[aria-sort=ascending] button::after { content: "\\a0\\2191"; color: #111; } th[aria-sort=descending] button::after { content: "\\a0\\2193"; color: #111; }
+th[aria-sort=ascending] button::after { content: "\\a0\\2191"; color: #111; }
+th[aria-sort=descending] button::after { content: "\\a0\\2193"; color: #111; }
 td.words { text-align: left; white-space: normal; min-width: 22rem; }
-tr.published td { color: #555; font-style: italic; border-bottom-color: #999; } td.gone { color: #666; background: #f2f2f2; } td.differs { color: #a00; }
+tr.published td { color: #555; font-style: italic; border-bottom-color: #999; }
+td.gone { color: #666; background: #f2f2f2; }
+td.differs { color: #a00; }
 td.best { font-weight: bold; background: #e3f1e0; }
 .wide img { width: max(100%, 45rem); height: auto; display: block; } .picture { margin: 1.2rem 0; max-height: none; }
-p.note, li, dl, summary { color: #333; font-size: 0.85rem; max-width: 70rem; } p.warning { border-left: 4px solid #c60; padding-left: 0.7rem; max-width: 70rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 0.8rem; } dt { font-weight: bold; } dd { margin: 0; } summary { cursor: pointer; }
-@media (max-width: 40rem) { body { padding: 0 0.7rem; margin-top: 1rem; } th:first-child, td:first-child { min-width: 4.5rem; max-width: 6rem; } }
+p.note, li, dl, summary { color: #333; font-size: 0.85rem; max-width: 70rem; }
+p.warning { border-left: 4px solid #c60; padding-left: 0.7rem; max-width: 70rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 0.8rem; }
+dt { font-weight: bold; }
+dd { margin: 0; }
+summary { cursor: pointer; }
+@media (max-width: 40rem) {
+  body { padding: 0 0.7rem; margin-top: 1rem; }
+  th:first-child, td:first-child { min-width: 4.5rem; max-width: 6rem; } }
 """
 SCRIPT = """
 function value(row, column) {
@@ -32,9 +48,12 @@ function value(row, column) {
   return column === 0 ? text.toLowerCase() : number ? parseFloat(number[1]) : null;
 }
 function sort(head) {
-  const body = head.closest("table").tBodies[0], column = head.cellIndex, down = head.getAttribute("aria-sort") === "ascending";
+  const body = head.closest("table").tBodies[0], column = head.cellIndex;
+  const down = head.getAttribute("aria-sort") === "ascending";
   const groups = [];  // a row with the published one below it
-  for (const row of body.rows) row.className === "published" && groups.length ? groups.at(-1).push(row) : groups.push([row]);
+  for (const row of body.rows) {
+    if (row.className === "published" && groups.length) groups.at(-1).push(row); else groups.push([row]);
+  }
   const key = group => value(group[0], column);
   groups.sort((a, b) => {
     const one = key(a), other = key(b);
@@ -77,12 +96,14 @@ class Section:
 
 
 def page(title: str, sections: list[Section]) -> str:
-    """The whole page: tables are sorted by a click on a column's title, and what is wide scrolls in a box of its own."""
+    """The whole page: a click on a column's title sorts its table, and what is wide scrolls in a box of its own."""
     links = "".join(f'<a href="#s{place}">{escape(section.title)}</a>' for place, section in enumerate(sections))
     body = "".join(_section(place, section) for place, section in enumerate(sections))
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}"
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}"
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
@@ -94,19 +115,27 @@ def _section(place: int, section: Section) -> str:
     explained = f"<dl>{said}</dl>\n" if said else ""
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in section.notes)
     runs = _table(*section.runs) + (f'<p class="note">{escape(section.runs_note)}</p>\n' if section.runs_note else "")
-    folded = f"<details><summary>Settings, commit and day of every row</summary>\n{runs}</details>\n" if section.runs[1] else ""
+    folded = (
+        f"<details><summary>Settings, commit and day of every row</summary>\n{runs}</details>\n"
+        if section.runs[1]
+        else ""
+    )
     pictures = "".join(map(_picture, section.pictures))
     return f'<h2 id="s{place}">{escape(section.title)}</h2>\n{warnings}{table}{explained}{notes}{folded}{pictures}'
 
 
 def _table(head: list[str], rows: list[list[str]], best: Set[tuple[str, str]] = frozenset()) -> str:
     titles = "".join(f"<th><button>{escape(cell)}</button></th>" for cell in head)
-    return f'<div class="wide"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>{"".join(_row(head, row, best) for row in rows)}</tbody></table></div>\n'
+    body = "".join(_row(head, row, best) for row in rows)
+    return f'<div class="wide"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
 
 
 def _row(head: list[str], row: list[str], best: Set[tuple[str, str]]) -> str:
     kind = ' class="published"' if row[0].endswith(", published") else ""
-    cells = "".join(f"<td{' class=best' if (row[0], title) in best else _look(title, cell)}>{escape(cell)}</td>" for title, cell in zip(head, row))
+    cells = "".join(
+        f"<td{' class=best' if (row[0], title) in best else _look(title, cell)}>{escape(cell)}</td>"
+        for title, cell in zip(head, row)
+    )
     return f"<tr{kind}>{cells}</tr>\n"
 
 

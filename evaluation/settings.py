@@ -1,4 +1,4 @@
-"""What the rows of a table were run with: hyper-parameters, the project's commit, the day. Imports neither torch nor numpy."""
+"""What the rows of a table were run with: hyper-parameters, the commit, the day. Imports neither torch nor numpy."""
 from __future__ import annotations
 
 import json
@@ -50,7 +50,9 @@ def of(table: Table, found: Iterable[Found]) -> Settings:
     made = Settings(", ".join(_said(key, {"": text}) for key, text in common.items()))
     for row, models in runs.items():
         contents = [content for members in models.values() for content in members]
-        made.rows[row] = ", ".join(_said(key, by_model) for key, by_model in values[row].items() if key not in common) or "-"
+        made.rows[row] = (
+            ", ".join(_said(key, by_model) for key, by_model in values[row].items() if key not in common) or "-"
+        )
         made.commits[row] = ", ".join(sorted({_commit(content) for content in contents}))
         days = sorted({str(content.get("finished", ""))[:10] for content in contents} - {""})
         made.days[row] = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-"
@@ -58,7 +60,7 @@ def of(table: Table, found: Iterable[Found]) -> Settings:
 
 
 def _values(models: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
-    """By hyper-parameter, by model: its value as JSON; several where the runs on a model differ. Unset ones are left out."""
+    """By hyper-parameter, by model: its value as JSON, several where runs differ. Unset ones are left out."""
     found: dict[str, dict[str, str]] = {}
     for model, contents in models.items():
         settings = [hyper(content) for content in contents]
@@ -75,12 +77,19 @@ def _common(values: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
     for by_key in values.values():
         for key, by_model in by_key.items():
             seen.setdefault(key, []).append(" | ".join(sorted(set(by_model.values()))))
-    return {key: texts[0] for key, texts in seen.items() if len(texts) > 1 and len(set(texts)) == 1 and " | " not in texts[0] and key not in PER_ROW}
+    return {
+        key: texts[0]
+        for key, texts in seen.items()
+        if len(texts) > 1 and len(set(texts)) == 1 and " | " not in texts[0] and key not in PER_ROW
+    }
 
 
 def _said(key: str, by_model: dict[str, str]) -> str:
-    """``unlearn_lr 0.01``; ``unlearn_lr 0.01 (dense), 0.02 (95 % sparse)`` where models differ; a switch is its name."""
-    plain = {model: "" if text == "true" else " ".join(text.replace('"', "").replace("[", "").replace("]", "").split()) for model, text in by_model.items()}
+    """``unlearn_lr 0.01``; ``unlearn_lr 0.01 (dense); 0.02 (95 % sparse)`` where models differ; a switch is its name."""
+    plain = {
+        model: "" if text == "true" else " ".join(text.replace('"', "").replace("[", "").replace("]", "").split())
+        for model, text in by_model.items()
+    }
     if len(set(plain.values())) == 1:
         return f"{key} {next(iter(plain.values()))}".strip()
     return f"{key} " + "; ".join(f"{text or 'on'} ({model})" for model, text in plain.items())
@@ -89,4 +98,6 @@ def _said(key: str, by_model: dict[str, str]) -> str:
 def _commit(content: dict[str, Any]) -> str:
     """The first ten digits, and whether files had been changed; a dash where the run does not say."""
     commit = content.get("environment", {}).get("commit")
-    return f"{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}" if isinstance(commit, str) and commit else "-"
+    return (
+        f"{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}" if isinstance(commit, str) and commit else "-"
+    )
