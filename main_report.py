@@ -8,9 +8,10 @@
 One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap,
 number of seeds, the best of each column, and what was published of it; what sparsity changes, seed by seed; with
 --scores further scores; the methods in order of their gap over all scenarios and models; one table per poison
-(main_backdoor.py) and per transfer (main_transfer.py). Each is printed and written as Markdown and CSV, the first kind as LaTeX too, with its pictures as
-PNG and SVG; report.html shows all of them in one page, with the settings, commit and day of every row. Runs of a sweep
-that are missing or failed are named, and so is what lies below DIR and stands in no table.
+(main_backdoor.py) and per transfer (main_transfer.py). Each is printed and written as Markdown and CSV, the first kind
+as LaTeX too, with its pictures as PNG and SVG; report.html shows all of them in one page, with the settings, commit and
+day of every row. Runs of a sweep that are missing or failed are named, and so is what lies below DIR and stands in no
+table. Links to folders and files are followed; a run counts once.
 """
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation import cleanse, corrections, further, leftout, marks, planned, published, ranking, results, settings, sparsity, tables, transfer
+from evaluation import (
+    cleanse, corrections, further, leftout, marks, planned, published, ranking, results, settings, sparsity, tables, transfer,
+)
 from evaluation.latex import latex
 from evaluation.page import Section, page
 from evaluation.plots import save
@@ -34,13 +37,16 @@ def main(argv: list[str] | None = None) -> int:
     folders, out, plots = wanted.folders, wanted.out, wanted.plots
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: is a file; give the folder that holds it" if folder.is_file() else f"{folder}: no such folder")
+            reason = "is a file; give the folder that holds it" if folder.is_file() else "no such folder"
+            raise UsageError(f"{folder}: {reason}")
     files.make_folder(out)
     sections = write_unlearning(wanted) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
     lines = leftout.left_out(folders)
     if not sections:
-        beside = f"; left out: {lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "") if lines else ""
-        raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it{beside}")
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        beside = f"; left out: {lines[0]}{more}" if lines else ""
+        kinds = "main_forget.py, main_backdoor.py or main_transfer.py"
+        raise UsageError(f"{folders[0]}: no finished result of {kinds} below it{beside}")
     sections += name_lines("left out:", "Left out", lines)
     finish(folders, sections + (write_trainings(folders, out) if plots else []), out, plots)
     return 0
@@ -76,7 +82,8 @@ def parse(argv: list[str] | None) -> Wanted:
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
     parser.add_argument("--scores", metavar="NAME,NAME", default=None, help="a further table of these scores, or of all: " + ", ".join(further.SCORES))
-    parser.add_argument("--settings", action="store_true", help="a last column with the hyper-parameters of each row; the page has them anyway")
+    text = "a last column with the hyper-parameters of each row; the page has them anyway"
+    parser.add_argument("--settings", action="store_true", help=text)
     typed = parser.read(argv)
     folders = [Path(folder) for folder in typed["folders"]]
     scores = further.chosen(typed["scores"]) if typed["scores"] else []
@@ -104,20 +111,24 @@ def finish(folders: list[Path], sections: list[Section], out: Path, plots: bool)
     print(f"written: {out / 'report.html'}, and each table as .md, .csv and .tex" + (", each picture as .png and .svg" if plots else ""), flush=True)
 
 
-def write_table(table: results.Table, known: published.Published, found: list[results.Found], wanted: Wanted) -> Section:
+def write_table(
+    table: results.Table, known: published.Published, found: list[results.Found], wanted: Wanted
+) -> Section:
     """Print one table, write it in three formats and draw it."""
     head, rows = tables.paper_table(table, known)
     out = wanted.out
     given, best = settings.of(table, found), marks.best(table)
     section = Section(
-        table.title, head, rows, tables.notes(table, known) + ([marks.NOTE] if best else []), best=best, warnings=marks.warnings(table),
-        explained=tables.EXPLAINED, runs=(settings.HEAD, given.lines(table)), runs_note=given.note(),
+        table.title, head, rows, tables.notes(table, known) + ([marks.NOTE] if best else []), best=best,
+        warnings=marks.warnings(table), explained=tables.EXPLAINED, runs=(settings.HEAD, given.lines(table)),
+        runs_note=given.note(),
     )
     if wanted.settings:
         section.head, section.rows = [*head, "settings"], [[*row, given.rows.get(row[0], "")] for row in rows]
         section.notes += [note for note in (given.note(),) if note]
     write_section(section, out, table.slug, tables.long_rows(table, known))
-    files.write_text(out / f"{table.slug}.tex", latex(table, known, best, given.rows if wanted.settings else None, section.warnings + section.notes))
+    last_column, remarks = given.rows if wanted.settings else None, section.warnings + section.notes
+    files.write_text(out / f"{table.slug}.tex", latex(table, known, best, last_column, remarks))
     if wanted.plots:
         from evaluation import curves, overview
 
@@ -152,7 +163,8 @@ def write_section(section: Section, out: Path, slug: str, long_rows: list[list[s
     warnings = [f"Warning: {line}" for line in section.warnings]
     print("\n".join([section.title, "", tables.aligned(section.head, section.rows), *warnings, ""]), flush=True)
     notes = "".join(f"\n{note}\n" for note in warnings + section.notes)
-    files.write_text(out / f"{slug}.md", f"{section.title}\n\n{tables.markdown(section.head, section.rows, section.best)}{notes}")
+    table = tables.markdown(section.head, section.rows, section.best)
+    files.write_text(out / f"{slug}.md", f"{section.title}\n\n{table}{notes}")
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(long_rows)
     files.write_text(out / f"{slug}.csv", text.getvalue())

@@ -67,14 +67,18 @@ def picture(path: Path, job: Job, outputs: dict[str, dict[str, Predictions]], me
             (image, f"{data.classes[label]}\nbefore: {before}\nafter: {after}")
             for image, label, before, after in zip(images, labels, said["before"], said["after"])
         ]
-    rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in zip(clean, stamped)]
+    pairs = list(zip(clean, stamped))
+    rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in pairs]
     target = data.classes[poison.target]
-    title = f"test images, clean and triggered (framed; target {target}), and the model's answer before and after {method}; below, the frame's surroundings"
+    title = (
+        f"test images, clean and triggered (framed; target {target}), and the model's answer before and after {method}; "
+        "below, the frame's surroundings"
+    )
     plots.trigger_examples(path, rows, title, ("triggered", window))
 
 
 def _enlarged(clean: np.ndarray, stamped: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-    """The trigger's place with two pixels around it, clean and stamped with a white column between (uint8 [h, 2 w + 1, C])."""
+    """The trigger's place and two pixels around it, clean, a white column, and stamped (uint8 [h, 2 w + 1, C])."""
     down, across = (slice(max(0, part.start - 2), part.stop + 2) for part in window)
     one, other = clean[down, across], stamped[down, across]
     return np.concatenate([one, np.full_like(one[:, :1], 255), other], axis=1)

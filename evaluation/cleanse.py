@@ -118,7 +118,10 @@ def long_rows(table: Cleanse) -> list[list[str]]:
 
 
 def draw(table: Cleanse) -> Any:
-    """Attack success and accuracy against sparsity, hollow before and filled after unlearning; bars are one standard deviation."""
+    """Attack success and accuracy against sparsity, hollow before and filled after unlearning.
+
+    Bars are one standard deviation.
+    """
     from evaluation.overview import legend
     from evaluation.plots import BEFORE_AFTER, MARKERS, colours, figure
 
@@ -128,9 +131,13 @@ def draw(table: Cleanse) -> Any:
         for place, ((name, line), shade) in enumerate(zip(table.lines.items(), colours(len(table.lines)))):
             aside = 0.06 * (place - (len(table.lines) - 1) / 2)  # methods share what was before them
             for when, look in BEFORE_AFTER.items():
-                points = [(sparsities.index(sparsity) + aside, cells[score, when]) for sparsity, cells in line.items() if (score, when) in cells]
+                points = [
+                    (sparsities.index(sparsity) + aside, cells[score, when])
+                    for sparsity, cells in line.items() if (score, when) in cells
+                ]
+                look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}
                 values, spread = [100 * cell.mean for _, cell in points], [100 * cell.std for _, cell in points]
-                axis.errorbar([where for where, _ in points], values, spread, color=shade, capsize=2, label=f"{when} {name}", **look | {"marker": MARKERS[place % len(MARKERS)]})
+                axis.errorbar([where for where, _ in points], values, spread, label=f"{when} {name}", **look)
         axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])
         axis.set(xlabel="pruned weights (%)", ylabel=words, ylim=(-3, 105))
         axis.grid(alpha=0.3)

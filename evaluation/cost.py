@@ -69,7 +69,7 @@ STEPS = (8, 15, 24, 36, 50, 66, 84)  # from a marker's centre to its name
 
 
 def _name(axis: Any, points: dict[str, tuple[float, float]]) -> None:
-    """Write each name near its marker, clear of markers, names, lines and edges; from afar with a line to its marker."""
+    """Write each name near its marker, clear of markers, names, lines and edges; from afar with a line to it."""
     to_points = 72 / axis.figure.dpi
     centres = {row: tuple(axis.transData.transform(point) * to_points) for row, point in points.items()}
     (left, low), (right, high) = axis.bbox.get_points() * to_points

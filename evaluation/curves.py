@@ -44,7 +44,8 @@ def trainings(folders: list[Path]) -> dict[str, tuple[str, list[Epochs]]]:
     known: set[Any] = set()  # a copy of a run is no further seed
     for path in results.below(folders, "result.json"):
         content = results.read(path)
-        epochs = read_epochs(path.resolve().parent / "log.jsonl") if content.get("status") == "done" and "rounds" in content else {}
+        trained = content.get("status") == "done" and "rounds" in content
+        epochs = read_epochs(path.resolve().parent / "log.jsonl") if trained else {}
         if epochs and content.get("fingerprint", path) not in known:
             known.add(content.get("fingerprint"))
             results.check(content, results.TRAINING, path)
@@ -127,8 +128,9 @@ def draw_unlearning(table: Table, found: list[Found]) -> Any | None:
     looks = dict(zip([model.name for model in table.models], zip(colours(len(table.models)), DASHES * 4)))
     for axis, row in zip(axes.flat, rows):
         for model, runs in sorted(panels[row].items(), key=lambda item: list(looks).index(item[0])):
-            band(axis, [epochs for _, epochs in runs], "accuracy", 100, color=looks[model][0], linestyle=looks[model][1], label=model)
-            _ends(axis, runs, looks[model][0])
+            shade, dash = looks[model]
+            band(axis, [epochs for _, epochs in runs], "accuracy", 100, color=shade, linestyle=dash, label=model)
+            _ends(axis, runs, shade)
         axis.set_title(row, fontsize=8)
         axis.set(ylabel="accuracy (%)" if axis in axes[:, 0] else "", ylim=(-3, 103))
         most = max(epoch for runs in panels[row].values() for _, epochs in runs for epoch in epochs)
@@ -154,4 +156,5 @@ def _ends(axis: Any, runs: list[tuple[Found, dict[int, dict[str, float]]]], shad
         told = [one.content["accuracy"].get(name) for one, _ in runs if isinstance(one.content.get("accuracy"), dict)]
         values = [100 * value for value in told if isinstance(value, (int, float))]
         if values:
-            axis.plot(last, statistics.fmean(values), marker, color=shade, markersize=7, markeredgewidth=1.6, zorder=4, clip_on=False)
+            look = {"color": shade, "markersize": 7, "markeredgewidth": 1.6, "zorder": 4, "clip_on": False}
+            axis.plot(last, statistics.fmean(values), marker, **look)

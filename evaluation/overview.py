@@ -132,7 +132,7 @@ def _look(place: int, shade: Any) -> dict[str, Any]:
 
 
 def legend(owner: Any, axis: Any, **where: Any) -> None:
-    """One legend for all panels with the names in ``axis``, each once; below a figure's panels unless told otherwise."""
+    """One legend for all panels with the names in ``axis``, each once; a figure's is below them by default."""
     named = dict(zip(reversed(axis.get_legend_handles_labels()[1]), reversed(axis.get_legend_handles_labels()[0])))
     labels = list(reversed(named))
     where = where or {"loc": "outside lower center", "ncols": min(len(labels), 6)}

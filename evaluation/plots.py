@@ -72,9 +72,12 @@ def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method:
     for axis, name, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
         for when, shade, side, up in (("before", "black", "right", 6), ("after", "C0", "left", -11)):
             values = [100 * point[when][name] for point in points]
-            axis.plot(places, values, color=shade, label=f"{when} {method}", clip_on=False, zorder=3, **BEFORE_AFTER[when])
+            look = {"color": shade, "clip_on": False, "zorder": 3, **BEFORE_AFTER[when]}
+            axis.plot(places, values, label=f"{when} {method}", **look)
             for place, value in zip(places, values):
-                axis.annotate(f"{value:.1f}", (place, value), (8 if side == "left" else -8, up), textcoords="offset points", ha=side, fontsize=7, color=shade)
+                aside = (8 if side == "left" else -8, up)
+                text = {"textcoords": "offset points", "ha": side, "fontsize": 7, "color": shade}
+                axis.annotate(f"{value:.1f}", (place, value), aside, **text)
         axis.set_xticks(places, [f"{100 * point['sparsity']:.4g} %" for point in points])
         axis.set(xlabel="sparsity", ylabel=words, ylim=(-6, 109), xlim=(-0.4, len(points) - 0.6))
         axis.grid(alpha=0.3)
@@ -84,7 +87,9 @@ def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method:
     files.write_figure(path, drawn)
 
 
-def trigger_examples(path: Path, rows: dict[str, list[tuple[Any, str]]], title: str, outlined: tuple[str, tuple[slice, slice]]) -> None:
+def trigger_examples(
+    path: Path, rows: dict[str, list[tuple[Any, str]]], title: str, outlined: tuple[str, tuple[slice, slice]]
+) -> None:
     """Rows of images (uint8 [H, W, C], or [H, 2 W + 1, C] for two side by side), each with up to three lines above it.
 
     Args:

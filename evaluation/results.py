@@ -207,7 +207,7 @@ def check(content: dict[str, Any], shape: dict[str, Any], path: Path) -> None:
 
 
 def below(folders: Iterable[Path], name: str) -> list[Path]:
-    """All files of that name below the folders, in order of path, each once however many names lead to it; see ``walk``.
+    """All files of that name below the folders, in order of path, each once whatever leads to it; see ``walk``.
 
     Args:
         name: may hold ``*``.
@@ -219,7 +219,9 @@ def below(folders: Iterable[Path], name: str) -> list[Path]:
     return list(found.values())
 
 
-def walk(folders: Iterable[Path], unreadable: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str]]]:
+def walk(
+    folders: Iterable[Path], unreadable: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
     """Every folder at and below ``folders`` with the sorted names in it, each once; links to folders are followed.
 
     Trials of a search are passed over unless their own folder is asked for.
@@ -237,7 +239,8 @@ def walk(folders: Iterable[Path], unreadable: Callable[[OSError], None] | None =
                 continue
             known.add(real)
             walked.append((Path(here), sorted(inner + others)))
-            inner[:] = sorted((name for name in inner if name != SEARCH), key=lambda name: (os.path.islink(os.path.join(here, name)), name))
+            linked = {name: os.path.islink(os.path.join(here, name)) for name in inner if name != SEARCH}
+            inner[:] = sorted(linked, key=lambda name: (linked[name], name))
         yield from sorted(walked)
 
 
@@ -302,7 +305,8 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
     slug = file_name(f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}"))
     columns = models(results)
     table = Table(f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}", slug, key, list(dict.fromkeys(columns.values())))
-    table.classes = next((len(counts) for result in results if isinstance(counts := result["config"].get("official_counts"), list)), None)
+    counts = [result["config"].get("official_counts") for result in results]
+    table.classes = next((len(found) for found in counts if isinstance(found, list)), None)
     for name, members in by_method(results).items():
         table.rows[name] = {}
         table.places |= {result["fingerprint"]: (name, models_of(result, columns)) for result in members}

@@ -106,7 +106,7 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def hyper(result: dict[str, Any]) -> dict[str, Any]:
-    """The hyper-parameters, those of adapters among them; of files, that there is one, because no two seeds share it."""
+    """The hyper-parameters, adapters' among them; of files, that there is one, because no two seeds share it."""
     found = {**result["config"]["hyper"], **result["config"].get("lora", {})}
     return {key: bool(value) if key in FILES else value for key, value in found.items()}
 
@@ -116,7 +116,8 @@ def _hyper(result: dict[str, Any]) -> str:
 
 
 def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    return [key for key in dict.fromkeys(key for setting in settings for key in setting) if len({json.dumps(setting.get(key)) for setting in settings}) > 1]
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    return [key for key in keys if len({json.dumps(setting.get(key)) for setting in settings}) > 1]
 
 
 def position(name: str) -> int:

@@ -85,7 +85,7 @@ def _common(values: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
 
 
 def _said(key: str, by_model: dict[str, str]) -> str:
-    """``unlearn_lr 0.01``; ``unlearn_lr 0.01 (dense); 0.02 (95 % sparse)`` where models differ; a switch is its name."""
+    """``unlearn_lr 0.01``; ``unlearn_lr 0.01 (dense); 0.02 (95 % sparse)`` where models differ; a switch by name."""
     plain = {
         model: "" if text == "true" else " ".join(text.replace('"', "").replace("[", "").replace("]", "").split())
         for model, text in by_model.items()

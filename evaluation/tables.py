@@ -114,13 +114,13 @@ def _minutes(table: Table, row: str, model: Model) -> str:
 
 
 EXPLAINED = {  # the columns, for the page
-    "UA": "unlearning accuracy, the share of forget images that the model reads wrong: 100 − its accuracy on the forget set",
-    "MIA-Efficacy": "share of forget images that a membership inference attack (an SVC on the confidence) takes for never seen",
+    "UA": "unlearning accuracy, the share of forget images that are read wrong: 100 − the accuracy on the forget set",
+    "MIA-Efficacy": "share of forget images that a membership inference attack (SVC on confidence) takes for never seen",
     "RA": "remaining accuracy, on the training images that were not to be forgotten",
     "TA": "testing accuracy, on the test set, which lacks a class that is forgotten whole",
-    "avg. gap": "mean distance of these four from Retrain's; the smaller, the nearer to a model that never saw the forget set",
+    "avg. gap": "mean distance of these four from Retrain's; the smaller, the nearer to never having seen the forget set",
     "RTE": "run-time efficiency: minutes that unlearning took, without loading data and scoring",
-    "n": "runs with different seeds; ± is their standard deviation, and in brackets stands the distance of the mean from Retrain's",
+    "n": "runs with different seeds; ± is their standard deviation, in brackets the distance of the mean from Retrain's",
 }
 
 
