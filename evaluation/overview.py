@@ -149,23 +149,15 @@ def glance(table: Table) -> Any:
     methods = [row for row in by_gap(table) if any(table.average_gap(row, model.name) is not None for model in models)]
     drawn, axes = figure(13, 1.7 + 0.26 * len(methods), 1, 5, sharey=True)
     for axis, metric in zip(axes[0], METRICS):
-        for model, shade, marker in zip(models, colours(len(models)), MARKERS):
-            points = [(table.difference(row, model.name, metric), place) for place, row in enumerate(methods)]
-            _dots(
-                axis, [(100 * value, place) for value, place in points if value is not None], shade, marker, model.name
-            )
+        values = {(row, model): table.difference(row, model.name, metric) for row in methods for model in models}
+        _dots(axis, methods, models, {key: 100 * value for key, value in values.items() if value is not None})
         axis.axvline(0, color=EXACT, linewidth=1.5, zorder=1, label="Retrain, same model")
         axis.set(title=metric, xlabel="points above or below")
-    for axis in axes[0, 1:4]:
-        axis.sharex(axes[0, 0])
-    for model, shade, marker in zip(models, colours(len(models)), MARKERS):
-        _dots(
-            axes[0, 4],
-            [(share, place) for place, row in enumerate(methods) if (share := _time(table, row, model))],
-            shade,
-            marker,
-            model.name,
-        )
+    ends = [end for axis in axes[0, :4] for end in axis.get_xlim()]
+    for axis in axes[0, :4]:
+        axis.set_xlim(min(ends), max(ends))
+    shares = {(row, model): _time(table, row, model) for row in methods for model in models}
+    _dots(axes[0, 4], methods, models, {key: share for key, share in shares.items() if share})
     axes[0, 4].axvline(100, color=EXACT, linewidth=1.5, zorder=1)
     axes[0, 4].set(title="RTE", xlabel="% of Retrain's", xscale="log")
     axes[0, 4].xaxis.set_major_formatter("{x:g}")
@@ -179,16 +171,13 @@ def glance(table: Table) -> Any:
     return drawn
 
 
-def _dots(axis: Any, points: list[tuple[float, int]], shade: Any, marker: str, name: str) -> None:
-    look = {
-        "color": shade,
-        "markersize": 6,
-        "markeredgecolor": "black",
-        "markeredgewidth": 0.6,
-        "alpha": 0.85,
-        "linestyle": "none",
-    }
-    axis.plot([value for value, _ in points], [place for _, place in points], marker, label=name, zorder=3, **look)
+def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple[str, Model], float]) -> None:
+    """A dot for each value, the models of a method a little above each other so that none hides another."""
+    look = {"markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.6, "linestyle": "none", "zorder": 3}
+    for number, (model, shade, marker) in enumerate(zip(models, colours(len(models)), MARKERS)):
+        aside = 0.5 * (number - (len(models) - 1) / 2) / len(models)
+        there = [(values[row, model], place + aside) for place, row in enumerate(methods) if (row, model) in values]
+        axis.plot([value for value, _ in there], [place for _, place in there], marker, color=shade, label=model.name, **look)
 
 
 def _time(table: Table, row: str, model: Model) -> float | None:

@@ -481,8 +481,11 @@ def test_differences_to_retrain_have_a_sign():
     assert [axis.get_title() for axis in drawn.axes] == [*results.METRICS, "RTE"]
     dense, sparse = [line for line in drawn.axes[0].get_lines() if line.get_linestyle() == "None"]
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["FT", "GA"]
-    assert (list(dense.get_xdata()), list(sparse.get_xdata()), list(sparse.get_ydata())) == ([pytest.approx(-40)], [pytest.approx(-10), pytest.approx(-80)], [0, 1])
+    assert (list(dense.get_xdata()), list(sparse.get_xdata()), list(sparse.get_ydata())) == ([pytest.approx(-40)], [pytest.approx(-10), pytest.approx(-80)], [0.125, 1.125])
     assert len({axis.get_xlim() for axis in drawn.axes[:4]}) == 1, "one scale"
+    [table] = made([RUNS[0], result("GA", 0, 1, (0.2, 0.2, 0.1, 1.0, 0.1))])  # 89 points below in RA, 10 above in TA
+    low, high = overview.glance(table).axes[0].get_xlim()
+    assert low < -89 and high > 10, "that holds every dot"
     assert list(drawn.axes[4].get_lines()[1].get_xdata()) == pytest.approx([25, 5]), "minutes 0.5 and 0.1 of 2"
 
 
