@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation.results import Found, Table
 from evaluation.rows import hyper
+from utils.errors import one_line
 
 PER_ROW = ("unlearn_epochs", "unlearn_lr", "alpha")  # said of every row, even where all rows agree
 HEAD = ["method", "settings", "commit", "finished"]
@@ -60,15 +61,26 @@ def of(table: Table, found: Iterable[Found]) -> Settings:
 
 
 def _values(models: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
-    """By hyper-parameter, by model: its value as JSON, several where runs differ. Unset ones are left out."""
+    """By hyper-parameter, by model: its value in words, several where runs differ.
+
+    What is unset on every model is left out.
+    """
     found: dict[str, dict[str, str]] = {}
     for model, contents in models.items():
         settings = [hyper(content) for content in contents]
         for key in dict.fromkeys(key for setting in settings for key in setting):
-            texts = sorted({json.dumps(setting[key]) for setting in settings if setting.get(key) not in (None, False)})
+            values = [setting.get(key) for setting in settings]
+            texts = sorted({_words(value) for value in values if value is not None and value is not False})
             if texts:
                 found.setdefault(key, {})[model] = " or ".join(texts)
-    return found
+    return {key: {model: by_model.get(model, "unset") for model in models} for key, by_model in found.items()}
+
+
+def _words(value: Any) -> str:
+    """A value on one line; nothing for a switch that is on."""
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return "" if value is True else one_line(value if isinstance(value, str) else json.dumps(value))
 
 
 def _common(values: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
@@ -86,13 +98,9 @@ def _common(values: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
 
 def _said(key: str, by_model: dict[str, str]) -> str:
     """``unlearn_lr 0.01``; ``unlearn_lr 0.01 (dense); 0.02 (95 % sparse)`` where models differ; a switch by name."""
-    plain = {
-        model: "" if text == "true" else " ".join(text.replace('"', "").replace("[", "").replace("]", "").split())
-        for model, text in by_model.items()
-    }
-    if len(set(plain.values())) == 1:
-        return f"{key} {next(iter(plain.values()))}".strip()
-    return f"{key} " + "; ".join(f"{text or 'on'} ({model})" for model, text in plain.items())
+    if len(set(by_model.values())) == 1:
+        return f"{key} {next(iter(by_model.values()))}".strip()
+    return f"{key} " + "; ".join(f"{text or 'on'} ({model})" for model, text in by_model.items())
 
 
 def _commit(content: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ def test_latex_typesets_tables_with_whatever_is_in_them(tmp_path):
     odd = r"[a]*_b & 5 % #1 $x$ ~ ^ \ {y} é 猫 <|>"
     runs = [result("retrain", 0, 1, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain", words=odd)]
     runs += [
-        result(name, 0, 1, (0.5, 0.4, 0.9, 0.8, lr), name, words=odd, hyper={"unlearn_lr": lr, "from": odd})
+        result(name, 0, 1, (0.5, 0.4, 0.9, 0.8, lr), name, words=odd, hyper={"unlearn_lr": lr, "from": f"{odd} {name}"})
         for name in (odd, "FT")
         for lr in (0.1, 0.2)
     ]

@@ -126,7 +126,7 @@ def test_what_rows_were_run_with(tmp_path, capsys):
             0.95,
             1,
             (0.5,) * 5,
-            hyper=shared | {"unlearn_lr": 0.2, "unlearn_epochs": 8},
+            hyper=shared | {"unlearn_lr": 0.2, "unlearn_epochs": 8, "momentum": 0.0, "saliency_mask": "x"},
             environment={"commit": "fedcba9876543210-dirty"},
         ),
         result("IU", 0, 1, (0.5,) * 5, hyper={"alpha": 0.5, "decreasing_lr": [91, 136], "saliency_mask": "/some/file"}),
@@ -138,7 +138,8 @@ def test_what_rows_were_run_with(tmp_path, capsys):
         ["Retrain", "unlearn_epochs 8", "0123456789", "2026-03-01"],
         [
             "FT",
-            "unlearn_lr 0.1 (dense); 0.2 (95 % sparse), unlearn_epochs 8",
+            "unlearn_lr 0.1 (dense); 0.2 (95 % sparse), unlearn_epochs 8, "
+            "momentum unset (dense); 0.0 (95 % sparse), saliency_mask unset (dense); on (95 % sparse)",
             "0123456789, fedcba9876-dirty",
             "2026-03-01 to 2026-03-04",
         ],
