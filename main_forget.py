@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
-from evaluation.results import ADAPTED
+from evaluation.rows import ADAPTED
 from utils.errors import UsageError, leave, script
 
 
