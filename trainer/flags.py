@@ -13,7 +13,7 @@ TRANSFORMER = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.05}
 class Stepping:
     """How to take one step, whatever the steps add up to."""
 
-    batch_size: int = option(256, "images per step", low=1, search=[64, 128, 256])
+    batch_size: int = option(256, "images per step", common=True, low=1, search=[64, 128, 256])
     optimizer: str = option("sgd", "how to step", choices=("sgd", "adam", "adamw"))
     momentum: float = option(0.9, "SGD momentum", low=0, below=1)
     weight_decay: float = option(5e-4, "weight decay", low=0, search=(1e-5, 1e-1, "log"))
@@ -28,7 +28,7 @@ class Optimisation(Stepping):
         "step", "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the epochs (drops), "
         "up and down (triangle)", choices=("step", "cosine", "constant", "triangle", "drops"),
     )
-    decreasing_lr: tuple[int, ...] = option((91, 136), "epochs after which schedule step falls to a tenth", low=0, metavar="N,N")
+    decreasing_lr: tuple[int, ...] = option((91, 136), "epochs after which schedule step falls to a tenth", common="epochs after which the step size falls to a tenth", low=0, metavar="N,N")
     warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)
     sam_rho: float = option(0.0, "radius of adaptive sharpness-aware minimisation (2 in the field's code); 0 is off", low=0)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from utils import files, lock, parallel
 from utils.errors import DivergedError, UsageError, one_line
+from utils.words import expanded
 
 SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png")
 
@@ -76,7 +77,7 @@ class RunFolder:
 
     def begin(self, script: str, argv: list[str] | None) -> None:
         """Write ``command.txt`` and ``environment.json``."""
-        words = sys.argv[1:] if argv is None else argv
+        words, _ = expanded(sys.argv[1:] if argv is None else argv, script)  # a file of arguments may change or go
         files.write_text(self.path / "command.txt", shlex.join(["python", script, *words]) + "\n")
         runs = self._runs | {label: fingerprint for label, (fingerprint, _) in self._parts.items()}
         files.write_json(self.path / "environment.json", {"runs": runs, **environment()})
