@@ -7,6 +7,7 @@ accepted and named in ``unread``.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from dataset.flags import Data, Forget, class_order, forgotten
 from dataset.names import canonical
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
-from trainer.flags import TRANSFORMER, Optimisation, is_transformer
+from trainer.flags import MILESTONES, TRANSFORMER, Optimisation, beyond, epochs_of, is_transformer, milestones
 from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, option, wrapped
+from utils.words import where
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,11 @@ class SaliencyArguments(ForgetArguments):
     """What ``main_saliency.py`` was told: like ``main_forget.py`` with method raw, and ``hyper`` says what to find."""
 
 
+# What is evidently meant by a flag that is not read: the other script's name for the same thing.
+COUNTERPARTS = {
+    "epochs": ("unlearn_epochs", "probe_epochs"), "lr": ("unlearn_lr", "probe_lr"), "unlearn_epochs": ("epochs",), "unlearn_lr": ("lr",),
+    "checkpoint": ("mask",), "mask": ("checkpoint",), "data_dir": ("data",),
+}
 # Flags of the field's existing command lines: True takes no value.
 REFERENCE_FLAGS = {
     **dict.fromkeys(("imagenet_arch", "resume", "no_aug", "random_prune"), True),
@@ -341,7 +348,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     model, data = build(Model, typed), _data(typed)
-    hyper = build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed)
+    hyper = _hyper(typed, method, model, unlearn.preset)
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
@@ -375,7 +382,7 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
-        build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data, method),
+        _hyper(typed, method, model, unlearn.preset), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data, method),
     )
 
 
@@ -404,10 +411,10 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
         raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
     probe = build(LinearProbe, typed)
     if probe.probe == "full":
-        probe = build(FullProbe, (_suited(FullProbe) if is_transformer(model.arch) else {}) | typed)
+        probe = _in_time(build(FullProbe, (_suited(FullProbe) if is_transformer(model.arch) else {}) | typed), typed)
     data = _data(typed)
     return TransferArguments(
-        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model, source.preset) | typed), transfer,
+        data, model, _run(typed), source, _hyper(typed, method, model, source.preset), transfer,
         class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data, method),
     )
 
@@ -449,8 +456,39 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
 
 
 def settings(config: Any) -> str:
-    """A configuration as it would be typed, for the header."""
-    return "  ".join(f"{name} {describe(value)}" for name, value in asdict(config).items() if value is not None and value is not False)
+    """A configuration as it would be typed, for the header; a step size that never falls, or not as often as told, is said to be so."""
+    values = {name: describe(value) for name, value in asdict(config).items() if value is not None and value is not False}
+    if "decreasing_lr" in values and values.get("schedule") != "step":
+        del values["decreasing_lr"]
+    elif late := beyond(config):
+        if late == config.decreasing_lr:
+            values["schedule"] = f"constant (decreasing_lr {values.pop('decreasing_lr')} lies beyond the {epochs_of(config)} epochs)"
+        else:
+            values["decreasing_lr"] += f" ({describe(late)} beyond the {epochs_of(config)} epochs)"
+    return "  ".join(f"{name} {value}" for name, value in values.items())
+
+
+def steps(config: Any) -> str:
+    """How long and at which step size a training or a method goes on, in words, and then all settings; for ``--dry_run``."""
+    epochs = epochs_of(config)
+    if epochs is None:
+        return settings(config) or "no hyper-parameters"
+    lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
+    falls = [str(epoch) for epoch in getattr(config, "decreasing_lr", ()) if epoch not in beyond(config)] if getattr(config, "schedule", "") == "step" else []
+    how = f", a tenth of it after epochs {' and '.join(falls)}" if falls else ""
+    return f"{describe(epochs)} epochs at step size {describe(lr)}{how}: {settings(config)}"
+
+
+def remarks(arguments: Any) -> list[str]:
+    """What the user should know of the command line once more when the run is over: flags that nothing read, milestones never reached."""
+    found = [f"not read: {', '.join(arguments.unread)}"] if arguments.unread else []
+    trainings = [getattr(arguments, name) for name in ("train", "probe") if hasattr(arguments, name)]
+    trainings += [arguments.hyper] if not trainings and hasattr(arguments, "hyper") else []
+    for config in trainings:
+        late = beyond(config)
+        if late and (late != MILESTONES or (isinstance(config, (Train, FullProbe)) and arguments.run.compat == "fixed" and epochs_of(config) > 1)):
+            found.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size does not fall after {describe(late)}, as there are {epochs_of(config)} epochs")
+    return found
 
 
 def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = "") -> dict[str, Any]:
@@ -511,7 +549,7 @@ def _train(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
     suited = {"schedule": "cosine"} if model.imagenet_arch else {}
     if is_transformer(model.arch):
         suited = {**_suited(kind), "warmup": build(kind, typed).epochs // 20}
-    return build(kind, suited | typed)
+    return _in_time(build(kind, suited | typed), typed)
 
 
 def _suited(config: type) -> dict[str, Any]:
@@ -526,13 +564,23 @@ def _suited(config: type) -> dict[str, Any]:
     return {name: value for name, value in suited.items() if name in defaults and name not in own and value != defaults[name]}
 
 
-def _hyper_defaults(method: Any, model: Model, preset: str | None) -> dict[str, Any]:
-    """A preset's hyper-parameters, or those that suit the architecture, where they differ from the method's own defaults."""
+def _hyper(typed: dict[str, Any], method: Any, model: Model, preset: str | None) -> Any:
+    """The method's hyper-parameters: typed, of a preset, or those that suit the architecture where they differ from its defaults."""
     if preset is not None:
-        return method.preset(preset)
-    if is_transformer(model.arch):
-        return _suited(method.config)
-    return {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
+        suited = method.preset(preset)
+    elif is_transformer(model.arch):
+        suited = _suited(method.config)
+    else:
+        suited = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
+    hyper = build(method.config, suited | typed)
+    return _in_time(hyper, typed) if method.fresh else hyper
+
+
+def _in_time(config: Any, typed: dict[str, Any]) -> Any:
+    """A training whose step size falls within its epochs, however few they are, unless it was told when or does as the reference does."""
+    untouched = config.decreasing_lr == MILESTONES and "decreasing_lr" not in typed and typed.get("compat") != "reference"
+    beyond = config.schedule == "step" and MILESTONES[-1] >= epochs_of(config)
+    return replace(config, decreasing_lr=milestones(epochs_of(config))) if untouched and beyond else config
 
 
 def _lora(typed: dict[str, Any], method: Any, hyper: Any) -> Lora:
@@ -578,7 +626,8 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
 
     Raises:
         UsageError: one of them is a hyper-parameter that other methods are about; what training methods share, and the
-            flags of the field's commands, may stand in a command line whatever the method.
+            flags of the field's commands, may stand in a command line whatever the method. Or it stands where another
+            flag is evidently meant.
     """
     from unlearn import registry
 
@@ -589,7 +638,28 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
         readers = [other for other in registry.names() if name in registry.get(other).config.__dataclass_fields__]
         if readers:
             raise UsageError(f"--{name}: --unlearn {method.name} does not read it; {', '.join(readers)} {'does' if len(readers) == 1 else 'do'}")
+    for name in idle if method is None else (name for name in idle if not name.startswith("unlearn_")):
+        check_counterpart(name, typed, read, f"--unlearn {method.name}" if method is not None else "this script")
     return tuple(f"--{name}" for name in idle)
+
+
+def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], reader: str) -> None:
+    """Refuse a flag that is not read while the one that is evidently meant is read and was not typed.
+
+    Args:
+        name: a flag that was typed and is not read.
+        read: the flags that are.
+        reader: what reads them, for the error.
+    Raises:
+        UsageError: names the flag to type.
+    """
+    meant = [other for other in COUNTERPARTS.get(name, ()) if other in read]
+    if meant and not typed.keys() & meant:
+        value = typed[name]
+        words = " or ".join(f"--{other} {value}" for other in meant)
+        both = "that one, or both" if len(meant) == 1 else "one of them"
+        resumed = " with --resume" if meant == ["checkpoint"] else ""
+        raise UsageError(f"{where(value)}--{name} {value}: is not read by {reader}; did you mean {words}{resumed}? Give {both}")
 
 
 def _poisoned_prune(typed: dict[str, Any], train: Train) -> PoisonedPrune:
