@@ -475,8 +475,8 @@ def steps(config: Any) -> str:
         return settings(config) or "no hyper-parameters"
     lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
     falls = [str(epoch) for epoch in getattr(config, "decreasing_lr", ()) if epoch not in beyond(config)] if getattr(config, "schedule", "") == "step" else []
-    how = f", a tenth of it after epochs {' and '.join(falls)}" if falls else ""
-    return f"{describe(epochs)} epochs at step size {describe(lr)}{how}: {settings(config)}"
+    how = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
+    return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
 
 
 def remarks(arguments: Any) -> list[str]:
@@ -528,7 +528,7 @@ def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] 
     topic = parser.help_topic(argv)
     asked = None if topic is None else topic if topic not in ("", "all") else parser.asks_about("unlearn", argv)
     if asked is not None:
-        with renamed({"--unlearn": "--help"} if topic else {}):
+        with renamed({"--unlearn": "--help"} if asked == topic else {}):
             method = registry.get(asked)
         parser.epilog = help.one_method(method)
         if method.unfit_for_adapters(method.config()):

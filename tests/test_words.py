@@ -178,6 +178,12 @@ def test_a_tilde_is_the_home_folder_in_every_form(tmp_path, monkeypatch):
     assert [str(path) for path in main_report.parse(["@~/report.txt"])[:2]] == [f"[{type(tmp_path).__name__}('{tmp_path}/runs')]", str(tmp_path / "out")]
 
 
+@pytest.mark.parametrize("words", [["--save_dir", ""], ["--save_dir="], ["--save_dir", "x", "--data", " "], ["--save_dir", "x", "--arch", ""]])
+def test_an_empty_value_is_refused(words, capsys):
+    assert main_imp.main(words) == 2
+    assert "must not be empty\n" in capsys.readouterr().err
+
+
 def test_words_of_files_and_of_the_command_line_mix_and_the_last_one_counts(tmp_path):
     found = arg_parser.parse_forget([file(tmp_path, "--unlearn GA --mask m --seed 3 --save_dir x"), "--seed", "4"])
     assert (found.run.seed, found.unlearn.unlearn) == (4, "GA")

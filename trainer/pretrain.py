@@ -189,7 +189,7 @@ def intended(arguments: Any, checked: Checked, label: str) -> dict[str, str]:
         "model": f"{arguments.model.arch}, new weights",
         **given,
         "training": arg_parser.steps(arguments.train),
-        "pruning": arg_parser.settings(arguments.prune),
+        **({} if getattr(arguments.prune, "pruning_times", 2) == 1 else {"pruning": arg_parser.settings(arguments.prune)}),
         "run": preview.run(arguments, checked.device),
         "write": preview.folder(arguments, label, checked.config, rounds.OUTPUTS),
         **preview.not_read(arguments),

@@ -225,6 +225,8 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     if not isinstance(text, str):
         return text
     meta = field.metadata
+    if kind is str and not text.strip():  # what a shell leaves of a variable that is not set
+        raise UsageError(f"--{field.name}: must not be empty")
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise UsageError(f"--{field.name} {text}: must be true or false, or stand alone for true")

@@ -186,7 +186,7 @@ def _after_script(words: list[Word], script: str) -> int:
 
 
 def _python(word: str) -> bool:
-    return re.fullmatch(r"(?:.*/)?python[\d.]*|\$\{?\w*PYTHON\w*\}?", word) is not None
+    return re.fullmatch(r"(?:.*/)?python[\d.]*(?:\.exe)?|\$\{?\w*PYTHON\w*\}?", word) is not None
 
 
 def _launches(word: str) -> bool:
