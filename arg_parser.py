@@ -456,7 +456,7 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
 
 
 def settings(config: Any) -> str:
-    """A configuration as it would be typed, for the header; a step size that never falls, or not as often as told, is said to be so."""
+    """A configuration as it would be typed, for the header; a step size that never falls is said to be constant."""
     values = {name: describe(value) for name, value in asdict(config).items() if value is not None and value is not False}
     if "decreasing_lr" in values and values.get("schedule") != "step":
         del values["decreasing_lr"]
@@ -474,20 +474,23 @@ def steps(config: Any) -> str:
     if epochs is None:
         return settings(config) or "no hyper-parameters"
     lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
-    falls = [str(epoch) for epoch in getattr(config, "decreasing_lr", ()) if epoch not in beyond(config)] if getattr(config, "schedule", "") == "step" else []
+    told = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
+    falls = [str(epoch) for epoch in told if epoch not in beyond(config)]
     how = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
     return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
 
 
 def remarks(arguments: Any) -> list[str]:
-    """What the user should know of the command line once more when the run is over: flags that nothing read, milestones never reached."""
+    """What is said of a command line once more when the run is over: flags that nothing read, milestones never reached."""
     found = [f"not read: {', '.join(arguments.unread)}"] if arguments.unread else []
     trainings = [getattr(arguments, name) for name in ("train", "probe") if hasattr(arguments, name)]
     trainings += [arguments.hyper] if not trainings and hasattr(arguments, "hyper") else []
     for config in trainings:
         late = beyond(config)
-        if late and (late != MILESTONES or (isinstance(config, (Train, FullProbe)) and arguments.run.compat == "fixed" and epochs_of(config) > 1)):
-            found.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size does not fall after {describe(late)}, as there are {epochs_of(config)} epochs")
+        scaled = isinstance(config, (Train, FullProbe)) and arguments.run.compat == "fixed" and epochs_of(config) > 1
+        if late and (late != MILESTONES or scaled):
+            told = f"--decreasing_lr {describe(config.decreasing_lr)}"
+            found.append(f"{told}: the step size does not fall after {describe(late)}, as there are {epochs_of(config)} epochs")
     return found
 
 
@@ -522,7 +525,7 @@ def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper
 
 
 def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] | None) -> dict[str, Any]:
-    """What was typed, with the flags of every method; ``--unlearn NAME --help`` shows those of that method with its words."""
+    """What was typed, with the flags of every method; ``--unlearn NAME --help`` shows that method's, with its words."""
     from unlearn import help, registry
 
     topic = parser.help_topic(argv)
@@ -565,7 +568,7 @@ def _suited(config: type) -> dict[str, Any]:
 
 
 def _hyper(typed: dict[str, Any], method: Any, model: Model, preset: str | None) -> Any:
-    """The method's hyper-parameters: typed, of a preset, or those that suit the architecture where they differ from its defaults."""
+    """The method's hyper-parameters: typed, of a preset, or what suits the architecture where that is not the default."""
     if preset is not None:
         suited = method.preset(preset)
     elif is_transformer(model.arch):
@@ -577,10 +580,11 @@ def _hyper(typed: dict[str, Any], method: Any, model: Model, preset: str | None)
 
 
 def _in_time(config: Any, typed: dict[str, Any]) -> Any:
-    """A training whose step size falls within its epochs, however few they are, unless it was told when or does as the reference does."""
-    untouched = config.decreasing_lr == MILESTONES and "decreasing_lr" not in typed and typed.get("compat") != "reference"
-    beyond = config.schedule == "step" and MILESTONES[-1] >= epochs_of(config)
-    return replace(config, decreasing_lr=milestones(epochs_of(config))) if untouched and beyond else config
+    """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
+    told = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
+    if told or config.schedule != "step" or MILESTONES[-1] < epochs_of(config):
+        return config
+    return replace(config, decreasing_lr=milestones(epochs_of(config)))
 
 
 def _lora(typed: dict[str, Any], method: Any, hyper: Any) -> Lora:

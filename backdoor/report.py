@@ -31,6 +31,7 @@ def intended(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
         "read": preview.data(checked.chosen),
         "poison": f"{poisoned} get a {arguments.trigger.words} and label {arguments.target} ({names[arguments.target]})",
         **origin(arguments, checked),
+        **({"training": steps(arguments.train)} if checked.given is None else {}),
         "method": steps(arguments.hyper),
         "run": preview.run(arguments, checked.device),
         "write": preview.folder(arguments, label, checked.config, own),

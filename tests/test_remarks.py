@@ -1,4 +1,4 @@
-"""What a command line says that is not done: refused where another flag is evidently meant, else said first and last."""
+"""What a command line says and nothing does: refused where another flag is evidently meant, else said first and last."""
 from __future__ import annotations
 
 import json

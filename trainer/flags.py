@@ -30,7 +30,10 @@ class Optimisation(Stepping):
         "step", "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the epochs (drops), "
         "up and down (triangle)", choices=("step", "cosine", "constant", "triangle", "drops"),
     )
-    decreasing_lr: tuple[int, ...] = option(MILESTONES, "epochs after which schedule step falls to a tenth; trainings of new weights with fewer epochs scale the default to them", common="epochs after which the step size falls to a tenth", low=0, metavar="N,N")
+    decreasing_lr: tuple[int, ...] = option(
+        MILESTONES, "epochs after which schedule step falls to a tenth; training new weights for fewer epochs scales them",
+        common="epochs after which the step size falls to a tenth", low=0, metavar="N,N",
+    )
     warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)
     sam_rho: float = option(0.0, "radius of adaptive sharpness-aware minimisation (2 in the field's code); 0 is off", low=0)
 
@@ -42,11 +45,15 @@ def is_transformer(arch: str) -> bool:
 
 def epochs_of(config: Any) -> float | None:
     """The epochs of a training's or a method's flags; None if they have none."""
-    return next((getattr(config, name) for name in ("epochs", "unlearn_epochs", "probe_epochs") if hasattr(config, name)), None)
+    names = ("epochs", "unlearn_epochs", "probe_epochs")
+    return next((getattr(config, name) for name in names if hasattr(config, name)), None)
 
 
 def milestones(epochs: int) -> tuple[int, ...]:
-    """``MILESTONES`` scaled from 182 to so many epochs: half of them and three quarters, apart and below ``epochs`` where there is room."""
+    """``MILESTONES`` scaled from 182 to so many epochs: a half and three quarters of them, apart and below ``epochs``.
+
+    Two epochs have room for one only, less for none: then they are ``MILESTONES``, which are not reached.
+    """
     first = epochs // 2
     second = max(first + 1, (2 * MILESTONES[1] * epochs + 182) // 364)
     return tuple(epoch for epoch in (first, second) if 0 < epoch < epochs) or MILESTONES

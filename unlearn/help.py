@@ -13,14 +13,18 @@ from utils.options import add_options, describe, wrapped
 if TYPE_CHECKING:
     from unlearn.registry import Method
 
-FAMILIES = {registry.Iterative: "methods that train by steps", registry.Salient: "methods that can be confined to salient weights"}
+FAMILIES = {
+    registry.Iterative: "methods that train by steps", registry.Salient: "methods that can be confined to salient weights",
+}
 
 
 def short() -> str:
     """Every method with one line, and how to see more."""
     lines = ["methods (--unlearn NAME; --unlearn NAME --help shows what each is and reads):"]
     room = max(shutil.get_terminal_size().columns - 24, 40)
-    return "\n".join(lines + [f"  {name:<18} {textwrap.shorten(registry.get(name).summary, room, placeholder=' ...')}" for name in registry.names()])
+    for name in registry.names():
+        lines.append(f"  {name:<18} {textwrap.shorten(registry.get(name).summary, room, placeholder=' ...')}")
+    return "\n".join(lines)
 
 
 def all_methods() -> str:
@@ -55,8 +59,11 @@ def _title(method: Method, more: str = "") -> str:
 
 def _flags(config: type, without: type | None) -> str:
     """The flags of a configuration as argparse shows them, but for those that are the same in another one."""
-    said = {} if without is None else {field.name: (field.default, field.metadata["help"]) for field in dataclasses.fields(without)}
-    own = {field.name for field in dataclasses.fields(config) if said.get(field.name) != (field.default, field.metadata["help"])}
+    said, known = (
+        {field.name: (field.default, field.metadata["help"]) for field in dataclasses.fields(each or registry.NoOptions)}
+        for each in (config, without)
+    )
+    own = {name for name, words in said.items() if known.get(name) != words}
     parser = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     add_options(parser.add_argument_group(), config, negatable=True, shown=own)
     return parser.format_help().strip("\n")

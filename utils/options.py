@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from utils import parallel
 from utils.errors import UsageError
 from utils.names import nearest
-from utils.words import Word, expanded, where
+from utils.words import AS_TYPED, Word, expanded, where
 
 Config = TypeVar("Config")
 
@@ -103,19 +103,24 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(typed)
         if unknown:
             self._refuse(next((word for word in typed if word == unknown[0]), unknown[0]))
-        places = {word.partition("=")[0]: word.place if isinstance(word, Word) else "" for word in typed if word.startswith("--")}
-        placed = {action.dest: place for action in self._actions for flag in action.option_strings if (place := places.get(flag))}
-        return {name: Word(value, placed[name]) if isinstance(value, str) and name in placed else value for name, value in vars(known).items()}
+        flags = [word for word in typed if word.startswith("--")]
+        places = {flag.partition("=")[0]: flag.place if isinstance(flag, Word) else "" for flag in flags}
+        options = [(action.dest, flag) for action in self._actions for flag in action.option_strings]
+        placed = {name: places[flag] for name, flag in options if places.get(flag)}
+        return {
+            name: Word(value, placed[name]) if isinstance(value, str) and name in placed else value
+            for name, value in vars(known).items()
+        }
 
     def _refuse(self, word: str) -> typing.NoReturn:
         place, name = where(word), word.partition("=")[0]
         if not word.startswith("-"):
-            raise UsageError(f"{place}{word}: belongs to no flag; write flags as they are typed: --flag value")
+            raise UsageError(f"{place}{word}: belongs to no flag; {AS_TYPED}")
         flags = [flag for action in self._actions for flag in action.option_strings]
         raise UsageError(f"{place}{name}: unknown flag{nearest(name, flags)}; --help all lists all")
 
     def _typed(self, argv: list[str] | None) -> tuple[list[str], list[str]]:
-        """The command line with the words of its files, and hyphens for underscores; and what of the files was left out."""
+        """The command line with the words of its files, hyphens for underscores; and what of the files was left out."""
         typed, left_out = expanded(sys.argv[1:] if argv is None else argv, self.prog)
         return _underscored(typed), left_out
 
@@ -133,8 +138,8 @@ def _underscored(typed: list[str]) -> list[str]:
 
 
 def add_options(
-    group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False, beside: Mapping[str, str] | None = None,
-    short: bool = False, shown: Collection[str] | None = None,
+    group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False,
+    beside: Mapping[str, str] | None = None, short: bool = False, shown: Collection[str] | None = None,
 ) -> None:
     """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has.
 
@@ -156,7 +161,8 @@ def add_options(
         if (shown is not None and field.name not in shown) or (short and not meta["common"]):
             text = argparse.SUPPRESS
         others = [] if short else [f"--{alias}" for alias in meta["aliases"]]
-        group.add_argument(flag, *others, dest=field.name, default=argparse.SUPPRESS, help=text, **_kind(config, field, negatable))
+        kind = _kind(config, field, negatable)
+        group.add_argument(flag, *others, dest=field.name, default=argparse.SUPPRESS, help=text, **kind)
 
 
 def _kind(config: type, field: dataclasses.Field, negatable: bool) -> dict[str, Any]:

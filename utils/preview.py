@@ -16,7 +16,7 @@ def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -
     """Print what a run would do.
 
     Args:
-        form: "words" prints ``title`` and ``facts``, "json" prints ``config``, everything that decides the run's numbers.
+        form: "words" prints ``title`` and ``facts``, "json" ``config``, everything that decides the run's numbers.
     """
     if form == "json":
         print(json.dumps(config, indent=1, default=str))
@@ -30,7 +30,8 @@ def data(chosen: Chosen) -> str:
     missing = ", downloaded if it is not there" if where and chosen.files is None else ""
     val = sum(chosen.official) - sum(chosen.train_counts)
     apart = f", {val:,} more for validation" if val else ""
-    return f"{chosen.source.name}{where}{missing}: {chosen.classes} classes, {sum(chosen.train_counts):,} training images{apart}"
+    images = f"{sum(chosen.train_counts):,} training images{apart}"
+    return f"{chosen.source.name}{where}{missing}: {chosen.classes} classes, {images}"
 
 
 def run(arguments: Any, device: Any) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from utils import files
 from utils.errors import UsageError
 
+AS_TYPED = "write flags as they are typed: --flag value"
 MOST = 1 << 20  # bytes of a file of arguments
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 QUOTES = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
@@ -31,7 +32,10 @@ TOKEN = re.compile(
       | (?P<plain>[^\s'"\\$`|;&<>(){}*?[\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]+)""",
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-LAUNCHERS = {"torchrun", "srun", "accelerate", "deepspeed", "mpirun", "mpiexec", "env", "exec", "nohup", "time", "nice", "uv", "poetry", "conda"}
+LAUNCHERS = {
+    "torchrun", "srun", "accelerate", "deepspeed", "mpirun", "mpiexec", "env", "exec", "nohup", "time", "nice", "uv",
+    "poetry", "conda",
+}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -60,12 +64,12 @@ def where(word: str) -> str:
 
 
 def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
-    """A command line with the words of its files in place of every ``@FILE``, and warnings about what of the files was left out.
+    """A command line with the words of its files in place of every ``@FILE``, and warnings of what was left out of them.
 
     Args:
         script: the script's name, "main_forget.py".
     Raises:
-        UsageError: a file cannot be read or has words that cannot be used, or a word begins with a dash or a quote of printed text.
+        UsageError: a file cannot be read or has words that cannot be used, or a word has printed text's dashes or quotes.
     """
     found: list[str] = []
     left_out = []
@@ -73,7 +77,9 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
         if word.startswith("@"):
             words, before = _arguments(word, script)
             found += words
-            left_out += [f"{word}: left out {' '.join(before)} before {script}; set it where this command is started"] if before else []
+            if before:
+                said = f"left out {' '.join(before)} before {script}; set it where this command is started"
+                left_out.append(f"{word}: {said}")
         else:
             found.append(word)
     for word in found:
@@ -82,7 +88,7 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
 
 
 def _at_home(word: str) -> str:
-    """A word whose ``~`` is the home folder where a path begins: at its start, behind ``--flag=`` and in ``indices:~/x``."""
+    """A word whose ``~`` is the home folder where a path begins: at its start, behind ``--flag=``, in ``indices:~/x``."""
     before, path = re.fullmatch(r"((?:--[\w-]+=)?(?:[a-z]+:)?)(.*)", word, re.DOTALL).groups()
     if not path.startswith("~"):
         return word
@@ -112,19 +118,26 @@ def _text(word: str) -> str:
     try:
         return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{word}: is no text file (byte {error.start} is no {encoding.removesuffix('-sig').upper()}); save it as UTF-8") from None
+        kind = encoding.removesuffix("-sig").upper()
+        raise UsageError(f"{word}: is no text file (byte {error.start} is no {kind}); save it as UTF-8") from None
 
 
 def _check_kind(word: str, text: str) -> None:
     """Refuse a file of another kind than words as they are typed."""
     control = re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text)
     if control:
-        raise UsageError(f"{word}, line {_line(text, control)}: has the control character {control[0]!a}; a file of arguments is plain text")
+        place = f"{word}, line {_line(text, control)}"
+        raise UsageError(f"{place}: has the control character {control[0]!a}; a file of arguments is plain text")
     first = re.search(r"^[^\S\n]*([^\s#].*)$", text, re.MULTILINE)
-    kinds = {r"[{[]": "JSON, TOML or INI", r"---\s*$|(?:-\s+)?[A-Za-z_][\w-]*:(?:\s|$)": "YAML", r"[A-Za-z_][\w-]*\s+=\s": "TOML or INI"}
+    kinds = {
+        r"[{[]": "JSON, TOML or INI",
+        r"---\s*$|(?:-\s+)?[A-Za-z_][\w-]*:(?:\s|$)": "YAML",
+        r"[A-Za-z_][\w-]*\s+=\s": "TOML or INI",
+    }
     for pattern, kind in kinds.items():
         if first and re.match(pattern, first[1]):
-            raise UsageError(f"{word}, line {_line(text, first)}: {first[1].strip()[:40]}: reads like {kind}; write flags as they are typed: --flag value")
+            place = f"{word}, line {_line(text, first)}: {first[1].strip()[:40]}"
+            raise UsageError(f"{place}: reads like {kind}; {AS_TYPED}")
 
 
 def _line(text: str, match: re.Match) -> int:
@@ -165,7 +178,8 @@ def _part(kind: str, match: re.Match, place: str) -> tuple[str, str]:
         name = unicodedata.name(text, "control character").lower()
         raise UsageError(f"{place}: has an invisible character ({name}, U+{ord(text):04X}); type a space, or quote it")
     if kind == "escaped" and text.isalnum():
-        raise UsageError(f"{place}: \\{text}: a backslash before a letter or digit means nothing; type / in paths, or quote the word")
+        said = "a backslash before a letter or digit means nothing; type / in paths, or quote the word"
+        raise UsageError(f"{place}: \\{text}: {said}")
     if kind == "double":
         shell = re.search(r"(?<!\\)(?:\\\\)*([$`])", text)
         return re.sub(r'\\([$`"\\]|\n)', lambda found: found[1].strip("\n"), text), shell[1] if shell else ""
@@ -179,7 +193,8 @@ def _after_script(words: list[Word], script: str) -> int:
         return 0
     at = next((i for i, word in enumerate(words) if i >= first and _names_script(word)), None)
     if at is None:
-        raise UsageError(f"{words[first].place}: {words[first]}: is followed by no script; write python {script} and its flags, or the flags alone")
+        said = f"is followed by no script; write python {script} and its flags, or the flags alone"
+        raise UsageError(f"{words[first].place}: {words[first]}: {said}")
     if words[at].rsplit("/", 1)[-1] != script:
         raise UsageError(f"{words[at].place}: is a command of {words[at].rsplit('/', 1)[-1]}, not of {script}")
     return at + 1
@@ -204,8 +219,10 @@ def _check(word: Word, seen: dict[str, Word]) -> None:
         seen: by flag, where it was seen before; the word is added.
     """
     if word.shell:
-        what = "has a variable" if re.match(r"\$(?!\()", word.shell) else f"has {word.shell}, which means something to a shell"
-        raise UsageError(f"{word.place}: {word}: {what}, and no shell reads this file; write what is meant, or quote it with '")
+        variable = re.match(r"\$(?!\()", word.shell)
+        what = "has a variable" if variable else f"has {word.shell}, which means something to a shell"
+        said = "and no shell reads this file; write what is meant, or quote it with '"
+        raise UsageError(f"{word.place}: {word}: {what}, {said}")
     if word.leads and (_launches(word) or _names_script(word)):
         raise UsageError(f"{word.place}: {word}: begins a second command; a file of arguments holds one")
     if word.startswith("@"):
@@ -213,7 +230,9 @@ def _check(word: Word, seen: dict[str, Word]) -> None:
     if word.startswith("--") and len(word) > 2:
         flag = word.partition("=")[0].replace("-", "_")
         if flag in seen:
-            raise UsageError(f"{word.place}: {word.partition('=')[0]}: stands in line {seen[flag].place.rsplit(' ', 1)[-1]} already; a file of arguments holds one command")
+            line = seen[flag].place.rsplit(" ", 1)[-1]
+            said = f"stands in line {line} already; a file of arguments holds one command"
+            raise UsageError(f"{word.place}: {word.partition('=')[0]}: {said}")
         seen[flag] = word
 
 
@@ -225,8 +244,12 @@ def _check_typography(word: str) -> None:
         rest = word[lead.end():]
         meant = f"-{rest}" if re.match(r"[\d.]", rest) else f"--{rest}"
         name = unicodedata.name(character).lower()
-        raise UsageError(f"{where(word)}{word}: begins with {'an' if name[0] in 'aeiou' else 'a'} {name} (U+{ord(character):04X}); type {meant}")
+        article = "an" if name[0] in "aeiou" else "a"
+        said = f"begins with {article} {name} (U+{ord(character):04X}); type {meant}"
+        raise UsageError(f"{where(word)}{word}: {said}")
     for part in (word, word.partition("=")[2]):
         found = re.search(rf"^[{QUOTES}]|[{QUOTES}]$", part)
         if found:
-            raise UsageError(f"{where(word)}{word}: has a typographic quote ({unicodedata.name(found[0]).lower()}, U+{ord(found[0]):04X}); type ' or \" instead")
+            name = unicodedata.name(found[0]).lower()
+            said = f"has a typographic quote ({name}, U+{ord(found[0]):04X}); type ' or \" instead"
+            raise UsageError(f"{where(word)}{word}: {said}")
