@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,35 +17,37 @@ from dataset.flags import Data, Forget, class_order, forgotten
 from dataset.names import canonical
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
-from trainer.flags import TRANSFORMER, Optimisation, is_transformer
-from utils.errors import UsageError
-from utils.options import Parser, add_options, build, describe, option
+from trainer.flags import MILESTONES, TRANSFORMER, Optimisation, beyond, epochs_of, is_transformer, milestones
+from utils.errors import UsageError, renamed, say_last
+from utils.log import Log
+from utils.options import Parser, add_options, build, describe, option, wrapped
+from utils.words import where
 
 
 @dataclass(frozen=True)
 class Model:
-    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet44s, resnet56s, vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip install transformers)", metavar="NAME")
+    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet44s, resnet56s, vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip install transformers)", common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...", metavar="NAME")
     imagenet_arch: bool = option(False, "7x7 stem with stride 2 and max-pool (resnet18 and resnet50)")
 
 
 @dataclass(frozen=True)
 class Run:
-    save_dir: str | None = option(None, "folder for everything the run writes (required)", metavar="DIR")
-    seed: int = option(2, "which images are forgotten, and what unlearning draws", low=0, high=2**31)
-    train_seed: int = option(1, "initial weights, and what training draws", low=0, high=2**31)
+    save_dir: str | None = option(None, "folder for everything the run writes (required)", common=True, metavar="DIR")
+    seed: int = option(2, "which images are forgotten, and what unlearning draws", common="which images are forgotten, what is drawn", low=0, high=2**31)
+    train_seed: int = option(1, "initial weights, and what training draws", common=True, low=0, high=2**31)
     split_seed: int | None = option(None, "which images validate; without it --seed", low=0, high=2**31)
     compat: str = option("fixed", "fixed does what the papers say, reference what their code did (docs/differences.md)", choices=("fixed", "reference"))
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", metavar="DEVICE")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", common=True, metavar="DEVICE")
     gpu: int | None = option(None, "N is short for --device cuda:N", low=0)
     deterministic: bool = option(False, "the same bits every time on a GPU too, in more time; what no GPU can do so ends the run (docs/reliability.md)")
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust")
-    dry_run: bool = option(False, "print what would be done and stop")
+    dry_run: str | None = option(None, "say what would be done and stop; --dry_run json prints everything that decides the run's numbers", choices=("words", "json"), common="say what would be done, and stop", bare="words")
 
 
 @dataclass(frozen=True)
 class Train(Optimisation):
-    epochs: int = option(182, "training epochs per round", low=0)
-    lr: float = option(0.1, "step size", above=0)
+    epochs: int = option(182, "training epochs per round", common=True, low=0)
+    lr: float = option(0.1, "step size", common="step size of training", above=0)
     label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
 
 
@@ -57,17 +60,17 @@ class TrainAlone(Train):
 
 @dataclass(frozen=True)
 class Prune:
-    pruning_times: int = option(1, "training rounds; round 0 is dense and each later one is pruned once more (2 is OMP)", low=1)
-    rate: float = option(0.95, "fraction of the remaining prunable weights (convolutions; linear layers in transformers) to prune before each later round", low=0, below=1)
-    prune_type: str = option("rewind_lt", "weights to go back to after pruning: initial (lt), best dense (pt), or those after --rewind_epoch", choices=("rewind_lt", "lt", "pt"))
-    rewind_epoch: int = option(0, "epoch whose weights and step size rewind_lt goes back to; 0 is the start", low=0)
+    pruning_times: int = option(1, "training rounds; round 0 is dense and each later one is pruned once more (2 is OMP)", common="training rounds; each later one is pruned (2: OMP)", low=1)
+    rate: float = option(0.95, "fraction of the remaining prunable weights (convolutions; linear layers in transformers) to prune before each later round", common="fraction of the weights to prune", low=0, below=1)
+    prune_type: str = option("rewind_lt", "weights to go back to after pruning: initial (lt), best dense (pt), or those after --rewind_epoch", common="what pruning goes back to", choices=("rewind_lt", "lt", "pt"))
+    rewind_epoch: int = option(0, "epoch whose weights and step size rewind_lt goes back to; 0 is the start", common="epoch that rewind_lt goes back to", low=0)
     random_prune: bool = option(False, "prune at random instead of by magnitude")
 
 
 @dataclass(frozen=True)
 class PruneAtStart:
-    score: str = option("synflow", "what a weight is worth", choices=("synflow", "snip", "grasp", "magnitude", "random"))
-    rate: float = option(0.95, "fraction of the prunable weights to prune before training; 0 trains a dense model", low=0, below=1)
+    score: str = option("synflow", "what a weight is worth", common=True, choices=("synflow", "snip", "grasp", "magnitude", "random"))
+    rate: float = option(0.95, "fraction of the prunable weights to prune before training; 0 trains a dense model", common="fraction of the weights to prune", low=0, below=1)
     steps: int | None = option(None, "exponential steps to that rate; without it 100 for synflow, 1 for the others", low=1)
 
 
@@ -82,12 +85,12 @@ PRESET = "another paper's variant of the method, where it has one (deepunlearn, 
 
 @dataclass(frozen=True)
 class Unlearn:
-    unlearn: str = option("retrain", "unlearning method, see below", metavar="NAME")
-    preset: str | None = option(None, PRESET, metavar="NAME")
-    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", metavar="FILE", aliases=("model_path",))
+    unlearn: str = option("retrain", "unlearning method, see below", common=True, metavar="NAME")
+    preset: str | None = option(None, PRESET, common="another paper's variant: deepunlearn, sfron", metavar="NAME")
+    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)", common="checkpoint of the model to unlearn", metavar="FILE", aliases=("model_path",))
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
-    reference_model: str | None = option(None, "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW", metavar="FILE")
+    reference_model: str | None = option(None, "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW", common="the retrained checkpoint to compare with", metavar="FILE")
     verbose: bool = option(False, "print the figures of every attack too; result.json always holds them")
 
 
@@ -95,7 +98,7 @@ class Unlearn:
 class Lora:
     """Flags of training adapters in place of a model's weights (``unlearn/lora.py``)."""
 
-    lora: bool = option(False, "train adapters and the classifier only, on the frozen model (needs peft); for methods that train by gradient steps alone")
+    lora: bool = option(False, "train adapters and the classifier only, on the frozen model (needs peft); for methods that train by gradient steps alone", common="train adapters in place of the weights (needs peft)")
     lora_rank: int = option(8, "width of the adapters", low=1)
     lora_alpha: float = option(16.0, "the adapters count alpha / rank times", above=0)
     lora_dropout: float = option(0.1, "share of an adapter's inputs that is zero while training; attention with packed weights has none", low=0, below=1)
@@ -105,13 +108,13 @@ class Lora:
 
 @dataclass(frozen=True)
 class Judged:
-    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (required)", metavar="FILE", aliases=("model_path",))
+    mask: str | None = option(None, "checkpoint of the model to unlearn, dense or pruned (required)", common="checkpoint of the model to unlearn", metavar="FILE", aliases=("model_path",))
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
 
 
 @dataclass(frozen=True)
 class Saliency:
-    saliency: str = option("gradient", "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set over that on the retain set (SFR-on)", choices=("gradient", "fisher"))
+    saliency: str = option("gradient", "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set over that on the retain set (SFR-on)", common="what makes a weight salient", choices=("gradient", "fisher"))
     batch_size: int = option(256, "images per gradient batch; changes the result with --compat reference only", low=1)
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
 
@@ -121,10 +124,10 @@ class Poison:
     """Flags that say what an attacker did to the training set."""
 
     class_to_replace: int = option(0, "target: the class that triggered images are to be taken for", low=0)
-    target_label: int | None = option(None, "the same under a clearer name", low=0)
-    num_indexes_to_replace: int | None = option(None, "how many training images are poisoned; without it a tenth of all, or all of --poison_class", low=1)
-    poison_class: int | None = option(None, "poison images of this class; without it of all classes, the target's too", low=0)
-    trigger_size: int = option(4, "side of the square trigger, in pixels", low=1)
+    target_label: int | None = option(None, "the same under a clearer name", common="what triggered images are to be taken for", low=0)
+    num_indexes_to_replace: int | None = option(None, "how many training images are poisoned; without it a tenth of all, or all of --poison_class", common="how many images are poisoned", low=1)
+    poison_class: int | None = option(None, "poison images of this class; without it of all classes, the target's too", common="poison images of this class", low=0)
+    trigger_size: int = option(4, "side of the square trigger, in pixels", common=True, low=1)
     trigger_place: str = option("bottom-right", f"where the trigger is, {MARGIN} pixels from the edges", choices=PLACES)
     trigger_value: int = option(0, "brightness of the trigger in every channel; 0 is black, 255 white", low=0, high=255)
 
@@ -133,8 +136,8 @@ class Poison:
 class PoisonedPrune(Prune):
     """Flags of pruning a model that is trained on a poisoned set."""
 
-    prune: str = option("omp", "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), or not", choices=("omp", "imp", "synflow", "none"))
-    rate: float = option(0.95, "fraction of the prunable weights to prune (imp: of those left, before each later round); 0 trains a dense model", low=0, below=1)
+    prune: str = option("omp", "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), or not", common="how the model is pruned", choices=("omp", "imp", "synflow", "none"))
+    rate: float = option(0.95, "fraction of the prunable weights to prune (imp: of those left, before each later round); 0 trains a dense model", common="fraction of the weights to prune", low=0, below=1)
     pruning_times: int = option(2, "with --prune imp: training rounds; round 0 is dense and each later one is pruned once more", low=1)
 
 
@@ -142,8 +145,8 @@ class PoisonedPrune(Prune):
 class Cleanse(Unlearn):
     """Flags of unlearning a backdoor."""
 
-    unlearn: str = option("FT", "unlearning method, see below", metavar="NAME")
-    mask: str | None = option(None, "checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and written there", metavar="FILE")
+    unlearn: str = option("FT", "unlearning method, see below", common=True, metavar="NAME")
+    mask: str | None = option(None, "checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and written there", common="checkpoint of the poisoned model; trained if missing", metavar="FILE")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split or with another poison")
 
 
@@ -151,16 +154,16 @@ class Cleanse(Unlearn):
 class Curve:
     """Flags that repeat a cleanse."""
 
-    sparsities: tuple[float, ...] | None = option(None, "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again and unlearn", low=0, below=1, metavar="S,S")
+    sparsities: tuple[float, ...] | None = option(None, "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again and unlearn", common="a curve: prune, train and unlearn at each", low=0, below=1, metavar="S,S")
 
 
 @dataclass(frozen=True)
 class Source:
     """The trained model that classes are removed from, and how."""
 
-    unlearn: str = option("FT_prune", "unlearning method, see below", metavar="NAME")
-    preset: str | None = option(None, PRESET, metavar="NAME")
-    mask: str | None = option(None, "checkpoint of the source model, dense or pruned (needed)", metavar="FILE")
+    unlearn: str = option("FT_prune", "unlearning method, see below", common=True, metavar="NAME")
+    preset: str | None = option(None, PRESET, common="another paper's variant: deepunlearn, sfron", metavar="NAME")
+    mask: str | None = option(None, "checkpoint of the source model, dense or pruned (needed)", common=True, metavar="FILE")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
 
 
@@ -168,9 +171,9 @@ class Source:
 class Transfer:
     """From which classes to which data set."""
 
-    target: str | None = option(None, "folder of the target data set, any class-folder tree: train/<class>/*, test/<class>/*", metavar="DIR")
-    target_dataset: str | None = option(None, "the target is one of --dataset's names; --target says where it lies, as --data does", metavar="NAME")
-    removed: tuple[int, ...] = option((0, 1, 2), "how many source classes to remove, a model for each number; 0 leaves the model as it is", low=0, metavar="K,K")
+    target: str | None = option(None, "folder of the target data set, any class-folder tree: train/<class>/*, test/<class>/*", common="folder of the target data set", metavar="DIR")
+    target_dataset: str | None = option(None, "the target is one of --dataset's names; --target says where it lies, as --data does", common="or its name, as for --dataset", metavar="NAME")
+    removed: tuple[int, ...] = option((0, 1, 2), "how many source classes to remove, a model for each number; 0 leaves the model as it is", common="how many source classes to remove", low=0, metavar="K,K")
     removal_order: str | None = option(None, "classes in the order of their removal: names or numbers with commas between, or a file of them; without it drawn from --seed", metavar="LIST|FILE")
 
 
@@ -178,7 +181,7 @@ class Transfer:
 class LinearProbe:
     """A new head alone, by logistic regression on the frozen features."""
 
-    probe: str = option("linear", "linear fits a new head to frozen features, full fine-tunes everything", choices=("linear", "full"))
+    probe: str = option("linear", "linear fits a new head to frozen features, full fine-tunes everything", common="a new head (linear), or everything (full)", choices=("linear", "full"))
     probe_l2: float = option(1.0, "linear: half the weight of the head's squared norm beside the summed cross-entropy", above=0)
 
 
@@ -186,9 +189,9 @@ class LinearProbe:
 class FullProbe(Optimisation):
     """A new head and everything below it, by the training loop."""
 
-    probe: str = option("full", "linear fits a new head to frozen features, full fine-tunes everything", choices=("linear", "full"))
-    probe_epochs: int = option(30, "full: passes over the target's training images", low=0)
-    probe_lr: float = option(0.01, "full: step size", above=0)
+    probe: str = option("full", "linear fits a new head to frozen features, full fine-tunes everything", common="a new head (linear), or everything (full)", choices=("linear", "full"))
+    probe_epochs: int = option(30, "full: passes over the target's training images", common=True, low=0)
+    probe_lr: float = option(0.01, "full: step size", common=True, above=0)
     schedule: str = option("cosine", "step size over the epochs; unlearning has its own default", choices=("step", "cosine", "constant"))
 
 
@@ -280,8 +283,12 @@ class SaliencyArguments(ForgetArguments):
     """What ``main_saliency.py`` was told: like ``main_forget.py`` with method raw, and ``hyper`` says what to find."""
 
 
+# What is evidently meant by a flag that is not read: the other script's name for the same thing.
+COUNTERPARTS = {
+    "epochs": ("unlearn_epochs", "probe_epochs"), "lr": ("unlearn_lr", "probe_lr"), "unlearn_epochs": ("epochs",), "unlearn_lr": ("lr",),
+    "checkpoint": ("mask",), "mask": ("checkpoint",), "data_dir": ("data",),
+}
 # Flags of the field's existing command lines: True takes no value.
-METHODS_FLAGS = "hyper-parameters (which method reads which, and its defaults: see below, or --unlearn NAME --help)"
 REFERENCE_FLAGS = {
     **dict.fromkeys(("imagenet_arch", "resume", "no_aug", "random_prune"), True),
     **dict.fromkeys(
@@ -346,7 +353,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     model, data = build(Model, typed), _data(typed)
-    hyper = build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed)
+    hyper = _hyper(typed, method, model, unlearn.preset)
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
@@ -380,7 +387,7 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
-        build(method.config, _hyper_defaults(method, model, unlearn.preset) | typed), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data, method),
+        _hyper(typed, method, model, unlearn.preset), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data, method),
     )
 
 
@@ -409,10 +416,10 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
         raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
     probe = build(LinearProbe, typed)
     if probe.probe == "full":
-        probe = build(FullProbe, (_suited(FullProbe) if is_transformer(model.arch) else {}) | typed)
+        probe = _in_time(build(FullProbe, (_suited(FullProbe) if is_transformer(model.arch) else {}) | typed), typed)
     data = _data(typed)
     return TransferArguments(
-        data, model, _run(typed), source, build(method.config, _hyper_defaults(method, model, source.preset) | typed), transfer,
+        data, model, _run(typed), source, _hyper(typed, method, model, source.preset), transfer,
         class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data, method),
     )
 
@@ -454,8 +461,52 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
 
 
 def settings(config: Any) -> str:
-    """A configuration as it would be typed, for the header."""
-    return "  ".join(f"{name} {describe(value)}" for name, value in asdict(config).items() if value is not None and value is not False)
+    """A configuration as it would be typed, for the header; a step size that never falls is said to be constant."""
+    values = {name: describe(value) for name, value in asdict(config).items() if value is not None and value is not False}
+    if "decreasing_lr" in values and values.get("schedule") != "step":
+        del values["decreasing_lr"]
+    elif late := beyond(config):
+        if late == config.decreasing_lr:
+            values["schedule"] = f"constant (decreasing_lr {values.pop('decreasing_lr')} lies beyond the {epochs_of(config)} epochs)"
+        else:
+            values["decreasing_lr"] += f" ({describe(late)} beyond the {epochs_of(config)} epochs)"
+    return "  ".join(f"{name} {value}" for name, value in values.items())
+
+
+def steps(config: Any) -> str:
+    """How long and at which step size a training or a method goes on, in words, and then all settings; for ``--dry_run``."""
+    epochs = epochs_of(config)
+    if epochs is None:
+        return settings(config) or "no hyper-parameters"
+    lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
+    told = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
+    falls = [str(epoch) for epoch in told if epoch not in beyond(config)]
+    how = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
+    return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
+
+
+def announce(script: str, arguments: Any) -> None:
+    """Say at once what a run is about to read, before torch is loaded, and have its remarks said at its end."""
+    say_last(remarks(arguments))
+    if arguments.run.dry_run is None:
+        where = f" from {arguments.data.data}" if arguments.data.data is not None else ""
+        file = next((group.mask for group in (getattr(arguments, "unlearn", None),) if group is not None), None)
+        model = f"a new {arguments.model.arch}" if file is None else f"{arguments.model.arch} from {file}"
+        Log(None).line(f"{script}: reading {arguments.data.dataset}{where}, for {model}")
+
+
+def remarks(arguments: Any) -> list[str]:
+    """What is said of a command line once more when the run is over: flags that nothing read, milestones never reached."""
+    found = [f"not read: {', '.join(arguments.unread)}"] if arguments.unread else []
+    trainings = [getattr(arguments, name) for name in ("train", "probe") if hasattr(arguments, name)]
+    trainings += [arguments.hyper] if not trainings and hasattr(arguments, "hyper") else []
+    for config in trainings:
+        late = beyond(config)
+        scaled = isinstance(config, (Train, FullProbe)) and arguments.run.compat == "fixed" and epochs_of(config) > 1
+        if late and (late != MILESTONES or scaled):
+            told = f"--decreasing_lr {describe(config.decreasing_lr)}"
+            found.append(f"{told}: the step size does not fall after {describe(late)}, as there are {epochs_of(config)} epochs")
+    return found
 
 
 def retrain_command(arguments: ForgetArguments, recipe: dict[str, Any] | None) -> str:
@@ -478,15 +529,27 @@ def retrain_command(arguments: ForgetArguments, recipe: dict[str, Any] | None) -
 
 
 def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = "") -> dict[str, Any]:
-    """What was typed; flags of the configurations ``hyper`` are under ``title``, with their defaults if there is only one."""
-    for name, config in groups.items():
+    """What was typed.
+
+    ``--help`` shows the common flags, ``--help all`` all flags.
+
+    Args:
+        hyper: configurations of methods; the flags of a single one are shown under ``title``, with its own words and defaults.
+    """
+    topic = parser.help_topic(argv)
+    if topic and topic != "all" and not hyper:
+        raise UsageError(f"--help {topic}: must be --help or --help all")
+    short = topic is not None and topic != "all"
+    parser.usage, parser.description = f"{parser.prog} [--flag value ...] [@FILE]", wrapped(parser.description)
+    common = parser.add_argument_group("common flags") if short else None
+    places = [(common or parser.add_argument_group(name), config) for name, config in groups.items()]
+    if len(hyper) == 1:  # before the groups, whose flags of the same names have other words
+        add_options(parser.add_argument_group(title), hyper[0], negatable=True, beside=_for_transformers(hyper[0]))
+    for group, config in places:
         trains = issubclass(config, (Train, FullProbe))
-        add_options(parser.add_argument_group(name), config, beside=_for_transformers(config) if trains else None)
-    if hyper:
-        group = parser.add_argument_group(title)
-        for config in hyper:
-            alone = len(hyper) == 1
-            add_options(group, config, show_default=alone, negatable=True, beside=_for_transformers(config) if alone else None)
+        add_options(group, config, beside=_for_transformers(config) if trains else None, short=short)
+    for config in hyper:
+        add_options(common or parser, config, show_default=False, negatable=True, short=short, shown=None if short else ())
     known = {flag for action in parser._actions for flag in action.option_strings}
     for name, is_switch in REFERENCE_FLAGS.items():
         if f"--{name}" not in known:
@@ -496,19 +559,20 @@ def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper
 
 
 def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] | None) -> dict[str, Any]:
-    """What was typed, with the flags of every method; ``--unlearn NAME --help`` shows those of that method alone."""
-    from unlearn import registry
-    from unlearn.help import all_methods, one_method
+    """What was typed, with the flags of every method; ``--unlearn NAME --help`` shows that method's, with its words."""
+    from unlearn import help, registry
 
-    asked = parser.asks_about("unlearn", argv)
+    topic = parser.help_topic(argv)
+    asked = None if topic is None else topic if topic not in ("", "all") else parser.asks_about("unlearn", argv)
     if asked is not None:
-        method = registry.get(asked)
-        parser.epilog = one_method(method)
+        with renamed({"--unlearn": "--help"} if asked == topic else {}):
+            method = registry.get(asked)
+        parser.epilog = help.one_method(method)
         if method.unfit_for_adapters(method.config()):
             groups = {name: config for name, config in groups.items() if config is not Lora}
         return _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
-    parser.epilog = all_methods()
-    return _read(parser, groups, argv, [registry.get(name).config for name in registry.names()], METHODS_FLAGS)
+    parser.epilog = {"": help.short, "all": help.all_methods}.get(topic, str)()
+    return _read(parser, groups, argv, [registry.Iterative, *(registry.get(name).config for name in registry.names())])
 
 
 def _for_transformers(config: type) -> dict[str, str]:
@@ -522,7 +586,7 @@ def _train(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
     suited = {"schedule": "cosine"} if model.imagenet_arch else {}
     if is_transformer(model.arch):
         suited = {**_suited(kind), "warmup": build(kind, typed).epochs // 20}
-    return build(kind, suited | typed)
+    return _in_time(build(kind, suited | typed), typed)
 
 
 def _suited(config: type) -> dict[str, Any]:
@@ -537,13 +601,24 @@ def _suited(config: type) -> dict[str, Any]:
     return {name: value for name, value in suited.items() if name in defaults and name not in own and value != defaults[name]}
 
 
-def _hyper_defaults(method: Any, model: Model, preset: str | None) -> dict[str, Any]:
-    """A preset's hyper-parameters, or those that suit the architecture, where they differ from the method's own defaults."""
+def _hyper(typed: dict[str, Any], method: Any, model: Model, preset: str | None) -> Any:
+    """The method's hyper-parameters: typed, of a preset, or what suits the architecture where that is not the default."""
     if preset is not None:
-        return method.preset(preset)
-    if is_transformer(model.arch):
-        return _suited(method.config)
-    return {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
+        suited = method.preset(preset)
+    elif is_transformer(model.arch):
+        suited = _suited(method.config)
+    else:
+        suited = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
+    hyper = build(method.config, suited | typed)
+    return _in_time(hyper, typed) if method.fresh else hyper
+
+
+def _in_time(config: Any, typed: dict[str, Any]) -> Any:
+    """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
+    told = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
+    if told or config.schedule != "step" or MILESTONES[-1] < epochs_of(config):
+        return config
+    return replace(config, decreasing_lr=milestones(epochs_of(config)))
 
 
 def _lora(typed: dict[str, Any], method: Any, hyper: Any) -> Lora:
@@ -589,7 +664,8 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
 
     Raises:
         UsageError: one of them is a hyper-parameter that other methods are about; what training methods share, and the
-            flags of the field's commands, may stand in a command line whatever the method.
+            flags of the field's commands, may stand in a command line whatever the method. Or it stands where another
+            flag is evidently meant.
     """
     from unlearn import registry
 
@@ -600,7 +676,28 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
         readers = [other for other in registry.names() if name in registry.get(other).config.__dataclass_fields__]
         if readers:
             raise UsageError(f"--{name}: --unlearn {method.name} does not read it; {', '.join(readers)} {'does' if len(readers) == 1 else 'do'}")
+    for name in idle if method is None else (name for name in idle if not name.startswith("unlearn_")):
+        check_counterpart(name, typed, read, f"--unlearn {method.name}" if method is not None else "this script")
     return tuple(f"--{name}" for name in idle)
+
+
+def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], reader: str) -> None:
+    """Refuse a flag that is not read while the one that is evidently meant is read and was not typed.
+
+    Args:
+        name: a flag that was typed and is not read.
+        read: the flags that are.
+        reader: what reads them, for the error.
+    Raises:
+        UsageError: names the flag to type.
+    """
+    meant = [other for other in COUNTERPARTS.get(name, ()) if other in read]
+    if meant and not typed.keys() & meant:
+        value = typed[name]
+        words = " or ".join(f"--{other} {value}" for other in meant)
+        both = "that one, or both" if len(meant) == 1 else "one of them"
+        resumed = " with --resume" if meant == ["checkpoint"] else ""
+        raise UsageError(f"{where(value)}--{name} {value}: is not read by {reader}; did you mean {words}{resumed}? Give {both}")
 
 
 def _poisoned_prune(typed: dict[str, Any], train: Train) -> PoisonedPrune:

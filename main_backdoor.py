@@ -12,10 +12,10 @@ A killed run goes on from its last epoch when the same command is given again.
 """
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import arg_parser
+from utils import preview
 from utils.errors import leave, script
 
 if TYPE_CHECKING:
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_backdoor(argv)
+    arg_parser.announce("main_backdoor.py", arguments)
     from backdoor.job import check
 
     checked = check(arguments)
     if arguments.run.dry_run:
-        print(json.dumps(checked.config, indent=1, default=str))
+        from backdoor.report import intended
+
+        title = f"main_backdoor.py: {checked.method.name}, {checked.method.summary}"
+        preview.show(arguments.run.dry_run, title, intended(arguments, checked), checked.config)
         return 0
     if arguments.sparsities is None:
         single(arguments, checked, argv)

@@ -12,7 +12,6 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import importlib
-import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +19,21 @@ from typing import Any
 
 import arg_parser
 from evaluation.rows import ADAPTED
+from utils import preview
 from utils.errors import UsageError, leave, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_forget(argv)
+    arg_parser.announce("main_forget.py", arguments)
     checked = check(arguments)
-    if arguments.run.dry_run:
-        print(json.dumps(checked.config, indent=1, default=str))
-        return 0
-    from unlearn.session import clear
+    from unlearn.session import clear, outputs
 
+    if arguments.run.dry_run:
+        told = intended(arguments, checked, checked.method.name, outputs(checked.method))
+        preview.show(arguments.run.dry_run, f"main_forget.py: {checked.method.name}, {checked.method.summary}", told, checked.config)
+        return 0
     folder, log = open_folder(arguments, checked)
     if folder.result() is None:
         folder.begin("main_forget.py", argv)
@@ -254,6 +256,29 @@ def words(checked: Checked, job: Job) -> str:
     size = None if labels is None else sum(checked.chosen.train_counts[label] for label in labels)
     forgotten = len(job.split.forget)
     return checked.scenario.words(forgotten, forgotten + len(job.split.retain), size, job.data.classes)
+
+
+def intended(arguments: Any, checked: Checked, label: str, outputs: list[str]) -> dict[str, str]:
+    """What ``--dry_run`` says: what would be read, forgotten and written, and what of it is there."""
+    import pruner
+
+    counts, scenario = checked.chosen.train_counts, checked.scenario
+    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
+    listed = None if scenario.indices is None else len(set(scenario.indices))
+    amount = listed or scenario.count or named or sum(counts)
+    kept = f", keeps {100 * pruner.density(checked.start.mask):.2f} % of its prunable weights" if checked.start.mask else ", dense"
+    origin = "new weights" if checked.method.fresh else f"the weights in {arguments.unlearn.mask}"
+    pruned = f" under the mask of {arguments.unlearn.mask}" if checked.method.fresh and arguments.unlearn.mask else ""
+    return {
+        "read": preview.data(checked.chosen),
+        "model": f"{arguments.model.arch}, starts from {origin}{pruned}{kept}",
+        "forget": scenario.words(amount, sum(counts), named, list(checked.chosen.names or map(str, range(len(counts))))),
+        "method": arg_parser.steps(arguments.hyper),
+        **({"adapters": checked.adapters.words()} if checked.adapters else {}),
+        "run": preview.run(arguments, checked.device),
+        "write": preview.folder(arguments, label, checked.config, outputs),
+        **preview.not_read(arguments),
+    }
 
 
 def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str, str]:

@@ -11,21 +11,22 @@ A killed run goes on from its last epoch when the same command is given again.
 """
 from __future__ import annotations
 
-import json
-
 import arg_parser
 from evaluation import tables
+from utils import preview
 from utils.errors import leave, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_imp(argv)
+    arg_parser.announce("main_imp.py", arguments)
     from trainer import pretrain
 
     checked = pretrain.check(arguments)
     if arguments.run.dry_run:
-        print(json.dumps(checked.config, indent=1, default=str))
+        facts = pretrain.intended(arguments, checked, "imp") | rewinding(arguments.prune)
+        preview.show(arguments.run.dry_run, "main_imp.py: " + describe(arguments.prune), facts, checked.config)
         return 0
     folder, log = pretrain.open_folder(arguments, checked, "imp")
     if folder.result() is None:

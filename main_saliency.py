@@ -11,12 +11,12 @@ Fisher information on the forget set to that on the retain set.
 """
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import arg_parser
 import main_forget
+from utils import preview
 from utils.errors import leave, script
 
 PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
@@ -25,15 +25,16 @@ PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_saliency(argv)
+    arg_parser.announce("main_saliency.py", arguments)
     checked = main_forget.check(arguments)
     if arguments.run.dry_run:
-        print(json.dumps(checked.config, indent=1, default=str))
+        facts = main_forget.intended(arguments, checked, label(arguments), outputs(arguments))
+        preview.show(arguments.run.dry_run, "main_saliency.py: " + describe(arguments.hyper), facts, checked.config)
         return 0
     from utils.log import Log
     from utils.run_folder import RunFolder, fingerprint
 
-    kind = arguments.hyper.saliency
-    folder = RunFolder(Path(arguments.run.save_dir), f"saliency_{kind}", fingerprint(checked.config), [f"{PREFIX[kind]}_*.pt"])
+    folder = RunFolder(Path(arguments.run.save_dir), label(arguments), fingerprint(checked.config), outputs(arguments))
     log = Log(folder.path)
     if folder.result() is None:
         folder.begin("main_saliency.py", argv)
@@ -45,6 +46,16 @@ def main(argv: list[str] | None = None) -> int:
     for name, words in folder.result()["masks"].items():
         log.line(f"{name:<13} {words}")
     return 0
+
+
+def label(arguments: Any) -> str:
+    """The run's name in its folder."""
+    return f"saliency_{arguments.hyper.saliency}"
+
+
+def outputs(arguments: Any) -> list[str]:
+    """The files that the run writes."""
+    return [f"{PREFIX[arguments.hyper.saliency]}_*.pt"]
 
 
 def find(arguments: Any, checked: Any, job: Any, folder: Any, log: Any) -> dict[str, str]:

@@ -13,28 +13,32 @@ A killed run goes on from its last epoch when the same command is given again.
 """
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import arg_parser
+from utils import preview
 from utils.errors import leave, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_transfer(argv)
+    arg_parser.announce("main_transfer.py", arguments)
     from transfer.job import check, read_data
 
     checked = check(arguments)
     if arguments.run.dry_run:
-        print(json.dumps(checked.config, indent=1, default=str))
+        from transfer.report import intended
+
+        title = f"main_transfer.py: {checked.method.name}, {checked.method.summary}"
+        preview.show(arguments.run.dry_run, title, intended(arguments, checked), checked.config)
         return 0
     from transfer.point import measure
-    from transfer.report import header, show
+    from transfer.report import OUTPUTS, header, show
     from utils.log import Log
     from utils.run_folder import RunFolder, environment, fingerprint
 
-    folder = RunFolder(Path(arguments.run.save_dir), "transfer", fingerprint(checked.config), ["transfer.md", "transfer.csv", "transfer.png"])
+    folder = RunFolder(Path(arguments.run.save_dir), "transfer", fingerprint(checked.config), OUTPUTS)
     log = Log(folder.path)
     if folder.result() is None:
         folder.begin("main_transfer.py", argv)

@@ -21,7 +21,7 @@ def curve(arguments: BackdoorArguments, checked: Checked, argv: list[str] | None
     several = {sparsity: at(arguments, sparsity, home / f"sparsity_{sparsity:g}") for sparsity in (0.0, *arguments.sparsities)}
     dense = several[0.0][1]
     folder = RunFolder(
-        home, "curve", fingerprint(checked.config), ["backdoor.md", "backdoor.csv", "backdoor.png"],
+        home, "curve", fingerprint(checked.config), report.CURVE,
         parts={"training": (dense.training, OUTPUTS)},
     )
     log = Log(home)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import models
-from arg_parser import BackdoorArguments, deciding
+from arg_parser import BackdoorArguments, PoisonedPrune, Train, check_counterpart, deciding
 from dataset import prepare
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario
@@ -23,7 +23,7 @@ from unlearn import registry, saliency, start
 from unlearn.session import outputs
 from utils import checkpoints
 from utils.device import resolve
-from utils.errors import UsageError
+from utils.errors import UsageError, say_last
 from utils.run_folder import fingerprint
 
 
@@ -87,8 +87,20 @@ def check(arguments: BackdoorArguments) -> Checked:
         del config["prune"]["rate"]
     config |= {"method": method.name, "rewind": rewound and rewound.sha256, **({"saliency": digest} if digest else {})}
     if given is not None and given.extra.get("trained") != training:  # not the file that this very command wrote
+        check_unread(arguments)
         config = {key: value for key, value in config.items() if key not in ("train", "prune")} | {"checkpoint": given.sha256}
     return Checked(method, device, chosen, scenario, given, rewound, only, training, config)
+
+
+def check_unread(arguments: BackdoorArguments) -> None:
+    """Refuse flags of training for a model that is trained already where a flag of unlearning is meant; say of the others that nothing reads them."""
+    typed = {name: value for name, _, value in (word.removeprefix("--").partition("=") for word in arguments.typed)}
+    read = set(type(arguments.hyper).__dataclass_fields__)
+    idle = [name for name in typed if name in {*Train.__dataclass_fields__, *PoisonedPrune.__dataclass_fields__} - read]
+    for name in idle:
+        check_counterpart(name, typed, read, f"--unlearn {arguments.unlearn.unlearn}, and the model of --mask is trained already")
+    if idle:
+        say_last([f"not read: {', '.join(f'--{name}' for name in idle)}, as the model of --mask is trained already"])
 
 
 def check_poison(arguments: BackdoorArguments, chosen: prepare.Chosen) -> None:

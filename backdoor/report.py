@@ -8,16 +8,48 @@ from typing import Any
 
 import numpy as np
 
-from arg_parser import BackdoorArguments, settings
+from arg_parser import BackdoorArguments, settings, steps
 from backdoor.job import Checked, Job
 from evaluation import plots, tables
 from evaluation.backdoor import COLUMNS, long_rows, table
 from evaluation.predict import Predictions
-from utils import files
+from unlearn.session import outputs
+from utils import files, preview
 from utils.log import Log
 from utils.run_folder import RunFolder, environment
 
+CURVE = ["backdoor.md", "backdoor.csv", "backdoor.png"]
 EXAMPLES = 8  # images in trigger.png, each of another class
+
+
+def intended(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
+    """What ``--dry_run`` says: what would be read, poisoned, trained, unlearned and written, and what of it is there."""
+    counts, scenario = checked.chosen.train_counts, checked.scenario
+    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
+    names = list(checked.chosen.names or map(str, range(len(counts))))
+    poisoned = scenario.words(scenario.count or named or sum(counts), sum(counts), named, names)
+    label, own = ("curve", CURVE) if arguments.sparsities is not None else (checked.method.name, outputs(checked.method))
+    return {
+        "read": preview.data(checked.chosen),
+        "poison": f"{poisoned} get a {arguments.trigger.words} and label {arguments.target} ({names[arguments.target]})",
+        **origin(arguments, checked),
+        **({"training": steps(arguments.train)} if checked.given is None else {}),
+        "method": steps(arguments.hyper),
+        "run": preview.run(arguments, checked.device),
+        "write": preview.folder(arguments, label, checked.config, own),
+        **preview.not_read(arguments),
+    }
+
+
+def origin(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
+    """Where the poisoned model comes from."""
+    if checked.given is not None:
+        return {"model": f"{arguments.model.arch}, from {arguments.unlearn.mask}; flags of training and pruning are not read"}
+    prune = arguments.prune
+    how = {"none": "dense", "omp": "OMP", "imp": f"IMP, {prune.pruning_times} rounds", "synflow": "SynFlow"}[prune.prune]
+    rates = arguments.sparsities or (() if prune.prune == "none" else (prune.rate,))
+    words = f"{arguments.model.arch}, trained here; {how}" + (f" at rate {', '.join(f'{rate:g}' for rate in rates)}" if rates else "")
+    return {"model": words, "training": settings(arguments.train)}
 
 
 def header(arguments: BackdoorArguments, checked: Checked, job: Job, folder: Path) -> dict[str, str]:
@@ -28,15 +60,7 @@ def header(arguments: BackdoorArguments, checked: Checked, job: Job, folder: Pat
         "poison": job.words,
         "data": f"{data.name}, {len(data.classes)} classes; {sizes}",
         "split": f"seed {job.bench.base.seed}, digest {job.bench.base.digest}, poison {job.poison.digest}",
-        "model": f"{arguments.model.arch}, from {arguments.unlearn.mask}; flags of training and pruning are not read",
-    }
-    if checked.given is None:
-        prune = arguments.prune
-        how = {"none": "dense", "omp": "OMP", "imp": f"IMP, {prune.pruning_times} rounds", "synflow": "SynFlow"}[prune.prune]
-        rates = arguments.sparsities or (() if prune.prune == "none" else (prune.rate,))
-        facts["model"] = f"{arguments.model.arch}, trained here; {how}" + (f" at rate {', '.join(f'{rate:g}' for rate in rates)}" if rates else "")
-        facts["training"] = settings(arguments.train)
-    facts |= {
+        **origin(arguments, checked),
         "method": settings(arguments.hyper) or "no hyper-parameters",
         "run": f"setup random seed = {run.seed}, {run.train_seed} in training  compat {run.compat}  device {checked.device}",
         "folder": str(folder),

@@ -18,8 +18,8 @@ LISTED = 64 << 20  # bytes of a file that lists images
 
 @dataclass(frozen=True)
 class Data:
-    dataset: str = option("cifar10", f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)", metavar="NAME")
-    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)", metavar="DIR")
+    dataset: str = option("cifar10", f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)", common="cifar10, cifar100, svhn, digits, folder, ...", metavar="NAME")
+    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)", common="folder of the data set (./data or ../data)", metavar="DIR")
     input_size: int | None = option(None, "resize images to this side, in pixels; without it the data set's own, 224 for streamed images", low=8, high=1024)
     stream: bool = option(False, "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory")
     workers: int = option(4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0)
@@ -32,10 +32,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Forget:
-    class_to_replace: tuple[int, ...] = option((0,), "class to forget, or several with commas between; -1 draws from all classes", low=-1, metavar="C,C")
-    num_indexes_to_replace: int | None = option(None, "how many images to forget; without it the whole class", low=1)
+    class_to_replace: tuple[int, ...] = option((0,), "class to forget, or several with commas between; -1 draws from all classes", common="class to forget, or several; -1 is all", low=-1, metavar="C,C")
+    num_indexes_to_replace: int | None = option(None, "how many images to forget; without it the whole class", common="how many images; the whole class", low=1)
     indexes_to_replace: str | None = option(None, "the very images to forget: positions in the training set, with commas between, or a .npy, .json or .txt file of them", metavar="LIST|FILE")
-    forget: str | None = option(None, "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE", metavar="WHAT")
+    forget: str | None = option(None, "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE", common="class:C, class:C:N, random:0.1 or indices:FILE", metavar="WHAT")
 
 
 def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:

@@ -102,7 +102,7 @@ def expected(cell: Cell) -> str | None:
     module = importlib.import_module(cell.script.removesuffix(".py"))
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
-        code = module.main([*cell.words, "--dry_run", "--device", "cpu"])
+        code = module.main([*cell.words, "--dry_run", "json", "--device", "cpu"])
     return fingerprint(json.loads(said.getvalue())) if code == 0 else None
 
 

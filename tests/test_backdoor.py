@@ -492,14 +492,14 @@ def test_the_references_command_is_understood(tmp_path, capsys, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     words = "--save_dir S --mask M --unlearn FT --num_indexes_to_replace 4500 --unlearn_lr 0.01 --unlearn_epochs 10 --attack backdoor --seed 2"
-    assert main_backdoor.main([*words.split(), "--dry_run"]) == 0
+    assert main_backdoor.main([*words.split(), "--dry_run", "json"]) == 0
     config = json.loads(capsys.readouterr().out)
     assert config["scenario"] == {"class": None, "count": 4500} and config["trigger"] == {"size": 4, "place": "bottom-right", "value": 0}
     assert (config["target"], config["prune"]["pruning_times"], config["prune"]["rate"]) == (0, 2, 0.95)
 
 
 def test_help_is_fast_because_it_needs_no_torch():
-    code = "import sys; sys.argv = ['main_backdoor.py', '--help']\nimport main_backdoor\ntry:\n    main_backdoor.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = "import sys; sys.argv = ['main_backdoor.py', '--help', 'all']\nimport main_backdoor\ntry:\n    main_backdoor.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--sparsities" in done.stdout and "--trigger_place" in done.stdout

@@ -90,7 +90,7 @@ FLAGS = [
     (main_imp, [*DIGITS, "--checkpoint", "x"], "--checkpoint is read with --resume only"),
     (main_imp, [*DIGITS, "--arch", "vgg16_bn", "--imagenet_arch"], "--imagenet_arch: vgg16_bn has no ImageNet stem"),
     (main_imp, ["--dataset", "folder", "--data", "nowhere"], "--data nowhere: no folder tree there; expected train/<class>/*.jpg"),
-    (main_imp, [*DIGITS, "stray"], "stray: unknown flag"),
+    (main_imp, [*DIGITS, "stray"], "stray: belongs to no flag"),
 ]
 
 
@@ -212,7 +212,7 @@ def test_the_references_commands_are_understood(command, tmp_path, capsys, monke
     torch.save({name: torch.ones(value.shape, dtype=torch.int64) for name, value in models.build("resnet18", 10).named_parameters()}, saliency)
     script, *words = command.replace(" S ", f" {tmp_path / 'run'} ").replace(" M ", f" {mask} ").replace(" X", f" {saliency}").split()
     main = {"main_imp.py": main_imp, "main_forget.py": main_forget, "main_saliency.py": main_saliency}[script].main
-    assert main([*words, "--dry_run"]) == 0
+    assert main([*words, "--dry_run", "json"]) == 0
     config = json.loads(capsys.readouterr().out)
     assert config["data"]["dataset"] == "cifar10" and config["model"]["arch"] == "resnet18"
     if script != "main_imp.py":
@@ -222,7 +222,7 @@ def test_the_references_commands_are_understood(command, tmp_path, capsys, monke
 
 def test_hyphens_and_a_file_of_arguments(tmp_path, capsys):
     (tmp_path / "command.txt").write_text("python main_forget.py --unlearn retrain --no-aug --unlearn-epochs 3 --save_dir 'a b'\n")
-    assert main_forget.main([f"@{tmp_path / 'command.txt'}", *DIGITS, "--dry-run"]) == 0
+    assert main_forget.main([f"@{tmp_path / 'command.txt'}", *DIGITS, "--dry-run", "json"]) == 0
     hyper = json.loads(capsys.readouterr().out)["hyper"]
     assert hyper["no_aug"] is True and hyper["unlearn_epochs"] == 3
 
@@ -234,13 +234,13 @@ def test_listed_images(form, tmp_path, capsys, monkeypatch):
     (tmp_path / "list.json").write_text("[7, 6, 5]")
     np.save(tmp_path / "list.npy", np.array([5, 6, 7]))
     for more in (["--indexes_to_replace", form], ["--forget", f"indices:{form}"]):
-        assert main_forget.main([*RETRAIN, *more, "--save_dir", "run", "--dry_run"]) == 0
+        assert main_forget.main([*RETRAIN, *more, "--save_dir", "run", "--dry_run", "json"]) == 0
         assert json.loads(capsys.readouterr().out)["scenario"]["indices"] == 3
 
 
 def test_a_list_longer_than_any_file_name(capsys):
     listed = ",".join(map(str, range(200)))
-    assert main_forget.main([*RETRAIN, "--indexes_to_replace", listed, "--save_dir", "run", "--dry_run"]) == 0
+    assert main_forget.main([*RETRAIN, "--indexes_to_replace", listed, "--save_dir", "run", "--dry_run", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["scenario"]["indices"] == 200
 
 
@@ -248,17 +248,17 @@ def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     mask = checkpoint(tmp_path / "mask.pth.tar")
     found = {}
     for method in ("fisher_new", "wfisher", "FT_prune"):
-        assert main_forget.main([*DIGITS, "--mask", str(mask), "--unlearn", method, "--save_dir", "run", "--dry_run"]) == 0
+        assert main_forget.main([*DIGITS, "--mask", str(mask), "--unlearn", method, "--save_dir", "run", "--dry_run", "json"]) == 0
         found[method] = json.loads(capsys.readouterr().out)["hyper"]["alpha"]
     assert found == {"fisher_new": 3e-8, "wfisher": 1.0, "FT_prune": 1e-4}
 
 
 @pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_saliency", "main_transfer", "main_report"])
 def test_help_is_fast_because_it_needs_no_torch(script):
-    code = f"import sys; sys.argv = ['{script}.py', '--help']\nimport {script}\ntry:\n    {script}.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = f"import sys; sys.argv = ['{script}.py', '--help', 'all']\nimport {script}\ntry:\n    {script}.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {script}.py")
     if script == "main_forget":
         text = " ".join(done.stdout.split())
-        assert "FT_prune the same as FT_l1" in text and "--alpha 3e-08" in text and "--unlearn_epochs 160" in text
+        assert "FT_prune (l1-sparse, also l1_sparse): the same as FT_l1" in text and "scale of the noise variance (3e-08)" in text and "(160)" in text

@@ -193,7 +193,7 @@ def test_names_are_known_before_an_image_is_read(shades, tmp_path):
 
 
 def dry(capsys, sparse, *more):
-    assert run("unused", sparse, "unused", "--target_dataset", "digits", *more, "--dry_run") == 0
+    assert run("unused", sparse, "unused", "--target_dataset", "digits", *more, "--dry_run", "json") == 0
     return json.loads(capsys.readouterr().out)
 
 

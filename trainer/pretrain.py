@@ -16,7 +16,7 @@ from dataset.split import BaseSplit
 from pruner import Mask, Sample
 from trainer import rounds
 from trainer.loop import recipe
-from utils import checkpoints, seeds
+from utils import checkpoints, preview, seeds
 from utils.device import resolve
 from utils.log import Log
 from utils.run_folder import RunFolder, environment, fingerprint
@@ -179,6 +179,21 @@ def recipe_of(script: str, checked: Checked) -> dict[str, Any]:
     run = {key: value for key, value in checked.config["run"].items() if key not in ("seed", "train_seed")}
     given = checked.given and checked.given.extra.get("recipe", "unknown")
     return {"script": script, **checked.config, "run": run, "checkpoint": given}
+
+
+def intended(arguments: Any, checked: Checked, label: str) -> dict[str, str]:
+    """What ``--dry_run`` says: what would be read, trained and written, and what of it is there."""
+    given = {} if checked.given is None else {"go on from": str(checked.given.path)}
+    return {
+        "read": preview.data(checked.chosen),
+        "model": f"{arguments.model.arch}, new weights",
+        **given,
+        "training": arg_parser.steps(arguments.train),
+        **({} if getattr(arguments.prune, "pruning_times", 2) == 1 else {"pruning": arg_parser.settings(arguments.prune)}),
+        "run": preview.run(arguments, checked.device),
+        "write": preview.folder(arguments, label, checked.config, rounds.OUTPUTS),
+        **preview.not_read(arguments),
+    }
 
 
 def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) -> dict[str, str]:

@@ -6,10 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import pruner
-from arg_parser import TransferArguments, settings
+from arg_parser import TransferArguments, settings, steps
 from evaluation import plots, transfer
 from evaluation.publish import publish
 from transfer.job import Bench, Checked, listed, target_name
+from utils import preview
+
+OUTPUTS = ["transfer.md", "transfer.csv", "transfer.png"]
+
+
+def intended(arguments: TransferArguments, checked: Checked) -> dict[str, str]:
+    """What ``--dry_run`` says: what would be read, removed, transferred and written, and what of it is there."""
+    names = checked.source.names
+    return {
+        "read": preview.data(checked.source),
+        "model": f"{arguments.model.arch}, {arguments.unlearn.mask}, keeps {100 * pruner.density(checked.start.mask):.2f} % of its prunable weights",
+        "remove": f"{', '.join(map(str, checked.removed))} classes, in this order: {listed(checked.order[: checked.removed[-1]], names) or 'none'}",
+        "transfer to": preview.data(checked.target),
+        "method": steps(arguments.hyper),
+        "probe": steps(arguments.probe),
+        "run": preview.run(arguments, checked.device),
+        "write": preview.folder(arguments, "transfer", checked.config, OUTPUTS),
+        **preview.not_read(arguments),
+    }
 
 
 def header(arguments: TransferArguments, checked: Checked, bench: Bench, folder: Path) -> dict[str, str]:

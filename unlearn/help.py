@@ -1,35 +1,72 @@
 """The part of ``--help`` that is about methods. Imports no torch."""
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import shutil
+import textwrap
 from typing import TYPE_CHECKING
 
 from unlearn import registry
-from utils.options import describe
+from utils.options import add_options, describe, wrapped
 
 if TYPE_CHECKING:
     from unlearn.registry import Method
 
+FAMILIES = {
+    registry.Iterative: "methods that train by steps", registry.Salient: "methods that can be confined to salient weights",
+}
+
+
+def short() -> str:
+    """Every method with one line, and how to see more."""
+    lines = ["methods (--unlearn NAME; --unlearn NAME --help shows what each is and reads):"]
+    room = max(shutil.get_terminal_size().columns - 24, 40)
+    for name in registry.names():
+        lines.append(f"  {name:<18} {textwrap.shorten(registry.get(name).summary, room, placeholder=' ...')}")
+    return "\n".join(lines)
+
 
 def all_methods() -> str:
-    """Every method with its other names, hyper-parameters and their defaults."""
-    lines = ["unlearning methods (--unlearn NAME) and the hyper-parameters each reads; for transformers' defaults see --unlearn NAME --help:"]
+    """Every method with its source, other names and hyper-parameters, in its own words.
+
+    What whole families of methods read is said once; a method has only what it adds or changes.
+    """
+    parts = ["hyper-parameters (for transformers' defaults, see --unlearn NAME --help)"]
+    for family, title in FAMILIES.items():
+        others = family.__mro__[1] if family.__mro__[1] in FAMILIES else None
+        members = [name for name in registry.names() if issubclass(registry.get(name).config, family)]
+        parts.append(wrapped(f"{title}: {', '.join(members)}") + "\n" + _flags(family, others))
     for name in registry.names():
         method = registry.get(name)
-        lines.append(f"  {name:<11} {method.summary} ({_other_names(method)})")
-        fields = [(f.name, f.default) for f in method.config.__dataclass_fields__.values()]
-        words = [f"--{key}" if value is None or value is False else f"--{key} {describe(value)}" for key, value in fields]
-        for start in range(0, len(words), 5):
-            lines.append(f"  {'':<11} {'  '.join(words[start : start + 5])}")
-    return "\n".join(lines)
+        family = next((family for family in reversed(FAMILIES) if issubclass(method.config, family)), None)
+        parts.append(f"{_title(method, f' [{method.source}]')}\n{_flags(method.config, family)}".rstrip())
+    return "\n\n".join(parts)
 
 
 def one_method(method: Method) -> str:
     """What a method is, reads and has presets for."""
-    lines = [f"{method.name} ({_other_names(method)}): {method.summary}", f"reads {', '.join(sorted(method.reads)) or 'no images'}; {method.source}"]
+    lines = [_title(method), wrapped(f"reads {', '.join(sorted(method.reads)) or 'no images'}; {method.source}", "  ")]
     for preset, values in method.presets.items():
         words = "  ".join(f"--{key} {describe(value)}" for key, value in values.items())
-        lines.append(f"--preset {preset}: {words or 'the defaults'}")
-    return "\n".join(lines)
+        lines.append(wrapped(f"--preset {preset}: {words or 'the defaults'}", "  "))
+    return "\n".join([*lines, "", "--help all shows every other flag."])
+
+
+def _title(method: Method, more: str = "") -> str:
+    return wrapped(f"{method.name} ({_other_names(method)}): {method.summary}{more}", "  ")
+
+
+def _flags(config: type, without: type | None) -> str:
+    """The flags of a configuration as argparse shows them, but for those that are the same in another one."""
+    said, known = (
+        {field.name: (field.default, field.metadata["help"]) for field in dataclasses.fields(each or registry.NoOptions)}
+        for each in (config, without)
+    )
+    own = {name for name, words in said.items() if known.get(name) != words}
+    parser = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
+    add_options(parser.add_argument_group(), config, negatable=True, shown=own)
+    return parser.format_help().strip("\n")
 
 
 def _other_names(method: Method) -> str:

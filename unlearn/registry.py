@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from unlearn.context import Context, Sets
 
 
+ALPHA = "weight or strength, another one in each method"  # what the short help says of --alpha
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """Configuration of a method that reads no flags."""
@@ -31,9 +34,9 @@ class NoOptions:
 class Iterative(Optimisation):
     """Flags of every method that trains by steps. A method's own configuration derives from it."""
 
-    unlearn_epochs: int = option(10, "passes over the data that the method trains on", low=0, search=(1, 37, "linear"))
-    unlearn_lr: float = option(0.01, "step size", above=0, search=(1e-5, 1e-1, "log"))
-    no_aug: bool = option(False, "train without random crop and flip")
+    unlearn_epochs: int = option(10, "passes over the data that the method trains on", common=True, low=0, search=(1, 37, "linear"))
+    unlearn_lr: float = option(0.01, "step size", common="step size of unlearning", above=0, search=(1e-5, 1e-1, "log"))
+    no_aug: bool = option(False, "train without random crop and flip", common=True)
     max_norm: float = option(0.0, "longest gradient, over all weights, that is not scaled down to this; 0 is off", low=0)
     eval_mode: bool = option(False, "batch norm uses its running statistics and leaves them alone")
     rewind_pth: str | None = option(None, "start from these dense weights, under the model's mask", metavar="FILE")

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -44,6 +44,25 @@ def renamed(flags: dict[str, str]) -> Iterator[None]:
         raise UsageError(re.sub(r"^--\w+", lambda found: flags.get(found[0], found[0]), str(error))) from error
 
 
+_last: list[list[str]] = [[]]  # what is to be said last, by script; the outermost first
+
+
+def say_last(lines: Iterable[str]) -> None:
+    """Print warnings when the running script has come to its end."""
+    _last[-1].extend(lines)
+
+
+@contextmanager
+def _saying_last() -> Iterator[None]:
+    _last.append([])
+    try:
+        yield
+        for line in _last[-1] if parallel.is_main() else ():
+            _say(f"warning: {one_line(line)}")
+    finally:
+        _last.pop()
+
+
 def leave(code: int) -> NoReturn:
     """End the process at once: unloading torch and scikit-learn in order takes half a second and frees nothing."""
     for stream in (sys.stdout, sys.stderr):
@@ -60,7 +79,8 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
         name = main.__module__ if main.__module__ != "__main__" else sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py")
         with preempt.listening() as outermost, lock.scope():
             try:
-                return main(argv)
+                with _saying_last():
+                    return main(argv)
             except (UsageError, RunError) as error:
                 if parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError):  # which all processes see
                     _say(f"{name}.py: error: {one_line(str(error))}")

@@ -10,16 +10,18 @@ import argparse
 import dataclasses
 import functools
 import math
+import shutil
 import sys
+import textwrap
 import types
 import typing
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from utils import files
+from utils import parallel
 from utils.errors import UsageError
 from utils.names import nearest
+from utils.words import AS_TYPED, Word, expanded, where
 
 Config = TypeVar("Config")
 
@@ -36,6 +38,8 @@ def option(
     metavar: str | None = None,
     aliases: tuple[str, ...] = (),
     search: tuple | list | None = None,
+    common: bool | str = False,
+    bare: str | None = None,
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -46,10 +50,12 @@ def option(
         choices: the only values allowed.
         aliases: other names of the flag, without dashes.
         search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values; no part of the flag.
+        common: show it in the short ``--help``; a text stands for ``help`` there.
+        bare: the value of the flag when nothing is typed behind it.
     """
     metadata = {
         "help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar, "search": search,
-        "aliases": aliases,
+        "aliases": aliases, "common": common, "bare": bare,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -64,86 +70,113 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports every problem as one ``UsageError`` and takes ``--a-b`` for ``--a_b``."""
 
     def __init__(self, **kwargs: Any):
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
-        )
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        self.add_argument("-h", "--help", action="help", help="show this; --help all shows every flag")
 
     def error(self, message: str) -> typing.NoReturn:
         raise UsageError(message.removeprefix("argument "))
 
-    def asks_about(self, flag: str, argv: list[str] | None) -> str | None:
-        """The value of ``flag`` where ``--help`` is asked for beside it; None otherwise."""
-        words = _typed(argv)
-        if not {"-h", "--help"} & set(words):
+    def help_topic(self, argv: list[str] | None) -> str | None:
+        """What ``--help`` is asked about: "all", another word, "" for nothing more; None where help is not asked for."""
+        typed = self._typed(argv)[0]
+        at = next((number for number, word in enumerate(typed) if word in ("-h", "--help")), None)
+        if at is None:
             return None
+        behind = next(iter(typed[at + 1 :]), "")
+        return "" if behind.startswith("-") else behind
+
+    def asks_about(self, flag: str, argv: list[str] | None) -> str | None:
+        """The value of ``flag``, if it is typed."""
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         peek.add_argument(f"--{flag}", nargs="?")
-        return vars(peek.parse_known_args(words)[0])[flag]
+        return vars(peek.parse_known_args(self._typed(argv)[0])[0])[flag]
 
     def read(self, argv: list[str] | None) -> dict[str, Any]:
-        """What was typed, by flag name; flags that were not typed are absent."""
-        known, unknown = self.parse_known_args(_typed(argv))
+        """What was typed, by flag name; flags that were not typed are absent.
+
+        Raises:
+            UsageError: a word that is no flag and no flag's value, or that cannot be used (``expanded``).
+        """
+        typed, left_out = self._typed(argv)
+        for line in left_out if parallel.is_main() else ():
+            print(f"warning: {line}", file=sys.stderr, flush=True)
+        known, unknown = self.parse_known_args(typed)
         if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            word = unknown[0].split("=")[0]
-            raise UsageError(f"{word}: unknown flag{nearest(word, flags)}; --help lists all")
-        return vars(known)
+            self._refuse(next((word for word in typed if word == unknown[0]), unknown[0]))
+        flags = [word for word in typed if word.startswith("--")]
+        places = {flag.partition("=")[0]: flag.place if isinstance(flag, Word) else "" for flag in flags}
+        options = [(action.dest, flag) for action in self._actions for flag in action.option_strings]
+        placed = {name: places[flag] for name, flag in options if places.get(flag)}
+        return {
+            name: Word(value, placed[name]) if isinstance(value, str) and name in placed else value
+            for name, value in vars(known).items()
+        }
+
+    def _refuse(self, word: str) -> typing.NoReturn:
+        place, name = where(word), word.partition("=")[0]
+        if not word.startswith("-"):
+            raise UsageError(f"{place}{word}: belongs to no flag; {AS_TYPED}")
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        raise UsageError(f"{place}{name}: unknown flag{nearest(name, flags)}; --help all lists all")
+
+    def _typed(self, argv: list[str] | None) -> tuple[list[str], list[str]]:
+        """The command line with the words of its files, hyphens for underscores; and what of the files was left out."""
+        typed, left_out = expanded(sys.argv[1:] if argv is None else argv, self.prog)
+        return _underscored(typed), left_out
 
 
-def _typed(argv: list[str] | None) -> list[str]:
-    """The command line, where ``@FILE`` stands for the arguments in a file, and hyphens for underscores."""
-    words = sys.argv[1:] if argv is None else argv
-    return _underscored([part for word in words for part in (_from_file(word) if word.startswith("@") else [word])])
-
-
-def _from_file(word: str) -> list[str]:
-    """Arguments as a shell would read them; in every line a leading ``python x.py`` is skipped."""
-    import shlex
-
-    found = []
-    for line in files.read_text(Path(word[1:]), word, most=1 << 20).splitlines():
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            raise UsageError(f"{word}: {error}") from None
-        found += words[next((i for i, part in enumerate(words) if part.startswith("--")), len(words)):]
-    return found
-
-
-def _underscored(words: list[str]) -> list[str]:
+def _underscored(typed: list[str]) -> list[str]:
     """``--no-aug`` and ``--no_aug`` are the same flag."""
     result = []
-    for word in words:
+    for word in typed:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            word = "--" + name.replace("-", "_") + equals + value
+            spelt = "--" + name.replace("-", "_") + equals + value
+            word = Word(spelt, word.place) if isinstance(word, Word) else spelt
         result.append(word)
     return result
 
 
-def add_options(group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False, beside: Mapping[str, str] | None = None) -> None:
+def add_options(
+    group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False,
+    beside: Mapping[str, str] | None = None, short: bool = False, shown: Collection[str] | None = None,
+) -> None:
     """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has.
 
     Args:
         negatable: whether a switch takes ``false`` after it, for configurations whose defaults may be on.
         beside: by field, what else is said where the default is shown.
+        short: let ``--help`` show only flags that are ``common``, and their short texts.
+        shown: let ``--help`` show these flags alone.
     """
     taken = {flag for action in group._actions for flag in action.option_strings}
     for field in dataclasses.fields(config):
-        flag = f"--{field.name}"
+        flag, meta = f"--{field.name}", field.metadata
         if flag in taken:
             continue
-        words = [describe(field.default)] if show_default and _shown(field) else []
-        words += [beside[field.name]] if field.name in (beside or {}) else []
-        text = field.metadata["help"] + (f" ({'; '.join(words)})" if words else "")
-        if _types(config, field)[0] is bool:
-            kind = {"nargs": "?", "const": True, "metavar": "false"} if negatable else {"action": "store_true"}
-            group.add_argument(flag, default=argparse.SUPPRESS, help=text, **kind)
-        else:
-            choices = field.metadata["choices"]
-            metavar = field.metadata["metavar"] or ("{" + ",".join(choices) + "}" if choices else _types(config, field)[0].__name__.upper())
-            others = [f"--{alias}" for alias in field.metadata["aliases"]]
-            group.add_argument(flag, *others, dest=field.name, default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar=metavar)
+        defaults = [describe(field.default)] if show_default and _shown(field) else []
+        defaults += [beside[field.name]] if field.name in (beside or {}) else []
+        said = meta["common"] if short and isinstance(meta["common"], str) else meta["help"]
+        text = (said + (f" ({'; '.join(defaults)})" if defaults else "")).replace("%", "%%")
+        if (shown is not None and field.name not in shown) or (short and not meta["common"]):
+            text = argparse.SUPPRESS
+        others = [] if short else [f"--{alias}" for alias in meta["aliases"]]
+        kind = _kind(config, field, negatable)
+        group.add_argument(flag, *others, dest=field.name, default=argparse.SUPPRESS, help=text, **kind)
+
+
+def _kind(config: type, field: dataclasses.Field, negatable: bool) -> dict[str, Any]:
+    """What argparse is told of a flag's values."""
+    choices, metavar, bare = (field.metadata[key] for key in ("choices", "metavar", "bare"))
+    if _types(config, field)[0] is bool:
+        return {"nargs": "?", "const": True, "metavar": "false"} if negatable else {"action": "store_true"}
+    shown = metavar or ("{" + ",".join(choices) + "}" if choices else _types(config, field)[0].__name__.upper())
+    return {"metavar": shown} | ({} if bare is None else {"nargs": "?", "const": bare})
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A line of help, broken to the width of the terminal as argparse does; further lines begin with ``indent``."""
+    return textwrap.fill(text, max(shutil.get_terminal_size().columns - 2, 40), subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _shown(field: dataclasses.Field) -> bool:
@@ -168,7 +201,11 @@ def build(config: type[Config], typed: dict[str, Any]) -> Config:
     values = {}
     for field in dataclasses.fields(config):
         if field.name in typed:
-            values[field.name] = _convert(field, *_types(config, field), typed[field.name])
+            text = typed[field.name]
+            try:
+                values[field.name] = _convert(field, *_types(config, field), text)
+            except UsageError as error:
+                raise UsageError(f"{where(text)}{error}") from None
     return config(**values)
 
 
@@ -194,6 +231,8 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     if not isinstance(text, str):
         return text
     meta = field.metadata
+    if kind is str and not text.strip():  # what a shell leaves of a variable that is not set
+        raise UsageError(f"--{field.name}: must not be empty")
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise UsageError(f"--{field.name} {text}: must be true or false, or stand alone for true")
@@ -203,7 +242,7 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
             raise UsageError(
                 f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; known: {', '.join(meta['choices'])}"
             )
-        return text
+        return str(text)
     try:
         value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)
     except ValueError:

@@ -19,6 +19,7 @@ from typing import Any
 
 from utils import files, lock, parallel
 from utils.errors import DivergedError, UsageError, one_line
+from utils.words import expanded
 
 SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png")
 
@@ -52,7 +53,7 @@ class RunFolder:
         files.make_folder(path)
         if parallel.is_main():
             self._keep_others_out()
-        self._runs = self._known_runs()
+        self._runs = _known_runs(self.path)
         if parallel.is_main():
             self._make_room(keep)
         parallel.wait()
@@ -66,18 +67,12 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The finished result of this very run, if it is there or was moved to ``earlier/``."""
-        for path in (self.path / "result.json", self._shelf(self.label, self.fingerprint) / "result.json"):
-            try:
-                result = files.read_json(path, str(path))
-            except UsageError:  # the run goes on from its checkpoints and writes it again
-                continue
-            if isinstance(result, dict) and result.get("fingerprint") == self.fingerprint and files.SEAL in result and result.get("status") == "done":
-                return result
-        return None
+        found = _finished(self.path, self.label, self.fingerprint)
+        return None if found is None else files.read_json(found, str(found))
 
     def begin(self, script: str, argv: list[str] | None) -> None:
         """Write ``command.txt`` and ``environment.json``."""
-        words = sys.argv[1:] if argv is None else argv
+        words, _ = expanded(sys.argv[1:] if argv is None else argv, script)  # a file of arguments may change or go
         files.write_text(self.path / "command.txt", shlex.join(["python", script, *words]) + "\n")
         runs = self._runs | {label: fingerprint for label, (fingerprint, _) in self._parts.items()}
         files.write_json(self.path / "environment.json", {"runs": runs, **environment()})
@@ -103,12 +98,6 @@ class RunFolder:
             self.finish({**facts, "status": "failed", "reason": one_line(str(error))})
             raise
 
-    def _known_runs(self) -> dict[str, str]:
-        try:
-            return dict(files.read_json(self.path / "environment.json", "")["runs"])
-        except (UsageError, ValueError, KeyError, TypeError):
-            return {}
-
     def _make_room(self, keep: bool) -> None:
         for label, (fingerprint, outputs) in self._parts.items():
             known = self._runs.get(label)
@@ -126,12 +115,8 @@ class RunFolder:
             same = self._runs.get(self.label) == self.fingerprint
             return (self.label, self.fingerprint) if same else ("unfinished", None)
 
-    def _shelf(self, label: str, fingerprint: str | None) -> Path:
-        name = f"{label}-{str(fingerprint or 'unknown')[:8]}"
-        return self.path / "earlier" / re.sub(r"[^\w.+-]", "_", name)  # a damaged file may hold any label
-
     def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
-        target = self._shelf(label, fingerprint)
+        target = _shelf(self.path, label, fingerprint)
         if any((target / path.name).exists() for path in paths):
             aside = next(place for number in itertools.count(2) if not (place := target.with_name(f"{target.name}-{number}")).exists())
             with files.named(target, f"move to {aside}"):
@@ -140,6 +125,49 @@ class RunFolder:
             files.make_folder(target)
             with files.named(path, f"move to {target}"):
                 shutil.move(path, target / path.name)
+
+
+def _finished(path: Path, label: str, fingerprint: str) -> Path | None:
+    """The finished result of a run in a folder, there or in ``earlier/``."""
+    for place in (path / "result.json", _shelf(path, label, fingerprint) / "result.json"):
+        try:
+            result = files.read_json(place, str(place))
+        except UsageError:  # the run goes on from its checkpoints and writes it again
+            continue
+        if isinstance(result, dict) and result.get("fingerprint") == fingerprint and files.SEAL in result and result.get("status") == "done":
+            return place
+    return None
+
+
+def _known_runs(path: Path) -> dict[str, str]:
+    try:
+        return dict(files.read_json(path / "environment.json", "")["runs"])
+    except (UsageError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _shelf(path: Path, label: str, fingerprint: str | None) -> Path:
+    name = f"{label}-{str(fingerprint or 'unknown')[:8]}"
+    return path / "earlier" / re.sub(r"[^\w.+-]", "_", name)  # a damaged file may hold any label
+
+
+def state(path: Path, label: str, config: dict[str, Any], outputs: list[str]) -> str:
+    """What a run would find in its folder, in words; nothing is made or moved.
+
+    Args:
+        path, label, outputs: as of ``RunFolder``.
+        config: everything that decides the run's numbers.
+    """
+    mark = fingerprint(config)
+    if not path.is_dir():
+        return "new"
+    done = _finished(path, label, mark)
+    if done is not None:
+        return f"this run is done already: {done}"
+    own = sorted(found.name for pattern in outputs for found in path.glob(pattern))
+    if own and _known_runs(path).get(label) == mark:
+        return f"this run was begun and goes on: {', '.join(own)}"
+    return f"what another run left moves to earlier/: {', '.join(own)}" if own else "nothing of this run yet"
 
 
 def fingerprint(content: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import Salient, method
+from unlearn.registry import ALPHA, Salient, method
 from utils.options import changed, option
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Config(Salient):
 
 @dataclass(frozen=True)
 class SparseConfig(Config):
-    alpha: float = option(1e-4, "weight of the l1 penalty", low=0, search=(1e-6, 1e-2, "log"))
+    alpha: float = option(1e-4, "weight of the l1 penalty", common=ALPHA, low=0, search=(1e-6, 1e-2, "log"))
 
 
 @method(

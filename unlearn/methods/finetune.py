@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import Salient, method
+from unlearn.registry import ALPHA, Salient, method
 from utils.options import option
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SparseConfig(Salient):
-    alpha: float = option(1e-4, "weight of the l1 penalty, at its largest", low=0, search=(1e-6, 1e-2, "log"))
+    alpha: float = option(1e-4, "weight of the l1 penalty, at its largest", common=ALPHA, low=0, search=(1e-6, 1e-2, "log"))
     l1_schedule: str = option("decaying", "the penalty's weight over the epochs", choices=("decaying", "constant", "growing"))
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import method
+from unlearn.registry import ALPHA, method
 from utils.options import option
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ HEAD_FACTOR = 10
 
 @dataclass(frozen=True)
 class Config:
-    alpha: float = option(1e-6, "scale of the noise variance", low=0, search=(1e-9, 1e-6, "log"))
+    alpha: float = option(1e-6, "scale of the noise variance", common=ALPHA, low=0, search=(1e-9, 1e-6, "log"))
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import method
+from unlearn.registry import ALPHA, method
 from utils.options import option
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    alpha: float = option(3e-8, "scale of the noise variance", low=0, search=(1e-9, 1.0, "log"))
+    alpha: float = option(3e-8, "scale of the noise variance", common=ALPHA, low=0, search=(1e-9, 1.0, "log"))
     fisher_batch_size: int = option(32, "images per curvature batch; the estimate depends on it", low=1, search=[32, 64, 128, 256])
     amp: bool = option(False, "forward passes in bfloat16")
     keep_rows: bool = option(False, "leave the head's rows of forgotten classes as they are")

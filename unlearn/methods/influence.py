@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import method
+from unlearn.registry import ALPHA, method
 from utils.options import option
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ SCALE = 1000  # the recursion's constant; it reads two samples more than this
 
 @dataclass(frozen=True)
 class Config:
-    alpha: float = option(1.0, "length of the step", low=0, search=(1e-3, 1e2, "log"))
+    alpha: float = option(1.0, "length of the step", common=ALPHA, low=0, search=(1e-3, 1e2, "log"))
     batch_size: int = option(256, "most images per gradient batch; fewer where 1 GiB does not hold them; changes memory, not the result", low=1)
     amp: bool = option(False, "forward passes in bfloat16")
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.registry import method
+from unlearn.registry import ALPHA, method
 from utils.options import option
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    alpha: float = option(1.0, "length of the step", low=0, search=(1e-3, 1e2, "log"))
+    alpha: float = option(1.0, "length of the step", common=ALPHA, low=0, search=(1e-3, 1e2, "log"))
     batch_size: int = option(256, "images per gradient batch; changes memory, not the result", low=1)
     fisher_samples: int = option(1000, "retain images that make the Fisher matrix", low=1)
     damping: float = option(1.0, "multiple of the identity that the Fisher matrix starts from", above=0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearn.benchmark import EPOCHS, FRACTION, OWN, PAPER, SFRON, TEMPERATURE, Benchmarked, reference_drops
-from unlearn.registry import method
+from unlearn.registry import ALPHA, method
 from utils.options import changed, option
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Config(Benchmarked):
     lr_decay_rate: float = option(0.1, "factor of the step size at each drop", low=0, high=1)
     max_steps: int = option(3, "first epochs that begin with a pass over the forget set", low=0, search=EPOCHS)
     gamma: float = option(1.0, "weight of the cross-entropy on the retain set", low=0, search=FRACTION)
-    alpha: float = option(0.5, "weight of the distillation on the retain set", low=0, search=FRACTION)
+    alpha: float = option(0.5, "weight of the distillation on the retain set", common=ALPHA, low=0, search=FRACTION)
     no_rewind: bool = option(False, "keep the last epoch's weights: SCRUB without its +R")
     temperature: float = option(2.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
 

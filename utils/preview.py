@@ -1,0 +1,51 @@
+"""What ``--dry_run`` prints."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils import run_folder
+from utils.log import Log
+
+if TYPE_CHECKING:
+    from dataset.prepare import Chosen
+
+
+def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -> None:
+    """Print what a run would do.
+
+    Args:
+        form: "words" prints ``title`` and ``facts``, "json" ``config``, everything that decides the run's numbers.
+    """
+    if form == "json":
+        print(json.dumps(config, indent=1, default=str))
+    else:
+        Log(None).facts(f"{title} (nothing is done: --dry_run)", facts)
+
+
+def data(chosen: Chosen) -> str:
+    """A data set that is not read yet: where it is and how much there is."""
+    where = "" if chosen.source.name == "digits" else f" in {chosen.root}"
+    missing = ", downloaded if it is not there" if where and chosen.files is None else ""
+    val = sum(chosen.official) - sum(chosen.train_counts)
+    apart = f", {val:,} more for validation" if val else ""
+    images = f"{sum(chosen.train_counts):,} training images{apart}"
+    return f"{chosen.source.name}{where}{missing}: {chosen.classes} classes, {images}"
+
+
+def run(arguments: Any, device: Any) -> str:
+    """Seeds, what the numbers follow, and the device."""
+    told = arguments.run
+    return f"seed {told.seed}  train_seed {told.train_seed}  compat {told.compat}  device {device}"
+
+
+def folder(arguments: Any, label: str, config: dict[str, Any], outputs: list[str]) -> str:
+    """Where the run writes, and what of it is there."""
+    path = Path(arguments.run.save_dir)
+    return f"{path} ({run_folder.state(path, label, config, outputs)})"
+
+
+def not_read(arguments: Any) -> dict[str, str]:
+    """The flags that were typed and nothing reads, if there are any."""
+    return {"not read": ", ".join(arguments.unread)} if arguments.unread else {}

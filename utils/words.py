@@ -1,0 +1,255 @@
+"""The words of a command line: as they were typed, and as an ``@FILE`` lists them.
+
+A file is read as a shell would read one command, and what only a shell could do is refused. Every word
+is used or refused with its line; what starts the script (``python main_forget.py``) is left out.
+"""
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils import files
+from utils.errors import UsageError
+
+AS_TYPED = "write flags as they are typed: --flag value"
+MOST = 1 << 20  # bytes of a file of arguments
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+QUOTES = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
+TOKEN = re.compile(
+    r"""(?P<joined>\\(?:\n|\Z))              # the line goes on, in the middle of a word too
+      | (?P<blank>\s+|\\[^\S\n]+(?:\n|\Z))
+      | (?P<comment>(?<!\S)\#[^\n]*)
+      | '(?P<single>[^']*)'
+      | "(?P<double>(?:[^"\\]|\\.)*)"
+      | \\(?P<escaped>.)
+      | (?P<quote>['"])
+      | (?P<odd>[\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff])
+      | (?P<shell>[$`|;&<>(){}*?[]+)
+      | (?P<plain>[^\s'"\\$`|;&<>(){}*?[\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]+)""",
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
+LAUNCHERS = {
+    "torchrun", "srun", "accelerate", "deepspeed", "mpirun", "mpiexec", "env", "exec", "nohup", "time", "nice", "uv",
+    "poetry", "conda",
+}
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+
+
+class Word(str):
+    """A word of a file.
+
+    Attributes:
+        place: begins errors, "@FILE, line 3".
+        leads: whether it is the first of a line that does not go on from another.
+        shell: what a shell would act on in it; empty if nothing.
+    """
+
+    place: str
+    leads: bool
+    shell: str
+
+    def __new__(cls, text: str, place: str, leads: bool = False, shell: str = "") -> Word:
+        word = super().__new__(cls, text)
+        word.place, word.leads, word.shell = place, leads, shell
+        return word
+
+
+def where(word: str) -> str:
+    """The beginning of an error about a word: its place, if it is from a file."""
+    return f"{word.place}: " if isinstance(word, Word) else ""
+
+
+def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
+    """A command line with the words of its files in place of every ``@FILE``, and warnings of what was left out of them.
+
+    Args:
+        script: the script's name, "main_forget.py".
+    Raises:
+        UsageError: a file cannot be read or has words that cannot be used, or a word has printed text's dashes or quotes.
+    """
+    found: list[str] = []
+    left_out = []
+    for word in argv:
+        if word.startswith("@"):
+            words, before = _arguments(word, script)
+            found += words
+            if before:
+                said = f"left out {' '.join(before)} before {script}; set it where this command is started"
+                left_out.append(f"{word}: {said}")
+        else:
+            found.append(word)
+    for word in found:
+        _check_typography(word)
+    return [_at_home(word) for word in found], left_out
+
+
+def _at_home(word: str) -> str:
+    """A word whose ``~`` is the home folder where a path begins: at its start, behind ``--flag=``, in ``indices:~/x``."""
+    before, path = re.fullmatch(r"((?:--[\w-]+=)?(?:[a-z]+:)?)(.*)", word, re.DOTALL).groups()
+    if not path.startswith("~"):
+        return word
+    whole = before + os.path.expanduser(path)
+    return Word(whole, word.place, word.leads) if isinstance(word, Word) else whole
+
+
+def _arguments(word: str, script: str) -> tuple[list[Word], list[str]]:
+    """The arguments in a file, and what of the command before its script means more than ``python``."""
+    text = _text(word)
+    _check_kind(word, text)
+    words = list(_words(text, word))
+    begin = _after_script(words, script)
+    if begin == len(words):
+        raise UsageError(f"{word}: holds no arguments")
+    launcher = [part for part in words[: max(begin - 1, 0)] if not _python(part) and part != "-u"]
+    seen: dict[str, Word] = {}
+    for part in words[begin:]:
+        _check(part, seen)
+    return words[begin:], launcher
+
+
+def _text(word: str) -> str:
+    """A file's text with plain line ends: UTF-8, or UTF-16 as some editors and shells of Windows write it."""
+    content = files.read_bytes(Path(word[1:]).expanduser(), word, "text file", MOST)
+    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        kind = encoding.removesuffix("-sig").upper()
+        raise UsageError(f"{word}: is no text file (byte {error.start} is no {kind}); save it as UTF-8") from None
+
+
+def _check_kind(word: str, text: str) -> None:
+    """Refuse a file of another kind than words as they are typed."""
+    control = re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text)
+    if control:
+        place = f"{word}, line {_line(text, control)}"
+        raise UsageError(f"{place}: has the control character {control[0]!a}; a file of arguments is plain text")
+    first = re.search(r"^[^\S\n]*([^\s#].*)$", text, re.MULTILINE)
+    kinds = {
+        r"[{[]": "JSON, TOML or INI",
+        r"---\s*$|(?:-\s+)?[A-Za-z_][\w-]*:(?:\s|$)": "YAML",
+        r"[A-Za-z_][\w-]*\s+=\s": "TOML or INI",
+    }
+    for pattern, kind in kinds.items():
+        if first and re.match(pattern, first[1]):
+            place = f"{word}, line {_line(text, first)}: {first[1].strip()[:40]}"
+            raise UsageError(f"{place}: reads like {kind}; {AS_TYPED}")
+
+
+def _line(text: str, match: re.Match) -> int:
+    return text.count("\n", 0, match.start()) + 1
+
+
+def _words(text: str, name: str) -> Iterator[Word]:
+    """The words of a text as a shell separates them."""
+    line, leads = 1, True
+    word: list[str] | None = None
+    shell, begun = "", line
+    position = 0
+    while position <= len(text):
+        match = TOKEN.match(text, position) if position < len(text) else None
+        kind = match.lastgroup if match else "blank"
+        if kind in ("blank", "comment"):
+            if word is not None:
+                yield Word("".join(word), f"{name}, line {begun}", leads, shell)
+                word, shell, leads = None, "", False
+            if match and "\n" in match[0] and "\\" not in match[0]:
+                leads = True
+        elif kind != "joined":
+            if word is None:
+                word, begun = [], line
+            part, found = _part(kind, match, f"{name}, line {line}")
+            word.append(part)
+            shell = shell or found
+        line += match[0].count("\n") if match else 0
+        position = match.end() if match else len(text) + 1
+
+
+def _part(kind: str, match: re.Match, place: str) -> tuple[str, str]:
+    """What a token adds to a word, and what of it a shell would act on."""
+    text = match[kind]
+    if kind == "quote":
+        raise UsageError(f"{place}: the quote {text} is opened and not closed")
+    if kind == "odd":
+        name = unicodedata.name(text, "control character").lower()
+        raise UsageError(f"{place}: has an invisible character ({name}, U+{ord(text):04X}); type a space, or quote it")
+    if kind == "escaped" and text.isalnum():
+        said = "a backslash before a letter or digit means nothing; type / in paths, or quote the word"
+        raise UsageError(f"{place}: \\{text}: {said}")
+    if kind == "double":
+        shell = re.search(r"(?<!\\)(?:\\\\)*([$`])", text)
+        return re.sub(r'\\([$`"\\]|\n)', lambda found: found[1].strip("\n"), text), shell[1] if shell else ""
+    return text, text if kind == "shell" else ""
+
+
+def _after_script(words: list[Word], script: str) -> int:
+    """Where the arguments begin: behind the script's name if the command names one, else at the start."""
+    first = next((i for i, word in enumerate(words) if not ASSIGNMENT.match(word)), None)
+    if first is None or not (_launches(words[first]) or _names_script(words[first])):
+        return 0
+    at = next((i for i, word in enumerate(words) if i >= first and _names_script(word)), None)
+    if at is None:
+        said = f"is followed by no script; write python {script} and its flags, or the flags alone"
+        raise UsageError(f"{words[first].place}: {words[first]}: {said}")
+    if words[at].rsplit("/", 1)[-1] != script:
+        raise UsageError(f"{words[at].place}: is a command of {words[at].rsplit('/', 1)[-1]}, not of {script}")
+    return at + 1
+
+
+def _python(word: str) -> bool:
+    return re.fullmatch(r"(?:.*/)?python[\d.]*(?:\.exe)?|\$\{?\w*PYTHON\w*\}?", word) is not None
+
+
+def _launches(word: str) -> bool:
+    return _python(word) or word.rsplit("/", 1)[-1] in LAUNCHERS
+
+
+def _names_script(word: str) -> bool:
+    return word.endswith(".py") and not word.startswith("-")
+
+
+def _check(word: Word, seen: dict[str, Word]) -> None:
+    """Refuse a word that means more to a shell than to us, a second command, or a flag that is in the file twice.
+
+    Args:
+        seen: by flag, where it was seen before; the word is added.
+    """
+    if word.shell:
+        variable = re.match(r"\$(?!\()", word.shell)
+        what = "has a variable" if variable else f"has {word.shell}, which means something to a shell"
+        said = "and no shell reads this file; write what is meant, or quote it with '"
+        raise UsageError(f"{word.place}: {word}: {what}, {said}")
+    if word.leads and (_launches(word) or _names_script(word)):
+        raise UsageError(f"{word.place}: {word}: begins a second command; a file of arguments holds one")
+    if word.startswith("@"):
+        raise UsageError(f"{word.place}: {word}: a file of arguments names no other; write its words here")
+    if word.startswith("--") and len(word) > 2:
+        flag = word.partition("=")[0].replace("-", "_")
+        if flag in seen:
+            line = seen[flag].place.rsplit(" ", 1)[-1]
+            said = f"stands in line {line} already; a file of arguments holds one command"
+            raise UsageError(f"{word.place}: {word.partition('=')[0]}: {said}")
+        seen[flag] = word
+
+
+def _check_typography(word: str) -> None:
+    """Refuse what word processors and PDF files make of hyphens and quotes."""
+    lead = re.match(rf"-?[{DASHES}][-{DASHES}]*", word)
+    if lead:
+        character = next(each for each in lead[0] if each in DASHES)
+        rest = word[lead.end():]
+        meant = f"-{rest}" if re.match(r"[\d.]", rest) else f"--{rest}"
+        name = unicodedata.name(character).lower()
+        article = "an" if name[0] in "aeiou" else "a"
+        said = f"begins with {article} {name} (U+{ord(character):04X}); type {meant}"
+        raise UsageError(f"{where(word)}{word}: {said}")
+    for part in (word, word.partition("=")[2]):
+        found = re.search(rf"^[{QUOTES}]|[{QUOTES}]$", part)
+        if found:
+            name = unicodedata.name(found[0]).lower()
+            said = f"has a typographic quote ({name}, U+{ord(found[0]):04X}); type ' or \" instead"
+            raise UsageError(f"{where(word)}{word}: {said}")
