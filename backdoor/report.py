@@ -25,6 +25,7 @@ def header(arguments: BackdoorArguments, checked: Checked, job: Job, folder: Pat
     facts = {
         "poison": job.words,
         "data": f"{data.name}, {len(data.classes)} classes; {sizes}",
+        **data.notes,
         "split": f"seed {job.bench.base.seed}, digest {job.bench.base.digest}, poison {job.poison.digest}",
         "model": f"{arguments.model.arch}, from {arguments.unlearn.mask}; flags of training and pruning are not read",
     }
