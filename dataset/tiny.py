@@ -42,7 +42,7 @@ def listing(root: Path) -> tree.Listing:
         )
     first = {wnid: files[: len(files) // 2] for wnid, files in official.items()}
     second = {wnid: files[len(files) // 2 :] for wnid, files in official.items()}
-    notes = {"not read": words} if (words := left.words()) else {}
+    notes = {"left out": words} if (words := left.words()) else {}
     return tree.Listing(classes, tree.part(train, classes), tree.part(second, classes), tree.part(first, classes), notes)
 
 

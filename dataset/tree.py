@@ -19,7 +19,7 @@ from utils.errors import UsageError, one_line
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SYSTEM = {"__macosx", "@eadir", "lost+found", "__pycache__", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"}
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}  # the first name is the usual one
-SHOWN = 6  # kinds of files that are named one by one
+SHOWN = 8  # kinds of files that are named one by one
 Part = tuple[np.ndarray, np.ndarray]  # paths, bytes [N] in the file system's own encoding; labels, int64 [N]
 
 
@@ -59,11 +59,12 @@ class LeftOut:
 
     def __init__(self, root: Path):
         self._root = root
-        self._kinds: dict[str, list] = {}
+        self._kinds: dict[str, tuple[int, str]] = {}
 
     def add(self, kind: str, path: str) -> None:
         """One more of a kind."""
-        self._kinds.setdefault(kind, [0, path])[0] += 1
+        count, first = self._kinds.get(kind, (0, path))
+        self._kinds[kind] = count + 1, min(first, path)
 
     def file(self, path: str) -> None:
         """A file that is no image by its name."""
@@ -72,7 +73,7 @@ class LeftOut:
 
     def words(self) -> str:
         """Number, kind and example of each, or nothing."""
-        kinds = sorted(self._kinds.items(), key=lambda item: -item[1][0])
+        kinds = sorted(self._kinds.items(), key=lambda item: (-item[1][0], item[0]))
         shown = [f"{count:,} {kind} ({os.path.relpath(path, self._root)})" for kind, (count, path) in kinds[:SHOWN]]
         more = sum(count for _, (count, _) in kinds[SHOWN:])
         return one_line(", ".join([*shown, *([f"{more:,} of other kinds"] if more else [])]))
@@ -244,7 +245,7 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
         raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/{_hint(root)}")
     held = {name: _held_out(root, place, train, left) for name, place in labelled.items()}
     _note_others(root, [found["train"], *labelled.values()], classes, left)
-    notes = _notes(labelled, held, classes) | ({"not read": words} if (words := left.words()) else {})
+    notes = _notes(labelled, held, classes) | ({"left out": words} if (words := left.words()) else {})
     test = held.get("test", held.get("val"))
     return Listing(classes, part(train, classes), part(test, classes), part(held["val"], classes) if len(held) == 2 else None, notes)
 
