@@ -1,7 +1,9 @@
 """Where on disk a data set lies: the folder that was named, or the one that is meant by it."""
+
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +66,10 @@ def same_classes(found: tuple[str, ...], own: tuple[str, ...]) -> bool:
 
 def _usual_place(source: Source, name: str) -> Path:
     if name == "TinyImagenet":
-        return next((at / tiny.FOLDER for at in (Path(), Path("data"), Path("../data")) if tree.is_tree(at / tiny.FOLDER)), Path(tiny.FOLDER))
+        return next(
+            (at / tiny.FOLDER for at in (Path(), Path("data"), Path("../data")) if tree.is_tree(at / tiny.FOLDER)),
+            Path(tiny.FOLDER),
+        )
     for candidate in (Path("data"), Path("../data")):
         named = candidate / name  # whatever tree is there is meant
         if fits(source, named) or tree.is_tree(named):
@@ -81,7 +86,10 @@ def _inner(name: str, root: Path) -> Path:
 def _above(source: Source, root: Path) -> Path | None:
     """The tree of which ``root`` is a part."""
     whole = Path(os.path.abspath(root))
-    within = {*(part for several in tree.PARTS.values() for part in several), *MARKS.get(with_validation(source.name), ())}
+    within = {
+        *(part for several in tree.PARTS.values() for part in several),
+        *MARKS.get(with_validation(source.name), ()),
+    }
     if whole.name.lower() in within and root.is_dir() and fits(source, whole.parent):
         return whole.parent if root.name in ("", "..") else root.parent
     if whole.parent.name.lower() in within and root.is_dir() and fits(source, whole.parent.parent):
@@ -93,10 +101,25 @@ def _below(source: Source, root: Path) -> Path | None:
     """The one folder below ``root``, the nearest, that holds the data set."""
     level = [root] if root.is_dir() and not (root / "train").is_dir() else []
     for _ in range(DEPTH):
-        level = [place / name for place in level for name in tree.subfolders(place)]
-        fitting = [place for place in level if fits(source, place)]
+        level = [folder for place in level for folder in _inside(place)]
+        fitting = [folder for folder in level if _fits_if_readable(source, folder)]
         if len(fitting) > 1:
-            raise UsageError(f"--data {root}: several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give one of them")
+            raise UsageError(
+                f"--data {root}: several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give one of them"
+            )
         if fitting:
             return fitting[0]
     return None
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The visible folders in a folder; none where it cannot be read, since nobody named it."""
+    with suppress(UsageError):
+        return [folder / name for name in tree.subfolders(folder)]
+    return []
+
+
+def _fits_if_readable(source: Source, folder: Path) -> bool:
+    with suppress(UsageError):
+        return fits(source, folder)
+    return False

@@ -3,6 +3,7 @@
 A file's content decides how it is read, not its name: NumPy's .npy and .npz, torch's .pt, JSON, and text with
 commas, semicolons, blanks or line ends between. Nothing in a file is run.
 """
+
 from __future__ import annotations
 
 import io
@@ -25,8 +26,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST = 64 << 20  # bytes of a file that lists images
-NPY, ZIP, TORCH = b"\x93NUMPY", b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how files begin; the last is torch's before 1.6
-OTHERS = {b"\x80": "a pickle, which can run code; np.save it", b"\x1f\x8b": "compressed; unpack it", b"\x89HDF": "HDF5; np.save the list", b"PAR1": "Parquet; np.save the list"}
+NPY, ZIP, TORCH = (
+    b"\x93NUMPY",
+    b"PK\x03\x04",
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+)  # how files begin; the last is torch's before 1.6
+OTHERS = {
+    b"\x80": "a pickle, which can run code; np.save the list",
+    b"\x1f\x8b": "compressed; unpack it",
+    b"\x89HDF": "HDF5; np.save the list",
+    b"PAR1": "Parquet; np.save the list",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,9 @@ def read(text: str, typed_as: str) -> Listed:
         return _listed(_values(files.read_bytes(path, typed_as, "list", MOST), typed_as))
     except (UsageError, ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError) as error:
         said = one_line(str(error).removeprefix(f"{typed_as}: "))
-        raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a file of them; {said[:300]}") from None
+        raise UsageError(
+            f"{typed_as}: must be whole numbers with commas between, or a file of them; {said[:300]}"
+        ) from None
 
 
 def _means_a_file(text: str) -> bool:
@@ -101,9 +113,13 @@ def _words(text: str) -> list[Any]:
     rows = [[word for word in re.split(r"[,;\s]+", line) if word] for line in lines]
     if len(rows) > 1 and rows[0] and not any(_number(word) is not None for word in rows[0]):
         if len(rows[0]) > 1 or any(len(row) > 1 for row in rows[1:]):
-            raise ValueError(f"it has several columns ({', '.join(rows[0])}); keep the one of positions alone")
+            raise ValueError(f"it has several columns, headed {', '.join(rows[0])}; keep the one of positions alone")
         del rows[0]
-    if len(rows) > 1 and {len(row) for row in rows} == {2} and [row[0] for row in rows] == [str(i) for i in range(len(rows))]:
+    if (
+        len(rows) > 1
+        and {len(row) for row in rows} == {2}
+        and [row[0] for row in rows] == [str(i) for i in range(len(rows))]
+    ):
         raise ValueError("its first column counts its lines; keep the other alone")
     words = [word for row in rows for word in row]
     return [word if (number := _number(word)) is None else number for word in words]
@@ -124,7 +140,9 @@ def _array(content: bytes) -> list[Any]:
 
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
+        version
+    )
     if read_header is None:
         raise ValueError(f"format {version} of a .npy file is not known")
     try:
@@ -157,7 +175,9 @@ def _zip(content: bytes) -> list[Any]:
                 return _array(members.read(arrays[0]))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"it is damaged ({error})") from None
-    raise ValueError(f"it holds {_some([name.removesuffix('.npy') for name in names])}, of which the list has to be taken out")
+    raise ValueError(
+        f"it holds {_some([name.removesuffix('.npy') for name in names])}, of which the list has to be taken out"
+    )
 
 
 def _tensor(content: bytes) -> list[Any]:
@@ -186,22 +206,32 @@ def _listed(values: list[Any]) -> Listed:
         raise ValueError("it must name at least one image")
     if all(isinstance(value, str) and value.lower().endswith(SUFFIXES) for value in values):
         return Listed(files=_once(values))
-    wrong = next((value for value in values if isinstance(value, str) or not isinstance(value, (bool, int, float))), None)
+    wrong = next((value for value in values if not isinstance(value, (bool, int, float))), None)
     if wrong is not None:
-        span = re.fullmatch(r"(\d+)[-:](\d+)", wrong) if isinstance(wrong, str) else None
-        raise ValueError(f"{wrong} is a range, which has to be written out: $(seq -s, {span[1]} {span[2]})" if span else f"{wrong!r} is no number")
+        raise ValueError(_no_number(wrong))
     truths = sum(isinstance(value, bool) for value in values)
     if truths not in (0, len(values)):
         raise ValueError("it mixes numbers with True and False")
-    numbers = [int(value) for value in values]
-    fraction = next((value for value, number in zip(values, numbers) if value != number), None)
+    fraction = next((value for value in values if not math.isfinite(value) or value != int(value)), None)
     if fraction is not None:
         raise ValueError(f"{fraction} is no whole number")
+    numbers = [int(value) for value in values]
     if truths or (len(numbers) > 2 and set(numbers) <= {0, 1}):
         return Listed(tuple(place for place, marked in enumerate(numbers) if marked), over=len(numbers))
     if min(numbers) < 0 or max(numbers) >= 2**31:
-        raise ValueError(f"it must name images by positions from 0 up, not {min(numbers) if min(numbers) < 0 else max(numbers)}")
+        raise ValueError(
+            f"it must name images by positions from 0 up, not {min(numbers) if min(numbers) < 0 else max(numbers)}"
+        )
     return Listed(_once(numbers))
+
+
+def _no_number(word: Any) -> str:
+    """What is wrong with a member that is neither a number nor a truth value."""
+    span = re.fullmatch(r"(\d{1,9})([-:])(\d{1,9})", word) if isinstance(word, str) else None
+    if span is None:
+        return f"{str(word)[:40]!r} is no number"
+    last = int(span[3]) - (span[2] == ":")
+    return f"{word} is a range, which has to be written out: $(seq -s, {span[1]} {last})"
 
 
 def _once(members: Sequence[Any]) -> tuple[Any, ...]:
@@ -209,7 +239,10 @@ def _once(members: Sequence[Any]) -> tuple[Any, ...]:
     first, times = Counter(members).most_common(1)[0]
     if times > 1:
         more = len(members) - len(set(members))
-        raise ValueError(f"{first} is there {times} times, {more:,} of its {len(members):,} entries are repeated; a list names every image once (np.unique)")
+        raise ValueError(
+            f"{first} is there {times} times, {more:,} of its {len(members):,} entries are repeated; "
+            "a list names every image once (np.unique)"
+        )
     return tuple(members)
 
 
@@ -233,7 +266,9 @@ def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[
         fitting = [position for position, path in by_name.get(os.path.basename(end), []) if path.endswith(whole)]
         if len(fitting) != 1:
             what = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
-            raise UsageError(f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as class/image.png")
+            raise UsageError(
+                f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as class/image.png"
+            )
         found += fitting
     return _unique(tuple(found), typed_as)
 

@@ -71,16 +71,17 @@ class Scenario:
             return self
         if self.over not in (None, total):
             raise UsageError(
-                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images of the official training set, "
-                "those that validate included (of positions, no list is made of 0 and 1)"
+                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images of the "
+                "official training set, those that validate included"
             )
         if not self.indices:
             raise UsageError(f"{said}: is a mask without a one; nothing to forget")
         beyond = sum(index >= total for index in self.indices)
         if beyond:
+            first = next(index for index in self.indices if index >= total)
             counted = "; it seems to count from 1: take 1 off each" if min(self.indices) > 0 and max(self.indices) == total else ""
             raise UsageError(
-                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: {next(i for i in self.indices if i >= total)}); "
+                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: {first}); "
                 f"they go from 0 to {total - 1}, images that validate included{counted}"
             )
         return self

@@ -3,6 +3,7 @@
 Only folders are listed here; no file is opened. The images of a class come in the order of
 torchvision's ``ImageFolder``, which goes into sub-folders; that order is what positions count.
 """
+
 from __future__ import annotations
 
 import os
@@ -17,8 +18,21 @@ from dataset.names import SUFFIXES
 from utils.errors import UsageError, one_line
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-SYSTEM = {"__macosx", "@eadir", "lost+found", "__pycache__", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"}
-PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}  # the first name is the usual one
+SYSTEM = {
+    "__macosx",
+    "@eadir",
+    "lost+found",
+    "__pycache__",
+    "$recycle.bin",
+    "system volume information",
+    "thumbs.db",
+    "desktop.ini",
+}
+PARTS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation"),
+}  # the first name is the usual one
 SHOWN = 8  # kinds of files that are named one by one
 Part = tuple[np.ndarray, np.ndarray]  # paths, bytes [N] in the file system's own encoding; labels, int64 [N]
 
@@ -47,7 +61,11 @@ class Listing:
         """The same without validation files of its own."""
         if self.val is None:
             return self
-        return replace(self, val=None, notes=self.notes | {"validation": "the test images (--no_val); the data set's own are not read"})
+        return replace(
+            self,
+            val=None,
+            notes=self.notes | {"validation": "the test images (--no_val); the data set's own are not read"},
+        )
 
 
 class LeftOut:
@@ -97,7 +115,9 @@ def parts(root: Path) -> dict[str, Path]:
         if part in fitting:
             found[part] = root / part
         elif len(fitting) > 1:
-            raise UsageError(f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; rename the one that is")
+            raise UsageError(
+                f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; rename the one that is"
+            )
         elif fitting:
             found[part] = root / fitting[0]
     return found
@@ -127,7 +147,9 @@ def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
             left.add("beside the class folders", entry.path) if image else left.file(entry.path)
     for name in sorted(found):
         if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
-            raise UsageError(f"--data: the folder {os.path.join(folder, name)!r} has control characters in its name; rename it")
+            raise UsageError(
+                f"--data: the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
+            )
     return sorted(found)
 
 
@@ -216,7 +238,8 @@ def check_classes(root: Path, train: dict[str, list[str]], left: LeftOut) -> Non
     if empty:
         seen = left.words()
         raise UsageError(
-            f"--data {root}: no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read" + (f", not these: {seen}" if seen else "")
+            f"--data {root}: no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read"
+            + (f", not these: {seen}" if seen else "")
         )
     if len(train) < 2:
         raise UsageError(f"--data {root}: one class only; a classifier needs two")
@@ -233,7 +256,9 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
         UsageError: no such tree, a missing or empty part, a class without images, an unknown test class.
     """
     if not is_tree(root):
-        raise UsageError(f"--data {root}: no folder tree there; expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}")
+        raise UsageError(
+            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
+        )
     found, left = parts(root), LeftOut(root)
     train = _by_class(found["train"], left)
     check_classes(root, train, left)
@@ -247,7 +272,13 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     _note_others(root, [found["train"], *labelled.values()], classes, left)
     notes = _notes(labelled, held, classes) | ({"left out": words} if (words := left.words()) else {})
     test = held.get("test", held.get("val"))
-    return Listing(classes, part(train, classes), part(test, classes), part(held["val"], classes) if len(held) == 2 else None, notes)
+    return Listing(
+        classes,
+        part(train, classes),
+        part(test, classes),
+        part(held["val"], classes) if len(held) == 2 else None,
+        notes,
+    )
 
 
 def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOut) -> dict[str, list[str]]:
@@ -255,14 +286,22 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
     files = _by_class(place, left)
     unknown = [name for name in files if name not in train]
     if unknown:
-        more = "; it looks like tiny-imagenet-200: give --dataset TinyImagenet" if (place / "val_annotations.txt").exists() else ""
+        more = (
+            "; it looks like tiny-imagenet-200: give --dataset TinyImagenet"
+            if (place / "val_annotations.txt").exists()
+            else ""
+        )
         raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
     if not any(files.values()):
-        raise UsageError(f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; expected {place.name}/<class>/*.jpg")
+        raise UsageError(
+            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; expected {place.name}/<class>/*.jpg"
+        )
     return files
 
 
-def _notes(labelled: dict[str, Path], held: dict[str, dict[str, list[str]]], classes: tuple[str, ...]) -> dict[str, str]:
+def _notes(
+    labelled: dict[str, Path], held: dict[str, dict[str, list[str]]], classes: tuple[str, ...]
+) -> dict[str, str]:
     """Which folder serves for what, where there is a choice, and which classes it lacks."""
     notes = {}
     if len(held) == 2:
@@ -271,8 +310,10 @@ def _notes(labelled: dict[str, Path], held: dict[str, dict[str, list[str]]], cla
         notes["test"] = f"{labelled['val'].name}/, there being no labelled test/"
     lacking = {name: [label for label in classes if not files.get(label)] for name, files in held.items()}
     words = [
-        f"no {labelled[name].name}/ images of {', '.join(labels[:3])}" + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
-        for name, labels in lacking.items() if labels
+        f"no {labelled[name].name}/ images of {', '.join(labels[:3])}"
+        + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+        for name, labels in lacking.items()
+        if labels
     ]
     return notes | ({"lacking": "; ".join(words)} if words else {})
 
@@ -283,7 +324,9 @@ def _note_others(root: Path, used: list[Path], classes: tuple[str, ...], left: L
     for entry in sorted(_entries(str(root)), key=lambda entry: entry.name):
         if hidden(entry.name) or root / entry.name in used:
             continue
-        more = _is_dir(entry) and (entry.name.lower() in named or any((Path(entry.path) / label).is_dir() for label in classes))
+        more = _is_dir(entry) and (
+            entry.name.lower() in named or any((Path(entry.path) / label).is_dir() for label in classes)
+        )
         if more or entry.name.lower().endswith(SUFFIXES):
             left.add("beside train/", entry.path)
 
@@ -292,8 +335,12 @@ def _hint(root: Path) -> str:
     """What may be meant by a folder that is no tree."""
     if not root.is_dir() or is_tree(root):
         return ""
-    names = [name for name in subfolders(root) if any(file.lower().endswith(SUFFIXES) for file in os.listdir(root / name))]
-    return f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/" if len(names) > 1 else ""
+    names = [
+        name for name in subfolders(root) if any(file.lower().endswith(SUFFIXES) for file in os.listdir(root / name))
+    ]
+    return (
+        f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/" if len(names) > 1 else ""
+    )
 
 
 def _by_class(folder: Path, left: LeftOut) -> dict[str, list[str]]:

@@ -1,4 +1,5 @@
 """Folders of images as people have them: what is read, in which order, where it is looked for, and what is said of the rest."""
+
 from __future__ import annotations
 
 import hashlib
@@ -50,7 +51,18 @@ def test_names_of_image_files_are_image_folders():
 def test_positions_are_those_of_torchvisions_image_folder(tmp_path):
     """Sub-folders, names that sort around a slash, capitals, links, and files of every suffix."""
     train = make(tmp_path, "train", "test") / "train"
-    for number, name in enumerate(("cat/a/0.png", "cat/a-b/1.png", "cat/a/b/c/2.PNG", "cat/Z.jpg", "cat/a.b/3.png", "cat/9/4.png", "dog/x/5.webp", "dog/éa/6.png")):
+    for number, name in enumerate(
+        (
+            "cat/a/0.png",
+            "cat/a-b/1.png",
+            "cat/a/b/c/2.PNG",
+            "cat/Z.jpg",
+            "cat/a.b/3.png",
+            "cat/9/4.png",
+            "dog/x/5.webp",
+            "dog/éa/6.png",
+        )
+    ):
         picture(train / name, 100 + number)
     for suffix in IMG_EXTENSIONS:
         picture(train / "dog" / "kinds" / f"k{suffix}", 7)
@@ -73,7 +85,15 @@ def test_positions_are_those_of_torchvisions_image_folder(tmp_path):
 def test_droppings_shift_no_position_and_are_named(tmp_path):
     root = make(tmp_path, "train", "test")
     before = tree.listing(root)
-    for name in ("cat/._0.png", "cat/.DS_Store", "cat/Thumbs.db", "dog/@eaDir/0.png/SYNO.jpg", "dog/.ipynb_checkpoints/0.png", "__MACOSX/cat/._0.png", ".cache/x.png"):
+    for name in (
+        "cat/._0.png",
+        "cat/.DS_Store",
+        "cat/Thumbs.db",
+        "dog/@eaDir/0.png/SYNO.jpg",
+        "dog/.ipynb_checkpoints/0.png",
+        "__MACOSX/cat/._0.png",
+        ".cache/x.png",
+    ):
         path = root / "train" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\x00\x05\x16\x07")
@@ -105,7 +125,12 @@ def test_what_is_not_read_is_named_with_number_and_example(tmp_path, capsys):
     picture(root / "train" / "stray.png")
     picture(root / "test" / "dog" / "deep" / "f.png")
     picture(root / "loose.jpg")
-    assert main_imp.main(["--dataset", "folder", "--data", str(root), *QUICK, "--epochs", "0", "--save_dir", str(tmp_path / "run")]) == 0
+    assert (
+        main_imp.main(
+            ["--dataset", "folder", "--data", str(root), *QUICK, "--epochs", "0", "--save_dir", str(tmp_path / "run")]
+        )
+        == 0
+    )
     assert (
         "  left out  3 .gif (train/cat/a.gif), 2 beside train/ (extra), 1 .csv (train/labels.csv), 1 .heic (train/cat/e.heic), "
         "1 .npy (train/dog/in/d.npy), 1 beside the class folders (train/stray.png), 1 without a suffix (train/dog/noend)\n"
@@ -117,7 +142,10 @@ def test_a_class_of_unread_files_says_why(tmp_path):
     root = make(tmp_path, "train", "test")
     (root / "train" / "owl").mkdir()
     (root / "train" / "owl" / "a.gif").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"no images in train/owl; files that end in \.jpg, .* are read, not these: 1 \.gif \(train/owl/a\.gif\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"no images in train/owl; files that end in \.jpg, .* are read, not these: 1 \.gif \(train/owl/a\.gif\)",
+    ):
         tree.listing(root)
 
 
@@ -135,7 +163,9 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
         tree.listing(root)
 
 
-@pytest.mark.parametrize(("kind", "suffix"), [("PNG", "jpg"), ("GIF", "png"), ("TIFF", "jpeg"), ("JPEG", "pgm"), ("WEBP", "bmp")])
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("PNG", "jpg"), ("GIF", "png"), ("TIFF", "jpeg"), ("JPEG", "pgm"), ("WEBP", "bmp")]
+)
 def test_content_decides_how_an_image_is_read(tmp_path, kind, suffix):
     root = make(tmp_path, "train", "test")
     picture(root / "train" / "cat" / f"9.{suffix}", 90, format=kind)
@@ -162,13 +192,20 @@ def test_an_own_val_validates_and_no_tenth_is_taken(tmp_path, val, stream):
     for label, name in enumerate(("cat", "dog")):
         picture(root / val / name / "0.png", 200 + label)
     own = choose(root, stream=stream)
-    assert (plain.train_counts, own.train_counts, own.validates, own.notes) == ([18, 18], [20, 20], True, {"validation": f"{val}/, the data set's own"})
+    assert (plain.train_counts, own.train_counts, own.validates, own.notes) == (
+        [18, 18],
+        [20, 20],
+        True,
+        {"validation": f"{val}/, the data set's own"},
+    )
     data, base = own.load(), prepare.base_split(own.load(), 2, None, "fixed")
     assert base.val is None and base.train.tolist() == list(range(40)) and base.digest == split.everything(40).digest
     assert data.val[1].tolist() == [0, 1] and data.notes == own.notes
     if not stream:
         assert data.val[0][:, 0, 0, 0].tolist() == [200, 201]
-    assert prepare.base_split(plain.load(), 2, None, "fixed").digest == split.split_base(data.train_labels, 2).digest  # as ever
+    assert (
+        prepare.base_split(plain.load(), 2, None, "fixed").digest == split.split_base(data.train_labels, 2).digest
+    )  # as ever
 
 
 def test_the_header_says_who_validates_and_the_split_is_inherited(tmp_path, capsys):
@@ -180,7 +217,9 @@ def test_the_header_says_who_validates_and_the_split_is_inherited(tmp_path, caps
     mask = ["--mask", str(tmp_path / "run" / "0model_SA_best.pth.tar"), "--unlearn", "raw", "--forget", "class:dog"]
     assert main_forget.main([*argv[:8], *mask, "--save_dir", str(tmp_path / "forget")]) == 0
     assert "all 10 training images of class 1 (dog) (50.0 % of 20)" in capsys.readouterr().out
-    assert main_forget.main([*argv[:8], *mask, "--no_val", "--save_dir", str(tmp_path / "no_val")]) == 0  # the same images train
+    assert (
+        main_forget.main([*argv[:8], *mask, "--no_val", "--save_dir", str(tmp_path / "no_val")]) == 0
+    )  # the same images train
     assert "the test images (--no_val); the data set's own are not read" in capsys.readouterr().out
 
 
@@ -191,7 +230,12 @@ def test_the_header_says_who_validates_and_the_split_is_inherited(tmp_path, caps
         (("Training", "Testing"), "Testing", None, {}),
         (("TRAIN", "VALID", "TEST"), "TEST", "VALID", {"validation": "VALID/, the data set's own"}),
         (("train", "test", "Test"), "test", None, {"left out": "1 beside train/ (Test)"}),
-        (("train", "test", "valid", "val"), "test", "val", {"validation": "val/, the data set's own", "left out": "1 beside train/ (valid)"}),
+        (
+            ("train", "test", "valid", "val"),
+            "test",
+            "val",
+            {"validation": "val/, the data set's own", "left out": "1 beside train/ (valid)"},
+        ),
         (("train", "test", "other"), "test", None, {"left out": "1 beside train/ (other)"}),
     ],
 )
@@ -214,7 +258,9 @@ def test_a_flat_test_part_has_no_labels_and_classes_without_test_images_are_name
         path.unlink()
     for name in ("folder", "imagenet"):
         assert choose(root, name).files.notes == {
-            "test": "val/, there being no labelled test/", "lacking": "no val/ images of dog", "left out": "1 beside train/ (test)",
+            "test": "val/, there being no labelled test/",
+            "lacking": "no val/ images of dog",
+            "left out": "1 beside train/ (test)",
         }
     (root / "test" / "cat").mkdir()
     with pytest.raises(UsageError, match=r"no test images; expected test/<class>"):
@@ -224,16 +270,26 @@ def test_a_flat_test_part_has_no_labels_and_classes_without_test_images_are_name
 # ---- known data sets as trees, and --no_val ---------------------------------------------------------
 
 
-@pytest.mark.parametrize(("classes", "fits"), [
-    (sources.CIFAR10_CLASSES, True), (tuple(name.upper() for name in sources.CIFAR10_CLASSES), True), (sources.NUMERALS, True),
-    (sources.CIFAR10_CLASSES[:3], False), (("ape", *sources.CIFAR10_CLASSES[1:]), False), (tuple(str(i) for i in range(1, 11)), False),
-])
+@pytest.mark.parametrize(
+    ("classes", "fits"),
+    [
+        (sources.CIFAR10_CLASSES, True),
+        (tuple(name.upper() for name in sources.CIFAR10_CLASSES), True),
+        (sources.NUMERALS, True),
+        (sources.CIFAR10_CLASSES[:3], False),
+        (("ape", *sources.CIFAR10_CLASSES[1:]), False),
+        (tuple(str(i) for i in range(1, 11)), False),
+    ],
+)
 def test_a_tree_of_other_classes_is_not_cifar10(tmp_path, classes, fits):
     make(tmp_path, "train", "test", classes=classes, each=1)
     if fits:
         assert choose(tmp_path, "cifar10").official == [1] * 10
     else:
-        with pytest.raises(UsageError, match=rf"has {len(classes)} classes \(.*\), cifar10 has 10 \(airplane, automobile, bird, ...\), in this order; give --dataset folder"):
+        with pytest.raises(
+            UsageError,
+            match=rf"has {len(classes)} classes \(.*\), cifar10 has 10 \(airplane, automobile, bird, ...\), in this order; give --dataset folder",
+        ):
             choose(tmp_path, "cifar10")
 
 
@@ -243,7 +299,12 @@ def test_no_val_for_every_data_set(tmp_path, capsys, name):
     where = ["--data", str(root)] if name == "folder" else []
     argv = ["--unlearn", "retrain", *where, "--save_dir", str(tmp_path / "run"), "--dry_run"]
     configs = []
-    for words in (["--dataset", name, "--no_val"], ["--dataset", f"{name}_no_val"], ["--dataset", f"{name.upper()}-NO-VAL", "--no-val"], ["--dataset", name]):
+    for words in (
+        ["--dataset", name, "--no_val"],
+        ["--dataset", f"{name}_no_val"],
+        ["--dataset", f"{name.upper()}-NO-VAL", "--no-val"],
+        ["--dataset", name],
+    ):
         assert main_forget.main([*words, *argv]) == 0
         configs.append(json.loads(capsys.readouterr().out))
     assert configs[0] == configs[1] == configs[2] != configs[3]
@@ -255,11 +316,35 @@ def test_no_val_for_every_data_set(tmp_path, capsys, name):
 def test_positions_in_the_validation_part_and_a_model_of_another_split_name_no_val(tmp_path, capsys):
     digits = ["--dataset", "digits", "--input_size", "8", *QUICK[:4]]
     np.save(tmp_path / "all.npy", np.arange(100))
-    assert main_forget.main([*digits, "--unlearn", "retrain", "--indexes_to_replace", str(tmp_path / "all.npy"), "--save_dir", str(tmp_path / "a")]) == 2
+    assert (
+        main_forget.main(
+            [
+                *digits,
+                "--unlearn",
+                "retrain",
+                "--indexes_to_replace",
+                str(tmp_path / "all.npy"),
+                "--save_dir",
+                str(tmp_path / "a"),
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
-    assert "of 100 are not training images (first: " in error and "with --no_val (for CIFAR also --dataset cifar10_no_val), where all images train" in error
+    assert (
+        "of 100 are not training images (first: " in error
+        and "with --no_val (for CIFAR also --dataset cifar10_no_val), where all images train" in error
+    )
     assert main_imp.main([*digits, "--no_val", "--epochs", "0", "--save_dir", str(tmp_path / "model")]) == 0
-    start = [*digits, "--mask", str(tmp_path / "model" / "0checkpoint.pth.tar"), "--unlearn", "raw", "--indexes_to_replace", str(tmp_path / "all.npy")]
+    start = [
+        *digits,
+        "--mask",
+        str(tmp_path / "model" / "0checkpoint.pth.tar"),
+        "--unlearn",
+        "raw",
+        "--indexes_to_replace",
+        str(tmp_path / "all.npy"),
+    ]
     assert main_forget.main([*start, "--no_val", "--save_dir", str(tmp_path / "b")]) == 0
     assert json.loads((tmp_path / "b" / "result.json").read_text())["split"]["forget"] == 100
     capsys.readouterr()
@@ -274,12 +359,31 @@ def test_one_folder_too_deep_or_too_high_is_taken_and_said(tmp_path, monkeypatch
     root = make(tmp_path / "outer" / "inner" / "set", "train", "test")
     for typed in (root / "train", root / "test", tmp_path / "outer" / "inner", tmp_path / "outer"):
         chosen = choose(typed)
-        assert chosen.root == root and chosen.notes == {"found": f"in {root}, for --data {typed}"} and chosen.load().notes == chosen.notes
+        assert (
+            chosen.root == root
+            and chosen.notes == {"found": f"in {root}, for --data {typed}"}
+            and chosen.load().notes == chosen.notes
+        )
     monkeypatch.chdir(root / "train")
     assert choose(".").root == root and choose("../train").official == [3, 3]
     monkeypatch.setenv("HOME", str(root.parent))
     assert choose("~/set").root == root and choose("~/set").notes == {}
-    assert main_imp.main(["--dataset", "folder", "--data", str(root / "train"), *QUICK, "--epochs", "0", "--save_dir", str(tmp_path / "run")]) == 0
+    assert (
+        main_imp.main(
+            [
+                "--dataset",
+                "folder",
+                "--data",
+                str(root / "train"),
+                *QUICK,
+                "--epochs",
+                "0",
+                "--save_dir",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 0
+    )
     assert f"  found     in {root}, for --data {root / 'train'}\n" in capsys.readouterr().out
 
 
@@ -290,13 +394,20 @@ def test_what_could_be_meant_twice_is_refused_with_the_way_on(tmp_path):
     for typed, message in {
         tmp_path / "both": "several folders in it hold such a data set: .*; give one of them",
         tmp_path / "both" / "a" / "train" / "cat": rf"is the folder of one class; give {tmp_path}/both/a$",
-        tmp_path / "both" / "a" / "train" / "cat" / "0.png": "is a file; give the folder that holds the images, unpacked",
+        tmp_path
+        / "both"
+        / "a"
+        / "train"
+        / "cat"
+        / "0.png": "is a file; give the folder that holds the images, unpacked",
         tmp_path / "set.zip": "is a file; give the folder that holds the images, unpacked",
     }.items():
         with pytest.raises(UsageError, match=message):
             choose(typed)
     make(tmp_path / "flat", ".")
-    with pytest.raises(UsageError, match="expected train/<class>.*; its folders cat, dog hold images: put them below train/ and test/"):
+    with pytest.raises(
+        UsageError, match="expected train/<class>.*; its folders cat, dog hold images: put them below train/ and test/"
+    ):
         choose(tmp_path / "flat")
 
 
@@ -312,7 +423,9 @@ def test_torchvisions_folder_and_archive(tmp_path, monkeypatch, capsys):
         members.add(home / "made" / "cifar-10-batches-py", "cifar-10-batches-py")
     assert choose(archive, "cifar10").root == home
     published = download.FILES["CIFAR10"][0]
-    with pytest.raises(UsageError, match="is not the published file .*; unpack it to .*cifar-10-batches-py, or delete it"):
+    with pytest.raises(
+        UsageError, match="is not the published file .*; unpack it to .*cifar-10-batches-py, or delete it"
+    ):
         download.fetch(published, home)
     same = replace(published, size=archive.stat().st_size, sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
     download.fetch(same, home)
