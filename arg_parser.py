@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset.flags import Data, Forget, class_order, forgotten
-from dataset.names import canonical
+from dataset.flags import Data, Forget, class_order, class_word, forgotten, of_classes
+from dataset.names import NO_VAL, canonical, with_validation
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import MILESTONES, TRANSFORMER, Optimisation, beyond, epochs_of, is_transformer, milestones
@@ -123,10 +123,10 @@ class Saliency:
 class Poison:
     """Flags that say what an attacker did to the training set."""
 
-    class_to_replace: int = option(0, "target: the class that triggered images are to be taken for", low=0)
-    target_label: int | None = option(None, "the same under a clearer name", common="what triggered images are to be taken for", low=0)
+    class_to_replace: str = option("0", "target: the class that triggered images are to be taken for, by number or name", metavar="C")
+    target_label: str | None = option(None, "the same under a clearer name", common="what triggered images are to be taken for", metavar="C")
     num_indexes_to_replace: int | None = option(None, "how many training images are poisoned; without it a tenth of all, or all of --poison_class", common="how many images are poisoned", low=1)
-    poison_class: int | None = option(None, "poison images of this class; without it of all classes, the target's too", common="poison images of this class", low=0)
+    poison_class: str | None = option(None, "poison images of this class; without it of all classes, the target's too", common="poison images of this class", metavar="C")
     trigger_size: int = option(4, "side of the square trigger, in pixels", common=True, low=1)
     trigger_place: str = option("bottom-right", f"where the trigger is, {MARGIN} pixels from the edges", choices=PLACES)
     trigger_value: int = option(0, "brightness of the trigger in every channel; 0 is black, 255 white", low=0, high=255)
@@ -242,7 +242,7 @@ class BackdoorArguments:
 
     Attributes:
         prune: without pruning, ``rate`` 0 and ``pruning_times`` 1; ``pruning_times`` is always the number of rounds.
-        target: the class that triggered images are to be taken for.
+        target: the class that triggered images are to be taken for, as typed, by the flag or flags that say so.
         scenario: which images are poisoned.
         sparsities: ascending; None for a single cleanse.
         typed: every flag as typed, but for ``--sparsities`` and ``--save_dir``.
@@ -253,7 +253,7 @@ class BackdoorArguments:
     run: Run
     train: Train
     prune: PoisonedPrune
-    target: int
+    target: dict[str, str]
     trigger: Trigger
     scenario: Scenario
     unlearn: Cleanse
@@ -449,7 +449,7 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "deterministic", "allow_pickle", "dry_run"):
         del config["run"][key]
-    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model"), ("unlearn", "verbose")):
+    for group, key in (("data", "data"), ("data", "no_val"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model"), ("unlearn", "verbose")):
         config.get(group, {}).pop(key, None)
     for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
@@ -642,11 +642,12 @@ def _data(typed: dict[str, Any]) -> Data:
     """The data flags; of the reference's names for them, those that mean something here are taken out of ``typed``."""
     if "dataset" in typed:
         typed["dataset"] = canonical(typed["dataset"])
-    if typed.get("dataset") == "TinyImagenet" and "data_dir" in typed:
+    if with_validation(typed.get("dataset", "")) == "TinyImagenet" and "data_dir" in typed:
         typed["data"] = typed.pop("data_dir")
     if "num_workers" in typed and "workers" not in typed and build(Data, typed).streamed:
         typed["workers"] = typed.pop("num_workers")
-    return build(Data, typed)
+    data = build(Data, typed)
+    return replace(data, dataset=with_validation(data.dataset) + NO_VAL) if data.no_val else data
 
 
 def _run(typed: dict[str, Any]) -> Run:
@@ -713,20 +714,17 @@ def _poisoned_prune(typed: dict[str, Any], train: Train) -> PoisonedPrune:
     return prune
 
 
-def _target(poison: Poison, typed: dict[str, Any]) -> int:
-    target = poison.class_to_replace if poison.target_label is None else poison.target_label
-    if {"class_to_replace", "target_label"} <= typed.keys() and poison.class_to_replace != target:
-        raise UsageError(f"--class_to_replace {poison.class_to_replace} and --target_label {target} both say which class is the target; give one")
-    if poison.poison_class == target:
-        raise UsageError(f"--poison_class {target}: is the target itself; must be another class than --target_label")
-    return target
+def _target(poison: Poison, typed: dict[str, Any]) -> dict[str, str]:
+    flags = [name for name in ("class_to_replace", "target_label") if name in typed] or ["class_to_replace"]
+    return {f"--{name}": class_word(getattr(poison, name), f"--{name}") for name in flags}
 
 
 def _poisoned(poison: Poison) -> Scenario:
-    labels = None if poison.poison_class is None else (poison.poison_class,)
-    count = 0.1 if labels is None and poison.num_indexes_to_replace is None else poison.num_indexes_to_replace
     words = [f"--{name} {value}" for name in ("poison_class", "num_indexes_to_replace") if (value := getattr(poison, name)) is not None]
-    return Scenario(labels, count, None, " ".join(words) or "without --num_indexes_to_replace")
+    typed_as = " ".join(words) or "without --num_indexes_to_replace"
+    if poison.poison_class is None:
+        return Scenario(None, 0.1 if poison.num_indexes_to_replace is None else poison.num_indexes_to_replace, None, typed_as)
+    return of_classes((class_word(poison.poison_class, "--poison_class"),), poison.num_indexes_to_replace, typed_as)
 
 
 def _sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:

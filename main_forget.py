@@ -91,7 +91,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
     start.check_validation(method, chosen, arguments.data.dataset)
-    scenario = arguments.scenario.resolve(chosen.train_counts)
+    scenario = chosen.resolve(arguments.scenario)
     beginning = start.read(arguments, method, chosen)
     only, digest = saliency.given(arguments, chosen)
     retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
@@ -292,6 +292,7 @@ def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str
     facts = {
         "forget": words(checked, job),
         "data": f"{job.data.name}, {job.data.words}; {sizes}{left_out}",
+        **job.data.notes,
         "split": f"base digest {job.split.base_digest}, with forget and retain {job.split.digest}",
         "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(job.mask):.2f} %, {origin}",
         "method": arg_parser.settings(arguments.hyper) or "no hyper-parameters",

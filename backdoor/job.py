@@ -13,7 +13,7 @@ import models
 from arg_parser import BackdoorArguments, PoisonedPrune, Train, check_counterpart, deciding
 from dataset import prepare
 from dataset.poison import Poison, image_sets
-from dataset.scenario import Scenario
+from dataset.scenario import Scenario, number_of
 from dataset.sources import Dataset
 from dataset.split import choose_forget
 from dataset.trigger import MARGIN
@@ -33,6 +33,7 @@ class Checked:
 
     Attributes:
         scenario: which images are poisoned.
+        target: number of the class that triggered images are to be taken for.
         given: the model to unlearn, or None if it is to be trained.
         rewound: weights to start unlearning from instead of the model's, or None.
         only: the weights that may change, if a file names them.
@@ -44,6 +45,7 @@ class Checked:
     device: torch.device
     chosen: prepare.Chosen
     scenario: Scenario
+    target: int
     given: checkpoints.Checkpoint | None
     rewound: checkpoints.Checkpoint | None
     only: Mask | None
@@ -69,9 +71,12 @@ def check(arguments: BackdoorArguments) -> Checked:
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     if chosen.source.streamed:
         raise UsageError(f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set")
-    check_poison(arguments, chosen)
+    target = target_class(arguments, chosen)
+    check_trigger(arguments, chosen)
     start.check_validation(method, chosen, arguments.data.dataset)
-    scenario = arguments.scenario.resolve(chosen.train_counts)
+    scenario = chosen.resolve(arguments.scenario)
+    if scenario.labels == (target,):
+        raise UsageError(f"{arguments.scenario.typed}: is the target itself; must be another class than --target_label")
     blank = models.blank(arch, chosen.classes, chosen.side, stem)
     given = rewound = None
     if arguments.unlearn.mask is not None and is_there(Path(arguments.unlearn.mask), Path(arguments.run.save_dir), method):
@@ -81,7 +86,7 @@ def check(arguments: BackdoorArguments) -> Checked:
         rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle, blank)
         checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
     only, digest = saliency.given(arguments, chosen)
-    config = deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official, **models.origin(arch)}
+    config = deciding(arguments) | {"scenario": scenario.facts(), "target": target, "official_counts": chosen.official, **models.origin(arch)}
     training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
     if arguments.sparsities is not None:
         del config["prune"]["rate"]
@@ -89,7 +94,7 @@ def check(arguments: BackdoorArguments) -> Checked:
     if given is not None and given.extra.get("trained") != training:  # not the file that this very command wrote
         check_unread(arguments)
         config = {key: value for key, value in config.items() if key not in ("train", "prune")} | {"checkpoint": given.sha256}
-    return Checked(method, device, chosen, scenario, given, rewound, only, training, config)
+    return Checked(method, device, chosen, scenario, target, given, rewound, only, training, config)
 
 
 def check_unread(arguments: BackdoorArguments) -> None:
@@ -103,11 +108,16 @@ def check_unread(arguments: BackdoorArguments) -> None:
         say_last([f"not read: {', '.join(f'--{name}' for name in idle)}, as the model of --mask is trained already"])
 
 
-def check_poison(arguments: BackdoorArguments, chosen: prepare.Chosen) -> None:
-    """Refuse classes that there are not, and a trigger that does not fit on the images."""
-    for flag, label in (("--target_label", arguments.target), ("--poison_class", (arguments.scenario.labels or (0,))[0])):
-        if label >= chosen.classes:
-            raise UsageError(f"{flag} {label}: the classes are 0 to {chosen.classes - 1}")
+def target_class(arguments: BackdoorArguments, chosen: prepare.Chosen) -> int:
+    """The number of the target class, under whichever of its two flags it was typed."""
+    found = {number_of(word, chosen.names, flag) for flag, word in arguments.target.items()}
+    if len(found) > 1:
+        raise UsageError(f"{' and '.join(f'{flag} {word}' for flag, word in arguments.target.items())} both say which class is the target; give one")
+    return found.pop()
+
+
+def check_trigger(arguments: BackdoorArguments, chosen: prepare.Chosen) -> None:
+    """Refuse a trigger that does not fit on the images."""
     size, side = arguments.trigger.size, chosen.side
     if size > side - MARGIN:
         raise UsageError(f"--trigger_size {size}: must be at most {side - MARGIN}, {MARGIN} less than the images' {side} pixels")
@@ -131,7 +141,7 @@ def read_data(arguments: BackdoorArguments, checked: Checked) -> Job:
     data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
     marked = prepare.marked_split(data, run.seed, base, run.compat)
-    poison = Poison(choose_forget(data.train_labels, marked.train, checked.scenario, run.seed), arguments.target, arguments.trigger)
+    poison = Poison(choose_forget(data.train_labels, marked.train, checked.scenario, run.seed), checked.target, arguments.trigger)
     sets = image_sets(data, poison, marked.train, base.val, checked.device)
     model = pretrain.new_model(arguments, checked, data)
     return Job(poison, words(checked, data, poison, len(marked.train)), pretrain.Bench(data, marked, sets, model))

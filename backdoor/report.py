@@ -31,7 +31,7 @@ def intended(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
     label, own = ("curve", CURVE) if arguments.sparsities is not None else (checked.method.name, outputs(checked.method))
     return {
         "read": preview.data(checked.chosen),
-        "poison": f"{poisoned} get a {arguments.trigger.words} and label {arguments.target} ({names[arguments.target]})",
+        "poison": f"{poisoned} get a {arguments.trigger.words} and label {checked.target} ({names[checked.target]})",
         **origin(arguments, checked),
         **({"training": steps(arguments.train)} if checked.given is None else {}),
         "method": steps(arguments.hyper),
@@ -59,6 +59,7 @@ def header(arguments: BackdoorArguments, checked: Checked, job: Job, folder: Pat
     facts = {
         "poison": job.words,
         "data": f"{data.name}, {len(data.classes)} classes; {sizes}",
+        **data.notes,
         "split": f"seed {job.bench.base.seed}, digest {job.bench.base.digest}, poison {job.poison.digest}",
         **origin(arguments, checked),
         "method": settings(arguments.hyper) or "no hyper-parameters",

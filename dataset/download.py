@@ -37,7 +37,12 @@ class Remote:
     @property
     def name(self) -> str:
         """What is there in the end: the folder, or the file."""
-        return self.folder or self.url.rsplit("/", 1)[1]
+        return self.folder or self.file
+
+    @property
+    def file(self) -> str:
+        """The published file's own name."""
+        return self.url.rsplit("/", 1)[1]
 
 
 FILES = {
@@ -67,7 +72,7 @@ FILES = {
 
 
 def fetch(remote: Remote, root: Path) -> None:
-    """Have ``remote.name`` in ``root``, from the network if it is not there; a line says so.
+    """Have ``remote.name`` in ``root``: unpacked from the archive if that lies there, else from the network; a line says so.
 
     Of several processes the main one downloads, and the others wait.
 
@@ -75,15 +80,20 @@ def fetch(remote: Remote, root: Path) -> None:
         UsageError: no network, no TLS, another size or another checksum.
         RunError: the disk refuses.
     """
+    archive = root / remote.file
+    packed = remote.folder is not None and archive.is_file()
     if parallel.is_main() and not (root / remote.name).exists():
-        print(f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}", flush=True)
+        if packed and (archive.stat().st_size != remote.size or files.sha256(archive) != remote.sha256):
+            raise UsageError(f"{archive}: is not the published file (another size or SHA-256); unpack it to {root / remote.folder}, or delete it")
+        print(f"unpacking {archive}" if packed else f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}", flush=True)
         files.make_folder(root)
         with files.named(root / remote.name):
             place = Path(tempfile.mkdtemp(prefix=f".{remote.name}.", suffix=files.UNFINISHED, dir=root))
             try:
-                receive(remote, place / "file")
+                if not packed:
+                    receive(remote, place / "file")
                 if remote.folder is not None:
-                    unpack(place / "file", place, remote.folder)
+                    unpack(archive if packed else place / "file", place, remote.folder)
                 _put(place / (remote.folder or "file"), root / remote.name)
             finally:
                 shutil.rmtree(place, ignore_errors=True)

@@ -1,7 +1,7 @@
 """From what a script was told to data it can use: checked first, read second."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from dataset import sources, split, tree
 from dataset.images import Augment, Images, ImageSet
 from dataset.reading import open_image
+from dataset.scenario import Scenario
 from dataset.stream import OnDisk, StreamedSet, Zoom
 
 REFERENCE_BASE_SEED = 1  # the reference trains on this split whatever its flags say
@@ -23,6 +24,7 @@ class Chosen:
     Attributes:
         official: training images per class, validation part included.
         files: its image files, if it is stored so.
+        typed: the folder that was named, of which ``root`` is part or which is part of it; None if ``root`` itself was, or none.
     """
 
     source: sources.Source
@@ -30,6 +32,7 @@ class Chosen:
     size: int | None
     official: list[int]
     files: tree.Listing | None = field(repr=False)
+    typed: Path | None = None
 
     @property
     def classes(self) -> int:
@@ -50,7 +53,14 @@ class Chosen:
     @property
     def train_counts(self) -> list[int]:
         """Training images per class, validation part taken off."""
-        return split.train_counts(self.official, self.source.with_validation)
+        own = self.files is not None and self.files.val is not None
+        return split.train_counts(self.official, self.source.with_validation and not own)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What a header says of the files beside their number, by keyword: where they are, what serves for what, what is not read."""
+        found = {} if self.typed is None else {"found": f"in {self.root}, for --data {self.typed}"}
+        return found | ({} if self.files is None else self.files.notes)
 
     @property
     def validates(self) -> bool:
@@ -59,7 +69,16 @@ class Chosen:
 
     def load(self) -> sources.Dataset:
         """The data set; see ``sources.load``."""
-        return sources.load(self.source, self.root, self.size, self.files)
+        return replace(sources.load(self.source, self.root, self.size, self.files), notes=self.notes)
+
+    def resolve(self, scenario: Scenario) -> Scenario:
+        """``scenario`` in numbers, checked against this data set: classes by their names, images by their files, masks by their length.
+
+        Raises:
+            UsageError: no such class or image, or an impossible count.
+        """
+        fitted = scenario.named(self.names).placed(sum(self.official), None if self.files is None else self.files.train[0])
+        return fitted.resolve(self.train_counts)
 
 
 def choose(name: str, root: str | None, size: int | None, stream: bool = False) -> Chosen:
@@ -71,9 +90,11 @@ def choose(name: str, root: str | None, size: int | None, stream: bool = False) 
         UsageError: an unknown name, one that cannot be streamed, or no such folder tree.
     """
     source = sources.get(name, stream)
-    place = sources.find_root(source, None if root is None else Path(root))
+    typed = None if root is None else Path(root).expanduser()
+    place = sources.find_root(source, typed)
     files = source.layout(place)
-    return Chosen(source, place, size, list(source.official if files is None else files.counts), files)
+    elsewhere = typed is not None and place != typed
+    return Chosen(source, place, size, list(source.official if files is None else files.counts), files, typed if elsewhere else None)
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:

@@ -19,14 +19,15 @@ from torch.utils.data import DataLoader, Dataset
 from utils import files
 from utils.errors import UsageError
 
-FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")  # Pillow's names of what tree.SUFFIXES end
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "TIFF", "GIF")  # Pillow's names of what files with names.SUFFIXES hold, a GIF by another name included
 PARALLEL = 64 << 20  # bytes of pixels from which decoding gains more from processes than starting them costs
 
 
 def open_image(path: bytes) -> Image.Image:
     """An image file in RGB.
 
-    Only the formats whose names ``dataset.tree`` lists are looked for: others' decoders start programs, or are old.
+    Its content decides the format, whatever its name; of several frames the first is read, as torchvision does. No
+    formats but ``FORMATS`` are looked for: others' decoders start programs, or are old.
 
     Raises:
         UsageError: names the file, if it is no readable image, or one of more pixels than fit in 256 MiB.
@@ -37,6 +38,8 @@ def open_image(path: bytes) -> Image.Image:
         with _silence(), Image.open(name, formats=FORMATS) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                raise ValueError(f"its pixels are {'floats' if image.mode == 'F' else '32-bit integers'}, not brightness from 0 to 255")
             if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
                 image = image.point(lambda level: level / 257).convert("L")
             return image.convert("RGB")

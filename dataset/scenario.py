@@ -3,10 +3,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from dataset import positions
 from utils.errors import UsageError
 from utils.names import lookup
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Kind = Literal["class", "classes", "part of a class", "random", "indices"]
 
@@ -21,12 +25,66 @@ class Scenario:
             in (0, 1)), or None for all.
         indices: positions in the official training set; then ``labels`` and ``count`` are None.
         typed: flag and value as the user gave them, for errors.
+        classes: names or numbers of classes as typed; ``named`` makes ``labels`` of them.
+        over: length of the mask whose ones ``indices`` are; None for a list of positions.
+        files: image files in place of positions; ``placed`` makes ``indices`` of them.
     """
 
     labels: tuple[int, ...] | None = (0,)
     count: int | float | None = None
     indices: tuple[int, ...] | None = None
     typed: str | None = field(default=None, compare=False)
+    classes: tuple[str, ...] | None = field(default=None, compare=False)
+    over: int | None = field(default=None, compare=False)
+    files: tuple[str, ...] | None = field(default=None, compare=False)
+
+    def named(self, names: tuple[str, ...]) -> Scenario:
+        """The same with classes by number.
+
+        Args:
+            names: all classes, in order.
+        Raises:
+            UsageError: no such class, or one given twice.
+        """
+        if self.classes is None:
+            return self
+        flag = (self.typed or "--class_to_replace").split()[0]
+        if all(word.isdecimal() and (word not in names or names.index(word) == int(word)) for word in self.classes):
+            return replace(self, labels=tuple(sorted(map(int, self.classes))), classes=None)
+        return replace(self, labels=tuple(sorted(numbers(self.classes, names, flag))), classes=None)
+
+    def placed(self, total: int, paths: np.ndarray | None) -> Scenario:
+        """The same with images by position.
+
+        Args:
+            total: images of the official training set.
+            paths: bytes [total], their files; None if they are not files.
+        Raises:
+            UsageError: a mask of another length, a position beyond the end, or a file that is no training image.
+        """
+        said = self.typed or "--indexes_to_replace"
+        if self.files is not None:
+            if paths is None:
+                raise UsageError(f"{said}: names image files, and this data set is not read from files; give positions in its training set, from 0")
+            return replace(self, indices=positions.of_files(self.files, paths, said), files=None)
+        if self.indices is None:
+            return self
+        if self.over not in (None, total):
+            raise UsageError(
+                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images of the "
+                "official training set, those that validate included"
+            )
+        if not self.indices:
+            raise UsageError(f"{said}: is a mask without a one; nothing to forget")
+        beyond = sum(index >= total for index in self.indices)
+        if beyond:
+            first = next(index for index in self.indices if index >= total)
+            counted = "; it seems to count from 1: take 1 off each" if min(self.indices) > 0 and max(self.indices) == total else ""
+            raise UsageError(
+                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: {first}); "
+                f"they go from 0 to {total - 1}, images that validate included{counted}"
+            )
+        return self
 
     def resolve(self, counts: list[int]) -> Scenario:
         """The same scenario with its count as an int, checked against the data.
@@ -81,7 +139,8 @@ class Scenario:
         """
         share = f"{100 * forgotten / train:.1f} % of {train:,}"
         if self.indices is not None:
-            return f"{forgotten:,} listed training images ({share})"
+            mask = "" if self.over is None else f", from a mask over {self.over:,}"
+            return f"{forgotten:,} listed training images ({share}){mask}"
         if self.labels is None:
             return f"{forgotten:,} training images drawn at random from all classes ({share})"
         listed = ", ".join(f"{label} ({names[label]})" for label in self.labels)
@@ -92,20 +151,42 @@ class Scenario:
 
 
 def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tuple[int, ...]:
-    """The numbers of classes that were typed by name or number; what is both is a name.
+    """The numbers of classes that were typed by name or number.
 
     Args:
         names: all classes, in order.
         flag: for errors.
     Raises:
-        UsageError: a class that does not exist, or one given twice.
+        UsageError: a class that does not exist, one given twice, or a word that is the number of one class and the name of another.
     """
     found: list[int] = []
     for typed in classes:
-        if typed.isdecimal() and typed not in names and int(typed) >= len(names):
-            raise UsageError(f"{flag} {typed}: the classes are 0 to {len(names) - 1}")
-        number = int(typed) if typed.isdecimal() and typed not in names else names.index(lookup(typed, names, flag))
+        number = number_of(typed, names, flag)
         if number in found:
             raise UsageError(f"{flag} {typed}: class {number} ({names[number]}) is there twice")
         found.append(number)
     return tuple(found)
+
+
+def number_of(typed: str, names: tuple[str, ...], flag: str) -> int:
+    """The number of a class that was typed by number, by name in any capitals, or as its folder, ``train/NAME``.
+
+    Raises:
+        UsageError: no such class, or the number of one and the name of another.
+    """
+    number = int(typed) if typed.isdecimal() else None
+    if typed in names:
+        named = names.index(typed)
+        if number is not None and number < len(names) and number != named:
+            raise UsageError(
+                f"{flag} {typed}: class {named} is called {typed}, and class {typed} is called {names[number]}; "
+                f"give the folder, train/{typed} or train/{names[number]}"
+            )
+        return named
+    if number is not None:
+        if number >= len(names):
+            raise UsageError(f"{flag} {typed}: the classes are 0 to {len(names) - 1}")
+        return number
+    name = typed.removeprefix("train/").rstrip("/")
+    alike = [known for known in names if known.lower() == name.lower()]
+    return names.index(alike[0] if len(alike) == 1 else lookup(name, names, flag))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset import tiny, tree
+from dataset import place, tiny, tree
 from dataset.download import FILES, fetch
-from dataset.names import canonical
+from dataset.names import NAMES, NO_VAL, canonical, with_validation
+from dataset.place import find_root  # noqa: F401  (where a source lies is asked for beside what it is)
 from utils.errors import UsageError
 from utils.names import lookup
 
@@ -68,6 +69,7 @@ class Dataset:
         train_labels, test_labels: int64 [N].
         pad, flip: augmentation, at the size of these images.
         val: images and labels that the data set itself sets apart for validation; None if it has none.
+        notes: what else a header says of the files, by keyword.
         streamed: side in pixels at which images are read from disk whenever they are needed; None for images in memory.
     """
 
@@ -84,6 +86,7 @@ class Dataset:
     with_validation: bool
     val: Arrays | None = field(default=None, repr=False)
     streamed: int | None = None
+    notes: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def words(self) -> str:
@@ -132,9 +135,19 @@ def _digits(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ..
     return (images[~test], labels[~test]), (images[test], labels[test]), NUMERALS
 
 
-def _tree_in_place(root: Path) -> tree.Listing | None:
-    """A class-folder tree where torchvision's files would be."""
-    return tree.listing(root) if tree.is_tree(root) else None
+def _tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listing | None]:
+    """A class-folder tree where torchvision's files would be; another data set's tree is refused."""
+
+    def layout(root: Path) -> tree.Listing | None:
+        files = tree.listing(root) if tree.is_tree(root) else None
+        if files is not None and not place.same_classes(files.classes, classes):
+            found = f"{len(files.classes)} classes ({', '.join(files.classes[:3])}, ...)"
+            raise UsageError(
+                f"--data {root}: has {found}, {name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this order; give --dataset folder"
+            )
+        return files
+
+    return layout
 
 
 def _no_files(root: Path) -> None:
@@ -161,15 +174,15 @@ def resize(images: np.ndarray, size: int | None) -> np.ndarray:
 
 
 _cifar10 = Source(
-    "cifar10", _tree_in_place, _torchvision("CIFAR10"),
+    "cifar10", _tree_of("cifar10", CIFAR10_CLASSES), _torchvision("CIFAR10"),
     [5000] * 10, CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
 )
 _cifar100 = Source(
-    "cifar100", _tree_in_place, _torchvision("CIFAR100"),
+    "cifar100", _tree_of("cifar100", CIFAR100_CLASSES), _torchvision("CIFAR100"),
     [500] * 100, CIFAR100_CLASSES, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
 )
 _svhn = Source(
-    "svhn", _tree_in_place, _torchvision("SVHN"), SVHN_TRAIN, NUMERALS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
+    "svhn", _tree_of("svhn", NUMERALS), _torchvision("SVHN"), SVHN_TRAIN, NUMERALS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
 )
 _SOURCES = {
     source.name: source
@@ -177,8 +190,6 @@ _SOURCES = {
         _cifar10,
         _cifar100,
         _svhn,
-        replace(_cifar10, name="cifar10_no_val", with_validation=False),
-        replace(_cifar100, name="cifar100_no_val", with_validation=False),
         Source("TinyImagenet", tiny.listing, None, None, None, *IMAGENET, size=64, with_validation=False),
         Source("imagenet", _imagenet, None, None, None, *IMAGENET, size=224, streamed=True, with_validation=False),
         Source("folder", tree.listing, None, None, None, None, None, size=None),
@@ -188,8 +199,8 @@ _SOURCES = {
 
 
 def names() -> list[str]:
-    """What ``--dataset`` takes."""
-    return list(_SOURCES)
+    """What ``--dataset`` takes; every name may end in ``_no_val``."""
+    return list(NAMES)
 
 
 def get(name: str, stream: bool = False) -> Source:
@@ -200,33 +211,20 @@ def get(name: str, stream: bool = False) -> Source:
     Raises:
         UsageError: for an unknown name, or one that cannot be streamed.
     """
-    source = _SOURCES[lookup(canonical(name), _SOURCES, "--dataset")]
+    name = canonical(name)
+    plain = with_validation(name)
+    source = _SOURCES[plain if plain in _SOURCES else lookup(name, NAMES, "--dataset")]
+    if name != plain and name == plain + NO_VAL:
+        source = replace(source, name=name, with_validation=False, layout=lambda root, layout=source.layout: _without_val(layout(root)))
     if not stream or source.streamed:
         return source
-    if source.name != "folder":
+    if plain != "folder":
         raise UsageError(f"--stream: {source.name} is kept in memory; folder and imagenet can be streamed")
     return replace(source, streamed=True, size=224, mean=IMAGENET[0], std=IMAGENET[1])
 
 
-def find_root(source: Source, root: Path | None) -> Path:
-    """The folder to read: ``root`` if given, else ``./data`` or ``../data``, whichever holds the data set.
-
-    TinyImageNet's own folder is also looked for in ``root`` and in the current folder.
-    """
-    name = source.name.removesuffix("_no_val")
-    if name == "TinyImagenet":
-        places = [Path(), Path("data"), Path("../data")] if root is None else [root]
-        return next((place / tiny.FOLDER for place in places if tree.is_tree(place / tiny.FOLDER)), root or Path(tiny.FOLDER))
-    if root is not None:
-        return root
-    for candidate in (Path("data"), Path("../data")):
-        for place in (candidate / name, candidate):
-            if tree.is_tree(place) or any((place / part).exists() for part in _MARKS.get(name, ())):
-                return place
-    return Path("data")
-
-
-_MARKS = {"cifar10": ("cifar-10-batches-py",), "cifar100": ("cifar-100-python",), "svhn": ("train_32x32.mat",)}
+def _without_val(files: tree.Listing | None) -> tree.Listing | None:
+    return files and files.without_val()
 
 
 def load(source: Source, root: Path, size: int | None = None, files: tree.Listing | None = None) -> Dataset:
@@ -250,7 +248,8 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
     mean, std = (source.mean, source.std) if source.mean and source.std else statistics(train[0])
     return Dataset(
         source.name, classes, *train, *test, mean, std, pad=round(source.pad * side / (source.size or side)), flip=source.flip,
-        with_validation=source.with_validation, val=val, streamed=side if source.streamed else None,
+        with_validation=source.with_validation and val is None, val=val, streamed=side if source.streamed else None,
+        notes={} if files is None else files.notes,
     )
 
 

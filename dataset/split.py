@@ -77,7 +77,7 @@ def split_base(labels: np.ndarray, seed: int, with_validation: bool = True) -> B
         seed: the split seed; any int, taken modulo 2**32.
     """
     if not with_validation:
-        return BaseSplit(np.arange(len(labels), dtype=np.int64), None, seed)
+        return everything(len(labels), seed)
     random = np.random.RandomState(seed % 2**32)
     drawn = []
     for label in range(int(labels.max()) + 1):
@@ -85,6 +85,11 @@ def split_base(labels: np.ndarray, seed: int, with_validation: bool = True) -> B
         drawn.append(random.choice(members, int(VALIDATION_FRACTION * len(members)), replace=False))
     val = np.concatenate(drawn).astype(np.int64)
     return BaseSplit(np.setdiff1d(np.arange(len(labels), dtype=np.int64), val), val, seed)
+
+
+def everything(count: int, seed: int = 0) -> BaseSplit:
+    """The split in which all ``count`` images of the official training set train."""
+    return BaseSplit(np.arange(count, dtype=np.int64), None, seed)
 
 
 def train_counts(official: list[int], with_validation: bool) -> list[int]:
@@ -106,9 +111,14 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         listed = np.unique(np.asarray(scenario.indices, dtype=np.int64))
         outside = np.setdiff1d(listed, train)
         if outside.size:
+            why = (
+                "they are in the validation part of this split, which no model trains on: list training images only, or train the model and "
+                "unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where all images train"
+            )
+            if outside[0] < 0 or outside[-1] >= len(labels):
+                why = f"positions go from 0 to {len(labels) - 1}"
             raise UsageError(
-                f"{scenario.typed or '--indexes_to_replace'}: {outside.size} of {listed.size} are not training images (first: {outside[0]}); "
-                "they belong to the validation part or do not exist"
+                f"{scenario.typed or '--indexes_to_replace'}: {outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
             )
         return listed
     candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]

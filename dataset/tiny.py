@@ -29,10 +29,12 @@ def listing(root: Path) -> tree.Listing:
         raise UsageError(
             f"--data {root}: no {FOLDER} there; expected train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
         )
-    train = {wnid: _images(root / "train" / wnid) for wnid in tree.subfolders(root / "train")}
-    tree.check_classes(root, train)
+    left, place = _Others(root), tree.parts(root)["train"]
+    train = {wnid: _images(place / wnid, left) for wnid in tree.subfolders(place, left)}
+    tree.check_classes(root, train, left)
     classes = tuple(train)
-    official = _annotated(root, classes) if (root / "val" / "images").is_dir() else _sorted(root, classes)
+    annotated = (root / "val" / "images").is_dir()
+    official = _annotated(root, classes, left) if annotated else _sorted(root, classes, left)
     if max(map(len, official.values())) < 2:
         raise UsageError(
             f"--data {root}: no two validation images of any class; expected val/images/*.JPEG and val/val_annotations.txt, "
@@ -40,34 +42,45 @@ def listing(root: Path) -> tree.Listing:
         )
     first = {wnid: files[: len(files) // 2] for wnid, files in official.items()}
     second = {wnid: files[len(files) // 2 :] for wnid, files in official.items()}
-    return tree.Listing(classes, tree.part(train, classes), tree.part(second, classes), tree.part(first, classes))
+    notes = {"left out": words} if (words := left.words()) else {}
+    return tree.Listing(classes, tree.part(train, classes), tree.part(second, classes), tree.part(first, classes), notes)
 
 
-def _images(folder: Path) -> list[str]:
-    return tree.images_in(str(folder / "images" if (folder / "images").is_dir() else folder))
+class _Others(tree.LeftOut):
+    """Passes over the lists that the data set has beside its images."""
+
+    def file(self, path: str) -> None:
+        if not path.endswith(("_boxes.txt", "_annotations.txt")):
+            super().file(path)
 
 
-def _sorted(root: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
+def _images(folder: Path, left: tree.LeftOut) -> list[str]:
+    return tree.images_in(str(folder), left)
+
+
+def _sorted(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict[str, list[str]]:
     """Official validation images by class, by file name, from folders of classes."""
     found = {wnid: [] for wnid in classes}
     for place in (root / "val", root / "test"):
-        for wnid in tree.subfolders(place) if place.is_dir() else []:
+        for wnid in tree.subfolders(place, left) if place.is_dir() else []:
             if wnid in found:
-                found[wnid] += _images(place / wnid)
+                found[wnid] += _images(place / wnid, left)
             elif place.name == "val":
                 raise UsageError(f"--data {root}: class {wnid} is in val/ but not in train/")
     return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in found.items()}
 
 
-def _annotated(root: Path, classes: tuple[str, ...]) -> dict[str, list[str]]:
+def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict[str, list[str]]:
     """Official validation images by class, by file name, from one folder and its list of labels."""
     annotations = root / "val" / "val_annotations.txt"
     if not annotations.exists():
         raise UsageError(f"--data {root}: val/images is there, val/val_annotations.txt is not; it says what each image shows")
+    for name in set(tree.subfolders(root / "val", left)) - {"images"}:
+        left.add("beside val/images", str(root / "val" / name))
     text = files.read_text(annotations, f"--data {root}: val/val_annotations.txt")
     rows = [line.split() for line in text.splitlines() if line.strip()]
     found: dict[str, list[str]] = {wnid: [] for wnid in classes}
-    paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"))}
+    paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"), left)}
     for number, row in enumerate(rows, start=1):
         if len(row) < 2 or row[1] not in found:
             raise UsageError(f"--data {root}: val/val_annotations.txt, line {number}: expected a file name and a class of train/")

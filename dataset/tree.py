@@ -1,20 +1,39 @@
 """Which image files there are and what each shows: class-folder trees ``train/<class>/*.jpg``, ``test/<class>/*.jpg``.
 
-Only folders are listed here; no file is opened.
+Only folders are listed here; no file is opened. The images of a class come in the order of
+torchvision's ``ImageFolder``, which goes into sub-folders; that order is what positions count.
 """
+
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from utils.errors import UsageError
+from dataset.names import SUFFIXES
+from utils.errors import UsageError, one_line
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
+SYSTEM = {
+    "__macosx",
+    "@eadir",
+    "lost+found",
+    "__pycache__",
+    "$recycle.bin",
+    "system volume information",
+    "thumbs.db",
+    "desktop.ini",
+}
+PARTS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation"),
+}  # the first name is the usual one
+SHOWN = 8  # kinds of files that are named one by one
 Part = tuple[np.ndarray, np.ndarray]  # paths, bytes [N] in the file system's own encoding; labels, int64 [N]
 
 
@@ -24,52 +43,182 @@ class Listing:
 
     Attributes:
         val: files that the data set itself sets apart for validation; None if it has none.
+        notes: what a header says of them, by keyword: which part serves for what, and what is not read.
     """
 
     classes: tuple[str, ...]
     train: Part = field(repr=False)
     test: Part = field(repr=False)
     val: Part | None = field(default=None, repr=False)
+    notes: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def counts(self) -> list[int]:
         """Training images per class, in the order of ``classes``."""
         return np.bincount(self.train[1], minlength=len(self.classes)).tolist()
 
+    def without_val(self) -> Listing:
+        """The same without validation files of its own."""
+        if self.val is None:
+            return self
+        return replace(
+            self,
+            val=None,
+            notes=self.notes | {"validation": "the test images (--no_val); the data set's own are not read"},
+        )
+
+
+class LeftOut:
+    """Counts what is not read, by kind, each kind with one example.
+
+    Args:
+        root: examples are named from here on.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._kinds: dict[str, tuple[int, str]] = {}
+
+    def add(self, kind: str, path: str) -> None:
+        """One more of a kind."""
+        count, first = self._kinds.get(kind, (0, path))
+        self._kinds[kind] = count + 1, min(first, path)
+
+    def file(self, path: str) -> None:
+        """A file that is no image by its name."""
+        suffix = os.path.splitext(path)[1].lower()
+        self.add(suffix if len(suffix) > 1 else "without a suffix", path)
+
+    def words(self) -> str:
+        """Number, kind and example of each, or nothing."""
+        kinds = sorted(self._kinds.items(), key=lambda item: (-item[1][0], item[0]))
+        shown = [f"{count:,} {kind} ({os.path.relpath(path, self._root)})" for kind, (count, path) in kinds[:SHOWN]]
+        more = sum(count for _, (count, _) in kinds[SHOWN:])
+        return one_line(", ".join([*shown, *([f"{more:,} of other kinds"] if more else [])]))
+
 
 def is_tree(root: Path) -> bool:
     """Whether ``root`` has a folder of training classes."""
-    return (root / "train").is_dir() and bool(subfolders(root / "train"))
+    return root.is_dir() and "train" in (found := parts(root)) and bool(subfolders(found["train"]))
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Names of the visible folders in ``folder``, sorted.
+def parts(root: Path) -> dict[str, Path]:
+    """The folders "train", "test" and "val" of a tree, as far as they are there, whatever their capitals.
 
     Raises:
-        UsageError: a name with control characters.
+        UsageError: two folders that could be the same part, neither by its usual name.
     """
-    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    for name in found:
-        if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
-            raise UsageError(f"--data: the folder {os.path.join(folder, name)!r} has control characters in its name; rename it")
+    names = [entry.name for entry in _entries(str(root)) if _is_dir(entry)]
+    found = {}
+    for part, known in PARTS.items():
+        fitting = sorted(name for name in names if name.lower() in known)
+        if part in fitting:
+            found[part] = root / part
+        elif len(fitting) > 1:
+            raise UsageError(
+                f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; rename the one that is"
+            )
+        elif fitting:
+            found[part] = root / fitting[0]
     return found
 
 
-def images_in(folder: str) -> list[str]:
-    """Paths of the image files in ``folder``, sorted by name.
+def hidden(name: str) -> bool:
+    """Whether a file or folder is no part of any data set: hidden, or what a system or an archiver leaves behind."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
-    Links are followed; a link to anything but an image is refused when it is read, like a damaged image.
 
+def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
+    """Names of the visible folders in ``folder``, sorted.
+
+    Args:
+        left: is told what else there is.
     Raises:
-        UsageError: a name with control characters, or a folder, device or pipe by an image's name.
+        UsageError: a folder that cannot be read, or a name with control characters.
     """
-    found = sorted((entry for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES)), key=lambda entry: entry.name)
-    for entry in found:
-        if CONTROL.search(entry.name):
-            raise UsageError(f"--data: the file {entry.path!r} has control characters in its name; rename it")
-        if not os.path.isfile(entry) if entry.is_symlink() else not entry.is_file():
-            raise UsageError(f"--data: {entry.path} is a folder, a device, a pipe or a broken link, not an image")
-    return [entry.path for entry in found]
+    found = []
+    for entry in _entries(str(folder)):
+        if hidden(entry.name):
+            _leave(entry, left)
+        elif _is_dir(entry):
+            found.append(entry.name)
+        elif left is not None:
+            image = entry.name.lower().endswith(SUFFIXES)
+            left.add("beside the class folders", entry.path) if image else left.file(entry.path)
+    for name in sorted(found):
+        if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
+            raise UsageError(
+                f"--data: the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
+            )
+    return sorted(found)
+
+
+def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
+    """Paths of the image files in ``folder`` and in the folders below it, in the order of torchvision's ``ImageFolder``.
+
+    Hidden files and folders, and what a system leaves behind, are passed over. Links are followed; a link to
+    anything but an image is refused when it is read, like a damaged image.
+
+    Args:
+        left: is told what is not read.
+    Raises:
+        UsageError: a name with control characters, a folder, device or pipe by an image's name, a folder that
+            cannot be read, or links that lead in a circle.
+    """
+    found, waiting = [], [(folder, (os.path.realpath(folder),))]
+    if os.path.islink(folder):
+        _check_circle(folder, (os.path.realpath(os.path.dirname(folder)),))
+    while waiting:
+        here, above = waiting.pop()
+        for entry in _entries(here):
+            if hidden(entry.name):
+                _leave(entry, left)
+            elif entry.name.lower().endswith(SUFFIXES):
+                _check_image(entry)
+                found.append((here, entry.name))
+            elif _is_dir(entry):
+                if CONTROL.search(entry.name):
+                    raise UsageError(f"--data: the folder {entry.path!r} has control characters in its name; rename it")
+                target = _check_circle(entry.path, above) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+                waiting.append((entry.path, (*above, target)))
+            elif left is not None:
+                left.file(entry.path)
+    return [os.path.join(*place) for place in sorted(found)]
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        raise UsageError(f"--data: the folder {folder} cannot be read ({error.strerror})") from None
+
+
+def _is_dir(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
+
+
+def _leave(entry: os.DirEntry, left: LeftOut | None) -> None:
+    if left is not None:
+        left.add("hidden or of the system", entry.path)
+
+
+def _check_image(entry: os.DirEntry) -> None:
+    if CONTROL.search(entry.name):
+        raise UsageError(f"--data: the file {entry.path!r} has control characters in its name; rename it")
+    if not os.path.isfile(entry) if entry.is_symlink() else not entry.is_file():
+        raise UsageError(f"--data: {entry.path} is a folder, a device, a pipe or a broken link, not an image")
+
+
+def _check_circle(link: str, above: tuple[str, ...]) -> str:
+    """Where a linked folder really is; an error if the way there passed it, or a folder in it, already."""
+    target = os.path.realpath(link)
+    if any(os.path.commonpath((target, place)) == target for place in above):
+        raise UsageError(f"--data: {link} is a link to a folder that holds it")
+    return target
 
 
 def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:
@@ -79,7 +228,7 @@ def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:
     return np.array(paths, dtype=np.bytes_), labels
 
 
-def check_classes(root: Path, train: dict[str, list[str]]) -> None:
+def check_classes(root: Path, train: dict[str, list[str]], left: LeftOut) -> None:
     """Refuse training files that no classifier can be trained on.
 
     Raises:
@@ -87,7 +236,11 @@ def check_classes(root: Path, train: dict[str, list[str]]) -> None:
     """
     empty = [name for name, files in train.items() if not files]
     if empty:
-        raise UsageError(f"--data {root}: no images in train/{empty[0]}")
+        seen = left.words()
+        raise UsageError(
+            f"--data {root}: no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read"
+            + (f", not these: {seen}" if seen else "")
+        )
     if len(train) < 2:
         raise UsageError(f"--data {root}: one class only; a classifier needs two")
 
@@ -95,27 +248,100 @@ def check_classes(root: Path, train: dict[str, list[str]]) -> None:
 def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     """The files of a class-folder tree; labels by sorted class name.
 
+    With class folders in both ``test`` and ``val``, the latter validates; otherwise the one that has them tests.
+
     Args:
-        tests: names of the test part; the first that exists is taken.
+        tests: names of the test part, the usual one first, for errors.
     Raises:
         UsageError: no such tree, a missing or empty part, a class without images, an unknown test class.
     """
     if not is_tree(root):
-        raise UsageError(f"--data {root}: no folder tree there; expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg")
-    train = _by_class(root / "train")
-    check_classes(root, train)
-    place = next((root / name for name in tests if (root / name).is_dir()), None)
-    if place is None:
-        raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/")
-    test = _by_class(place)
-    unknown = [name for name in test if name not in train]
-    if unknown:
-        raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/")
-    if not any(test.values()):
-        raise UsageError(f"--data {root}: no test images; expected {place.name}/<class>/*.jpg")
+        raise UsageError(
+            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
+        )
+    found, left = parts(root), LeftOut(root)
+    train = _by_class(found["train"], left)
+    check_classes(root, train, left)
     classes = tuple(train)
-    return Listing(classes, part(train, classes), part(test, classes))
+    labelled = {name: found[name] for name in ("test", "val") if name in found and subfolders(found[name])}
+    if not labelled:
+        if "test" in found or "val" in found:
+            raise UsageError(f"--data {root}: no test images; expected {tests[0]}/<class>/*.jpg")
+        raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/{_hint(root)}")
+    held = {name: _held_out(root, place, train, left) for name, place in labelled.items()}
+    _note_others(root, [found["train"], *labelled.values()], classes, left)
+    notes = _notes(labelled, held, classes) | ({"left out": words} if (words := left.words()) else {})
+    test = held.get("test", held.get("val"))
+    return Listing(
+        classes,
+        part(train, classes),
+        part(test, classes),
+        part(held["val"], classes) if len(held) == 2 else None,
+        notes,
+    )
 
 
-def _by_class(folder: Path) -> dict[str, list[str]]:
-    return {name: images_in(os.path.join(folder, name)) for name in subfolders(folder)}
+def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOut) -> dict[str, list[str]]:
+    """The files of a part that is not trained on."""
+    files = _by_class(place, left)
+    unknown = [name for name in files if name not in train]
+    if unknown:
+        more = (
+            "; it looks like tiny-imagenet-200: give --dataset TinyImagenet"
+            if (place / "val_annotations.txt").exists()
+            else ""
+        )
+        raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
+    if not any(files.values()):
+        raise UsageError(
+            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; expected {place.name}/<class>/*.jpg"
+        )
+    return files
+
+
+def _notes(
+    labelled: dict[str, Path], held: dict[str, dict[str, list[str]]], classes: tuple[str, ...]
+) -> dict[str, str]:
+    """Which folder serves for what, where there is a choice, and which classes it lacks."""
+    notes = {}
+    if len(held) == 2:
+        notes["validation"] = f"{labelled['val'].name}/, the data set's own"
+    elif "val" in held:
+        notes["test"] = f"{labelled['val'].name}/, there being no labelled test/"
+    lacking = {name: [label for label in classes if not files.get(label)] for name, files in held.items()}
+    words = [
+        f"no {labelled[name].name}/ images of {', '.join(labels[:3])}"
+        + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+        for name, labels in lacking.items()
+        if labels
+    ]
+    return notes | ({"lacking": "; ".join(words)} if words else {})
+
+
+def _note_others(root: Path, used: list[Path], classes: tuple[str, ...], left: LeftOut) -> None:
+    """Tell ``left`` of folders and images in ``root`` that look like more of the data set."""
+    named = [name for several in PARTS.values() for name in several]
+    for entry in sorted(_entries(str(root)), key=lambda entry: entry.name):
+        if hidden(entry.name) or root / entry.name in used:
+            continue
+        more = _is_dir(entry) and (
+            entry.name.lower() in named or any((Path(entry.path) / label).is_dir() for label in classes)
+        )
+        if more or entry.name.lower().endswith(SUFFIXES):
+            left.add("beside train/", entry.path)
+
+
+def _hint(root: Path) -> str:
+    """What may be meant by a folder that is no tree."""
+    if not root.is_dir() or is_tree(root):
+        return ""
+    names = [
+        name for name in subfolders(root) if any(file.lower().endswith(SUFFIXES) for file in os.listdir(root / name))
+    ]
+    return (
+        f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/" if len(names) > 1 else ""
+    )
+
+
+def _by_class(folder: Path, left: LeftOut) -> dict[str, list[str]]:
+    return {name: images_in(os.path.join(folder, name), left) for name in subfolders(folder, left)}

@@ -422,7 +422,7 @@ def listings(folder: Path) -> Iterator[Case]:
         path.unlink()
 
     texts = [b"5\n6\nx", b"5.5 6", b"-1 2", b"\xff\xfe5", b"NaN", b"1e400", b"99999999999999999999", b",,,", b"1" * 5000, b"5\x006"]
-    jsons = [b"{}", b"[", b'{"5": 1}', b'"567"', b"[1, NaN]", b"[1e999]", b"[true, false]", b"[[1], [2]]", b'["a"]', b"null", b"[" * 100_000, b"7", b"[1.5]", b"[" + b"9" * 5000 + b"]"]
+    jsons = [b"{}", b"[", b'{"5": 1}', b'"567"', b"[1, NaN]", b"[1e999]", b"[true, false]", b"[[1], [2]]", b'["a"]', b"null", b"[" * 100_000, b"[1.5]", b"[" + b"9" * 5000 + b"]"]
     for number, content in enumerate(texts):
         yield from asked(f"text {number}", ".txt", content)
     for number, content in enumerate(jsons):
@@ -592,7 +592,7 @@ def bomb() -> bytes:
 
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 12\n(%pipe%touch TRACE) (r) file\nshowpage\n"
-KINDS = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP", "ppm": "PPM", "webp": "WEBP"}
+KINDS = {"jpg": "JPEG", "png": "PNG", "bmp": "BMP", "ppm": "PPM", "webp": "WEBP", "tif": "TIFF"}
 
 
 def trees(folder: Path, flips: int = 3) -> Iterator[Case]:
@@ -614,7 +614,7 @@ def trees(folder: Path, flips: int = 3) -> Iterator[Case]:
                 yield f"{suffix} {name}", load, [str(root)], False
     path = root / "train" / "a" / "1.png"
     for name, content in {
-        "a bomb": bomb(), "PostScript": POSTSCRIPT, "TIFF": picture("TIFF"), "GIF": picture("GIF"), "another size": picture("PNG", (13, 12)), "SVG": b"<svg/>",
+        "a bomb": bomb(), "PostScript": POSTSCRIPT, "PDF": picture("PDF"), "TGA": picture("TGA"), "another size": picture("PNG", (13, 12)), "SVG": b"<svg/>",
         "a PPM that says it is large": b"P6\n9000 9000\n255\n" + bytes(300), "a BMP that says it is larger": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 90, 0, 0, 54, 40, 30000, 30000, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(40),
     }.items():
         path.write_bytes(content)

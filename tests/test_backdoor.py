@@ -507,7 +507,7 @@ def test_help_is_fast_because_it_needs_no_torch():
 
 def test_the_side_of_the_images_is_known_before_they_are_read(tmp_path):
     for part in ("train", "test"):
-        for name in ("a", "b"):
+        for name in sources.CIFAR10_CLASSES:
             (tmp_path / part / name).mkdir(parents=True)
             Image.new("RGB", (12, 12)).save(tmp_path / part / name / "0.png")
     assert prepare.choose("folder", str(tmp_path), None).side == 12

@@ -43,7 +43,7 @@ FLAGS = [
     (main_forget, [*RETRAIN, "--forget", "klass:1"], "--forget klass:1: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE"),
     (main_forget, [*RETRAIN, "--class_to_replace", "1,1"], "--class_to_replace 1,1: must be different classes, or -1 alone"),
     (main_forget, [*RETRAIN, "--class_to_replace", "1,-1"], "--class_to_replace 1,-1: must be different classes, or -1 alone"),
-    (main_forget, [*RETRAIN, "--class_to_replace", "1,x"], "--class_to_replace 1,x: must be whole numbers with commas between"),
+    (main_forget, [*RETRAIN, "--class_to_replace", "1,x"], "--class_to_replace x: unknown; known: 0, 1, 2"),
     (main_forget, [*RETRAIN, "--class_to_replace", "1,12"], "--class_to_replace 1,12: the classes are 0 to 9"),
     (main_forget, [*RETRAIN, "--forget", "class:2,2"], "--forget class:2,2: must be"),
     (main_forget, [*RETRAIN, "--optimizer", "adma"], "--optimizer adma: unknown (did you mean adam?); known: sgd, adam, adamw"),

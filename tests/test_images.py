@@ -416,7 +416,7 @@ def test_cifar10_from_a_tree_equals_the_same_tree_read_as_a_folder(tmp_path):
     assert (cifar.mean, cifar.std) == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     assert (folder.mean, folder.std) == sources.statistics(folder.train_images) != (cifar.mean, cifar.std)
     # Tree or not decides the counts, before anything is decoded.
-    assert prepare.choose("cifar10", str(tmp_path / "train"), None).official == [5000] * 10
+    assert prepare.choose("cifar10", str(tmp_path / "elsewhere"), None).official == [5000] * 10
     chosen = prepare.choose("cifar10", str(tmp_path), None)
     assert (chosen.classes, chosen.official, chosen.train_counts) == (10, [3] * 10, [3] * 10)
 

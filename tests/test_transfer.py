@@ -186,7 +186,8 @@ def test_classes_by_name_and_number():
 
 def test_names_are_known_before_an_image_is_read(shades, tmp_path):
     assert prepare.choose("folder", str(shades), None).names == ("dark", "grey", "light")
-    assert prepare.choose("cifar10", str(shades), None).names == ("dark", "grey", "light")  # a tree says what its classes are
+    with pytest.raises(UsageError, match=r"has 3 classes \(dark, grey, light, ...\), cifar10 has 10 \(airplane, .*; give --dataset folder"):
+        prepare.choose("cifar10", str(shades), None)
     assert prepare.choose("cifar10", str(tmp_path), None).names[3] == "cat"
     assert prepare.choose("cifar100", str(tmp_path), None).names[99] == "worm" and len(prepare.choose("cifar100", str(tmp_path), None).names) == 100
     assert prepare.choose("digits", None, None).names == tuple("0123456789")

@@ -202,6 +202,7 @@ def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) ->
     sizes = "  ".join(f"{name} {len(images):,}" for name, images in bench.sets.items())
     facts = {
         "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {sizes}",
+        **data.notes,
         "split": f"seed {bench.base.seed}, digest {bench.base.digest}",
         "model": f"{arguments.model.arch}, {sum(p.numel() for p in bench.model.parameters()):,} parameters",
         "training": arg_parser.settings(arguments.train),

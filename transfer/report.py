@@ -38,7 +38,9 @@ def header(arguments: TransferArguments, checked: Checked, bench: Bench, folder:
         "remove": f"{', '.join(map(str, checked.removed))} of {len(data.classes)} classes, in this order: "
                   + (listed(checked.order[: checked.removed[-1]], data.classes) or "none"),
         "source": f"{data.name}: train {len(bench.base.train):,}  test {len(data.test_labels):,}  split digest {bench.base.digest}",
+        **{f"source: {name}": words for name, words in data.notes.items()},
         "target": f"{target_name(checked)}: {target.classes} classes, train {len(target.train):,}  test {len(target.test):,}",
+        **{f"target: {name}": words for name, words in bench.target_data.notes.items() if name != "validation"},
         "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(checked.start.mask):.2f} %, {arguments.unlearn.mask}",
         "method": settings(arguments.hyper) or "no hyper-parameters",
         "probe": settings(arguments.probe),

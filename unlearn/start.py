@@ -11,7 +11,7 @@ from torch import nn
 import models
 from dataset.prepare import Chosen
 from dataset.sources import Dataset
-from dataset.split import BaseSplit
+from dataset.split import BaseSplit, everything
 from pruner import Mask
 from unlearn.registry import Method
 from utils import checkpoints, seeds
@@ -107,9 +107,14 @@ def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -
         print(f"warning: {checkpoint.path} does not say on which split it was trained", file=sys.stderr)
     elif trained_on != base.digest and not allowed:
         seed = checkpoint.extra.get("split_seed")
+        way = f"give --split_seed {seed}"
+        if base.val is None:
+            way = "it may have had a tenth of the images set apart: leave out --no_val (or _no_val in --dataset), or give the data that it was trained on"
+        elif trained_on == everything(len(base.train) + len(base.val)).digest:
+            way = "it was trained on all training images: give --no_val"
         raise UsageError(
             f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
-            f"{base.digest} (seed {base.seed}); give --split_seed {seed}, or --allow_split_mismatch"
+            f"{base.digest} (seed {base.seed}); {way}, or --allow_split_mismatch"
         )
 
 

@@ -1,6 +1,7 @@
 """The one way to write a file, beside its target, flushed, renamed; and to read one that may be damaged or a stranger's."""
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import io
@@ -18,6 +19,9 @@ from utils import parallel, preempt
 from utils.errors import RunError, UsageError
 
 
+MARKS = {  # by which a text says how it is encoded, the longest first
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}
 TEXT = 64 << 20  # bytes of a text file that are read at most
 SEAL = "seal"  # the entry of a JSON object that holds the ``seal`` of the others
 UNFINISHED = ".unfinished"  # ends the name of a file that is being written
@@ -144,15 +148,25 @@ def read_bytes(path: Path, where: str, kind: str = "file", most: int = TEXT) -> 
 
 
 def read_text(path: Path, where: str, kind: str = "text file", most: int = TEXT) -> str:
-    """``read_bytes`` as UTF-8.
+    """``read_bytes`` as UTF-8, or as what a byte-order mark at its beginning says, which is no part of the text.
 
     Raises:
         UsageError: as ``read_bytes``, or it is no text.
     """
+    return decode(read_bytes(path, where, kind, most), where, kind)
+
+
+def decode(content: bytes, where: str, kind: str = "text file") -> str:
+    """The text of a file's bytes, as ``read_text`` reads it.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        return read_bytes(path, where, kind, most).decode()
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{where}: is no {kind} (byte {error.start} is no UTF-8)") from None
+        raise UsageError(f"{where}: is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})") from None
 
 
 def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:

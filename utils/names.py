@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from utils.errors import UsageError
 
 
+MANY = 120  # names that one line can hold
+
+
 def file_name(text: str) -> str:
     """Text as part of a file's name, whatever a stranger's result calls its data set."""
     return re.sub(r"[^\w.+:=,-]", "_", text)
@@ -17,12 +20,12 @@ def lookup(name: str, known: Iterable[str], flag: str) -> str:
     """``name`` itself if it is known.
 
     Raises:
-        UsageError: names the flag, the value, the nearest known name and all known names.
+        UsageError: names the flag, the value, the nearest known name and all known names, or of very many the first.
     """
     known = list(known)
     if name in known:
         return name
-    raise UsageError(f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known)}")
+    raise UsageError(f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}{f' and {len(known) - MANY} more' if len(known) > MANY else ''}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,280 @@
+"""Which images a list names: positions, a 0/1 mask or image files, typed or in a file of any common kind.
+
+A file's content decides how it is read, not its name: NumPy's .npy and .npz, torch's .pt, JSON, and text with
+commas, semicolons, blanks or line ends between. Nothing in a file is run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset.names import SUFFIXES
+from utils import files
+from utils.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MOST = 64 << 20  # bytes of a file that lists images
+NPY, ZIP, TORCH = (
+    b"\x93NUMPY",
+    b"PK\x03\x04",
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+)  # how files begin; the last is torch's before 1.6
+OTHERS = {
+    b"\x80": "a pickle, which can run code; np.save the list",
+    b"\x1f\x8b": "compressed; unpack it",
+    b"\x89HDF": "HDF5; np.save the list",
+    b"PAR1": "Parquet; np.save the list",
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a list says.
+
+    Attributes:
+        positions: from 0, each once; of a mask those of its ones.
+        over: entries of the mask; None for a list of positions.
+        files: names of image files, in place of positions.
+    """
+
+    positions: tuple[int, ...] = ()
+    over: int | None = None
+    files: tuple[str, ...] | None = None
+
+
+def read(text: str, typed_as: str) -> Listed:
+    """The images that a typed list or a file names.
+
+    Args:
+        text: what was typed.
+        typed_as: flag and value, for errors.
+    Raises:
+        UsageError: an unreadable file, or content that is neither positions, a mask nor file names.
+    """
+    path = Path(os.path.expanduser(text))
+    try:
+        if text.lower().endswith(SUFFIXES):
+            return _listed(_words(text.replace(",", "\n")))
+        if re.fullmatch(r"[\d\s,;]+", text) or not (os.path.exists(path) or _means_a_file(text)):
+            return _listed(_words(text))
+        return _listed(_values(files.read_bytes(path, typed_as, "list", MOST), typed_as))
+    except (UsageError, ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError) as error:
+        said = one_line(str(error).removeprefix(f"{typed_as}: "))
+        raise UsageError(
+            f"{typed_as}: must be whole numbers with commas between, or a file of them; {said[:300]}"
+        ) from None
+
+
+def _means_a_file(text: str) -> bool:
+    """Whether one word that is no file looks like the name of one."""
+    return bool(re.search(r"[/\\]|\.[A-Za-z]\w*$", text)) and not re.search(r"[,;\s]", text)
+
+
+def _values(content: bytes, where: str) -> list[Any]:
+    """The members of a list, whatever kind of file it is in."""
+    if content.startswith(NPY):
+        return _array(content)
+    if content.startswith(ZIP):
+        return _zip(content)
+    if content.startswith(TORCH):
+        return _tensor(content)
+    for start, words in OTHERS.items():
+        if content.startswith(start):
+            raise ValueError(f"this file is {words}")
+    text = files.decode(content, where, "list").strip()
+    if text[:1] not in ("[", "{"):
+        return _words(text)
+    found = json.loads(text)
+    if isinstance(found, dict):
+        raise ValueError(f"it holds an object with {_some(found)}, of which the list has to be taken out")
+    if any(isinstance(value, (list, dict)) for value in found):
+        raise ValueError("it holds lists in a list")
+    return found
+
+
+def _words(text: str) -> list[Any]:
+    """The members of a text: numbers, True and False, or one file name a line; a heading over one column is left out."""
+    lines = [line.strip() for line in re.sub(r"#.*", "", text).splitlines() if line.strip()]
+    names = [line.strip("\"'") for line in lines]
+    if names and all(name.lower().endswith(SUFFIXES) for name in names):
+        return names
+    rows = [[word for word in re.split(r"[,;\s]+", line) if word] for line in lines]
+    if len(rows) > 1 and rows[0] and not any(_number(word) is not None for word in rows[0]):
+        if len(rows[0]) > 1 or any(len(row) > 1 for row in rows[1:]):
+            raise ValueError(f"it has several columns, headed {', '.join(rows[0])}; keep the one of positions alone")
+        del rows[0]
+    if (
+        len(rows) > 1
+        and {len(row) for row in rows} == {2}
+        and [row[0] for row in rows] == [str(i) for i in range(len(rows))]
+    ):
+        raise ValueError("its first column counts its lines; keep the other alone")
+    words = [word for row in rows for word in row]
+    return [word if (number := _number(word)) is None else number for word in words]
+
+
+def _number(word: str) -> int | float | bool | None:
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    try:
+        return float(word) if re.search(r"[.eEn]", word) else int(word)
+    except ValueError:
+        return None
+
+
+def _array(content: bytes) -> list[Any]:
+    """The members of a NumPy array of one row or column; nothing larger than the file is made, whatever it declares."""
+    import numpy as np
+
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
+        version
+    )
+    if read_header is None:
+        raise ValueError(f"format {version} of a .npy file is not known")
+    try:
+        shape, _, kind = read_header(file)
+    except Exception as error:  # noqa: BLE001  (it is read as Python's syntax, which can be wrong in many ways)
+        raise ValueError(f"its header is damaged: {error}") from None
+    if math.prod(shape) * kind.itemsize > len(content):
+        raise ValueError("it declares more numbers than it has")
+    file.seek(0)
+    return _row(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def _row(array: np.ndarray) -> list[Any]:
+    if sum(size != 1 for size in array.shape) > 1:
+        raise ValueError(f"its array has shape {array.shape}; a list has one row or column")
+    return array.ravel().tolist()
+
+
+def _zip(content: bytes) -> list[Any]:
+    """The one array of an .npz file, or what torch.save wrote."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as members:
+            names = members.namelist()
+            if sum(member.file_size for member in members.infolist()) > MOST:
+                raise ValueError(f"it unpacks to more than {MOST / 1e6:,.0f} MB")
+            if any(name.endswith("/data.pkl") for name in names):
+                return _tensor(content)
+            arrays = [name for name in names if name.endswith(".npy")]
+            if len(arrays) == 1:
+                return _array(members.read(arrays[0]))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        raise ValueError(f"it is damaged ({error})") from None
+    raise ValueError(
+        f"it holds {_some([name.removesuffix('.npy') for name in names])}, of which the list has to be taken out"
+    )
+
+
+def _tensor(content: bytes) -> list[Any]:
+    """The tensor or list that torch.save wrote."""
+    import torch
+
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
+        raise ValueError(f"torch cannot read it safely ({str(error).splitlines()[0][:120]})") from None
+    if isinstance(found, torch.Tensor):
+        return _row(found.detach().numpy())
+    if isinstance(found, dict):
+        raise ValueError(f"it holds {_some(found)}, of which the list has to be taken out")
+    return list(found)
+
+
+def _some(names: Any) -> str:
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "") or "nothing"
+
+
+def _listed(values: list[Any]) -> Listed:
+    """Positions, a mask or file names; what could be either is a mask, whose length will tell."""
+    if not values:
+        raise ValueError("it must name at least one image")
+    if all(isinstance(value, str) and value.lower().endswith(SUFFIXES) for value in values):
+        return Listed(files=_once(values))
+    wrong = next((value for value in values if not isinstance(value, (bool, int, float))), None)
+    if wrong is not None:
+        raise ValueError(_no_number(wrong))
+    truths = sum(isinstance(value, bool) for value in values)
+    if truths not in (0, len(values)):
+        raise ValueError("it mixes numbers with True and False")
+    fraction = next((value for value in values if not math.isfinite(value) or value != int(value)), None)
+    if fraction is not None:
+        raise ValueError(f"{fraction} is no whole number")
+    numbers = [int(value) for value in values]
+    if truths or (len(numbers) > 2 and set(numbers) <= {0, 1}):
+        return Listed(tuple(place for place, marked in enumerate(numbers) if marked), over=len(numbers))
+    if min(numbers) < 0 or max(numbers) >= 2**31:
+        raise ValueError(
+            f"it must name images by positions from 0 up, not {min(numbers) if min(numbers) < 0 else max(numbers)}"
+        )
+    return Listed(_once(numbers))
+
+
+def _no_number(word: Any) -> str:
+    """What is wrong with a member that is neither a number nor a truth value."""
+    span = re.fullmatch(r"(\d{1,9})([-:])(\d{1,9})", word) if isinstance(word, str) else None
+    if span is None:
+        return f"{str(word)[:40]!r} is no number"
+    last = int(span[3]) - (span[2] == ":")
+    return f"{word} is a range, which has to be written out: $(seq -s, {span[1]} {last})"
+
+
+def _once(members: Sequence[Any]) -> tuple[Any, ...]:
+    """The members; an error if one is there twice, as in a list of labels."""
+    first, times = Counter(members).most_common(1)[0]
+    if times > 1:
+        more = len(members) - len(set(members))
+        raise ValueError(
+            f"{first} is there {times} times, {more:,} of its {len(members):,} entries are repeated; "
+            "a list names every image once (np.unique)"
+        )
+    return tuple(members)
+
+
+def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[int, ...]:
+    """Positions of image files among all training images.
+
+    Args:
+        names: paths, or the ends of paths from a class's folder or from any folder above it on.
+        paths: bytes [N], the training images' files in order.
+    Raises:
+        UsageError: a name that fits none of them, or several.
+    """
+    by_name: dict[str, list[tuple[int, str]]] = {}
+    for position, path in enumerate(paths.tolist()):
+        whole = os.path.abspath(os.fsdecode(path))
+        by_name.setdefault(os.path.basename(whole), []).append((position, whole))
+    found = []
+    for name in names:
+        end = os.path.normpath(name.replace("\\", "/"))
+        whole = end if os.path.isabs(end) else os.path.sep + end.lstrip("./")
+        fitting = [position for position, path in by_name.get(os.path.basename(end), []) if path.endswith(whole)]
+        if len(fitting) != 1:
+            what = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
+            raise UsageError(
+                f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as class/image.png"
+            )
+        found += fitting
+    return _unique(tuple(found), typed_as)
+
+
+def _unique(found: tuple[int, ...], typed_as: str) -> tuple[int, ...]:
+    try:
+        return _once(found)
+    except ValueError:
+        raise UsageError(f"{typed_as}: names a training image twice, by different paths") from None
