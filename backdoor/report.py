@@ -11,6 +11,7 @@ from backdoor.job import Checked, Job
 from evaluation import plots, tables
 from evaluation.backdoor import COLUMNS, long_rows, table
 from evaluation.predict import Predictions
+from trainer.given import provenance
 from utils import files
 from utils.log import Log
 from utils.run_folder import RunFolder, environment
@@ -35,6 +36,7 @@ def header(arguments: BackdoorArguments, checked: Checked, job: Job, folder: Pat
         facts["model"] = f"{arguments.model.arch}, trained here; {how}" + (f" at rate {', '.join(f'{rate:g}' for rate in rates)}" if rates else "")
         facts["training"] = settings(arguments.train)
     facts |= {
+        **provenance(arguments, checked.given, checked.rewound),
         "method": settings(arguments.hyper) or "no hyper-parameters",
         "run": f"setup random seed = {run.seed}, {run.train_seed} in training  compat {run.compat}  device {checked.device}",
         "folder": str(folder),

@@ -9,6 +9,7 @@ from utils.errors import UsageError
 
 PARAMETERS = {  # at 10 classes, CIFAR stem
     "resnet18": 11_173_962, "resnet50": 23_520_842, "resnet20s": 269_722, "resnet44s": 658_586, "resnet56s": 853_018,
+    "resnet20": 272_474, "resnet32": 466_906, "resnet44": 661_338, "resnet56": 855_770, "resnet32s": 464_154, "resnet110s": 1_727_962,
     "vgg16_bn": 15_311_818, "vgg16_bn_lth": 14_728_266,
 }
 FIRST_ROW = {  # of the first convolution, after torch.manual_seed(1)
