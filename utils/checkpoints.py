@@ -311,7 +311,7 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
     if (arch, not stem) in guesses:
         return "; it has the CIFAR stem: leave --imagenet_arch out" if stem else "; this is the ImageNet stem: add --imagenet_arch"
     if guesses:
-        return "; it looks like " + " or ".join(f"--arch {name}{' --imagenet_arch' if imagenet else ''}" for name, imagenet in guesses)
+        return "; it looks like " + " or ".join(name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
     done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
     prefix = foreign.shared_prefix(shapes)
     return done + (f"; all its names begin with '{prefix}'" if prefix else "")
