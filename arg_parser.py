@@ -311,7 +311,7 @@ def parse_imp(argv: list[str] | None, read_files: bool = True) -> ImpArguments:
     """
     parser = Parser(prog="main_imp.py", description="Train a classifier, then prune it by magnitude and train it again (OMP, IMP).")
     groups = {"data": Data, "model": Model, "run": Run, "training": TrainAlone, "pruning": Prune, "going on": Resume}
-    typed, inherited = _inherit(_read(parser, groups, argv), ("checkpoint",), read_files, split=True)
+    typed, inherited = _inherit(_read(parser, groups, argv), ("checkpoint",), read_files, split="refuse")
     model, prune, resume = _model(typed), build(Prune, typed), _resume(typed)
     train = _train(TrainAlone, typed, model)
     if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
@@ -330,7 +330,7 @@ def parse_synflow(argv: list[str] | None, read_files: bool = True) -> SynflowArg
     """
     parser = Parser(prog="main_synflow.py", description="Prune a new network before training (SynFlow and other scores), then train it.")
     groups = {"data": Data, "model": Model, "run": Run, "training": TrainAlone, "pruning": PruneAtStart, "going on": Resume}
-    typed, inherited = _inherit(_read(parser, groups, argv), ("checkpoint",), read_files, split=True)
+    typed, inherited = _inherit(_read(parser, groups, argv), ("checkpoint",), read_files, split="refuse")
     model, data = _model(typed), _data(typed)
     return SynflowArguments(
         data, model, _run(typed), _train(TrainAlone, typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values(), data), inherited
@@ -389,7 +389,7 @@ def parse_backdoor(argv: list[str] | None, read_files: bool = True) -> BackdoorA
     if unlearn.reference_model is not None:
         raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
     words = _words(typed)
-    typed, inherited = _inherit(typed, ("mask", "rewind_pth"), read_files)
+    typed, inherited = _inherit(typed, ("mask", "rewind_pth"), read_files, split="keep")
     model, poison, data = _model(typed), build(Poison, typed), _data(typed)
     train = _train(Train, typed, model)
     return BackdoorArguments(
@@ -514,7 +514,7 @@ def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] 
     return _read(parser, groups, argv, [registry.get(name).config for name in registry.names()], METHODS_FLAGS)
 
 
-def _inherit(typed: dict[str, Any], flags: tuple[str, ...], read_files: bool, split: bool = False) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _inherit(typed: dict[str, Any], flags: tuple[str, ...], read_files: bool, split: str = "tidy") -> tuple[dict[str, Any], tuple[str, ...]]:
     """What was typed with what the files of these flags add to it, and what that was, in words."""
     found = origin.inherit(typed, flags, Run.seed, read_files and ("checkpoint" not in flags or "resume" in typed), split)
     return found.flags, tuple(found.words)
@@ -529,6 +529,8 @@ def _model(typed: dict[str, Any]) -> Model:
         if typed.get(name) == "imagenet":
             typed[name] = values
     model = build(Model, typed)
+    if model.mean is not None and model.arch.startswith("hf:"):
+        raise UsageError(f"--mean: {model.arch} brings its own statistics; leave --mean and --std out")
     for name, value in (("mean", model.mean), ("std", model.std)):
         other = {"mean": "std", "std": "mean"}[name]
         if value is not None and len(value) != 3:

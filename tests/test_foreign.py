@@ -13,6 +13,7 @@ from torch.nn.utils import prune
 import main_forget
 import models
 from conftest import DIGITS
+from unlearn import saliency
 from utils import checkpoints, foreign
 from utils.errors import UsageError
 
@@ -188,6 +189,7 @@ INSIDE = {
     "model_state_dict": lambda state: {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}, "param_groups": []}},
     "weights below model": lambda state: {"model": {"weights": state}}, "any name": lambda state: {"resnet": state, "note": "mine"},
     "beside numbers": lambda state: {**state, "epoch": 4, "best_acc": torch.tensor(91.0)}, "ema alone": lambda state: {"ema": state},
+    "profiled": lambda state: {**state, "total_ops": torch.zeros(1), "layer1.0.total_params": torch.zeros(1).double()},
     "an average": lambda state: {"n_averaged": torch.tensor(5), **{f"module.{key}": value for key, value in state.items()}},
     "twice the same": lambda state: {"model": state, "teacher": {"other.weight": torch.zeros(3, 3)}},
 }
@@ -206,6 +208,13 @@ def test_a_prefix_that_all_names_share(before, tmp_path):
     ours, found = opened(tmp_path / "x.pt", "resnet20s")
     agree(ours, small())
     assert found.said[:-1] == ((f"'{before}' dropped from all names",) if before else ())
+
+
+def test_a_backbone_and_its_classifier(tmp_path):
+    torch.save({key if "linear" in key else f"backbone.{key}": value for key, value in small().state_dict().items()}, tmp_path / "x.pt")
+    ours, found = opened(tmp_path / "x.pt", "resnet20s")
+    agree(ours, small())
+    assert found.said == ("'backbone.' dropped from names", "linear.* taken for fc.*")
 
 
 @pytest.mark.parametrize("head", ["fc", "linear", "classifier", "head", "heads.head", "classifier.1", "last_linear"])
@@ -242,6 +251,21 @@ def test_masks_under_other_names(layer, tmp_path):
     ours, found = opened(tmp_path / "x.pt", "resnet20s")
     agree(ours, theirs)
     assert list(found.mask) == [f"{layer}.weight"] and int(found.mask[f"{layer}.weight"].sum()) == int(theirs.state_dict()[f"{layer}.weight_mask"].sum())
+
+
+def test_files_of_masks_under_other_names(tmp_path):
+    """All masks of a VGG begin with "features.", which is no wrapper's."""
+    model = models.build("vgg16_bn_lth", 10)
+    masks = {f"{name}_mask": (torch.arange(value.numel()) % 2).reshape(value.shape).float() for name, value in model.named_parameters() if value.ndim == 4}
+    for number, before in enumerate(("", "module.")):
+        torch.save({before + name: value for name, value in masks.items()}, tmp_path / f"{number}.pt")
+        found = checkpoints.read(tmp_path / f"{number}.pt", "--mask", model=model)
+        checkpoints.check_fits(found, model, "vgg16_bn_lth", "--mask", masks_alone=True)
+        assert not found.weights and all(torch.equal(found.mask[name.removesuffix("_mask")], value != 0) for name, value in masks.items())
+    own = {name: value > 0 for name, value in model.named_parameters()}
+    torch.save({f"module.{name}": value for name, value in own.items()}, tmp_path / "saliency.pt")
+    read = saliency.read(tmp_path / "saliency.pt", model)
+    assert all(torch.equal(read[name], value) for name, value in own.items())
 
 
 def test_a_whole_module_where_it_is_trusted(tmp_path):

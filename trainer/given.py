@@ -58,5 +58,6 @@ def provenance(arguments: Any, *found: Checkpoint | None) -> dict[str, str]:
     lines = {"inherited": "; ".join(arguments.inherited)} if arguments.inherited else {}
     said = [phrase for each in found if each is not None for phrase in each.said]
     if any(each is not None and each.weights and foreign.NORMALIZE[0] not in each.weights for each in found):
-        said.append("no normalize.*: " + (f"statistics of {arguments.data.dataset}" if arguments.model.mean is None else "--mean and --std"))
+        own = "those of its folder" if arguments.model.arch.startswith("hf:") else f"statistics of {arguments.data.dataset}"
+        said.append("no normalize.*: " + (own if arguments.model.mean is None else "--mean and --std"))
     return lines | ({"weights": ", ".join(dict.fromkeys(said))} if said else {})

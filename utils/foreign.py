@@ -21,6 +21,7 @@ STATISTICS = {"mean": NORMALIZE[0], "mu": NORMALIZE[0], "std": NORMALIZE[1], "si
 NUMBERS = re.compile(
     r"n_averaged|(global_|last_)?(epochs?|steps?|iter(ation)?s?)|((best|test|val|train)_?)*(acc(uracy)?|prec|loss|top)_?[15]?"
 )
+PROFILED = ("total_ops", "total_params")  # what a profiler leaves in every module
 NO_MODELS = re.compile(r"init_weight|.*(optim|sched|scaler|rng_state).*", re.IGNORECASE)  # entries that hold tensors but are no model to load
 DEPTH = 2  # how far below the whole file a state dict may lie
 
@@ -83,9 +84,9 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
     bases = {PRUNED.sub("", key): tuple(shape) for key, shape in found.items()}
     current, said = _unwrapped(bases, expected)
     left = {old: new for old, new in current.items() if new not in expected}
-    numbers = [old for old, new in left.items() if NUMBERS.fullmatch(new) and prod(bases[old]) == 1]
+    numbers = [old for old, new in left.items() if prod(bases[old]) == 1 and (NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED)]
     if numbers:
-        said.append(f"{', '.join(sorted(numbers))} left out")
+        said.append(f"{', '.join(sorted({left[old].split('.')[-1] for old in numbers}))} left out")
     current = {old: new for old, new in current.items() if old not in numbers}
     for step in (_statistics, _parts, _head):
         free = {name: shape for name, shape in expected.items() if name not in current.values()}
@@ -131,8 +132,8 @@ def _alike(name: str, found: tuple[int, ...], expected: tuple[int, ...], head: s
         return found[1:] == expected[1:] and len(found) == len(expected)
     if name in NORMALIZE:
         return prod(found) == prod(expected)
-    if is_position(name):
-        return len(found) == len(expected) == 3 and found[2] == expected[2]
+    if is_position(name) and len(found) == len(expected) == 3:
+        return found[2] == expected[2]
     return found == expected
 
 
@@ -155,11 +156,24 @@ def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[st
         current = {old: new.removeprefix(first) for old, new in current.items()}
     if prefix:
         said.append(f"'{prefix}' dropped from all names")
+    else:
+        current, words = _partly_unwrapped(current, known, expected)
+        said += words
     inner = [part for part in WRAPPERS if part not in known and any(part in new.split(".") for new in current.values())]
     if inner:
         current = {old: ".".join(part for part in new.split(".") if part not in inner) for old, new in current.items()}
         said.append(f"{', '.join(inner)} dropped from within names")
     return current, said
+
+
+def _partly_unwrapped(current: dict[str, str], known: set[str], expected: Shapes) -> tuple[dict[str, str], list[str]]:
+    """Names without the first part that all but the head share, as where a backbone and its classifier were joined."""
+    firsts = {new.split(".")[0] for new in current.values() if new not in expected and "." in new} - known
+    for first in sorted(firsts):
+        mine = {old: new.removeprefix(f"{first}.") for old, new in current.items() if new.startswith(f"{first}.")}
+        if len(mine) > 2 and all(new in expected and new not in current.values() for new in mine.values()):
+            return {**current, **mine}, [f"'{first}.' dropped from names"]
+    return current, []
 
 
 def _is_statistic(name: str, shape: tuple[int, ...]) -> bool:

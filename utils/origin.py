@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataset.names import canonical
+from dataset.names import NAMES, canonical
 from utils.errors import UsageError
 
 _TEXT, _SWITCH, _WHOLE = (str,), (bool,), (int, type(None))
@@ -78,18 +78,19 @@ class Inherited:
     default_seed: int = 0
     _earlier: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
-    def take(self, where: str, known: Mapping[str, Any], split: bool) -> None:
+    def take(self, where: str, known: Mapping[str, Any], split: str = "tidy") -> None:
         """Add what one file knows.
 
         Args:
             where: the flag and the file.
             known: ``facts`` of the file, or what its weights tell.
-            split: whether another split than the file's is refused here.
+            split: as for ``inherit``.
         Raises:
             UsageError: a flag or an earlier file says something else.
         """
         taken: dict[str, Any] = {}
-        asked = {name: known[name] for name in ASKED if name in known and (name != "compat" or known.get("arch") == "swin_t")}
+        idle = {"compat": not _decides(known), "stream": known.get("dataset") == "imagenet"}  # which is streamed in any case
+        asked = {name: known[name] for name in ASKED if name in known and not idle.get(name)}
         for name, value in asked.items():
             if name in self._earlier:
                 self._compare(where, name, value, known)
@@ -108,8 +109,12 @@ class Inherited:
         if name not in self.flags:
             return {} if value is None or value is False else {name: tuple(value) if name in ("mean", "std") else value}
         given = self.flags[name]
-        if self._same(name, given, value):
+        if self._same(name, given, value) or name == "dataset" and canonical(str(given)) not in NAMES:  # which is refused later
             return {}
+        if name == "arch":
+            import models
+
+            models.check(str(given))
         if value is False or given is True:
             raise UsageError(f"--{name}: {where} was trained without it; leave --{name} out")
         raise _differs(where, name, given, value)
@@ -142,17 +147,18 @@ class Inherited:
         if None not in (now, before) and not self._same(name, before, now):
             raise UsageError(f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; give files of the same model and data")
 
-    def _split(self, where: str, value: int, refuse: bool) -> dict[str, Any]:
+    def _split(self, where: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
         given = self.flags.get("split_seed")
         seed = str(self.flags.get("seed", self.default_seed)).strip()
         default = REFERENCE_SPLIT if self.flags.get("compat") == "reference" else int(seed) if seed.isdigit() else None
         if given is not None and _plain(given) != str(value):
-            if refuse:
+            if split == "refuse":
                 raise _differs(where, "split_seed", given, value)
             return {}
         if value == default:
-            self.flags.pop("split_seed", None)
+            if split == "tidy":
+                self.flags.pop("split_seed", None)
             return {}
         return {} if given is not None else {"split_seed": value}
 
@@ -161,13 +167,23 @@ def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
     return UsageError(f"--{name} {_plain(given)}: {where} was made with {name} {_plain(value)}; leave --{name} out, or give another file")
 
 
+def _decides(known: Mapping[str, Any]) -> bool:
+    """Whether ``--compat`` is part of what the model computes: only the CIFAR form of swin_t, which may leave its input as it is."""
+    return known.get("arch") == "swin_t" and not known.get("imagenet_arch")
+
+
 def _size_of(known: Mapping[str, Any]) -> int | None:
-    """Side in pixels of the images that a model was trained on, if it says."""
-    return known.get("input_size") or known.get("side")
+    """Side in pixels of the images that a model was trained on, if it says; the data set's own for a model that was told none."""
+    side = known.get("input_size") or known.get("side")
+    if side is None and "input_size" in known and canonical(str(known.get("dataset"))) in NAMES:
+        from dataset import sources
+
+        return sources.get(known["dataset"]).size
+    return side
 
 
 def inherit(
-    typed: dict[str, Any], flags: tuple[str, ...], default_seed: int, read_files: bool = True, split: bool = False
+    typed: dict[str, Any], flags: tuple[str, ...], default_seed: int, read_files: bool = True, split: str = "tidy"
 ) -> Inherited:
     """The typed flags with what the named files know of the rest.
 
@@ -178,7 +194,8 @@ def inherit(
         flags: those that name checkpoints, the first is the one to begin with.
         default_seed: ``--seed`` where it is not typed.
         read_files: False leaves everything as typed.
-        split: refuse another ``--split_seed`` than a file's here; otherwise the split itself is compared later.
+        split: what becomes of a typed ``--split_seed``: another than the file's is refused here ("refuse") or left to who
+            compares the splits themselves; one that says what ``--seed`` says anyway stays ("keep") or goes ("tidy").
     Raises:
         UsageError: a flag that was typed says something else than a file, or one file than another.
     """
@@ -210,7 +227,7 @@ def _from_weights(found: Inherited, where: str, known: Mapping[str, Any], shapes
         side = models.side(shapes)
         guessed |= {} if side is None else {"input_size": side}
     if guessed:
-        found.take(f"the weights of {where}", guessed, False)
+        found.take(f"the weights of {where}", guessed)
 
 
 def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None:

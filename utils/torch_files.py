@@ -39,7 +39,7 @@ def load(path: Path, where: str, allow_pickle: bool = False, model: nn.Module | 
             begins = file.read(9)
             zipped = begins[:4] == ZIP
             if zipped:
-                _check_archive(path, size, glance)
+                _check_archive(path, size, where, glance)
             elif glance and size > GLANCE:
                 raise UsageError(f"{where}: is too large to be looked at")
             if begins[8:] == b"{" and int.from_bytes(begins[:8], "little") < size:
@@ -64,16 +64,19 @@ def _safetensors(path: Path, where: str) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def _check_archive(path: Path, size: int, glance: bool = False) -> None:
+def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> None:
     """Read every entry once: torch compares no checksums, and unpacks whatever size an entry declares.
 
     Args:
         glance: compare declared sizes alone.
     Raises:
+        UsageError: it is a program.
         zipfile.BadZipFile: an entry is compressed, which torch never does, or damaged, or all together are larger than the file.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        if any("/code/__torch__" in entry.filename for entry in entries):
+            raise UsageError(f"{where}: is a TorchScript program, not a checkpoint; save its state_dict() with torch.save instead")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(entry.file_size for entry in entries) > size:
             raise zipfile.BadZipFile("its entries are larger than the file")
         damaged = None if glance else archive.testzip()
