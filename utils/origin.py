@@ -132,7 +132,7 @@ class Inherited:
         if "input_size" not in self.flags:
             return {} if value is None else {"input_size": value}
         given, side = str(self.flags["input_size"]).strip(), _size_of(known)
-        if side is None or not given.isdigit():
+        if side is None or not given.isdecimal():
             return {}
         if int(given) != side:
             raise _differs(where, "input_size", given, side)
@@ -151,7 +151,7 @@ class Inherited:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
         given = self.flags.get("split_seed")
         seed = str(self.flags.get("seed", self.default_seed)).strip()
-        default = REFERENCE_SPLIT if self.flags.get("compat") == "reference" else int(seed) if seed.isdigit() else None
+        default = REFERENCE_SPLIT if self.flags.get("compat") == "reference" else int(seed) if seed.isdecimal() else None
         if given is not None and _plain(given) != str(value):
             if split == "refuse":
                 raise _differs(where, "split_seed", given, value)
