@@ -514,7 +514,9 @@ def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] 
     return _read(parser, groups, argv, [registry.get(name).config for name in registry.names()], METHODS_FLAGS)
 
 
-def _inherit(typed: dict[str, Any], flags: tuple[str, ...], read_files: bool, split: str = "tidy") -> tuple[dict[str, Any], tuple[str, ...]]:
+def _inherit(
+    typed: dict[str, Any], flags: tuple[str, ...], read_files: bool, split: str = "tidy"
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What was typed with what the files of these flags add to it, and what that was, in words."""
     found = origin.inherit(typed, flags, Run.seed, read_files and ("checkpoint" not in flags or "resume" in typed), split)
     return found.flags, tuple(found.words)

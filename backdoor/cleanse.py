@@ -62,7 +62,8 @@ def train(
 
 def keep(arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained) -> None:
     """Write the trained model to ``--mask``, where the same command, or one with another method, finds it."""
-    content = {"state_dict": checkpoints.pack(job.bench.model, trained.mask), "trained": checked.training, **stamp(arguments, checked, job)}
+    entries = {"trained": checked.training, **stamp(arguments, checked, job)}
+    content = {"state_dict": checkpoints.pack(job.bench.model, trained.mask), **entries}
     files.make_folder(Path(arguments.unlearn.mask).parent)
     checkpoints.write(content, Path(arguments.unlearn.mask))
 

@@ -76,7 +76,8 @@ def check(arguments: BackdoorArguments) -> Checked:
         given = start.read_other(arguments, chosen, arguments.unlearn.mask, "--mask")
     rewound = start.read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
     only, digest = saliency.given(arguments, chosen)
-    config = deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official, **models.origin(arguments.model.arch)}
+    config = deciding(arguments) | {"scenario": scenario.facts(), "official_counts": chosen.official}
+    config |= models.origin(arguments.model.arch)
     training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
     if arguments.sparsities is not None:
         del config["prune"]["rate"]

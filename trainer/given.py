@@ -1,4 +1,5 @@
 """The checkpoints that a run names, opened and compared with its flags and data set."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -34,12 +35,20 @@ def read(arguments: Any, chosen: Chosen, path: str, flag: str, masks_alone: bool
     checkpoints.check_fits(found, model, flags.arch, flag, masks_alone, arguments.data.dataset, flags.imagenet_arch)
     differ = origin.classes_differ(found.extra, chosen.names)
     if differ is not None:
-        raise UsageError(f"{flag} {path}: {differ}; give the data set that it was trained on, with the same class folders")
+        raise UsageError(
+            f"{flag} {path}: {differ}; give the data set that it was trained on, with the same class folders"
+        )
     held = [value.tolist() for name in foreign.NORMALIZE if (value := found.weights.get(name)) is not None]
     typed = (flags.mean, flags.std)
-    if held and flags.mean is not None and any(abs(a - b) > 1e-4 for one, other in zip(held, typed) for a, b in zip(one, other)):
+    if (
+        held
+        and flags.mean is not None
+        and any(abs(a - b) > 1e-4 for one, other in zip(held, typed) for a, b in zip(one, other))
+    ):
         said = " and ".join(",".join(f"{value:.4g}" for value in values) for values in held)
-        raise UsageError(f"{flag} {path}: normalises its input by mean and standard deviation {said}; leave --mean and --std out")
+        raise UsageError(
+            f"{flag} {path}: normalises its input by mean and standard deviation {said}; leave --mean and --std out"
+        )
     return found
 
 
@@ -58,6 +67,10 @@ def provenance(arguments: Any, *found: Checkpoint | None) -> dict[str, str]:
     lines = {"inherited": "; ".join(arguments.inherited)} if arguments.inherited else {}
     said = [phrase for each in found if each is not None for phrase in each.said]
     if any(each is not None and each.weights and foreign.NORMALIZE[0] not in each.weights for each in found):
-        own = "those of its folder" if arguments.model.arch.startswith("hf:") else f"statistics of {arguments.data.dataset}"
+        own = (
+            "those of its folder"
+            if arguments.model.arch.startswith("hf:")
+            else f"statistics of {arguments.data.dataset}"
+        )
         said.append("no normalize.*: " + (own if arguments.model.mean is None else "--mean and --std"))
     return lines | ({"weights": ", ".join(dict.fromkeys(said))} if said else {})

@@ -105,7 +105,9 @@ def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -
 def _way(checkpoint: Checkpoint, base: BaseSplit) -> str:
     """What chooses the model's split, in words."""
     seed, known = checkpoint.extra.get("split_seed"), origin.facts(checkpoint.extra)
-    return f"--split_seed {seed}" if seed != base.seed or "dataset" not in known else f"the images of {known['dataset']} that it was trained on"
+    if seed != base.seed or "dataset" not in known:
+        return f"--split_seed {seed}"
+    return f"the images of {known['dataset']} that it was trained on"
 
 
 def build(arguments: Any, chosen: Chosen, data: Dataset, weights: Checkpoint | None) -> nn.Module:

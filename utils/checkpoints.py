@@ -26,7 +26,8 @@ ORIGINAL, MASK = "_orig", torch_files.MASK
 OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
 OWN = {  # entries of ours that are read, and of what type they are
     "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "poison_digest": (str,), "poison": (str,),
-    "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "origin": (dict,), "rounds": (list,), "seconds": (float, int, type(None)),
+    "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "origin": (dict,), "rounds": (list,),
+    "seconds": (float, int, type(None)),
 }
 
 
@@ -150,7 +151,8 @@ def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
     place = next(iter(found), "")
     extra = _beside(content, place)
     _check_own(extra, str(path))
-    return Seen({key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}, foreign.shapes(found[place]) if len(found) == 1 else {})
+    known = {key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}
+    return Seen(known, foreign.shapes(found[place]) if len(found) == 1 else {})
 
 
 def _chosen(
@@ -200,7 +202,8 @@ def _renamed(
     if how.clash is not None:
         raise UsageError(f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; take one of them out")
     found = {new: state[old] for old, new in how.names.items()}
-    return {key: value.reshape(-1) if key in foreign.NORMALIZE and value.numel() == 3 else value for key, value in found.items()}, how.said
+    flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
+    return {**found, **flat}, how.said
 
 
 def read_tensors(
@@ -254,7 +257,8 @@ def _check_own(extra: Mapping[str, Any], where: str) -> None:
 
 
 def check_fits(
-    checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, masks_alone: bool = False, dataset: str = "", stem: bool = False
+    checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, masks_alone: bool = False, dataset: str = "",
+    stem: bool = False,
 ) -> None:
     """Refuse a checkpoint that is not one of this model.
 
@@ -293,7 +297,8 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: st
         if found.shape != value.shape:
             shapes = f"{where}: {key} is {list(found.shape)}, expected {list(value.shape)}"
             if key in (f"{head}.weight", f"{head}.bias") and found.shape[1:] == value.shape[1:]:
-                said = f"the head has {len(found)} classes, --dataset {dataset} has {len(value)}".replace("--dataset  ", "the data set ")
+                data = f"--dataset {dataset}" if dataset else "the data set"
+                said = f"the head has {len(found)} classes, {data} has {len(value)}"
                 raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
             side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
             fits = f"; its positions are those of --input_size {side}" if side else ""
@@ -320,7 +325,8 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     """Copy the checkpoint's weights into the model, strictly; statistics and counters that files may lack stay the model's."""
     own = model.state_dict()
-    model.load_state_dict({**{name: own[name] for name in foreign.absent(checkpoint.weights, own)}, **checkpoint.weights}, strict=True)
+    lacking = {name: own[name] for name in foreign.absent(checkpoint.weights, own)}
+    model.load_state_dict({**lacking, **checkpoint.weights}, strict=True)
 
 
 def write_progress(path: Path, state: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
-"""State dicts under other names than ours: where they lie in a file, and which of its names stands for which of a model's.
+"""State dicts under other names than ours: where they lie in a file, and which name stands for which of a model's.
 
 Names and shapes decide together. Every entry of a file must find its place, no place is found twice, and whatever
 was renamed or left out is said.
 """
+
 from __future__ import annotations
 
 import re
@@ -16,20 +17,28 @@ from torch import Tensor, nn
 NORMALIZE = ("normalize.mean", "normalize.std")
 COUNTER = "num_batches_tracked"
 PRUNED = re.compile(r"(?<=weight)_(orig|mask)$")
-WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # DataParallel's, torch.compile's, ...
+WRAPPERS = (
+    "module",
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+)  # DataParallel's, torch.compile's, ...
 STATISTICS = {"mean": NORMALIZE[0], "mu": NORMALIZE[0], "std": NORMALIZE[1], "sigma": NORMALIZE[1]}
 NUMBERS = re.compile(
-    r"n_averaged|(global_|last_)?(epochs?|steps?|iter(ation)?s?)|((best|test|val|train)_?)*(acc(uracy)?|prec|loss|top)_?[15]?"
+    r"n_averaged|(global_|last_)?(epochs?|steps?|iter(ation)?s?)|"
+    r"((best|test|val|train)_?)*(acc(uracy)?|prec|loss|top)_?[15]?"
 )
 PROFILED = ("total_ops", "total_params")  # what a profiler leaves in every module
-NO_MODELS = re.compile(r"init_weight|.*(optim|sched|scaler|rng_state).*", re.IGNORECASE)  # entries that hold tensors but are no model to load
+NO_MODELS = re.compile(
+    r"init_weight|.*(optim|sched|scaler|rng_state).*", re.IGNORECASE
+)  # entries that hold tensors but are no model to load
 DEPTH = 2  # how far below the whole file a state dict may lie
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
-    """All state dicts in a file's content, by where they lie: "" is the file itself, "net" an entry, "model.weights" an entry's.
+    """All state dicts in a file's content, by where they lie: "" is the file itself, "model.weights" an entry of an entry.
 
     A state dict is a mapping that has tensors under names with dots; whole modules stand for theirs. Values under names
     without dots may be anything. Optimisers' states, and weights that pruning goes back to, are none.
@@ -53,7 +62,9 @@ def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of a state dict's tensors by name, as plain data."""
-    return {key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor) and not value.is_nested}
+    return {
+        key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor) and not value.is_nested
+    }
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,11 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
     bases = {PRUNED.sub("", key): tuple(shape) for key, shape in found.items()}
     current, said = _unwrapped(bases, expected)
     left = {old: new for old, new in current.items() if new not in expected}
-    numbers = [old for old, new in left.items() if prod(bases[old]) == 1 and (NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED)]
+    numbers = [
+        old
+        for old, new in left.items()
+        if prod(bases[old]) == 1 and (NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED)
+    ]
     if numbers:
         said.append(f"{', '.join(sorted({left[old].split('.')[-1] for old in numbers}))} left out")
     current = {old: new for old, new in current.items() if old not in numbers}
@@ -94,18 +109,19 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
         changed, words = step(left, free, head)
         current = {old: changed.get(new, new) for old, new in current.items()}
         said += words
-    names = {key: current[base] + key[len(base):] for key in found if (base := PRUNED.sub("", key)) in current}
+    names = {key: current[base] + key[len(base) :] for key in found if (base := PRUNED.sub("", key)) in current}
     seen: dict[str, str] = {}
     clash = next(((seen[new], old, new) for old, new in current.items() if seen.setdefault(new, old) != old), None)
     return Renamed(names, tuple(said), clash, tuple(new for new in current.values() if new not in expected))
 
 
 def fits(found: Shapes, expected: Shapes, head: str | None = None) -> bool:
-    """Whether a file holds such a model, whatever its names, number of classes and, with positions for patches, side of images."""
+    """Whether a file holds such a model, whatever its names, its number of classes and a transformer's side of images."""
     how = rename(found, expected, head)
     held = {new: tuple(found[old]) for old, new in how.names.items()}
     plain = {PRUNED.sub("", name): shape for name, shape in held.items()}
-    if how.clash or how.strange or any(name not in plain for name in expected if name not in absent(plain, expected)):
+    lacking = expected.keys() - plain.keys()
+    if how.clash or how.strange or not lacking <= set(absent(plain, expected)):
         return False
     return all(_alike(name, shape, tuple(expected[name]), head) for name, shape in plain.items())
 
@@ -194,8 +210,12 @@ def _parts(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str]
     for part in dict.fromkeys(part for name in left for part in name.split(".")[:-1] if not part.isdigit()):
         mine = [name for name in left if part in name.split(".")]
         options = []
-        for other in dict.fromkeys(piece for name in open_ for piece in name.split(".")[:-1] if not piece.isdigit() and piece != part):
-            tried = {name: ".".join(other if piece == part else piece for piece in changed[name].split(".")) for name in mine}
+        for other in dict.fromkeys(
+            piece for name in open_ for piece in name.split(".")[:-1] if not piece.isdigit() and piece != part
+        ):
+            tried = {
+                name: ".".join(other if piece == part else piece for piece in changed[name].split(".")) for name in mine
+            }
             if all(new in open_ and tuple(open_[new]) == tuple(left[old]) for old, new in tried.items()):
                 options.append((other, tried))
         if len(options) == 1:

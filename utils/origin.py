@@ -1,8 +1,9 @@
-"""What a checkpoint says of its making, and how a later run takes that over. Imports no torch, because ``--help`` needs it.
+"""What a checkpoint says of its making, and how a later run takes that over; no torch, because ``--help`` needs it.
 
 Every checkpoint of ours carries the entry ``origin``, plain data: the flags that decide what the model is and on which
 images it was trained. Whoever names the file need not type them again; what is typed and differs is refused.
 """
+
 from __future__ import annotations
 
 import math
@@ -17,10 +18,29 @@ from utils.errors import UsageError
 _TEXT, _SWITCH, _WHOLE = (str,), (bool,), (int, type(None))
 _LIST = (list, tuple, type(None))
 FIELDS: dict[str, tuple[type, ...]] = {
-    "arch": _TEXT, "imagenet_arch": _SWITCH, "dataset": _TEXT, "input_size": _WHOLE, "stream": _SWITCH, "split_seed": _WHOLE,
-    "mean": _LIST, "std": _LIST, "compat": _TEXT, "side": _WHOLE, "classes": _LIST, "folder": (str, type(None)),
+    "arch": _TEXT,
+    "imagenet_arch": _SWITCH,
+    "dataset": _TEXT,
+    "input_size": _WHOLE,
+    "stream": _SWITCH,
+    "split_seed": _WHOLE,
+    "mean": _LIST,
+    "std": _LIST,
+    "compat": _TEXT,
+    "side": _WHOLE,
+    "classes": _LIST,
+    "folder": (str, type(None)),
 }
-ASKED = ("arch", "imagenet_arch", "dataset", "input_size", "stream", "mean", "std", "compat")  # what a later run must have in common
+ASKED = (
+    "arch",
+    "imagenet_arch",
+    "dataset",
+    "input_size",
+    "stream",
+    "mean",
+    "std",
+    "compat",
+)  # what a later run must have in common
 REFERENCE_SPLIT = 1  # the split seed of ``--compat reference`` where none is typed
 
 
@@ -33,11 +53,21 @@ def of(arguments: Any, chosen: Any, split_seed: int | None) -> dict[str, Any]:
         split_seed: of its training and validation images; None if it was trained on all.
     """
     model, data = arguments.model, arguments.data
-    listed = {name: None if value is None else list(value) for name, value in (("mean", model.mean), ("std", model.std))}
+    listed = {
+        name: None if value is None else list(value) for name, value in (("mean", model.mean), ("std", model.std))
+    }
     return {
-        "arch": model.arch, "imagenet_arch": model.imagenet_arch, "dataset": chosen.source.name, "input_size": data.input_size,
-        "stream": data.stream, "split_seed": split_seed, **listed, "compat": arguments.run.compat, "side": chosen.side,
-        "classes": list(chosen.names), "folder": chosen.root.resolve().name if chosen.files is not None else None,
+        "arch": model.arch,
+        "imagenet_arch": model.imagenet_arch,
+        "dataset": chosen.source.name,
+        "input_size": data.input_size,
+        "stream": data.stream,
+        "split_seed": split_seed,
+        **listed,
+        "compat": arguments.run.compat,
+        "side": chosen.side,
+        "classes": list(chosen.names),
+        "folder": chosen.root.resolve().name if chosen.files is not None else None,
     }
 
 
@@ -54,12 +84,21 @@ def check(entry: Mapping[str, Any]) -> str | None:
 
 
 def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's other entries say of its making, as far as they do; also those of files from before there was ``origin``."""
+    """What a checkpoint's other entries say of its making, as far as they do; older files have no ``origin``, but others."""
     if isinstance(extra.get("origin"), Mapping):
-        return {name: extra["origin"][name] for name in FIELDS if name in extra["origin"]} if check(extra["origin"]) is None else {}
+        return (
+            {name: extra["origin"][name] for name in FIELDS if name in extra["origin"]}
+            if check(extra["origin"]) is None
+            else {}
+        )
     recipe = extra.get("recipe") if isinstance(extra.get("recipe"), Mapping) else {}
     parts = [part for part in (recipe.get("data"), recipe.get("model")) if isinstance(part, Mapping)]
-    found = {name: part[name] for part in parts for name in ("dataset", "input_size", "stream", "arch", "imagenet_arch") if name in part}
+    found = {
+        name: part[name]
+        for part in parts
+        for name in ("dataset", "input_size", "stream", "arch", "imagenet_arch")
+        if name in part
+    }
     found |= {name: extra[name] for name in ("arch", "dataset", "split_seed", "compat") if name in extra}
     return found if check(found) is None else {}
 
@@ -89,7 +128,10 @@ class Inherited:
             UsageError: a flag or an earlier file says something else.
         """
         taken: dict[str, Any] = {}
-        idle = {"compat": not _decides(known), "stream": known.get("dataset") == "imagenet"}  # which is streamed in any case
+        idle = {
+            "compat": not _decides(known),
+            "stream": known.get("dataset") == "imagenet",
+        }  # which is streamed in any case
         asked = {name: known[name] for name in ASKED if name in known and not idle.get(name)}
         for name, value in asked.items():
             if name in self._earlier:
@@ -100,7 +142,9 @@ class Inherited:
             taken |= self._split(where, known["split_seed"], split)
             self._earlier["split_seed"] = where, known["split_seed"]
         self.flags |= taken
-        self._earlier = {name: (where, _size_of(known) if name == "input_size" else value) for name, value in asked.items()} | self._earlier
+        self._earlier = {
+            name: (where, _size_of(known) if name == "input_size" else value) for name, value in asked.items()
+        } | self._earlier
         named = [name if value is True else f"{name} {_plain(value)}" for name, value in taken.items()]
         if named:
             self.words.append(f"{', '.join(named)}: from {where}")
@@ -109,7 +153,9 @@ class Inherited:
         if name not in self.flags:
             return {} if value is None or value is False else {name: tuple(value) if name in ("mean", "std") else value}
         given = self.flags[name]
-        if self._same(name, given, value) or name == "dataset" and canonical(str(given)) not in NAMES:  # which is refused later
+        if (
+            self._same(name, given, value) or name == "dataset" and canonical(str(given)) not in NAMES
+        ):  # which is refused later
             return {}
         if name == "arch":
             import models
@@ -123,8 +169,14 @@ class Inherited:
         """Whether a flag may stand beside a file's value; statistics are compared with those that the weights hold."""
         if name == "dataset":
             forms = (canonical(str(given)), value)
-            return forms[0] == forms[1] or bool(self.flags.get("allow_split_mismatch")) and _all_of(forms[0]) == _all_of(forms[1])
-        hub = name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")  # a folder may lie elsewhere now
+            return (
+                forms[0] == forms[1]
+                or bool(self.flags.get("allow_split_mismatch"))
+                and _all_of(forms[0]) == _all_of(forms[1])
+            )
+        hub = (
+            name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
+        )  # a folder may lie elsewhere now
         return hub or name in ("mean", "std") or _plain(given) == _plain(value)
 
     def _size(self, where: str, value: int | None, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,13 +197,18 @@ class Inherited:
         earlier, before = self._earlier[name]
         now = _size_of(known) if name == "input_size" else value
         if None not in (now, before) and not self._same(name, before, now):
-            raise UsageError(f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; give files of the same model and data")
+            raise UsageError(
+                f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; "
+                "give files of the same model and data"
+            )
 
     def _split(self, where: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
         given = self.flags.get("split_seed")
         seed = str(self.flags.get("seed", self.default_seed)).strip()
-        default = REFERENCE_SPLIT if self.flags.get("compat") == "reference" else int(seed) if seed.isdecimal() else None
+        default = (
+            REFERENCE_SPLIT if self.flags.get("compat") == "reference" else int(seed) if seed.isdecimal() else None
+        )
         if given is not None and _plain(given) != str(value):
             if split == "refuse":
                 raise _differs(where, "split_seed", given, value)
@@ -164,16 +221,19 @@ class Inherited:
 
 
 def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
-    return UsageError(f"--{name} {_plain(given)}: {where} was made with {name} {_plain(value)}; leave --{name} out, or give another file")
+    return UsageError(
+        f"--{name} {_plain(given)}: {where} was made with {name} {_plain(value)}; "
+        f"leave --{name} out, or give another file"
+    )
 
 
 def _decides(known: Mapping[str, Any]) -> bool:
-    """Whether ``--compat`` is part of what the model computes: only the CIFAR form of swin_t, which may leave its input as it is."""
+    """Whether ``--compat`` is part of what the model computes: the CIFAR form of swin_t may leave its input as it is."""
     return known.get("arch") == "swin_t" and not known.get("imagenet_arch")
 
 
 def _size_of(known: Mapping[str, Any]) -> int | None:
-    """Side in pixels of the images that a model was trained on, if it says; the data set's own for a model that was told none."""
+    """Side in pixels of the images that a model was trained on: as it says, or the data set's own if it was told none."""
     side = known.get("input_size") or known.get("side")
     if side is None and "input_size" in known and canonical(str(known.get("dataset"))) in NAMES:
         from dataset import sources
@@ -194,8 +254,8 @@ def inherit(
         flags: those that name checkpoints, the first is the one to begin with.
         default_seed: ``--seed`` where it is not typed.
         read_files: False leaves everything as typed.
-        split: what becomes of a typed ``--split_seed``: another than the file's is refused here ("refuse") or left to who
-            compares the splits themselves; one that says what ``--seed`` says anyway stays ("keep") or goes ("tidy").
+        split: what becomes of a typed ``--split_seed``: another than the file's is refused here ("refuse") or left to
+            who compares the splits themselves; one that ``--seed`` means anyway stays ("keep") or goes ("tidy").
     Raises:
         UsageError: a flag that was typed says something else than a file, or one file than another.
     """
@@ -214,7 +274,9 @@ def inherit(
     return found
 
 
-def _from_weights(found: Inherited, where: str, known: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _from_weights(
+    found: Inherited, where: str, known: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     """What the weights themselves tell where nothing else does: architecture, and a transformer's side of images."""
     import models
 
@@ -242,7 +304,9 @@ def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None
     if known.get("dataset") != "folder" or "data" in found.flags or is_tree(find_root(get("folder"), None)):
         return
     classes = [str(name) for name in known.get("classes") or ()]
-    names = f", {len(classes)} classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
+    names = (
+        f", {len(classes)} classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
+    )
     folder = f" called {known['folder']}" if known.get("folder") else ""
     raise UsageError(f"--data DIR is needed: {where} was trained on a folder of images{folder}{names}")
 
