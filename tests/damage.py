@@ -174,7 +174,7 @@ def states(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "an entry too many", {**state, "fc.scale": state[bias]}
     yield "an entry missing", {key: value for key, value in state.items() if key != bias}
     yield "nothing", {}
-    yield "a prefix on all but one", {key if key == bias else f"module.{key}": value for key, value in state.items()}
+    yield "two prefixes", {f"{'ab'[number % 2]}.{key}": value for number, (key, value) in enumerate(state.items())}
     yield "two names of one weight", {**{f"module.{key}": value for key, value in state.items()}, f"module._orig_mod.{bias}": state[bias]}
     yield "thousand names of one tensor", {**state, **{f"x{number}": torch.zeros(10**6).expand(1, -1)[0] for number in range(2)}}
     one = torch.zeros(10**6)
