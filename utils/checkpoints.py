@@ -315,7 +315,7 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
     guesses = models.guesses(shapes) if shapes else []
     if (arch, not stem) in guesses:
         return "; it has the CIFAR stem: leave --imagenet_arch out" if stem else "; this is the ImageNet stem: add --imagenet_arch"
-    if guesses:
+    if guesses and (arch, stem) not in guesses:
         return "; it looks like " + " or ".join(name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
     done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
     prefix = foreign.shared_prefix(shapes)
