@@ -14,20 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from dataset.flags import Data, Forget, class_order, class_word, forgotten, of_classes
-from dataset.names import NO_VAL, canonical, with_validation
+from dataset.names import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import MILESTONES, TRANSFORMER, Optimisation, beyond, epochs_of, is_transformer, milestones
-from utils.errors import UsageError, renamed, say_last
-from utils.log import Log
+from utils import origin
+from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, option, wrapped
 from utils.words import where
 
 
 @dataclass(frozen=True)
 class Model:
-    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet44s, resnet56s, vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip install transformers)", common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...", metavar="NAME")
-    imagenet_arch: bool = option(False, "7x7 stem with stride 2 and max-pool (resnet18 and resnet50)")
+    arch: str = option("resnet18", "resnet18, resnet50, resnet20s, resnet32s, resnet44s, resnet56s, resnet110s, resnet20, resnet32, resnet44, resnet56 (the same with convolutions in their shortcuts), vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip install transformers)", common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...", metavar="NAME")
+    imagenet_arch: bool = option(False, "the form for ImageNet: 7x7 stem with stride 2 and max-pool (resnet18 and resnet50), torchvision's own model (vgg16_bn and swin_t)")
+    mean: tuple[float, ...] | None = option(None, "mean of the input's channels, on [0, 1], or imagenet; without it the data set's", low=0, high=1, metavar="M,M,M|imagenet")
+    std: tuple[float, ...] | None = option(None, "their standard deviation, or imagenet; without it the data set's, or that of --mean imagenet", above=0, high=1, metavar="S,S,S|imagenet")
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ class ImpArguments:
     prune: Prune
     resume: Resume
     unread: tuple[str, ...]
+    inherited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,7 @@ class SynflowArguments:
     prune: PruneAtStart
     resume: Resume
     unread: tuple[str, ...]
+    inherited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,6 +238,7 @@ class ForgetArguments:
     unread: tuple[str, ...]
     lora: Lora = Lora()
     typed: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -261,6 +266,7 @@ class BackdoorArguments:
     sparsities: tuple[float, ...] | None
     typed: tuple[str, ...]
     unread: tuple[str, ...]
+    inherited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -276,6 +282,7 @@ class TransferArguments:
     order: tuple[str, ...] | None
     probe: LinearProbe | FullProbe
     unread: tuple[str, ...]
+    inherited: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -304,41 +311,47 @@ REFERENCE_FLAGS = {
 }
 
 
-def parse_imp(argv: list[str] | None) -> ImpArguments:
+def parse_imp(argv: list[str] | None, read_files: bool = True) -> ImpArguments:
     """Arguments of ``main_imp.py``.
 
+    Args:
+        read_files: let the checkpoint say what was not typed, if there is one.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
     parser = Parser(prog="main_imp.py", description="Train a classifier, then prune it by magnitude and train it again (OMP, IMP).")
     groups = {"data": Data, "model": Model, "run": Run, "training": TrainAlone, "pruning": Prune, "going on": Resume}
-    typed = _read(parser, groups, argv)
-    model, prune, resume = build(Model, typed), build(Prune, typed), _resume(typed)
+    typed, inherited = _inherit(_read(parser, groups, argv), ("checkpoint",), read_files, split="refuse")
+    model, prune, resume = _model(typed), build(Prune, typed), _resume(typed)
     train = _train(TrainAlone, typed, model)
     if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
         raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
     data = _data(typed)
-    return ImpArguments(data, model, _run(typed), train, prune, resume, _unread(typed, groups.values(), data))
+    return ImpArguments(data, model, _run(typed), train, prune, resume, _unread(typed, groups.values(), data), inherited)
 
 
-def parse_synflow(argv: list[str] | None) -> SynflowArguments:
+def parse_synflow(argv: list[str] | None, read_files: bool = True) -> SynflowArguments:
     """Arguments of ``main_synflow.py``.
 
+    Args:
+        read_files: let the checkpoint say what was not typed, if there is one.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
     parser = Parser(prog="main_synflow.py", description="Prune a new network before training (SynFlow and other scores), then train it.")
     groups = {"data": Data, "model": Model, "run": Run, "training": TrainAlone, "pruning": PruneAtStart, "going on": Resume}
-    typed = _read(parser, groups, argv)
-    model, data = build(Model, typed), _data(typed)
+    typed, inherited = _inherit(_read(parser, groups, argv), ("checkpoint",), read_files, split="refuse")
+    model, data = _model(typed), _data(typed)
     return SynflowArguments(
-        data, model, _run(typed), _train(TrainAlone, typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values(), data)
+        data, model, _run(typed), _train(TrainAlone, typed, model), build(PruneAtStart, typed), _resume(typed), _unread(typed, groups.values(), data), inherited
     )
 
 
-def parse_forget(argv: list[str] | None) -> ForgetArguments:
+def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArguments:
     """Arguments of ``main_forget.py``; the method decides which hyper-parameters there are.
 
+    Args:
+        read_files: let the checkpoints say what was not typed.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
@@ -352,18 +365,23 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     method = registry.get(unlearn.unlearn)
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
-    model, data = build(Model, typed), _data(typed)
+    words = _words(typed)
+    typed, inherited = _inherit(typed, ("mask", "reference_model", "rewind_pth"), read_files)
+    model, data = _model(typed), _data(typed)
     hyper = _hyper(typed, method, model, unlearn.preset)
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
-        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data, method), lora, _words(typed),
+        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper,
+        _unread(typed, [*read, method.config], data, method), lora, words, inherited,
     )
 
 
-def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
+def parse_backdoor(argv: list[str] | None, read_files: bool = True) -> BackdoorArguments:
     """Arguments of ``main_backdoor.py``; the method decides which hyper-parameters there are.
 
+    Args:
+        read_files: let the checkpoints say what was not typed.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
@@ -382,18 +400,23 @@ def parse_backdoor(argv: list[str] | None) -> BackdoorArguments:
     method = registry.get(unlearn.unlearn)
     if unlearn.reference_model is not None:
         raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
-    model, poison, data = build(Model, typed), build(Poison, typed), _data(typed)
+    words = _words(typed)
+    typed, inherited = _inherit(typed, ("mask", "rewind_pth"), read_files, split="keep")
+    model, poison, data = _model(typed), build(Poison, typed), _data(typed)
     train = _train(Train, typed, model)
     return BackdoorArguments(
         data, model, _run(typed), train, _poisoned_prune(typed, train), _target(poison, typed),
         Trigger(poison.trigger_size, poison.trigger_place, poison.trigger_value), _poisoned(poison), unlearn,
-        _hyper(typed, method, model, unlearn.preset), _sparsities(typed), _words(typed), _unread(typed, [*groups.values(), method.config], data, method),
+        _hyper(typed, method, model, unlearn.preset), _sparsities(typed), words,
+        _unread(typed, [*groups.values(), method.config], data, method), inherited,
     )
 
 
-def parse_transfer(argv: list[str] | None) -> TransferArguments:
+def parse_transfer(argv: list[str] | None, read_files: bool = True) -> TransferArguments:
     """Arguments of ``main_transfer.py``; method and probe decide which hyper-parameters there are.
 
+    Args:
+        read_files: let the checkpoints say what was not typed.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
@@ -406,7 +429,8 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
     groups = {"data": Data, "model": Model, "run": Run, "unlearning": Source, "transfer": Transfer}
     probes = {"probing": LinearProbe, "training, while probing (full) and unlearning": FullProbe}
     typed = _read_with_methods(parser, groups | probes, argv)
-    source, transfer, model = build(Source, typed), build(Transfer, typed), build(Model, typed)
+    typed, inherited = _inherit(typed, ("mask", "rewind_pth"), read_files)
+    source, transfer, model = build(Source, typed), build(Transfer, typed), _model(typed)
     method = registry.get(source.unlearn)
     if source.mask is None:
         raise UsageError("--mask FILE is needed: the checkpoint of the source model")
@@ -420,27 +444,29 @@ def parse_transfer(argv: list[str] | None) -> TransferArguments:
     data = _data(typed)
     return TransferArguments(
         data, model, _run(typed), source, _hyper(typed, method, model, source.preset), transfer,
-        class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data, method),
+        class_order(transfer.removal_order), probe, _unread(typed, [*groups.values(), method.config, type(probe)], data, method), inherited,
     )
 
 
-def parse_saliency(argv: list[str] | None) -> SaliencyArguments:
+def parse_saliency(argv: list[str] | None, read_files: bool = True) -> SaliencyArguments:
     """Arguments of ``main_saliency.py``.
 
+    Args:
+        read_files: let the checkpoint say what was not typed.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
     parser = Parser(prog="main_saliency.py", description="Find the weights that matter for the images to forget, for main_forget.py --saliency_mask.")
     groups = {"data": Data, "model": Model, "run": Run, "what is forgotten": Forget, "model to judge": Judged, "saliency": Saliency}
-    typed = _read(parser, groups, argv)
+    typed, inherited = _inherit(_read(parser, groups, argv), ("mask",), read_files)
     judged = build(Judged, typed)
     if judged.mask is None:
         raise UsageError("--mask FILE is needed: the checkpoint whose weights are judged")
     data = _data(typed)
     return SaliencyArguments(
-        data, build(Model, typed), _run(typed), forgotten(build(Forget, typed), typed),
+        data, _model(typed), _run(typed), forgotten(build(Forget, typed), typed),
         Unlearn(unlearn="raw", mask=judged.mask, allow_split_mismatch=judged.allow_split_mismatch), build(Saliency, typed),
-        _unread(typed, groups.values(), data),
+        _unread(typed, groups.values(), data), inherited=inherited,
     )
 
 
@@ -451,7 +477,8 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
         del config["run"][key]
     for group, key in (("data", "data"), ("data", "no_val"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model"), ("unlearn", "verbose")):
         config.get(group, {}).pop(key, None)
-    for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
+    config["model"] = {key: value for key, value in config["model"].items() if value is not None}  # as it was before there were statistics
+    for key in ("unread", "scenario", "typed", "inherited"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
     if not config.get("lora", {}).get("lora", True):
         del config["lora"]
@@ -485,14 +512,12 @@ def steps(config: Any) -> str:
     return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
 
 
-def announce(script: str, arguments: Any) -> None:
-    """Say at once what a run is about to read, before torch is loaded, and have its remarks said at its end."""
-    say_last(remarks(arguments))
-    if arguments.run.dry_run is None:
-        where = f" from {arguments.data.data}" if arguments.data.data is not None else ""
-        file = next((group.mask for group in (getattr(arguments, "unlearn", None),) if group is not None), None)
-        model = f"a new {arguments.model.arch}" if file is None else f"{arguments.model.arch} from {file}"
-        Log(None).line(f"{script}: reading {arguments.data.dataset}{where}, for {model}")
+def reading(arguments: Any) -> str:
+    """What a run is about to read, for people who would otherwise wait in silence."""
+    where = f" from {arguments.data.data}" if arguments.data.data is not None else ""
+    file = arguments.unlearn.mask if hasattr(arguments, "unlearn") else None
+    model = f"a new {arguments.model.arch}" if file is None else f"{arguments.model.arch} from {file}"
+    return f"reading {arguments.data.dataset}{where}, for {model}"
 
 
 def remarks(arguments: Any) -> list[str]:
@@ -573,6 +598,36 @@ def _read_with_methods(parser: Parser, groups: dict[str, type], argv: list[str] 
         return _read(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
     parser.epilog = {"": help.short, "all": help.all_methods}.get(topic, str)()
     return _read(parser, groups, argv, [registry.Iterative, *(registry.get(name).config for name in registry.names())])
+
+
+def _inherit(
+    typed: dict[str, Any], flags: tuple[str, ...], read_files: bool, split: str = "tidy"
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What was typed with what the files of these flags add to it, and what that was, in words."""
+    if typed.get("no_val") and "dataset" in typed:
+        typed = {**typed, "dataset": with_validation(canonical(typed["dataset"])) + NO_VAL}
+    found = origin.inherit(typed, flags, Run.seed, read_files and ("checkpoint" not in flags or "resume" in typed), split)
+    return found.flags, tuple(found.words)
+
+
+def _model(typed: dict[str, Any]) -> Model:
+    """The model's flags; statistics of the input go together."""
+    named = {"mean": IMAGENET[0], "std": IMAGENET[1]}
+    if typed.get("mean") == "imagenet":
+        typed.setdefault("std", "imagenet")
+    for name, values in named.items():
+        if typed.get(name) == "imagenet":
+            typed[name] = values
+    model = build(Model, typed)
+    if model.mean is not None and model.arch.startswith("hf:"):
+        raise UsageError(f"--mean: {model.arch} brings its own statistics; leave --mean and --std out")
+    for name, value in (("mean", model.mean), ("std", model.std)):
+        other = {"mean": "std", "std": "mean"}[name]
+        if value is not None and len(value) != 3:
+            raise UsageError(f"--{name} {describe(value)}: must be three numbers, one for each channel, or imagenet")
+        if value is not None and getattr(model, other) is None:
+            raise UsageError(f"--{name} needs --{other} beside it")
+    return model
 
 
 def _for_transformers(config: type) -> dict[str, str]:

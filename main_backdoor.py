@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import arg_parser
 from utils import preview
-from utils.errors import leave, script
+from utils.errors import leave, say_last, script
 
 if TYPE_CHECKING:
     from backdoor.job import Checked
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_backdoor(argv)
-    arg_parser.announce("main_backdoor.py", arguments)
+    say_last(arg_parser.remarks(arguments))
     from backdoor.job import check
 
     checked = check(arguments)
@@ -53,6 +53,7 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
     folder, log = cleanse.open_folder(arguments, checked)
     if folder.result() is None:
         folder.begin("main_backdoor.py", argv)
+        log.line(f"main_backdoor.py: {arg_parser.reading(arguments)}")
         poisoned = job.read_data(arguments, checked)
         job.check_origin(arguments, checked, poisoned)
         log.facts(f"main_backdoor.py: {checked.method.name}, {checked.method.summary}", report.header(arguments, checked, poisoned, folder.path))

@@ -20,13 +20,13 @@ from typing import Any
 import arg_parser
 from evaluation.rows import ADAPTED
 from utils import preview
-from utils.errors import UsageError, leave, script
+from utils.errors import UsageError, leave, say_last, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_forget(argv)
-    arg_parser.announce("main_forget.py", arguments)
+    say_last(arg_parser.remarks(arguments))
     checked = check(arguments)
     from unlearn.session import clear, outputs
 
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     folder, log = open_folder(arguments, checked)
     if folder.result() is None:
         folder.begin("main_forget.py", argv)
+        log.line(f"main_forget.py: {arg_parser.reading(arguments)}")
         job = read_data(arguments, checked)
         log.facts(f"main_forget.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
         with folder.failing(facts(arguments, checked, job)):
@@ -70,19 +71,21 @@ class Checked:
 
 @dataclass(frozen=True)
 class Job:
-    """Data, split and image sets of the run, and the model before unlearning."""
+    """Data, split and image sets of the run, the model before unlearning, and what its checkpoints say of its making."""
 
     data: Any
     split: Any
     sets: dict[str, Any]
     model: Any
     mask: dict[str, Any]
+    stamp: dict[str, Any]
 
 
 def check(arguments: arg_parser.ForgetArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoint."""
     import models
     from dataset import prepare
+    from trainer import given
     from unlearn import lora, registry, saliency, start
     from utils.device import resolve
 
@@ -95,7 +98,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     beginning = start.read(arguments, method, chosen)
     only, digest = saliency.given(arguments, chosen)
     retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
-    adapters = lora.plan(arguments.lora, start.blank(arguments, chosen)) if arguments.lora.lora else None
+    adapters = lora.plan(arguments.lora, given.blank(arguments, chosen)) if arguments.lora.lora else None
     config = arg_parser.deciding(arguments) | {
         "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
         "saliency": digest, "retrained": retrained and retrained.sha256, **models.origin(arguments.model.arch),
@@ -118,6 +121,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     """Load images, divide them, check them against the checkpoint's split, and build the model."""
     from dataset import prepare
     from dataset.split import split_for_unlearning
+    from trainer import pretrain
     from unlearn import start
 
     run = arguments.run
@@ -129,7 +133,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     check_retrained(arguments, checked.retrained, split)
     sets = prepare.Views(data, checked.device, arguments.data.workers, run.compat).divided(split)
     model = start.build(arguments, checked.chosen, data, checked.start.weights)
-    return Job(data, split, sets, model.to(checked.device), checked.start.mask)
+    return Job(data, split, sets, model.to(checked.device), checked.start.mask, pretrain.stamp(arguments, checked.chosen, base))
 
 
 def check_retrained(arguments: arg_parser.ForgetArguments, retrained: Any, split: Any) -> None:
@@ -147,7 +151,7 @@ def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, f
     from unlearn.context import Context
     from unlearn.session import Session
 
-    session = Session(checked.method, folder, {"split_digest": job.split.base_digest, "forget_digest": job.split.digest})
+    session = Session(checked.method, folder, {**job.stamp, "forget_digest": job.split.digest})
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
         checked.scenario, job.split.whole_classes, log, session.progress, checked.only, adapters=checked.adapters,
@@ -284,6 +288,7 @@ def intended(arguments: Any, checked: Checked, label: str, outputs: list[str]) -
 def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str, str]:
     """What is forgotten, from which model, with which numbers."""
     import pruner
+    from trainer.given import provenance
 
     sizes = "  ".join(f"{name} {len(images):,}" for name, images in job.sets.items())
     gone = ", ".join(map(str, job.split.whole_classes))
@@ -295,6 +300,7 @@ def header(arguments: Any, checked: Checked, job: Job, folder: Path) -> dict[str
         **job.data.notes,
         "split": f"base digest {job.split.base_digest}, with forget and retain {job.split.digest}",
         "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(job.mask):.2f} %, {origin}",
+        **provenance(arguments, checked.start.given, checked.start.rewound, checked.retrained),
         "method": arg_parser.settings(arguments.hyper) or "no hyper-parameters",
         **({"adapters": checked.adapters.words()} if checked.adapters else {}),
         "run": f"setup random seed = {arguments.run.seed}  compat {arguments.run.compat}  device {checked.device}",

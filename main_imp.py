@@ -14,13 +14,13 @@ from __future__ import annotations
 import arg_parser
 from evaluation import tables
 from utils import preview
-from utils.errors import leave, script
+from utils.errors import leave, say_last, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_imp(argv)
-    arg_parser.announce("main_imp.py", arguments)
+    say_last(arg_parser.remarks(arguments))
     from trainer import pretrain
 
     checked = pretrain.check(arguments)
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     folder, log = pretrain.open_folder(arguments, checked, "imp")
     if folder.result() is None:
         folder.begin("main_imp.py", argv)
+        log.line(f"main_imp.py: {arg_parser.reading(arguments)}")
         bench = pretrain.read(arguments, checked)
         facts = pretrain.header(arguments, checked, bench, folder) | rewinding(arguments.prune)
         log.facts("main_imp.py: " + describe(arguments.prune), facts)

@@ -17,7 +17,7 @@ from typing import Any
 import arg_parser
 import main_forget
 from utils import preview
-from utils.errors import leave, script
+from utils.errors import leave, say_last, script
 
 PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
 
@@ -25,7 +25,7 @@ PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_saliency(argv)
-    arg_parser.announce("main_saliency.py", arguments)
+    say_last(arg_parser.remarks(arguments))
     checked = main_forget.check(arguments)
     if arguments.run.dry_run:
         facts = main_forget.intended(arguments, checked, label(arguments), outputs(arguments))
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     log = Log(folder.path)
     if folder.result() is None:
         folder.begin("main_saliency.py", argv)
+        log.line(f"main_saliency.py: {arg_parser.reading(arguments)}")
         job = main_forget.read_data(arguments, checked)
         log.facts("main_saliency.py: " + describe(arguments.hyper), main_forget.header(arguments, checked, job, folder.path))
         finish(arguments, checked, job, folder, find(arguments, checked, job, folder, log))

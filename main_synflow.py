@@ -15,13 +15,13 @@ from typing import Any
 import arg_parser
 from evaluation import tables
 from utils import preview
-from utils.errors import leave, script
+from utils.errors import leave, say_last, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_synflow(argv)
-    arg_parser.announce("main_synflow.py", arguments)
+    say_last(arg_parser.remarks(arguments))
     from trainer import pretrain
 
     checked = pretrain.check(arguments)
@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     folder, log = pretrain.open_folder(arguments, checked, "synflow")
     if folder.result() is None:
         folder.begin("main_synflow.py", argv)
+        log.line(f"main_synflow.py: {arg_parser.reading(arguments)}")
         bench = pretrain.read(arguments, checked)
         log.facts("main_synflow.py: " + describe(arguments.prune), pretrain.header(arguments, checked, bench, folder))
         pretrain.train(arguments, checked, bench, plan(arguments), folder, log, prune(arguments, bench, log))

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import arg_parser
 from utils import preview
-from utils.errors import leave, script
+from utils.errors import leave, say_last, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_transfer(argv)
-    arg_parser.announce("main_transfer.py", arguments)
+    say_last(arg_parser.remarks(arguments))
     from transfer.job import check, read_data
 
     checked = check(arguments)
@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     log = Log(folder.path)
     if folder.result() is None:
         folder.begin("main_transfer.py", argv)
+        log.line(f"main_transfer.py: {arg_parser.reading(arguments)}")
         bench = read_data(arguments, checked)
         log.facts(f"main_transfer.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, bench, folder.path))
         points = [measure(arguments, checked, bench, count, argv) for count in checked.removed]

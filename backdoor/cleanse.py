@@ -8,7 +8,7 @@ from typing import Any
 import pruner
 from arg_parser import BackdoorArguments
 from backdoor import report
-from backdoor.job import Checked, Job, origin
+from backdoor.job import Checked, Job, stamp
 from evaluation.backdoor import reference_result, score
 from evaluation.predict import predict
 from trainer import pretrain
@@ -54,15 +54,16 @@ def train(
         dense: the checkpoint of a finished dense round to begin with.
     """
     prune, seed = arguments.prune, arguments.run.train_seed
-    stamp = {"fingerprint": checked.training, **origin(arguments, job)}
+    entries = {"fingerprint": checked.training, **stamp(arguments, checked, job)}
     mask = pretrain.prune_first(job.bench, "synflow", prune.rate, None, seed, log) if prune.prune == "synflow" else {}
-    rounds, mask = pretrain.carry(arguments, job.bench, pretrain.plan(arguments), names, stamp, log, dense, mask)
+    rounds, mask = pretrain.carry(arguments, job.bench, pretrain.plan(arguments), names, entries, log, dense, mask)
     return Trained(mask, rounds)
 
 
 def keep(arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained) -> None:
     """Write the trained model to ``--mask``, where the same command, or one with another method, finds it."""
-    content = {"state_dict": checkpoints.pack(job.bench.model, trained.mask), "trained": checked.training, **origin(arguments, job)}
+    entries = {"trained": checked.training, **stamp(arguments, checked, job)}
+    content = {"state_dict": checkpoints.pack(job.bench.model, trained.mask), **entries}
     files.make_folder(Path(arguments.unlearn.mask).parent)
     checkpoints.write(content, Path(arguments.unlearn.mask))
 
@@ -73,7 +74,7 @@ def cleanse(arguments: BackdoorArguments, checked: Checked, job: Job, trained: T
     tests = {name: bench.sets[name] for name in ("test", "triggered")}
     predictions = {"before": predict(bench.model, tests)}
     scores = {"before": score(**predictions["before"])}
-    session = Session(method, folder, origin(arguments, job))
+    session = Session(method, folder, stamp(arguments, checked, job))
     session.save_evaluation(reference_result(scores["before"]))
     log.line(f"* remain weight ratio = {100 * pruner.density(trained.mask):.4f} %")
     log.line(f"before  {report.said(scores['before'])}")

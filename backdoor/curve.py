@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from arg_parser import BackdoorArguments, describe, parse_backdoor
+from arg_parser import BackdoorArguments, describe, parse_backdoor, reading
 from backdoor import cleanse, report
 from backdoor.job import Checked, Job, check, read_data
 from trainer.rounds import OUTPUTS, Names
@@ -27,6 +27,7 @@ def curve(arguments: BackdoorArguments, checked: Checked, argv: list[str] | None
     log = Log(home)
     if folder.result() is None:
         folder.begin("main_backdoor.py", argv)
+        log.line(f"main_backdoor.py: {reading(arguments)}")
         job = read_data(arguments, checked)
         log.facts(f"main_backdoor.py: {checked.method.name} at sparsity {describe(arguments.sparsities)}", report.header(arguments, checked, job, home))
         trained = cleanse.train(*several[0.0], job, Names(home), log)

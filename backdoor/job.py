@@ -66,8 +66,7 @@ def check(arguments: BackdoorArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
-    arch, stem = arguments.model.arch, arguments.model.imagenet_arch
-    models.check(arch, stem)
+    models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     if chosen.source.streamed:
         raise UsageError(f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set")
@@ -77,16 +76,13 @@ def check(arguments: BackdoorArguments) -> Checked:
     scenario = chosen.resolve(arguments.scenario)
     if scenario.labels == (target,):
         raise UsageError(f"{arguments.scenario.typed}: is the target itself; must be another class than --target_label")
-    blank = models.blank(arch, chosen.classes, chosen.side, stem)
-    given = rewound = None
+    given = None
     if arguments.unlearn.mask is not None and is_there(Path(arguments.unlearn.mask), Path(arguments.run.save_dir), method):
-        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", arguments.run.allow_pickle, blank)
-        checkpoints.check_fits(given, blank, arch, "--mask")
-    if getattr(arguments.hyper, "rewind_pth", None) is not None:
-        rewound = checkpoints.read(Path(arguments.hyper.rewind_pth), "--rewind_pth", arguments.run.allow_pickle, blank)
-        checkpoints.check_fits(rewound, blank, arch, "--rewind_pth")
+        given = start.read_other(arguments, chosen, arguments.unlearn.mask, "--mask")
+    rewound = start.read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
     only, digest = saliency.given(arguments, chosen)
-    config = deciding(arguments) | {"scenario": scenario.facts(), "target": target, "official_counts": chosen.official, **models.origin(arch)}
+    config = deciding(arguments) | {"scenario": scenario.facts(), "target": target, "official_counts": chosen.official}
+    config |= models.origin(arguments.model.arch)
     training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
     if arguments.sparsities is not None:
         del config["prune"]["rate"]
@@ -155,9 +151,9 @@ def words(checked: Checked, data: Dataset, poison: Poison, train: int) -> str:
     return f"{images} get a {poison.trigger.words} and label {poison.target} ({data.classes[poison.target]})"
 
 
-def origin(arguments: BackdoorArguments, job: Job) -> dict[str, Any]:
+def stamp(arguments: BackdoorArguments, checked: Checked, job: Job) -> dict[str, Any]:
     """What the checkpoints of this run say of the images that the model was trained on."""
-    return {**pretrain.origin(arguments, job.bench), "poison_digest": job.poison.digest, "poison": job.words}
+    return {**pretrain.stamp(arguments, checked.chosen, job.bench.base), "poison_digest": job.poison.digest, "poison": job.words}
 
 
 def check_origin(arguments: BackdoorArguments, checked: Checked, job: Job) -> None:

@@ -13,6 +13,7 @@ from backdoor.job import Checked, Job
 from evaluation import plots, tables
 from evaluation.backdoor import COLUMNS, long_rows, table
 from evaluation.predict import Predictions
+from trainer.given import provenance
 from unlearn.session import outputs
 from utils import files, preview
 from utils.log import Log
@@ -62,6 +63,7 @@ def header(arguments: BackdoorArguments, checked: Checked, job: Job, folder: Pat
         **data.notes,
         "split": f"seed {job.bench.base.seed}, digest {job.bench.base.digest}, poison {job.poison.digest}",
         **origin(arguments, checked),
+        **provenance(arguments, checked.given, checked.rewound),
         "method": settings(arguments.hyper) or "no hyper-parameters",
         "run": f"setup random seed = {run.seed}, {run.train_seed} in training  compat {run.compat}  device {checked.device}",
         "folder": str(folder),

@@ -9,7 +9,7 @@ import numpy as np
 
 from dataset import place, tiny, tree
 from dataset.download import FILES, fetch
-from dataset.names import NAMES, NO_VAL, canonical, with_validation
+from dataset.names import IMAGENET, NAMES, NO_VAL, canonical, with_validation
 from dataset.place import find_root  # noqa: F401  (where a source lies is asked for beside what it is)
 from utils.errors import UsageError
 from utils.names import lookup
@@ -27,7 +27,6 @@ CIFAR100_CLASSES = tuple(
 NUMERALS = tuple("0123456789")
 SVHN_TRAIN = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
 DIGITS_TRAIN = [151, 161, 143, 131, 147, 154, 150, 136, 127, 138]
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)

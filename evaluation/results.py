@@ -291,9 +291,19 @@ def tables(found: Iterable[Found]) -> list[Table]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for one in found:
         groups.setdefault(_text(shared(one.content)), []).append(one.content)
+    _join_same_splits(groups)
     made = [_table(json.loads(key), results) for key, results in sorted(groups.items(), key=lambda item: _order(json.loads(item[0])))]
     tell_apart(made)
     return made
+
+
+def _join_same_splits(groups: dict[str, list[dict[str, Any]]]) -> None:
+    """Put runs of one seed, on the split of that seed, beside those that other seeds made on the same split."""
+    for text, results in list(groups.items()):
+        key, seeds = json.loads(text), {result["seed"] for result in results}
+        same = _text({**key, "split": f"of seed {min(seeds)}"})
+        if key["split"] == "of each run's seed" and len(seeds) == 1 and same in groups:
+            groups[same] += groups.pop(text)
 
 
 def _order(key: dict[str, Any]) -> tuple:

@@ -14,6 +14,12 @@ def head(model: nn.Module) -> nn.Linear | None:
     return linears[-1] if linears else None
 
 
+def head_name(model: nn.Module) -> str | None:
+    """The name of ``head`` in the model; None if there is none."""
+    last = head(model)
+    return next((name for name, module in model.named_modules() if module is last), None)
+
+
 def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last) -> nn.Module:
     """Store the weights of all convolutions in a layout, which makes them compute in it; in place, and returned.
 
@@ -59,8 +65,7 @@ def keep_classes(model: nn.Module, classes: int) -> None:
 def widen_to(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give the head as many outputs as it has in ``weights``, a state dict of this architecture, if it has fewer."""
     last = head(model)
-    names = {id(module): name for name, module in model.named_modules()}
-    stored = weights.get(f"{names.get(id(last))}.weight")
+    stored = weights.get(f"{head_name(model)}.weight")
     for _ in range(0 if stored is None else len(stored) - last.out_features):
         add_class(model, torch.zeros(1, last.in_features), torch.zeros(1))
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from models import hf_models, parts, timm_models
 from models.normalize import Normalize
+from utils import foreign
 from utils.errors import UsageError
 from utils.names import lookup
 from utils.registry import Registry
@@ -122,19 +124,36 @@ def _construct(builder: Builder, classes: int, **facts: int | str | None) -> nn.
 
 
 @cache
-def _shapes(builder: Builder) -> dict[str, torch.Size]:
+def _shapes(builder: Builder) -> tuple[dict[str, tuple[int, ...]], str | None]:
+    """Shapes at 10 classes by name, and the name of the head."""
     with torch.device("meta"):
-        return {key: value.shape for key, value in builder(10).state_dict().items()}
+        model = builder(10)
+    return foreign.shapes(model.state_dict()), parts.head_name(model)
+
+
+def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
+    """Registered architectures of which ``shapes``, of a state dict by name, can be, each with whether it has the ImageNet stem.
+
+    Other names are taken as ``foreign.rename`` does, and any number of classes.
+    """
+    return [
+        (name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table
+        if foreign.fits(shapes, *_shapes(table.get(name)))
+    ]
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:
-    """The registered architecture whose keys are exactly those of ``state``, if there is one."""
-    for table, suffix in ((_builders, ""), (_imagenet_builders, " with the ImageNet stem")):
-        for name in table:
-            shapes = _shapes(table.get(name))
-            same = shapes.keys() == state.keys() and all(
-                shapes[key][1:] == value.shape[1:] for key, value in state.items()
-            )
-            if same:
-                return name + suffix
-    return None
+    """The one registered architecture that a state dict is of, in words, if there is exactly one."""
+    found = guesses(foreign.shapes(state))
+    return found[0][0] + (" with the ImageNet stem" if found[0][1] else "") if len(found) == 1 else None
+
+
+def side(shapes: foreign.Shapes) -> int | None:
+    """Side in pixels of the square images that a vision transformer was built for, from its positions; None for other models."""
+    positions = [shape for name, shape in shapes.items() if foreign.is_position(name) and len(shape) == 3]
+    patches = [shape for name, shape in shapes.items() if name.endswith(("conv_proj.weight", "patch_embed.proj.weight")) and len(shape) == 4]
+    if len(positions) != 1 or len(patches) != 1:
+        return None
+    counts = (positions[0][1] - extra for extra in (1, 0, 2, 5))  # a class token, none, one more to distil from, four registers
+    tokens = next((count for count in counts if count > 0 and math.isqrt(count) ** 2 == count), None)
+    return None if tokens is None else math.isqrt(tokens) * patches[0][2]

@@ -1,4 +1,8 @@
-"""The small ResNets for 32x32 images (He et al., 2016, section 4.2): depth 6n + 2, widths 16, 32, 64."""
+"""The small ResNets for 32x32 images (He et al., 2016, section 4.2): depth 6n + 2, widths 16, 32, 64.
+
+``resnet20s`` and its like have shortcuts without parameters, ``resnet20`` and its like 1x1 convolutions with batch norm
+where the shape changes (the paper's options A and B). Published checkpoints come in both forms.
+"""
 from __future__ import annotations
 
 import torch.nn.functional as F
@@ -9,9 +13,9 @@ from models.registry import architecture
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions; the shortcut has no parameters ("option A": subsample and zero-pad channels)."""
+    """Two 3x3 convolutions; where the shape changes, the shortcut subsamples and zero-pads channels, or is a convolution (``projects``)."""
 
-    def __init__(self, inputs: int, width: int, stride: int):
+    def __init__(self, inputs: int, width: int, stride: int, projects: bool = False):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -19,10 +23,15 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.grows = stride != 1 or inputs != width
         self.channel_pad = width // 4
+        self.downsample = None
+        if projects and self.grows:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x
-        if self.grows:
+        if self.downsample is not None:
+            shortcut = self.downsample(x)
+        elif self.grows:
             shortcut = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.channel_pad, self.channel_pad))
         x = F.relu_(self.bn1(self.conv1(x)))
         return F.relu_(self.bn2(self.conv2(x)) + shortcut)
@@ -31,7 +40,7 @@ class Block(nn.Module):
 class SmallResNet(nn.Module):
     """Stem, three stages of ``depth`` blocks, global average pooling and a linear head."""
 
-    def __init__(self, depth: int, classes: int):
+    def __init__(self, depth: int, classes: int, projects: bool = False):
         super().__init__()
         self.normalize = Normalize()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
@@ -40,7 +49,7 @@ class SmallResNet(nn.Module):
         for stage, width in enumerate((16, 32, 64), start=1):
             blocks = []
             for index in range(depth):
-                blocks.append(Block(inputs, width, stride=2 if stage > 1 and index == 0 else 1))
+                blocks.append(Block(inputs, width, stride=2 if stage > 1 and index == 0 else 1, projects=projects))
                 inputs = width
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
         self.fc = nn.Linear(64, classes)
@@ -59,6 +68,11 @@ def resnet20s(classes: int) -> nn.Module:
     return SmallResNet(3, classes)
 
 
+@architecture("resnet32s")
+def resnet32s(classes: int) -> nn.Module:
+    return SmallResNet(5, classes)
+
+
 @architecture("resnet44s")
 def resnet44s(classes: int) -> nn.Module:
     return SmallResNet(7, classes)
@@ -67,3 +81,28 @@ def resnet44s(classes: int) -> nn.Module:
 @architecture("resnet56s")
 def resnet56s(classes: int) -> nn.Module:
     return SmallResNet(9, classes)
+
+
+@architecture("resnet110s")
+def resnet110s(classes: int) -> nn.Module:
+    return SmallResNet(18, classes)
+
+
+@architecture("resnet20")
+def resnet20(classes: int) -> nn.Module:
+    return SmallResNet(3, classes, projects=True)
+
+
+@architecture("resnet32")
+def resnet32(classes: int) -> nn.Module:
+    return SmallResNet(5, classes, projects=True)
+
+
+@architecture("resnet44")
+def resnet44(classes: int) -> nn.Module:
+    return SmallResNet(7, classes, projects=True)
+
+
+@architecture("resnet56")
+def resnet56(classes: int) -> nn.Module:
+    return SmallResNet(9, classes, projects=True)

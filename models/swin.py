@@ -3,7 +3,8 @@
 The sides of the four stages are 1/2, 1/4, 1/8 and 1/8 of the image's, so an image's side is a multiple
 of 32 pixels; the weights do not depend on it. All heads of a layer share one table of relative
 positions, and the masks of shifted windows are part of the state dict. They are constants: buffers
-here, under the keys at which the field's checkpoints hold parameters.
+here, under the keys at which the field's checkpoints hold parameters. With the ImageNet stem it is
+torchvision's, for ImageNet: patches of 4 pixels and windows of 7 tokens.
 """
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.normalize import Normalize
+from models.normalize import Normalize, normalize_first
 from models.registry import architecture
 
 
@@ -190,3 +191,10 @@ class Swin(nn.Module):
 @architecture("swin_t")
 def swin_t(classes: int, compat: str = "fixed") -> nn.Module:
     return Swin(classes, normalizes=compat == "fixed")
+
+
+@architecture("swin_t", imagenet_stem=True)
+def swin_t_imagenet(classes: int) -> nn.Module:
+    from torchvision.models import swin_t as published  # here, because it takes a second
+
+    return normalize_first(published(num_classes=classes))

@@ -1,4 +1,4 @@
-"""VGG-16 with batch normalisation (Simonyan & Zisserman, 2015), two variants for 32x32 images.
+"""VGG-16 with batch normalisation (Simonyan & Zisserman, 2015), two variants for 32x32 images and torchvision's for ImageNet.
 
 ``vgg16_bn`` has bias-free convolutions and a three-layer classifier; ``vgg16_bn_lth`` has
 convolution biases (never pruned) and one linear layer, as in the lottery-ticket literature.
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.normalize import Normalize
+from models.normalize import Normalize, normalize_first
 from models.registry import architecture
 
 PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
@@ -55,3 +55,10 @@ def vgg16_bn(classes: int) -> nn.Module:
 @architecture("vgg16_bn_lth")
 def vgg16_bn_lth(classes: int) -> nn.Module:
     return VGG(bias=True, pool=1, classifier=nn.Linear(512, classes))
+
+
+@architecture("vgg16_bn", imagenet_stem=True)
+def vgg16_bn_imagenet(classes: int) -> nn.Module:
+    from torchvision.models import vgg16_bn as published  # here, because it takes a second
+
+    return normalize_first(published(num_classes=classes))

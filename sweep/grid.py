@@ -183,7 +183,7 @@ def check(spec: Spec, cell: Cell) -> None:
     scripts = sorted(f"main_{name.removeprefix('parse_')}.py" for name in vars(arg_parser) if name.startswith("parse_"))
     try:
         lookup(cell.script, scripts, "script")
-        parsed = getattr(arg_parser, f"parse_{cell.script.removeprefix('main_').removesuffix('.py')}")(list(cell.words))
+        parsed = getattr(arg_parser, f"parse_{cell.script.removeprefix('main_').removesuffix('.py')}")(list(cell.words), read_files=False)
         idle = {word.removeprefix("--") for word in parsed.unread} & _meant(spec, cell)
         if idle:
             raise UsageError(f"--{sorted(idle)[0]}: {cell.facts.get('unlearn', cell.script)} does not read it")

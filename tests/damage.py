@@ -174,7 +174,8 @@ def states(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "an entry too many", {**state, "fc.scale": state[bias]}
     yield "an entry missing", {key: value for key, value in state.items() if key != bias}
     yield "nothing", {}
-    yield "a prefix everywhere", {f"module.{key}": value for key, value in state.items()}
+    yield "two prefixes", {f"{'ab'[number % 2]}.{key}": value for number, (key, value) in enumerate(state.items())}
+    yield "two names of one weight", {**{f"module.{key}": value for key, value in state.items()}, f"module._orig_mod.{bias}": state[bias]}
     yield "thousand names of one tensor", {**state, **{f"x{number}": torch.zeros(10**6).expand(1, -1)[0] for number in range(2)}}
     one = torch.zeros(10**6)
     yield "many names of one storage", {**state, **{f"x{number}.weight": one for number in range(200)}}
@@ -198,7 +199,7 @@ def masks(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def contents(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """What a checkpoint may be instead of one."""
     yield from {"None": None, "a number": 3, "text": "model", "a list": [state], "a tensor": torch.zeros(3), "a dict of numbers": {"a": 1}, "nothing": {}}.items()
-    for name, value in {"None": None, "a list": [1], "text": "x", "a tensor": torch.zeros(2), "nothing": {}, "a dict of dicts": {"model": state}}.items():
+    for name, value in {"None": None, "a list": [1], "text": "x", "a tensor": torch.zeros(2), "nothing": {}, "a dict of dicts of dicts": {"model": {"net": {"inner": state}}}}.items():
         yield f"its state dict is {name}", {"state_dict": value}
     strange: dict[str, Any] = {
         "split_digest": torch.zeros(3), "split_seed": "two", "forget_digest": [1], "poison_digest": 4, "trained": {}, "fingerprint": torch.ones(1),
@@ -207,6 +208,11 @@ def contents(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((f"its {key} is {type(value).__name__}", {"state_dict": state, key: value}) for key, value in strange.items())
     yield "its recipe holds NaN", {"state_dict": state, "recipe": {"lr": float("nan")}}
     yield "its recipe holds a tensor", {"state_dict": state, "recipe": {"lr": torch.ones(1)}}
+    yield "two state dicts that fit", {"model": state, "ema": {key: value + 1 for key, value in state.items()}}
+    for key, value in {"arch": 3, "input_size": "8", "classes": [1, 2], "mean": ["a"], "stream": 1, "side": [8]}.items():
+        yield f"its origin's {key} is {value!r}", {"state_dict": state, "origin": {key: value}}
+    yield "its origin is a list", {"state_dict": state, "origin": ["resnet20s"]}
+    yield "its origin holds a tensor", {"state_dict": state, "origin": {"more": torch.ones(1)}}
     yield "an object", {"state_dict": state, "note": Path("x")}
     for arch, classes in (("resnet44s", 10), ("vgg16_bn_lth", 10), (ARCH, 100), (ARCH, 7)):
         model, mask = sparse_model(arch, classes)

@@ -88,7 +88,7 @@ FLAGS = [
     (main_imp, [*DIGITS, "--epochs", "4", "--pruning_times", "2", "--rewind_epoch", "8"], "--rewind_epoch 8: must be at most --epochs 4"),
     (main_imp, [*DIGITS, "--resume"], "--resume needs --checkpoint FILE"),
     (main_imp, [*DIGITS, "--checkpoint", "x"], "--checkpoint is read with --resume only"),
-    (main_imp, [*DIGITS, "--arch", "vgg16_bn", "--imagenet_arch"], "--imagenet_arch: vgg16_bn has no ImageNet stem"),
+    (main_imp, [*DIGITS, "--arch", "vgg16_bn_lth", "--imagenet_arch"], "--imagenet_arch: vgg16_bn_lth has no ImageNet stem"),
     (main_imp, ["--dataset", "folder", "--data", "nowhere"], "--data nowhere: no folder tree there; expected train/<class>/*.jpg"),
     (main_imp, [*DIGITS, "stray"], "stray: belongs to no flag"),
 ]
@@ -151,7 +151,7 @@ FILES = {
     "a tensor": (lambda path: torch.save(torch.zeros(3), path), "holds no state dict"),
     "another architecture": (lambda path: checkpoint(path, "resnet44s"), "its masks do not fit --arch resnet20s"),
     "another architecture, named": (lambda path: checkpoint(path, "resnet44s"), "it looks like resnet44s"),
-    "other classes": (lambda path: checkpoint(path, classes=100), "fc.weight is [100, 64], expected [10, 64]; another --dataset, --input_size or --arch"),
+    "other classes": (lambda path: checkpoint(path, classes=100), "fc.weight is [100, 64], expected [10, 64]: the head has 100 classes, --dataset digits has 10; give the data set that it was trained on"),
     "a missing entry": (lambda path: checkpoint(path, change=lambda s: s.pop("fc.bias")), "is no resnet20s (1 entries missing, 0 unknown; fc.bias is missing)"),
     "a missing mask": (lambda path: checkpoint(path, change=lambda s: s.pop("conv1.weight_mask")), "conv1.weight_orig has no mask beside it"),
     "NaN": (lambda path: checkpoint(path, change=lambda s: s["fc.bias"].fill_(torch.nan)), "fc.bias holds NaN or infinite values"),

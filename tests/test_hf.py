@@ -134,4 +134,4 @@ def test_fine_tuned_pruned_and_unlearned_from_the_command_line(folder, original,
     config = json.loads((tmp_path / "retrain" / "result.json").read_text())["config"]
     assert config["pretrained"] == models.origin(f"hf:{folder}")["pretrained"]
     assert main_forget.main([*words[:4], "--arch", "vit_tiny", *mask, "--unlearn", "raw", "--save_dir", str(tmp_path / "x")]) == 2
-    assert "its masks do not fit --arch vit_tiny" in capsys.readouterr().err
+    assert "--arch vit_tiny: --mask" in capsys.readouterr().err

@@ -178,7 +178,7 @@ def test_several_arrays_in_a_file_are_refused_by_name(tmp_path):
 
 
 def forget(capsys, *words: str, code: int = 0, main=main_forget) -> str | dict:
-    assert main.main([*DIGITS, "--unlearn", "retrain", "--save_dir", "unused", "--dry_run", *words]) == code
+    assert main.main([*DIGITS, "--unlearn", "retrain", "--save_dir", "unused", "--dry_run", "json", *words]) == code
     captured = capsys.readouterr()
     if code:
         assert captured.err.count("\n") == 1
@@ -347,7 +347,7 @@ def test_a_word_that_is_the_number_of_one_class_and_the_name_of_another_is_refus
 
 
 def test_classes_by_name_in_the_other_scripts(tmp_path, capsys):
-    base = [*DIGITS[2:], "--dataset", "folder", "--data", str(tree(tmp_path)), "--save_dir", "unused", "--dry_run"]
+    base = [*DIGITS[2:], "--dataset", "folder", "--data", str(tree(tmp_path)), "--save_dir", "unused", "--dry_run", "json"]
 
     def dry(main, *words):
         code = main.main([*base, *words])

@@ -294,16 +294,19 @@ def test_reference_mode_forgets_from_another_split(omp_run, tmp_path):
     assert main_imp.main(base) == 0
     assert torch.load(tmp_path / "model" / "0checkpoint.pth.tar")["split_seed"] == 1
     mask = tmp_path / "model" / "0model_SA_best.pth.tar"
-    for compat, code in (("reference", 0), ("fixed", 2)):
-        assert forget(tmp_path / compat, mask, "raw", "--compat", compat) == code
+    for compat in ("reference", "fixed"):
+        assert forget(tmp_path / compat, mask, "raw", "--compat", compat) == 0
+    assert forget(tmp_path / "typed", mask, "raw", "--split_seed", "2") == 2
+    reference, fixed = (json.loads((tmp_path / compat / "result.json").read_text())["split"] for compat in ("reference", "fixed"))
+    assert reference["base_digest"] == fixed["base_digest"] and reference["digest"] != fixed["digest"]
 
 
 def test_a_model_of_another_split_is_refused_unless_told_otherwise(omp_run, tmp_path, capsys):
     mask = omp_run / "1model_SA_best.pth.tar"
-    assert forget(tmp_path, mask, "raw", "--seed", "3") == 2
+    assert forget(tmp_path, mask, "raw", "--split_seed", "3") == 2
     assert re.search(r"trained on split [0-9a-f]{16} \(seed 2\).* [0-9a-f]{16} \(seed 3\); give --split_seed 2, or --allow_split_mismatch\n$", capsys.readouterr().err)
     assert forget(tmp_path, mask, "raw", "--seed", "3", "--split_seed", "2") == 0
-    assert forget(tmp_path / "b", mask, "raw", "--seed", "3", "--allow_split_mismatch") == 0
+    assert forget(tmp_path / "b", mask, "raw", "--split_seed", "3", "--allow_split_mismatch") == 0
 
 
 # --- the reference's files, made with torch's own pruning ---

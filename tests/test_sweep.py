@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +25,6 @@ from sweep.job import WAITING, Job, last_line
 from sweep.runner import TRIES, Runner, summary
 from sweep.state import State, alone
 from unlearn import registry
-from utils.errors import RunError, UsageError
 from utils.preempt import RESUMABLE
 
 COMMON = "--dataset digits --input_size 8 --arch resnet20s"

@@ -471,7 +471,7 @@ def test_wrong_input_is_refused_before_work(argv, message, sparse, tmp_path, cap
 
 
 def test_another_split_is_refused_and_a_damaged_target_image_is_the_targets(sparse, shades, tmp_path, capsys):
-    assert run(tmp_path / "a", sparse, shades, "--seed", "3") == 2
+    assert run(tmp_path / "a", sparse, shades, "--split_seed", "3") == 2
     assert "give --split_seed 2, or --allow_split_mismatch" in capsys.readouterr().err
     for part in ("train", "test"):
         for name in ("x", "y"):

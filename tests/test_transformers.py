@@ -421,8 +421,13 @@ def test_unlearning_images_of_another_side(tmp_path, capsys):
         torch.save(models.build("vit_tiny", 2, size=side).state_dict(), tmp_path / f"{side}.pt")
     words = ["--dataset", "folder", "--data", str(tmp_path / "data"), "--arch", "vit_tiny", "--device", "cpu", "--unlearn", "raw", "--forget", "random:8"]
     assert main_forget.main([*words, "--mask", str(tmp_path / "16.pt"), "--save_dir", str(tmp_path / "run")]) == 0
-    assert main_forget.main([*words, "--mask", str(tmp_path / "32.pt"), "--save_dir", str(tmp_path / "other")]) == 2
-    message = "encoder.pos_embedding is [1, 65, 192], expected [1, 17, 192]; another --dataset, --input_size or --arch"
+    assert main_forget.main([*words, "--mask", str(tmp_path / "32.pt"), "--save_dir", str(tmp_path / "resized")]) == 0
+    assert "input_size 32: from the weights of --mask" in capsys.readouterr().out
+    assert main_forget.main([*words, "--input_size", "16", "--mask", str(tmp_path / "32.pt"), "--save_dir", str(tmp_path / "other")]) == 2
+    message = (
+        "encoder.pos_embedding is [1, 65, 192], expected [1, 17, 192]; another --dataset, --input_size or --arch; "
+        "its positions are those of --input_size 32"
+    )
     assert message in capsys.readouterr().err
     assert main_forget.main([*words, "--input_size", "18", "--mask", str(tmp_path / "16.pt"), "--save_dir", str(tmp_path / "other")]) == 2
     assert "--arch vit_tiny: does not take images of 18x18 pixels" in capsys.readouterr().err

@@ -297,7 +297,7 @@ def test_a_tree_of_other_classes_is_not_cifar10(tmp_path, classes, fits):
 def test_no_val_for_every_data_set(tmp_path, capsys, name):
     root = make(tmp_path, "train", "test", "val", each=20)
     where = ["--data", str(root)] if name == "folder" else []
-    argv = ["--unlearn", "retrain", *where, "--save_dir", str(tmp_path / "run"), "--dry_run"]
+    argv = ["--unlearn", "retrain", *where, "--save_dir", str(tmp_path / "run"), "--dry_run", "json"]
     configs = []
     for words in (
         ["--dataset", name, "--no_val"],

@@ -14,9 +14,9 @@ from dataset import prepare, sources
 from dataset.images import Images
 from dataset.split import BaseSplit
 from pruner import Mask, Sample
-from trainer import rounds
+from trainer import given, position, rounds
 from trainer.loop import recipe
-from utils import checkpoints, preview, seeds
+from utils import checkpoints, origin, preview, seeds
 from utils.device import resolve
 from utils.log import Log
 from utils.run_folder import RunFolder, environment, fingerprint
@@ -50,14 +50,12 @@ def check(arguments: Any) -> Checked:
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
-    blank = models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
-    given = None
+    blank, found = given.blank(arguments, chosen), None
     if arguments.resume.resume:
-        given = checkpoints.read(Path(arguments.resume.checkpoint), "--checkpoint", arguments.run.allow_pickle, blank)
-        checkpoints.check_fits(given, blank, arguments.model.arch, "--checkpoint")
-        checkpoints.check_position(given, blank)
-    config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": given and given.sha256}
-    return Checked(device, chosen, given, config | models.origin(arguments.model.arch))
+        found = given.read(arguments, chosen, arguments.resume.checkpoint, "--checkpoint")
+        position.check_position(found, blank)
+    config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": found and found.sha256}
+    return Checked(device, chosen, found, config | models.origin(arguments.model.arch))
 
 
 def open_folder(arguments: Any, checked: Checked, label: str) -> tuple[RunFolder, Log]:
@@ -98,7 +96,7 @@ def new_model(arguments: Any, checked: Any, data: sources.Dataset) -> torch.nn.M
     """
     seeds.seed_everything(arguments.run.train_seed)
     model = models.build(
-        arguments.model.arch, len(data.classes), data.mean, data.std, arguments.model.imagenet_arch, checked.chosen.side, arguments.run.compat
+        arguments.model.arch, len(data.classes), *given.statistics(arguments, data), arguments.model.imagenet_arch, checked.chosen.side, arguments.run.compat
     )
     return model.to(checked.device)
 
@@ -132,7 +130,7 @@ def sample(images: Images, seed: int) -> Sample:
 
 def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, folder: RunFolder, log: Log, mask: Mask | None = None) -> None:
     """Carry the model through ``plan``, going on from a killed run, and write ``result.json``."""
-    stamp = {"fingerprint": folder.fingerprint, **origin(arguments, bench), "recipe": recipe_of(f"main_{folder.label}.py", checked)}
+    entries = {"fingerprint": folder.fingerprint, **stamp(arguments, checked.chosen, bench.base), "recipe": recipe_of(f"main_{folder.label}.py", checked)}
     sizes = {name: len(images) for name, images in bench.sets.items()}
     facts = {
         "label": folder.label, "script": f"main_{folder.label}.py", "config": checked.config,
@@ -141,37 +139,34 @@ def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, fol
         "device": str(checked.device), "environment": environment(),
     }
     with folder.failing(facts):
-        summaries, _ = carry(arguments, bench, plan, rounds.Names(folder.path), stamp, log, checked.given, mask)
+        summaries, _ = carry(arguments, bench, plan, rounds.Names(folder.path), entries, log, checked.given, mask)
     folder.finish({**facts, "status": "done", "rounds": summaries})
 
 
 def carry(
-    arguments: Any, bench: Bench, plan: rounds.Plan, names: rounds.Names, stamp: dict[str, Any], log: Log,
-    given: checkpoints.Checkpoint | None = None, mask: Mask | None = None,
+    arguments: Any, bench: Bench, plan: rounds.Plan, names: rounds.Names, entries: dict[str, Any], log: Log,
+    begin: checkpoints.Checkpoint | None = None, mask: Mask | None = None,
 ) -> tuple[list[dict[str, Any]], Mask]:
-    """Carry the model through ``plan``, going on from a killed run, or else from ``given``.
+    """Carry the model through ``plan``, going on from a killed run, or else from ``begin``.
 
     Args:
-        stamp: entries of every checkpoint; a run is known by their ``fingerprint``.
+        entries: of every checkpoint; a run is known by their ``fingerprint``.
         mask: what is kept from the start.
     Returns:
         One summary per round, and the mask of the last one; the model has the weights that it ended with.
     """
     flags = arguments.train
-    training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, stamp, log, mask)
-    last = rounds.latest(names, plan.rounds, stamp["fingerprint"], bench.model) or given
+    training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, entries, log, mask)
+    last = rounds.latest(names, plan.rounds, entries["fingerprint"], bench.model) or begin
     if last is not None:
         training.resume(last)
         log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
     return training.run(), training.at.mask
 
 
-def origin(arguments: Any, bench: Bench) -> dict[str, Any]:
-    """What a checkpoint says of the data and the model that it was made with."""
-    return {
-        "split_digest": bench.base.digest, "split_seed": bench.base.seed, "arch": arguments.model.arch, "dataset": bench.data.name,
-        "classes": len(bench.data.classes), "compat": arguments.run.compat,
-    }
+def stamp(arguments: Any, chosen: prepare.Chosen, base: BaseSplit) -> dict[str, Any]:
+    """What every checkpoint says of the model and of the images that it was trained on."""
+    return {"split_digest": base.digest, "split_seed": base.seed, "origin": origin.of(arguments, chosen, base.seed)}
 
 
 def recipe_of(script: str, checked: Checked) -> dict[str, Any]:
@@ -206,6 +201,7 @@ def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) ->
         "split": f"seed {bench.base.seed}, digest {bench.base.digest}",
         "model": f"{arguments.model.arch}, {sum(p.numel() for p in bench.model.parameters()):,} parameters",
         "training": arg_parser.settings(arguments.train),
+        **given.provenance(arguments, checked.given),
         "run": f"setup random seed = {arguments.run.train_seed}  compat {arguments.run.compat}  device {checked.device}",
         "folder": str(folder.path),
     }

@@ -15,6 +15,7 @@ import pruner
 from dataset.images import Images
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
+from trainer import position
 from trainer.loop import EpochLog, Recipe, Training, smoothed_cross_entropy
 from utils import checkpoints, seeds
 from utils.errors import DivergedError
@@ -116,7 +117,7 @@ class Rounds:
 
     def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go on from a training checkpoint, ours or the reference's."""
-        stored = checkpoints.training_position(checkpoint)
+        stored = position.stored_position(checkpoint)
         self.at = Position(
             stored["state"], checkpoint.mask, stored["best_sa"], stored["result"], stored["init_weight"], stored["rounds"]
         )
@@ -137,7 +138,7 @@ class Rounds:
         recipe = replace(self.recipe, ahead=self.plan.rewind_epoch if self.at.round else 0)
         training = Training(self.model, recipe, self.at.mask)
         if self._resumed is not None:
-            checkpoints.restore_training(training, self._resumed, self._from)
+            position.restore_training(training, self._resumed, self._from)
             self._resumed = None
         phase = f"round {self.at.round}"
         self.log.line(f"{phase}: * remain weight ratio = {100 * pruner.density(self.at.mask):.4f} %")

@@ -1,7 +1,7 @@
 """One number of removed classes: the source unlearned or found, scored, and carried over to the target."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from dataset.images import Images
 from dataset.scenario import Scenario
 from dataset.split import Split, split_for_unlearning
 from evaluation.predict import predict
+from trainer import pretrain
 from trainer import probe as probes
 from transfer.job import Bench, Checked, listed, target_name
 from unlearn import start
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
-from utils import checkpoints
+from utils import checkpoints, origin
 from utils.log import Log
 from utils.run_folder import RunFolder, environment, fingerprint
 
@@ -108,8 +109,8 @@ def unlearn(arguments: TransferArguments, checked: Checked, bench: Bench, point:
     else:
         unlearned = Unlearned(start.build(arguments, checked.source, bench.data, checked.start.given).to(checked.device), checked.start.mask, 0.0)
     extra = {
-        "fingerprint": point.stamp, "split_digest": point.split.base_digest, "split_seed": bench.base.seed,
-        "forget_digest": point.split.digest, "seconds": unlearned.seconds,
+        "fingerprint": point.stamp, **pretrain.stamp(arguments, checked.source, bench.base), "forget_digest": point.split.digest,
+        "seconds": unlearned.seconds,
     }
     content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, None, extra)
     checkpoints.write(content, point.folder.path / f"{name}checkpoint.pth.tar")
@@ -127,11 +128,17 @@ def probe(arguments: TransferArguments, checked: Checked, bench: Bench, point: P
         probed = probes.full(unlearned.model, unlearned.mask, bench.target, flags, arguments.run.train_seed, point.log, progress)
     content = {
         "state_dict": checkpoints.pack(probed.model, probed.mask), "classes": list(bench.target_data.classes),
-        "accuracy": probed.accuracy, "fingerprint": folder.fingerprint,
+        "accuracy": probed.accuracy, "fingerprint": folder.fingerprint, "origin": target_origin(arguments, checked),
     }
     checkpoints.write(content, folder.path / f"{name}target.pth.tar")
     progress.remove()
     return probed
+
+
+def target_origin(arguments: TransferArguments, checked: Checked) -> dict[str, Any]:
+    """What the target's model says of its making: the target's classes at the source's side, trained on all its images."""
+    data = replace(arguments.data, dataset=checked.target.source.name, input_size=checked.source.side)
+    return origin.of(replace(arguments, data=data), checked.target, None)
 
 
 def finish(arguments: TransferArguments, checked: Checked, bench: Bench, point: Point, unlearned: Unlearned, probed: probes.Probed) -> None:

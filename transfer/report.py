@@ -9,6 +9,7 @@ import pruner
 from arg_parser import TransferArguments, settings, steps
 from evaluation import plots, transfer
 from evaluation.publish import publish
+from trainer.given import provenance
 from transfer.job import Bench, Checked, listed, target_name
 from utils import preview
 
@@ -42,6 +43,7 @@ def header(arguments: TransferArguments, checked: Checked, bench: Bench, folder:
         "target": f"{target_name(checked)}: {target.classes} classes, train {len(target.train):,}  test {len(target.test):,}",
         **{f"target: {name}": words for name, words in bench.target_data.notes.items() if name != "validation"},
         "model": f"{arguments.model.arch}, * remain weight ratio = {100 * pruner.density(checked.start.mask):.2f} %, {arguments.unlearn.mask}",
+        **provenance(arguments, checked.start.given, checked.start.rewound),
         "method": settings(arguments.hyper) or "no hyper-parameters",
         "probe": settings(arguments.probe),
         "run": f"setup random seed = {arguments.run.seed}  compat {arguments.run.compat}  device {checked.device}",

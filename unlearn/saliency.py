@@ -17,7 +17,8 @@ from dataset.images import Images
 from dataset.prepare import Chosen
 from pruner import Mask, Scores
 from pruner.masks import remove
-from unlearn import curvature, start
+from trainer.given import blank
+from unlearn import curvature
 from unlearn.context import Context
 from utils import checkpoints, files
 from utils.errors import UsageError
@@ -111,8 +112,8 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
         UsageError: no such file, or not a mask of every parameter of ``model``.
     """
     where = f"--saliency_mask {path}"
-    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle, model)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle, model, shapes)
     wrong = [name for name in (*shapes, *stored) if name not in shapes or name not in stored or stored[name].shape != shapes[name]]
     if wrong:
         raise UsageError(f"{where}: is no saliency mask of this model ({len(wrong)} parameters differ; first: {wrong[0]})")
@@ -133,7 +134,7 @@ def given(arguments: Any, chosen: Chosen) -> tuple[Mask | None, str | None]:
         return None, None
     if getattr(arguments.hyper, "no_saliency", False):
         raise UsageError("--saliency_mask and --no_saliency: one names the weights that may change, the other lets all of them; give one")
-    return read(Path(stored), start.blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
+    return read(Path(stored), blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
 
 
 def write(path: Path, only: Mask) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,8 +12,10 @@ from dataset.prepare import Chosen
 from dataset.sources import Dataset
 from dataset.split import BaseSplit, everything
 from pruner import Mask
+from trainer.given import read as checkpoint
+from trainer.given import statistics
 from unlearn.registry import Method
-from utils import checkpoints, seeds
+from utils import checkpoints, origin, seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 
@@ -53,11 +54,9 @@ def read(arguments: Any, method: Method, chosen: Chosen) -> Start:
     Raises:
         UsageError: a file that is damaged or does not fit the architecture.
     """
-    arch, pickle, model = arguments.model.arch, arguments.run.allow_pickle, blank(arguments, chosen)
     given = None
     if arguments.unlearn.mask is not None:
-        given = checkpoints.read(Path(arguments.unlearn.mask), "--mask", pickle, model)
-        checkpoints.check_fits(given, model, arch, "--mask", masks_alone=method.fresh)
+        given = checkpoint(arguments, chosen, arguments.unlearn.mask, "--mask", masks_alone=method.fresh)
     rewound = read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
     return Start(given, rewound, rewound or (None if method.fresh else given))
 
@@ -68,17 +67,7 @@ def read_other(arguments: Any, chosen: Chosen, path: str | None, flag: str) -> C
     Raises:
         UsageError: the file is damaged or does not fit.
     """
-    if path is None:
-        return None
-    model = blank(arguments, chosen)
-    found = checkpoints.read(Path(path), flag, arguments.run.allow_pickle, model)
-    checkpoints.check_fits(found, model, arguments.model.arch, flag)
-    return found
-
-
-def blank(arguments: Any, chosen: Chosen) -> nn.Module:
-    """The architecture that the flags name, for this data set, without weights."""
-    return models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
+    return None if path is None else checkpoint(arguments, chosen, path, flag)
 
 
 def check_validation(method: Method, chosen: Chosen, dataset: str) -> None:
@@ -107,22 +96,32 @@ def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -
         print(f"warning: {checkpoint.path} does not say on which split it was trained", file=sys.stderr)
     elif trained_on != base.digest and not allowed:
         seed = checkpoint.extra.get("split_seed")
-        way = f"give --split_seed {seed}"
-        if base.val is None:
-            way = "it may have had a tenth of the images set apart: leave out --no_val (or _no_val in --dataset), or give the data that it was trained on"
-        elif trained_on == everything(len(base.train) + len(base.val)).digest:
-            way = "it was trained on all training images: give --no_val"
         raise UsageError(
             f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
-            f"{base.digest} (seed {base.seed}); {way}, or --allow_split_mismatch"
+            f"{base.digest} (seed {base.seed}); {_way(checkpoint, base)}, or --allow_split_mismatch"
         )
+
+
+def _way(checkpoint: Checkpoint, base: BaseSplit) -> str:
+    """What chooses the model's split, in words."""
+    seed, known = checkpoint.extra.get("split_seed"), origin.facts(checkpoint.extra)
+    if base.val is None:
+        return (
+            "it may have had a tenth of the images set apart: leave out --no_val (or _no_val in --dataset), "
+            "or give the data that it was trained on"
+        )
+    if checkpoint.extra["split_digest"] == everything(len(base.train) + len(base.val)).digest:
+        return "it was trained on all training images: give --no_val"
+    if seed != base.seed or "dataset" not in known:
+        return f"give --split_seed {seed}"
+    return f"give the images of {known['dataset']} that it was trained on"
 
 
 def build(arguments: Any, chosen: Chosen, data: Dataset, weights: Checkpoint | None) -> nn.Module:
     """The model on the CPU, with these weights or with new ones from ``--train_seed``."""
     seeds.seed_everything(arguments.run.train_seed)
     model = models.build(
-        arguments.model.arch, chosen.classes, data.mean, data.std, arguments.model.imagenet_arch, chosen.side, arguments.run.compat
+        arguments.model.arch, chosen.classes, *statistics(arguments, data), arguments.model.imagenet_arch, chosen.side, arguments.run.compat
     )
     if weights is not None:
         checkpoints.load_weights(model, weights)

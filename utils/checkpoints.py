@@ -6,12 +6,10 @@ plain Python values, so ``torch.load`` opens it with its safe default.
 """
 from __future__ import annotations
 
+import functools
 import json
-import math
-import warnings
-import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +19,15 @@ from torch import Tensor, nn
 
 import models
 from pruner import Mask
-from utils import files
+from utils import files, foreign, origin, torch_files
 from utils.errors import UsageError
 
-ORIGINAL, MASK = "_orig", "_mask"
-ZIP = b"PK\x03\x04"  # begins what torch.save writes
-ROOM = 128 << 20  # bytes that a checkpoint may have beside its tensors, and more
-DTYPES = {
-    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
-}
+ORIGINAL, MASK = "_orig", torch_files.MASK
+OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
 OWN = {  # entries of ours that are read, and of what type they are
     "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "poison_digest": (str,), "poison": (str,),
-    "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "rounds": (list,), "seconds": (float, int, type(None)),
+    "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "origin": (dict,), "rounds": (list,),
+    "seconds": (float, int, type(None)),
 }
 
 
@@ -44,12 +39,14 @@ class Checkpoint:
         weights: parameters and buffers by plain name; empty if the file holds masks only.
         mask: kept weights by parameter name; empty for a dense model.
         extra: every other entry of the file (``epoch``, ``optimizer``, ``split_digest``, ...).
+        said: what was renamed or left out, a phrase each.
     """
 
     path: Path
     weights: dict[str, Tensor]
     mask: Mask
     extra: dict[str, Any]
+    said: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -107,61 +104,134 @@ def unpack(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Mask]:
 
 
 def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | None = None) -> Checkpoint:
-    """Open a checkpoint, a bare state dict or a file of masks.
+    """Open a checkpoint, a bare state dict or a file of masks, whatever its entries are called.
 
     Args:
-        model: what it is for; a file too large to be a checkpoint of it is not read.
+        model: what it is for; a file too large to be a checkpoint of it is not read, and names become its names.
     Raises:
-        UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds no state dict of finite numbers.
+        UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds no state dict of finite numbers,
+            or several that fit.
     """
     where = f"{flag} {path}"
-    content = _load(path, where, allow_pickle, model)
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise UsageError(f"{where}: holds no state dict")
-    _check_tensors(state, where, model)
-    _check_masks(state, where)
-    extra = {k: v for k, v in content.items() if k != "state_dict"} if "state_dict" in content else {}
+    content = torch_files.load(path, where, allow_pickle, model)
+    expected = None if model is None else foreign.shapes(model.state_dict())
+    head = None if model is None else models.head_name(model)
+    place, state, said = _chosen(content, where, path, expected, head)
+    torch_files.check_tensors(state, where, model)
+    extra = _beside(content, place)
     _check_own(extra, where)
-    return Checkpoint(path, *unpack(state), extra)
+    if expected is not None:
+        state, renamed = _renamed(state, expected, head, where)
+        said += renamed
+    _check_masks(state, where)
+    return Checkpoint(path, *unpack(state), extra, said)
 
 
-def read_tensors(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | None = None) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Seen:
+    """A file at a glance: its other entries, and the shapes of its state dict; none of its numbers was looked at."""
+
+    extra: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def peek(path: Path, allow_pickle: bool = False) -> Seen | None:
+    """What a checkpoint says of itself; None if it cannot be read or is none, for ``read`` to say why."""
+    try:
+        found = path.stat()
+        return _peek(path, allow_pickle, found.st_mtime_ns, found.st_size)
+    except (OSError, ValueError, UsageError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
+    content = torch_files.load(path, str(path), allow_pickle, None, glance=True)
+    found = foreign.state_dicts(content)
+    place = next(iter(found), "")
+    extra = _beside(content, place)
+    _check_own(extra, str(path))
+    known = {key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}
+    return Seen(known, foreign.shapes(found[place]) if len(found) == 1 else {})
+
+
+def _chosen(
+    content: Any, where: str, path: Path, expected: foreign.Shapes | None, head: str | None
+) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
+    """The state dict of a file, where it lies in it, and what to say of that."""
+    found = foreign.state_dicts(content)
+    places = list(found)
+    if expected is not None and len(found) > 1:
+        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)] or list(found)[:1]
+    if not places:
+        raise UsageError(f"{where}: holds no state dict")
+    if len(places) > 1:
+        names = " and ".join(place or "its own entries" for place in places)
+        keys = "".join(f"[{key!r}]" for key in places[-1].split("."))
+        raise UsageError(
+            f"{where}: holds several state dicts ({names}); keep the one you mean: "
+            f"torch.save(torch.load({path.name!r}){keys}, 'one.pt')"
+        )
+    [place] = places
+    said = [] if place in ("", "state_dict") else [f"entry {place}"]
+    said += [f"{' and '.join(other or 'others' for other in found if other != place)} left out"] if len(found) > 1 else []
+    state = {}
+    for key, value in found[place].items():
+        if isinstance(value, Tensor):
+            state[key] = value
+        elif "." in key:
+            raise UsageError(f"{where}: {key} is of type {type(value).__name__}, not a tensor")
+        elif place:
+            said.append(f"{key} left out")
+    return place, state, tuple(said)
+
+
+def _beside(content: Any, place: str) -> dict[str, Any]:
+    """The other entries of a file whose state dict is at ``place``."""
+    if not isinstance(content, Mapping):
+        return {}
+    taken = place.split(".")[0]
+    return {key: value for key, value in content.items() if (key != taken if place else not isinstance(value, Tensor))}
+
+
+def _renamed(
+    state: dict[str, Tensor], expected: foreign.Shapes, head: str | None, where: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A state dict under the model's names, as far as it has them, and what was done."""
+    how = foreign.rename(foreign.shapes(state), expected, head)
+    if how.clash is not None:
+        raise UsageError(f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; take one of them out")
+    found = {new: state[old] for old, new in how.names.items()}
+    flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
+    return {**found, **flat}, how.said
+
+
+def read_tensors(
+    path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | None = None, expected: foreign.Shapes | None = None
+) -> dict[str, Tensor]:
     """Open a file that holds a plain dict of tensors.
 
+    Args:
+        model: what it is for; a file too large to be of it is not read.
+        expected: shapes by the names that the entries should have; a prefix before all of them goes.
     Raises:
         UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds something else.
     """
     where = f"{flag} {path}"
-    content = _load(path, where, allow_pickle, model)
+    content = torch_files.load(path, where, allow_pickle, model)
     plain = isinstance(content, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
     if not plain or not content:
         raise UsageError(f"{where}: holds no tensors by name")
-    _check_tensors(content, where, model)
-    return dict(content)
-
-
-def _check_tensors(state: Mapping[str, Tensor], where: str, model: nn.Module | None) -> None:
-    """Refuse what is not what it says, before anything is computed from it."""
-    room = None if model is None else _room(model)
-    for key, value in state.items():
-        if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in DTYPES or value.is_nested:
-            raise UsageError(f"{where}: {key} is no plain tensor ({_kind(value)}, {value.layout}, {value.device})")
-        size = value.numel() * value.element_size()
-        if size > value.untyped_storage().nbytes():
-            raise UsageError(f"{where}: {key} has more entries than numbers are stored for it")
-        if room is not None:
-            room -= size
-            if room < 0:
-                raise UsageError(f"{where}: its entries together are larger than any checkpoint of this model")
-        if value.is_floating_point() and not _sound(key, value):
-            raise UsageError(f"{where}: {key} holds NaN or infinite values")
+    torch_files.check_tensors(content, where, model)
+    return dict(content) if expected is None else _renamed(dict(content), expected, None, where)[0]
 
 
 def _check_masks(state: Mapping[str, Tensor], where: str) -> None:
     for key, value in state.items():
         if key.endswith("weight" + ORIGINAL):
             mask = state.get(key.removesuffix(ORIGINAL) + MASK)
+            if key.removesuffix(ORIGINAL) in state:
+                raise UsageError(f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; take one of them out")
             if mask is None:
                 raise UsageError(f"{where}: {key} has no mask beside it")
             if mask.shape != value.shape:
@@ -175,64 +245,27 @@ def _check_own(extra: Mapping[str, Any], where: str) -> None:
     for key, kinds in OWN.items():
         if key in extra and not isinstance(extra[key], kinds):
             raise UsageError(f"{where}: {key} is of type {type(extra[key]).__name__}; expected {kinds[0].__name__}")
-    if "recipe" in extra:
-        try:
-            json.dumps([extra["recipe"], extra.get("state")], allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"{where}: recipe is no plain data ({error})") from None
+    for key in ("recipe", "origin"):
+        if key in extra:
+            try:
+                json.dumps([extra[key], extra.get("state")], allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise UsageError(f"{where}: {key} is no plain data ({error})") from None
+    wrong = origin.check(extra.get("origin", {}))
+    if wrong is not None:
+        raise UsageError(f"{where}: {wrong}")
 
 
-def _sound(key: str, value: Tensor) -> bool:
-    """Whether all numbers are finite; attention masks, which are no weights' masks, may hold -inf."""
-    if key.endswith(MASK) and not key.endswith("weight" + MASK):
-        value = value.masked_fill(value == -torch.inf, 0.0)
-    return bool(torch.isfinite(value).all())
-
-
-def _kind(value: Tensor) -> str:
-    return str(value.dtype).removeprefix("torch.")
-
-
-def _room(model: nn.Module) -> int:
-    """Bytes that a checkpoint of the model may have: weights, masks, weights to go back to, an optimiser's two moments, and some more."""
-    return ROOM + 8 * sum(value.numel() * value.element_size() for value in model.state_dict().values())
-
-
-def _load(path: Path, where: str, allow_pickle: bool, model: nn.Module | None) -> Any:
-    size = files.size_of(path, where, "checkpoint", None if model is None else _room(model))
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if file.read(4) == ZIP:
-                _check_archive(path, size)
-            return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
-    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
-        if "weights_only" in str(error) or "Weights only" in str(error):
-            raise UsageError(f"{where}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle") from error
-        said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
-        raise UsageError(f"{where}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
-
-
-def _check_archive(path: Path, size: int) -> None:
-    """Read every entry once: torch compares no checksums, and unpacks whatever size an entry declares.
-
-    Raises:
-        zipfile.BadZipFile: an entry is compressed, which torch never does, or damaged, or all together are larger than the file.
-    """
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(entry.file_size for entry in entries) > size:
-            raise zipfile.BadZipFile("its entries are larger than the file")
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
-
-
-def check_fits(checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, masks_alone: bool = False) -> None:
+def check_fits(
+    checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, masks_alone: bool = False, dataset: str = "",
+    stem: bool = False,
+) -> None:
     """Refuse a checkpoint that is not one of this model.
 
     Args:
         masks_alone: whether a file without weights will do (for methods that start afresh).
+        dataset: what ``--dataset`` says, for the error.
+        stem: whether the model has the ImageNet stem.
     Raises:
         UsageError: names the file, the first difference, and the architecture it seems to be.
     """
@@ -240,39 +273,60 @@ def check_fits(checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, m
     where = f"{flag} {checkpoint.path}"
     strange = [k for k, m in checkpoint.mask.items() if k not in expected or m.shape != expected[k].shape]
     if strange:
-        raise UsageError(f"{where}: its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint)}")
+        raise UsageError(f"{where}: its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}")
     if not checkpoint.weights:
         if masks_alone:
             return
         raise UsageError(f"{where}: holds masks but no weights; that is enough for --unlearn retrain only")
-    missing = [k for k in expected if k not in checkpoint.weights]
+    allowed = foreign.absent(checkpoint.weights, expected)
+    missing = [k for k in expected if k not in checkpoint.weights and k not in allowed]
     surplus = [k for k in checkpoint.weights if k not in expected]
     if missing or surplus:
-        first = f"{missing[0]} is missing" if missing else f"{surplus[0]} is unknown"
-        raise UsageError(f"{where}: is no {arch} ({len(missing)} entries missing, {len(surplus)} unknown; {first}){_hint(checkpoint)}")
-    _check_shapes(checkpoint, expected, where)
+        first = ", ".join([f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]])
+        counts = f"{len(missing)} entries missing, {len(surplus)} unknown"
+        raise UsageError(f"{where}: is no {arch} ({counts}; {first}){_hint(checkpoint, arch, stem)}")
+    _check_shapes(checkpoint, model, where, arch, dataset, stem)
 
 
-def _check_shapes(checkpoint: Checkpoint, expected: Mapping[str, Tensor], where: str) -> None:
-    for key, value in expected.items():
-        if checkpoint.weights[key].shape != value.shape:
-            shapes = f"{list(checkpoint.weights[key].shape)}, expected {list(value.shape)}"
-            raise UsageError(f"{where}: {key} is {shapes}; another --dataset, --input_size or --arch{_hint(checkpoint)}?")
-        found = checkpoint.weights[key]
+def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: str, dataset: str, stem: bool) -> None:
+    head = models.head_name(model)
+    for key, value in model.state_dict().items():
+        found = checkpoint.weights.get(key)
+        if found is None:
+            continue
+        if found.shape != value.shape:
+            shapes = f"{where}: {key} is {list(found.shape)}, expected {list(value.shape)}"
+            if key in (f"{head}.weight", f"{head}.bias") and found.shape[1:] == value.shape[1:]:
+                data = f"--dataset {dataset}" if dataset else "the data set"
+                said = f"the head has {len(found)} classes, {data} has {len(value)}"
+                raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
+            side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
+            fits = f"; its positions are those of --input_size {side}" if side else ""
+            raise UsageError(f"{shapes}; another --dataset, --input_size or --arch{fits}{_hint(checkpoint, arch, stem)}?")
         if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (value.dtype == torch.bool):
-            raise UsageError(f"{where}: {key} is {_kind(found)}, expected {_kind(value)}")
-        if found.dtype == torch.float64 and not _sound(key, found.to(value.dtype)):
-            raise UsageError(f"{where}: {key} holds values too large for {_kind(value)}")
+            raise UsageError(f"{where}: {key} is {torch_files.kind(found)}, expected {torch_files.kind(value)}")
+        if found.dtype == torch.float64 and not torch_files.sound(key, found.to(value.dtype)):
+            raise UsageError(f"{where}: {key} holds values too large for {torch_files.kind(value)}")
 
 
-def _hint(checkpoint: Checkpoint) -> str:
-    name = models.guess(checkpoint.weights) if checkpoint.weights else None
-    return f"; it looks like {name}" if name else ""
+def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
+    """What a person can do about a file that does not fit: its architecture, and what its names share."""
+    shapes = foreign.shapes(checkpoint.weights)
+    guesses = models.guesses(shapes) if shapes else []
+    if (arch, not stem) in guesses:
+        return "; it has the CIFAR stem: leave --imagenet_arch out" if stem else "; this is the ImageNet stem: add --imagenet_arch"
+    if guesses and (arch, stem) not in guesses:
+        return "; it looks like " + " or ".join(name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
+    done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
+    prefix = foreign.shared_prefix(shapes)
+    return done + (f"; all its names begin with '{prefix}'" if prefix else "")
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Copy the checkpoint's weights into the model, strictly."""
-    model.load_state_dict(checkpoint.weights, strict=True)
+    """Copy the checkpoint's weights into the model, strictly; statistics and counters that files may lack stay the model's."""
+    own = model.state_dict()
+    lacking = {name: own[name] for name in foreign.absent(checkpoint.weights, own)}
+    model.load_state_dict({**lacking, **checkpoint.weights}, strict=True)
 
 
 def write_progress(path: Path, state: dict[str, Any]) -> None:
@@ -283,7 +337,7 @@ def write_progress(path: Path, state: dict[str, Any]) -> None:
 def read_progress(path: Path) -> dict[str, Any] | None:
     """What ``write_progress`` stored; None if the file is not one of those."""
     try:
-        state = _load(path, str(path), False, None)
+        state = torch_files.load(path, str(path), False, None)
     except UsageError:  # the run starts afresh
         return None
     return state if isinstance(state, dict) and "fingerprint" in state else None
@@ -319,98 +373,6 @@ def training_checkpoint(
         "init_weight": rewind,
         **stamp,
     }
-
-
-def training_position(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Where a training checkpoint stands, with our own entries filled in for a file that lacks them.
-
-    Raises:
-        UsageError: it is not a training checkpoint.
-    """
-    where = f"--checkpoint {checkpoint.path}"
-    missing = [key for key in POSITION if key not in checkpoint.extra]
-    if missing:
-        raise UsageError(f"{where}: is no training checkpoint ({missing[0]} is missing)")
-    stored = {"rounds": [], **checkpoint.extra}
-    wrong = [key for key, sound in POSITION.items() if not sound(stored[key])]
-    if wrong or not all(_is_summary(found) for found in stored["rounds"]):
-        raise UsageError(f"{where}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)")
-    return stored
-
-
-def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Refuse a file that training cannot go on from, or not to its end.
-
-    Raises:
-        UsageError: it is not a training checkpoint, or the weights that pruning goes back to are not of this model.
-    """
-    rewind, where = training_position(checkpoint)["init_weight"], f"--checkpoint {checkpoint.path}: init_weight"
-    if rewind is None:
-        return
-    _check_tensors(rewind, where, model)
-    expected = model.state_dict()
-    wrong = [key for key in (*expected, *rewind) if key not in expected or key not in rewind or rewind[key].shape != expected[key].shape]
-    if wrong:
-        raise UsageError(f"{where}: is of another model (first: {wrong[0]})")
-
-
-def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
-    """Give a ``trainer.loop.Training`` the optimiser and schedule of ``training_position``.
-
-    Raises:
-        UsageError: they are not those of such a training.
-    """
-    own = training.pace.state()
-    try:
-        schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}  # others would replace its methods
-        groups = [{key: value for key, value in group.items() if key in known} for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])]
-        if "last_epoch" not in schedule or len(groups) < len(stored["optimizer"]["param_groups"]) or not _alike(schedule, own["scheduler"]) or not _alike(groups, own["optimizer"]["param_groups"]):
-            raise ValueError("an entry of another type")
-        training.restore({**stored, "scheduler": schedule, "optimizer": {"state": stored["optimizer"]["state"], "param_groups": groups}})
-        for parameter, state in training.optimizer.state.items():
-            for value in state.values():
-                if isinstance(value, Tensor) and (value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())):
-                    raise ValueError("a moment of another shape, NaN or infinite")
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
-        raise UsageError(f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: {error})") from error
-
-
-def _alike(found: Any, own: Any) -> bool:
-    """Whether a stored value can stand in for one of ours: numbers for numbers, and so on; None and switches for each other."""
-    if isinstance(own, Mapping):
-        return isinstance(found, Mapping) and all(_alike(found[key], own[key]) if key in own else _number(found[key]) for key in found)
-    if isinstance(own, (list, tuple)):
-        return isinstance(found, (list, tuple)) and all(_alike(value, own[0]) for value in found) if own else found is not None
-    if own is None or isinstance(own, bool):
-        return found is None or isinstance(found, bool)
-    return _number(found) if isinstance(own, (int, float)) else type(found) is type(own)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _curves(value: Any) -> bool:
-    return isinstance(value, dict) and {"train_ta", "val_ta"} <= value.keys() and all(isinstance(v, list) and all(map(_number, v)) for v in value.values())
-
-
-def _is_summary(value: Any) -> bool:
-    numbers = ("density", "best_val", "test_of_best", "test_of_last")
-    return isinstance(value, dict) and all(_number(value.get(key)) for key in numbers) and _count(value.get("round")) and isinstance(value.get("best"), str)
-
-
-def _weights_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-
-
-POSITION: dict[str, Callable[[Any], bool]] = {  # what a training checkpoint must hold, and what is sound there
-    "state": _count, "result": _curves, "epoch": _count, "best_sa": lambda value: _number(value) and value >= 0, "optimizer": lambda value: isinstance(value, dict),
-    "scheduler": lambda value: isinstance(value, dict), "init_weight": _weights_or_none,
-}
 
 
 def frozen_checkpoint(state: Mapping[str, Tensor], mask: Mask, adapters: str, stamp: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,239 @@
+"""State dicts under other names than ours: where they lie in a file, and which name stands for which of a model's.
+
+Names and shapes decide together. Every entry of a file must find its place, no place is found twice, and whatever
+was renamed or left out is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+
+NORMALIZE = ("normalize.mean", "normalize.std")
+COUNTER = "num_batches_tracked"
+PRUNED = re.compile(r"(?<=weight)_(orig|mask)$")
+WRAPPERS = (
+    "module",
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+)  # DataParallel's, torch.compile's, ...
+STATISTICS = {"mean": NORMALIZE[0], "mu": NORMALIZE[0], "std": NORMALIZE[1], "sigma": NORMALIZE[1]}
+NUMBERS = re.compile(
+    r"n_averaged|(global_|last_)?(epochs?|steps?|iter(ation)?s?)|"
+    r"((best|test|val|train)_?)*(acc(uracy)?|prec|loss|top)_?[15]?"
+)
+PROFILED = ("total_ops", "total_params")  # what a profiler leaves in every module
+NO_MODELS = re.compile(
+    r"init_weight|.*(optim|sched|scaler|rng_state).*", re.IGNORECASE
+)  # entries that hold tensors but are no model to load
+DEPTH = 2  # how far below the whole file a state dict may lie
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
+    """All state dicts in a file's content, by where they lie: "" is the file itself, "model.weights" an entry of an entry.
+
+    A state dict is a mapping that has tensors under names with dots; whole modules stand for theirs. Values under names
+    without dots may be anything. Optimisers' states, and weights that pruning goes back to, are none.
+    """
+    found: dict[str, dict[str, Any]] = {}
+
+    def look(value: Any, place: tuple[str, ...]) -> None:
+        value = value.state_dict() if isinstance(value, nn.Module) else value
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            return
+        if any("." in key and isinstance(held, Tensor) for key, held in value.items()):
+            found[".".join(place)] = dict(value)
+        elif len(place) < DEPTH:
+            for key, held in value.items():
+                if not NO_MODELS.fullmatch(key):
+                    look(held, (*place, key))
+
+    look(content, ())
+    return found
+
+
+def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a state dict's tensors by name, as plain data."""
+    return {
+        key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor) and not value.is_nested
+    }
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Which name of a file stands for which of a model.
+
+    Attributes:
+        names: new name by the file's own; an entry of a file that is left out has none.
+        said: what was done, a phrase each.
+        clash: two names of the file that would become one, and that one; or None.
+        strange: new names that the model does not have.
+    """
+
+    names: dict[str, str]
+    said: tuple[str, ...]
+    clash: tuple[str, str, str] | None
+    strange: tuple[str, ...]
+
+
+def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
+    """Find what the names of a file mean for a model.
+
+    Args:
+        found: shapes by the file's names; a pruned ``X.weight`` may be ``X.weight_orig`` and ``X.weight_mask``.
+        expected: shapes by the model's names.
+        head: name of the model's last linear layer, which may have another number of classes in the file.
+    """
+    bases = {PRUNED.sub("", key): tuple(shape) for key, shape in found.items()}
+    current, said = _unwrapped(bases, expected)
+    left = {old: new for old, new in current.items() if new not in expected}
+    numbers = [
+        old
+        for old, new in left.items()
+        if prod(bases[old]) == 1 and (NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED)
+    ]
+    if numbers:
+        said.append(f"{', '.join(sorted({left[old].split('.')[-1] for old in numbers}))} left out")
+    current = {old: new for old, new in current.items() if old not in numbers}
+    for step in (_statistics, _parts, _head):
+        free = {name: shape for name, shape in expected.items() if name not in current.values()}
+        left = {new: bases[old] for old, new in current.items() if new not in expected}
+        changed, words = step(left, free, head)
+        current = {old: changed.get(new, new) for old, new in current.items()}
+        said += words
+    names = {key: current[base] + key[len(base) :] for key in found if (base := PRUNED.sub("", key)) in current}
+    seen: dict[str, str] = {}
+    clash = next(((seen[new], old, new) for old, new in current.items() if seen.setdefault(new, old) != old), None)
+    return Renamed(names, tuple(said), clash, tuple(new for new in current.values() if new not in expected))
+
+
+def fits(found: Shapes, expected: Shapes, head: str | None = None) -> bool:
+    """Whether a file holds such a model, whatever its names, its number of classes and a transformer's side of images."""
+    how = rename(found, expected, head)
+    held = {new: tuple(found[old]) for old, new in how.names.items()}
+    plain = {PRUNED.sub("", name): shape for name, shape in held.items()}
+    lacking = expected.keys() - plain.keys()
+    if how.clash or how.strange or not lacking <= set(absent(plain, expected)):
+        return False
+    return all(_alike(name, shape, tuple(expected[name]), head) for name, shape in plain.items())
+
+
+def absent(held: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Names that a file may lack: input statistics if it has neither, and batch norm's counters if it has none."""
+    lacking = [name for name in expected if name not in held]
+    counters = [name for name in expected if name.endswith(COUNTER)]
+    names = [name for name in NORMALIZE if name in lacking] if all(name not in held for name in NORMALIZE) else []
+    return names + (counters if all(name in lacking for name in counters) else [])
+
+
+def shared_prefix(names: Mapping[str, Any]) -> str:
+    """The components that all names begin with, each with its dot."""
+    prefix = ""
+    while names and all("." in name for name in names) and len({name.split(".")[0] for name in names}) == 1:
+        first = next(iter(names)).split(".")[0] + "."
+        prefix, names = prefix + first, dict.fromkeys(name.removeprefix(first) for name in names)
+    return prefix
+
+
+def _alike(name: str, found: tuple[int, ...], expected: tuple[int, ...], head: str | None) -> bool:
+    if head is not None and name in (f"{head}.weight", f"{head}.bias"):
+        return found[1:] == expected[1:] and len(found) == len(expected)
+    if name in NORMALIZE:
+        return prod(found) == prod(expected)
+    if is_position(name) and len(found) == len(expected) == 3:
+        return found[2] == expected[2]
+    return found == expected
+
+
+def is_position(name: str) -> bool:
+    """Whether an entry holds a transformer's positions, one per patch."""
+    return name.rpartition(".")[2] in ("pos_embedding", "pos_embed", "position_embeddings")
+
+
+def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[str]]:
+    """Names without what a wrapper put before or into them."""
+    known = {part for name in expected for part in name.split(".")}
+    current, prefix, said = {name: name for name in bases}, "", []
+    aside = {name for name, shape in bases.items() if _is_statistic(name, shape) or "." not in name}
+    while any(new not in expected for new in current.values()):
+        firsts = {new.split(".")[0] if "." in new else None for old, new in current.items() if old not in aside}
+        if len(firsts) != 1 or None in firsts:
+            break
+        first = firsts.pop() + "."
+        prefix += first
+        current = {old: new.removeprefix(first) for old, new in current.items()}
+    if prefix:
+        said.append(f"'{prefix}' dropped from all names")
+    else:
+        current, words = _partly_unwrapped(current, known, expected)
+        said += words
+    inner = [part for part in WRAPPERS if part not in known and any(part in new.split(".") for new in current.values())]
+    if inner:
+        current = {old: ".".join(part for part in new.split(".") if part not in inner) for old, new in current.items()}
+        said.append(f"{', '.join(inner)} dropped from within names")
+    return current, said
+
+
+def _partly_unwrapped(current: dict[str, str], known: set[str], expected: Shapes) -> tuple[dict[str, str], list[str]]:
+    """Names without the first part that all but the head share, as where a backbone and its classifier were joined."""
+    firsts = {new.split(".")[0] for new in current.values() if new not in expected and "." in new} - known
+    for first in sorted(firsts):
+        mine = {old: new.removeprefix(f"{first}.") for old, new in current.items() if new.startswith(f"{first}.")}
+        if len(mine) > 2 and all(new in expected and new not in current.values() for new in mine.values()):
+            return {**current, **mine}, [f"'{first}.' dropped from names"]
+    return current, []
+
+
+def _is_statistic(name: str, shape: tuple[int, ...]) -> bool:
+    return name.rpartition(".")[2] in STATISTICS and prod(shape) == 3
+
+
+def _statistics(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
+    """A mean and a standard deviation by channel, wherever they are kept, are those of the input."""
+    found = {name: STATISTICS[name.rpartition(".")[2]] for name, shape in left.items() if _is_statistic(name, shape)}
+    if sorted(found.values()) != sorted(NORMALIZE) or any(name not in free for name in NORMALIZE):
+        return {}, []
+    return found, [f"{' and '.join(sorted(found))} taken for normalize.*"]
+
+
+def _parts(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
+    """One part of a name for another, ``shortcut`` for ``downsample``, where exactly one makes every shape right."""
+    changed, said, open_ = {name: name for name in left}, [], dict(free)
+    for part in dict.fromkeys(part for name in left for part in name.split(".")[:-1] if not part.isdigit()):
+        mine = [name for name in left if part in name.split(".")]
+        options = []
+        for other in dict.fromkeys(
+            piece for name in open_ for piece in name.split(".")[:-1] if not piece.isdigit() and piece != part
+        ):
+            tried = {
+                name: ".".join(other if piece == part else piece for piece in changed[name].split(".")) for name in mine
+            }
+            if all(new in open_ and tuple(open_[new]) == tuple(left[old]) for old, new in tried.items()):
+                options.append((other, tried))
+        if len(options) == 1:
+            [(other, tried)] = options
+            changed |= tried
+            open_ = {name: shape for name, shape in open_.items() if name not in tried.values()}
+            said.append(f"{part}.* taken for {other}.*")
+    return changed, said
+
+
+def _head(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
+    """The one linear layer that is left over is the head, if it reads as many features."""
+    wanted = {f"{head}.{kind}" for kind in ("weight", "bias")} & free.keys() if head is not None else set()
+    layers = {name.rpartition(".")[0] for name in left}
+    if not wanted or len(layers) != 1:
+        return {}, []
+    layer = layers.pop()
+    made = {name: f"{head}.{name.rpartition('.')[2]}" for name in left}
+    if set(made.values()) != wanted or any(tuple(left[name])[1:] != tuple(free[new])[1:] for name, new in made.items()):
+        return {}, []
+    return made, [f"{layer}.* taken for {head}.*"]

@@ -1,0 +1,118 @@
+"""Files of tensors that may be damaged or a stranger's: nothing in them runs, and none is larger than it may be."""
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utils import files
+from utils.errors import UsageError
+
+ZIP = b"PK\x03\x04"  # begins what torch.save writes
+GLANCE = 1 << 30  # bytes of a file that is read whole to learn what it is
+ROOM = 128 << 20  # bytes that a checkpoint may have beside its tensors, and more
+DTYPES = {
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+}
+MASK = "_mask"  # ends the name of what is multiplied into a weight, or added to attention
+
+
+def load(path: Path, where: str, allow_pickle: bool = False, model: nn.Module | None = None, glance: bool = False) -> Any:
+    """A file's content, its tensors on the CPU.
+
+    Args:
+        where: begins the error: the flag and the file.
+        model: what it is for; a file too large to be a checkpoint of it is not read.
+        glance: look at no number; a file that cannot be read so is refused if it is large.
+    Raises:
+        UsageError: missing, empty, damaged, too large, or in need of pickle.
+    """
+    size = files.size_of(path, where, "checkpoint", None if model is None else room(model))
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            begins = file.read(9)
+            zipped = begins[:4] == ZIP
+            if zipped:
+                _check_archive(path, size, where, glance)
+            elif glance and size > GLANCE:
+                raise UsageError(f"{where}: is too large to be looked at")
+            if begins[8:] == b"{" and int.from_bytes(begins[:8], "little") < size:
+                return _safetensors(path, where)
+            return torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=glance and zipped)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
+        if "weights_only" in str(error) or "Weights only" in str(error):
+            raise UsageError(f"{where}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle") from error
+        if allow_pickle and isinstance(error, (AttributeError, ImportError)):
+            raise UsageError(f"{where}: holds objects whose code is not here ({error}); save model.state_dict() alone instead") from error
+        said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
+        raise UsageError(f"{where}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
+
+
+def _safetensors(path: Path, where: str) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UsageError(f"{where}: is a safetensors file; pip install safetensors") from error
+    return load_file(path)
+
+
+def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> None:
+    """Read every entry once: torch compares no checksums, and unpacks whatever size an entry declares.
+
+    Args:
+        glance: compare declared sizes alone.
+    Raises:
+        UsageError: it is a program.
+        zipfile.BadZipFile: an entry is compressed, which torch never does, or damaged, or all together are larger than the file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any("/code/__torch__" in entry.filename for entry in entries):
+            raise UsageError(f"{where}: is a TorchScript program, not a checkpoint; save its state_dict() with torch.save instead")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(entry.file_size for entry in entries) > size:
+            raise zipfile.BadZipFile("its entries are larger than the file")
+        damaged = None if glance else archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
+
+
+def check_tensors(state: Mapping[str, Tensor], where: str, model: nn.Module | None) -> None:
+    """Refuse what is not what it says, before anything is computed from it."""
+    left = None if model is None else room(model)
+    for key, value in state.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in DTYPES or value.is_nested:
+            raise UsageError(f"{where}: {key} is no plain tensor ({kind(value)}, {value.layout}, {value.device})")
+        size = value.numel() * value.element_size()
+        if size > value.untyped_storage().nbytes():
+            raise UsageError(f"{where}: {key} has more entries than numbers are stored for it")
+        if left is not None:
+            left -= size
+            if left < 0:
+                raise UsageError(f"{where}: its entries together are larger than any checkpoint of this model")
+        if value.is_floating_point() and not sound(key, value):
+            raise UsageError(f"{where}: {key} holds NaN or infinite values")
+
+
+def sound(key: str, value: Tensor) -> bool:
+    """Whether all numbers are finite; attention masks, which are no weights' masks, may hold -inf."""
+    if key.endswith(MASK) and not key.endswith("weight" + MASK):
+        value = value.masked_fill(value == -torch.inf, 0.0)
+    return bool(torch.isfinite(value).all())
+
+
+def kind(value: Tensor) -> str:
+    """A tensor's type, as it is typed."""
+    return str(value.dtype).removeprefix("torch.")
+
+
+def room(model: nn.Module) -> int:
+    """Bytes that a checkpoint of the model may have: weights, masks, weights to go back to, an optimiser's two moments, and some more."""
+    return ROOM + 8 * sum(value.numel() * value.element_size() for value in model.state_dict().values())
