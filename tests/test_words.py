@@ -124,9 +124,9 @@ def test_a_file_without_arguments_is_refused(text, tmp_path, capsys):
 
 
 def test_quotes_keep_what_means_something_to_a_shell(tmp_path):
-    text = "--a '$x|;*' --b \"a\\\"b \\$c ;\" --c \\$d --e it\\'s --f x#y --g 'a'\"b\"c --h '\u00a0'"
+    text = "--a '$x|;*' --b \"a\\\"b \\$c ;\" --c \\$d --e it\\'s --f x#y --g 'a'\"b\"c --i 'a'#b --h '\u00a0'"
     found, _ = words.expanded([file(tmp_path, text)], "main_forget.py")
-    assert found == ["--a", "$x|;*", "--b", 'a"b $c ;', "--c", "$d", "--e", "it's", "--f", "x#y", "--g", "abc", "--h", "\u00a0"]
+    assert found == ["--a", "$x|;*", "--b", 'a"b $c ;', "--c", "$d", "--e", "it's", "--f", "x#y", "--g", "abc", "--i", "a#b", "--h", "\u00a0"]
 
 
 @settings(max_examples=300, deadline=None, database=None, derandomize=True)
