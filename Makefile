@@ -1,5 +1,6 @@
 # make demo        the whole pipeline on scikit-learn's digits, then its tables
 # make test        the tests (test extras are installed if needed)
+# make test-tools  a LaTeX and a browser for the tests that need one (Debian, as root); without them those are skipped
 # make torture     200 runs killed at random moments and a thousand damaged files, about 20 minutes; prints what was survived
 # make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
 # make bench       the project's steps against plain versions of them, in under 15 minutes on 2 cores
@@ -9,7 +10,7 @@ RUN := $(VENV)/bin/python
 # one process per core, each with one thread (tests/conftest.py)
 PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-long torture slurm-test bench clean
+.PHONY: demo test test-long test-tools torture slurm-test bench clean
 
 demo: $(VENV)/installed
 	PYTHON=$(RUN) bash experiments/demo.sh
@@ -19,6 +20,9 @@ test: $(VENV)/installed-test
 
 test-long: $(VENV)/installed-test
 	$(PARALLEL) -m "not slurm" tests
+
+test-tools:
+	tests/tools.sh
 
 torture: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(RUN) tests/torture.py

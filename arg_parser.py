@@ -7,8 +7,10 @@ accepted and named in ``unread``.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from dataset.flags import Data, Forget, class_order, forgotten
@@ -16,7 +18,8 @@ from dataset.names import canonical
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import MILESTONES, TRANSFORMER, Optimisation, beyond, epochs_of, is_transformer, milestones
-from utils.errors import UsageError, renamed
+from utils.errors import UsageError, renamed, say_last
+from utils.log import Log
 from utils.options import Parser, add_options, build, describe, option, wrapped
 from utils.words import where
 
@@ -88,6 +91,7 @@ class Unlearn:
     resume: bool = option(False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again")
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
     reference_model: str | None = option(None, "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW", common="the retrained checkpoint to compare with", metavar="FILE")
+    verbose: bool = option(False, "print the figures of every attack too; result.json always holds them")
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,7 @@ class ForgetArguments:
     hyper: Any
     unread: tuple[str, ...]
     lora: Lora = Lora()
+    typed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -352,7 +357,7 @@ def parse_forget(argv: list[str] | None) -> ForgetArguments:
     lora = _lora(typed, method, hyper)
     read = [config for config in groups.values() if config is not Lora or lora.lora]
     return ForgetArguments(
-        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data, method), lora
+        data, model, _run(typed), forgotten(build(Forget, typed), typed), unlearn, hyper, _unread(typed, [*read, method.config], data, method), lora, _words(typed),
     )
 
 
@@ -444,7 +449,7 @@ def deciding(arguments: ImpArguments | SynflowArguments | ForgetArguments | Back
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "deterministic", "allow_pickle", "dry_run"):
         del config["run"][key]
-    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model")):
+    for group, key in (("data", "data"), ("data", "workers"), ("resume", "resume"), ("resume", "checkpoint"), ("unlearn", "mask"), ("unlearn", "resume"), ("unlearn", "preset"), ("unlearn", "reference_model"), ("unlearn", "verbose")):
         config.get(group, {}).pop(key, None)
     for key in ("unread", "scenario", "typed"):  # the scripts add the scenario with its numbers resolved
         config.pop(key, None)
@@ -480,6 +485,16 @@ def steps(config: Any) -> str:
     return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
 
 
+def announce(script: str, arguments: Any) -> None:
+    """Say at once what a run is about to read, before torch is loaded, and have its remarks said at its end."""
+    say_last(remarks(arguments))
+    if arguments.run.dry_run is None:
+        where = f" from {arguments.data.data}" if arguments.data.data is not None else ""
+        file = next((group.mask for group in (getattr(arguments, "unlearn", None),) if group is not None), None)
+        model = f"a new {arguments.model.arch}" if file is None else f"{arguments.model.arch} from {file}"
+        Log(None).line(f"{script}: reading {arguments.data.dataset}{where}, for {model}")
+
+
 def remarks(arguments: Any) -> list[str]:
     """What is said of a command line once more when the run is over: flags that nothing read, milestones never reached."""
     found = [f"not read: {', '.join(arguments.unread)}"] if arguments.unread else []
@@ -492,6 +507,25 @@ def remarks(arguments: Any) -> list[str]:
             told = f"--decreasing_lr {describe(config.decreasing_lr)}"
             found.append(f"{told}: the step size does not fall after {describe(late)}, as there are {epochs_of(config)} epochs")
     return found
+
+
+def retrain_command(arguments: ForgetArguments, recipe: dict[str, Any] | None) -> str:
+    """The command that retrains what a run is to be compared with: the same data, model and scenario, trained like the original.
+
+    Args:
+        recipe: how the original was trained, as its checkpoint says; None if it does not.
+    """
+    from unlearn import registry
+
+    kept = {name for config in (Data, Model, Run, Forget) for name in config.__dataclass_fields__} - {"save_dir", "dry_run", "allow_pickle"} | {"mask"}
+    words = [word for word in arguments.typed if word.removeprefix("--").partition("=")[0] in kept]
+    defaults = asdict(registry.get("retrain").config())
+    trained = (recipe or {}).get("train") or {}
+    trained = {{"epochs": "unlearn_epochs", "lr": "unlearn_lr"}.get(name, name): value for name, value in trained.items()}
+    hyper = {name: tuple(value) if isinstance(value, list) else value for name, value in trained.items() if name in defaults}
+    words += _words({name: describe(value) for name, value in hyper.items() if value != defaults[name] and value is not None})
+    folder = Path(arguments.run.save_dir).parent / "retrain"
+    return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
 
 
 def _read(parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = "") -> dict[str, Any]:

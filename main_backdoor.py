@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import arg_parser
 from utils import preview
-from utils.errors import leave, say_last, script
+from utils.errors import leave, script
 
 if TYPE_CHECKING:
     from backdoor.job import Checked
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_backdoor(argv)
-    say_last(arg_parser.remarks(arguments))
+    arg_parser.announce("main_backdoor.py", arguments)
     from backdoor.job import check
 
     checked = check(arguments)

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
-from evaluation.results import ADAPTED
+from evaluation.rows import ADAPTED
 from utils import preview
-from utils.errors import UsageError, leave, say_last, script
+from utils.errors import UsageError, leave, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_forget(argv)
-    say_last(arg_parser.remarks(arguments))
+    arg_parser.announce("main_forget.py", arguments)
     checked = check(arguments)
     from unlearn.session import clear, outputs
 
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     clear(checked.method, folder)
-    show(folder.result(), log)
+    show(arguments, checked, folder.result(), log)
     return 0
 
 
@@ -162,20 +162,22 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     """Run the model once over every set, derive all scores, and write them; ``result.json`` comes last."""
     import pruner
     from evaluation import report
-    from evaluation.predict import predict
+    from evaluation.predict import predict_all
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
-    outputs = predict(unlearned.model, job.sets)
-    scores = report.score(outputs, arguments.run.compat, retrained_outputs(checked, job), checked.method.trains_on_val)
+    known, adapters, compat = facts(arguments, checked, job), checked.adapters, arguments.run.compat
+    others = beside(checked, job, known, folder.path)
+    outputs, *rest = predict_all([unlearned.model, *others.values()], job.sets)
+    compared = dict(zip(others, rest))
+    scores = report.score(outputs, compat, compared.get("retrained"), checked.method.trains_on_val)
     session.save(unlearned, report.reference_result(scores))
     log.record("scores", **scores)
-    known, adapters = facts(arguments, checked, job), checked.adapters
     parameters = adapters.total if adapters and adapters.apart else sum(p.numel() for p in unlearned.model.parameters())
     after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": parameters}
     folder.finish(
         {
             **known, "status": "done", "model": {**known["model"], **after}, "seconds": {"unlearning": unlearned.seconds},
-            "memory": {"unlearning": unlearned.memory},
+            "memory": {"unlearning": unlearned.memory}, **{name: report.four(found, compat) for name, found in compared.items()},
             "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes; memory in bytes", **scores,
         }
     )
@@ -203,29 +205,44 @@ def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
     }
 
 
-def retrained_outputs(checked: Checked, job: Job) -> Any:
-    """What ``--reference_model`` says to all sets; None without it."""
+def beside(checked: Checked, job: Job, known: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The models that the unlearned one is set beside: ``original``, unless a run beside this one has its scores, and ``retrained``."""
+    from evaluation import verdict
+
+    others = {"retrained": checked.retrained}
+    begun = checked.start.given is not None and checked.start.given.weights and checked.method.name != verdict.UNTOUCHED
+    if begun and verdict.original(known, folder) is None:
+        others["original"] = checked.start.given
+    return {name: of_checkpoint(job, checkpoint) for name, checkpoint in others.items() if checkpoint is not None}
+
+
+def of_checkpoint(job: Job, checkpoint: Any) -> Any:
+    """A model like the run's with a checkpoint's weights."""
     import copy
 
     import models
-    from evaluation.predict import predict
     from utils import checkpoints
 
-    if checked.retrained is None:
-        return None
     model = copy.deepcopy(job.model)
     models.keep_classes(model, len(job.data.classes))  # a model that was scored again may have one more
-    checkpoints.load_weights(model, checked.retrained)
-    return predict(model, job.sets)
+    checkpoints.load_weights(model, checkpoint)
+    return model
 
 
-def show(result: dict[str, Any], log: Any) -> None:
-    """Print all scores, the paper's five last."""
-    from evaluation import report
+def show(arguments: arg_parser.ForgetArguments, checked: Checked, result: dict[str, Any], log: Any) -> None:
+    """Print accuracies, with ``--verbose`` every attack, and last the original, the unlearned and the retrained model side by side."""
+    from evaluation import report, verdict
 
-    log.line()
-    for line in report.lines(result["method"], result, result["scores"]):
+    folder = Path(arguments.run.save_dir)
+    first, exact = verdict.original(result, folder), verdict.retrained(result, folder)
+    attacks = ["", *report.attacks(result)] if arguments.unlearn.verbose else []
+    for line in ["", *report.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
         log.line(line)
+    for line in verdict.words(result, first, exact, checked.chosen.classes):
+        log.line(line)
+    if exact is None and result["method"] != "retrain":
+        origin = checked.start.given.extra if checked.start.given else {}
+        log.line(f"no Retrain to compare with: {arg_parser.retrain_command(arguments, origin.get('recipe'))}")
 
 
 def kind(checked: Checked, job: Job) -> str:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import arg_parser
 from evaluation import tables
 from utils import preview
-from utils.errors import leave, say_last, script
+from utils.errors import leave, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_imp(argv)
-    say_last(arg_parser.remarks(arguments))
+    arg_parser.announce("main_imp.py", arguments)
     from trainer import pretrain
 
     checked = pretrain.check(arguments)

@@ -2,22 +2,28 @@
 """Tables and plots in the paper's layout from the ``result.json`` files below a folder.
 
     python main_report.py runs/demo
-    python main_report.py runs/table1 runs/table1-reference --out tables
+    python main_report.py runs/table1 runs/table1-reference --out tables --settings
     rsync -a cluster:project/runs/ runs/ && python main_report.py runs
 
 One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap,
-number of seeds, and what was published of it; what sparsity changes, seed by seed; with --scores further scores; the
-methods in order of their gap over all scenarios and models; one table per poison (main_backdoor.py) and per transfer
-(main_transfer.py). Each is printed and written as Markdown and CSV, the first kind as LaTeX too, with its pictures as
-PNG and SVG; report.html shows all of them in one page. Runs of a sweep that are missing or failed are named.
+number of seeds, the best of each column, and what was published of it; what sparsity changes, seed by seed; with
+--scores further scores; the methods in order of their gap over all scenarios and models; one table per poison
+(main_backdoor.py) and per transfer (main_transfer.py). Each is printed and written as Markdown and CSV, the first kind
+as LaTeX too, with its pictures as PNG and SVG; report.html shows all of them in one page, with the settings, commit and
+day of every row. Runs of a sweep that are missing or failed are named, and so is what lies below DIR and stands in no
+table. Links to folders and files are followed; a run counts once.
 """
 from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation import cleanse, corrections, further, planned, published, ranking, results, sparsity, tables, transfer
+from evaluation import (
+    cleanse, corrections, further, leftout, marks, planned, published, ranking, results, settings, sparsity, tables, transfer,
+)
+from evaluation.latex import latex
 from evaluation.page import Section, page
 from evaluation.plots import save
 from utils import files
@@ -27,20 +33,46 @@ from utils.options import Parser
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    folders, out, plots, scores = parse(argv)
+    wanted = parse(argv)
+    folders, out, plots = wanted.folders, wanted.out, wanted.plots
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder")
+            reason = "is a file; give the folder that holds it" if folder.is_file() else "no such folder"
+            raise UsageError(f"{folder}: {reason}")
     files.make_folder(out)
-    sections = write_unlearning(folders, out, plots, scores) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
+    sections = write_unlearning(wanted) + write_cleanses(folders, out, plots) + write_transfers(folders, out, plots)
+    lines = leftout.left_out(folders)
     if not sections:
-        raise UsageError(f"{folders[0]}: no finished result of main_forget.py, main_backdoor.py or main_transfer.py below it")
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        beside = f"; left out: {lines[0]}{more}" if lines else ""
+        kinds = "main_forget.py, main_backdoor.py or main_transfer.py"
+        raise UsageError(f"{folders[0]}: no finished result of {kinds} below it{beside}")
+    sections += name_lines("left out:", "Left out", lines)
     finish(folders, sections + (write_trainings(folders, out) if plots else []), out, plots)
     return 0
 
 
-def parse(argv: list[str] | None) -> tuple[list[Path], Path, bool, list[str]]:
-    """Folders to read, the folder to write to, whether to draw, and scores beside the paper's.
+@dataclass(frozen=True)
+class Wanted:
+    """What a report is made of.
+
+    Attributes:
+        folders: to read.
+        out: the folder to write to.
+        plots: whether to draw.
+        scores: names of scores beside the paper's, for a further table.
+        settings: whether each row says what it was run with.
+    """
+
+    folders: list[Path]
+    out: Path
+    plots: bool
+    scores: list[str]
+    settings: bool
+
+
+def parse(argv: list[str] | None) -> Wanted:
+    """What was typed.
 
     Raises:
         UsageError: an unknown flag or score, or no folder.
@@ -50,20 +82,24 @@ def parse(argv: list[str] | None) -> tuple[list[Path], Path, bool, list[str]]:
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
     parser.add_argument("--scores", metavar="NAME,NAME", default=None, help="a further table of these scores, or of all: " + ", ".join(further.SCORES))
+    text = "a last column with the hyper-parameters of each row; the page has them anyway"
+    parser.add_argument("--settings", action="store_true", help=text)
     typed = parser.read(argv)
     folders = [Path(folder) for folder in typed["folders"]]
-    return folders, Path(typed["out"] or folders[0]), not typed["no_plots"], further.chosen(typed["scores"]) if typed["scores"] else []
+    scores = further.chosen(typed["scores"]) if typed["scores"] else []
+    return Wanted(folders, Path(typed["out"] or folders[0]), not typed["no_plots"], scores, typed["settings"])
 
 
-def write_unlearning(folders: list[Path], out: Path, plots: bool, scores: list[str]) -> list[Section]:
+def write_unlearning(wanted: Wanted) -> list[Section]:
     """Print and write the tables of ``main_forget.py``'s runs, and what ``--compat`` changes."""
+    folders, out, scores = wanted.folders, wanted.out, wanted.scores
     found = results.collect(folders, failed=True)
     made = results.tables(found)
     lost = planned.place(made, planned.collect(folders, found))
     papers = planned.papers(folders)
     sections = []
     for table in made:
-        sections.append(write_table(table, published.beside(table, papers), found, out, plots))
+        sections.append(write_table(table, published.beside(table, papers), found, wanted))
         sections += write_sparsity(table, out) + (write_further(table, found, scores, out) if scores else [])
     sections += [write_corrections(pair, out) for pair in corrections.pairs(made)] + [write_ranking(group, out) for group in ranking.groups(made)]
     return sections + name_lost(lost) + name_failed(folders)
@@ -75,14 +111,25 @@ def finish(folders: list[Path], sections: list[Section], out: Path, plots: bool)
     print(f"written: {out / 'report.html'}, and each table as .md, .csv and .tex" + (", each picture as .png and .svg" if plots else ""), flush=True)
 
 
-def write_table(table: results.Table, known: published.Published, found: list[results.Found], out: Path, plots: bool) -> Section:
+def write_table(
+    table: results.Table, known: published.Published, found: list[results.Found], wanted: Wanted
+) -> Section:
     """Print one table, write it in three formats and draw it."""
     head, rows = tables.paper_table(table, known)
-    notes = tables.notes(table, known)
-    section = Section(table.title, head, rows, notes)
+    out = wanted.out
+    given, best = settings.of(table, found), marks.best(table)
+    section = Section(
+        table.title, head, rows, tables.notes(table, known) + ([marks.NOTE] if best else []), best=best,
+        warnings=marks.warnings(table), explained=tables.EXPLAINED, runs=(settings.HEAD, given.lines(table)),
+        runs_note=given.note(),
+    )
+    if wanted.settings:
+        section.head, section.rows = [*head, "settings"], [[*row, given.rows.get(row[0], "")] for row in rows]
+        section.notes += [note for note in (given.note(),) if note]
     write_section(section, out, table.slug, tables.long_rows(table, known))
-    files.write_text(out / f"{table.slug}.tex", tables.latex(table, known))
-    if plots:
+    last_column, remarks = given.rows if wanted.settings else None, section.warnings + section.notes
+    files.write_text(out / f"{table.slug}.tex", latex(table, known, best, last_column, remarks))
+    if wanted.plots:
         from evaluation import curves, overview
 
         drawn = overview.pictures(table) | {"curves": curves.draw_unlearning(table, found)}
@@ -112,10 +159,12 @@ def write_further(table: results.Table, found: list[results.Found], scores: list
 
 
 def write_section(section: Section, out: Path, slug: str, long_rows: list[list[str]]) -> None:
-    """Print a table and write it as Markdown and CSV."""
-    print(f"{section.title}\n\n{tables.aligned(section.head, section.rows)}\n", flush=True)
-    notes = "".join(f"\n{note}\n" for note in section.notes)
-    files.write_text(out / f"{slug}.md", f"{section.title}\n\n{tables.markdown(section.head, section.rows)}{notes}")
+    """Print a table with its warnings and write it as Markdown and CSV."""
+    warnings = [f"Warning: {line}" for line in section.warnings]
+    print("\n".join([section.title, "", tables.aligned(section.head, section.rows), *warnings, ""]), flush=True)
+    notes = "".join(f"\n{note}\n" for note in warnings + section.notes)
+    table = tables.markdown(section.head, section.rows, section.best)
+    files.write_text(out / f"{slug}.md", f"{section.title}\n\n{table}{notes}")
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(long_rows)
     files.write_text(out / f"{slug}.csv", text.getvalue())
@@ -183,19 +232,21 @@ def name_failed(folders: list[Path]) -> list[Section]:
         if found.failed:
             results.check(found.content, {"reason": str}, path)
             lines.append(f"{found.folder}: {found.content['reason']}")
+    return name_lines("failed:", "Failed runs", lines)
+
+
+def name_lines(said: str, title: str, lines: list[str]) -> list[Section]:
+    """Print the lines and put them into a section; nothing where there are none."""
     if not lines:
         return []
-    print("\n".join(["failed:", *lines, ""]), flush=True)
-    return [Section("Failed runs", notes=lines)]
+    print("\n".join([said, *lines, ""]), flush=True)
+    return [Section(title, notes=lines)]
 
 
 def name_lost(lost: list[planned.Planned]) -> list[Section]:
     """Name planned runs of scenarios of which nothing has finished."""
-    if not lost:
-        return []
     lines = [f"{cell.folder}: {'failed: ' + str(cell.status.get('last_line')) if cell.failed else 'missing'}" for cell in lost]
-    print("\n".join(["nothing of these scenarios has finished:", *lines, ""]), flush=True)
-    return [Section("Nothing of these scenarios has finished", notes=lines)]
+    return name_lines("nothing of these scenarios has finished:", "Nothing of these scenarios has finished", lines)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import arg_parser
 import main_forget
 from utils import preview
-from utils.errors import leave, say_last, script
+from utils.errors import leave, script
 
 PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
 
@@ -25,7 +25,7 @@ PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_saliency(argv)
-    say_last(arg_parser.remarks(arguments))
+    arg_parser.announce("main_saliency.py", arguments)
     checked = main_forget.check(arguments)
     if arguments.run.dry_run:
         facts = main_forget.intended(arguments, checked, label(arguments), outputs(arguments))

@@ -15,13 +15,13 @@ from typing import Any
 import arg_parser
 from evaluation import tables
 from utils import preview
-from utils.errors import leave, say_last, script
+from utils.errors import leave, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_synflow(argv)
-    say_last(arg_parser.remarks(arguments))
+    arg_parser.announce("main_synflow.py", arguments)
     from trainer import pretrain
 
     checked = pretrain.check(arguments)

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import arg_parser
 from utils import preview
-from utils.errors import leave, say_last, script
+from utils.errors import leave, script
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_transfer(argv)
-    say_last(arg_parser.remarks(arguments))
+    arg_parser.announce("main_transfer.py", arguments)
     from transfer.job import check, read_data
 
     checked = check(arguments)

@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arg_parser import BackdoorArguments, settings, steps
 from backdoor.job import Checked, Job
 from evaluation import plots, tables
@@ -80,16 +82,35 @@ def picture(path: Path, job: Job, outputs: dict[str, dict[str, Predictions]], me
     chosen = [int((data.test_labels == label).argmax()) for label in labels]
     if not chosen:
         return
-    rows = []
-    for name, images in (("test", data.test_images[chosen]), ("triggered", poison.trigger.stamp(data.test_images[chosen]))):
+    clean = data.test_images[chosen]
+    stamped, window = poison.trigger.stamp(clean), poison.trigger.window(*clean.shape[1:3])
+    rows = {}
+    for row, name, images in (("clean", "test", clean), ("triggered", "triggered", stamped)):
         said = {when: [data.classes[outputs[when][name].logits[position].argmax()] for position in chosen] for when in outputs}
-        rows.append(
-            [
-                (image, f"{data.classes[label]}\nbefore: {before}\nafter: {after}")
-                for image, label, before, after in zip(images, labels, said["before"], said["after"])
-            ]
-        )
-    plots.trigger_examples(path, rows, f"test images, clean and triggered (target {data.classes[poison.target]}), and the model's answer before and after {method}")
+        rows[row] = [
+            (image, f"{data.classes[label]}\nbefore: {before}\nafter: {after}")
+            for image, label, before, after in zip(images, labels, said["before"], said["after"])
+        ]
+    pairs = list(zip(clean, stamped))
+    rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in pairs]
+    target = data.classes[poison.target]
+    title = (
+        f"test images, clean and triggered (framed; target {target}), and the model's answer before and after {method}; "
+        "below, the frame's surroundings"
+    )
+    plots.trigger_examples(path, rows, title, ("triggered", window))
+
+
+def _enlarged(clean: np.ndarray, stamped: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+    """The trigger's place and two pixels around it, clean, a white column, and stamped (uint8 [h, 2 w + 1, C])."""
+    down, across = (slice(max(0, part.start - 2), part.stop + 2) for part in window)
+    one, other = clean[down, across], stamped[down, across]
+    return np.concatenate([one, np.full_like(one[:, :1], 255), other], axis=1)
+
+
+def _changed(clean: np.ndarray, stamped: np.ndarray) -> str:
+    changed = int((clean != stamped).any(-1).sum())
+    return f"changes {changed} pixel{'s' * (changed > 1)}" if changed else "changes nothing"
 
 
 def point(found: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation import published
-from evaluation.results import Cell, by_method, seed_of
+from evaluation.results import Cell, seed_of
+from evaluation.rows import by_method
 from evaluation.tables import minutes, percent
 from utils.names import file_name
 
@@ -117,23 +118,30 @@ def long_rows(table: Cleanse) -> list[list[str]]:
 
 
 def draw(table: Cleanse) -> Any:
-    """Attack success and accuracy against sparsity, dashed before and solid after unlearning; bars are one standard deviation."""
+    """Attack success and accuracy against sparsity, hollow before and filled after unlearning.
+
+    Bars are one standard deviation.
+    """
     from evaluation.overview import legend
-    from evaluation.plots import MARKERS, colours, figure
+    from evaluation.plots import BEFORE_AFTER, MARKERS, colours, figure
 
     drawn, axes = figure(10, 4.2, 1, 2)
     sparsities = sorted({sparsity for line in table.lines.values() for sparsity in line})
     for axis, score, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
-        for (name, line), shade, marker in zip(table.lines.items(), colours(len(table.lines)), MARKERS * 3):
-            for when, dash in (("before", "--"), ("after", "-")):
-                points = [(sparsities.index(sparsity), cells[score, when]) for sparsity, cells in line.items() if (score, when) in cells]
+        for place, ((name, line), shade) in enumerate(zip(table.lines.items(), colours(len(table.lines)))):
+            aside = 0.06 * (place - (len(table.lines) - 1) / 2)  # methods share what was before them
+            for when, look in BEFORE_AFTER.items():
+                points = [
+                    (sparsities.index(sparsity) + aside, cells[score, when])
+                    for sparsity, cells in line.items() if (score, when) in cells
+                ]
+                look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}
                 values, spread = [100 * cell.mean for _, cell in points], [100 * cell.std for _, cell in points]
-                axis.errorbar([place for place, _ in points], values, spread, color=shade, linestyle=dash, marker=marker, markersize=5, capsize=2, label=f"{when} {name}")
+                axis.errorbar([where for where, _ in points], values, spread, label=f"{when} {name}", **look)
         axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])
-        axis.set(xlabel="pruned weights (%)", ylabel=words)
+        axis.set(xlabel="pruned weights (%)", ylabel=words, ylim=(-3, 105))
         axis.grid(alpha=0.3)
     axes[0, 0].axhline(100 * table.share, color="grey", linestyle=":", label="share of the target class")
-    axes[0, 0].set_ylim(0, 103)
     legend(drawn, axes[0, 0])
     drawn.suptitle(table.title, fontsize=9, wrap=True)
     return drawn

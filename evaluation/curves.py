@@ -41,10 +41,13 @@ def read_epochs(path: Path) -> Epochs:
 def trainings(folders: list[Path]) -> dict[str, tuple[str, list[Epochs]]]:
     """Finished trainings below the folders that differ in nothing but their seeds: by file name, a title and the epochs of each."""
     groups: dict[str, list[tuple[dict[str, Any], Epochs]]] = {}
+    known: set[Any] = set()  # a copy of a run is no further seed
     for path in results.below(folders, "result.json"):
         content = results.read(path)
-        epochs = read_epochs(path.parent / "log.jsonl") if content.get("status") == "done" and "rounds" in content else {}
-        if epochs:
+        trained = content.get("status") == "done" and "rounds" in content
+        epochs = read_epochs(path.resolve().parent / "log.jsonl") if trained else {}
+        if epochs and content.get("fingerprint", path) not in known:
+            known.add(content.get("fingerprint"))
             results.check(content, results.TRAINING, path)
             groups.setdefault(_alike(content), []).append((content, epochs))
     named: dict[str, tuple[str, list[Epochs]]] = {}
@@ -106,28 +109,52 @@ def band(axis: Any, runs: Iterable[dict[int, dict[str, float]]], key: str, scale
 
 
 def draw_unlearning(table: Table, found: list[Found]) -> Any | None:
-    """Training accuracy of every method that learns by epochs, a panel each, a line per model; None if no log is there."""
-    panels: dict[str, dict[str, list[dict[int, dict[str, float]]]]] = {}
+    """Training accuracy of every method that learns by epochs, a panel each, a line per model; None if no log is there.
+
+    Where the method ended, the accuracy on the forget and on the test set. All panels have one scale.
+    """
+    panels: dict[str, dict[str, list[tuple[Found, dict[int, dict[str, float]]]]]] = {}
     for one in found:
         row, models = table.places.get(one.content["fingerprint"], ("", []))
         phases = read_epochs(one.folder / "log.jsonl").get("unlearn", {}) if models else {}
         for model in models if phases else []:
-            panels.setdefault(row, {}).setdefault(model, []).append(phases)
+            panels.setdefault(row, {}).setdefault(model, []).append((one, phases))
     if not panels:
         return None
     rows = [row for row in table.rows if row in panels]
-    columns = min(len(rows), 4)
-    drawn, axes = figure(3.1 * columns, 0.8 + 2.7 * math.ceil(len(rows) / columns), math.ceil(len(rows) / columns), columns)
+    columns = min(len(rows), 5)
+    lines = math.ceil(len(rows) / columns)
+    drawn, axes = figure(max(2.5 * columns, 6.0), 1.2 + 2.1 * lines, lines, columns, sharey=True)
     looks = dict(zip([model.name for model in table.models], zip(colours(len(table.models)), DASHES * 4)))
     for axis, row in zip(axes.flat, rows):
         for model, runs in sorted(panels[row].items(), key=lambda item: list(looks).index(item[0])):
-            band(axis, runs, "accuracy", 100, color=looks[model][0], linestyle=looks[model][1], label=model)
-        axis.set_title(row, fontsize=9)
-        axis.set(xlabel="epoch", ylabel="accuracy (%)" if axis in axes[:, 0] else "")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+            shade, dash = looks[model]
+            band(axis, [epochs for _, epochs in runs], "accuracy", 100, color=shade, linestyle=dash, label=model)
+            _ends(axis, runs, shade)
+        axis.set_title(row, fontsize=8)
+        axis.set(ylabel="accuracy (%)" if axis in axes[:, 0] else "", ylim=(-3, 103))
+        most = max(epoch for runs in panels[row].values() for _, epochs in runs for epoch in epochs)
+        axis.set_xticks([tick for tick in range(1, most + 1) if most <= 6 or tick % math.ceil(most / 6) == 0])
+        axis.set_xlim(0.7, most + 0.3)
         axis.grid(alpha=0.3)
     for axis in list(axes.flat)[len(rows):]:
         axis.set_visible(False)
+    for name, marker in ENDS.items():
+        axes.flat[0].plot([], [], marker, color="0.3", markersize=7, label=f"{name} set, at the end")
     legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
-    drawn.suptitle(f"{table.title}\naccuracy on the images that the method trains on", fontsize=9)
+    drawn.suptitle(f"{table.title}\naccuracy after each epoch on the images that the method trains on", fontsize=9)
     return drawn
+
+
+ENDS = {"forget": "x", "test": "+"}  # markers of the sets
+
+
+def _ends(axis: Any, runs: list[tuple[Found, dict[int, dict[str, float]]]], shade: Any) -> None:
+    """The accuracies of the finished models, in the mean over the runs, above the last epoch."""
+    last = max(epoch for _, epochs in runs for epoch in epochs)
+    for name, marker in ENDS.items():
+        told = [one.content["accuracy"].get(name) for one, _ in runs if isinstance(one.content.get("accuracy"), dict)]
+        values = [100 * value for value in told if isinstance(value, (int, float))]
+        if values:
+            look = {"color": shade, "markersize": 7, "markeredgewidth": 1.6, "zorder": 4, "clip_on": False}
+            axis.plot(last, statistics.fmean(values), marker, **look)

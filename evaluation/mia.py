@@ -6,7 +6,7 @@ non-members (test images), then judges target images.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,9 +83,12 @@ def svc_mia(
     target_members: Predictions | None,
     target_others: Predictions,
     compat: str = "fixed",
+    keys: Sequence[str] = KEYS,
 ) -> dict[str, float]:
     """Attack by one support vector classifier per feature.
 
+    Args:
+        keys: which features, of ``KEYS``.
     Returns:
         By feature, the fraction of the targets judged rightly, in [0, 1]; with members and
         non-members among the targets, the mean of the two fractions.
@@ -101,7 +104,7 @@ def svc_mia(
         right = float(1 - judge(column(target_others)).mean())
         return right if target_members is None else (float(judge(column(target_members)).mean()) + right) / 2
 
-    found = features(compat)
+    found = {key: feature for key, feature in features(compat).items() if key in keys}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsvm works without the interpreter's lock
         answers = dict(zip(reversed(found), pool.map(attack, reversed(found.values()))))  # all outputs, which take longest, first
     return {key: answers[key] for key in found}
@@ -139,14 +142,19 @@ def mixed(predictions: Predictions) -> Predictions:
     return Predictions(predictions.logits[order], labels[order])
 
 
-def forget_efficacy(retain: Predictions, test: Predictions, forget: Predictions, compat: str) -> dict[str, float]:
+def forget_efficacy(
+    retain: Predictions, test: Predictions, forget: Predictions, compat: str, keys: Sequence[str] = KEYS
+) -> dict[str, float]:
     """MIA-Efficacy: fraction of the forget set judged never seen, per feature, in [0, 1]; closer to Retrain is better.
 
     Shadow members are the first retain images, as many as there are test images.
+
+    Args:
+        keys: which features, of ``KEYS``.
     Source: Jia et al. 2023, section 5.1 and appendix C.3.
     """
     count = min(len(test), len(retain))
-    return svc_mia(retain[:count], test[:count], None, forget, compat)
+    return svc_mia(retain[:count], test[:count], None, forget, compat, keys)
 
 
 def training_privacy(retain: Predictions, test: Predictions, compat: str) -> dict[str, float]:

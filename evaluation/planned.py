@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation import results
-from evaluation.results import Found, Gone, Model, Table
+from evaluation import results, rows
+from evaluation.results import Found, Gone, Table
+from evaluation.rows import Model
 
 MANIFEST, STATUS = ".sweep.json", "status.json"  # ends a file in a sweep's folder; a file in each of its cells' folders
 
@@ -90,7 +91,7 @@ def place(tables: list[Table], cells: list[Planned]) -> list[Planned]:
         gone.missing += 1
         gone.failed += cell.failed
     for table in tables:
-        table.rows = dict(sorted(table.rows.items(), key=lambda item: (results.position(item[0]), item[0])))
+        table.rows = dict(sorted(table.rows.items(), key=lambda item: (rows.position(item[0]), item[0])))
     return lost
 
 
@@ -125,7 +126,7 @@ def _model(table: Table, cell: Planned, cells: list[Planned]) -> str:
         if twin in table.places:
             return table.places[twin][1][0]
     sparsity = _sparsity(cell, cells)
-    name = cell.facts["model"] if sparsity is None else results.model_name(sparsity)
+    name = cell.facts["model"] if sparsity is None else rows.model_name(sparsity)
     if name not in [model.name for model in table.models]:
         table.models.append(Model(name, sparsity))
         table.models.sort(key=lambda model: 1.0 if model.sparsity is None else model.sparsity)

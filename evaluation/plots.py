@@ -54,6 +54,12 @@ def training_curves(path: Path, result: dict[str, list[float]], title: str) -> N
     files.write_figure(path, drawn)
 
 
+BEFORE_AFTER = {  # hollow and dashed, filled and solid: told apart in grey, and where there is one point and no line
+    "before": {"linestyle": "--", "marker": "s", "markerfacecolor": "white", "markersize": 9},
+    "after": {"linestyle": "-", "marker": "o", "markersize": 5},
+}
+
+
 def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method: str, share: float) -> None:
     """Attack success and accuracy against sparsity, before and after unlearning, as in the paper's figure of Trojan cleanse.
 
@@ -61,34 +67,54 @@ def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method:
         points: as ``evaluation.backdoor.table`` takes them.
         share: of the target class among the test images, in [0, 1]: the attack success of a perfect clean model.
     """
-    drawn, axes = figure(9, 3.6, 1, 2)
+    drawn, axes = figure(9, 4.0, 1, 2)
     places = range(len(points))
     for axis, name, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
-        for when, label, style in (("before", "original", "s--"), ("after", f"after {method}", "o-")):
-            axis.plot(places, [100 * point[when][name] for point in points], style, label=label)
+        for when, shade, side, up in (("before", "black", "right", 6), ("after", "C0", "left", -11)):
+            values = [100 * point[when][name] for point in points]
+            look = {"color": shade, "clip_on": False, "zorder": 3, **BEFORE_AFTER[when]}
+            axis.plot(places, values, label=f"{when} {method}", **look)
+            for place, value in zip(places, values):
+                aside = (8 if side == "left" else -8, up)
+                text = {"textcoords": "offset points", "ha": side, "fontsize": 7, "color": shade}
+                axis.annotate(f"{value:.1f}", (place, value), aside, **text)
         axis.set_xticks(places, [f"{100 * point['sparsity']:.4g} %" for point in points])
-        axis.set(xlabel="sparsity", ylabel=words)
+        axis.set(xlabel="sparsity", ylabel=words, ylim=(-6, 109), xlim=(-0.4, len(points) - 0.6))
         axis.grid(alpha=0.3)
     axes[0, 0].axhline(100 * share, color="grey", linestyle=":", label="share of the target class")
-    axes[0, 0].set(ylim=(0, 103))
-    axes[0, 0].legend(fontsize=8)
-    axes[0, 1].legend(fontsize=8)
+    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     drawn.suptitle(textwrap.fill(title, 120), fontsize=10)
     files.write_figure(path, drawn)
 
 
-def trigger_examples(path: Path, rows: list[list[tuple[Any, str]]], title: str) -> None:
-    """Rows of images (uint8 [H, W, C]), each with up to three lines above it."""
-    drawn, axes = figure(1.4 * len(rows[0]), 2.1 * len(rows) + 0.4)
-    axis, step = axes[0, 0], 1.45
-    for line, row in enumerate(rows):
+def trigger_examples(
+    path: Path, rows: dict[str, list[tuple[Any, str]]], title: str, outlined: tuple[str, tuple[slice, slice]]
+) -> None:
+    """Rows of images (uint8 [H, W, C], or [H, 2 W + 1, C] for two side by side), each with up to three lines above it.
+
+    Args:
+        rows: by what stands left of a row; all of one length.
+        outlined: the row whose images get a frame around these rows and columns of pixels.
+    """
+    from matplotlib.patches import Rectangle
+
+    count = len(next(iter(rows.values())))
+    drawn, axes = figure(1.7 * count + 0.6, 2.15 * len(rows) + 0.5)
+    axis, step, (framed, (down, across)) = axes[0, 0], 1.36, outlined
+    for line, (name, row) in enumerate(rows.items()):
+        shares = [0.94 * min(1, image.shape[0] / image.shape[1]) for image, _ in row]
+        axis.text(-0.06, -step * line - shares[0] / 2, name, ha="right", va="center", fontsize=8, rotation=90)
         for column, (image, words) in enumerate(row):
-            top = -step * line
-            axis.imshow(image, extent=(column, column + 0.94, top - 0.94, top), interpolation="nearest")
-            axis.text(column + 0.47, top + 0.04, words, ha="center", va="bottom", fontsize=7)
-    axis.set(xlim=(0, len(rows[0])), ylim=(-step * (len(rows) - 1) - 1, 0.45))
+            top, (height, width) = -step * line, image.shape[:2]
+            axis.imshow(image, extent=(column, column + 0.94, top - shares[column], top), interpolation="nearest")
+            axis.text(column + 0.47, top + 0.03, words, ha="center", va="bottom", fontsize=7)
+            if name == framed:
+                corner = (column + 0.94 * across.start / width, top - shares[column] * down.stop / height)
+                size = (0.94 * (across.stop - across.start) / width, shares[column] * (down.stop - down.start) / height)
+                axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor="#ff3b30", linewidth=1.5, zorder=3))
+    axis.set(xlim=(-0.25, count), ylim=(-step * (len(rows) - 1) - shares[0] - 0.04, 0.42))
     axis.axis("off")
-    drawn.suptitle(textwrap.fill(title, 20 * len(rows[0])), fontsize=9)
+    drawn.suptitle(textwrap.fill(title, 24 * count), fontsize=9)
     files.write_figure(path, drawn)
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +47,6 @@ class Predictions:
         return float((self.logits.argmax(1) == self.labels).double().mean())
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictions]:
     """Run ``model`` in eval mode over all sets; an image that is in several is seen once.
 
@@ -56,24 +55,36 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
     Raises:
         DivergedError: an output is NaN or infinite; no score would mean anything.
     """
-    model = _for_inference(model)
+    return predict_all([model], sets)[0]
+
+
+@torch.inference_mode()
+def predict_all(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> list[dict[str, Predictions]]:
+    """``predict`` for several models of one walk over the images, which are read once for all of them."""
+    ready = [_for_inference(model) for model in models]
     sources: dict[int, list[str]] = {}
     for name, images in sets.items():
         sources.setdefault(id(images.source), []).append(name)
-    found = {}
+    found: list[dict[str, Predictions]] = [{} for _ in models]
     for members in sources.values():
         every = torch.cat([sets[name].indices for name in members])
         unique, position = torch.unique(every, return_inverse=True)
         mine = sets[members[0]].at(unique[parallel.part(len(unique))])
-        batches = mine.batches(at_once(mine))
-        logits = torch.cat([model(images).float().cpu() for images, _ in batches])
-        logits = parallel.gather(logits, len(unique))
-        lost = int((~logits.isfinite().all(1)).sum())
-        if lost:
-            raise DivergedError(f"the model's outputs are NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(members)}); its weights are too large")
-        for name, rows in zip(members, position.cpu().split([len(sets[name]) for name in members])):
-            found[name] = Predictions(logits[rows], sets[name].labels.cpu())
-    return {name: found[name] for name in sets}
+        outputs = [[model(images).float().cpu() for model in ready] for images, _ in mine.batches(at_once(mine))]
+        rows = position.cpu().split([len(sets[name]) for name in members])
+        for own, parts in zip(found, zip(*outputs)):
+            logits = parallel.gather(torch.cat(parts), len(unique))
+            _check_finite(logits, members)
+            own |= {name: Predictions(logits[here], sets[name].labels.cpu()) for name, here in zip(members, rows)}
+    return [{name: own[name] for name in sets} for own in found]
+
+
+def _check_finite(logits: Tensor, sets: list[str]) -> None:
+    lost = int((~logits.isfinite().all(1)).sum())
+    if lost:
+        raise DivergedError(
+            f"the model's outputs are NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); its weights are too large"
+        )
 
 
 def at_once(images: Images) -> int:

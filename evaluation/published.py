@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.results import METRICS, Cell, Model, Table
+from evaluation.results import METRICS, Cell, Table
+from evaluation.rows import Model
 
 FILE = Path(__file__).resolve().parent.parent / "experiments" / "paper.json"
 

@@ -6,7 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.results import Table, position, tell_apart
+from evaluation.results import Table, tell_apart
+from evaluation.rows import position
 from evaluation.tables import minutes, percent
 from utils.names import file_name
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from evaluation import deepunlearn, divergence, mia
 from evaluation.predict import Predictions
-from evaluation.tables import aligned, minutes, percent
+from evaluation.tables import aligned, percent
 
 SETS = ("retain", "forget", "val", "test")
 
@@ -25,9 +25,7 @@ def score(
         ``entropy_attack`` is the fraction of the forget set judged members. ``deepunlearn`` has Deep Unlearn's
         attack on losses, by the set of non-members: validation (unless trained on) and test images.
     """
-    retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
-    if compat == "fixed":
-        retain, test = mia.mixed(retain), mia.mixed(test)
+    retain, forget, test = _for_attacks(outputs, compat)
     shadows = min(len(test), len(retain) // 2)
     return {
         "accuracy": {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS},
@@ -41,6 +39,19 @@ def score(
         **({} if retrained is None else {"to_retrained": divergence.compare(outputs, retrained)}),
         "deepunlearn": deepunlearn.scores(outputs, ["test"] if trained_on_val else ["val", "test"]),
     }
+
+
+def _for_attacks(outputs: dict[str, Predictions], compat: str) -> tuple[Predictions, Predictions, Predictions]:
+    """Retain, forget and test outputs in the order in which attacks take them."""
+    retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
+    return (mia.mixed(retain), forget, mia.mixed(test)) if compat == "fixed" else (retain, forget, test)
+
+
+def four(outputs: dict[str, Predictions], compat: str) -> dict[str, float]:
+    """UA, MIA-Efficacy, RA and TA alone, fractions in [0, 1], for a model that another is set beside."""
+    attack = mia.forget_efficacy(*(_for_attacks(outputs, compat)[place] for place in (0, 2, 1)), compat, ("confidence",))
+    ua, ra, ta = 1 - outputs["forget"].accuracy, outputs["retain"].accuracy, outputs["test"].accuracy
+    return {"UA": ua, "MIA-Efficacy": attack["confidence"], "RA": ra, "TA": ta}
 
 
 def paper_scores(scores: dict[str, Any], seconds: float | None) -> dict[str, float | None]:
@@ -66,25 +77,27 @@ def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
     }
 
 
-def lines(method: str, scores: dict[str, Any], summary: dict[str, float | None]) -> list[str]:
-    """The block printed at the end of a run; the paper's scores come last."""
-    rows = [f"{name} acc: {percent(value)}" for name, value in scores["accuracy"].items()]
-    attacks = {
+def accuracies(scores: dict[str, Any]) -> list[str]:
+    """The reference's lines "SET acc: VALUE", in per cent."""
+    return [f"{name} acc: {percent(value)}" for name, value in scores["accuracy"].items()]
+
+
+def attacks(scores: dict[str, Any]) -> list[str]:
+    """Every attack's figures, for ``--verbose``."""
+    by_title = {
         "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
         "SVC, members told": scores["SVC_MIA_training_privacy"],
         "threshold, forget unseen": {key: pair[1] for key, pair in scores["threshold_attacks"].items()},
     }
-    cells = [[title, *(percent(found.get(key)) for key in mia.KEYS)] for title, found in attacks.items()]
-    rows += ["", aligned(["attacks, right in %", *mia.KEYS], cells)]
+    cells = [[title, *(percent(found.get(key)) for key in mia.KEYS)] for title, found in by_title.items()]
+    rows = [aligned(["attacks, right in %", *mia.KEYS], cells)]
     rows += ["", f"entropy attack: {percent(scores['entropy_attack'])} % of forget judged members"]
     if "to_retrained" in scores:
         rows.append(_to_retrained(scores["to_retrained"]))
     if "deepunlearn" in scores:  # results of earlier versions lack it
         cells = [[name, percent(found["attack"]), percent(found["indiscernibility"])] for name, found in scores["deepunlearn"].items()]
         rows += ["", aligned(["attack on losses, right in %", "attack", "indiscernibility"], cells)]
-    names = [f"{name} (min)" if name == "RTE" else f"{name} (%)" for name in summary]
-    values = [percent(value) if name != "RTE" else minutes(value) for name, value in summary.items()]
-    return [*rows, "", aligned(["method", *names], [[method, *values]])]
+    return rows
 
 
 def _to_retrained(found: dict[str, Any]) -> str:

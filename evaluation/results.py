@@ -1,23 +1,23 @@
 """Result files of many runs, grouped into the paper's tables. Imports neither torch nor numpy."""
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
+import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evaluation.rows import Model, by_method, models, models_of
 from utils import files
 from utils.errors import UsageError
 from utils.names import file_name
 
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
 SEARCH = "search"  # the folder of a sweep that holds the trials of its search
-FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
-ADAPTED = " + LoRA"  # behind a method's name in the rows of its runs with adapters
-ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
 
 
 NUMBER, SCORE = (int, float), (int, float, type(None))
@@ -70,21 +70,6 @@ class Cell:
         return statistics.fmean(value for value, seed in zip(self.values, self.seeds) if seed in seeds)
 
 
-@dataclass(frozen=True)
-class Model:
-    """A column: dense or pruned by some means.
-
-    Attributes:
-        name: "dense", "95 % sparse", or that with the pruner where several reach the same sparsity.
-        sparsity: pruned fraction of the prunable weights; None if no run has told it yet.
-        pruner: "OMP", "IMP", "random", "synflow", ...; empty for dense models and where it is not known.
-    """
-
-    name: str
-    sparsity: float | None
-    pruner: str = ""
-
-
 @dataclass
 class Gone:
     """Runs that were planned and are not there: their number, and how many of them failed."""
@@ -105,6 +90,7 @@ class Table:
         rows: by row name, by model name, by metric.
         gone: by row name, by model name; absent where every planned run is there.
         places: the row and the columns of every run, by its fingerprint.
+        classes: how many the data set has; None if no run tells.
     """
 
     title: str
@@ -114,16 +100,22 @@ class Table:
     rows: dict[str, dict[str, dict[str, Cell]]] = field(default_factory=dict)
     gone: dict[str, dict[str, Gone]] = field(default_factory=dict)
     places: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    classes: int | None = None
 
     def cell(self, row: str, model: str, metric: str) -> Cell | None:
         """The cell, if there is any run in it."""
         return self.rows.get(row, {}).get(model, {}).get(metric)
 
-    def gap(self, row: str, model: str, metric: str) -> float | None:
-        """Distance of the mean from Retrain's on the same model over the seeds that both have, in [0, 1]; None without any."""
+    def difference(self, row: str, model: str, metric: str) -> float | None:
+        """The mean minus Retrain's on the same model over the seeds that both have, in [-1, 1]; None without any."""
         cell, exact = self.cell(row, model, metric), self.cell("Retrain", model, metric)
         shared = set(cell.seeds) & set(exact.seeds) if cell and exact else set()
-        return abs(cell.mean_over(shared) - exact.mean_over(shared)) if shared else None
+        return cell.mean_over(shared) - exact.mean_over(shared) if shared else None
+
+    def gap(self, row: str, model: str, metric: str) -> float | None:
+        """Size of the ``difference``, in [0, 1]; None without any."""
+        difference = self.difference(row, model, metric)
+        return None if difference is None else abs(difference)
 
     def average_gap(self, row: str, model: str) -> float | None:
         """Mean of the four gaps ("disparity average" in the paper), in [0, 1]."""
@@ -181,7 +173,7 @@ def collect(folders: Iterable[Path], script: str = "main_forget.py", failed: boo
     found: dict[str, Found] = {}
     for path in below(folders, "result.json"):
         content = read_whole(path)
-        one = Found(path.parent, content)
+        one = Found(path.resolve().parent if path.is_symlink() else path.parent, content)
         if content.get("script") != script or not (content.get("status") == "done" or failed and one.failed):
             continue
         check(content, {key: kind for key, kind in SHAPES[script].items() if key != "scores"} if one.failed else SHAPES[script], path)
@@ -215,8 +207,41 @@ def check(content: dict[str, Any], shape: dict[str, Any], path: Path) -> None:
 
 
 def below(folders: Iterable[Path], name: str) -> list[Path]:
-    """All files of that name below the folders, in order of path; trials of a search only where its own folder is asked for."""
-    return [path for folder in folders for path in sorted(folder.rglob(name)) if SEARCH not in path.relative_to(folder).parts]
+    """All files of that name below the folders, in order of path, each once whatever leads to it; see ``walk``.
+
+    Args:
+        name: may hold ``*``.
+    """
+    found: dict[str, Path] = {}
+    for here, names in walk(folders):
+        for path in (here / entry for entry in fnmatch.filter(names, name)):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def walk(
+    folders: Iterable[Path], unreadable: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder at and below ``folders`` with the sorted names in it, each once; links to folders are followed.
+
+    Trials of a search are passed over unless their own folder is asked for.
+
+    Args:
+        unreadable: is told of what the system refuses to list.
+    """
+    known: set[str] = set()
+    for folder in folders:
+        walked: list[tuple[Path, list[str]]] = []
+        for here, inner, others in os.walk(folder, onerror=unreadable, followlinks=True):
+            real = os.path.realpath(here)
+            if real in known:  # by another name, or a link in a loop
+                inner.clear()
+                continue
+            known.add(real)
+            walked.append((Path(here), sorted(inner + others)))
+            linked = {name: os.path.islink(os.path.join(here, name)) for name in inner if name != SEARCH}
+            inner[:] = sorted(linked, key=lambda name: (linked[name], name))
+        yield from sorted(walked)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -280,6 +305,8 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
     slug = file_name(f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}"))
     columns = models(results)
     table = Table(f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}", slug, key, list(dict.fromkeys(columns.values())))
+    counts = [result["config"].get("official_counts") for result in results]
+    table.classes = next((len(found) for found in counts if isinstance(found, list)), None)
     for name, members in by_method(results).items():
         table.rows[name] = {}
         table.places |= {result["fingerprint"]: (name, models_of(result, columns)) for result in members}
@@ -329,102 +356,6 @@ def tell_apart(made: list[Any]) -> None:
 
 def _plain(value: Any) -> str:
     return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
-
-
-# --- columns ---
-
-
-def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
-    """How the model was trained and pruned, without its seeds; None if its file does not say. A dense round's pruning flags say nothing."""
-    model = result["model"]
-    stored = model.get("recipe")
-    return {key: value for key, value in stored.items() if key != "prune"} if stored and model.get("round") == 0 else stored
-
-
-def models(results: list[dict[str, Any]]) -> dict[str, Model]:
-    """The columns of these results by what tells them apart (``_model_key``), sorted."""
-    first = {_model_key(result): result for result in reversed(results) if not _adrift(result, results)}
-    ordered = sorted(first.items(), key=lambda item: (item[1]["model"]["sparsity"], pruner_of(item[1]), item[0]))
-    plain = [model_name(result["model"]["sparsity"]) for _, result in ordered]
-    named = [f"{name} ({pruner_of(result)})" if plain.count(name) > 1 and pruner_of(result) else name for name, (_, result) in zip(plain, ordered)]
-    numbered = [f"{name} #{named[:place].count(name) + 1}" if named.count(name) > 1 else name for place, name in enumerate(named)]
-    return {
-        key: Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (key, result) in zip(numbered, ordered)
-    }
-
-
-def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
-    """Names of the columns that a result stands in: its own, or every dense one for a new model that was given no checkpoint."""
-    key = _model_key(result)
-    return [columns[key].name] if key in columns else [model.name for model in columns.values() if model.sparsity == 0]
-
-
-def _adrift(result: dict[str, Any], results: list[dict[str, Any]]) -> bool:
-    """Whether it retrained without a checkpoint, so that any dense model of the table is the one it belongs to."""
-    fresh = result["config"].get("checkpoint", "") is None and result["model"]["sparsity"] == 0
-    return fresh and any(other["config"].get("checkpoint", "") is not None and other["model"]["sparsity"] == 0 for other in results)
-
-
-def _model_key(result: dict[str, Any]) -> str:
-    return _text([result["model"]["sparsity"], recipe(result), result["config"].get("checkpoint", "") is None])
-
-
-def pruner_of(result: dict[str, Any]) -> str:
-    """What pruned the model, in the field's words; empty for a dense one and where its file does not say."""
-    stored = recipe(result) or {}
-    prune = stored.get("prune", {})
-    if not prune or result["model"]["sparsity"] == 0:
-        return ""
-    if "score" in prune:
-        return prune["score"]
-    return "random" if prune.get("random_prune") else "OMP" if prune.get("pruning_times") == 2 else "IMP"
-
-
-def model_name(sparsity: float) -> str:
-    """Column name of a model: sparsity in per cent, or "dense"."""
-    return "dense" if sparsity == 0 else f"{100 * sparsity:.4g} % sparse"
-
-
-# --- rows ---
-
-
-def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Runs by row name. A method that was run with several settings on one model gets a row for each."""
-    methods: dict[tuple[str, bool], list[dict[str, Any]]] = {}
-    for result in results:
-        methods.setdefault((result["method"], "adapters" in result), []).append(result)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    taken = [members[0]["paper_name"] for members in methods.values()]
-    for (method, _), members in methods.items():
-        paper = members[0]["paper_name"]
-        name = paper if taken.count(paper) == 1 else f"{paper} ({method})"
-        per_model: dict[str, set[str]] = {}
-        for result in members:
-            per_model.setdefault(_model_key(result), set()).add(_hyper(result))
-        if all(len(settings) == 1 for settings in per_model.values()):
-            rows[name] = members
-            continue
-        varying = _varying([json.loads(setting) for setting in {_hyper(result) for result in members}])
-        for result in members:
-            hyper = json.loads(_hyper(result))
-            rows.setdefault(", ".join([name, *(f"{key} {hyper[key]}" for key in varying if hyper[key] is not None)]), []).append(result)
-    return dict(sorted(rows.items(), key=lambda item: (position(item[0]), item[0])))
-
-
-def _hyper(result: dict[str, Any]) -> str:
-    """The hyper-parameters, those of adapters among them; of files, that there is one, because no two seeds share it."""
-    config = result["config"]
-    return _text({key: bool(value) if key in FILES else value for key, value in {**config["hyper"], **config.get("lora", {})}.items()})
-
-
-def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    return [key for key in settings[0] if len({json.dumps(setting.get(key)) for setting in settings}) > 1]
-
-
-def position(name: str) -> int:
-    """Place of a row in the paper's order; unknown ones come last."""
-    first = name.split(",")[0].split(" (")[0].removesuffix(ADAPTED)
-    return ORDER.index(first) if first in ORDER else len(ORDER)
 
 
 def _text(content: Any) -> str:

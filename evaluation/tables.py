@@ -1,10 +1,12 @@
 """Tables for people, made from results alone. Imports neither torch nor numpy."""
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from evaluation.published import Published, base
-from evaluation.results import METRICS, Model, Table
+from evaluation.results import METRICS, Table
+from evaluation.rows import Model
 
 
 def aligned(head: list[str], rows: list[list[str]]) -> str:
@@ -111,6 +113,17 @@ def _minutes(table: Table, row: str, model: Model) -> str:
     return minutes(None if cell is None else cell.mean) + ("*" if cell and len(cell.machines) > 1 else "")
 
 
+EXPLAINED = {  # the columns, for the page
+    "UA": "unlearning accuracy, the share of forget images that are read wrong: 100 − the accuracy on the forget set",
+    "MIA-Efficacy": "share of forget images that a membership inference attack (SVC on confidence) takes for never seen",
+    "RA": "remaining accuracy, on the training images that were not to be forgotten",
+    "TA": "testing accuracy, on the test set, which lacks a class that is forgotten whole",
+    "avg. gap": "mean distance of these four from Retrain's; the smaller, the nearer to never having seen the forget set",
+    "RTE": "run-time efficiency: minutes that unlearning took, without loading data and scoring",
+    "n": "runs with different seeds; ± is their standard deviation, in brackets the distance of the mean from Retrain's",
+}
+
+
 def notes(table: Table, published: Published) -> list[str]:
     """What a reader must know of the table: one sentence a line."""
     said = [
@@ -125,15 +138,20 @@ def notes(table: Table, published: Published) -> list[str]:
         if any(table.runs(row, model.name) == 1 for row in table.rows for model in table.models):
             said.append("Where there is one seed, only the published spread counts.")
     elif sources:
-        said.append("Published in another setting, beside ours for orientation only:")
+        said.append("Published in another setting, beside ours for orientation only.")
     if any(value.read_off for row in table.rows for model in table.models if (value := published.value(row, model, "UA"))):
         said.append("≈: read off a figure; the number after ± is the reading error.")
     return said + [f"Published: {source}" for source in sources]
 
 
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; all columns but the first are right-aligned."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+def markdown(head: list[str], rows: list[list[str]], best: Set[tuple[str, str]] = frozenset()) -> str:
+    """A Markdown table; all columns but the first are right-aligned.
+
+    Args:
+        best: cells in bold, by row name and column title.
+    """
+    cells = [[f"**{cell}**" if (row[0], title) in best else cell for title, cell in zip(head, row)] for row in rows]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *([cell.replace("|", r"\|") for cell in row] for row in cells)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
@@ -152,24 +170,3 @@ def long_rows(table: Table, published: Published) -> list[list[str]]:
                 numbers += [value and value.mean, value and value.std, int(published.differs(cell, name, model, metric)) if known else None]
                 lines.append([table.slug, name, model.name, metric, *("" if number is None else repr(number) for number in numbers)])
     return lines
-
-
-LATEX = str.maketrans({"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "≠": r"$^{\neq}$", "≈": r"$\approx$", "ℓ": r"$\ell$", "√": r"$\surd$"})
-
-
-def latex(table: Table, published: Published) -> str:
-    """The table for a paper: ``booktabs`` rules, each metric over its models, the notes below."""
-    head, rows = paper_table(table, published)
-    names = [model.name for model in table.models]
-    groups = [*METRICS, "avg. gap", "RTE (min)", "n"]
-    spans = " & ".join(rf"\multicolumn{{{len(names)}}}{{c}}{{{group}}}" for group in groups)
-    rules = " ".join(rf"\cmidrule(lr){{{2 + place * len(names)}-{1 + (place + 1) * len(names)}}}" for place in range(len(groups)))
-    lines = [
-        rf"% {table.title}; needs \usepackage{{booktabs}}", r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule",
-        rf" & {spans} \\", rules, " & ".join(["method", *names * len(groups)]).translate(LATEX) + r" \\", r"\midrule",
-    ]
-    for row in rows:
-        cells = [cell.translate(LATEX) for cell in row]
-        lines.append(" & ".join(rf"\textit{{{cell}}}" if row[0].endswith(", published") and cell else cell for cell in cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in notes(table, published))]
-    return "\n".join(lines) + "\n"

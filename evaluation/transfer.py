@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.results import Cell, by_method, model_name
+from evaluation.results import Cell
+from evaluation.rows import by_method, model_name
 from evaluation.tables import minutes, percent
 from utils.names import file_name
 

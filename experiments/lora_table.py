@@ -12,7 +12,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.results import ADAPTED, METRICS  # noqa: E402
+from evaluation.results import METRICS  # noqa: E402
+from evaluation.rows import ADAPTED  # noqa: E402
 from evaluation.tables import minutes, percent  # noqa: E402
 from utils import files  # noqa: E402
 

@@ -92,6 +92,11 @@ class Local:
         return f"local, {len(self.slots)} at a time, {where}"
 
     @property
+    def at_once(self) -> int:
+        """How many cells run at a time."""
+        return len(self.slots)
+
+    @property
     def running(self) -> list[Cell]:
         return [slot[0] for slot in self.slots if slot]
 
@@ -158,6 +163,11 @@ class Slurm:
         limits = f"at most {self.resources.at_once} at a time, " if self.resources.at_once else ""
         gpus = f", {self.resources.gpus} GPUs" if self.resources.gpus else ""
         return f"SLURM, {limits}{self.resources.time} minutes, {self.resources.cpus} cores{gpus} each, partition {self.resources.partition or 'by default'}"
+
+    @property
+    def at_once(self) -> int:
+        """How many cells run at a time: those that SLURM runs now, at least one."""
+        return max(1, sum(self.state.status(cell).get("status") == "running" for cell in self.running))
 
     @property
     def running(self) -> list[Cell]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
-from evaluation.results import ADAPTED
+from evaluation.rows import ADAPTED
 from sweep.spec import Flags, Spec, reference
 from utils.errors import UsageError
 from utils.names import lookup, nearest

@@ -8,6 +8,7 @@ from typing import Any
 from sweep.executors import CANCELLED
 from sweep.grid import Cell
 from sweep.job import WAITING
+from sweep.progress import Progress
 from sweep.state import State
 from utils.preempt import RESUMABLE
 
@@ -27,6 +28,7 @@ class Runner:
         self.given_up: dict[str, str] = {}
         self.attempts: Counter[str] = Counter()
         self.started: dict[str, float] = {}
+        self.progress = Progress(state, executor, self.started)
 
     def run(self) -> None:
         """Until nothing is left that may run, or the time is up."""
@@ -39,6 +41,9 @@ class Runner:
                     self.started[cell.name] = time.monotonic()
                 if not self.executor.running:
                     return
+                if self.progress.due():
+                    left = [cell for cell in self.cells if not self.state.known_done(cell) and cell.name not in self.given_up]
+                    print(f"[{self.state.count(self.cells)}/{len(self.cells)}] {self.progress.line(self.executor.running, left)}", flush=True)
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     print("the time is up", flush=True)
                     return

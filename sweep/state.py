@@ -47,6 +47,10 @@ class State:
             self._done.add(cell.name)
         return cell.name in self._done
 
+    def known_done(self, cell: Cell) -> bool:
+        """Whether the cell was found to be done before; looks at no file."""
+        return cell.name in self._done
+
     def _news(self, cell: Cell) -> bool:
         """Whether there is a result that was not looked at before; to compare it takes as long as to read a checkpoint."""
         try:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -15,12 +16,13 @@ from torch import nn
 
 import main_backdoor
 import main_imp
+from backdoor import report
 from conftest import DIGITS, ROOT
 from dataset import prepare, sources, split
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario
 from dataset.trigger import PLACES, Trigger
-from evaluation import backdoor
+from evaluation import backdoor, plots
 from evaluation.predict import Predictions, predict
 from utils import checkpoints, files
 
@@ -512,3 +514,19 @@ def test_the_side_of_the_images_is_known_before_they_are_read(tmp_path):
     assert prepare.choose("folder", str(tmp_path), 16).side == 16
     assert prepare.choose("cifar10", str(tmp_path), None).side == 12
     assert prepare.choose("digits", str(tmp_path), None).side == 32
+
+
+def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):
+    """A black square on a black corner: framed, enlarged beside the clean corner, and how much of the image it changes."""
+    trigger = Trigger(2, "bottom-right", 0)
+    clean = np.zeros((2, 8, 8, 3), np.uint8)
+    clean[0, 4, 5] = 200  # the square covers rows and columns 4 and 5
+    stamped, window = trigger.stamp(clean), trigger.window(8, 8)
+    assert [report._changed(one, other) for one, other in zip(clean, stamped)] == ["changes 1 pixel", "changes nothing"]
+    shown = report._enlarged(clean[0], stamped[0], window)
+    assert shown.shape == (6, 13, 3) and (shown[:, 6] == 255).all() and (shown[2, 3] == 200).all() and not shown[:, 7:].any()
+    for row in ("triggered", "nothing"):
+        plots.trigger_examples(tmp_path / f"{row}.png", {"triggered": [(image, "") for image in stamped]}, "", (row, window))
+    framed, plain = (matplotlib.image.imread(tmp_path / f"{row}.png") for row in ("triggered", "nothing"))
+    red = [(image[..., 0] > 0.9) & (image[..., 1] < 0.4) for image in (framed, plain)]
+    assert red[0].sum() > 200 and not red[1].any()

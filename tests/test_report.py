@@ -3,12 +3,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
+import tempfile
+from pathlib import Path
 
+import matplotlib.colors
+import matplotlib.text
 import pytest
 
 import main_report
-from evaluation import cleanse, corrections, curves, further, overview, planned, published, ranking, results, sparsity, tables
+from evaluation import cleanse, corrections, cost, curves, further, leftout, overview, planned, published, ranking, results, rows, sparsity, tables
 from evaluation.results import Found
 
 NONE = published.Published([], exact=False)
@@ -175,7 +181,7 @@ def test_the_file_holds_the_main_table_of_the_paper():
 ])
 def test_published_average_gaps_follow_from_the_published_values(share, entry, row, average):
     [found] = [table for table in published.load()["tables"] if table["name"] == entry]
-    model = results.Model("x", found["models"][share])
+    model = rows.Model("x", found["models"][share])
     assert 100 * published.Published([found], True).average_gap(row, model) == pytest.approx(average, abs=0.006)
 
 
@@ -269,6 +275,96 @@ def test_scenarios_of_which_nothing_finished_are_named(tmp_path, capsys):
     assert "seed1/FT: failed: boom" in (tmp_path / "report.html").read_text()
 
 
+# --- what the collector finds, and what it says of the rest ---
+
+
+def table_of(folders, capsys):
+    """The rows of the table that main_report.py prints, by name; and what it says that it left out."""
+    assert main_report.main([*map(str, folders), "--no_plots", "--out", str(folders[0].parent / "out")]) == 0
+    said = capsys.readouterr().out
+    _, _, lines = said.partition("left out:\n")
+    return {line.split("  ")[0]: line for line in said.splitlines()}, lines.split("\n\n")[0].splitlines()
+
+
+def test_links_lead_to_runs_and_each_run_counts_once(tmp_path, capsys):
+    """A linked folder, a linked file, a link in a loop, a second name for a run, the same folder given twice."""
+    elsewhere = write(tmp_path / "elsewhere", RUNS[:4])
+    runs = tmp_path / "runs"
+    for name in ("retrain1", "retrain2", "FT1", "FT2"):
+        runs.mkdir(exist_ok=True)
+        (runs / name).symlink_to(elsewhere / str(("retrain1", "retrain2", "FT1", "FT2").index(name)))
+    (runs / "FT1").unlink(), (runs / "FT1").mkdir()
+    (runs / "FT1" / "result.json").symlink_to(elsewhere / "2" / "result.json")
+    (runs / "again").symlink_to(elsewhere)
+    (runs / "FT1" / "loop").symlink_to(runs)
+    (runs / "itself").symlink_to(runs / "itself")
+    epochs(elsewhere / "2", "unlearn", [(1, 0.5)])
+    [table] = results.tables(results.collect([runs]))
+    assert (table.runs("FT", "dense"), table.runs("Retrain", "dense")) == (2, 2) and table.average_gap("FT", "dense") == pytest.approx(0.1825)
+    assert len(results.below([runs], "result.json")) == len(results.below([runs, runs, runs / "again"], "result.json")) == 4
+    assert curves.draw_unlearning(table, results.collect([runs])) is not None, "the log lies beside the file that the link leads to"
+    rows, lines = table_of([runs, elsewhere, runs], capsys)
+    assert "18.25" in rows["FT"] and lines == [f"{runs}/itself: is a link to {runs}/itself, which is not there"]
+
+
+def test_a_linked_training_is_no_further_seed(tmp_path):
+    content = {
+        "script": "main_imp.py", "status": "done", "fingerprint": "a", "label": "imp", "rounds": [{"density": 1}], "model": {"arch": "resnet20s"},
+        "config": {"data": {"dataset": "digits"}, "run": {"compat": "fixed", "seed": 1, "train_seed": 1}},
+    }
+    [folder] = [path for path in write(tmp_path / "runs", [content]).iterdir()]
+    epochs(folder, "round 0", [(1, 0.5)])
+    (tmp_path / "runs" / "linked").symlink_to(folder)
+    shutil.copytree(folder, tmp_path / "runs" / "copied")
+    [(title, found)] = curves.trainings([tmp_path / "runs"]).values()
+    assert len(found) == 1 and "1 seed," in title
+
+
+def test_what_stands_in_no_table_is_named(tmp_path, capsys):
+    runs = write(tmp_path / "runs", [*RUNS[:4], {**RUNS[0], "scores": {**RUNS[0]["scores"], "UA": 0.5}}, {**RUNS[0], "scores": {**RUNS[0]["scores"], "RTE": 9.0}}])
+    others = {"later": {"script": "main_generate.py", "status": "done"}, "stranger": [1], "half": {"script": "main_forget.py", "status": "begun"}}
+    for name, content in others.items():
+        (runs / name).mkdir()
+        (runs / name / "result.json").write_text(json.dumps(content))
+    write(runs / "search", [RUNS[4]])
+    (runs / "gone").symlink_to(tmp_path / "nowhere")
+    rows, lines = table_of([runs], capsys)
+    assert lines == [
+        f"{runs}/gone: is a link to {tmp_path}/nowhere, which is not there",
+        f"{runs}/search: trials of a search; give this folder to see them",
+        f"{runs}/4/result.json: is the run of {runs}/0/result.json with other scores; the table has the latter's",
+        f"{runs}/half/result.json: is not finished (status begun)",
+        f"{runs}/later/result.json: is no result that tables know (of main_generate.py)",
+        f"{runs}/stranger/result.json: is no result that tables know (it names no script)",
+    ]
+    assert "search: trials" in (tmp_path / "out" / "report.html").read_text()
+    shutil.rmtree(runs / "0"), shutil.rmtree(runs / "4")
+    (tmp_path / "only").mkdir()
+    (runs / "search").rename(tmp_path / "only" / "search")
+    assert main_report.main([str(tmp_path / "only"), "--no_plots"]) == 2
+    assert f"below it; left out: {tmp_path}/only/search: trials of a search" in capsys.readouterr().err
+    assert main_report.main([str(runs / "1" / "result.json"), "--no_plots"]) == 2
+    assert "result.json: is a file; give the folder that holds it\n" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_listed_is_named():
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        runs = write(Path(place) / "runs", RUNS[:2])
+        Path(place).chmod(0o755)
+        (runs / "1").chmod(0)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)  # to whom folders can be closed
+        try:
+            lines = leftout.left_out([runs])
+            found = len(results.below([runs], "result.json"))
+        finally:
+            if root:
+                os.seteuid(0)
+            (runs / "1").chmod(0o755)
+    assert lines == [f"{runs}/1: cannot be listed (Permission denied)"] and found == 1
+
+
 # --- backdoors ---
 
 
@@ -329,17 +425,93 @@ def test_every_picture_can_be_drawn_and_has_its_parts(tmp_path):
 
 def test_doing_nothing_is_a_line_across_the_costs_and_many_methods_are_named_in_them():
     [table] = made([*RUNS, result("raw", 0, 1, (0.1, 0.2, 0.99, 0.9, 4e-7), "Original")])
-    [axis] = overview.cost(table).axes
+    [axis] = cost.cost(table).axes
     points = {(float(x), float(y)) for line in axis.get_lines() if line.get_linestyle() == "None" for x, y in zip(*line.get_data())}
     assert sorted(y for x, y in points if x == 0.5) == pytest.approx(sorted(100 * table.average_gap("FT", model.name) for model in table.models))
     assert min(x for x, _ in points) == 0.1  # GA's minutes; 4e-7 would stretch the axis over seven decades
     [across] = [line for line in axis.get_lines() if line.get_linestyle() == ":"]
     assert across.get_label() == "Original, dense" and list(across.get_ydata()) == [pytest.approx(100 * table.average_gap("Original", "dense"))] * 2
+    assert [(line.get_label(), line.get_xdata()[0]) for line in axis.get_lines() if line.get_linestyle() == "--"] == [("Retrain, dense", 3.0), ("Retrain, 95 % sparse", 2.0)]
 
     methods = [f"M{number}" for number in range(12)]
     [table] = made([*RUNS, *(result(name, 0, 1, (0.5, 0.5, 0.9, 0.8, 1.0)) for name in methods)])
-    dense, sparse = overview.cost(table).axes
-    assert {text.get_text() for text in dense.texts} == {"Retrain", "FT", *methods} and {text.get_text() for text in sparse.texts} == {"Retrain", "FT", "GA"}
+    dense, sparse = cost.cost(table).axes
+    assert {text.get_text() for text in dense.texts} == {"FT", *methods} and {text.get_text() for text in sparse.texts} == {"FT", "GA"}
+
+
+def test_no_name_in_the_costs_covers_another_or_a_marker():
+    """Thirty methods, many at the same place near zero."""
+    runs = [result("retrain", 0, 1, (1.0, 1.0, 1.0, 1.0, 9.0), "Retrain")]
+    runs += [result(f"method {number}", 0, 1, (*4 * [1 - 0.0002 * (number // 3)], 1 + 0.01 * (number % 3))) for number in range(30)]
+    drawn = cost.cost(made(runs)[0])
+    [axis] = drawn.axes
+    drawn.draw_without_rendering()
+    boxes = [matplotlib.text.Text.get_window_extent(text) for text in axis.texts]  # without the line to the marker
+    inside = axis.get_window_extent()
+    markers = [line.get_window_extent() for line in axis.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata())]
+    assert len(boxes) == len(markers) == 30
+    for place, box in enumerate(boxes):
+        assert all(not box.overlaps(other) for other in boxes[place + 1:]), axis.texts[place].get_text()
+        assert inside.containsx(box.x0) and inside.containsx(box.x1) and inside.containsy(box.y0) and inside.containsy(box.y1)
+
+
+def test_bars_are_sorted_and_carry_their_values():
+    runs = [
+        result("raw", 0, 1, (0.0, 0.1, 1.0, 0.9, 0.0), "Original"), result("retrain", 0, 1, (1.0, 1.0, 0.99, 0.9, 9.0), "Retrain"),
+        result("GA", 0, 1, (1.0, 0.9, 0.5, 0.4, 0.1)), result("FT", 0, 1, (0.9, 0.9, 0.99, 0.9, 0.5)), result("IU", 0, 2, (0.9,) * 5),
+    ]
+    [table] = made(runs)
+    drawn = overview.bars(table)
+    assert [axis.get_title() for axis in drawn.axes] == [*results.METRICS, "average gap to Retrain"]
+    axis = drawn.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["FT", "GA", "Original", "IU"], "gaps of 5, 27.75, 47.75 points, and none"
+    assert [text.get_text() for text in axis.texts] == ["90.00", "100.00", "0.00", "90.00"] and axis.get_ylim()[0] > axis.get_ylim()[1]
+    assert [bar.get_width() for bar in axis.patches] == [90, 100, 0, 90]
+    [stroke] = [line for line in axis.get_lines() if list(line.get_xdata()) == [0, 0]]
+    assert list(stroke.get_ydata()) == pytest.approx([2 - 0.391, 2 + 0.391]), "what is zero is seen"
+    marks = [collection for collection in axis.collections if collection.get_label() == "Retrain, same model"]
+    assert len(marks) == 4 and {float(mark.get_segments()[0][0][0]) for mark in marks} == {100.0}
+    assert {tuple(mark.get_colors()[0]) for mark in marks} == {matplotlib.colors.to_rgba(overview.EXACT)}, "no white beside it"
+
+
+def test_differences_to_retrain_have_a_sign():
+    [table] = made(RUNS)
+    assert table.difference("FT", "dense", "UA") == pytest.approx(-0.4) and table.difference("FT", "dense", "TA") == pytest.approx(0)
+    drawn = overview.glance(table)
+    assert [axis.get_title() for axis in drawn.axes] == [*results.METRICS, "RTE"]
+    dense, sparse = [line for line in drawn.axes[0].get_lines() if line.get_linestyle() == "None"]
+    assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["FT", "GA"]
+    assert (list(dense.get_xdata()), list(sparse.get_xdata()), list(sparse.get_ydata())) == ([pytest.approx(-40)], [pytest.approx(-10), pytest.approx(-80)], [0.125, 1.125])
+    assert len({axis.get_xlim() for axis in drawn.axes[:4]}) == 1, "one scale"
+    [table] = made([RUNS[0], result("GA", 0, 1, (0.2, 0.2, 0.1, 1.0, 0.1))])  # 89 points below in RA, 10 above in TA
+    low, high = overview.glance(table).axes[0].get_xlim()
+    assert low < -89 and high > 10, "that holds every dot"
+    assert list(drawn.axes[4].get_lines()[1].get_xdata()) == pytest.approx([25, 5]), "minutes 0.5 and 0.1 of 2"
+
+
+def test_curves_have_one_scale_and_end_with_forget_and_test_accuracy(tmp_path):
+    runs = [scored("FT", 1, 0.9, 0.5, 0.4), scored("FT", 2, 0.9, 0.7, 0.4), scored("GA", 1, 0.2, 0.1, 0.3)]
+    for number, run in enumerate(runs):
+        write(tmp_path / str(number), [run])
+        epochs(tmp_path / str(number) / "0", "unlearn", [(1, 0.8), (2, 0.9)] if run["method"] == "FT" else [(1, 0.1)])
+    found = results.collect([tmp_path])
+    drawn = curves.draw_unlearning(results.tables(found)[0], found)
+    finetuned, ascent = drawn.axes
+    assert finetuned.get_ylim() == ascent.get_ylim() == (-3, 103)
+    assert list(ascent.get_xticks()) == [1] and list(finetuned.get_xticks()) == [1, 2]
+    ends = {line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0]) for line in finetuned.get_lines() if line.get_marker() in "x+" and len(line.get_xdata())}
+    assert ends == {"x": (2, pytest.approx(60)), "+": (2, pytest.approx(40))}
+
+
+def test_before_and_after_a_cleanse_look_different():
+    """With one sparsity there is no line whose dashes could tell them apart."""
+    [table] = cleanse.tables([backdoor(0.95, 1, (0.9, 0.8), (0.9, 0.7)), backdoor(0.95, 1, (0.9, 0.8), (0.2, 0.6), "GA")])
+    axis = cleanse.draw(table).axes[0]
+    lines = {container.get_label(): container.lines[0] for container in axis.containers}
+    assert list(lines) == ["before FT", "after FT", "before GA", "after GA"]
+    assert [line.get_markerfacecolor() == "white" for line in lines.values()] == [True, False, True, False]
+    assert lines["before FT"].get_markersize() > lines["after FT"].get_markersize(), "one is seen around the other"
+    assert len({float(line.get_xdata()[0]) for line in lines.values()}) == 2, "methods stand side by side"
 
 
 FILES = {f"digits-resnet20s-class-0{end}" for end in (".md", ".csv", ".tex", "-sparsity.md", "-sparsity.csv", "-bars.png", "-bars.svg", "-glance.png", "-glance.svg", "-cost.png", "-cost.svg", "-curves.png", "-curves.svg")}

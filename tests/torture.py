@@ -263,7 +263,7 @@ def timeless(folder: Path) -> dict[str, Any]:
     """A result but for how long it took."""
     content = json.loads((folder / "result.json").read_text())
     content["scores"] = {key: value for key, value in content.get("scores", {}).items() if key != "RTE"}
-    return {key: value for key, value in content.items() if key not in ("seconds", "memory", files.SEAL)}
+    return {key: value for key, value in content.items() if key not in ("seconds", "memory", "finished", files.SEAL)}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from dataset.pairs import Marked, Paired
 from pruner import Hold, Mask
 from trainer.batch_norm import exact_batch_norm
 from trainer.flags import Stepping
+from trainer.pulse import Pulse
 from trainer.sam import Climb
 from trainer.winograd import fast_convolutions
 from utils import finite, parallel, seeds
@@ -227,6 +228,7 @@ class Training:
         optimizer: torch.optim.Optimizer | None = None, others: Sequence[Recipe] = (), still: Sequence[nn.Module] = (),
     ):
         self.model, self.recipe, self.epoch = model, recipe, 0
+        self._timed = False
         self._only, self._held, self._still = only, held, still
         self.hold_mask(mask)
         parameters = _parameters(model, mask)
@@ -296,13 +298,16 @@ class Training:
         batches = islice(images.batches(size, seed, parallel.part), left)
         bar = tqdm(batches, total=left, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown)
         tally.clear()
+        pulse = Pulse(self.epoch, self.recipe.epochs, left, not self._timed, parallel.is_main() and not shown)
         for step, (batch, labels) in enumerate(bar):
             pace.before_step(self.epoch, step, len(sizes))
             loss, logits = self.gradients(each.objective, batch, labels, sizes[step])
             self.advance(pace)
             tally.add(loss, logits, labels, sizes[step])
+            pulse.beat(step)
             if tally.broken:
                 break
+        self._timed = True
         self._figures(tally, pace)
 
     def begin_epoch(self, seed: int) -> Tally:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -77,8 +78,9 @@ class RunFolder:
         files.write_json(self.path / "environment.json", {"runs": runs, **environment()})
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write ``result.json``; the run is done once it is there."""
-        content = {"fingerprint": self.fingerprint, **result}
+        """Write ``result.json`` with the time of now (UTC); the run is done once it is there."""
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        content = {"fingerprint": self.fingerprint, "finished": now, **result}
         files.write_json(self.path / "result.json", content | {files.SEAL: files.seal(content)})
 
     @contextmanager

@@ -1,0 +1,152 @@
+"""How a run of unlearning ended: original, unlearned and retrained model side by side, and one line in words.
+
+Imports neither torch nor numpy.
+"""
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation import results
+from evaluation.results import METRICS
+from evaluation.tables import aligned, minutes, percent
+from utils.errors import UsageError
+
+MOVED = 0.01  # a share by which UA must differ to count, where the forget set is large enough to tell
+RUINED = 0.2  # loss of accuracy on test images, in [0, 1], that no forgetting explains
+UNTOUCHED = "raw"  # the method that leaves the model as it is
+SAME_MODEL = ("arch", "dataset", "sparsity")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another model's scores: UA, MIA-Efficacy, RA and TA in [0, 1], its RTE in minutes if known, and where they come from."""
+
+    scores: dict[str, float]
+    minutes: float | None = None
+    place: str = ""
+
+
+def original(result: dict[str, Any], folder: Path) -> Beside | None:
+    """The scores of the model that a run began with, from the run itself or from another run beside its folder; None if nobody knows.
+
+    Args:
+        result: the run's ``result.json``, or what is known of it so far: ``split``, ``compat``, ``model`` and ``config``.
+        folder: the run's own.
+    """
+    if result["method"] == UNTOUCHED:
+        return None
+    if "original" in result:
+        return Beside(result["original"])
+    for place, other in _siblings(result, folder):
+        scores = other["scores"] if other["method"] == UNTOUCHED else other.get("original")
+        if other["config"].get("checkpoint") == result["config"].get("checkpoint") and scores is not None:
+            return Beside({metric: scores[metric] for metric in METRICS}, place=str(place))
+    return None
+
+
+def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
+    """Retrain's scores on the same split and sparsity: of ``--reference_model``, or of a run beside this one's folder; None if nobody knows."""
+    if "retrained" in result:
+        return Beside(result["retrained"], place="--reference_model")
+    for place, other in _siblings(result, folder):
+        same = all(other["model"].get(key) == result["model"].get(key) for key in SAME_MODEL)
+        if other["method"] == "retrain" and same and other["config"].get("data") == result["config"].get("data"):
+            return Beside({metric: other["scores"][metric] for metric in METRICS}, other["scores"]["RTE"], str(place))
+    return None
+
+
+def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Finished runs in the folders beside a run's, and in its own, that forget the same images and are scored in the same way."""
+    for path in sorted(folder.absolute().parent.glob("*/result.json")) + sorted(folder.glob("earlier/*/result.json")):
+        other = results.read(path)
+        try:
+            results.check(other, results.SHAPES["main_forget.py"], path)
+        except UsageError:  # another script's, unfinished or of an early version: of no use here
+            continue
+        same = other["compat"] == result["compat"] and other.get("split", {}).get("digest") == result["split"]["digest"]
+        if same and other.get("status") == "done":
+            yield path.parent, other
+
+
+def table(result: dict[str, Any], first: Beside | None, exact: Beside | None) -> str:
+    """Scores of the original, the unlearned and the retrained model in per cent, with the average gap to the last."""
+    own = result["scores"]
+    rows = [] if first is None else [_row("original", first.scores, exact, None)]
+    rows.append(_row(result["paper_name"], own, exact, own["RTE"]))
+    if exact is not None:
+        rows.append(_row("Retrain", exact.scores, None, exact.minutes))
+    return aligned(["model", *(f"{metric} (%)" for metric in METRICS), "avg. gap", "RTE (min)"], rows)
+
+
+def _row(name: str, scores: dict[str, float], exact: Beside | None, took: float | None) -> list[str]:
+    gap = None if exact is None else _gap(scores, exact.scores)
+    return [name, *(percent(scores[metric]) for metric in METRICS), percent(gap), minutes(took)]
+
+
+def _gap(scores: dict[str, float], exact: dict[str, float]) -> float:
+    return statistics.fmean(abs(scores[metric] - exact[metric]) for metric in METRICS)
+
+
+def words(result: dict[str, Any], first: Beside | None, exact: Beside | None, classes: int) -> list[str]:
+    """What the scores say, each line a sentence: what is wrong first, else how near to Retrain the model came.
+
+    Args:
+        classes: of the data set, to know what guessing would reach.
+    """
+    own, hyper = result["scores"], result["config"].get("hyper", {})
+    found = []
+    if first is not None and first.scores["RA"] < min(2 / classes, 0.5):
+        found.append(
+            f"warning: the original model knows nothing of these images (RA {_said(first.scores['RA'])}); "
+            "check --dataset, --data, --input_size and how the model was normalised"
+        )
+    if first is not None:
+        found += _against_original(own, first.scores, exact, hyper, result.get("split", {}).get("forget"))
+    if exact is not None and result["method"] != "retrain" and not found:
+        found.append(_against_retrain(own, first, exact))
+    if exact is None and first is not None and not found and result["method"] != "retrain":
+        found.append(f"UA rose from {_said(first.scores['UA'])} to {_said(own['UA'])}; only Retrain's can tell whether that is enough")
+    if exact is not None and exact.place:
+        found.append(f"Retrain: {exact.place}")
+    return found
+
+
+def _against_original(
+    own: dict[str, float], before: dict[str, float], exact: Beside | None, hyper: dict[str, Any], forgotten: int | None
+) -> list[str]:
+    lost = before["TA"] - own["TA"]
+    if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
+        return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {_knobs('lower', hyper)}"]
+    moved = max(MOVED, 1.5 / forgotten if forgotten else 0.0)
+    if own["UA"] - before["UA"] >= moved:
+        return []
+    if exact is not None and exact.scores["UA"] - before["UA"] < moved:
+        return []
+    still = f"forgot nothing: UA is that of the original ({_said(own['UA'])})"
+    wanted = "" if exact is None else f", Retrain's is {_said(exact.scores['UA'])}"
+    return [f"{still}{wanted}; {_knobs('raise', hyper)}"]
+
+
+def _against_retrain(own: dict[str, float], first: Beside | None, exact: Beside) -> str:
+    signed = ", ".join(f"{metric} {100 * (own[metric] - exact.scores[metric]):+.2f}" for metric in METRICS)
+    gap = _gap(own, exact.scores)
+    line = f"average gap to Retrain {100 * gap:.2f} points ({signed})"
+    if first is None:
+        return line
+    idle = _gap(first.scores, exact.scores)
+    return f"{line}; doing nothing: {100 * idle:.2f}" + ("" if gap < idle else ", which is nearer")
+
+
+def _knobs(direction: str, hyper: dict[str, Any]) -> str:
+    """The flags of the method that make it forget more or less, with their present values."""
+    names = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper] or [name for name in ("alpha",) if name in hyper]
+    listed = " or ".join(f"--{name} (now {hyper[name]:g})" if isinstance(hyper[name], (int, float)) else f"--{name}" for name in names)
+    return f"{direction} {listed}" if listed else "choose another method"
+
+
+def _said(share: float) -> str:
+    return f"{percent(share)} %"

@@ -1,0 +1,89 @@
+"""What a sweep says while it runs: which cells are at work, how far they are, and how long the rest will take."""
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweep.grid import Cell
+from sweep.job import OUTPUT, last_line
+from sweep.state import State
+
+EVERY = 30  # seconds between two lines
+SHOWN = 4  # cells that are named
+EPOCH = re.compile(r"^(.*?) +epoch +(\d+)/(\d+)")
+
+
+class Progress:
+    """One line for people about a sweep under way.
+
+    Args:
+        executor: what runs the cells; its ``at_once`` says how many at a time.
+        started: when each running cell was started, by name, on ``time.monotonic``.
+    """
+
+    def __init__(self, state: State, executor: Any, started: Mapping[str, float]):
+        self._state, self._executor, self._started = state, executor, started
+        self._took: dict[str, float | None] = {}
+        self._said = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for the next line; asking counts as having said it."""
+        if time.monotonic() - self._said < EVERY:
+            return False
+        self._said = time.monotonic()
+        return True
+
+    def line(self, running: Sequence[Cell], left: Sequence[Cell]) -> str:
+        """What runs, and the time that ``left``, the running cells among them, will take."""
+        at_work = [cell for cell in running if self._state.status(cell).get("status") == "running"]
+        named = [f"{cell.name} {self.stands(cell)}" for cell in at_work[:SHOWN]]
+        more = [f"{len(at_work) - SHOWN} more"] if len(at_work) > SHOWN else []
+        rest = self.seconds(left)
+        eta = "" if rest is None else f"; about {duration(rest)} left"
+        return "  ".join(["running:", ", ".join([*named, *more]) or f"nothing yet, {len(running)} waiting"]) + eta
+
+    def stands(self, cell: Cell) -> str:
+        """How far a running cell says that it is."""
+        found = EPOCH.match(last_line(cell.folder / OUTPUT))
+        return f"({found[1]}, epoch {found[2]}/{found[3]})" if found else "(starting or scoring)"
+
+    def seconds(self, left: Sequence[Cell]) -> float | None:
+        """Seconds until ``left`` are done, taken from finished cells of the same kind; None before the first has finished."""
+        wanted = [self._expected(cell) for cell in left]
+        known = [seconds for seconds in wanted if seconds is not None]
+        if not known:
+            return None
+        mean = statistics.fmean(known)
+        return max(sum(mean if seconds is None else seconds for seconds in wanted) / self._executor.at_once, max(known))
+
+    def _expected(self, cell: Cell) -> float | None:
+        """Seconds that a cell still needs: the mean of those most like it that are done, less what it has run already."""
+        for like in (("script", "method", "training", "model", "scenario"), ("script", "method", "training"), ("script",), ()):
+            kind = _kind(cell, like)
+            times = [took for other in self._state.cells if _kind(other, like) == kind and (took := self._seconds_of(other)) is not None]
+            if times:
+                ran = time.monotonic() - self._started[cell.name] if cell.name in self._started else 0.0
+                return max(statistics.fmean(times) - ran, 0.0)
+        return None
+
+    def _seconds_of(self, cell: Cell) -> float | None:
+        """How long a finished cell took; None for others."""
+        if cell.name not in self._took:
+            if not self._state.known_done(cell):
+                return None
+            self._took[cell.name] = self._state.status(cell).get("seconds")
+        return self._took[cell.name]
+
+
+def _kind(cell: Cell, like: tuple[str, ...]) -> tuple:
+    return tuple(cell.script if name == "script" else cell.facts.get(name) for name in like)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

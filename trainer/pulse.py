@@ -1,0 +1,33 @@
+"""A sign of life within an epoch that takes long, for logs that show no progress bar."""
+from __future__ import annotations
+
+import time
+
+FIRST, EVERY = 10.0, 600.0  # seconds after which a line is printed in a training's first epoch, and then again in any
+
+
+class Pulse:
+    """Says how far an epoch is, and how long it and the rest will take.
+
+    Args:
+        epoch, epochs: the present one from 0, and their number.
+        steps: of this epoch.
+        first: whether nothing of this training has been timed yet.
+        shown: whether to print at all.
+    """
+
+    def __init__(self, epoch: int, epochs: int, steps: int, first: bool, shown: bool):
+        self._epoch, self._epochs, self._steps, self._shown = epoch, epochs, steps, shown
+        self._began = time.perf_counter()
+        self._next = FIRST if first else EVERY
+
+    def beat(self, step: int) -> None:
+        """Step number ``step``, from 0, has been taken."""
+        if not self._shown:
+            return
+        took = time.perf_counter() - self._began
+        if took >= self._next and step + 1 < self._steps:
+            self._next = took + EVERY
+            whole = took * self._steps / (step + 1)
+            rest = whole * (self._epochs - self._epoch) - took
+            print(f"epoch {self._epoch + 1}/{self._epochs}: {step + 1} of {self._steps} steps in {took:.0f} s; about {whole / 60:.1f} min an epoch, {rest / 60:.0f} min to go", flush=True)
