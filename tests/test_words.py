@@ -60,8 +60,8 @@ REFUSED = {  # what of it is named, behind "@FILE, "
     "--seed 3\nunlearn: GA": "line 2: unlearn:: belongs to no flag",
     "python main_forget.py --unlearn GA\npython main_forget.py --unlearn FT\n": "line 2: python: begins a second command; a file of arguments holds one",
     "./main_forget.py --unlearn GA\n\n./main_forget.py --unlearn FT": "line 3: ./main_forget.py: begins a second command",
-    "--unlearn GA --save_dir a\n--unlearn FT --save_dir b\n": "line 2: --unlearn: stands in line 1 already; a file of arguments holds one command",
-    "--unlearn GA\n--seed 3 --unlearn=FT": "line 2: --unlearn: stands in line 1 already",
+    "--unlearn GA --save_dir a\n--unlearn FT --save_dir b\n": "line 2: --unlearn: has another value in line 1; a file of arguments holds one command",
+    "--unlearn GA\n--seed 3 --unlearn=FT": "line 2: --unlearn: has another value in line 1",
     "--save_dir ${save_dir} --mask m": "line 1: ${save_dir}: has a variable, and no shell reads this file; write what is meant, or quote it with '",
     '--seed 3\n--save_dir "runs/$SEED"': "line 2: runs/$SEED: has a variable",
     "--save_dir x$(date)": "line 1: x$(date): has $(, which means something to a shell",
@@ -84,7 +84,7 @@ REFUSED = {  # what of it is named, behind "@FILE, "
     "--seed 3\n--no-such-flag": "line 2: --no_such_flag: unknown flag",
     "--unlearn GA stray": "line 1: stray: belongs to no flag",
     "--save_dir x --unlearn_lr x": "line 1: --unlearn_lr x: must be a number",
-    "--seed 3\n--seed=x": "line 2: --seed: stands in line 1 already",
+    "--seed 3\n--seed=x": "line 2: --seed: has another value in line 1",
     "--save_dir x --unlearn GA\n  --unlearn_epochs \\\n 0.5": "line 2: --unlearn_epochs 0.5: must be a whole number",
 }
 
@@ -124,9 +124,9 @@ def test_a_file_without_arguments_is_refused(text, tmp_path, capsys):
 
 
 def test_quotes_keep_what_means_something_to_a_shell(tmp_path):
-    text = "--a '$x|;*' --b \"a\\\"b \\$c ;\" --c \\$d --e it\\'s --f x#y --g 'a'\"b\"c --h '\u00a0'"
+    text = "--a '$x|;*' --b \"a\\\"b \\$c ;\" --c \\$d --e it\\'s --f x#y --g 'a'\"b\"c --i 'a'#b --h '\u00a0'"
     found, _ = words.expanded([file(tmp_path, text)], "main_forget.py")
-    assert found == ["--a", "$x|;*", "--b", 'a"b $c ;', "--c", "$d", "--e", "it's", "--f", "x#y", "--g", "abc", "--h", "\u00a0"]
+    assert found == ["--a", "$x|;*", "--b", 'a"b $c ;', "--c", "$d", "--e", "it's", "--f", "x#y", "--g", "abc", "--i", "a#b", "--h", "\u00a0"]
 
 
 @settings(max_examples=300, deadline=None, database=None, derandomize=True)
@@ -177,6 +177,11 @@ def test_a_tilde_is_the_home_folder_in_every_form(tmp_path, monkeypatch):
     (tmp_path / "report.txt").write_text("~/runs --out=~/out")
     wanted = main_report.parse(["@~/report.txt"])
     assert (wanted.folders, wanted.out) == ([tmp_path / "runs"], tmp_path / "out")
+
+
+def test_a_flag_may_be_repeated_with_the_same_value(tmp_path):
+    text = "--rate=0.8 --seed 3 --no-aug --rate 0.8 --seed=3 --no_aug --lr 1"
+    assert words.expanded([file(tmp_path, text)], "main_imp.py")[0] == text.split()
 
 
 @pytest.mark.parametrize("words", [["--save_dir", ""], ["--save_dir="], ["--save_dir", "x", "--data", " "], ["--save_dir", "x", "--arch", ""]])

@@ -105,9 +105,9 @@ def _arguments(word: str, script: str) -> tuple[list[Word], list[str]]:
     if begin == len(words):
         raise UsageError(f"{word}: holds no arguments")
     launcher = [part for part in words[: max(begin - 1, 0)] if not _python(part) and part != "-u"]
-    seen: dict[str, Word] = {}
-    for part in words[begin:]:
-        _check(part, seen)
+    seen: dict[str, tuple[Word, str]] = {}
+    for part, behind in zip(words[begin:], [*words[begin + 1 :], ""]):
+        _check(part, behind, seen)
     return words[begin:], launcher
 
 
@@ -212,11 +212,12 @@ def _names_script(word: str) -> bool:
     return word.endswith(".py") and not word.startswith("-")
 
 
-def _check(word: Word, seen: dict[str, Word]) -> None:
-    """Refuse a word that means more to a shell than to us, a second command, or a flag that is in the file twice.
+def _check(word: Word, behind: str, seen: dict[str, tuple[Word, str]]) -> None:
+    """Refuse a word that means more to a shell than to us, a second command, or a flag with two values.
 
     Args:
-        seen: by flag, where it was seen before; the word is added.
+        behind: the next word.
+        seen: by flag, where it was seen before and its value; the word is added.
     """
     if word.shell:
         variable = re.match(r"\$(?!\()", word.shell)
@@ -229,11 +230,12 @@ def _check(word: Word, seen: dict[str, Word]) -> None:
         raise UsageError(f"{word.place}: {word}: a file of arguments names no other; write its words here")
     if word.startswith("--") and len(word) > 2:
         flag = word.partition("=")[0].replace("-", "_")
-        if flag in seen:
-            line = seen[flag].place.rsplit(" ", 1)[-1]
-            said = f"stands in line {line} already; a file of arguments holds one command"
+        value = word.partition("=")[2] if "=" in word else "" if behind.startswith("--") else behind
+        before, other = seen.setdefault(flag, (word, value))
+        if value != other:
+            line = before.place.rsplit(" ", 1)[-1]
+            said = f"has another value in line {line}; a file of arguments holds one command"
             raise UsageError(f"{word.place}: {word.partition('=')[0]}: {said}")
-        seen[flag] = word
 
 
 def _check_typography(word: str) -> None:
