@@ -93,10 +93,12 @@ from dataset.pairs import Marked, Paired
 from trainer.loop import Pass, Recipe, Training, cross_entropy
 from utils.device import resolve
 
+SIDE = 4 if sys.argv[3] == "one pixel" else 3  # of the filters over maps of 4 x 4; batch norm sees one number of the last image
+
 class Double(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.BatchNorm2d(4))
+        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 4, SIDE), nn.BatchNorm2d(4))
         self.head = nn.Linear(4, 3)
     def forward(self, x):
         return self.head(self.body(x.double()).relu().mean((2, 3)))
@@ -124,7 +126,7 @@ torch.save((figures, model.state_dict()), sys.argv[1]) if __import__("utils.para
 """
 
 
-@pytest.mark.parametrize("sam_rho, sets", [(0.0, "one"), (0.5, "one"), (0.0, "passes")])
+@pytest.mark.parametrize("sam_rho, sets", [(0.0, "one"), (0.5, "one"), (0.0, "passes"), (0.5, "one pixel")])
 def test_in_double_precision_thirty_steps_agree_to_ten_digits(sam_rho, sets, tmp_path):
     script = tmp_path / "in_double.py"
     script.write_text(IN_DOUBLE)
