@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from dataset.images import Images
-from utils import parallel
+from utils import memory, parallel
 from utils.errors import DivergedError
 
 PIXELS = 2**16  # in a batch on the CPU: 64 small images; more leave its cache, fewer do not occupy its cores
@@ -65,8 +66,7 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
         every = torch.cat([sets[name].indices for name in members])
         unique, position = torch.unique(every, return_inverse=True)
         mine = sets[members[0]].at(unique[parallel.part(len(unique))])
-        batches = mine.batches(at_once(mine))
-        logits = torch.cat([model(images).float().cpu() for images, _ in batches])
+        logits = memory.as_many_as_fit(functools.partial(_logits, model, mine), at_once(mine))
         logits = parallel.gather(logits, len(unique))
         lost = int((~logits.isfinite().all(1)).sum())
         if lost:
@@ -74,6 +74,10 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
         for name, rows in zip(members, position.cpu().split([len(sets[name]) for name in members])):
             found[name] = Predictions(logits[rows], sets[name].labels.cpu())
     return {name: found[name] for name in sets}
+
+
+def _logits(model: nn.Module, images: Images, size: int) -> Tensor:
+    return torch.cat([model(batch).float().cpu() for batch, _ in images.batches(size)])
 
 
 def at_once(images: Images) -> int:
@@ -98,14 +102,19 @@ def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = Non
         DivergedError: an output is NaN or infinite.
     """
     model.eval()
-    size = at_once(images)
     mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images
-    batches = mine.batches(size) if augment_seed is None else mine.augmented_in_order(size, augment_seed)
-    figures = torch.zeros(2, device=images.device)  # right answers, images without one
-    for batch, labels in batches:
-        logits = model(batch)
-        figures += torch.stack([(logits.argmax(1) == labels).sum(), (~logits.isfinite().all(1)).sum()])
+    figures = memory.as_many_as_fit(functools.partial(_figures, model, mine, augment_seed), at_once(images))
     right, lost = (parallel.add_up(figures) if len(mine) < len(images) else figures).tolist()
     if lost:
         raise DivergedError(f"the model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images")
     return right / max(len(images), 1)
+
+
+def _figures(model: nn.Module, images: Images, augment_seed: int | None, size: int) -> Tensor:
+    """How many answers are right, and how many images have none: float32 [2]."""
+    batches = images.batches(size) if augment_seed is None else images.augmented_in_order(size, augment_seed)
+    figures = torch.zeros(2, device=images.device)
+    for batch, labels in batches:
+        logits = model(batch)
+        figures += torch.stack([(logits.argmax(1) == labels).sum(), (~logits.isfinite().all(1)).sum()])
+    return figures

@@ -23,7 +23,7 @@ from trainer.batch_norm import exact_batch_norm
 from trainer.flags import Stepping
 from trainer.sam import Climb
 from trainer.winograd import fast_convolutions
-from utils import finite, parallel, seeds
+from utils import finite, memory, parallel, seeds
 from utils.device import half, synchronise
 from utils.errors import DivergedError
 
@@ -296,13 +296,14 @@ class Training:
         batches = islice(images.batches(size, seed, parallel.part), left)
         bar = tqdm(batches, total=left, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown)
         tally.clear()
-        for step, (batch, labels) in enumerate(bar):
-            pace.before_step(self.epoch, step, len(sizes))
-            loss, logits = self.gradients(each.objective, batch, labels, sizes[step])
-            self.advance(pace)
-            tally.add(loss, logits, labels, sizes[step])
-            if tally.broken:
-                break
+        with memory.steps(size, "--forget_batch_size" if each.batch_size else "--batch_size"):
+            for step, (batch, labels) in enumerate(bar):
+                pace.before_step(self.epoch, step, len(sizes))
+                loss, logits = self.gradients(each.objective, batch, labels, sizes[step])
+                self.advance(pace)
+                tally.add(loss, logits, labels, sizes[step])
+                if tally.broken:
+                    break
         self._figures(tally, pace)
 
     def begin_epoch(self, seed: int) -> Tally:
