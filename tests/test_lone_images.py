@@ -16,6 +16,8 @@ import main_transfer
 from trainer.batch_norm import exact_batch_norm
 from utils import checkpoints
 
+pytestmark = pytest.mark.numeric
+
 PROBE = ["--target", "tree", "--removed", "0", "--probe", "full", "--probe_epochs", "1"]
 
 

@@ -7,6 +7,8 @@ import torch
 import models
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 PARAMETERS = {  # at 10 classes, CIFAR stem
     "resnet18": 11_173_962, "resnet50": 23_520_842, "resnet20s": 269_722, "resnet44s": 658_586, "resnet56s": 853_018,
     "vgg16_bn": 15_311_818, "vgg16_bn_lth": 14_728_266,
