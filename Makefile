@@ -1,6 +1,8 @@
 # make demo        the whole pipeline on scikit-learn's digits, then its tables
-# make test        the tests (test extras are installed if needed)
+# make test        the tests (test extras are installed if needed), the core of them again as on an old processor
 # make test-tools  a LaTeX and a browser for the tests that need one (Debian, as root); without them those are skipped
+# make test-numeric  the tests of computed numbers as on processors without AVX-512 and without AVX, with one and two threads
+# make test-long   all tests but those on SLURM, then make test-numeric
 # make torture     200 runs killed at random moments and a thousand damaged files, about 20 minutes; prints what was survived
 # make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
 # make bench       the project's steps against plain versions of them, in under 15 minutes on 2 cores
@@ -10,16 +12,29 @@ RUN := $(VENV)/bin/python
 # one process per core, each with one thread (tests/conftest.py)
 PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-long test-tools torture slurm-test bench clean
+# What torch and oneDNN call a processor without AVX-512, and one without AVX
+PROCESSORS := avx2:AVX2 default:SSE41
+CORE := $(patsubst %,tests/test_%.py,deepunlearn methods slopes winograd scores)
+
+.PHONY: demo test test-long test-numeric test-tools torture slurm-test bench clean
 
 demo: $(VENV)/installed
 	PYTHON=$(RUN) bash experiments/demo.sh
 
 test: $(VENV)/installed-test
 	$(PARALLEL) -m "not long and not slurm" tests
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARALLEL) -m "numeric and not long" $(CORE)
 
 test-long: $(VENV)/installed-test
 	$(PARALLEL) -m "not slurm" tests
+	$(MAKE) test-numeric
+
+test-numeric: $(VENV)/installed-test
+	for processor in $(PROCESSORS); do \
+	  export ATEN_CPU_CAPABILITY=$${processor%:*} ONEDNN_MAX_CPU_ISA=$${processor#*:}; \
+	  $(PARALLEL) -m "numeric and not long" tests || exit 1; \
+	  OMP_NUM_THREADS=2 $(RUN) -m pytest -q -m "numeric and not long" tests || exit 1; \
+	done
 
 test-tools:
 	tests/tools.sh

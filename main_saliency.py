@@ -64,6 +64,7 @@ def find(arguments: Any, checked: Any, job: Any, folder: Any, log: Any) -> dict[
     import pruner
     from unlearn import saliency
     from unlearn.context import Context
+    from utils import memory
 
     run, flags = arguments.run, arguments.hyper
     context = Context(
@@ -72,7 +73,8 @@ def find(arguments: Any, checked: Any, job: Any, folder: Any, log: Any) -> dict[
     pruner.Hold(job.model, job.mask)
     forget, retain, how = job.sets["forget"], job.sets["retain"], (flags.batch_size, flags.no_aug, context)
     if flags.saliency == "gradient":
-        scores = saliency.gradient(job.model, forget, *how)
+        with memory.steps(flags.batch_size):
+            scores = saliency.gradient(job.model, forget, *how)
         found = {density: saliency.largest(scores, density, job.mask) for density in saliency.DENSITIES}
     else:
         scores = saliency.fisher_ratio(job.model, forget, retain, *how)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from dataset.images import Images
-from utils import parallel
+from utils import memory, parallel
 from utils.errors import DivergedError
 
 PIXELS = 2**16  # in a batch on the CPU: 64 small images; more leave its cache, fewer do not occupy its cores
@@ -70,10 +71,10 @@ def predict_all(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> list
         every = torch.cat([sets[name].indices for name in members])
         unique, position = torch.unique(every, return_inverse=True)
         mine = sets[members[0]].at(unique[parallel.part(len(unique))])
-        outputs = [[model(images).float().cpu() for model in ready] for images, _ in mine.batches(at_once(mine))]
+        outputs = memory.as_many_as_fit(functools.partial(_logits, ready, mine), at_once(mine))
         rows = position.cpu().split([len(sets[name]) for name in members])
-        for own, parts in zip(found, zip(*outputs)):
-            logits = parallel.gather(torch.cat(parts), len(unique))
+        for own, part in zip(found, outputs):
+            logits = parallel.gather(part, len(unique))
             _check_finite(logits, members)
             own |= {name: Predictions(logits[here], sets[name].labels.cpu()) for name, here in zip(members, rows)}
     return [{name: own[name] for name in sets} for own in found]
@@ -83,8 +84,15 @@ def _check_finite(logits: Tensor, sets: list[str]) -> None:
     lost = int((~logits.isfinite().all(1)).sum())
     if lost:
         raise DivergedError(
-            f"the model's outputs are NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); its weights are too large"
+            f"the model's outputs are NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); "
+            "its weights are too large"
         )
+
+
+def _logits(models: Sequence[nn.Module], images: Images, size: int) -> list[Tensor]:
+    """Each model's outputs on all images, ``size`` at a time: float32 [N, C] on the CPU."""
+    outputs = [[model(batch).float().cpu() for model in models] for batch, _ in images.batches(size)]
+    return [torch.cat(parts) for parts in zip(*outputs)]
 
 
 def at_once(images: Images) -> int:
@@ -109,14 +117,19 @@ def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = Non
         DivergedError: an output is NaN or infinite.
     """
     model.eval()
-    size = at_once(images)
     mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images
-    batches = mine.batches(size) if augment_seed is None else mine.augmented_in_order(size, augment_seed)
-    figures = torch.zeros(2, device=images.device)  # right answers, images without one
-    for batch, labels in batches:
-        logits = model(batch)
-        figures += torch.stack([(logits.argmax(1) == labels).sum(), (~logits.isfinite().all(1)).sum()])
+    figures = memory.as_many_as_fit(functools.partial(_figures, model, mine, augment_seed), at_once(images))
     right, lost = (parallel.add_up(figures) if len(mine) < len(images) else figures).tolist()
     if lost:
         raise DivergedError(f"the model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images")
     return right / max(len(images), 1)
+
+
+def _figures(model: nn.Module, images: Images, augment_seed: int | None, size: int) -> Tensor:
+    """How many answers are right, and how many images have none: float32 [2]."""
+    batches = images.batches(size) if augment_seed is None else images.augmented_in_order(size, augment_seed)
+    figures = torch.zeros(2, device=images.device)
+    for batch, labels in batches:
+        logits = model(batch)
+        figures += torch.stack([(logits.argmax(1) == labels).sum(), (~logits.isfinite().all(1)).sum()])
+    return figures

@@ -17,6 +17,8 @@ import models
 from evaluation import mia, report
 from evaluation.predict import Predictions, accuracy_on, predict
 
+pytestmark = pytest.mark.numeric
+
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 LOG2 = math.log(2)
 

@@ -30,6 +30,8 @@ from utils.device import PeakMemory
 from utils.errors import RunError, UsageError
 from utils.log import Log
 
+pytestmark = pytest.mark.numeric
+
 peft = pytest.importorskip("peft")
 CLASSES, SIDE = 3, 8
 

@@ -379,7 +379,30 @@ def test_other_scores_at_the_start(score, tmp_path):
 
 def test_a_layer_that_loses_everything_is_named(tmp_path, capsys):
     assert main_synflow.main([*SYNFLOW, "--score", "magnitude", "--rate", "0.9999", "--epochs", "0", "--save_dir", str(tmp_path)]) == 0
-    assert re.search(r"warning: every weight of layer\d\.\d\.conv\d\.weight is pruned; nothing passes that layer", capsys.readouterr().out)
+    [line] = re.findall("warning: .*", capsys.readouterr().out)  # 27 weights are left
+    mask = checkpoints.read(tmp_path / "0checkpoint.pth.tar", "").mask
+    lost = [name.removesuffix(".weight") for name, kept in mask.items() if not kept.any()]
+    passed = "nothing passes them, but the signal passes by their shortcuts; prune less (a smaller --rate) to keep them"
+    assert len(lost) > 1 and line == f"warning: no weight is left in {', '.join(lost)} ({len(lost)} of 19 layers): {passed}"
+
+
+def test_every_round_names_the_layers_that_it_emptied(tmp_path, capsys):
+    more = ["--pruning_times", "3", "--rate", "0.995", "--epochs", "0", "--random_prune", "--prune_type", "lt"]
+    assert main_imp.main([*DIGITS, *more, "--batch_size", "64", "--save_dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    dense, first, second = said.split("remain weight ratio")[:3]
+    assert "warning" not in dense, dense
+    [line] = re.findall("warning: .*", first + second)
+    lost = [name for name, kept in checkpoints.read(tmp_path / "2checkpoint.pth.tar", "").mask.items() if not kept.any()]
+    assert len(lost) > 1 and f"({len(lost)} of 19 layers)" in line and "\nround 2:" in said.split(line)[1]
+
+
+def test_pruning_within_unlearning_names_the_layers_that_it_emptied(omp_run, tmp_path, capsys):
+    more = ["--unlearn_epochs", "1", "--batch_size", "512", "--rate", "0.9999"]
+    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", "FT_prune_bi", *more, quick=False) == 0
+    [line] = re.findall("warning: no weight is left in .*", capsys.readouterr().out)
+    lost = [name for name, kept in checkpoints.read(tmp_path / "FT_prune_bicheckpoint.pth.tar", "").mask.items() if not kept.any()]
+    assert len(lost) > 1 and f"({len(lost)} of 19 layers)" in line
 
 
 def test_a_killed_synflow_run_goes_on_to_the_same_bytes(tmp_path):

@@ -7,6 +7,8 @@ import torch
 import models
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 PARAMETERS = {  # at 10 classes, CIFAR stem
     "resnet18": 11_173_962, "resnet50": 23_520_842, "resnet20s": 269_722, "resnet44s": 658_586, "resnet56s": 853_018,
     "resnet20": 272_474, "resnet32": 466_906, "resnet44": 661_338, "resnet56": 855_770, "resnet32s": 464_154, "resnet110s": 1_727_962,

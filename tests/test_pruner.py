@@ -1,6 +1,7 @@
 """Masks: which weights go, how many, and that they stay at zero."""
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -11,7 +12,10 @@ from torch import nn
 
 import models
 import pruner
+from pruner import passage
 from utils.errors import RunError
+
+pytestmark = pytest.mark.numeric
 
 PROPERTY = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
@@ -277,3 +281,75 @@ def test_layers_that_lost_everything_are_named():
     mask = {"a": torch.tensor([False, True]), "b": torch.tensor([False] * 3), "c": torch.tensor([True])}
     assert pruner.empty_layers(mask) == ["b"]
     assert pruner.empty_layers({}) == []
+
+
+class Shortcut(nn.Module):
+    """Two convolutions, of which the second has a shortcut, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        self.fc = nn.Linear(2, 3)
+
+    def forward(self, x):
+        x = self.norm(self.a(x)).relu()
+        return self.fc((x + self.b(x)).mean((2, 3)))
+
+
+def only(shape, *kept):
+    mask = torch.zeros(shape, dtype=torch.bool)
+    for place in kept:
+        mask[place] = True
+    return mask
+
+
+A, B = (2, 1, 3, 3), (2, 2, 3, 3)
+PASSAGES = {
+    "no shortcut is needed": (only(A, (0, 0, 1, 1)), only(B, (1, 0, 1, 1)), 4, True),
+    "an empty layer with a shortcut": (only(A, (0, 0, 1, 1)), only(B), 4, True),
+    "an empty layer without": (only(A), only(B, (1, 0, 1, 1)), 4, False),
+    "a corner of the filter sees the border alone": (only(A, (0, 0, 0, 0)), only(B, (1, 0, 1, 1)), 1, False),
+    "but pixels of larger images": (only(A, (0, 0, 0, 0)), only(B, (1, 0, 1, 1)), 2, True),
+}
+
+
+@pytest.mark.parametrize("a, b, side, reached", PASSAGES.values(), ids=PASSAGES)
+def test_whether_a_path_leads_to_the_output(a, b, side, reached):
+    model = Shortcut()
+    with torch.no_grad():
+        model.a.bias.fill_(1.0)  # signal of its own, not the image's
+        model.norm.running_mean.fill_(1e6)
+    before = copy.deepcopy(model.state_dict())
+    mask = {"a.weight": a, "b.weight": b}
+    assert passage.reaches_output(model, mask, (1, side, side)) is reached
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    pruner.Hold(model, mask)
+    model.train()  # by the twin: whether any pixel moves the output
+    image = torch.rand(8, 1, side, side, requires_grad=True)
+    model(image).square().sum().backward()
+    assert bool(image.grad.any()) is reached
+
+
+def test_channels_that_do_not_meet_cut_the_network_without_an_empty_layer():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1))
+    mask = {"0.weight": only((2, 1, 1, 1), (0, 0, 0, 0)), "1.weight": only((1, 2, 1, 1), (0, 1, 0, 0))}
+    assert passage.reaches_output(model, mask, (1, 2, 2)) is False
+    cut = "no path leads from the image to the output, which is the same for all images; prune less (a smaller --rate)"
+    assert passage.warning(mask, False) == f"warning: {cut}"
+    empty = {**mask, "2.in_proj_weight": only((3, 3)), "3.weight": only((2, 2))}
+    named = "warning: no weight is left in 2.in_proj, 3 (2 of 4 layers): "
+    assert passage.warning(empty, False) == named + cut
+    assert passage.warning(empty, True) == f"{named}nothing passes them, but the signal passes by their shortcuts; prune less (a smaller --rate) to keep them"
+    assert passage.warning(empty, None) == f"{named}nothing passes them; prune less (a smaller --rate) to keep them"
+    assert passage.warning(mask, True) is passage.warning(mask, None) is None
+
+
+def test_deep_networks_and_transformers():
+    model = models.build("resnet50", 10)
+    mask = {name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in pruner.prunable(model).items()}
+    assert passage.reaches_output(model, mask, (3, 32, 32)) is True
+    mask["layer2.0.conv2.weight"].zero_()
+    assert passage.reaches_output(model, mask, (3, 32, 32)) is True
+    mask["layer2.0.downsample.0.weight"].zero_()
+    assert passage.reaches_output(model, mask, (3, 32, 32)) is False
+    assert passage.reaches_output(models.build("vit_tiny", 10, size=32), {}, (3, 32, 32)) is None

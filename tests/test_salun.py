@@ -31,6 +31,8 @@ from unlearn.relabel import random_labels
 from utils import checkpoints, files, seeds
 from utils.errors import RunError, UsageError
 
+pytestmark = pytest.mark.numeric
+
 FAMILY = ["RL", "SalUn", "boundary_shrink", "boundary_expanding", "SFRon"]
 SALIENT = ["FT", "FT_l1", "FT_prune", "GA", "GA_l1", "RL", "SalUn", "boundary_shrink", "boundary_expanding"]
 

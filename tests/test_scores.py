@@ -13,6 +13,8 @@ import pruner
 from pruner import Sample
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.numeric
+
 
 class Chain(nn.Module):
     """Two 1x1 convolutions without biases: for an all-ones pixel R = sum over paths of |w| * |v|."""

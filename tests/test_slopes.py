@@ -10,6 +10,8 @@ from models.parts import lay_out
 from trainer import winograd
 from unlearn import curvature, slopes
 
+pytestmark = pytest.mark.numeric
+
 
 class Small(nn.Module):
     """A convolution with stride, dilation and bias, both batch norms, and a linear layer that is used twice."""

@@ -32,6 +32,8 @@ from utils import checkpoints
 from utils.errors import UsageError
 from utils.log import Log
 
+pytestmark = pytest.mark.numeric
+
 CLASSES, SIDE = 3, 8
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

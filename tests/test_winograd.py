@@ -9,6 +9,8 @@ from trainer import winograd
 from trainer.loop import Recipe, Training, cross_entropy
 from trainer.winograd import conv2d, convolve, fast_convolutions
 
+pytestmark = pytest.mark.numeric
+
 
 def layer(inputs: int = 128, outputs: int = 128, **more) -> nn.Conv2d:
     return lay_out(nn.Conv2d(inputs, outputs, 3, **{"padding": 1, "bias": False} | more))
@@ -92,7 +94,7 @@ def test_inside_the_context_a_wide_layer_takes_it_and_afterwards_torch_does(monk
     with fast_convolutions(model):
         fast = model(images())
     assert len(calls) == 2 and not any("forward" in vars(module) for module in model)
-    torch.testing.assert_close(fast, model(images()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast, model(images()), rtol=1e-4, atol=1e-4)  # a wrong tile would be off by tenths
     assert len(calls) == 2
 
 
@@ -117,7 +119,7 @@ def test_a_module_with_a_forward_of_its_own_keeps_it(monkeypatch):
 def test_training_steps_and_batch_norm_in_the_context(monkeypatch):
     """A step calls it once per pass, twice where SAM climbs first; its outputs suit the exact batch norm."""
     model = lay_out(nn.Sequential(layer(), nn.BatchNorm2d(128), nn.ReLU(), nn.Flatten(), nn.Linear(128 * 64, 3)))
-    monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda *_: pytest.fail("torch's batch norm was called"))
+    monkeypatch.setattr(nn.modules.batchnorm._BatchNorm, "forward", lambda *_: pytest.fail("torch's batch norm was called"))
     for rho, expected in ((0.0, 1), (0.5, 2)):
         calls = taken(monkeypatch)
         Training(model, Recipe(1, 0.01, schedule="constant", sam_rho=rho), {}).gradients(cross_entropy, images(), torch.arange(8) % 3, 8)
@@ -176,7 +178,7 @@ def test_a_layer_of_another_layout_or_class_is_left_alone():
 def test_other_weights_and_twice_the_outputs(monkeypatch):
     calls, conv, x = taken(monkeypatch), layer(bias=True), images()
     weight, bias = torch.randn(256, 128, 3, 3).contiguous(memory_format=torch.channels_last), torch.randn(256)
-    torch.testing.assert_close(convolve(conv, x, weight, bias), F.conv2d(x, weight, bias, padding=1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(convolve(conv, x, weight, bias), F.conv2d(x, weight, bias, padding=1), rtol=1e-3, atol=1e-2)  # of sums of about 30
     assert len(calls) == 1
 
 

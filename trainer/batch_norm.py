@@ -1,4 +1,4 @@
-"""Batch norm in training mode, its statistics exact: over all processes' images, and on the CPU without torch's rounding."""
+"""Batch norm in training mode: its statistics exact, over all processes' images, and what it does where there are none."""
 from __future__ import annotations
 
 import functools
@@ -25,26 +25,46 @@ def exact_batch_norm(model: nn.Module, batch: int = 0) -> Iterator[None]:
     torch's own SyncBatchNorm replaces modules and runs on GPUs only, and its batch norm on the CPU adds
     channels-last numbers up one by one, which costs two of float32's seven digits; here the modules stay what they are.
 
+    A layer that sees one number per channel (the last image of a set, where maps have shrunk to 1 x 1) has no variance to
+    normalise by. It uses its running statistics for that step and leaves them alone; torch would raise a ValueError.
+
     Args:
         batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
     """
+    forward = _single
     if parallel.size() > 1:
         forward = functools.partial(_synchronised, copies=parallel.size() if batch < parallel.size() else 1)
-    else:
-        forward = _single if next(model.parameters()).device.type == "cpu" else None
-    layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training] if forward else []
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training and _is_known(layer)]
     with forwards({layer: functools.partial(forward, layer) for layer in layers}):
         yield
 
 
+def _is_known(layer: _BatchNorm) -> bool:
+    """Whether the layer is torch's own, or timm's, in which dropout and activation follow; and keeps statistics."""
+    plain = type(layer).forward is _BatchNorm.forward
+    return layer.running_mean is not None and (plain or isinstance(getattr(layer, "act", None), nn.Module))
+
+
+def _activated(layer: _BatchNorm, y: Tensor) -> Tensor:
+    return y if type(layer).forward is _BatchNorm.forward else layer.act(layer.drop(y))
+
+
+def _by_running_statistics(layer: _BatchNorm, x: Tensor) -> Tensor:
+    # Copies, because a further batch may move the statistics before the backward pass has read them.
+    mean, variance = layer.running_mean.clone(), layer.running_var.clone()
+    return _activated(layer, F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps))
+
+
 def _single(layer: _BatchNorm, x: Tensor) -> Tensor:
-    last = x.ndim == 4 and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last) and x.shape[0] * x.shape[2] * x.shape[3] > 1
-    if not last or layer.weight is None or layer.running_mean is None:
+    if x.numel() == x.shape[1]:
+        return _by_running_statistics(layer, x)
+    last = x.ndim == 4 and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+    if not last or x.device.type != "cpu" or layer.weight is None:
         return type(layer).forward(layer, x)
     y, mean, variance = ChannelsLast.apply(x, layer.weight, layer.bias, layer.eps)
     values = x.numel() // x.shape[1]
     _track(layer, mean, variance * (values / (values - 1)))
-    return y
+    return _activated(layer, y)
 
 
 class ChannelsLast(torch.autograd.Function):
@@ -95,6 +115,8 @@ def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 def _synchronised(layer: _BatchNorm, x: Tensor, copies: int) -> Tensor:
     from torch.distributed.nn.functional import all_reduce
 
+    if x.numel() == x.shape[1] and copies == parallel.size():  # the same in every process
+        return _by_running_statistics(layer, x)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1] + [1] * (x.ndim - 2)
     wide = torch.promote_types(x.dtype, torch.float32)  # sums of half-precision numbers need more
@@ -105,4 +127,4 @@ def _synchronised(layer: _BatchNorm, x: Tensor, copies: int) -> Tensor:
     values = count / copies
     _track(layer, mean.detach(), (variance * values / (values - 1)).detach())
     scale = layer.weight * torch.rsqrt(variance + layer.eps)
-    return centred * scale.view(shape).to(x.dtype) + layer.bias.view(shape).to(x.dtype)
+    return _activated(layer, centred * scale.view(shape).to(x.dtype) + layer.bias.view(shape).to(x.dtype))

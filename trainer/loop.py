@@ -24,7 +24,7 @@ from trainer.flags import Stepping
 from trainer.pulse import Pulse
 from trainer.sam import Climb
 from trainer.winograd import fast_convolutions
-from utils import finite, parallel, seeds
+from utils import finite, memory, parallel, seeds
 from utils.device import half, synchronise
 from utils.errors import DivergedError
 
@@ -299,14 +299,15 @@ class Training:
         bar = tqdm(batches, total=left, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown)
         tally.clear()
         pulse = Pulse(self.epoch, self.recipe.epochs, left, not self._timed, parallel.is_main() and not shown)
-        for step, (batch, labels) in enumerate(bar):
-            pace.before_step(self.epoch, step, len(sizes))
-            loss, logits = self.gradients(each.objective, batch, labels, sizes[step])
-            self.advance(pace)
-            tally.add(loss, logits, labels, sizes[step])
-            pulse.beat(step)
-            if tally.broken:
-                break
+        with memory.steps(size, "--forget_batch_size" if each.batch_size else "--batch_size"):
+            for step, (batch, labels) in enumerate(bar):
+                pace.before_step(self.epoch, step, len(sizes))
+                loss, logits = self.gradients(each.objective, batch, labels, sizes[step])
+                self.advance(pace)
+                tally.add(loss, logits, labels, sizes[step])
+                pulse.beat(step)
+                if tally.broken:
+                    break
         self._timed = True
         self._figures(tally, pace)
 

@@ -13,7 +13,7 @@ import pruner
 from dataset import prepare, sources
 from dataset.images import Images
 from dataset.split import BaseSplit
-from pruner import Mask, Sample
+from pruner import Mask, Sample, passage
 from trainer import given, position, rounds
 from trainer.loop import recipe
 from utils import checkpoints, origin, preview, seeds
@@ -115,7 +115,7 @@ def prune_first(bench: Bench, score: str, rate: float, steps: int | None, seed: 
     if rate == 0:
         return {}
     mask = pruner.prune(bench.model, score, rate, sample(bench.sets["train"], seed), steps=steps)
-    rounds.warn_of_empty_layers(mask, log)
+    passage.warn(bench.model, mask, bench.sets["train"], log)
     return mask
 
 

@@ -133,8 +133,7 @@ def full(model: nn.Module, mask: Mask, target: Target, flags: Any, seed: int, lo
         before = progress.state["seconds"]
     clock.start(before)
     for done in training.run(target.train, seeds.derive(seed, "probe")):
-        with clock.paused():
-            log.epoch("probe", flags.probe_epochs, done)
+        with clock.paused(), log.epoch("probe", flags.probe_epochs, done):
             progress.save(seconds=clock.seconds, state_dict=checkpoints.pack(model, mask), **training.state())
     seconds = clock.seconds
     check_held(model, mask, "probing")

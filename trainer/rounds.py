@@ -15,6 +15,7 @@ import pruner
 from dataset.images import Images
 from evaluation import plots
 from evaluation.predict import accuracy_on, predict
+from pruner import passage
 from trainer import position
 from trainer.loop import EpochLog, Recipe, Training, smoothed_cross_entropy
 from utils import checkpoints, seeds
@@ -149,8 +150,8 @@ class Rounds:
             validation = self._validate(done)
             self.at.result["train_ta"].append(100 * done.accuracy)
             self.at.result["val_ta"].append(100 * validation)
-            self.log.epoch(phase, recipe.epochs, done, val=validation)
-            self._save(training, validation)
+            with self.log.epoch(phase, recipe.epochs, done, val=validation):
+                self._save(training, validation)
         if not self.names.best(self.at.round).exists():  # nothing was left to train
             self._save(training)
         plots.training_curves(self.names.curves(self.at.round), self.at.result, f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %")
@@ -198,7 +199,7 @@ class Rounds:
     def _prune_and_rewind(self) -> None:
         sample = pruner.Sample(seeds.derive(self.plan.seed, "round", self.at.round))
         mask = pruner.prune(self.model, self.plan.score, self.plan.rate, sample, self.at.mask)
-        warn_of_empty_layers(mask, self.log)
+        passage.warn(self.model, mask, self.sets["train"], self.log)
         if self.plan.target == "pt":
             target = checkpoints.read(self.names.best(0), "checkpoint").weights
         else:
@@ -206,12 +207,6 @@ class Rounds:
         self.model.load_state_dict(target)
         self._resumed = None
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
-
-
-def warn_of_empty_layers(mask: pruner.Mask, log: Log) -> None:
-    """Name the layers that lost every weight."""
-    for name in pruner.empty_layers(mask):
-        log.line(f"warning: every weight of {name} is pruned; nothing passes that layer")
 
 
 def latest(names: Names, rounds: int, fingerprint: str, model: nn.Module) -> checkpoints.Checkpoint | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from dataset.images import Images
 from unlearn import lora, saliency
 from unlearn.context import Context, Sets
 from unlearn.registry import Method, Salient
-from utils import finite
+from utils import finite, memory
 from utils.device import PeakMemory
 
 
@@ -53,7 +54,8 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         importlib.import_module("torch._dynamo")  # as the first optimiser does; no part of a method's memory
     peak = PeakMemory(context.device)
     run = _plainly if context.adapters is None else _with_adapters
-    unlearned = run(method, model, sets, config, context)
+    with _memory_of(config):
+        unlearned = run(method, model, sets, config, context)
     return replace(unlearned, memory=peak.bytes)
 
 
@@ -97,6 +99,12 @@ def _with_adapters(method: Method, model: nn.Module, sets: dict[str, Images], co
     if not plan.apart:
         pruner.check_held(unlearned, mask, method.name)
     return Unlearned(unlearned, mask, seconds)
+
+
+def _memory_of(config: Any) -> AbstractContextManager[None]:
+    """Where memory does not suffice, the flag that says how many images the method takes at once."""
+    field = next((name for name in ("batch_size", "fisher_batch_size") if hasattr(config, name)), None)
+    return memory.steps(getattr(config, field), f"--{field}") if field else memory.steps(None)
 
 
 def _start_clock(context: Context) -> None:

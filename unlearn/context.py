@@ -223,8 +223,7 @@ class Context:
                 part.restore(state)
             training.hold_mask(self.mask)
         for log in epochs(seeds.derive(self.seed, "unlearn", number)):
-            with self.clock.paused():
-                self.log.epoch("unlearn", total, log)
+            with self.clock.paused(), self.log.epoch("unlearn", total, log):
                 self.progress.save(
                     phase=number, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask, self.frozen), **training.state(),
                     beside=[part.state() for part in beside], memory=self.memory,

@@ -91,10 +91,10 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                 where = "" if error.filename is None else f"{error.filename}: "
                 _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
                 return 1
-            except MemoryError:
-                _say(f"{name}.py: error: the memory of this machine does not suffice")
-                return 1
-            except RuntimeError as error:
+            except (MemoryError, RuntimeError) as error:
+                if (whose := exhausted(error)) is not None:
+                    _say(f"{name}.py: error: {whose} does not suffice; try a smaller --arch or --input_size, or more memory")
+                    return 1
                 if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
                     return _resumable(name, "a signal")
                 said = one_line(str(error))
@@ -114,6 +114,14 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                 return 130
 
     return guarded
+
+
+def exhausted(error: Exception) -> str | None:
+    """Whose memory an error says is at its end, in words; None for errors of another kind."""
+    if isinstance(error, MemoryError) or re.search("(?i)can(no|')t allocate memory|bad_alloc", str(error)):
+        return "the memory of this machine"
+    known = type(error).__name__ == "OutOfMemoryError" or re.search("(?i)out of memory|STATUS_ALLOC_FAILED", str(error))
+    return "the GPU's memory" if known else None
 
 
 def _resumable(name: str, cause: object) -> int:

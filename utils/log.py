@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,11 +46,17 @@ class Log:
         if self._path is not None and parallel.is_main():
             files.append_line(self._path, json.dumps({"kind": kind, **values}))
 
-    def epoch(self, phase: str, epochs: int, log: "EpochLog", **more: float) -> None:
-        """Print and record one finished epoch; ``more`` are further accuracies in [0, 1]."""
+    @contextmanager
+    def epoch(self, phase: str, epochs: int, log: "EpochLog", **more: float) -> Iterator[None]:
+        """Record one finished epoch, and print it after the block, which stores it: whoever reads the line finds the checkpoint.
+
+        Args:
+            more: further accuracies in [0, 1].
+        """
+        self.record("epoch", phase=phase, **asdict(log), **more)
+        yield
         extra = "".join(f"  {name} {100 * value:6.2f} %" for name, value in more.items())
         self.line(
             f"{phase}  epoch {log.epoch:>{len(str(epochs))}}/{epochs}  lr {log.lr:<10.4g}loss {log.loss:8.4f}  "
             f"train {100 * log.accuracy:6.2f} %{extra}  {log.seconds:.1f} s"
         )
-        self.record("epoch", phase=phase, **asdict(log), **more)

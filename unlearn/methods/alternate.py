@@ -35,6 +35,7 @@ def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     These are the epochs an even number of epochs before the end, so the last one is free to recover.
     """
     import pruner
+    from pruner import passage
     from utils import seeds
 
     times = [epoch for epoch in range(config.unlearn_epochs) if (config.unlearn_epochs - epoch) % 2 == 0] or [0]
@@ -44,6 +45,9 @@ def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) ->
         if epoch not in times:
             return mask
         score = "random" if config.random_prune else "magnitude"
-        return pruner.prune(model, score, share, pruner.Sample(seeds.derive(context.seed, "pruning", epoch)), mask)
+        smaller = pruner.prune(model, score, share, pruner.Sample(seeds.derive(context.seed, "pruning", epoch)), mask)
+        with context.clock.paused():
+            passage.warn(model, smaller, sets.retain, context.log)
+        return smaller
 
     context.fit(model, sets.retain, config, shrink=shrink)

@@ -1,0 +1,43 @@
+"""Memory that is at its end, a GPU's or the machine's: said in one line, with what takes less. Imports no torch."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from utils.errors import RunError, exhausted
+
+Made = TypeVar("Made")
+
+
+@contextmanager
+def steps(size: int | None, flag: str = "--batch_size") -> Iterator[None]:
+    """Where memory does not suffice inside, name the flag and half its value.
+
+    Args:
+        size: images at once, the value of ``flag``; None where no flag says how many.
+    Raises:
+        RunError: in place of torch's and Python's own errors.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        whose = exhausted(error)
+        if whose is None or size is None:
+            raise
+        if size > 1:
+            way = f"{flag} {size}; try {flag} {size // 2}"
+        else:
+            way = f"{flag} 1; try a smaller --arch or --input_size" + (", or --device cpu" if "GPU" in whose else "")
+        raise RunError(f"{whose} does not suffice for {way} (finished epochs are kept: with more memory the same command goes on)") from error
+
+
+def as_many_as_fit(run: Callable[[int], Made], size: int) -> Made:
+    """What ``run`` makes with ``size`` images at once, or with half as many as long as memory does not suffice."""
+    while True:
+        try:
+            return run(size)
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or exhausted(error) is None:
+                raise
+        size //= 2  # here, where the error no longer holds the tensors of its frames
