@@ -50,6 +50,8 @@ def original(result: dict[str, Any], folder: Path) -> Beside | None:
 
 def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
     """Retrain's scores on the same split and sparsity: of ``--reference_model``, or of a run beside this one's folder; None if nobody knows."""
+    if result["method"] == "retrain":
+        return None
     if "retrained" in result:
         return Beside(result["retrained"], place="--reference_model")
     for place, other in _siblings(result, folder):

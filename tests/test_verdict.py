@@ -102,6 +102,7 @@ def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp
     command = shlex.split(printed.strip().splitlines()[-1].removeprefix("no Retrain to compare with: "))
     assert command[:2] == ["python", "main_forget.py"] and command[-2:] == ["--save_dir", str(tmp_path / "retrain")]
     assert main_forget.main([*command[2:], "--unlearn_epochs", "2"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["original", "Retrain"], "not beside itself"
     retrained = json.loads((tmp_path / "retrain" / "result.json").read_text())
     assert retrained["config"]["hyper"]["decreasing_lr"] == [2], "as the original was trained"
     first = json.loads((tmp_path / "GA" / "result.json").read_text())
