@@ -1,4 +1,4 @@
-# make demo        the whole pipeline on scikit-learn's digits, then its tables
+# make demo        the paper's six methods on noisy digits, four seeds, then their tables
 # make test        the tests (test extras are installed if needed)
 # make torture     200 runs killed at random moments and a thousand damaged files, about 20 minutes; prints what was survived
 # make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
@@ -12,7 +12,8 @@ PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 .PHONY: demo test test-long torture slurm-test bench clean
 
 demo: $(VENV)/installed
-	PYTHON=$(RUN) bash experiments/demo.sh
+	$(RUN) main_sweep.py experiments/demo.yaml
+	$(RUN) main_report.py runs/demo
 
 test: $(VENV)/installed-test
 	$(PARALLEL) -m "not long and not slurm" tests

@@ -1,7 +1,7 @@
 """What ``--dataset`` takes. Imports nothing, because ``--help`` needs it."""
 from __future__ import annotations
 
-NAMES = ("cifar10", "cifar100", "cifar10_no_val", "cifar100_no_val", "svhn", "TinyImagenet", "imagenet", "digits", "folder")
+NAMES = ("cifar10", "cifar100", "cifar10_no_val", "cifar100_no_val", "svhn", "TinyImagenet", "imagenet", "digits", "noisy_digits", "folder")
 
 
 def canonical(name: str) -> str:
