@@ -280,11 +280,16 @@ class Study:
             [str(trial.number), *(f"{trial.params.get(name, '-')}" for name in names), "-" if trial.value is None else f"{100 * trial.value:.2f}", trial.state.name.lower()]
             for trial in self.ranked()
         ]
-        return f"{self.name}\n{aligned(['trial', *names, 'avg. gap', 'state'], rows)}"
+        return f"{self.name}\n{aligned(['trial', *names, f'avg. gap{_with(self.search)}', 'state'], rows)}"
 
 
 def _distance(ours: dict[str, float], exact: dict[str, float]) -> float:
     return statistics.fmean(abs(ours[metric] - exact[metric]) for metric in METRICS)
+
+
+def _with(search: Search) -> str:
+    """What the value of a trial holds besides the average gap, in words."""
+    return f" + {search.spread:g} sd" if search.spread else ""
 
 
 def _place(cell: Cell) -> dict[str, str]:
@@ -302,6 +307,7 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     seed = search.seed + len(study.get_trials(deepcopy=False))  # or a search that goes on would draw its first values again
     if search.sampler == "grid":
         study.sampler = optuna.samplers.GridSampler({name: wanted["choices"] for name, wanted in search.parameters.items()}, seed=search.seed)
+        study.sampler.after_trial = lambda *trial: None  # at the end of the grid it would stop optimize(), which does not run here
     elif search.sampler == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
@@ -378,8 +384,9 @@ def best(folder: Path, studies: list[Study]) -> str:
         trial = study.ranked()[0]
         if trial.value is not None:
             found[study.name] = {**study.place, "method": study.search.method, "values": trial.params, "average_gap": trial.value, "trial": trial.number}
+            found[study.name] |= {"spread": study.search.spread} if study.search.spread else {}
             axes = ", ".join(f"{key}: {value}" for key, value in {**study.place, "method": study.search.method}.items())
             flags = ", ".join(f"{key}: {value}" for key, value in trial.params.items())
-            lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # average gap {100 * trial.value:.2f} points")
+            lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # average gap{_with(study.search)} {100 * trial.value:.2f} points")
     files.write_json(folder / "best.json", found)
     return "\n".join(["overrides:", *lines])

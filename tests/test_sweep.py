@@ -675,6 +675,23 @@ def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked(tmp
     assert study.gap(runs) == pytest.approx(0.3)
 
 
+def test_a_grid_is_searched_to_its_end(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    text = TUNED.replace(RANGED, "{unlearn_lr: {choices: [0.1, 0.2, 0.4]}}").replace("trials: 2", "trials: 3") % "sampler: grid, at_once: 2, spread: 2"
+    wanted = spec.read(stated(tmp_path, text))
+    [found] = search.read(wanted)
+    study = search.Study(wanted, found, search.baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
+    tried = []
+    while batch := study.trials():
+        for number, values in batch:
+            tried.append(values["unlearn_lr"])
+            study.tell(number, values["unlearn_lr"])
+    assert sorted(tried) == [0.1, 0.2, 0.4]
+    assert "avg. gap + 2 sd" in study.table().splitlines()[1]
+    assert search.best(tmp_path, [study]).splitlines()[1].endswith("flags: {unlearn_lr: 0.1}}  # average gap + 2 sd 10.00 points")
+    assert json.loads((tmp_path / "best.json").read_text())["m-c-FT"]["spread"] == 2
+
+
 def test_whole_numbers_are_drawn_as_such_wherever_the_flag_is(tmp_path):
     optuna = pytest.importorskip("optuna")
     ranges = "{unlearn-epochs: {low: 1, high: 9}, lora_rank: {low: 2, high: 16, log: true}, unlearn_lr: {low: 1, high: 9}}"
