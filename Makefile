@@ -1,4 +1,4 @@
-# make demo        the whole pipeline on scikit-learn's digits, then its tables
+# make demo        the paper's six methods on noisy digits, four seeds, then their tables
 # make test        the tests (test extras are installed if needed), the core of them again as on an old processor
 # make test-tools  a LaTeX and a browser for the tests that need one (Debian, as root); without them those are skipped
 # make test-numeric  the tests of computed numbers as on processors without AVX-512 and without AVX, with one and two threads
@@ -19,7 +19,8 @@ CORE := $(patsubst %,tests/test_%.py,deepunlearn methods slopes winograd scores)
 .PHONY: demo test test-long test-numeric test-tools torture slurm-test bench clean
 
 demo: $(VENV)/installed
-	PYTHON=$(RUN) bash experiments/demo.sh
+	$(RUN) main_sweep.py experiments/demo.yaml
+	$(RUN) main_report.py runs/demo
 
 test: $(VENV)/installed-test
 	$(PARALLEL) -m "not long and not slurm" tests

@@ -1,7 +1,7 @@
 """What ``--dataset`` takes, and how names of image files end. Imports nothing, because ``--help`` needs it."""
 from __future__ import annotations
 
-NAMES = ("cifar10", "cifar100", "cifar10_no_val", "cifar100_no_val", "svhn", "TinyImagenet", "imagenet", "digits", "folder")
+NAMES = ("cifar10", "cifar100", "cifar10_no_val", "cifar100_no_val", "svhn", "TinyImagenet", "imagenet", "digits", "noisy_digits", "folder")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation by channel, on [0, 1]
 
 

@@ -134,6 +134,23 @@ def _digits(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ..
     return (images[~test], labels[~test]), (images[test], labels[test]), NUMERALS
 
 
+def _noisy_digits(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+    """The digits at 8x8 with the difference of two random bytes added to each pixel, the same noise every time.
+
+    Its standard deviation is 0.41 of white: a model can learn the training images by heart, yet reads only about four
+    in five of the others. Whole numbers of a frozen generator, so that every machine has the same bytes.
+    """
+    (train, train_labels), (test, test_labels), names = _digits(root, 8)
+    random = np.random.RandomState(0)
+
+    def noisy(images: np.ndarray) -> np.ndarray:
+        shape = (*images.shape[:3], 1)  # the three channels alike
+        noise = random.randint(0, 256, shape) - random.randint(0, 256, shape)
+        return resize((images + noise).clip(0, 255).astype(np.uint8), size)
+
+    return (noisy(train), train_labels), (noisy(test), test_labels), names
+
+
 def _tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listing | None]:
     """A class-folder tree where torchvision's files would be; another data set's tree is refused."""
 
@@ -193,6 +210,9 @@ _SOURCES = {
         Source("imagenet", _imagenet, None, None, None, *IMAGENET, size=224, streamed=True, with_validation=False),
         Source("folder", tree.listing, None, None, None, None, None, size=None),
         Source("digits", _no_files, _digits, DIGITS_TRAIN, NUMERALS, (0.3061,) * 3, (0.3239,) * 3, flip=False),
+        Source(
+            "noisy_digits", _no_files, _noisy_digits, DIGITS_TRAIN, NUMERALS, (0.3703,) * 3, (0.3689,) * 3, size=8, pad=1, flip=False
+        ),
     )
 }
 

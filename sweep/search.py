@@ -21,7 +21,7 @@ from utils.names import lookup, nearest
 from utils.options import value_type
 from utils.preempt import RESUMABLE
 
-KEYS = ("method", "parameters", "trials", "at_once", "seeds", "models", "scenarios", "sampler", "seed")
+KEYS = ("method", "parameters", "trials", "at_once", "seeds", "models", "scenarios", "sampler", "seed", "spread")
 RANGE = ("low", "high", "log", "choices")
 
 
@@ -37,6 +37,7 @@ class Search:
         at_once: trials that run side by side; the next ones learn from all of them.
         seeds: over which a trial is judged.
         seed: of the sampler.
+        spread: how much of the gap's standard deviation over the seeds is added to it.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Search:
     scenarios: list[str]
     sampler: str
     seed: int
+    spread: float
 
 
 def read(spec: Spec) -> list[Search]:
@@ -67,6 +69,9 @@ def read(spec: Spec) -> list[Search]:
     for key, low in (("trials", 1), ("at_once", 1), ("seed", 0)):
         if type(block.get(key, low)) is not int or block.get(key, low) < low:
             raise UsageError(f"{where}: {key} {block[key]}: must be a whole number from {low} up")
+    spread = block.get("spread", 0)
+    if type(spread) not in (int, float) or not 0 <= spread < math.inf:
+        raise UsageError(f"{where}: spread {spread}: must be a number from 0 up")
     methods = block["method"] if isinstance(block["method"], list) else [block["method"]]
     labels = {"method": methods, **{key: block.get(key, list(getattr(spec, key))) for key in ("models", "scenarios")}}
     for (key, named), known in zip(labels.items(), (spec.methods, spec.models, spec.scenarios)):
@@ -79,10 +84,22 @@ def read(spec: Spec) -> list[Search]:
     sampler = lookup(str(block.get("sampler", "tpe")), ("tpe", "random", "grid"), f"{where}: sampler")
     shared = Search(
         "", {}, frozenset(), block["trials"], block.get("at_once", 4), seeds, labels["models"], labels["scenarios"], sampler, block.get("seed", 0),
+        spread,
     )
     wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
     _check_parameters(wanted, list(configs.values()), f"{where}: parameters")
-    return [_of_method(spec, replace(shared, method=method), config, wanted, where) for method, config in configs.items()]
+    ranges = _by_method(wanted, list(configs), f"{where}: parameters")
+    return [_of_method(spec, replace(shared, method=method), configs[method], ranges[method], where) for method in configs]
+
+
+def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
+    """What is wanted of each method: its own ranges where they are given by method, else those for all."""
+    if not isinstance(wanted, dict) or not wanted.keys() & set(methods):
+        return dict.fromkeys(methods, wanted)
+    for name in [*wanted, *methods]:
+        if name not in methods or name not in wanted:
+            raise UsageError(f"{where}: {name}: given by method, they must name each of {', '.join(methods)}, and nothing else")
+    return wanted
 
 
 def _config(spec: Spec, method: str) -> type | None:
@@ -238,11 +255,13 @@ class Study:
     def gap(self, runs: list[Cell]) -> float:
         """The average gap to Retrain of a trial's runs, in [0, 1], which the search makes small.
 
-        Of each of the four metrics the means over the seeds are compared, as in the paper's tables.
+        Of each of the four metrics the means over the seeds are compared, as in the paper's tables; ``spread`` adds a
+        share of the standard deviation of the single seeds' gaps.
         """
         sides = [[results.read(cell.folder / "result.json")["scores"] for cell in side] for side in (runs, self.retrained)]
-        means = [[statistics.fmean(scores[metric] for scores in side) for metric in METRICS] for side in sides]
-        return statistics.fmean(abs(ours - exact) for ours, exact in zip(*means))
+        means = [{metric: statistics.fmean(scores[metric] for scores in side) for metric in METRICS} for side in sides]
+        spread = statistics.pstdev(_distance(*pair) for pair in zip(*sides))
+        return _distance(*means) + self.search.spread * spread
 
     def tell(self, number: int, gap: float | None) -> None:
         """Note a trial's gap; None if it failed."""
@@ -261,7 +280,16 @@ class Study:
             [str(trial.number), *(f"{trial.params.get(name, '-')}" for name in names), "-" if trial.value is None else f"{100 * trial.value:.2f}", trial.state.name.lower()]
             for trial in self.ranked()
         ]
-        return f"{self.name}\n{aligned(['trial', *names, 'avg. gap', 'state'], rows)}"
+        return f"{self.name}\n{aligned(['trial', *names, f'avg. gap{_with(self.search)}', 'state'], rows)}"
+
+
+def _distance(ours: dict[str, float], exact: dict[str, float]) -> float:
+    return statistics.fmean(abs(ours[metric] - exact[metric]) for metric in METRICS)
+
+
+def _with(search: Search) -> str:
+    """What the value of a trial holds besides the average gap, in words."""
+    return f" + {search.spread:g} sd" if search.spread else ""
 
 
 def _place(cell: Cell) -> dict[str, str]:
@@ -279,6 +307,7 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     seed = search.seed + len(study.get_trials(deepcopy=False))  # or a search that goes on would draw its first values again
     if search.sampler == "grid":
         study.sampler = optuna.samplers.GridSampler({name: wanted["choices"] for name, wanted in search.parameters.items()}, seed=search.seed)
+        study.sampler.after_trial = lambda *trial: None  # at the end of the grid it would stop optimize(), which does not run here
     elif search.sampler == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
@@ -355,8 +384,9 @@ def best(folder: Path, studies: list[Study]) -> str:
         trial = study.ranked()[0]
         if trial.value is not None:
             found[study.name] = {**study.place, "method": study.search.method, "values": trial.params, "average_gap": trial.value, "trial": trial.number}
+            found[study.name] |= {"spread": study.search.spread} if study.search.spread else {}
             axes = ", ".join(f"{key}: {value}" for key, value in {**study.place, "method": study.search.method}.items())
             flags = ", ".join(f"{key}: {value}" for key, value in trial.params.items())
-            lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # average gap {100 * trial.value:.2f} points")
+            lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # average gap{_with(study.search)} {100 * trial.value:.2f} points")
     files.write_json(folder / "best.json", found)
     return "\n".join(["overrides:", *lines])

@@ -462,6 +462,24 @@ def test_the_constants_of_digits_are_those_of_the_data(digits):
     assert digits.std == pytest.approx(values.std(0), abs=1e-3)
 
 
+def test_noisy_digits_are_the_digits_and_the_same_noise_every_time():
+    plain, noisy = (sources.load(sources.get(name), Path("/nowhere"), size) for name, size in (("digits", 8), ("noisy_digits", None)))
+    assert noisy.train_images.shape == (1438, 8, 8, 3) and noisy.test_images.shape == (359, 8, 8, 3) and (noisy.pad, noisy.flip) == (1, False)
+    assert np.array_equal(noisy.train_labels, plain.train_labels) and np.array_equal(noisy.test_labels, plain.test_labels)
+    assert noisy.train_images[0, 0, :, 1].tolist() == [79, 0, 0, 255, 87, 197, 0, 0]  # by hand below, from plain
+    random = np.random.RandomState(0)
+    first, second = (random.randint(0, 256, (1438, 8, 8, 1))[0, 0, :, 0].tolist() for _ in range(2))
+    row = plain.train_images[0, 0, :, 0].tolist()
+    assert [min(255, max(0, value + one - two)) for value, one, two in zip(row, first, second)] == [79, 0, 0, 255, 87, 197, 0, 0]
+    added = noisy.test_images.astype(int) - plain.test_images
+    assert 0.28 < added.std() / 255 < 0.41 and (added[..., 0] == added[..., 2]).all()  # clipped at black and white
+    values = noisy.train_images.reshape(-1, 3) / 255
+    assert noisy.mean == pytest.approx(values.mean(0), abs=1e-3) and noisy.std == pytest.approx(values.std(0), abs=1e-3)
+    assert prepare.choose("noisy_digits", None, None).official == np.bincount(noisy.train_labels).tolist()
+    larger = sources.load(sources.get("noisy-digits"), Path("/nowhere"), 16)
+    assert np.array_equal(larger.train_images, sources.resize(noisy.train_images, 16)) and larger.pad == 2
+
+
 def test_augmentation_scales_with_the_image(digits):
     # 4 pixels at side 32; a mirrored digit is not a digit.
     assert (digits.pad, digits.flip) == (4, False)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -242,6 +242,10 @@ BAD = [
     (TUNED % "models: m", ": optuna: models m: must be a list of names"),
     (TUNED % "models: [n]", ": optuna: models n: unknown"),
     (TUNED % "sampler: cma", ": optuna: sampler cma: unknown; known: tpe, random, grid"),
+    (TUNED % "spread: -1", ": optuna: spread -1: must be a number from 0 up"),
+    (TUNED % "spread: .inf", ": optuna: spread inf: must be a number from 0 up"),
+    (TUNED.replace(RANGED, f"{{FT: {RANGED}, GA: {RANGED}}}") % "seed: 1", ": optuna: parameters: GA: given by method, they must name each of FT, and nothing else"),
+    (TUNED.replace(RANGED, "{FT: {unlearn_lr: {low: 2, high: 1}}}") % "seed: 1", ": optuna: parameters: unlearn_lr: must have low and high"),
     (TUNED % "sampler: grid", ": optuna: sampler grid: needs choices for every parameter"),
     (TUNED.replace("trials: 2", "trials: 0") % "seed: 1", ": optuna: trials is needed"),
     (TUNED.replace("low: 1e-3", "low: 2") % "seed: 1", ": optuna: parameters: unlearn_lr: must have low and high"),
@@ -348,6 +352,7 @@ def test_small_and_whole_experiments_go_in_pairs_and_share_no_folder():
     assert {f"{name}-small" for name in ("sparsity", "pruners", "l1-schedule", "others", "backdoor")} <= names
     folders = {path.stem: spec.read(path).folder for path in EXPERIMENTS}
     assert folders.pop("table1-search") == folders["table1"]  # all of it lies in search/ below
+    assert folders.pop("demo-search") == folders["demo"]
     assert folders.pop("lora-small-sparse") == folders["lora-small"]  # the same models
     assert len(set(folders.values())) == len(folders)
 
@@ -643,6 +648,46 @@ def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
     assert sparse.parameters == {**ft.parameters, "alpha": {"low": 1e-6, "high": 1e-2, "log": True}}
     assert scrub.parameters["forget_batch_size"] == {"choices": [64, 128, 256]} and ft.whole == {"unlearn_epochs"}
     assert alias.parameters["alpha"] == {"low": 0.0, "high": 1.0, "log": False}
+
+
+def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
+    ranges = "{FT: {unlearn_lr: {choices: [0.1, 0.2]}}, l1: {alpha: {low: 1e-4, high: 1e-2, log: true}}}"
+    text = WHOLE.replace("FT: {}", "FT: {}, l1: {unlearn: FT_prune}")
+    ft, sparse = search.read(spec.read(stated(tmp_path, f"{text}optuna: {{method: [FT, l1], trials: 2, parameters: {ranges}}}\n")))
+    assert ft.parameters == {"unlearn_lr": {"choices": [0.1, 0.2]}}
+    assert sparse.parameters == {"alpha": {"low": "1e-4", "high": "1e-2", "log": True}}
+
+
+def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked(tmp_path):
+    wanted = spec.read(stated(tmp_path, TUNED % "seeds: [1, 2], spread: 0.5"))
+    [found] = search.read(wanted)
+    retrained, runs = ([replace(cell, folder=tmp_path / f"{kind}{cell.facts['seed']}") for cell in search.baseline(wanted, found) if cell.facts["stage"] == "unlearn"] for kind in "ab")
+    for cell, forgotten in zip([*retrained, *runs], (1.0, 1.0, 0.6, 0.2)):
+        cell.folder.mkdir()
+        scores = {"UA": forgotten, "RA": 0.5, "TA": 0.5, "MIA-Efficacy": forgotten}
+        (cell.folder / "result.json").write_text(json.dumps({"scores": scores}))
+    study = search.Study.__new__(search.Study)
+    study.search, study.retrained = found, retrained
+    assert study.gap(runs) == pytest.approx(0.3 + 0.5 * 0.1)  # the single seeds' gaps are 0.2 and 0.4
+    study.search = replace(found, spread=0)
+    assert study.gap(runs) == pytest.approx(0.3)
+
+
+def test_a_grid_is_searched_to_its_end(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    text = TUNED.replace(RANGED, "{unlearn_lr: {choices: [0.1, 0.2, 0.4]}}").replace("trials: 2", "trials: 3") % "sampler: grid, at_once: 2, spread: 2"
+    wanted = spec.read(stated(tmp_path, text))
+    [found] = search.read(wanted)
+    study = search.Study(wanted, found, search.baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
+    tried = []
+    while batch := study.trials():
+        for number, values in batch:
+            tried.append(values["unlearn_lr"])
+            study.tell(number, values["unlearn_lr"])
+    assert sorted(tried) == [0.1, 0.2, 0.4]
+    assert "avg. gap + 2 sd" in study.table().splitlines()[1]
+    assert search.best(tmp_path, [study]).splitlines()[1].endswith("flags: {unlearn_lr: 0.1}}  # average gap + 2 sd 10.00 points")
+    assert json.loads((tmp_path / "best.json").read_text())["m-c-FT"]["spread"] == 2
 
 
 def test_whole_numbers_are_drawn_as_such_wherever_the_flag_is(tmp_path):

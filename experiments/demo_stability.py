@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""How far the demo's average gaps move with seeds, threads and processors: Markdown on the screen, and a CSV file.
+
+    python experiments/demo_stability.py results/demo/stability.csv README=runs/demo "other seeds"=runs/demo-others ...
+
+The first folder is the one to compare with. All hold runs of ``demo.yaml`` or of a file that extends it.
+"""
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from itertools import combinations
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluation import results, tables  # noqa: E402
+from utils import files  # noqa: E402
+
+Gaps = dict[tuple[str, str, str], tuple[float, float]]  # scenario, model, method -> average gap and its spread, in points
+CLOSE = 3.0  # points: gaps nearer than this are a tie
+
+
+def gaps(folder: Path) -> Gaps:
+    """The average gap to Retrain of every method on every column of a folder's tables, in points.
+
+    With it stands the standard deviation over the seeds of the single seeds' gaps.
+    """
+    found = {}
+    for table in results.tables(results.collect([folder])):
+        for model in table.models:
+            for row in table.rows:
+                if row not in ("Original", "Retrain"):
+                    single = results.Cell(tuple(table.gaps_by_seed(row, model.name).values()))
+                    found[table.key["kind"], model.name, row] = 100 * table.average_gap(row, model.name), 100 * single.std
+    return found
+
+
+def moved(first: Gaps, other: Gaps) -> dict[tuple[str, str, str], float]:
+    """By how many points each average gap differs."""
+    return {where: abs(gap - other[where][0]) for where, (gap, _) in first.items()}
+
+
+def swapped(first: Gaps, other: Gaps) -> list[tuple[str, str, str, str]]:
+    """Scenario, model and two methods whose order differs, the one nearer to Retrain in ``first`` in front; ties are left out."""
+    found = []
+    for one, two in combinations(first, 2):
+        if one[:2] == two[:2] and abs(first[one][0] - first[two][0]) > CLOSE:
+            near, far = sorted((one, two), key=lambda where: first[where][0])
+            if other[near][0] >= other[far][0]:
+                found.append((*near[:2], near[2], far[2]))
+    return found
+
+
+def table(named: dict[str, Gaps]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: the gaps under each name, the spread under the first, and the largest difference from the first."""
+    first, *others = named.values()
+    head = ["scenario", "model", "method", *named, "sd over seeds", "largest change"]
+    rows = []
+    for where, (_, spread) in first.items():
+        change = max((moved(first, other)[where] for other in others), default=0.0)
+        rows.append([*where, *(f"{found[where][0]:.2f}" for found in named.values()), f"{spread:.2f}", f"{change:.2f}"])
+    return head, rows
+
+
+def words(named: dict[str, Gaps]) -> str:
+    """What the table comes to, for each setting but the first."""
+    (_, first), *others = named.items()
+    lines = []
+    for name, other in others:
+        where, change = max(moved(first, other).items(), key=lambda item: item[1])
+        order = "; ".join(f"{far} before {near} ({scenario}, {model})" for scenario, model, near, far in swapped(first, other))
+        lines.append(f"{name}: largest change {change:.2f} points ({', '.join(where)}); order {f'differs: {order}' if order else 'as in the first'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    out, *listed = sys.argv[1:]
+    named = {name: gaps(Path(folder)) for name, folder in (word.split("=", 1) for word in listed)}
+    head, rows = table(named)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    files.write_text(Path(out), text.getvalue())
+    print(f"{tables.markdown(head, rows)}\n{words(named)}")
