@@ -170,7 +170,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     known, adapters, compat = facts(arguments, checked, job), checked.adapters, arguments.run.compat
-    others = beside(checked, job, known, folder.path)
+    others, scored = beside(arguments, checked, job, known, folder.path)
     outputs, *rest = predict_all([unlearned.model, *others.values()], job.sets)
     compared = dict(zip(others, rest))
     scores = report.score(outputs, compat, compared.get("retrained"), checked.method.trains_on_val)
@@ -181,7 +181,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     folder.finish(
         {
             **known, "status": "done", "model": {**known["model"], **after}, "seconds": {"unlearning": unlearned.seconds},
-            "memory": {"unlearning": unlearned.memory}, **{name: report.four(found, compat) for name, found in compared.items()},
+            "memory": {"unlearning": unlearned.memory}, **scored, **{name: report.four(found, compat) for name, found in compared.items()},
             "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes; memory in bytes", **scores,
         }
     )
@@ -209,28 +209,21 @@ def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
     }
 
 
-def beside(checked: Checked, job: Job, known: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The models that the unlearned one is set beside: ``original``, unless a run beside this one has its scores, and ``retrained``."""
+def beside(arguments: Any, checked: Checked, job: Job, known: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The models that the unlearned one is set beside, and the original's scores where a run beside this one has them.
+
+    Returns:
+        Models by name, ``original`` and ``retrained``, and scores by name.
+    """
     from evaluation import verdict
+    from unlearn import start
 
-    others = {"retrained": checked.retrained}
-    begun = checked.start.given is not None and checked.start.given.weights and checked.method.name != verdict.UNTOUCHED
-    if begun and verdict.original(known, folder) is None:
-        others["original"] = checked.start.given
-    return {name: of_checkpoint(job, checkpoint) for name, checkpoint in others.items() if checkpoint is not None}
-
-
-def of_checkpoint(job: Job, checkpoint: Any) -> Any:
-    """A model like the run's with a checkpoint's weights."""
-    import copy
-
-    import models
-    from utils import checkpoints
-
-    model = copy.deepcopy(job.model)
-    models.keep_classes(model, len(job.data.classes))  # a model that was scored again may have one more
-    checkpoints.load_weights(model, checkpoint)
-    return model
+    others, given = {"retrained": checked.retrained}, checked.start.given
+    scored = verdict.original(known, folder)
+    if scored is None and given is not None and given.weights and checked.method.name != verdict.UNTOUCHED:
+        others["original"] = given
+    models = {name: start.build(arguments, checked.chosen, job.data, one) for name, one in others.items() if one is not None}
+    return {name: model.to(checked.device) for name, model in models.items()}, {"original": scored.scores} if scored else {}
 
 
 def show(arguments: arg_parser.ForgetArguments, checked: Checked, result: dict[str, Any], log: Any) -> None:
