@@ -259,17 +259,13 @@ def intended(arguments: Any, checked: Checked, label: str, outputs: list[str]) -
     """What ``--dry_run`` says: what would be read, forgotten and written, and what of it is there."""
     import pruner
 
-    counts, scenario = checked.chosen.train_counts, checked.scenario
-    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
-    listed = None if scenario.indices is None else len(set(scenario.indices))
-    amount = listed or scenario.count or named or sum(counts)
     kept = f", keeps {100 * pruner.density(checked.start.mask):.2f} % of its prunable weights" if checked.start.mask else ", dense"
     origin = "new weights" if checked.method.fresh else f"the weights in {arguments.unlearn.mask}"
     pruned = f" under the mask of {arguments.unlearn.mask}" if checked.method.fresh and arguments.unlearn.mask else ""
     return {
         "read": preview.data(checked.chosen),
         "model": f"{arguments.model.arch}, starts from {origin}{pruned}{kept}",
-        "forget": scenario.words(amount, sum(counts), named, list(checked.chosen.names or map(str, range(len(counts))))),
+        "forget": preview.images(checked.chosen, checked.scenario),
         "method": arg_parser.steps(arguments.hyper),
         **({"adapters": checked.adapters.words()} if checked.adapters else {}),
         "run": preview.run(arguments, checked.device),

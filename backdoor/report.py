@@ -25,14 +25,11 @@ EXAMPLES = 8  # images in trigger.png, each of another class
 
 def intended(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
     """What ``--dry_run`` says: what would be read, poisoned, trained, unlearned and written, and what of it is there."""
-    counts, scenario = checked.chosen.train_counts, checked.scenario
-    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
-    names = list(checked.chosen.names or map(str, range(len(counts))))
-    poisoned = scenario.words(scenario.count or named or sum(counts), sum(counts), named, names)
+    poisoned = preview.images(checked.chosen, checked.scenario)
     label, own = ("curve", CURVE) if arguments.sparsities is not None else (checked.method.name, outputs(checked.method))
     return {
         "read": preview.data(checked.chosen),
-        "poison": f"{poisoned} get a {arguments.trigger.words} and label {checked.target} ({names[checked.target]})",
+        "poison": f"{poisoned} get a {arguments.trigger.words} and label {checked.target} ({checked.chosen.names[checked.target]})",
         **origin(arguments, checked),
         **({"training": steps(arguments.train)} if checked.given is None else {}),
         "method": steps(arguments.hyper),

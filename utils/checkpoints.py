@@ -302,7 +302,7 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: st
                 raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
             side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
             fits = f"; its positions are those of --input_size {side}" if side else ""
-            raise UsageError(f"{shapes}; another --dataset, --input_size or --arch{fits}{_hint(checkpoint, arch, stem)}?")
+            raise UsageError(f"{shapes}; another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}")
         if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (value.dtype == torch.bool):
             raise UsageError(f"{where}: {key} is {torch_files.kind(found)}, expected {torch_files.kind(value)}")
         if found.dtype == torch.float64 and not torch_files.sound(key, found.to(value.dtype)):

@@ -11,6 +11,7 @@ from utils.log import Log
 
 if TYPE_CHECKING:
     from dataset.prepare import Chosen
+    from dataset.scenario import Scenario
 
 
 def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -> None:
@@ -33,6 +34,14 @@ def data(chosen: Chosen) -> str:
     apart = f", {val:,} more for validation" if val else ""
     images = f"{sum(chosen.train_counts):,} training images{apart}"
     return f"{chosen.source.name}{where}{missing}: {chosen.classes} classes, {images}"
+
+
+def images(chosen: Chosen, scenario: Scenario) -> str:
+    """Which images of a data set that is not read yet are forgotten or poisoned."""
+    counts = chosen.train_counts
+    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
+    listed = None if scenario.indices is None else len(set(scenario.indices))
+    return scenario.words(listed or scenario.count or named or sum(counts), sum(counts), named, list(chosen.names))
 
 
 def run(arguments: Any, device: Any) -> str:
