@@ -107,7 +107,7 @@ def words(result: dict[str, Any], first: Beside | None, exact: Beside | None, cl
             "check --dataset, --data, --input_size and how the model was normalised"
         )
     if first is not None:
-        found += _against_original(own, first.scores, exact, hyper, result.get("split", {}).get("forget"))
+        found += _against_original(own, first.scores, exact, hyper, result.get("split", {}).get("forget"), result["method"] == "retrain")
     if exact is not None and result["method"] != "retrain" and not found:
         found.append(_against_retrain(own, first, exact))
     if exact is None and first is not None and not found and result["method"] != "retrain":
@@ -118,9 +118,12 @@ def words(result: dict[str, Any], first: Beside | None, exact: Beside | None, cl
 
 
 def _against_original(
-    own: dict[str, float], before: dict[str, float], exact: Beside | None, hyper: dict[str, Any], forgotten: int | None
+    own: dict[str, float], before: dict[str, float], exact: Beside | None, hyper: dict[str, Any], forgotten: int | None, fresh: bool
 ) -> list[str]:
     lost = before["TA"] - own["TA"]
+    if fresh:
+        poor = f"has learnt less than the original (TA {_said(own['TA'])} for {_said(before['TA'])})"
+        return [f"warning: {poor}; train it as the original was, or gaps to it say little"] if lost > RUINED else []
     if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
         return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {_knobs('lower', hyper)}"]
     moved = max(MOVED, 1.5 / forgotten if forgotten else 0.0)
