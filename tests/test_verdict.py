@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import main_forget
+from backdoor import report as backdoor
 from conftest import DIGITS
 from dataset.images import ImageSet
 from evaluation import report, verdict
@@ -78,6 +79,15 @@ def test_a_model_of_other_images_is_named():
     lost = verdict.Beside(scores(0.9, 0.5, 0.11, 0.1))
     assert said(scores(0.9, 0.5, 0.11, 0.1), first=lost)[0].startswith("warning: the original model knows nothing of these images (RA 11.00 %)")
     assert not said(scores(0.5, 0.5, 0.6, 0.6), first=verdict.Beside(scores(0.4, 0.5, 0.6, 0.6)), classes=2)[0].startswith("warning")
+
+
+def test_what_a_cleanse_says():
+    def of(before, after):
+        return backdoor.verdict({"scores": {"before": {"ASR": before}, "after": {"ASR": after}}, "config": {"hyper": HYPER}})
+
+    assert of(0.8, 0.7) == "the trigger still works (ASR 80.00 -> 70.00 %); raise --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
+    assert of(0.8, 0.1) == "the trigger works on less than half as many images (ASR 80.00 -> 10.00 %)"
+    assert of(0.1, 0.1).startswith("the trigger never worked (ASR 10.00 -> 10.00 %)")
 
 
 def test_all_models_of_one_walk_are_predicted_as_one_by_one():
