@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import main_forget
+from backdoor import report as backdoor
 from conftest import DIGITS
 from dataset.images import ImageSet
 from evaluation import report, verdict
@@ -66,10 +67,27 @@ def test_a_ruined_model_is_named_unless_retrain_is_as_poor():
     assert said(ruined, exact=poor)[0].startswith("average gap to Retrain")
 
 
+def test_a_retrained_model_is_told_to_have_learnt_less_not_to_be_ruined():
+    poor = said(scores(1.0, 1.0, 0.5, 0.4), method="retrain", exact=None)
+    assert poor == [
+        "warning: has learnt less than the original (TA 40.00 % for 90.00 %); train it as the original was, or gaps to it say little"
+    ]
+    assert said(scores(0.0, 0.05, 1.0, 0.9), method="retrain", exact=None) == [], "a random tenth may move nothing"
+
+
 def test_a_model_of_other_images_is_named():
     lost = verdict.Beside(scores(0.9, 0.5, 0.11, 0.1))
     assert said(scores(0.9, 0.5, 0.11, 0.1), first=lost)[0].startswith("warning: the original model knows nothing of these images (RA 11.00 %)")
     assert not said(scores(0.5, 0.5, 0.6, 0.6), first=verdict.Beside(scores(0.4, 0.5, 0.6, 0.6)), classes=2)[0].startswith("warning")
+
+
+def test_what_a_cleanse_says():
+    def of(before, after):
+        return backdoor.verdict({"scores": {"before": {"ASR": before}, "after": {"ASR": after}}, "config": {"hyper": HYPER}})
+
+    assert of(0.8, 0.7) == "the trigger still works (ASR 80.00 -> 70.00 %); raise --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
+    assert of(0.8, 0.1) == "the trigger works on less than half as many images (ASR 80.00 -> 10.00 %)"
+    assert of(0.1, 0.1).startswith("the trigger never worked (ASR 10.00 -> 10.00 %)")
 
 
 def test_all_models_of_one_walk_are_predicted_as_one_by_one():
@@ -104,7 +122,8 @@ def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp
     command = shlex.split(printed.strip().splitlines()[-1].removeprefix("no Retrain to compare with: "))
     assert command[:2] == ["python", "main_forget.py"] and command[-2:] == ["--save_dir", str(tmp_path / "retrain")]
     assert main_forget.main([*command[2:], "--unlearn_epochs", "2"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.strip().splitlines()[-2:]] == ["original", "Retrain"], "not beside itself"
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith(("original ", "Retrain"))]
+    assert shown == ["original", "Retrain"], "not beside itself"
     retrained = json.loads((tmp_path / "retrain" / "result.json").read_text())
     assert retrained["config"]["hyper"]["decreasing_lr"] == [2], "as the original was trained"
     first = json.loads((tmp_path / "GA" / "result.json").read_text())
