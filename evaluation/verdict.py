@@ -138,7 +138,8 @@ def _against_original(
         return []
     if exact is not None and exact.scores["UA"] - before["UA"] < moved:
         return []
-    still = f"forgot nothing: UA is that of the original ({_said(own['UA'])})"
+    now, then = _said(own["UA"]), _said(before["UA"])
+    still = f"forgot nothing: UA is {f'that of the original ({now})' if now == then else f'{now}, that of the original {then}'}"
     wanted = "" if exact is None else f", Retrain's is {_said(exact.scores['UA'])}"
     return [f"{still}{wanted}; {knobs('raise', hyper)}"]
 
