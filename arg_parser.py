@@ -519,7 +519,8 @@ def steps(config: Any) -> str:
 
 def reading(arguments: Any) -> str:
     """What a run is about to read, for people who would otherwise wait in silence."""
-    where = f" from {arguments.data.data}" if arguments.data.data is not None else ""
+    files = arguments.data.data is not None and with_validation(arguments.data.dataset) not in EMBEDDED
+    where = f" from {arguments.data.data}" if files else ""
     file = arguments.unlearn.mask if hasattr(arguments, "unlearn") else None
     model = f"a new {arguments.model.arch}" if file is None else f"{arguments.model.arch} from {file}"
     return f"reading {arguments.data.dataset}{where}, for {model}"
