@@ -25,7 +25,7 @@ from utils.errors import UsageError
 ORIGINAL, MASK = "_orig", torch_files.MASK
 OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
 OWN = {  # entries of ours that are read, and of what type they are
-    "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "poison_digest": (str,), "poison": (str,),
+    "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "unlearn": (str,), "poison_digest": (str,), "poison": (str,),
     "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "origin": (dict,), "rounds": (list,),
     "seconds": (float, int, type(None)),
 }
