@@ -120,9 +120,12 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     torch_files.check_tensors(state, where, model)
     extra = _beside(content, place)
     _check_own(extra, where)
+    state, beside = foreign.with_statistics(state, extra if place else {})
+    said += beside
     if expected is not None:
         state, renamed = _renamed(state, expected, head, where)
         said += renamed
+        foreign.check_statistics(state, where)
     _check_masks(state, where)
     return Checkpoint(path, *unpack(state), extra, said)
 
