@@ -123,7 +123,7 @@ def _against_original(
     lost = before["TA"] - own["TA"]
     if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
         return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {_knobs('lower', hyper)}"]
-    moved = max(MOVED, 1.5 / forgotten if forgotten else 0.0)
+    moved = max(MOVED, min(1.5 / forgotten, 1.0) if forgotten else 0.0)
     if own["UA"] - before["UA"] >= moved:
         return []
     if exact is not None and exact.scores["UA"] - before["UA"] < moved:
