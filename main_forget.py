@@ -130,18 +130,29 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
-    check_retrained(arguments, checked.retrained, split)
+    check_retrained(arguments, checked, base, split)
     sets = prepare.Views(data, checked.device, arguments.data.workers, run.compat).divided(split)
     model = start.build(arguments, checked.chosen, data, checked.start.weights)
     return Job(data, split, sets, model.to(checked.device), checked.start.mask, pretrain.stamp(arguments, checked.chosen, base))
 
 
-def check_retrained(arguments: arg_parser.ForgetArguments, retrained: Any, split: Any) -> None:
-    """Refuse to compare with a model that was retrained without other images than this run forgets."""
-    digest = None if retrained is None else retrained.extra.get("forget_digest")
+def check_retrained(arguments: arg_parser.ForgetArguments, checked: Checked, base: Any, split: Any) -> None:
+    """Refuse to compare with a model that was not trained anew without the images that this run forgets."""
+    from unlearn import registry
+
+    retrained, given = checked.retrained, checked.start.given
+    if retrained is None:
+        return
+    where, wanted = f"--reference_model {retrained.path}", "give the checkpoint of --unlearn retrain with this forget set"
+    maker, digest = retrained.extra.get("unlearn"), retrained.extra.get("forget_digest")
+    if maker in registry.names() and not registry.get(maker).fresh:
+        raise UsageError(f"{where}: was made by --unlearn {maker}, not trained anew; {wanted}")
+    original = given is not None and given.weights and given.sha256 == retrained.sha256
+    if original or (digest is None and retrained.extra.get("split_digest") == base.digest):
+        raise UsageError(f"{where}: was trained on the images to forget too; {wanted}")
     if digest not in (None, split.digest) and not arguments.unlearn.allow_split_mismatch:
         raise UsageError(
-            f"--reference_model {retrained.path}: was retrained on retain and forget sets of digest {digest}, this run's are of "
+            f"{where}: was retrained on retain and forget sets of digest {digest}, this run's are of "
             f"{split.digest}; give one of the same scenario and seeds, or --allow_split_mismatch"
         )
 
@@ -151,7 +162,7 @@ def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, f
     from unlearn.context import Context
     from unlearn.session import Session
 
-    session = Session(checked.method, folder, {**job.stamp, "forget_digest": job.split.digest})
+    session = Session(checked.method, folder, {**job.stamp, "unlearn": checked.method.name, "forget_digest": job.split.digest})
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
         checked.scenario, job.split.whole_classes, log, session.progress, checked.only, adapters=checked.adapters,

@@ -133,7 +133,7 @@ def _against_original(
         return [f"warning: {poor}; train it as the original was, or gaps to it say little"] if lost > RUINED else []
     if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
         return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {knobs('lower', hyper)}"]
-    moved = max(MOVED, 1.5 / forgotten if forgotten else 0.0)
+    moved = max(MOVED, min(1.5 / forgotten, 1.0) if forgotten else 0.0)
     if own["UA"] - before["UA"] >= moved:
         return []
     if exact is not None and exact.scores["UA"] - before["UA"] < moved:

@@ -51,6 +51,13 @@ def test_the_way_to_retrain_in_words():
     assert said(near, exact=None) == ["UA rose from 0.00 % to 4.00 %; only Retrain's can tell whether that is enough"]
 
 
+def test_one_image_is_forgotten_or_not():
+    lone = {**run(scores(1.0, 0.1, 1.0, 0.9)), "split": {"forget": 1}}
+    assert verdict.words(lone, ORIGINAL, None, 10) == ["UA rose from 0.00 % to 100.00 %; only Retrain's can tell whether that is enough"]
+    kept = {**run(scores(0.0, 0.1, 1.0, 0.9)), "split": {"forget": 1}}
+    assert verdict.words(kept, ORIGINAL, None, 10)[0].startswith("forgot nothing: UA is that of the original (0.00 %)")
+
+
 def test_a_model_that_forgot_nothing_is_named_with_the_flags_that_help():
     idle = scores(0.005, 0.05, 1.0, 0.9)  # one image of 200
     assert said(idle)[0] == "forgot nothing: UA is 0.50 %, that of the original 0.00 %, Retrain's is 8.00 %; raise --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
