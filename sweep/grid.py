@@ -11,7 +11,7 @@ from typing import Any
 
 import arg_parser
 from evaluation.rows import ADAPTED
-from sweep.spec import Flags, Spec, reference
+from sweep.spec import LAST, Flags, Spec, reference
 from utils.errors import UsageError
 from utils.names import lookup, nearest
 
@@ -142,7 +142,8 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
 
     spec = place.spec
     for model, what in spec.models.items():
-        training, round_ = reference(spec, what, f"models: {model}")
+        training, round_ = reference(spec, str(what).removesuffix(LAST), f"models: {model}")
+        weights = f"{round_}checkpoint.pth.tar" if str(what).endswith(LAST) else f"{round_}model_SA_best.pth.tar"
         for trained, _ in variants(training, spec.train[training]):
             column = model + trained.removeprefix(training)
             for (scenario, forget), (base, entry) in itertools.product(spec.scenarios.items(), spec.methods.items()):
@@ -150,7 +151,7 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                     unlearn = own.get("unlearn", base)
                     axes = {"model": column, "scenario": scenario, "method": method}
                     flags = place.flags({**forget, **{key: value for key, value in own.items() if key not in RESERVED["method"]}}, axes)
-                    mask = spec.folder / place.path / trained / f"{round_}model_SA_best.pth.tar"
+                    mask = spec.folder / place.path / trained / weights
                     name = f"{place.path}/{scenario}/{column}/{method}"
                     facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
                     paper = registry.get(unlearn).paper if unlearn in registry.names() else unlearn

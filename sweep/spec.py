@@ -22,6 +22,7 @@ OWN = {  # flags that no cell is given
     "reference_model": "reference_model of the file says it",
 }
 TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # that only entries of train may give
+LAST = "/last"  # behind a model's round: the last epoch's weights, not those of the best validation accuracy
 AXES = ("setting", "training", "model", "scenario", "method", "seed")
 
 Flags = dict[str, Any]  # by flag name without dashes; true is a bare flag, false and null leave it out, a list is a grid
@@ -37,7 +38,7 @@ class Spec:
         flags: of every command.
         settings: flags by setting (data sets, architectures, ...); each is a whole grid of its own.
         train: trainings by label: "script", "from" and flags.
-        models: what is unlearned from, by label: "TRAINING/ROUND".
+        models: what is unlearned from, by label: "TRAINING/ROUND", or "TRAINING/ROUND/last" for the last epoch's weights.
         scenarios: what is forgotten, by label: flags.
         methods: by label: "unlearn", where it is another than the label, and flags.
         reference_model: the method (Retrain) whose model's outputs every other run is compared with, by its label.
@@ -240,7 +241,7 @@ def _check(spec: Spec) -> None:
         if "from" in entry:
             reference(spec, entry["from"], f"train: {label}: from")
     for label, what in spec.models.items():
-        reference(spec, what, f"models: {label}")
+        reference(spec, str(what).removesuffix(LAST), f"models: {label}")
     exact = spec.reference_model
     if exact is not None and (exact not in spec.methods or any(isinstance(value, list) for value in spec.methods[exact].values())):
         raise UsageError(f"{spec.file}: reference_model {exact}: must be one of methods, and no grid{nearest(str(exact), spec.methods)}")

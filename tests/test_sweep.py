@@ -133,6 +133,16 @@ def test_every_run_is_compared_with_the_retrained_model_of_its_own_cell(tmp_path
     assert cells["seed1/some/dense/exact"].needs == ("seed1/base",) and "--reference_model" not in line(cells["seed1/some/dense/exact"])
 
 
+def test_a_model_can_be_that_of_the_last_epoch(tmp_path):
+    text = WHOLE.replace("{m: a}", "{best: a/1, last: a/1/last, dense: a/last}")
+    cells = grid.cells(spec.read(stated(tmp_path, text)))
+    masks = {cell.facts["model"]: (cell.words[1], cell.facts["round"], cell.needs) for cell in cells if cell.facts.get("method") == "FT"}
+    assert masks == {
+        "best": ("out/seed1/a/1model_SA_best.pth.tar", 1, ("seed1/a",)), "last": ("out/seed1/a/1checkpoint.pth.tar", 1, ("seed1/a",)),
+        "dense": ("out/seed1/a/0checkpoint.pth.tar", 0, ("seed1/a",)),
+    }
+
+
 def test_settings_are_grids_of_their_own(tmp_path):
     cells = made(tmp_path, """
         folder: out
