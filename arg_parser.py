@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.flags import Data, Forget, class_order, class_word, forgotten, of_classes
-from dataset.names import IMAGENET, NO_VAL, canonical, with_validation
+from dataset.names import EMBEDDED, IMAGENET, NO_VAL, canonical, with_validation
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import MILESTONES, TRANSFORMER, Optimisation, beyond, epochs_of, is_transformer, milestones
@@ -494,10 +494,15 @@ def settings(config: Any) -> str:
         del values["decreasing_lr"]
     elif late := beyond(config):
         if late == config.decreasing_lr:
-            values["schedule"] = f"constant (decreasing_lr {values.pop('decreasing_lr')} lies beyond the {epochs_of(config)} epochs)"
+            values["schedule"] = f"constant (decreasing_lr {values.pop('decreasing_lr')} lies beyond {_epochs(config)})"
         else:
-            values["decreasing_lr"] += f" ({describe(late)} beyond the {epochs_of(config)} epochs)"
+            values["decreasing_lr"] += f" ({describe(late)} beyond {_epochs(config)})"
     return "  ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _epochs(config: Any) -> str:
+    epochs = epochs_of(config)
+    return "the single epoch" if epochs == 1 else f"the {describe(epochs)} epochs"
 
 
 def steps(config: Any) -> str:
@@ -514,7 +519,8 @@ def steps(config: Any) -> str:
 
 def reading(arguments: Any) -> str:
     """What a run is about to read, for people who would otherwise wait in silence."""
-    where = f" from {arguments.data.data}" if arguments.data.data is not None else ""
+    files = arguments.data.data is not None and with_validation(arguments.data.dataset) not in EMBEDDED
+    where = f" from {arguments.data.data}" if files else ""
     file = arguments.unlearn.mask if hasattr(arguments, "unlearn") else None
     model = f"a new {arguments.model.arch}" if file is None else f"{arguments.model.arch} from {file}"
     return f"reading {arguments.data.dataset}{where}, for {model}"
@@ -725,7 +731,9 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
     """
     from unlearn import registry
 
-    read = {name for config in configs for name in config.__dataclass_fields__} - (set() if data.streamed else {"workers"})
+    unused = set() if data.streamed else {"workers"}
+    unused |= {"data"} if with_validation(data.dataset) in EMBEDDED else set()
+    read = {name for config in configs for name in config.__dataclass_fields__} - unused
     idle = [name for name in typed if name not in read]
     shared = {*REFERENCE_FLAGS, *registry.Iterative.__dataclass_fields__, *Lora.__dataclass_fields__}
     for name in (name for name in idle if method is not None and name not in shared):

@@ -69,6 +69,7 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
         log.line(f"done already: {folder.path / 'result.json'}")
     clear(checked.method, folder)
     report.show([report.point(folder.result())], log)
+    log.line(f"\n{report.verdict(folder.result())}")
 
 
 if __name__ == "__main__":

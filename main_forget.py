@@ -130,18 +130,29 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     marked = prepare.marked_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
-    check_retrained(arguments, checked.retrained, split)
+    check_retrained(arguments, checked, base, split)
     sets = prepare.Views(data, checked.device, arguments.data.workers, run.compat).divided(split)
     model = start.build(arguments, checked.chosen, data, checked.start.weights)
     return Job(data, split, sets, model.to(checked.device), checked.start.mask, pretrain.stamp(arguments, checked.chosen, base))
 
 
-def check_retrained(arguments: arg_parser.ForgetArguments, retrained: Any, split: Any) -> None:
-    """Refuse to compare with a model that was retrained without other images than this run forgets."""
-    digest = None if retrained is None else retrained.extra.get("forget_digest")
+def check_retrained(arguments: arg_parser.ForgetArguments, checked: Checked, base: Any, split: Any) -> None:
+    """Refuse to compare with a model that was not trained anew without the images that this run forgets."""
+    from unlearn import registry
+
+    retrained, given = checked.retrained, checked.start.given
+    if retrained is None:
+        return
+    where, wanted = f"--reference_model {retrained.path}", "give the checkpoint of --unlearn retrain with this forget set"
+    maker, digest = retrained.extra.get("unlearn"), retrained.extra.get("forget_digest")
+    if maker in registry.names() and not registry.get(maker).fresh:
+        raise UsageError(f"{where}: was made by --unlearn {maker}, not trained anew; {wanted}")
+    original = given is not None and given.weights and given.sha256 == retrained.sha256
+    if original or (digest is None and retrained.extra.get("split_digest") == base.digest):
+        raise UsageError(f"{where}: was trained on the images to forget too; {wanted}")
     if digest not in (None, split.digest) and not arguments.unlearn.allow_split_mismatch:
         raise UsageError(
-            f"--reference_model {retrained.path}: was retrained on retain and forget sets of digest {digest}, this run's are of "
+            f"{where}: was retrained on retain and forget sets of digest {digest}, this run's are of "
             f"{split.digest}; give one of the same scenario and seeds, or --allow_split_mismatch"
         )
 
@@ -151,7 +162,7 @@ def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, f
     from unlearn.context import Context
     from unlearn.session import Session
 
-    session = Session(checked.method, folder, {**job.stamp, "forget_digest": job.split.digest})
+    session = Session(checked.method, folder, {**job.stamp, "unlearn": checked.method.name, "forget_digest": job.split.digest})
     context = Context(
         job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
         checked.scenario, job.split.whole_classes, log, session.progress, checked.only, adapters=checked.adapters,
@@ -170,7 +181,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
 
     threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     known, adapters, compat = facts(arguments, checked, job), checked.adapters, arguments.run.compat
-    others = beside(checked, job, known, folder.path)
+    others, scored = beside(arguments, checked, job, known, folder.path)
     outputs, *rest = predict_all([unlearned.model, *others.values()], job.sets)
     compared = dict(zip(others, rest))
     scores = report.score(outputs, compat, compared.get("retrained"), checked.method.trains_on_val)
@@ -181,7 +192,7 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     folder.finish(
         {
             **known, "status": "done", "model": {**known["model"], **after}, "seconds": {"unlearning": unlearned.seconds},
-            "memory": {"unlearning": unlearned.memory}, **{name: report.four(found, compat) for name, found in compared.items()},
+            "memory": {"unlearning": unlearned.memory}, **scored, **{name: report.four(found, compat) for name, found in compared.items()},
             "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes; memory in bytes", **scores,
         }
     )
@@ -209,28 +220,21 @@ def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
     }
 
 
-def beside(checked: Checked, job: Job, known: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The models that the unlearned one is set beside: ``original``, unless a run beside this one has its scores, and ``retrained``."""
+def beside(arguments: Any, checked: Checked, job: Job, known: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The models that the unlearned one is set beside, and the original's scores where a run beside this one has them.
+
+    Returns:
+        Models by name, ``original`` and ``retrained``, and scores by name.
+    """
     from evaluation import verdict
+    from unlearn import start
 
-    others = {"retrained": checked.retrained}
-    begun = checked.start.given is not None and checked.start.given.weights and checked.method.name != verdict.UNTOUCHED
-    if begun and verdict.original(known, folder) is None:
-        others["original"] = checked.start.given
-    return {name: of_checkpoint(job, checkpoint) for name, checkpoint in others.items() if checkpoint is not None}
-
-
-def of_checkpoint(job: Job, checkpoint: Any) -> Any:
-    """A model like the run's with a checkpoint's weights."""
-    import copy
-
-    import models
-    from utils import checkpoints
-
-    model = copy.deepcopy(job.model)
-    models.keep_classes(model, len(job.data.classes))  # a model that was scored again may have one more
-    checkpoints.load_weights(model, checkpoint)
-    return model
+    others, given = {"retrained": checked.retrained}, checked.start.given
+    scored = verdict.original(known, folder)
+    if scored is None and given is not None and given.weights and checked.method.name != verdict.UNTOUCHED:
+        others["original"] = given
+    models = {name: start.build(arguments, checked.chosen, job.data, one) for name, one in others.items() if one is not None}
+    return {name: model.to(checked.device) for name, model in models.items()}, {"original": scored.scores} if scored else {}
 
 
 def show(arguments: arg_parser.ForgetArguments, checked: Checked, result: dict[str, Any], log: Any) -> None:
@@ -266,17 +270,13 @@ def intended(arguments: Any, checked: Checked, label: str, outputs: list[str]) -
     """What ``--dry_run`` says: what would be read, forgotten and written, and what of it is there."""
     import pruner
 
-    counts, scenario = checked.chosen.train_counts, checked.scenario
-    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
-    listed = None if scenario.indices is None else len(set(scenario.indices))
-    amount = listed or scenario.count or named or sum(counts)
     kept = f", keeps {100 * pruner.density(checked.start.mask):.2f} % of its prunable weights" if checked.start.mask else ", dense"
     origin = "new weights" if checked.method.fresh else f"the weights in {arguments.unlearn.mask}"
     pruned = f" under the mask of {arguments.unlearn.mask}" if checked.method.fresh and arguments.unlearn.mask else ""
     return {
         "read": preview.data(checked.chosen),
         "model": f"{arguments.model.arch}, starts from {origin}{pruned}{kept}",
-        "forget": scenario.words(amount, sum(counts), named, list(checked.chosen.names or map(str, range(len(counts))))),
+        "forget": preview.images(checked.chosen, checked.scenario),
         "method": arg_parser.steps(arguments.hyper),
         **({"adapters": checked.adapters.words()} if checked.adapters else {}),
         "run": preview.run(arguments, checked.device),

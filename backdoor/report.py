@@ -13,6 +13,7 @@ from backdoor.job import Checked, Job
 from evaluation import plots, tables
 from evaluation.backdoor import COLUMNS, long_rows, table
 from evaluation.predict import Predictions
+from evaluation.verdict import knobs
 from trainer.given import provenance
 from unlearn.session import outputs
 from utils import files, preview
@@ -20,19 +21,17 @@ from utils.log import Log
 from utils.run_folder import RunFolder, environment
 
 CURVE = ["backdoor.md", "backdoor.csv", "backdoor.png"]
+WORKS = 0.3  # attack success from which a trigger can be said to work
 EXAMPLES = 8  # images in trigger.png, each of another class
 
 
 def intended(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
     """What ``--dry_run`` says: what would be read, poisoned, trained, unlearned and written, and what of it is there."""
-    counts, scenario = checked.chosen.train_counts, checked.scenario
-    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
-    names = list(checked.chosen.names or map(str, range(len(counts))))
-    poisoned = scenario.words(scenario.count or named or sum(counts), sum(counts), named, names)
+    poisoned = preview.images(checked.chosen, checked.scenario)
     label, own = ("curve", CURVE) if arguments.sparsities is not None else (checked.method.name, outputs(checked.method))
     return {
         "read": preview.data(checked.chosen),
-        "poison": f"{poisoned} get a {arguments.trigger.words} and label {checked.target} ({names[checked.target]})",
+        "poison": f"{poisoned} get a {arguments.trigger.words} and label {checked.target} ({checked.chosen.names[checked.target]})",
         **origin(arguments, checked),
         **({"training": steps(arguments.train)} if checked.given is None else {}),
         "method": steps(arguments.hyper),
@@ -120,6 +119,17 @@ def point(found: dict[str, Any]) -> dict[str, Any]:
     """A finished cleanse as a row of a table."""
     scores = found["scores"]
     return {"sparsity": found["model"]["sparsity"], "before": scores["before"], "after": scores["after"], "RTE": scores["RTE"]}
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """What the attack success of a finished cleanse says, in one sentence."""
+    before, after = (found["scores"][when]["ASR"] for when in ("before", "after"))
+    moved = f"ASR {tables.percent(before)} -> {tables.percent(after)} %"
+    if before < WORKS:
+        return f"the trigger never worked ({moved}): there is nothing to cleanse; poison more images or enlarge --trigger_size"
+    if after > before / 2:
+        return f"the trigger still works ({moved}); {knobs('raise', found['config'].get('hyper', {}))}"
+    return f"the trigger works on less than half as many images ({moved})"
 
 
 def finish(folder: RunFolder, job: Job, checked: Checked, results: list[dict[str, Any]]) -> None:

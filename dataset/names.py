@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 NAMES = ("cifar10", "cifar100", "cifar10_no_val", "cifar100_no_val", "svhn", "TinyImagenet", "imagenet", "digits", "noisy_digits", "folder")
+EMBEDDED = ("digits", "noisy_digits")  # made from what scikit-learn holds; they have no files and read no --data
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation by channel, on [0, 1]
 
 

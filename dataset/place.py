@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dataset import tiny, tree
 from dataset.download import FILES
-from dataset.names import with_validation
+from dataset.names import EMBEDDED, with_validation
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def find_root(source: Source, root: Path | None) -> Path:
         UsageError: a file, several folders that could be meant, or a class's folder.
     """
     name = with_validation(source.name)
-    if name == "digits":  # has no files
+    if name in EMBEDDED:
         return root or Path("data")
     if root is None:
         return _usual_place(source, name)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST = 64 << 20  # bytes of a file that lists images
+MOST_COLUMNS = 4  # lines of so many numbers each are a table; longer ones are a list that was wrapped
 NPY, ZIP, TORCH = (
     b"\x93NUMPY",
     b"PK\x03\x04",
@@ -115,14 +116,27 @@ def _words(text: str) -> list[Any]:
         if len(rows[0]) > 1 or any(len(row) > 1 for row in rows[1:]):
             raise ValueError(f"it has several columns, headed {', '.join(rows[0])}; keep the one of positions alone")
         del rows[0]
-    if (
-        len(rows) > 1
-        and {len(row) for row in rows} == {2}
-        and [row[0] for row in rows] == [str(i) for i in range(len(rows))]
-    ):
-        raise ValueError("its first column counts its lines; keep the other alone")
+    if len(rows) > 1 and re.match(r"\s*[,;\t]", next(line for line in text.splitlines() if line.strip())):
+        raise ValueError("it has several columns, the first without a heading; keep the one of positions alone")
+    _check_columns(rows, [line[-1] in ",;" for line in lines[-len(rows):]])
     words = [word for row in rows for word in row]
     return [word if (number := _number(word)) is None else number for word in words]
+
+
+def _check_columns(rows: list[list[str]], open_ended: list[bool]) -> None:
+    """Refuse a table: positions beside labels, or beside an index of the lines, would all be taken for positions.
+
+    Args:
+        rows: the words of each line.
+        open_ended: whether a line ends in a separator, as where a list goes on in the next.
+    """
+    widths = {len(row) for row in rows}
+    if len(rows) < 2 or len(widths) > 1 or not 2 <= min(widths) <= MOST_COLUMNS or all(open_ended[:-1]):
+        return
+    if [row[0] for row in rows] in ([str(i + start) for i in range(len(rows))] for start in (0, 1)) and widths == {2}:
+        raise ValueError("its first column counts its lines; keep the other alone")
+    said = f"each of its {len(rows):,} lines has {min(widths)} columns; keep the one of positions alone"
+    raise ValueError(f"{said}, or write a list with one position a line")
 
 
 def _number(word: str) -> int | float | bool | None:
@@ -192,7 +206,9 @@ def _tensor(content: bytes) -> list[Any]:
         return _row(found.detach().numpy())
     if isinstance(found, dict):
         raise ValueError(f"it holds {_some(found)}, of which the list has to be taken out")
-    return list(found)
+    if not isinstance(found, (list, tuple, set, frozenset)):
+        raise ValueError(f"it holds {type(found).__name__}, no list")
+    return [value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value for value in found]
 
 
 def _some(names: Any) -> str:
@@ -239,10 +255,10 @@ def _once(members: Sequence[Any]) -> tuple[Any, ...]:
     first, times = Counter(members).most_common(1)[0]
     if times > 1:
         more = len(members) - len(set(members))
-        raise ValueError(
-            f"{first} is there {times} times, {more:,} of its {len(members):,} entries are repeated; "
-            "a list names every image once (np.unique)"
-        )
+        said = f"{first} is there {times} times, {more:,} of its {len(members):,} entries are repeated"
+        if len(members) > 2 * (len(members) - more):  # np.unique of labels would be a list of a few wrong images
+            raise ValueError(f"{said}, as in a list of labels; np.flatnonzero(LIST == LABEL) gives positions")
+        raise ValueError(f"{said}; a list names every image once (np.unique)")
     return tuple(members)
 
 

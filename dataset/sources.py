@@ -250,7 +250,7 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
     """A data set, read into memory unless it is streamed; downloaded if it is one that can be and is absent.
 
     Args:
-        root: folder of the data set; ignored for ``digits``.
+        root: folder of the data set; not read for those in ``names.EMBEDDED``.
         size: side in pixels to resize to; None keeps the data set's own.
         files: what ``source.layout`` found, to save a second look.
     Raises:

@@ -23,7 +23,7 @@ SAME_MODEL = ("arch", "dataset", "sparsity")
 
 @dataclass(frozen=True)
 class Beside:
-    """Another model's scores: UA, MIA-Efficacy, RA and TA in [0, 1], its RTE in minutes if known, and where they come from."""
+    """Another model's UA, MIA-Efficacy, RA and TA in [0, 1], its RTE in minutes if known, and where they come from."""
 
     scores: dict[str, float]
     minutes: float | None = None
@@ -31,10 +31,10 @@ class Beside:
 
 
 def original(result: dict[str, Any], folder: Path) -> Beside | None:
-    """The scores of the model that a run began with, from the run itself or from another run beside its folder; None if nobody knows.
+    """The scores of the model that a run began with: its own finding, or that of a run beside it; None if nobody knows.
 
     Args:
-        result: the run's ``result.json``, or what is known of it so far: ``split``, ``compat``, ``model`` and ``config``.
+        result: the run's ``result.json``, or of it so far ``method``, ``split``, ``compat``, ``model`` and ``config``.
         folder: the run's own.
     """
     if result["method"] == UNTOUCHED:
@@ -49,7 +49,7 @@ def original(result: dict[str, Any], folder: Path) -> Beside | None:
 
 
 def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
-    """Retrain's scores on the same split and sparsity: of ``--reference_model``, or of a run beside this one's folder; None if nobody knows."""
+    """Retrain's scores on the same split and sparsity: of ``--reference_model`` or a run beside this one; None if unknown."""
     if result["method"] == "retrain":
         return None
     if "retrained" in result:
@@ -62,7 +62,7 @@ def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
 
 
 def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Finished runs in the folders beside a run's, and in its own, that forget the same images and are scored in the same way."""
+    """Finished runs beside a run's folder, and in it, that forget the same images and are scored in the same way."""
     for path in sorted(folder.absolute().parent.glob("*/result.json")) + sorted(folder.glob("earlier/*/result.json")):
         other = results.read(path)
         try:
@@ -107,30 +107,41 @@ def words(result: dict[str, Any], first: Beside | None, exact: Beside | None, cl
             "check --dataset, --data, --input_size and how the model was normalised"
         )
     if first is not None:
-        found += _against_original(own, first.scores, exact, hyper, result.get("split", {}).get("forget"))
+        forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
+        found += _against_original(own, first.scores, exact, hyper, forgotten, fresh)
     if exact is not None and result["method"] != "retrain" and not found:
         found.append(_against_retrain(own, first, exact))
     if exact is None and first is not None and not found and result["method"] != "retrain":
-        found.append(f"UA rose from {_said(first.scores['UA'])} to {_said(own['UA'])}; only Retrain's can tell whether that is enough")
+        rose = f"UA rose from {_said(first.scores['UA'])} to {_said(own['UA'])}"
+        found.append(f"{rose}; only Retrain's can tell whether that is enough")
     if exact is not None and exact.place:
         found.append(f"Retrain: {exact.place}")
     return found
 
 
 def _against_original(
-    own: dict[str, float], before: dict[str, float], exact: Beside | None, hyper: dict[str, Any], forgotten: int | None
+    own: dict[str, float],
+    before: dict[str, float],
+    exact: Beside | None,
+    hyper: dict[str, Any],
+    forgotten: int | None,
+    fresh: bool,
 ) -> list[str]:
     lost = before["TA"] - own["TA"]
+    if fresh:
+        poor = f"has learnt less than the original (TA {_said(own['TA'])} for {_said(before['TA'])})"
+        return [f"warning: {poor}; train it as the original was, or gaps to it say little"] if lost > RUINED else []
     if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
-        return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {_knobs('lower', hyper)}"]
-    moved = max(MOVED, 1.5 / forgotten if forgotten else 0.0)
+        return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {knobs('lower', hyper)}"]
+    moved = max(MOVED, min(1.5 / forgotten, 1.0) if forgotten else 0.0)
     if own["UA"] - before["UA"] >= moved:
         return []
     if exact is not None and exact.scores["UA"] - before["UA"] < moved:
         return []
-    still = f"forgot nothing: UA is that of the original ({_said(own['UA'])})"
+    now, then = _said(own["UA"]), _said(before["UA"])
+    still = f"forgot nothing: UA is {f'that of the original ({now})' if now == then else f'{now}, that of the original {then}'}"
     wanted = "" if exact is None else f", Retrain's is {_said(exact.scores['UA'])}"
-    return [f"{still}{wanted}; {_knobs('raise', hyper)}"]
+    return [f"{still}{wanted}; {knobs('raise', hyper)}"]
 
 
 def _against_retrain(own: dict[str, float], first: Beside | None, exact: Beside) -> str:
@@ -143,10 +154,12 @@ def _against_retrain(own: dict[str, float], first: Beside | None, exact: Beside)
     return f"{line}; doing nothing: {100 * idle:.2f}" + ("" if gap < idle else ", which is nearer")
 
 
-def _knobs(direction: str, hyper: dict[str, Any]) -> str:
+def knobs(direction: str, hyper: dict[str, Any]) -> str:
     """The flags of the method that make it forget more or less, with their present values."""
-    names = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper] or [name for name in ("alpha",) if name in hyper]
-    listed = " or ".join(f"--{name} (now {hyper[name]:g})" if isinstance(hyper[name], (int, float)) else f"--{name}" for name in names)
+    steps = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper]
+    names = steps or [name for name in ("alpha",) if name in hyper]
+    numbers = {name: f" (now {hyper[name]:g})" for name in names if isinstance(hyper[name], (int, float))}
+    listed = " or ".join(f"--{name}{numbers.get(name, '')}" for name in names)
     return f"{direction} {listed}" if listed else "choose another method"
 
 

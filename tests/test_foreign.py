@@ -311,6 +311,25 @@ def test_statistics_that_the_file_brings(mean, std, shape, tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", [list, tuple, torch.tensor])
+def test_statistics_beside_the_state_dict(kind, tmp_path):
+    state = {key: value for key, value in models.build("resnet20s", 10).state_dict().items() if "normalize" not in key}
+    torch.save({"net": state, "mean": kind([0.5, 0.4, 0.3]), "std": kind([0.2, 0.25, 0.3])}, tmp_path / "x.pt")
+    found = checkpoints.read(tmp_path / "x.pt", "--mask", model=models.build("resnet20s", 10))
+    assert found.weights["normalize.mean"].tolist() == pytest.approx([0.5, 0.4, 0.3])
+    assert found.weights["normalize.std"].tolist() == pytest.approx([0.2, 0.25, 0.3])
+    assert found.said == ("entry net", "mean and std taken for normalize.*")
+
+
+def test_statistics_of_other_pixels_are_refused(tmp_path):
+    state = models.build("resnet20s", 10).state_dict()
+    mean, std = torch.tensor([125.3, 123.0, 113.9]), torch.tensor([0.2, 0.0, 0.2])
+    assert "normalize.mean is 125.3, 123, 113.9, but images are in [0, 1] here; divide mean and std by 255" in refused(
+        {**state, "normalize.mean": mean}, tmp_path
+    )
+    assert "normalize.std is 0.2, 0, 0.2; it must be more than 0" in refused({**state, "normalize.std": std}, tmp_path)
+
+
 @pytest.mark.parametrize("layer", ["conv1", "layer2.1.conv2"])
 def test_masks_under_other_names(layer, tmp_path):
     theirs = copy.deepcopy(small())

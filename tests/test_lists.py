@@ -123,7 +123,11 @@ BAD = {
         "5,6,5,9,6",
         r"5 is there 2 times, 2 of its 5 entries are repeated; a list names every image once \(np.unique\)",
     ),
-    "labels": (np.arange(50) % 10, "0 is there 5 times, 40 of its 50 entries are repeated"),
+    "labels": (
+        np.arange(50) % 10,
+        r"0 is there 5 times, 40 of its 50 entries are repeated, as in a list of labels; np.flatnonzero\(LIST == LABEL\) gives",
+    ),
+    "a mask of 0 and 255": (np.repeat([0, 255], [40, 10]), "as in a list of labels; np.flatnonzero"),
     "labels of two classes": (np.arange(50) % 2 + 1, "1 is there 25 times"),
     "a table": (np.arange(8).reshape(4, 2), r"its array has shape \(4, 2\); a list has one row or column"),
     "a square mask": (np.eye(4, dtype=bool), r"its array has shape \(4, 4\)"),
@@ -136,7 +140,16 @@ BAD = {
         "it has several columns, headed index; keep the one of positions alone",
     ),
     "numbered lines": ("0 17\n1 44\n2 9\n", "its first column counts its lines; keep the other alone"),
-    "positions and labels": ("17,3\n44,5\n12,3\n", "3 is there 2 times"),
+    "lines numbered from 1": ("1,17\n2,44\n3,9\n", "its first column counts its lines; keep the other alone"),
+    "a column of pandas without a name": (",0\n5,17\n9,44\n", "it has several columns, the first without a heading"),
+    "positions and labels, each once": (
+        "17,2\n44,5\n12,3\n",
+        "each of its 3 lines has 2 columns; keep the one of positions alone",
+    ),
+    "three columns": ("17 2 60\n44 5 61\n", "each of its 2 lines has 3 columns"),
+    "thousands with commas": ("1,017\n3,044\n", "each of its 2 lines has 2 columns"),
+    "no list in a tensor's file": (5, "it holds int, no list"),
+    "positions and labels": ("17,3\n44,5\n12,3\n", "each of its 3 lines has 2 columns"),
     "an object": (
         '{"forget": [1, 2], "retain": [3]}',
         "it holds an object with forget, retain, of which the list has to be taken out",
@@ -157,6 +170,9 @@ def test_lists_that_are_refused(tmp_path, kind):
     content, message = BAD[kind]
     if isinstance(content, np.ndarray):
         content = str(array(tmp_path, content))
+    elif isinstance(content, int):
+        torch.save(content, tmp_path / "list.pt")
+        content = str(tmp_path / "list.pt")
     elif isinstance(content, bytes) or "\n" in content or content[0] in "[{":
         content = str(saved(tmp_path, "list.txt", content))
     with pytest.raises(

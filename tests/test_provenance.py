@@ -231,6 +231,25 @@ def test_two_files_must_be_of_one_kind(trained, tmp_path, capsys):
     assert refusal(main_forget, argv, capsys) == message
 
 
+def test_only_a_retrained_model_is_retrain(trained, tmp_path, capsys):
+    """The original, a later state of it, or another method's model would make every gap look small."""
+    quick = [*DIGITS, "--mask", model(trained), "--unlearn_epochs", "0"]
+    assert main_forget.main([*quick, "--unlearn", "GA", "--save_dir", str(tmp_path / "GA")]) == 0
+    assert torch.load(tmp_path / "GA" / "GAcheckpoint.pth.tar")["unlearn"] == "GA"
+    torch.save(torch.load(model(trained))["state_dict"], tmp_path / "bare.pt")
+    wanted = "give the checkpoint of --unlearn retrain with this forget set\n"
+    for mask, file, said in (
+        (model(trained), model(trained), "was trained on the images to forget too"),
+        (model(trained), str(trained / "seed2" / "0checkpoint.pth.tar"), "was trained on the images to forget too"),
+        (str(tmp_path / "bare.pt"), str(tmp_path / "bare.pt"), "was trained on the images to forget too"),
+        (model(trained), str(tmp_path / "GA" / "GAcheckpoint.pth.tar"), "was made by --unlearn GA, not trained anew"),
+    ):
+        argv = [*quick, "--mask", mask, "--unlearn", "FT", "--reference_model", file, "--save_dir", str(tmp_path / "FT")]
+        capsys.readouterr()
+        assert main_forget.main(argv) == 2
+        assert capsys.readouterr().err.endswith(f"error: --reference_model {file}: {said}; {wanted}")
+
+
 def test_the_images_own_size_is_no_other_size(tmp_path, capsys):
     """Without --input_size a model is of the images' own side; typing that side changes nothing, another is refused."""
     entry = {"arch": "resnet20s", "dataset": "digits", "input_size": None, "side": 32, "split_seed": 2}

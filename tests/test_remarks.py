@@ -15,6 +15,9 @@ import main_saliency
 import main_synflow
 import main_transfer
 from conftest import DIGITS, ROOT
+from dataset.names import EMBEDDED
+from dataset.place import find_root
+from dataset.sources import get
 from trainer.flags import milestones
 from utils.errors import UsageError, say_last, script
 
@@ -24,7 +27,7 @@ MEANT = [
     (main_forget, ["--unlearn", "retrain", "--lr", "0.2"], "--lr 0.2: is not read by --unlearn retrain; did you mean --unlearn_lr 0.2? Give that one, or both"),
     (main_forget, ["--mask", "m", "--unlearn", "FT", "--epochs", "3", "--unlearn_epochs", "3", "--lr", "1"], "--lr 1: is not read by --unlearn FT; did you mean --unlearn_lr 1?"),
     (main_forget, ["--unlearn", "retrain", "--checkpoint", "c"], "--checkpoint c: is not read by --unlearn retrain; did you mean --mask c?"),
-    (main_forget, ["--unlearn", "retrain", "--data_dir", "d"], "--data_dir d: is not read by --unlearn retrain; did you mean --data d?"),
+    (main_forget, ["--unlearn", "retrain", "--dataset", "cifar10", "--data_dir", "d"], "--data_dir d: is not read by --unlearn retrain; did you mean --data d?"),
     (main_imp, ["--unlearn_epochs", "3"], "--unlearn_epochs 3: is not read by this script; did you mean --epochs 3?"),
     (main_synflow, ["--unlearn_lr", "3"], "--unlearn_lr 3: is not read by this script; did you mean --lr 3?"),
     (main_imp, ["--mask", "m"], "--mask m: is not read by this script; did you mean --checkpoint m with --resume?"),
@@ -160,6 +163,17 @@ def test_the_header_says_whether_the_step_size_falls():
 )
 def test_a_typed_milestone_that_is_never_reached_is_said(parse, words, said):
     assert arg_parser.remarks(parse([*words.split(), "--save_dir", "x"])) == said
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_a_data_set_without_files_reads_no_folder_and_says_so(name, tmp_path, capsys):
+    words = ["--dataset", f"{name}_no_val", "--data", str(tmp_path / "none"), "--arch", "resnet20s", "--epochs", "1", "--save_dir", "x"]
+    assert arg_parser.parse_imp(words).unread == ("--data",) and arg_parser.parse_imp([*words[:2], *words[4:]]).unread == ()
+    assert main_imp.main([*words, "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert f"read      {name}_no_val: 10 classes, 1,438 training images\n" in said and "lies beyond the single epoch)" in said
+    (tmp_path / "file").touch()
+    assert find_root(get(name), tmp_path / "file") == tmp_path / "file"
 
 
 def test_a_dry_run_says_in_words_what_would_be_done(omp_run, tmp_path, capsys):

@@ -799,7 +799,7 @@ def test_distances_to_the_retrained_model_from_the_command_line(omp_run, tmp_pat
     same = json.loads((tmp_path / "same" / "result.json").read_text())["to_retrained"]
     assert same["ToW"] == 1 and same["RD"] is None and same["SAPE"] == 0 and set(same["KL"].values()) == set(same["JS"].values()) == {0.0}
     capsys.readouterr()
-    assert main_forget.main([*quick, *reference, "--unlearn", "boundary_expanding", "--compat", "reference", "--allow_split_mismatch", "--save_dir", str(tmp_path / "BE")]) == 0
+    assert main_forget.main([*quick, *reference, "--unlearn", "boundary_expanding", "--verbose", "--compat", "reference", "--allow_split_mismatch", "--save_dir", str(tmp_path / "BE")]) == 0
     result = json.loads((tmp_path / "BE" / "result.json").read_text())
     assert 0 <= result["entropy_attack"] <= 1 and all(0 < value < math.log(2) for value in result["to_retrained"]["JS"].values())
     lines = capsys.readouterr().out.splitlines()

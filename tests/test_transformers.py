@@ -427,7 +427,7 @@ def test_unlearning_images_of_another_side(tmp_path, capsys):
     assert "input_size 32: from the weights of --mask" in capsys.readouterr().out
     assert main_forget.main([*words, "--input_size", "16", "--mask", str(tmp_path / "32.pt"), "--save_dir", str(tmp_path / "other")]) == 2
     message = (
-        "encoder.pos_embedding is [1, 65, 192], expected [1, 17, 192]; another --dataset, --input_size or --arch; "
+        "encoder.pos_embedding is [1, 65, 192], expected [1, 17, 192]; another --dataset, --input_size or --arch?; "
         "its positions are those of --input_size 32"
     )
     assert message in capsys.readouterr().err

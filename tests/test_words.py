@@ -199,3 +199,15 @@ def test_words_of_files_and_of_the_command_line_mix_and_the_last_one_counts(tmp_
 def test_what_is_typed_later_is_not_blamed_on_the_file(tmp_path):
     with pytest.raises(UsageError, match=r"^--seed x: must be a whole number"):
         arg_parser.parse_forget([file(tmp_path, "--seed 3"), "--seed", "x"])
+
+
+def test_two_values_that_may_both_be_meant_are_refused(capsys):
+    """argparse takes the last value without a word: of two classes one would be forgotten."""
+    twice = r"^--class_to_replace is there twice; write --class_to_replace 1,2 if both are meant$"
+    with pytest.raises(UsageError, match=twice):
+        arg_parser.parse_forget(["--class_to_replace", "1", "--class-to-replace=2", "--save_dir", "x"], read_files=False)
+    with pytest.raises(UsageError, match="^--mask a and --model_path b are the same flag by two names; give one$"):
+        arg_parser.parse_forget(["--unlearn", "FT", "--mask", "a", "--model_path", "b"], read_files=False)
+    same = ["--class_to_replace", "1", "--class_to_replace", "1", "--seed", "3", "--seed", "4", "--no_aug", "--no-aug"]
+    found = arg_parser.parse_forget([*same, "--save_dir", "x"], read_files=False)
+    assert found.scenario.classes == ("1",) and found.run.seed == 4 and capsys.readouterr().err == ""

@@ -25,7 +25,7 @@ from utils.errors import UsageError
 ORIGINAL, MASK = "_orig", torch_files.MASK
 OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
 OWN = {  # entries of ours that are read, and of what type they are
-    "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "poison_digest": (str,), "poison": (str,),
+    "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "unlearn": (str,), "poison_digest": (str,), "poison": (str,),
     "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "origin": (dict,), "rounds": (list,),
     "seconds": (float, int, type(None)),
 }
@@ -120,9 +120,12 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     torch_files.check_tensors(state, where, model)
     extra = _beside(content, place)
     _check_own(extra, where)
+    state, beside = foreign.with_statistics(state, extra if place else {})
+    said += beside
     if expected is not None:
         state, renamed = _renamed(state, expected, head, where)
         said += renamed
+        foreign.check_statistics(state, where)
     _check_masks(state, where)
     return Checkpoint(path, *unpack(state), extra, said)
 
@@ -302,7 +305,7 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: st
                 raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
             side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
             fits = f"; its positions are those of --input_size {side}" if side else ""
-            raise UsageError(f"{shapes}; another --dataset, --input_size or --arch{fits}{_hint(checkpoint, arch, stem)}?")
+            raise UsageError(f"{shapes}; another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}")
         if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (value.dtype == torch.bool):
             raise UsageError(f"{where}: {key} is {torch_files.kind(found)}, expected {torch_files.kind(value)}")
         if found.dtype == torch.float64 and not torch_files.sound(key, found.to(value.dtype)):

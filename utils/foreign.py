@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, full, nn, tensor
+
+from utils.errors import UsageError
 
 NORMALIZE = ("normalize.mean", "normalize.std")
 COUNTER = "num_batches_tracked"
 PRUNED = re.compile(r"(?<=weight)_(orig|mask)$")
+BRIGHTEST = 3  # no statistics of images in [0, 1] are larger
 WRAPPERS = (
     "module",
     "_orig_mod",
@@ -65,6 +68,48 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {
         key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor) and not value.is_nested
     }
+
+
+def with_statistics(
+    state: dict[str, Tensor], beside: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A state dict with the mean and standard deviation by channel that its file holds beside it, and what to say of that.
+
+    Args:
+        state: its own statistics win.
+        beside: the file's other entries; a tensor or a list of three numbers counts.
+    """
+    if any(_is_statistic(name, tuple(value.shape)) for name, value in state.items()):
+        return state, ()
+    found: dict[str, tuple[str, Tensor]] = {}
+    for name, value in beside.items():
+        numbers = value if isinstance(value, Tensor) else _three(value)
+        if numbers is not None and _is_statistic(name, tuple(numbers.shape)):
+            found.setdefault(STATISTICS[name], (name, numbers.reshape(-1).float()))
+    if set(found) != set(NORMALIZE):
+        return state, ()
+    said = " and ".join(name for name, _ in found.values())
+    return {**state, **{new: value for new, (_, value) in found.items()}}, (f"{said} taken for normalize.*",)
+
+
+def check_statistics(state: Mapping[str, Tensor], where: str) -> None:
+    """Refuse input statistics of pixels up to 255, and those that cannot be divided by.
+
+    Raises:
+        UsageError: names the entry and its values.
+    """
+    for key in NORMALIZE:
+        levels = state[key].double().reshape(-1) if key in state else full((3,), 0.5)
+        listed = ", ".join(f"{level:g}" for level in levels[:3].tolist())
+        if bool((levels.abs() > BRIGHTEST).any()):
+            raise UsageError(f"{where}: {key} is {listed}, but images are in [0, 1] here; divide mean and std by 255")
+        if key == NORMALIZE[1] and not bool((levels > 0).all()):
+            raise UsageError(f"{where}: {key} is {listed}; it must be more than 0")
+
+
+def _three(value: Any) -> Tensor | None:
+    plain = isinstance(value, (list, tuple)) and len(value) == 3
+    return tensor(value) if plain and all(isinstance(part, (int, float)) for part in value) else None
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
     return dataclasses.field(default=default, metadata={**field.metadata, **metadata})
 
 
+SEVERAL = ("class_to_replace", "indexes_to_replace")  # flags of several values, which may look as if they added up
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports every problem as one ``UsageError`` and takes ``--a-b`` for ``--a_b``."""
 
@@ -103,6 +106,7 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(typed)
         if unknown:
             self._refuse(next((word for word in typed if word == unknown[0]), unknown[0]))
+        self._check_repeated(typed)
         flags = [word for word in typed if word.startswith("--")]
         places = {flag.partition("=")[0]: flag.place if isinstance(flag, Word) else "" for flag in flags}
         options = [(action.dest, flag) for action in self._actions for flag in action.option_strings]
@@ -111,6 +115,27 @@ class Parser(argparse.ArgumentParser):
             name: Word(value, placed[name]) if isinstance(value, str) and name in placed else value
             for name, value in vars(known).items()
         }
+
+    def _check_repeated(self, typed: list[str]) -> None:
+        """Refuse two values where the last would count without a word, though both may be meant.
+
+        Raises:
+            UsageError: two names of one flag have different values, or a flag of several values is there twice.
+        """
+        names = {flag: action.dest for action in self._actions for flag in action.option_strings}
+        seen: dict[str, tuple[str, str]] = {}
+        for word, behind in zip(typed, [*typed[1:], ""]):
+            flag, equals, value = word.partition("=")
+            value = value if equals or behind.startswith("--") else behind
+            name = names.get(flag)
+            if name is None:
+                continue
+            before, other = seen.setdefault(name, (flag, value))
+            if before != flag and other != value:
+                raise UsageError(f"{before} {other} and {flag} {value} are the same flag by two names; give one")
+            if name in SEVERAL and other != value:
+                raise UsageError(f"{flag} is there twice; write {flag} {other},{value} if both are meant")
+            seen[name] = flag, value
 
     def _refuse(self, word: str) -> typing.NoReturn:
         place, name = where(word), word.partition("=")[0]

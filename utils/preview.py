@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset.names import EMBEDDED, with_validation
 from utils import run_folder
 from utils.log import Log
 
 if TYPE_CHECKING:
     from dataset.prepare import Chosen
+    from dataset.scenario import Scenario
 
 
 def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -> None:
@@ -26,12 +28,20 @@ def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -
 
 def data(chosen: Chosen) -> str:
     """A data set that is not read yet: where it is and how much there is."""
-    where = "" if chosen.source.name == "digits" else f" in {chosen.root}"
+    where = "" if with_validation(chosen.source.name) in EMBEDDED else f" in {chosen.root}"
     missing = ", downloaded if it is not there" if where and chosen.files is None else ""
     val = sum(chosen.official) - sum(chosen.train_counts)
     apart = f", {val:,} more for validation" if val else ""
     images = f"{sum(chosen.train_counts):,} training images{apart}"
     return f"{chosen.source.name}{where}{missing}: {chosen.classes} classes, {images}"
+
+
+def images(chosen: Chosen, scenario: Scenario) -> str:
+    """Which images of a data set that is not read yet are forgotten or poisoned."""
+    counts = chosen.train_counts
+    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
+    listed = None if scenario.indices is None else len(set(scenario.indices))
+    return scenario.words(listed or scenario.count or named or sum(counts), sum(counts), named, list(chosen.names))
 
 
 def run(arguments: Any, device: Any) -> str:
