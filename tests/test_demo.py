@@ -55,7 +55,7 @@ def test_the_page_shows_the_table_as_it_was_written():
 
 def test_no_gap_moves_by_three_points_and_the_order_holds():
     names = columns()
-    assert names[0] == "README" and len(names) > 4
+    assert names[0] == "README" and len(names) >= 4
     for number in range(1, len(names)):
         assert max(moved(committed(), committed(3 + number)).values()) <= CLOSE and not swapped(committed(), committed(3 + number)), names[number]
 
