@@ -487,3 +487,10 @@ def test_from_the_command_line(scored, tmp_path):
         "leave --mean and --std out"
         in error
     )
+
+
+def test_json_is_no_checkpoint_and_allow_pickle_is_not_advised(tmp_path):
+    (tmp_path / "result.json").write_text('{\n "fingerprint": "0"}')
+    for allowed in (False, True):
+        with pytest.raises(UsageError, match=r"result.json: is JSON, not a checkpoint; models end in .pth.tar"):
+            checkpoints.read(tmp_path / "result.json", "--mask", allowed)

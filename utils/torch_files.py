@@ -37,6 +37,8 @@ def load(path: Path, where: str, allow_pickle: bool = False, model: nn.Module | 
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             begins = file.read(9)
+            if begins.lstrip()[:1] in (b"{", b"["):  # with which no pickle begins, so that --allow_pickle would not help
+                raise UsageError(f"{where}: is JSON, not a checkpoint; models end in .pth.tar, .pt or .safetensors")
             zipped = begins[:4] == ZIP
             if zipped:
                 _check_archive(path, size, where, glance)
