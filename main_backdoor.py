@@ -10,6 +10,7 @@ again and fine-tunes on the clean images (the paper's Trojan model cleanse); the
 with one dense training for all sparsities; the third unlearns a model that is there already.
 A killed run goes on from its last epoch when the same command is given again.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -56,7 +57,10 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
         log.line(f"main_backdoor.py: {arg_parser.reading(arguments)}")
         poisoned = job.read_data(arguments, checked)
         job.check_origin(arguments, checked, poisoned)
-        log.facts(f"main_backdoor.py: {checked.method.name}, {checked.method.summary}", report.header(arguments, checked, poisoned, folder.path))
+        log.facts(
+            f"main_backdoor.py: {checked.method.name}, {checked.method.summary}",
+            report.header(arguments, checked, poisoned, folder.path),
+        )
         with folder.failing(cleanse.facts(arguments, checked, poisoned)):
             if checked.given is not None:
                 trained = cleanse.load(checked, poisoned)

@@ -9,6 +9,7 @@ The first two fill class-wise, 95 %-sparse rows of the paper's Table 1, the thir
 random data forgetting. The mask of the checkpoint is held throughout.
 A killed run goes on from its last epoch when the same command is given again.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -32,14 +33,22 @@ def main(argv: list[str] | None = None) -> int:
 
     if arguments.run.dry_run:
         told = intended(arguments, checked, checked.method.name, outputs(checked.method))
-        preview.show(arguments.run.dry_run, f"main_forget.py: {checked.method.name}, {checked.method.summary}", told, checked.config)
+        preview.show(
+            arguments.run.dry_run,
+            f"main_forget.py: {checked.method.name}, {checked.method.summary}",
+            told,
+            checked.config,
+        )
         return 0
     folder, log = open_folder(arguments, checked)
     if folder.result() is None:
         folder.begin("main_forget.py", argv)
         log.line(f"main_forget.py: {arg_parser.reading(arguments)}")
         job = read_data(arguments, checked)
-        log.facts(f"main_forget.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, job, folder.path))
+        log.facts(
+            f"main_forget.py: {checked.method.name}, {checked.method.summary}",
+            header(arguments, checked, job, folder.path),
+        )
         with folder.failing(facts(arguments, checked, job)):
             unlearned, session = unlearn(arguments, checked, job, folder, log)
             score(arguments, checked, job, folder, log, unlearned, session)
@@ -92,7 +101,9 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
+    chosen = prepare.choose(
+        arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
+    )
     start.check_validation(method, chosen, arguments.data.dataset)
     scenario = chosen.resolve(arguments.scenario)
     beginning = start.read(arguments, method, chosen)
@@ -100,8 +111,13 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     retrained = start.read_other(arguments, chosen, arguments.unlearn.reference_model, "--reference_model")
     adapters = lora.plan(arguments.lora, given.blank(arguments, chosen)) if arguments.lora.lora else None
     config = arg_parser.deciding(arguments) | {
-        "method": method.name, "scenario": scenario.facts(), "official_counts": chosen.official, **beginning.digests,
-        "saliency": digest, "retrained": retrained and retrained.sha256, **models.origin(arguments.model.arch),
+        "method": method.name,
+        "scenario": scenario.facts(),
+        "official_counts": chosen.official,
+        **beginning.digests,
+        "saliency": digest,
+        "retrained": retrained and retrained.sha256,
+        **models.origin(arguments.model.arch),
     }
     return Checked(method, device, chosen, scenario, beginning, only, retrained, adapters, config)
 
@@ -127,13 +143,15 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     run = arguments.run
     data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
-    marked = prepare.marked_split(data, run.seed, base, run.compat)
+    marked = prepare.forget_split(data, run.seed, base, run.compat)
     split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
     check_retrained(arguments, checked, base, split)
     sets = prepare.Views(data, checked.device, arguments.data.workers, run.compat).divided(split)
     model = start.build(arguments, checked.chosen, data, checked.start.weights)
-    return Job(data, split, sets, model.to(checked.device), checked.start.mask, pretrain.stamp(arguments, checked.chosen, base))
+    return Job(
+        data, split, sets, model.to(checked.device), checked.start.mask, pretrain.stamp(arguments, checked.chosen, base)
+    )
 
 
 def check_retrained(arguments: arg_parser.ForgetArguments, checked: Checked, base: Any, split: Any) -> None:
@@ -143,7 +161,10 @@ def check_retrained(arguments: arg_parser.ForgetArguments, checked: Checked, bas
     retrained, given = checked.retrained, checked.start.given
     if retrained is None:
         return
-    where, wanted = f"--reference_model {retrained.path}", "give the checkpoint of --unlearn retrain with this forget set"
+    where, wanted = (
+        f"--reference_model {retrained.path}",
+        "give the checkpoint of --unlearn retrain with this forget set",
+    )
     maker, digest = retrained.extra.get("unlearn"), retrained.extra.get("forget_digest")
     if maker in registry.names() and not registry.get(maker).fresh:
         raise UsageError(f"{where}: was made by --unlearn {maker}, not trained anew; {wanted}")
@@ -157,18 +178,38 @@ def check_retrained(arguments: arg_parser.ForgetArguments, checked: Checked, bas
         )
 
 
-def unlearn(arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any) -> tuple[Any, Any]:
+def unlearn(
+    arguments: arg_parser.ForgetArguments, checked: Checked, job: Job, folder: Any, log: Any
+) -> tuple[Any, Any]:
     """The unlearned model with its mask and the method's seconds (None if it was not run here), and its session."""
     from unlearn.context import Context
     from unlearn.session import Session
 
-    session = Session(checked.method, folder, {**job.stamp, "unlearn": checked.method.name, "forget_digest": job.split.digest})
+    session = Session(
+        checked.method, folder, {**job.stamp, "unlearn": checked.method.name, "forget_digest": job.split.digest}
+    )
     context = Context(
-        job.mask, checked.device, arguments.run.seed, arguments.run.compat, job.data.name, len(job.data.classes),
-        checked.scenario, job.split.whole_classes, log, session.progress, checked.only, adapters=checked.adapters,
+        job.mask,
+        checked.device,
+        arguments.run.seed,
+        arguments.run.compat,
+        job.data.name,
+        len(job.data.classes),
+        checked.scenario,
+        job.split.whole_classes,
+        log,
+        session.progress,
+        checked.only,
+        adapters=checked.adapters,
     )
     unlearned = session.run(
-        job.model, job.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, arguments.run.allow_pickle
+        job.model,
+        job.sets,
+        arguments.hyper,
+        context,
+        arguments.model.arch,
+        arguments.unlearn.resume,
+        arguments.run.allow_pickle,
     )
     return unlearned, session
 
@@ -191,9 +232,16 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": parameters}
     folder.finish(
         {
-            **known, "status": "done", "model": {**known["model"], **after}, "seconds": {"unlearning": unlearned.seconds},
-            "memory": {"unlearning": unlearned.memory}, **scored, **{name: report.four(found, compat) for name, found in compared.items()},
-            "scores": report.paper_scores(scores, unlearned.seconds), "units": "fractions in [0, 1]; RTE in minutes; memory in bytes", **scores,
+            **known,
+            "status": "done",
+            "model": {**known["model"], **after},
+            "seconds": {"unlearning": unlearned.seconds},
+            "memory": {"unlearning": unlearned.memory},
+            **scored,
+            **{name: report.four(found, compat) for name, found in compared.items()},
+            "scores": report.paper_scores(scores, unlearned.seconds),
+            "units": "fractions in [0, 1]; RTE in minutes; memory in bytes",
+            **scores,
         }
     )
 
@@ -206,21 +254,32 @@ def facts(arguments: Any, checked: Checked, job: Job) -> dict[str, Any]:
     sizes = {name: len(images) for name, images in job.sets.items()}
     origin = checked.start.given.extra if checked.start.given else {}
     return {
-        "label": checked.method.name, "script": "main_forget.py", "method": checked.method.name,
+        "label": checked.method.name,
+        "script": "main_forget.py",
+        "method": checked.method.name,
         "paper_name": checked.method.paper + (ADAPTED if checked.adapters else ""),
-        "compat": arguments.run.compat, "seed": arguments.run.seed,
+        "compat": arguments.run.compat,
+        "seed": arguments.run.seed,
         "scenario": {"kind": kind(checked, job), "words": words(checked, job), **checked.scenario.facts()},
         "split": {"digest": job.split.digest, "base_digest": job.split.base_digest, **sizes},
         "model": {
-            "arch": arguments.model.arch, "dataset": job.data.name, "sparsity": pruner.sparsity(job.mask), "checkpoint": arguments.unlearn.mask,
-            "recipe": origin.get("recipe"), "round": origin.get("state") if "recipe" in origin else None,
+            "arch": arguments.model.arch,
+            "dataset": job.data.name,
+            "sparsity": pruner.sparsity(job.mask),
+            "checkpoint": arguments.unlearn.mask,
+            "recipe": origin.get("recipe"),
+            "round": origin.get("state") if "recipe" in origin else None,
         },
         **({"adapters": checked.adapters.facts()} if checked.adapters else {}),
-        "config": checked.config, "device": str(checked.device), "environment": environment(),
+        "config": checked.config,
+        "device": str(checked.device),
+        "environment": environment(),
     }
 
 
-def beside(arguments: Any, checked: Checked, job: Job, known: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def beside(
+    arguments: Any, checked: Checked, job: Job, known: dict[str, Any], folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The models that the unlearned one is set beside, and the original's scores where a run beside this one has them.
 
     Returns:
@@ -233,8 +292,12 @@ def beside(arguments: Any, checked: Checked, job: Job, known: dict[str, Any], fo
     scored = verdict.original(known, folder)
     if scored is None and given is not None and given.weights and checked.method.name != verdict.UNTOUCHED:
         others["original"] = given
-    models = {name: start.build(arguments, checked.chosen, job.data, one) for name, one in others.items() if one is not None}
-    return {name: model.to(checked.device) for name, model in models.items()}, {"original": scored.scores} if scored else {}
+    models = {
+        name: start.build(arguments, checked.chosen, job.data, one) for name, one in others.items() if one is not None
+    }
+    return {name: model.to(checked.device) for name, model in models.items()}, {
+        "original": scored.scores
+    } if scored else {}
 
 
 def show(arguments: arg_parser.ForgetArguments, checked: Checked, result: dict[str, Any], log: Any) -> None:
@@ -270,7 +333,11 @@ def intended(arguments: Any, checked: Checked, label: str, outputs: list[str]) -
     """What ``--dry_run`` says: what would be read, forgotten and written, and what of it is there."""
     import pruner
 
-    kept = f", keeps {100 * pruner.density(checked.start.mask):.2f} % of its prunable weights" if checked.start.mask else ", dense"
+    kept = (
+        f", keeps {100 * pruner.density(checked.start.mask):.2f} % of its prunable weights"
+        if checked.start.mask
+        else ", dense"
+    )
     origin = "new weights" if checked.method.fresh else f"the weights in {arguments.unlearn.mask}"
     pruned = f" under the mask of {arguments.unlearn.mask}" if checked.method.fresh and arguments.unlearn.mask else ""
     return {

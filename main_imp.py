@@ -9,6 +9,7 @@ The first gives the dense rows of the paper's Table 1, the second (OMP) its 95 %
 {s}checkpoint.pth.tar and {s}model_SA_best.pth.tar: 0 is dense, each later one pruned once more.
 A killed run goes on from its last epoch when the same command is given again.
 """
+
 from __future__ import annotations
 
 import arg_parser
@@ -58,7 +59,11 @@ def describe(prune: arg_parser.Prune) -> str:
 
 def rewinding(prune: arg_parser.Prune) -> dict[str, str]:
     """Where pruning goes back to, in words; nothing for dense training."""
-    target = {"lt": "the initial weights", "pt": "the best dense weights", "rewind_lt": f"those after epoch {prune.rewind_epoch}"}
+    target = {
+        "lt": "the initial weights",
+        "pt": "the best dense weights",
+        "rewind_lt": f"those after epoch {prune.rewind_epoch}",
+    }
     return {"rewind to": target[prune.prune_type]} if prune.pruning_times > 1 else {}
 
 

@@ -13,6 +13,7 @@ as LaTeX too, with its pictures as PNG and SVG; report.html shows all of them in
 day of every row. Runs of a sweep that are missing or failed are named, and so is what lies below DIR and stands in no
 table. Links to folders and files are followed; a run counts once.
 """
+
 from __future__ import annotations
 
 import csv
@@ -21,7 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation import (
-    cleanse, corrections, further, leftout, marks, planned, published, ranking, results, settings, sparsity, tables, transfer,
+    cleanse,
+    corrections,
+    further,
+    leftout,
+    marks,
+    planned,
+    published,
+    ranking,
+    results,
+    settings,
+    sparsity,
+    tables,
+    transfer,
 )
 from evaluation.latex import latex
 from evaluation.page import Section, page
@@ -78,10 +91,17 @@ def parse(argv: list[str] | None) -> Wanted:
         UsageError: an unknown flag or score, or no folder.
     """
     parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
-    parser.add_argument("folders", metavar="DIR", nargs="+", help="folder that holds the runs, at any depth; several are merged")
+    parser.add_argument(
+        "folders", metavar="DIR", nargs="+", help="folder that holds the runs, at any depth; several are merged"
+    )
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
-    parser.add_argument("--scores", metavar="NAME,NAME", default=None, help="a further table of these scores, or of all: " + ", ".join(further.SCORES))
+    parser.add_argument(
+        "--scores",
+        metavar="NAME,NAME",
+        default=None,
+        help="a further table of these scores, or of all: " + ", ".join(further.SCORES),
+    )
     text = "a last column with the hyper-parameters of each row; the page has them anyway"
     parser.add_argument("--settings", action="store_true", help=text)
     typed = parser.read(argv)
@@ -101,14 +121,20 @@ def write_unlearning(wanted: Wanted) -> list[Section]:
     for table in made:
         sections.append(write_table(table, published.beside(table, papers), found, wanted))
         sections += write_sparsity(table, out) + (write_further(table, found, scores, out) if scores else [])
-    sections += [write_corrections(pair, out) for pair in corrections.pairs(made)] + [write_ranking(group, out) for group in ranking.groups(made)]
+    sections += [write_corrections(pair, out) for pair in corrections.pairs(made)] + [
+        write_ranking(group, out) for group in ranking.groups(made)
+    ]
     return sections + name_lost(lost) + name_failed(folders)
 
 
 def finish(folders: list[Path], sections: list[Section], out: Path, plots: bool) -> None:
     """Write the page that shows all of them."""
     files.write_text(out / "report.html", page(", ".join(folder.resolve().name for folder in folders), sections))
-    print(f"written: {out / 'report.html'}, and each table as .md, .csv and .tex" + (", each picture as .png and .svg" if plots else ""), flush=True)
+    print(
+        f"written: {out / 'report.html'}, and each table as .md, .csv and .tex"
+        + (", each picture as .png and .svg" if plots else ""),
+        flush=True,
+    )
 
 
 def write_table(
@@ -119,8 +145,14 @@ def write_table(
     out = wanted.out
     given, best = settings.of(table, found), marks.best(table)
     section = Section(
-        table.title, head, rows, tables.notes(table, known) + ([marks.NOTE] if best else []), best=best,
-        warnings=marks.warnings(table), explained=tables.EXPLAINED, runs=(settings.HEAD, given.lines(table)),
+        table.title,
+        head,
+        rows,
+        tables.notes(table, known) + ([marks.NOTE] if best else []),
+        best=best,
+        warnings=marks.warnings(table),
+        explained=tables.EXPLAINED,
+        runs=(settings.HEAD, given.lines(table)),
         runs_note=given.note(),
     )
     if wanted.settings:
@@ -133,7 +165,9 @@ def write_table(
         from evaluation import curves, overview
 
         drawn = overview.pictures(table) | {"curves": curves.draw_unlearning(table, found)}
-        section.pictures = [save(out, f"{table.slug}-{name}", picture)[1] for name, picture in drawn.items() if picture is not None]
+        section.pictures = [
+            save(out, f"{table.slug}-{name}", picture)[1] for name, picture in drawn.items() if picture is not None
+        ]
     return section
 
 
@@ -213,14 +247,20 @@ def write_transfers(folders: list[Path], out: Path, plots: bool) -> list[Section
 
 def distinct(slugs: list[str]) -> list[str]:
     """The same names with a number behind those that occurred before, so that no table replaces another."""
-    return [slug if (before := slugs[:place].count(slug)) == 0 else f"{slug}-{before + 1}" for place, slug in enumerate(slugs)]
+    return [
+        slug if (before := slugs[:place].count(slug)) == 0 else f"{slug}-{before + 1}"
+        for place, slug in enumerate(slugs)
+    ]
 
 
 def write_trainings(folders: list[Path], out: Path) -> list[Section]:
     """Draw the curves of every training."""
     from evaluation import curves
 
-    drawn = [save(out, name, curves.draw_training(title, runs))[1] for name, (title, runs) in curves.trainings(folders).items()]
+    drawn = [
+        save(out, name, curves.draw_training(title, runs))[1]
+        for name, (title, runs) in curves.trainings(folders).items()
+    ]
     return [Section("Training curves", pictures=drawn)] if drawn else []
 
 
@@ -245,7 +285,10 @@ def name_lines(said: str, title: str, lines: list[str]) -> list[Section]:
 
 def name_lost(lost: list[planned.Planned]) -> list[Section]:
     """Name planned runs of scenarios of which nothing has finished."""
-    lines = [f"{cell.folder}: {'failed: ' + str(cell.status.get('last_line')) if cell.failed else 'missing'}" for cell in lost]
+    lines = [
+        f"{cell.folder}: {'failed: ' + str(cell.status.get('last_line')) if cell.failed else 'missing'}"
+        for cell in lost
+    ]
     return name_lines("nothing of these scenarios has finished:", "Nothing of these scenarios has finished", lines)
 
 

@@ -9,6 +9,7 @@ Leaves with_0.1.pt to with_1.0.pt, whose numbers are the fractions of weights th
 --saliency fisher it leaves fisher_0.1.pt to fisher_10.0.pt, whose numbers are the least ratio of
 Fisher information on the forget set to that on the retain set.
 """
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -40,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_saliency.py", argv)
         log.line(f"main_saliency.py: {arg_parser.reading(arguments)}")
         job = main_forget.read_data(arguments, checked)
-        log.facts("main_saliency.py: " + describe(arguments.hyper), main_forget.header(arguments, checked, job, folder.path))
+        log.facts(
+            "main_saliency.py: " + describe(arguments.hyper), main_forget.header(arguments, checked, job, folder.path)
+        )
         finish(arguments, checked, job, folder, find(arguments, checked, job, folder, log))
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
@@ -68,9 +71,17 @@ def find(arguments: Any, checked: Any, job: Any, folder: Any, log: Any) -> dict[
 
     run, flags = arguments.run, arguments.hyper
     context = Context(
-        job.mask, checked.device, run.seed, run.compat, job.data.name, len(job.data.classes), checked.scenario, job.split.whole_classes, log
+        job.mask,
+        checked.device,
+        run.seed,
+        run.compat,
+        job.data.name,
+        len(job.data.classes),
+        checked.scenario,
+        job.split.whole_classes,
+        log,
     )
-    pruner.Hold(job.model, job.mask)
+    pruner.MaskEnforcer(job.model, job.mask)
     forget, retain, how = job.sets["forget"], job.sets["retain"], (flags.batch_size, flags.no_aug, context)
     if flags.saliency == "gradient":
         with memory.steps(flags.batch_size):
@@ -91,10 +102,15 @@ def finish(arguments: Any, checked: Any, job: Any, folder: Any, masks: dict[str,
 
     folder.finish(
         {
-            "label": folder.label, "script": "main_saliency.py", "status": "done", "masks": masks,
+            "label": folder.label,
+            "script": "main_saliency.py",
+            "status": "done",
+            "masks": masks,
             "scenario": {"words": main_forget.words(checked, job), **checked.scenario.facts()},
             "split": {"digest": job.split.digest, "base_digest": job.split.base_digest},
-            "config": checked.config, "device": str(checked.device), "environment": environment(),
+            "config": checked.config,
+            "device": str(checked.device),
+            "environment": environment(),
         }
     )
 

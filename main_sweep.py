@@ -10,6 +10,7 @@ A file states a grid, seeds and exceptions (docs/sweeps.md); each cell is one pl
 What is done is skipped, what was cut goes on, unlearning waits for its model. Called again, the same command does what
 is left. Exit code 0: all done; 1: some failed; 75: nothing failed, but not all is done.
 """
+
 from __future__ import annotations
 
 import time
@@ -30,10 +31,14 @@ class Where:
     """How the cells run; what is not typed is as the file's ``resources`` say."""
 
     executor: str = option("local", "on this machine, or as SLURM job arrays", choices=("local", "slurm"))
-    max_concurrent: int | None = option(None, "runs at a time; here one per GPU without it, or as many as there are cores", low=1)
+    max_concurrent: int | None = option(
+        None, "runs at a time; here one per GPU without it, or as many as there are cores", low=1
+    )
     gpus: int | None = option(None, "GPUs per run; here 1 without it if there are any, 0 runs on the CPU", low=0)
     cpus: int | None = option(None, "cores per run, and its threads; 1 without it", low=1)
-    time: int | None = option(None, "minutes per SLURM job; a longer run is requeued and goes on; 240 without it", low=1)
+    time: int | None = option(
+        None, "minutes per SLURM job; a longer run is requeued and goes on; 240 without it", low=1
+    )
     partition: str | None = option(None, "SLURM partition", metavar="NAME")
     time_limit: float | None = option(None, "minutes after which to stop cleanly; SLURM jobs go on", above=0)
 
@@ -44,7 +49,9 @@ class What:
 
     folder: str | None = option(None, "where all runs go, instead of the file's folder", metavar="DIR")
     print: bool = option(False, "print the command lines in order, runnable by hand, and stop")
-    stage: int | None = option(None, "with --print: only the commands of this stage, 1 for those that need no other", low=1)
+    stage: int | None = option(
+        None, "with --print: only the commands of this stage, 1 for those that need no other", low=1
+    )
     dry_run: bool = option(False, "print what is done and what would run, and stop")
 
 
@@ -85,7 +92,9 @@ def parse(argv: list[str] | None) -> tuple[Path, What, Where]:
     Raises:
         UsageError: anything wrong that can be seen without reading the file.
     """
-    parser = Parser(prog="main_sweep.py", description="Run everything that a YAML file states, on this machine or on SLURM.")
+    parser = Parser(
+        prog="main_sweep.py", description="Run everything that a YAML file states, on this machine or on SLURM."
+    )
     parser.add_argument("file", metavar="FILE", help="what to run, see docs/sweeps.md and experiments/")
     add_options(parser.add_argument_group("what"), What)
     add_options(parser.add_argument_group("where"), Where)
@@ -112,13 +121,18 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | 
     if what.dry_run:
         print(preview(state, resources, where.executor))
         for each in wanted or ():
-            print(f"then {each.trials} trials of {each.method} over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each")
+            print(
+                f"then {each.trials} trials of {each.method} over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each"
+            )
         return 0
     with alone(stated.folder):
         if wanted is None:
             state.write_manifest()
         executor = EXECUTORS[where.executor](state, resources)
-        print(f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder {stated.folder}", flush=True)
+        print(
+            f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder {stated.folder}",
+            flush=True,
+        )
         deadline = None if where.time_limit is None else began + 60 * where.time_limit
         if wanted is not None:
             return search.carry_out(stated, wanted, state, executor, deadline)

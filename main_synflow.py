@@ -8,6 +8,7 @@ SynFlow needs no data: in 100 exponential steps it removes the weights that carr
 all-ones image. Leaves 0checkpoint.pth.tar and 0model_SA_best.pth.tar, which main_forget.py --mask takes.
 A killed run goes on from its last epoch when the same command is given again.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -57,8 +58,14 @@ def plan(arguments: arg_parser.SynflowArguments) -> Any:
 
     run = arguments.run
     return Plan(
-        1, 0.0, "lt", 0, "magnitude",
-        seed=run.train_seed, augmented_validation=run.compat == "reference", label_smoothing=arguments.train.label_smoothing,
+        1,
+        0.0,
+        "lt",
+        0,
+        "magnitude",
+        seed=run.train_seed,
+        augmented_validation=run.compat == "reference",
+        label_smoothing=arguments.train.label_smoothing,
     )
 
 

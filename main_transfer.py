@@ -11,6 +11,7 @@ the second trains anew without these classes, which is what the first should com
 time, the third puts both into one table (Jia et al. 2023, improving transfer learning by unlearning).
 A killed run goes on from its last epoch when the same command is given again.
 """
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -44,7 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_transfer.py", argv)
         log.line(f"main_transfer.py: {arg_parser.reading(arguments)}")
         bench = read_data(arguments, checked)
-        log.facts(f"main_transfer.py: {checked.method.name}, {checked.method.summary}", header(arguments, checked, bench, folder.path))
+        log.facts(
+            f"main_transfer.py: {checked.method.name}, {checked.method.summary}",
+            header(arguments, checked, bench, folder.path),
+        )
         points = [measure(arguments, checked, bench, count, argv) for count in checked.removed]
         for found in points:
             log.record("point", **{key: found[key] for key in ("removed", "accuracy", "seconds")})
@@ -52,9 +56,15 @@ def main(argv: list[str] | None = None) -> int:
         show(points, folder.path)
         folder.finish(
             {
-                "label": folder.label, "script": "main_transfer.py", "status": "done", "method": checked.method.name,
-                "removal_order": checked.config["removal_order"], "points": points, "config": checked.config,
-                "device": str(checked.device), "environment": environment(),
+                "label": folder.label,
+                "script": "main_transfer.py",
+                "status": "done",
+                "method": checked.method.name,
+                "removal_order": checked.config["removal_order"],
+                "points": points,
+                "config": checked.config,
+                "device": str(checked.device),
+                "environment": environment(),
             }
         )
     else:

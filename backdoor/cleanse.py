@@ -1,4 +1,5 @@
 """A poisoned model, trained and pruned or read from a file, and its cleanse: scored, unlearned, scored again."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -33,8 +34,12 @@ def open_folder(arguments: BackdoorArguments, checked: Checked) -> tuple[RunFold
     """The folder of one cleanse, cleared of other runs' files of the same names, and its log."""
     parts = {} if checked.given is not None else {"training": (checked.training, OUTPUTS)}
     folder = RunFolder(
-        Path(arguments.run.save_dir), checked.method.name, fingerprint(checked.config), outputs(checked.method),
-        keep=arguments.unlearn.resume, parts=parts,
+        Path(arguments.run.save_dir),
+        checked.method.name,
+        fingerprint(checked.config),
+        outputs(checked.method),
+        keep=arguments.unlearn.resume,
+        parts=parts,
     )
     return folder, Log(folder.path)
 
@@ -46,7 +51,12 @@ def load(checked: Checked, job: Job) -> Trained:
 
 
 def train(
-    arguments: BackdoorArguments, checked: Checked, job: Job, names: Names, log: Log, dense: checkpoints.Checkpoint | None = None
+    arguments: BackdoorArguments,
+    checked: Checked,
+    job: Job,
+    names: Names,
+    log: Log,
+    dense: checkpoints.Checkpoint | None = None,
 ) -> Trained:
     """Train the model of ``job`` on the poisoned set and prune it, going on from a killed run.
 
@@ -68,7 +78,9 @@ def keep(arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trai
     checkpoints.write(content, Path(arguments.unlearn.mask))
 
 
-def cleanse(arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained, folder: RunFolder, log: Log) -> None:
+def cleanse(
+    arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained, folder: RunFolder, log: Log
+) -> None:
     """Score the model, make it forget the poisoned images, score it again, and write everything; ``result.json`` comes last."""
     run, bench, method = arguments.run, job.bench, checked.method
     tests = {name: bench.sets[name] for name in ("test", "triggered")}
@@ -83,11 +95,26 @@ def cleanse(arguments: BackdoorArguments, checked: Checked, job: Job, trained: T
     if checked.rewound is not None:
         checkpoints.load_weights(start, checked.rewound)
     context = Context(
-        trained.mask, checked.device, run.seed, run.compat, bench.data.name, len(bench.data.classes), checked.scenario, (), log,
-        session.progress, checked.only,
+        trained.mask,
+        checked.device,
+        run.seed,
+        run.compat,
+        bench.data.name,
+        len(bench.data.classes),
+        checked.scenario,
+        (),
+        log,
+        session.progress,
+        checked.only,
     )
     unlearned = session.run(
-        start, bench.sets, arguments.hyper, context, arguments.model.arch, arguments.unlearn.resume, run.allow_pickle,
+        start,
+        bench.sets,
+        arguments.hyper,
+        context,
+        arguments.model.arch,
+        arguments.unlearn.resume,
+        run.allow_pickle,
         reference_result(scores["before"]),
     )
     predictions["after"] = predict(unlearned.model, tests)
@@ -99,16 +126,28 @@ def cleanse(arguments: BackdoorArguments, checked: Checked, job: Job, trained: T
     folder.finish(result(arguments, checked, job, trained, unlearned, scores))
 
 
-def result(arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained, unlearned: Unlearned, scores: dict[str, Any]) -> dict[str, Any]:
+def result(
+    arguments: BackdoorArguments,
+    checked: Checked,
+    job: Job,
+    trained: Trained,
+    unlearned: Unlearned,
+    scores: dict[str, Any],
+) -> dict[str, Any]:
     """What ``result.json`` holds of a finished cleanse."""
     minutes = None if unlearned.seconds is None else unlearned.seconds / 60
     known = facts(arguments, checked, job)
     model = {
-        "sparsity": pruner.sparsity(trained.mask), "sparsity_after": pruner.sparsity(unlearned.mask),
-        "parameters": sum(p.numel() for p in unlearned.model.parameters()), "rounds": trained.rounds,
+        "sparsity": pruner.sparsity(trained.mask),
+        "sparsity_after": pruner.sparsity(unlearned.mask),
+        "parameters": sum(p.numel() for p in unlearned.model.parameters()),
+        "rounds": trained.rounds,
     }
     return {
-        **known, "status": "done", "model": {**known["model"], **model}, "scores": {**scores, "RTE": minutes},
+        **known,
+        "status": "done",
+        "model": {**known["model"], **model},
+        "scores": {**scores, "RTE": minutes},
         "units": "fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the target class",
         "seconds": {"unlearning": unlearned.seconds},
     }
@@ -118,13 +157,27 @@ def facts(arguments: BackdoorArguments, checked: Checked, job: Job) -> dict[str,
     """What ``result.json`` holds however the run ends."""
     bench, method, poison = job.bench, checked.method, job.poison
     return {
-        "label": method.name, "script": "main_backdoor.py", "method": method.name, "paper_name": method.paper, "compat": arguments.run.compat,
+        "label": method.name,
+        "script": "main_backdoor.py",
+        "method": method.name,
+        "paper_name": method.paper,
+        "compat": arguments.run.compat,
         "seed": arguments.run.seed,
         "poison": {
-            "words": job.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices),
-            "trigger": asdict(poison.trigger), **checked.scenario.facts(),
+            "words": job.words,
+            "digest": poison.digest,
+            "target": poison.target,
+            "images": len(poison.indices),
+            "trigger": asdict(poison.trigger),
+            **checked.scenario.facts(),
         },
-        "split": {"digest": bench.base.digest, "seed": bench.base.seed, **{name: len(images) for name, images in bench.sets.items()}},
+        "split": {
+            "digest": bench.base.digest,
+            "seed": bench.base.seed,
+            **{name: len(images) for name, images in bench.sets.items()},
+        },
         "model": {"arch": arguments.model.arch, "dataset": bench.data.name, "checkpoint": arguments.unlearn.mask},
-        "config": checked.config, "device": str(checked.device), "environment": environment(),
+        "config": checked.config,
+        "device": str(checked.device),
+        "environment": environment(),
     }

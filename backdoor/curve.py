@@ -1,4 +1,5 @@
 """The paper's curve: one poisoned dense training, then for each sparsity pruning, training again and a cleanse."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -18,18 +19,22 @@ from utils.run_folder import RunFolder, fingerprint
 def curve(arguments: BackdoorArguments, checked: Checked, argv: list[str] | None) -> None:
     """Cleanse models of several sparsities that share one dense training, and table them."""
     home = Path(arguments.run.save_dir)
-    several = {sparsity: at(arguments, sparsity, home / f"sparsity_{sparsity:g}") for sparsity in (0.0, *arguments.sparsities)}
+    several = {
+        sparsity: at(arguments, sparsity, home / f"sparsity_{sparsity:g}") for sparsity in (0.0, *arguments.sparsities)
+    }
     dense = several[0.0][1]
     folder = RunFolder(
-        home, "curve", fingerprint(checked.config), report.CURVE,
-        parts={"training": (dense.training, OUTPUTS)},
+        home, "curve", fingerprint(checked.config), report.CURVE, parts={"training": (dense.training, OUTPUTS)}
     )
     log = Log(home)
     if folder.result() is None:
         folder.begin("main_backdoor.py", argv)
         log.line(f"main_backdoor.py: {reading(arguments)}")
         job = read_data(arguments, checked)
-        log.facts(f"main_backdoor.py: {checked.method.name} at sparsity {describe(arguments.sparsities)}", report.header(arguments, checked, job, home))
+        log.facts(
+            f"main_backdoor.py: {checked.method.name} at sparsity {describe(arguments.sparsities)}",
+            report.header(arguments, checked, job, home),
+        )
         trained = cleanse.train(*several[0.0], job, Names(home), log)
         results = [a_point(*several[sparsity], job, trained, home) for sparsity in arguments.sparsities]
         report.finish(folder, job, checked, results)
@@ -44,7 +49,9 @@ def at(arguments: BackdoorArguments, sparsity: float, folder: Path) -> tuple[Bac
     return single, check(single)
 
 
-def a_point(arguments: BackdoorArguments, checked: Checked, job: Job, dense: cleanse.Trained, home: Path) -> dict[str, Any]:
+def a_point(
+    arguments: BackdoorArguments, checked: Checked, job: Job, dense: cleanse.Trained, home: Path
+) -> dict[str, Any]:
     """Prune the dense model, train it again, cleanse it; the result is that of the same command alone.
 
     Args:
@@ -53,7 +60,9 @@ def a_point(arguments: BackdoorArguments, checked: Checked, job: Job, dense: cle
     folder, log = cleanse.open_folder(arguments, checked)
     log.line(f"\nsparsity {100 * arguments.prune.rate:.4g} %: {folder.path}")
     if folder.result() is None:
-        folder.begin("main_backdoor.py", [*arguments.typed, f"--rate={arguments.prune.rate!r}", f"--save_dir={folder.path}"])
+        folder.begin(
+            "main_backdoor.py", [*arguments.typed, f"--rate={arguments.prune.rate!r}", f"--save_dir={folder.path}"]
+        )
         names = Names(folder.path, home)
         last = checkpoints.read(names.last(0), "checkpoint")
         with folder.failing(cleanse.facts(arguments, checked, job)):

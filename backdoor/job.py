@@ -1,4 +1,5 @@
 """A poisoned training set and the model that is to forget it: what ``main_backdoor.py`` checks, reads and builds."""
+
 from __future__ import annotations
 
 import os
@@ -43,7 +44,7 @@ class Checked:
 
     method: registry.Method
     device: torch.device
-    chosen: prepare.Chosen
+    chosen: prepare.DatasetInfo
     scenario: Scenario
     target: int
     given: checkpoints.Checkpoint | None
@@ -69,7 +70,9 @@ def check(arguments: BackdoorArguments) -> Checked:
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     if chosen.source.streamed:
-        raise UsageError(f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set")
+        raise UsageError(
+            f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set"
+        )
     target = target_class(arguments, chosen)
     check_trigger(arguments, chosen)
     start.check_validation(method, chosen, arguments.data.dataset)
@@ -77,19 +80,25 @@ def check(arguments: BackdoorArguments) -> Checked:
     if scenario.labels == (target,):
         raise UsageError(f"{arguments.scenario.typed}: is the target itself; must be another class than --target_label")
     given = None
-    if arguments.unlearn.mask is not None and is_there(Path(arguments.unlearn.mask), Path(arguments.run.save_dir), method):
+    if arguments.unlearn.mask is not None and is_there(
+        Path(arguments.unlearn.mask), Path(arguments.run.save_dir), method
+    ):
         given = start.read_other(arguments, chosen, arguments.unlearn.mask, "--mask")
     rewound = start.read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
     only, digest = saliency.given(arguments, chosen)
     config = deciding(arguments) | {"scenario": scenario.facts(), "target": target, "official_counts": chosen.official}
     config |= models.origin(arguments.model.arch)
-    training = fingerprint({key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")})
+    training = fingerprint(
+        {key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")}
+    )
     if arguments.sparsities is not None:
         del config["prune"]["rate"]
     config |= {"method": method.name, "rewind": rewound and rewound.sha256, **({"saliency": digest} if digest else {})}
     if given is not None and given.extra.get("trained") != training:  # not the file that this very command wrote
         check_unread(arguments)
-        config = {key: value for key, value in config.items() if key not in ("train", "prune")} | {"checkpoint": given.sha256}
+        config = {key: value for key, value in config.items() if key not in ("train", "prune")} | {
+            "checkpoint": given.sha256
+        }
     return Checked(method, device, chosen, scenario, target, given, rewound, only, training, config)
 
 
@@ -99,32 +108,42 @@ def check_unread(arguments: BackdoorArguments) -> None:
     read = set(type(arguments.hyper).__dataclass_fields__)
     idle = [name for name in typed if name in {*Train.__dataclass_fields__, *PoisonedPrune.__dataclass_fields__} - read]
     for name in idle:
-        check_counterpart(name, typed, read, f"--unlearn {arguments.unlearn.unlearn}, and the model of --mask is trained already")
+        check_counterpart(
+            name, typed, read, f"--unlearn {arguments.unlearn.unlearn}, and the model of --mask is trained already"
+        )
     if idle:
         say_last([f"not read: {', '.join(f'--{name}' for name in idle)}, as the model of --mask is trained already"])
 
 
-def target_class(arguments: BackdoorArguments, chosen: prepare.Chosen) -> int:
+def target_class(arguments: BackdoorArguments, chosen: prepare.DatasetInfo) -> int:
     """The number of the target class, under whichever of its two flags it was typed."""
     found = {number_of(word, chosen.names, flag) for flag, word in arguments.target.items()}
     if len(found) > 1:
-        raise UsageError(f"{' and '.join(f'{flag} {word}' for flag, word in arguments.target.items())} both say which class is the target; give one")
+        raise UsageError(
+            f"{' and '.join(f'{flag} {word}' for flag, word in arguments.target.items())} both say which class is the target; give one"
+        )
     return found.pop()
 
 
-def check_trigger(arguments: BackdoorArguments, chosen: prepare.Chosen) -> None:
+def check_trigger(arguments: BackdoorArguments, chosen: prepare.DatasetInfo) -> None:
     """Refuse a trigger that does not fit on the images."""
     size, side = arguments.trigger.size, chosen.side
     if size > side - MARGIN:
-        raise UsageError(f"--trigger_size {size}: must be at most {side - MARGIN}, {MARGIN} less than the images' {side} pixels")
+        raise UsageError(
+            f"--trigger_size {size}: must be at most {side - MARGIN}, {MARGIN} less than the images' {side} pixels"
+        )
 
 
 def is_there(mask: Path, save_dir: Path, method: registry.Method) -> bool:
     """Whether ``--mask`` names a model to read; if not, one will be written there, so that must be possible."""
     if mask.exists():
         return True
-    if mask.resolve().parent == save_dir.resolve() and any(mask.match(pattern) for pattern in rounds.OUTPUTS + outputs(method)):
-        raise UsageError(f"--mask {mask}: no such file, and this run writes one of that name itself; give another name or leave --mask out")
+    if mask.resolve().parent == save_dir.resolve() and any(
+        mask.match(pattern) for pattern in rounds.OUTPUTS + outputs(method)
+    ):
+        raise UsageError(
+            f"--mask {mask}: no such file, and this run writes one of that name itself; give another name or leave --mask out"
+        )
     nearest = next(place for place in mask.resolve().parents if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UsageError(f"--mask {mask}: no such file, and nothing can be written to {nearest}")
@@ -136,8 +155,10 @@ def read_data(arguments: BackdoorArguments, checked: Checked) -> Job:
     run = arguments.run
     data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
-    marked = prepare.marked_split(data, run.seed, base, run.compat)
-    poison = Poison(choose_forget(data.train_labels, marked.train, checked.scenario, run.seed), checked.target, arguments.trigger)
+    marked = prepare.forget_split(data, run.seed, base, run.compat)
+    poison = Poison(
+        choose_forget(data.train_labels, marked.train, checked.scenario, run.seed), checked.target, arguments.trigger
+    )
     sets = image_sets(data, poison, marked.train, base.val, checked.device)
     model = pretrain.new_model(arguments, checked, data)
     return Job(poison, words(checked, data, poison, len(marked.train)), pretrain.Bench(data, marked, sets, model))
@@ -153,7 +174,11 @@ def words(checked: Checked, data: Dataset, poison: Poison, train: int) -> str:
 
 def stamp(arguments: BackdoorArguments, checked: Checked, job: Job) -> dict[str, Any]:
     """What the checkpoints of this run say of the images that the model was trained on."""
-    return {**pretrain.stamp(arguments, checked.chosen, job.bench.base), "poison_digest": job.poison.digest, "poison": job.words}
+    return {
+        **pretrain.stamp(arguments, checked.chosen, job.bench.base),
+        "poison_digest": job.poison.digest,
+        "poison": job.words,
+    }
 
 
 def check_origin(arguments: BackdoorArguments, checked: Checked, job: Job) -> None:

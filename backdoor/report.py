@@ -1,4 +1,5 @@
 """What ``main_backdoor.py`` says, draws and tables of a cleanse, or of several at increasing sparsity."""
+
 from __future__ import annotations
 
 import csv
@@ -28,7 +29,9 @@ EXAMPLES = 8  # images in trigger.png, each of another class
 def intended(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
     """What ``--dry_run`` says: what would be read, poisoned, trained, unlearned and written, and what of it is there."""
     poisoned = preview.images(checked.chosen, checked.scenario)
-    label, own = ("curve", CURVE) if arguments.sparsities is not None else (checked.method.name, outputs(checked.method))
+    label, own = (
+        ("curve", CURVE) if arguments.sparsities is not None else (checked.method.name, outputs(checked.method))
+    )
     return {
         "read": preview.data(checked.chosen),
         "poison": f"{poisoned} get a {arguments.trigger.words} and label {checked.target} ({checked.chosen.names[checked.target]})",
@@ -44,11 +47,17 @@ def intended(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
 def origin(arguments: BackdoorArguments, checked: Checked) -> dict[str, str]:
     """Where the poisoned model comes from."""
     if checked.given is not None:
-        return {"model": f"{arguments.model.arch}, from {arguments.unlearn.mask}; flags of training and pruning are not read"}
+        return {
+            "model": f"{arguments.model.arch}, from {arguments.unlearn.mask}; flags of training and pruning are not read"
+        }
     prune = arguments.prune
-    how = {"none": "dense", "omp": "OMP", "imp": f"IMP, {prune.pruning_times} rounds", "synflow": "SynFlow"}[prune.prune]
+    how = {"none": "dense", "omp": "OMP", "imp": f"IMP, {prune.pruning_times} rounds", "synflow": "SynFlow"}[
+        prune.prune
+    ]
     rates = arguments.sparsities or (() if prune.prune == "none" else (prune.rate,))
-    words = f"{arguments.model.arch}, trained here; {how}" + (f" at rate {', '.join(f'{rate:g}' for rate in rates)}" if rates else "")
+    words = f"{arguments.model.arch}, trained here; {how}" + (
+        f" at rate {', '.join(f'{rate:g}' for rate in rates)}" if rates else ""
+    )
     return {"model": words, "training": settings(arguments.train)}
 
 
@@ -80,7 +89,9 @@ def said(scores: dict[str, float | None]) -> str:
 def picture(path: Path, job: Job, outputs: dict[str, dict[str, Predictions]], method: str) -> None:
     """Some test images, clean and with the trigger, and what the model takes them for before and after."""
     data, poison = job.bench.data, job.poison
-    labels = [label for label in range(len(data.classes)) if label != poison.target and (data.test_labels == label).any()][:EXAMPLES]
+    labels = [
+        label for label in range(len(data.classes)) if label != poison.target and (data.test_labels == label).any()
+    ][:EXAMPLES]
     chosen = [int((data.test_labels == label).argmax()) for label in labels]
     if not chosen:
         return
@@ -88,7 +99,10 @@ def picture(path: Path, job: Job, outputs: dict[str, dict[str, Predictions]], me
     stamped, window = poison.trigger.stamp(clean), poison.trigger.window(*clean.shape[1:3])
     rows = {}
     for row, name, images in (("clean", "test", clean), ("triggered", "triggered", stamped)):
-        said = {when: [data.classes[outputs[when][name].logits[position].argmax()] for position in chosen] for when in outputs}
+        said = {
+            when: [data.classes[outputs[when][name].logits[position].argmax()] for position in chosen]
+            for when in outputs
+        }
         rows[row] = [
             (image, f"{data.classes[label]}\nbefore: {before}\nafter: {after}")
             for image, label, before, after in zip(images, labels, said["before"], said["after"])
@@ -118,7 +132,12 @@ def _changed(clean: np.ndarray, stamped: np.ndarray) -> str:
 def point(found: dict[str, Any]) -> dict[str, Any]:
     """A finished cleanse as a row of a table."""
     scores = found["scores"]
-    return {"sparsity": found["model"]["sparsity"], "before": scores["before"], "after": scores["after"], "RTE": scores["RTE"]}
+    return {
+        "sparsity": found["model"]["sparsity"],
+        "before": scores["before"],
+        "after": scores["after"],
+        "RTE": scores["RTE"],
+    }
 
 
 def verdict(found: dict[str, Any]) -> str:
@@ -145,9 +164,17 @@ def finish(folder: RunFolder, job: Job, checked: Checked, results: list[dict[str
     plots.backdoor_curve(folder.path / "backdoor.png", points, title, method.paper, share)
     folder.finish(
         {
-            "label": folder.label, "script": "main_backdoor.py", "status": "done", "method": method.name, "points": points,
-            "units": first["units"], "poison": first["poison"], "split": first["split"], "config": checked.config,
-            "device": first["device"], "environment": environment(),
+            "label": folder.label,
+            "script": "main_backdoor.py",
+            "status": "done",
+            "method": method.name,
+            "points": points,
+            "units": first["units"],
+            "poison": first["poison"],
+            "split": first["split"],
+            "config": checked.config,
+            "device": first["device"],
+            "environment": environment(),
         }
     )
 

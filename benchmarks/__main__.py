@@ -6,6 +6,7 @@
 
 Both sides of a row run in turns in one process; the ratio is the median over the turns, with the smallest and largest.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,8 +31,12 @@ HEADS = ["step", "plain s", "ours s", "ratio", "spread", "asked", "difference"]
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time the project against plain versions of the same steps.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join([*rows, *startup.ROWS])}; all without it")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Time the project against plain versions of the same steps."
+    )
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"which: {', '.join([*rows, *startup.ROWS])}; all without it"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for seconds at full size (cpu)")
     typed = parser.parse_args(argv)
     for name in typed.rows:
@@ -59,7 +64,10 @@ def machine(device: torch.device) -> str:
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name")) + f", {os.cpu_count()} cores"
+            return (
+                next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+                + f", {os.cpu_count()} cores"
+            )
     except (OSError, StopIteration):
         return f"CPU, {os.cpu_count()} cores"
 
@@ -75,7 +83,9 @@ def measure(row: Row, device: torch.device) -> list[list[str]]:
             if amp == (row.amp_goal is not None):
                 found.append(_seconds(row, title, device, amp))
         elif amp and not has_bfloat16(device):
-            found.append([title, "", "", "", "", f"{goal:g} x", "not measured: this processor has no bfloat16 arithmetic"])
+            found.append(
+                [title, "", "", "", "", f"{goal:g} x", "not measured: this processor has no bfloat16 arithmetic"]
+            )
         else:
             found.append(_ratio(row, title, goal, device, amp))
         gc.collect()
@@ -93,7 +103,15 @@ def _ratio(row: Row, title: str, goal: float, device: torch.device, amp: bool) -
     ratios = [plain[0] / ours[0] for plain, ours in times]
     plain, ours = (statistics.median(seconds[side][0] for seconds in times) for side in (0, 1))
     difference = pair.difference(times[-1][1][1], times[-1][0][1])
-    return [title, f"{plain:.2f}", f"{ours:.3f}", f"{statistics.median(ratios):.2f} x", f"{min(ratios):.2f} to {max(ratios):.2f}", f"{goal:g} x", difference]
+    return [
+        title,
+        f"{plain:.2f}",
+        f"{ours:.3f}",
+        f"{statistics.median(ratios):.2f} x",
+        f"{min(ratios):.2f} to {max(ratios):.2f}",
+        f"{goal:g} x",
+        difference,
+    ]
 
 
 def _seconds(row: Row, title: str, device: torch.device, amp: bool) -> list[str]:
@@ -101,7 +119,15 @@ def _seconds(row: Row, title: str, device: torch.device, amp: bool) -> list[str]
     _time(pair.ours, device)
     seconds = [_time(pair.ours, device)[0] for _ in range(row.repeats)]
     asked = "" if row.seconds is None else f"{row.seconds:g} s"
-    return [title, "", f"{statistics.median(seconds):.3f}", "", f"{min(seconds):.3f} to {max(seconds):.3f} s", asked, "full size"]
+    return [
+        title,
+        "",
+        f"{statistics.median(seconds):.3f}",
+        "",
+        f"{min(seconds):.3f} to {max(seconds):.3f} s",
+        asked,
+        "full size",
+    ]
 
 
 def _time(work: Callable[[], Any], device: torch.device, steady: bool = False) -> tuple[float, Any]:

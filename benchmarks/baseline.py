@@ -2,6 +2,7 @@
 
 Nothing here shares code with the project but the models' definitions.
 """
+
 from __future__ import annotations
 
 import copy
@@ -31,7 +32,12 @@ class PerImage(Dataset):
     """
 
     def __init__(self, images: np.ndarray, labels: Tensor, shifts: Tensor | None = None, flips: Tensor | None = None):
-        self.images, self.labels, self.shifts, self.flips = [Image.fromarray(image) for image in images], labels.tolist(), shifts, flips
+        self.images, self.labels, self.shifts, self.flips = (
+            [Image.fromarray(image) for image in images],
+            labels.tolist(),
+            shifts,
+            flips,
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,7 +56,15 @@ def loader(images: PerImage, size: int) -> DataLoader:
     return DataLoader(images, batch_size=size)
 
 
-def epoch(model: nn.Module, mask: dict[str, Tensor], data: PerImage, lr: float, size: int, momentum: float = 0.9, weight_decay: float = 5e-4) -> dict[str, Tensor]:
+def epoch(
+    model: nn.Module,
+    mask: dict[str, Tensor],
+    data: PerImage,
+    lr: float,
+    size: int,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+) -> dict[str, Tensor]:
     """One epoch of SGD on cross-entropy, pruned weights held by torch's reparametrisation; the state dict afterwards."""
     model = copy.deepcopy(model).train()
     layers = [(model.get_submodule(name.removesuffix(".weight")), name) for name in mask]
@@ -91,7 +105,10 @@ def influence(model: nn.Module, forget: PerImage, retain: PerImage, size: int, s
     def summed(data: PerImage) -> list[Tensor]:
         sums = [torch.zeros_like(p) for p in parameters.values()]
         for images, labels in loader(data, size):
-            for total, gradient in zip(sums, torch.autograd.grad(F.cross_entropy(model(images), labels, reduction="sum"), list(parameters.values()))):
+            for total, gradient in zip(
+                sums,
+                torch.autograd.grad(F.cross_entropy(model(images), labels, reduction="sum"), list(parameters.values())),
+            ):
                 total += gradient
         return sums
 
@@ -137,7 +154,9 @@ def scores(model: nn.Module, sets: dict[str, PerImage], size: int) -> dict[str, 
     result["SVC_MIA_forget_efficacy"] = _attacks(_part(retain, 0, count), _part(test, 0, count), None, forget)
     retain, test = (probabilities(model, sets[name], size) for name in ("retain", "test"))
     half = min(len(test[1]) // 2, len(retain[1]) // 2)
-    result["SVC_MIA_training_privacy"] = _attacks(_part(retain, 0, half), _part(test, 0, half), _part(retain, half, None), _part(test, half, None))
+    result["SVC_MIA_training_privacy"] = _attacks(
+        _part(retain, 0, half), _part(test, 0, half), _part(retain, half, None), _part(test, half, None)
+    )
     return result
 
 
@@ -163,8 +182,13 @@ def _attacks(members: Any, others: Any, target_members: Any, target_others: Any)
 
     result = {}
     for key in ("correctness", "confidence", "entropy", "m_entropy", "prob"):
-        rows = [None if part is None else _columns(*part)[key].astype(np.float64) for part in (members, others, target_members, target_others)]
-        judge = SVC(C=3, kernel="rbf", gamma="auto").fit(np.concatenate(rows[:2]), np.repeat([1, 0], [len(rows[0]), len(rows[1])]))
+        rows = [
+            None if part is None else _columns(*part)[key].astype(np.float64)
+            for part in (members, others, target_members, target_others)
+        ]
+        judge = SVC(C=3, kernel="rbf", gamma="auto").fit(
+            np.concatenate(rows[:2]), np.repeat([1, 0], [len(rows[0]), len(rows[1])])
+        )
         right = 1 - judge.predict(rows[3]).mean()
         result[key] = float(right if rows[2] is None else (judge.predict(rows[2]).mean() + right) / 2)
     return result

@@ -1,4 +1,5 @@
 """What the benchmarks work on: images of CIFAR-10's shape that are drawn, so that nothing is downloaded."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ class Drawn:
     images: np.ndarray
     labels: Tensor
 
-    def ours(self, device: torch.device, augment: Augment | None = None, start: int = 0, stop: int | None = None) -> ImageSet:
+    def ours(
+        self, device: torch.device, augment: Augment | None = None, start: int = 0, stop: int | None = None
+    ) -> ImageSet:
         """Some of them as the project's image set."""
         source = torch.from_numpy(self.images).to(device).permute(0, 3, 1, 2)
         stop = len(self.labels) if stop is None else stop

@@ -1,4 +1,5 @@
 """The steps that are timed: ours, the plain one, and by how much their results differ."""
+
 from __future__ import annotations
 
 import copy
@@ -16,7 +17,7 @@ from evaluation import mia
 from evaluation.predict import predict
 from evaluation.report import score
 from models.parts import lay_out
-from pruner import Hold
+from pruner import MaskEnforcer
 from trainer.loop import Recipe, Training
 from unlearn import curvature
 from unlearn.methods.influence import correction
@@ -97,7 +98,7 @@ def epoch(device: torch.device, amp: bool) -> Pair:
     images = drawn.ours(device, Augment())
     model = data.model("resnet18", device)
     kept = data.mask(model)
-    Hold(model, kept)
+    MaskEnforcer(model, kept)
     size, lr, seed = _size(device, 128, 256), 0.01, 1
 
     def ours() -> dict[str, Tensor]:
@@ -108,7 +109,11 @@ def epoch(device: torch.device, amp: bool) -> Pair:
     shuffled = drawn.shuffled(images, seeds.derive(seed, "epoch", 0))
     reference = _plain(model)
     names = [name for name, _ in model.named_parameters()]
-    return Pair(ours, lambda: baseline.epoch(reference, kept, shuffled, lr, size), lambda a, b: relative({n: a[n] for n in names}, {n: b[n] for n in names}))
+    return Pair(
+        ours,
+        lambda: baseline.epoch(reference, kept, shuffled, lr, size),
+        lambda a, b: relative({n: a[n] for n in names}, {n: b[n] for n in names}),
+    )
 
 
 @row("data", "data path: crop, flip, scale", 20.0)
@@ -123,7 +128,11 @@ def data_path(device: torch.device, amp: bool) -> Pair:
             pass
         return batch
 
-    return Pair(lambda: last(images.batches(100, 1)), lambda: last(baseline.loader(shuffled, 100)), lambda a, b: f"{float((a - b).abs().max()):.0e} in pixels")
+    return Pair(
+        lambda: last(images.batches(100, 1)),
+        lambda: last(baseline.loader(shuffled, 100)),
+        lambda a, b: f"{float((a - b).abs().max()):.0e} in pixels",
+    )
 
 
 @row("fisher", "FF: curvature, ResNet-18", 1.1, amp_goal=1.8, seconds=10.0)
@@ -151,7 +160,11 @@ def _influence(device: torch.device, amp: bool, forget: int, retain: int, sample
             step = curvature.influence_step(model, sets, lambda images: images.batches(size), {})
             return _recursion(model, step, sets.retain, samples)
 
-    return Pair(ours, lambda: baseline.influence(reference, drawn.plain(stop=forget), drawn.plain(start=forget), 64, samples), relative)
+    return Pair(
+        ours,
+        lambda: baseline.influence(reference, drawn.plain(stop=forget), drawn.plain(start=forget), 64, samples),
+        relative,
+    )
 
 
 def _recursion(model: nn.Module, step: dict[str, Tensor], retain: Any, samples: int) -> dict[str, Tensor]:
@@ -179,7 +192,9 @@ def recursion(device: torch.device, amp: bool) -> Pair:
     samples = _size(device, 64, 1_002)
     drawn, model = data.draw(samples), _settled("resnet18", device)
     images, plain, reference = drawn.ours(device), drawn.plain(), _plain(model)
-    step = {name: torch.randn_like(p, memory_format=torch.contiguous_format) * 1e-3 for name, p in model.named_parameters()}
+    step = {
+        name: torch.randn_like(p, memory_format=torch.contiguous_format) * 1e-3 for name, p in model.named_parameters()
+    }
     names = list(step)
     return Pair(
         lambda: _recursion(model, step, images, samples),
@@ -195,7 +210,12 @@ def scores(device: torch.device, amp: bool) -> Pair:
     What the model never saw is noisier, so that the attacks have something to find: where members and others are
     alike, a support vector classifier's answers hang on the last digit.
     """
-    counts = {"retain": _size(device, 3_000, 40_500), "forget": _size(device, 300, 4_500), "val": _size(device, 300, 5_000), "test": _size(device, 1_000, 10_000)}
+    counts = {
+        "retain": _size(device, 3_000, 40_500),
+        "forget": _size(device, 300, 4_500),
+        "val": _size(device, 300, 5_000),
+        "test": _size(device, 1_000, 10_000),
+    }
     drawn = data.draw(sum(counts.values()), noisier=counts["val"] + counts["test"])
     model = _settled("resnet20s", device)
     bounds, start = {}, 0
@@ -207,11 +227,17 @@ def scores(device: torch.device, amp: bool) -> Pair:
     plain, reference = {name: drawn.plain(*limits) for name, limits in bounds.items()}, _plain(model)
 
     def difference(a: dict[str, Any], b: dict[str, Any]) -> str:
-        attacks = [abs(a[kind][key] - b[kind][key]) for kind in ("SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy") for key in mia.KEYS]
+        attacks = [
+            abs(a[kind][key] - b[kind][key])
+            for kind in ("SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy")
+            for key in mia.KEYS
+        ]
         accuracies = [abs(a["accuracy"][name] - b["accuracy"][name]) for name in b["accuracy"]]
         return f"{max(accuracies):.0e} in accuracies, {max(attacks):.0e} in attacks"
 
-    return Pair(lambda: score(predict(model, sets), "fixed"), lambda: baseline.scores(reference, plain, 256), difference)
+    return Pair(
+        lambda: score(predict(model, sets), "fixed"), lambda: baseline.scores(reference, plain, 256), difference
+    )
 
 
 @row("synflow", "SynFlow mask, ResNet-18", 2.0, seconds=5.0, repeats=2)
@@ -223,12 +249,20 @@ def synflow(device: torch.device, amp: bool) -> Pair:
     def difference(a: pruner.Mask, b: pruner.Mask) -> str:
         return f"{sum(int((a[name] != b[name]).sum()) for name in b)} of {sum(m.numel() for m in b.values()):,} weights"
 
-    return Pair(lambda: pruner.prune(model, "synflow", 0.95, sample, steps=steps), lambda: baseline.synflow(reference, 0.95, steps), difference)
+    return Pair(
+        lambda: pruner.prune(model, "synflow", 0.95, sample, steps=steps),
+        lambda: baseline.synflow(reference, 0.95, steps),
+        difference,
+    )
 
 
 def _settled(arch: str, device: torch.device) -> nn.Module:
     """A model after a few steps, so that its outputs are neither equal nor certain."""
     model = data.model(arch, device)
     images = data.draw(256, seed=9).ours(device)
-    list(Training(model, Recipe(1 if arch == "resnet18" else 4, 0.02, schedule="constant", batch_size=32), {}).run(images, 1))
+    list(
+        Training(model, Recipe(1 if arch == "resnet18" else 4, 0.02, schedule="constant", batch_size=32), {}).run(
+            images, 1
+        )
+    )
     return model.eval()

@@ -1,4 +1,5 @@
 """Several image sets in one training: as one set, one after the other, or without end."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Chain:
         """Where the images are."""
         return self._sets[0].device
 
-    def plain(self) -> "Chain":
+    def plain(self) -> Chain:
         """The same without augmentation."""
         return Chain(*(images.plain() for images in self._sets))
 
@@ -49,7 +50,11 @@ def union(first: Images, second: Images) -> Images:
     """
     source, labels, offset = second.source, second._labels, 0
     if first.source is not second.source:
-        source, labels, offset = torch.cat([first.source, source]), torch.cat([first._labels, labels]), len(first.source)
+        source, labels, offset = (
+            torch.cat([first.source, source]),
+            torch.cat([first._labels, labels]),
+            len(first.source),
+        )
     both = second._copy(source=source, _labels=labels, indices=torch.cat([first.indices, second.indices + offset]))
     return both.relabelled(torch.cat([first.labels, second.labels]))
 

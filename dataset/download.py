@@ -1,4 +1,5 @@
 """Downloading a named data set: over TLS alone, of a known size and SHA-256, and nothing is left where a check fails."""
+
 from __future__ import annotations
 
 import hashlib
@@ -48,23 +49,29 @@ class Remote:
 FILES = {
     "CIFAR10": [
         Remote(
-            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071,
-            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", "cifar-10-batches-py",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            170_498_071,
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+            "cifar-10-batches-py",
         )
     ],
     "CIFAR100": [
         Remote(
-            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", 169_001_437,
-            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7", "cifar-100-python",
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+            169_001_437,
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+            "cifar-100-python",
         )
     ],
     "SVHN": [
         Remote(
-            "https://ufldl.stanford.edu/housenumbers/train_32x32.mat", 182_040_794,
+            "https://ufldl.stanford.edu/housenumbers/train_32x32.mat",
+            182_040_794,
             "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
         ),
         Remote(
-            "https://ufldl.stanford.edu/housenumbers/test_32x32.mat", 64_275_384,
+            "https://ufldl.stanford.edu/housenumbers/test_32x32.mat",
+            64_275_384,
             "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
         ),
     ],
@@ -84,8 +91,13 @@ def fetch(remote: Remote, root: Path) -> None:
     packed = remote.folder is not None and archive.is_file()
     if parallel.is_main() and not (root / remote.name).exists():
         if packed and (archive.stat().st_size != remote.size or files.sha256(archive) != remote.sha256):
-            raise UsageError(f"{archive}: is not the published file (another size or SHA-256); unpack it to {root / remote.folder}, or delete it")
-        print(f"unpacking {archive}" if packed else f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}", flush=True)
+            raise UsageError(
+                f"{archive}: is not the published file (another size or SHA-256); unpack it to {root / remote.folder}, or delete it"
+            )
+        print(
+            f"unpacking {archive}" if packed else f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}",
+            flush=True,
+        )
         files.make_folder(root)
         with files.named(root / remote.name):
             place = Path(tempfile.mkdtemp(prefix=f".{remote.name}.", suffix=files.UNFINISHED, dir=root))
@@ -125,7 +137,9 @@ def receive(remote: Remote, path: Path) -> None:
     """
     if not remote.url.startswith("https://"):
         raise UsageError(f"{remote.url}: is not encrypted; nothing is downloaded from there")
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl.create_default_context()), _Encrypted())
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()), _Encrypted()
+    )
     digest, left = hashlib.sha256(), remote.size
     try:
         with opener.open(remote.url, timeout=SILENCE) as answer, path.open("wb") as file:
@@ -138,7 +152,13 @@ def receive(remote: Remote, path: Path) -> None:
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
         raise UsageError(f"{remote.url}: cannot be downloaded ({getattr(error, 'reason', error)})") from error
     if left or digest.hexdigest() != remote.sha256:
-        wrong = "is longer than it should be" if left < 0 else "is shorter than it should be" if left else "has another SHA-256 than it should"
+        wrong = (
+            "is longer than it should be"
+            if left < 0
+            else "is shorter than it should be"
+            if left
+            else "has another SHA-256 than it should"
+        )
         raise UsageError(f"{remote.url}: what came {wrong}; nothing of it is kept")
 
 

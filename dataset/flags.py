@@ -1,4 +1,5 @@
 """Flags that say which images there are and which of them are forgotten. Imports no torch."""
+
 from __future__ import annotations
 
 import os
@@ -17,12 +18,35 @@ from utils.options import option
 
 @dataclass(frozen=True)
 class Data:
-    dataset: str = option("cifar10", f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)", common="cifar10, cifar100, svhn, digits, folder, ...", metavar="NAME")
-    data: str | None = option(None, "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)", common="folder of the data set (./data or ../data)", metavar="DIR")
-    no_val: bool = option(False, "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in cifar10_no_val)")
-    input_size: int | None = option(None, "resize images to this side, in pixels; without it the data set's own, 224 for streamed images", low=8, high=1024)
-    stream: bool = option(False, "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory")
-    workers: int = option(4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0)
+    dataset: str = option(
+        "cifar10",
+        f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)",
+        common="cifar10, cifar100, svhn, digits, folder, ...",
+        metavar="NAME",
+    )
+    data: str | None = option(
+        None,
+        "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
+        common="folder of the data set (./data or ../data)",
+        metavar="DIR",
+    )
+    no_val: bool = option(
+        False,
+        "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in cifar10_no_val)",
+    )
+    input_size: int | None = option(
+        None,
+        "resize images to this side, in pixels; without it the data set's own, 224 for streamed images",
+        low=8,
+        high=1024,
+    )
+    stream: bool = option(
+        False,
+        "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory",
+    )
+    workers: int = option(
+        4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0
+    )
 
     @property
     def streamed(self) -> bool:
@@ -32,10 +56,26 @@ class Data:
 
 @dataclass(frozen=True)
 class Forget:
-    class_to_replace: tuple[str, ...] = option(("0",), "class to forget, by number or name, or several with commas between; -1 draws from all classes", common="class to forget, or several; -1 is all", metavar="C,C")
-    num_indexes_to_replace: int | None = option(None, "how many images to forget; without it the whole class", common="how many images; the whole class", low=1)
-    indexes_to_replace: str | None = option(None, "the very images to forget: positions in the official training set, from 0, with commas between, or a file of them (.npy, .json, .txt, .pt, ...); or a mask of 0 and 1 over that set, or image files", metavar="LIST|FILE")
-    forget: str | None = option(None, "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE", common="class:C, class:C:N, random:0.1 or indices:FILE", metavar="WHAT")
+    class_to_replace: tuple[str, ...] = option(
+        ("0",),
+        "class to forget, by number or name, or several with commas between; -1 draws from all classes",
+        common="class to forget, or several; -1 is all",
+        metavar="C,C",
+    )
+    num_indexes_to_replace: int | None = option(
+        None, "how many images to forget; without it the whole class", common="how many images; the whole class", low=1
+    )
+    indexes_to_replace: str | None = option(
+        None,
+        "the very images to forget: positions in the official training set, from 0, with commas between, or a file of them (.npy, .json, .txt, .pt, ...); or a mask of 0 and 1 over that set, or image files",
+        metavar="LIST|FILE",
+    )
+    forget: str | None = option(
+        None,
+        "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE",
+        common="class:C, class:C:N, random:0.1 or indices:FILE",
+        metavar="WHAT",
+    )
 
 
 def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
@@ -45,7 +85,11 @@ def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
         UsageError: two ways to say it are typed, or what is typed is no set of classes or positions.
     """
     ways = [f"--{name}" for name in ("forget", "indexes_to_replace") if name in typed]
-    ways += ["--class_to_replace or --num_indexes_to_replace"] if {"class_to_replace", "num_indexes_to_replace"} & typed.keys() else []
+    ways += (
+        ["--class_to_replace or --num_indexes_to_replace"]
+        if {"class_to_replace", "num_indexes_to_replace"} & typed.keys()
+        else []
+    )
     if len(ways) > 1:
         raise UsageError(f"{ways[0]} and {ways[1]} both say what to forget; give one")
     if forget.indexes_to_replace is not None:
@@ -77,7 +121,9 @@ def class_word(word: str, flag: str, low: int = 0) -> str:
 
 def of_classes(words: tuple[str, ...], count: int | None, typed_as: str | None = None) -> Scenario:
     """Some or all images of classes as typed; until the data set is known, ``labels`` are those that are numbers."""
-    return Scenario(tuple(sorted(int(word) for word in words if word.isdecimal())), count, None, typed_as, classes=words)
+    return Scenario(
+        tuple(sorted(int(word) for word in words if word.isdecimal())), count, None, typed_as, classes=words
+    )
 
 
 def _listed(text: str, typed_as: str) -> Scenario:
@@ -99,7 +145,12 @@ def _from_word(word: str) -> Scenario:
         if kind == "class":
             listed, _, number = rest.rpartition(":") if re.search(r":\d+$", rest) else (rest, "", "")
             words = tuple(listed.split(","))
-            if all(words) and not listed.startswith("-") and len(set(words)) == len(words) and (not number or int(number) > 0):
+            if (
+                all(words)
+                and not listed.startswith("-")
+                and len(set(words)) == len(words)
+                and (not number or int(number) > 0)
+            ):
                 return of_classes(words, int(number) if number else None, typed_as)
     except ValueError:
         pass

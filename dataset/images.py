@@ -1,4 +1,5 @@
 """Sets of images, and those of them that live on the device, batched without per-image Python."""
+
 from __future__ import annotations
 
 import copy
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 
 from utils import seeds
-
 
 Part = Callable[[int], slice]  # from the number of images in a batch to those of them that this process takes
 
@@ -68,7 +68,9 @@ class Images(ABC):
 
     def first(self, count: int, order: Tensor | None = None) -> Images:
         """The first ``count`` images, or all if there are fewer; with ``order``, int64 [M], those at its first places."""
-        return self._copy(indices=self.indices[:count] if order is None else self.indices[order[:count].to(self.device)])
+        return self._copy(
+            indices=self.indices[:count] if order is None else self.indices[order[:count].to(self.device)]
+        )
 
     def plain(self) -> Images:
         """The same images without augmentation."""
@@ -121,7 +123,9 @@ class Images(ABC):
         """Pixels of one image."""
 
     @abstractmethod
-    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(
+        self, order: Tensor, size: int, seed: int | None, part: Part | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """``part`` of batches of the images ``order``; augmented by ``seed`` and each image's place in ``order``, or not at all for None."""
 
 
@@ -142,7 +146,9 @@ class ImageSet(Images):
     def pixels(self) -> int:
         return self.source.shape[2] * self.source.shape[3]
 
-    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(
+        self, order: Tensor, size: int, seed: int | None, part: Part | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         shifts, flips = self._draw(seed)
         for start in range(0, len(order), size):
             stop = min(start + size, len(order))
@@ -199,5 +205,11 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, chose
     top, left = shifts[:, :1], torch.where(flips, 2 * pad - shifts[:, 1], shifts[:, 1])[:, None]
     starts = ((place[:, None] * padded.shape[1] + top + row) * padded.shape[2] + left) * channels
     line = width * channels
-    lines = padded.as_strided((max(padded.numel() - line + 1, 0), line), (1, 1))  # every stretch of a line's length, wherever it starts
-    return lines.index_select(0, starts.flatten().to(images.device)).view(count, height, width, channels).permute(0, 3, 1, 2)
+    lines = padded.as_strided(
+        (max(padded.numel() - line + 1, 0), line), (1, 1)
+    )  # every stretch of a line's length, wherever it starts
+    return (
+        lines.index_select(0, starts.flatten().to(images.device))
+        .view(count, height, width, channels)
+        .permute(0, 3, 1, 2)
+    )

@@ -1,4 +1,5 @@
 """Retain and forget images in one training step: side by side, or mixed and marked."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ class Paired:
         """Where images and labels are."""
         return self.first.device
 
-    def plain(self) -> "Paired":
+    def plain(self) -> Paired:
         """The same images without augmentation."""
         return Paired(self.first.plain(), self.second.plain(), self._size, self._cycle)
 
@@ -50,7 +51,9 @@ class Paired:
         Every one of several processes gets whole batches, whatever ``part``: a loss may compare each image of one
         set with all of the other.
         """
-        for (images, labels), (others, other_labels) in zip(self.first.batches(size, seed), self._seconds(self._size or size, seed)):
+        for (images, labels), (others, other_labels) in zip(
+            self.first.batches(size, seed), self._seconds(self._size or size, seed)
+        ):
             yield (images, others), (labels, other_labels)
 
     def _seconds(self, size: int, seed: int | None) -> Iterator[Two]:
@@ -81,7 +84,7 @@ class Marked:
         """Where images and labels are."""
         return self._all.device
 
-    def plain(self) -> "Marked":
+    def plain(self) -> Marked:
         """The same images without augmentation."""
         return Marked(self._first.plain(), self._second.plain(), self._classes)
 

@@ -1,4 +1,5 @@
 """A data set with a backdoor: poisoned copies beside the clean images, and the sets that training and unlearning see."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -49,7 +50,9 @@ class Poison:
         )
 
 
-def image_sets(data: Dataset, poison: Poison, train: np.ndarray, val: np.ndarray | None, device: torch.device) -> dict[str, ImageSet]:
+def image_sets(
+    data: Dataset, poison: Poison, train: np.ndarray, val: np.ndarray | None, device: torch.device
+) -> dict[str, ImageSet]:
     """The sets of a poisoned training and of its cleansing.
 
     Args:
@@ -65,6 +68,10 @@ def image_sets(data: Dataset, poison: Poison, train: np.ndarray, val: np.ndarray
     test = np.arange(len(data.test_labels))
     own = data.val is not None  # as TinyImageNet has; otherwise the clean half of the test images serves
     return {
-        "train": views.train(np.concatenate([clean, poisoned])), "retain": views.train(clean), "forget": views.train(poisoned),
-        "val": views.test(test) if val is None and not own else views.val(val), "test": views.test(test), "triggered": views.test(test + len(test)),
+        "train": views.train(np.concatenate([clean, poisoned])),
+        "retain": views.train(clean),
+        "forget": views.train(poisoned),
+        "val": views.test(test) if val is None and not own else views.val(val),
+        "test": views.test(test),
+        "triggered": views.test(test + len(test)),
     }

@@ -118,7 +118,7 @@ def _words(text: str) -> list[Any]:
         del rows[0]
     if len(rows) > 1 and re.match(r"\s*[,;\t]", next(line for line in text.splitlines() if line.strip())):
         raise ValueError("it has several columns, the first without a heading; keep the one of positions alone")
-    _check_columns(rows, [line[-1] in ",;" for line in lines[-len(rows):]])
+    _check_columns(rows, [line[-1] in ",;" for line in lines[-len(rows) :]])
     words = [word for row in rows for word in row]
     return [word if (number := _number(word)) is None else number for word in words]
 

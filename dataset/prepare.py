@@ -1,4 +1,5 @@
 """From what a script was told to data it can use: checked first, read second."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ REFERENCE_BASE_SEED = 1  # the reference trains on this split whatever its flags
 
 
 @dataclass(frozen=True)
-class Chosen:
+class DatasetInfo:
     """A data set before anything of it is read.
 
     Attributes:
@@ -77,11 +78,13 @@ class Chosen:
         Raises:
             UsageError: no such class or image, or an impossible count.
         """
-        fitted = scenario.named(self.names).placed(sum(self.official), None if self.files is None else self.files.train[0])
+        fitted = scenario.named(self.names).placed(
+            sum(self.official), None if self.files is None else self.files.train[0]
+        )
         return fitted.resolve(self.train_counts)
 
 
-def choose(name: str, root: str | None, size: int | None, stream: bool = False) -> Chosen:
+def choose(name: str, root: str | None, size: int | None, stream: bool = False) -> DatasetInfo:
     """Find a data set and count its classes and training images.
 
     Args:
@@ -94,7 +97,14 @@ def choose(name: str, root: str | None, size: int | None, stream: bool = False) 
     place = sources.find_root(source, typed)
     files = source.layout(place)
     elsewhere = typed is not None and place != typed
-    return Chosen(source, place, size, list(source.official if files is None else files.counts), files, typed if elsewhere else None)
+    return DatasetInfo(
+        source,
+        place,
+        size,
+        list(source.official if files is None else files.counts),
+        files,
+        typed if elsewhere else None,
+    )
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
@@ -103,7 +113,7 @@ def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat:
     return split.split_base(data.train_labels, seed if chosen is None else chosen, data.with_validation)
 
 
-def marked_split(data: sources.Dataset, seed: int, base: split.BaseSplit, compat: str) -> split.BaseSplit:
+def forget_split(data: sources.Dataset, seed: int, base: split.BaseSplit, compat: str) -> split.BaseSplit:
     """Where forget and retain images come from: the base split; in ``--compat reference`` that of ``--seed``."""
     return base if compat == "fixed" else split.split_base(data.train_labels, seed, data.with_validation)
 
@@ -127,7 +137,9 @@ class Views:
         self._train, self._test = place(data.train_images, data.train_labels), place(data.test_images, data.test_labels)
         self._val = self._test if data.val is None else place(*data.val)
         self._kind = ImageSet if data.streamed is None else StreamedSet
-        self._augment = Zoom(data.flip) if data.streamed is not None else Augment(data.pad, data.flip) if data.pad else None
+        self._augment = (
+            Zoom(data.flip) if data.streamed is not None else Augment(data.pad, data.flip) if data.pad else None
+        )
 
     def train(self, indices: np.ndarray) -> Images:
         """Training images, augmented when they are shuffled."""
@@ -146,4 +158,9 @@ class Views:
 
     def divided(self, by: split.Split) -> dict[str, Images]:
         """The sets of an unlearning: "retain", "forget", "val" and "test"."""
-        return {"retain": self.train(by.retain), "forget": self.train(by.forget), "val": self.val(by.val), "test": self.test(by.test)}
+        return {
+            "retain": self.train(by.retain),
+            "forget": self.train(by.forget),
+            "val": self.val(by.val),
+            "test": self.test(by.test),
+        }

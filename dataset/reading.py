@@ -1,4 +1,5 @@
 """From image files to pixels, in this process or in several."""
+
 from __future__ import annotations
 
 import os
@@ -19,7 +20,15 @@ from torch.utils.data import DataLoader, Dataset
 from utils import files
 from utils.errors import UsageError
 
-FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "TIFF", "GIF")  # Pillow's names of what files with names.SUFFIXES hold, a GIF by another name included
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "PPM",
+    "WEBP",
+    "TIFF",
+    "GIF",
+)  # Pillow's names of what files with names.SUFFIXES hold, a GIF by another name included
 PARALLEL = 64 << 20  # bytes of pixels from which decoding gains more from processes than starting them costs
 
 
@@ -39,7 +48,9 @@ def open_image(path: bytes) -> Image.Image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-                raise ValueError(f"its pixels are {'floats' if image.mode == 'F' else '32-bit integers'}, not brightness from 0 to 255")
+                raise ValueError(
+                    f"its pixels are {'floats' if image.mode == 'F' else '32-bit integers'}, not brightness from 0 to 255"
+                )
             if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
                 image = image.point(lambda level: level / 257).convert("L")
             return image.convert("RGB")
@@ -80,7 +91,9 @@ class Reader(Dataset, ABC):
             return str(error)
 
 
-def in_chunks(reader: Reader, spans: Sequence[range], workers: int, ahead: int = 2, pinned: bool = False) -> Iterator[Tensor]:
+def in_chunks(
+    reader: Reader, spans: Sequence[range], workers: int, ahead: int = 2, pinned: bool = False
+) -> Iterator[Tensor]:
     """The pixels of every span, in order, whoever reads them.
 
     Args:
@@ -94,8 +107,15 @@ def in_chunks(reader: Reader, spans: Sequence[range], workers: int, ahead: int =
     if workers:
         Image.init()  # all formats, so that no worker imports any
     loader = DataLoader(
-        reader, batch_size=None, sampler=spans, num_workers=workers, prefetch_factor=ahead if workers else None, pin_memory=pinned,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # others import torch anew in every pass
+        reader,
+        batch_size=None,
+        sampler=spans,
+        num_workers=workers,
+        prefetch_factor=ahead if workers else None,
+        pin_memory=pinned,
+        multiprocessing_context="fork"
+        if workers and sys.platform == "linux"
+        else None,  # others import torch anew in every pass
         generator=torch.Generator(),  # its own, or it would draw from the run's
     )
     for chunk in loader:
@@ -149,7 +169,9 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     """
     first = Whole(paths, size).pixels(0).shape
     if first[0] != first[1]:
-        raise UsageError(f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images square, or --stream")
+        raise UsageError(
+            f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images square, or --stream"
+        )
     images = np.empty((len(paths), *first), dtype=np.uint8)
     pieces = spans(len(paths), 256)
     workers = cores() if images.nbytes > PARALLEL else 0

@@ -1,4 +1,5 @@
 """What is to be forgotten, in numbers and in words."""
+
 from __future__ import annotations
 
 import hashlib
@@ -65,7 +66,9 @@ class Scenario:
         said = self.typed or "--indexes_to_replace"
         if self.files is not None:
             if paths is None:
-                raise UsageError(f"{said}: names image files, and this data set is not read from files; give positions in its training set, from 0")
+                raise UsageError(
+                    f"{said}: names image files, and this data set is not read from files; give positions in its training set, from 0"
+                )
             return replace(self, indices=positions.of_files(self.files, paths, said), files=None)
         if self.indices is None:
             return self
@@ -79,7 +82,11 @@ class Scenario:
         beyond = sum(index >= total for index in self.indices)
         if beyond:
             first = next(index for index in self.indices if index >= total)
-            counted = "; it seems to count from 1: take 1 off each" if min(self.indices) > 0 and max(self.indices) == total else ""
+            counted = (
+                "; it seems to count from 1: take 1 off each"
+                if min(self.indices) > 0 and max(self.indices) == total
+                else ""
+            )
             raise UsageError(
                 f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: {first}); "
                 f"they go from 0 to {total - 1}, images that validate included{counted}"
@@ -105,7 +112,13 @@ class Scenario:
         amount = available if count is None else count
         said = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
         if amount > available:
-            whose = "the training set has" if self.labels is None else f"class {named} has" if len(self.labels) == 1 else f"classes {named} have"
+            whose = (
+                "the training set has"
+                if self.labels is None
+                else f"class {named} has"
+                if len(self.labels) == 1
+                else f"classes {named} have"
+            )
             raise UsageError(f"{said}: {whose} {available} training images")
         if amount == 0:
             raise UsageError(f"{said}: nothing to forget")

@@ -1,4 +1,5 @@
 """Where images come from: named data sets, trees of image files, scikit-learn's digits."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,12 +18,15 @@ from utils.names import lookup
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, C], int64 [N]
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = tuple(
-    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle caterpillar "
-    "cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
-    "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree "
-    "orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose "
-    "sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
-    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm".split()
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
+    shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+    telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """.split()
 )
 NUMERALS = tuple("0123456789")
 SVHN_TRAIN = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
@@ -190,15 +194,33 @@ def resize(images: np.ndarray, size: int | None) -> np.ndarray:
 
 
 _cifar10 = Source(
-    "cifar10", _tree_of("cifar10", CIFAR10_CLASSES), _torchvision("CIFAR10"),
-    [5000] * 10, CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
+    "cifar10",
+    _tree_of("cifar10", CIFAR10_CLASSES),
+    _torchvision("CIFAR10"),
+    [5000] * 10,
+    CIFAR10_CLASSES,
+    (0.4914, 0.4822, 0.4465),
+    (0.2470, 0.2435, 0.2616),
 )
 _cifar100 = Source(
-    "cifar100", _tree_of("cifar100", CIFAR100_CLASSES), _torchvision("CIFAR100"),
-    [500] * 100, CIFAR100_CLASSES, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
+    "cifar100",
+    _tree_of("cifar100", CIFAR100_CLASSES),
+    _torchvision("CIFAR100"),
+    [500] * 100,
+    CIFAR100_CLASSES,
+    (0.5071, 0.4866, 0.4409),
+    (0.2673, 0.2564, 0.2762),
 )
 _svhn = Source(
-    "svhn", _tree_of("svhn", NUMERALS), _torchvision("SVHN"), SVHN_TRAIN, NUMERALS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), pad=0, flip=False
+    "svhn",
+    _tree_of("svhn", NUMERALS),
+    _torchvision("SVHN"),
+    SVHN_TRAIN,
+    NUMERALS,
+    (0.4377, 0.4438, 0.4728),
+    (0.1980, 0.2010, 0.1970),
+    pad=0,
+    flip=False,
 )
 _SOURCES = {
     source.name: source
@@ -211,7 +233,16 @@ _SOURCES = {
         Source("folder", tree.listing, None, None, None, None, None, size=None),
         Source("digits", _no_files, _digits, DIGITS_TRAIN, NUMERALS, (0.3061,) * 3, (0.3239,) * 3, flip=False),
         Source(
-            "noisy_digits", _no_files, _noisy_digits, DIGITS_TRAIN, NUMERALS, (0.3703,) * 3, (0.3689,) * 3, size=8, pad=1, flip=False
+            "noisy_digits",
+            _no_files,
+            _noisy_digits,
+            DIGITS_TRAIN,
+            NUMERALS,
+            (0.3703,) * 3,
+            (0.3689,) * 3,
+            size=8,
+            pad=1,
+            flip=False,
         ),
     )
 }
@@ -234,7 +265,12 @@ def get(name: str, stream: bool = False) -> Source:
     plain = with_validation(name)
     source = _SOURCES[plain if plain in _SOURCES else lookup(name, NAMES, "--dataset")]
     if name != plain and name == plain + NO_VAL:
-        source = replace(source, name=name, with_validation=False, layout=lambda root, layout=source.layout: _without_val(layout(root)))
+        source = replace(
+            source,
+            name=name,
+            with_validation=False,
+            layout=lambda root, layout=source.layout: _without_val(layout(root)),
+        )
     if not stream or source.streamed:
         return source
     if plain != "folder":
@@ -266,8 +302,17 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
     side = (size or source.size) if source.streamed else train[0].shape[1]
     mean, std = (source.mean, source.std) if source.mean and source.std else statistics(train[0])
     return Dataset(
-        source.name, classes, *train, *test, mean, std, pad=round(source.pad * side / (source.size or side)), flip=source.flip,
-        with_validation=source.with_validation and val is None, val=val, streamed=side if source.streamed else None,
+        source.name,
+        classes,
+        *train,
+        *test,
+        mean,
+        std,
+        pad=round(source.pad * side / (source.size or side)),
+        flip=source.flip,
+        with_validation=source.with_validation and val is None,
+        val=val,
+        streamed=side if source.streamed else None,
         notes={} if files is None else files.notes,
     )
 
@@ -276,7 +321,9 @@ def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, 
     """Train, test and, where there are any, validation images in memory."""
     from dataset.reading import decode
 
-    train, test, *val = ((decode(paths, size), labels) for paths, labels in filter(None, (files.train, files.test, files.val)))
+    train, test, *val = (
+        (decode(paths, size), labels) for paths, labels in filter(None, (files.train, files.test, files.val))
+    )
     for images, _ in (test, *val):
         if images.shape[1] != train[0].shape[1]:
             raise UsageError(

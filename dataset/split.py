@@ -3,6 +3,7 @@
 The draws are those of the reference implementation (legacy numpy generators), so that a seed
 names the same images here and there.
 """
+
 from __future__ import annotations
 
 import hashlib

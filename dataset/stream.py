@@ -1,4 +1,5 @@
 """Image sets that stay on disk: worker processes decode, crop and resize while the device computes."""
+
 from __future__ import annotations
 
 import math
@@ -91,14 +92,24 @@ class StreamedSet(Images):
     def pixels(self) -> int:
         return self.source.size**2
 
-    def _read(self, order: Tensor, size: int, seed: int | None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(
+        self, order: Tensor, size: int, seed: int | None, part: Part | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         augment = None if seed is None else self.augment
-        reader = Cut(self.source.paths[order.cpu().numpy()], self.source.transform(augment), None if augment is None else seed)
+        reader = Cut(
+            self.source.paths[order.cpu().numpy()], self.source.transform(augment), None if augment is None else seed
+        )
         batches = [batch if part is None else batch[part(len(batch))] for batch in spans(len(order), size)]
-        pieces = [[range(batch.start + p.start, batch.start + p.stop) for p in spans(len(batch), CHUNK)] for batch in batches]
-        ahead = max(2, math.ceil(size / (CHUNK * max(self.source.workers, 1))))  # one batch is on its way while another is computed
+        pieces = [
+            [range(batch.start + p.start, batch.start + p.stop) for p in spans(len(batch), CHUNK)] for batch in batches
+        ]
+        ahead = max(
+            2, math.ceil(size / (CHUNK * max(self.source.workers, 1)))
+        )  # one batch is on its way while another is computed
         on_gpu = self.device.type == "cuda"
-        chunks = in_chunks(reader, [piece for batch in pieces for piece in batch], self.source.workers, ahead, pinned=on_gpu)
+        chunks = in_chunks(
+            reader, [piece for batch in pieces for piece in batch], self.source.workers, ahead, pinned=on_gpu
+        )
         for batch, parts in zip(batches, pieces):
             pixels = torch.cat([chunk.to(self.device, non_blocking=on_gpu) for chunk in islice(chunks, len(parts))])
             yield scale(pixels.permute(0, 3, 1, 2)), self._labels[order[batch.start : batch.stop]]

@@ -3,6 +3,7 @@
 The official test images have no labels, so the validation images serve for both: within each class
 the first half by file name validates, the second half tests. Nothing on disk is moved.
 """
+
 from __future__ import annotations
 
 import os
@@ -43,7 +44,9 @@ def listing(root: Path) -> tree.Listing:
     first = {wnid: files[: len(files) // 2] for wnid, files in official.items()}
     second = {wnid: files[len(files) // 2 :] for wnid, files in official.items()}
     notes = {"left out": words} if (words := left.words()) else {}
-    return tree.Listing(classes, tree.part(train, classes), tree.part(second, classes), tree.part(first, classes), notes)
+    return tree.Listing(
+        classes, tree.part(train, classes), tree.part(second, classes), tree.part(first, classes), notes
+    )
 
 
 class _Others(tree.LeftOut):
@@ -74,7 +77,9 @@ def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict
     """Official validation images by class, by file name, from one folder and its list of labels."""
     annotations = root / "val" / "val_annotations.txt"
     if not annotations.exists():
-        raise UsageError(f"--data {root}: val/images is there, val/val_annotations.txt is not; it says what each image shows")
+        raise UsageError(
+            f"--data {root}: val/images is there, val/val_annotations.txt is not; it says what each image shows"
+        )
     for name in set(tree.subfolders(root / "val", left)) - {"images"}:
         left.add("beside val/images", str(root / "val" / name))
     text = files.read_text(annotations, f"--data {root}: val/val_annotations.txt")
@@ -83,9 +88,13 @@ def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict
     paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"), left)}
     for number, row in enumerate(rows, start=1):
         if len(row) < 2 or row[1] not in found:
-            raise UsageError(f"--data {root}: val/val_annotations.txt, line {number}: expected a file name and a class of train/")
+            raise UsageError(
+                f"--data {root}: val/val_annotations.txt, line {number}: expected a file name and a class of train/"
+            )
         if row[0] not in paths:
-            raise UsageError(f"--data {root}: val/val_annotations.txt lists {row[0]}, which is not in val/images, or lists it twice")
+            raise UsageError(
+                f"--data {root}: val/val_annotations.txt lists {row[0]}, which is not in val/images, or lists it twice"
+            )
         found[row[1]].append(paths.pop(row[0]))
     if paths:
         raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")

@@ -1,4 +1,5 @@
 """The trigger of a backdoor: a square of one brightness at a fixed place. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

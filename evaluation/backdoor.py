@@ -1,4 +1,5 @@
 """What a backdoor does: accuracy on clean images, and how often the trigger is obeyed. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ def score(test: Predictions, triggered: Predictions) -> dict[str, float | None]:
     obeyed = triggered.logits.argmax(1) == triggered.labels
     others = test.labels != triggered.labels
     return {
-        "SA": test.accuracy, "ASR": triggered.accuracy,
+        "SA": test.accuracy,
+        "ASR": triggered.accuracy,
         "ASR_other": float(obeyed[others].double().mean()) if bool(others.any()) else None,
     }
 
@@ -41,11 +43,16 @@ def reference_result(before: dict[str, float | None], after: dict[str, float | N
 
 def table(points: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, one row per point (``sparsity``, ``before``, ``after``, ``RTE``), in per cent."""
-    head = ["sparsity %", *(f"{title}{when}" for title in COLUMNS.values() for when in (" before %", " after %")), "RTE (min)"]
+    head = [
+        "sparsity %",
+        *(f"{title}{when}" for title in COLUMNS.values() for when in (" before %", " after %")),
+        "RTE (min)",
+    ]
     rows = [
         [
             f"{100 * point['sparsity']:.4g}",
-            *(percent(point[when][name]) for name in COLUMNS for when in ("before", "after")), minutes(point["RTE"]),
+            *(percent(point[when][name]) for name in COLUMNS for when in ("before", "after")),
+            minutes(point["RTE"]),
         ]
         for point in points
     ]

@@ -2,6 +2,7 @@
 
 Imports neither torch nor numpy; matplotlib only when a picture is drawn.
 """
+
 from __future__ import annotations
 
 import json
@@ -44,18 +45,30 @@ def tables(results: Iterable[dict[str, Any]]) -> list[Cleanse]:
 
 
 def _shared(result: dict[str, Any]) -> dict[str, Any]:
-    config, poison = result["config"], {key: value for key, value in result["poison"].items() if key not in ("digest", "words")}
+    config, poison = (
+        result["config"],
+        {key: value for key, value in result["poison"].items() if key not in ("digest", "words")},
+    )
     run = config.get("run", {})
     return {
-        "dataset": result["model"]["dataset"], "arch": result["model"]["arch"], "compat": result["compat"], "poison": poison,
-        "train": config.get("train"), "data": config.get("data"), "images": config.get("official_counts"), "split": run.get("split_seed"),
+        "dataset": result["model"]["dataset"],
+        "arch": result["model"]["arch"],
+        "compat": result["compat"],
+        "poison": poison,
+        "train": config.get("train"),
+        "data": config.get("data"),
+        "images": config.get("official_counts"),
+        "split": run.get("split_seed"),
     }
 
 
 def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Cleanse:
     compat = "" if key["compat"] == "fixed" else f" (compat {key['compat']})"
     title = f"{key['dataset']}, {key['arch']}: {results[0]['poison']['words']}{compat}"
-    slug = file_name(f"backdoor-{key['dataset']}-{key['arch']}-to-{key['poison'].get('target')}" + (f"-{key['compat']}" if compat else ""))
+    slug = file_name(
+        f"backdoor-{key['dataset']}-{key['arch']}-to-{key['poison'].get('target')}"
+        + (f"-{key['compat']}" if compat else "")
+    )
     table = Cleanse(title, slug, key, 1 / len(key["images"] or [None] * 10))
     for name, members in by_method(results).items():
         for result in sorted(members, key=seed_of):
@@ -87,16 +100,34 @@ def layout(table: Cleanse) -> tuple[list[str], list[list[str]]]:
         for sparsity, cells in line.items():
             time = cells.get(("RTE", ""))
             shown = [_percent(cells.get(column)) for column in COLUMNS]
-            rows.append([name, f"{100 * sparsity:.4g}", *shown, minutes(time and time.mean), str(len(cells["SA", "after"].values))])
+            rows.append(
+                [
+                    name,
+                    f"{100 * sparsity:.4g}",
+                    *shown,
+                    minutes(time and time.mean),
+                    str(len(cells["SA", "after"].values)),
+                ]
+            )
             values = known(table, name, sparsity)
             if values:
-                rows.append([f"{name}, published", f"{100 * sparsity:.4g}", *("" if value is None else f"≈{percent(value)}" for value in values), "", ""])
+                rows.append(
+                    [
+                        f"{name}, published",
+                        f"{100 * sparsity:.4g}",
+                        *("" if value is None else f"≈{percent(value)}" for value in values),
+                        "",
+                        "",
+                    ]
+                )
     return head, rows
 
 
 def notes(table: Cleanse) -> list[str]:
     """What a reader must know of the table."""
-    said = ["ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± standard deviation over n seeds."]
+    said = [
+        "ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± standard deviation over n seeds."
+    ]
     if any(known(table, name, sparsity) for name, line in table.lines.items() for sparsity in line):
         paper = published.load()["backdoor"]
         said.append(f"Published: {published.load()['papers'][paper['paper']]}; {paper['source']} ({paper['words']}).")
@@ -113,7 +144,9 @@ def long_rows(table: Cleanse) -> list[list[str]]:
     for name, line in table.lines.items():
         for sparsity, cells in line.items():
             for (score, when), cell in cells.items():
-                lines.append([name, repr(sparsity), score, when, repr(cell.mean), repr(cell.std), str(len(cell.values))])
+                lines.append(
+                    [name, repr(sparsity), score, when, repr(cell.mean), repr(cell.std), str(len(cell.values))]
+                )
     return lines
 
 
@@ -127,13 +160,16 @@ def draw(table: Cleanse) -> Any:
 
     drawn, axes = figure(10, 4.2, 1, 2)
     sparsities = sorted({sparsity for line in table.lines.values() for sparsity in line})
-    for axis, score, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
+    for axis, score, words in zip(
+        axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")
+    ):
         for place, ((name, line), shade) in enumerate(zip(table.lines.items(), colours(len(table.lines)))):
             aside = 0.06 * (place - (len(table.lines) - 1) / 2)  # methods share what was before them
             for when, look in BEFORE_AFTER.items():
                 points = [
                     (sparsities.index(sparsity) + aside, cells[score, when])
-                    for sparsity, cells in line.items() if (score, when) in cells
+                    for sparsity, cells in line.items()
+                    if (score, when) in cells
                 ]
                 look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}
                 values, spread = [100 * cell.mean for _, cell in points], [100 * cell.std for _, cell in points]

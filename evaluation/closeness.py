@@ -1,4 +1,5 @@
 """How close accuracies are to those of the retrained model, as single numbers. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

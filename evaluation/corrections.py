@@ -1,4 +1,5 @@
 """What the corrections change: the same runs under ``--compat fixed`` and ``--compat reference`` side by side. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import math
@@ -27,7 +28,11 @@ class Pair:
 def pairs(tables: list[Table]) -> list[Pair]:
     """Every table under ``fixed`` with its twin under ``reference``."""
     twins = {_but_compat(table): table for table in tables if table.key["compat"] == "reference"}
-    return [Pair(table, twins[key]) for table in tables if table.key["compat"] == "fixed" and (key := _but_compat(table)) in twins]
+    return [
+        Pair(table, twins[key])
+        for table in tables
+        if table.key["compat"] == "fixed" and (key := _but_compat(table)) in twins
+    ]
 
 
 def _but_compat(table: Table) -> str:
@@ -46,10 +51,19 @@ def table(pair: Pair) -> tuple[list[str], list[list[str]]]:
     for name in pair.fixed.rows:
         for model in (model.name for model in pair.fixed.models):
             if pair.fixed.runs(name, model) and pair.reference.runs(name, model):
-                cells = [_change(pair.reference.cell(name, model, metric), pair.fixed.cell(name, model, metric)) for metric in METRICS]
+                cells = [
+                    _change(pair.reference.cell(name, model, metric), pair.fixed.cell(name, model, metric))
+                    for metric in METRICS
+                ]
                 gaps = [side.average_gap(name, model) for side in (pair.reference, pair.fixed)]
-                cells.append("-" if None in gaps else f"{percent(gaps[0])} → {percent(gaps[1])} ({100 * (gaps[1] - gaps[0]):+.2f})")
-                rows.append([name, model, *cells, f"{pair.reference.runs(name, model)}, {pair.fixed.runs(name, model)}"])
+                cells.append(
+                    "-"
+                    if None in gaps
+                    else f"{percent(gaps[0])} → {percent(gaps[1])} ({100 * (gaps[1] - gaps[0]):+.2f})"
+                )
+                rows.append(
+                    [name, model, *cells, f"{pair.reference.runs(name, model)}, {pair.fixed.runs(name, model)}"]
+                )
     return ["method", "model", *METRICS, "avg. gap", "n"], rows
 
 

@@ -2,6 +2,7 @@
 
 matplotlib is imported only when it is drawn.
 """
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Training curves from ``log.jsonl`` files: accuracy and loss after every epoch, over the seeds. matplotlib is imported only when one is drawn."""
+
 from __future__ import annotations
 
 import hashlib
@@ -33,7 +34,12 @@ def read_epochs(path: Path) -> Epochs:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and record.get("kind") == "epoch" and isinstance(record.get("phase"), str) and isinstance(record.get("epoch"), int):
+        if (
+            isinstance(record, dict)
+            and record.get("kind") == "epoch"
+            and isinstance(record.get("phase"), str)
+            and isinstance(record.get("epoch"), int)
+        ):
             found.setdefault(record["phase"], {})[record["epoch"]] = record
     return found
 
@@ -53,9 +59,14 @@ def trainings(folders: list[Path]) -> dict[str, tuple[str, list[Epochs]]]:
     named: dict[str, tuple[str, list[Epochs]]] = {}
     for key, members in groups.items():
         content = members[0][0]
-        name = file_name(f"training-{content['config']['data']['dataset']}-{content['model']['arch']}-{content['label']}")
+        name = file_name(
+            f"training-{content['config']['data']['dataset']}-{content['model']['arch']}-{content['label']}"
+        )
         listed = [other for other in named if other == name or other.startswith(f"{name}-")]
-        named[f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:6]}" if listed else name] = (_title(content, len(members)), [epochs for _, epochs in members])
+        named[f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:6]}" if listed else name] = (
+            _title(content, len(members)),
+            [epochs for _, epochs in members],
+        )
     return named
 
 
@@ -83,7 +94,9 @@ def draw_training(title: str, runs: list[Epochs]) -> Any:
         phases = [phases[round(step * (len(phases) - 1) / (ROUNDS_SHOWN - 1))] for step in range(ROUNDS_SHOWN)]
     for phase, shade in zip(phases, colours(len(phases))):
         for axis, key, dash, scale, name in (
-            (axes[0, 0], "accuracy", "-", 100, f"{phase}, training"), (axes[0, 0], "val", "--", 100, f"{phase}, validation"), (axes[0, 1], "loss", "-", 1, phase),
+            (axes[0, 0], "accuracy", "-", 100, f"{phase}, training"),
+            (axes[0, 0], "val", "--", 100, f"{phase}, validation"),
+            (axes[0, 1], "loss", "-", 1, phase),
         ):
             band(axis, [epochs.get(phase, {}) for epochs in runs], key, scale, color=shade, linestyle=dash, label=name)
     axes[0, 0].set(xlabel="epoch", ylabel="accuracy (%)")
@@ -104,8 +117,21 @@ def band(axis: Any, runs: Iterable[dict[int, dict[str, float]]], key: str, scale
                 values.setdefault(epoch, []).append(scale * record[key])
     places = sorted(values)
     if places:
-        axis.plot(places, [statistics.fmean(values[place]) for place in places], linewidth=1.6, marker="o" if len(places) == 1 else None, **look)
-        axis.fill_between(places, [min(values[place]) for place in places], [max(values[place]) for place in places], color=look["color"], alpha=0.15, linewidth=0)
+        axis.plot(
+            places,
+            [statistics.fmean(values[place]) for place in places],
+            linewidth=1.6,
+            marker="o" if len(places) == 1 else None,
+            **look,
+        )
+        axis.fill_between(
+            places,
+            [min(values[place]) for place in places],
+            [max(values[place]) for place in places],
+            color=look["color"],
+            alpha=0.15,
+            linewidth=0,
+        )
 
 
 def draw_unlearning(table: Table, found: list[Found]) -> Any | None:
@@ -137,7 +163,7 @@ def draw_unlearning(table: Table, found: list[Found]) -> Any | None:
         axis.set_xticks([tick for tick in range(1, most + 1) if most <= 6 or tick % math.ceil(most / 6) == 0])
         axis.set_xlim(0.7, most + 0.3)
         axis.grid(alpha=0.3)
-    for axis in list(axes.flat)[len(rows):]:
+    for axis in list(axes.flat)[len(rows) :]:
         axis.set_visible(False)
     for name, marker in ENDS.items():
         axes.flat[0].plot([], [], marker, color="0.3", markersize=7, label=f"{name} set, at the end")

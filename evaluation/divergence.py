@@ -1,4 +1,5 @@
 """How far a model's outputs are from those of the model retrained without the forget set."""
+
 from __future__ import annotations
 
 from torch import Tensor
@@ -34,7 +35,9 @@ def _rows(p: Tensor, q: Tensor) -> Tensor:
     return (p * (p.clamp(min=SMALLEST).log() - q.clamp(min=SMALLEST).log())).sum(1)
 
 
-def compare(unlearned: dict[str, Predictions], retrained: dict[str, Predictions]) -> dict[str, dict[str, float] | float]:
+def compare(
+    unlearned: dict[str, Predictions], retrained: dict[str, Predictions]
+) -> dict[str, dict[str, float] | float]:
     """``KL`` and ``JS`` in nats and ``accuracy`` of the retrained model, each by set; ``ToW``, ``RD`` and ``SAPE``.
 
     Outputs that only the unlearned model has, the new class of boundary expanding in ``--compat

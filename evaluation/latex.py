@@ -1,4 +1,5 @@
 """A table as LaTeX for a paper. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import unicodedata

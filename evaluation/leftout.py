@@ -1,4 +1,5 @@
 """What lies below a report's folders and stands in none of its tables. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 
 Imports neither torch nor numpy.
 """
+
 from __future__ import annotations
 
 from evaluation.published import base

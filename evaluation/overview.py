@@ -2,6 +2,7 @@
 
 matplotlib is imported only when one is drawn.
 """
+
 from __future__ import annotations
 
 import math
@@ -177,7 +178,9 @@ def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple
     for number, (model, shade, marker) in enumerate(zip(models, colours(len(models)), MARKERS)):
         aside = 0.5 * (number - (len(models) - 1) / 2) / len(models)
         there = [(values[row, model], place + aside) for place, row in enumerate(methods) if (row, model) in values]
-        axis.plot([value for value, _ in there], [place for _, place in there], marker, color=shade, label=model.name, **look)
+        axis.plot(
+            [value for value, _ in there], [place for _, place in there], marker, color=shade, label=model.name, **look
+        )
 
 
 def _time(table: Table, row: str, model: Model) -> float | None:

@@ -1,4 +1,5 @@
 """One HTML page with tables and pictures inside it: it opens in any browser, from any place, without a network."""
+
 from __future__ import annotations
 
 import base64

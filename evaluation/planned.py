@@ -1,4 +1,5 @@
 """What sweeps planned, beside what is there: cells that are missing and cells that failed. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import results, rows
-from evaluation.results import Found, Gone, Table
+from evaluation.results import Found, MissingRuns, Table
 from evaluation.rows import Model
 
 MANIFEST, STATUS = ".sweep.json", "status.json"  # ends a file in a sweep's folder; a file in each of its cells' folders
@@ -87,7 +88,9 @@ def place(tables: list[Table], cells: list[Planned]) -> list[Planned]:
         if table is None:
             lost.append(cell)
             continue
-        gone = table.gone.setdefault(_row(table, cell, unlearning), {}).setdefault(_model(table, cell, cells), Gone())
+        gone = table.gone.setdefault(_row(table, cell, unlearning), {}).setdefault(
+            _model(table, cell, cells), MissingRuns()
+        )
         gone.missing += 1
         gone.failed += cell.failed
     for table in tables:
@@ -98,8 +101,11 @@ def place(tables: list[Table], cells: list[Planned]) -> list[Planned]:
 def _twins(cell: Planned, cells: list[Planned], *alike: str) -> list[str]:
     """Fingerprints of the sweep's finished cells that share these facts with ``cell``."""
     return [
-        other.found.content["fingerprint"] for other in cells
-        if other.found and other.sweep == cell.sweep and all(other.facts.get(name) == cell.facts.get(name) for name in alike)
+        other.found.content["fingerprint"]
+        for other in cells
+        if other.found
+        and other.sweep == cell.sweep
+        and all(other.facts.get(name) == cell.facts.get(name) for name in alike)
     ]
 
 
@@ -114,7 +120,9 @@ def _row(table: Table, cell: Planned, cells: list[Planned]) -> str:
         if twin in table.places:
             return table.places[twin][0]
     paper = cell.facts["paper_name"]
-    variants = {other.facts["method"] for other in cells if other.sweep == cell.sweep and other.facts["paper_name"] == paper}
+    variants = {
+        other.facts["method"] for other in cells if other.sweep == cell.sweep and other.facts["paper_name"] == paper
+    }
     name = paper if len(variants) == 1 else f"{paper} ({cell.facts['method']})"
     table.rows.setdefault(name, {})
     return name

@@ -3,6 +3,7 @@
 Colours are steps of one map whose lightness rises evenly, so that grey prints keep them apart;
 lines differ in dashes and markers too, bars in hatches.
 """
+
 from __future__ import annotations
 
 import textwrap
@@ -69,7 +70,9 @@ def backdoor_curve(path: Path, points: list[dict[str, Any]], title: str, method:
     """
     drawn, axes = figure(9, 4.0, 1, 2)
     places = range(len(points))
-    for axis, name, words in zip(axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")):
+    for axis, name, words in zip(
+        axes[0], ("ASR", "SA"), ("attack success (ASR, %)", "accuracy on clean images (SA, %)")
+    ):
         for when, shade, side, up in (("before", "black", "right", 6), ("after", "C0", "left", -11)):
             values = [100 * point[when][name] for point in points]
             look = {"color": shade, "clip_on": False, "zorder": 3, **BEFORE_AFTER[when]}
@@ -129,9 +132,16 @@ def transfer_curves(path: Path, table: Transfer) -> None:
         factor = 100 if metric in ACCURACIES else 1 / 60
         for number, (name, points) in enumerate(table.lines.items()):
             cells = {count: found[metric] for count, found in points.items() if metric in found}
-            heights, spread = [factor * cell.mean for cell in cells.values()], [factor * cell.std for cell in cells.values()]
-            axis.errorbar(list(cells), heights, spread, color=f"C{number}", marker="os^Dv"[number % 5], capsize=3, label=name)
-        axis.set(title=title, xlabel="source classes removed", ylabel="accuracy (%)" if metric in ACCURACIES else "minutes")
+            heights, spread = (
+                [factor * cell.mean for cell in cells.values()],
+                [factor * cell.std for cell in cells.values()],
+            )
+            axis.errorbar(
+                list(cells), heights, spread, color=f"C{number}", marker="os^Dv"[number % 5], capsize=3, label=name
+            )
+        axis.set(
+            title=title, xlabel="source classes removed", ylabel="accuracy (%)" if metric in ACCURACIES else "minutes"
+        )
         axis.set_xticks(sorted({count for points in table.lines.values() for count in points}))
         axis.grid(alpha=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -1,4 +1,5 @@
 """The model's outputs on every set, each image seen once."""
+
 from __future__ import annotations
 
 import copy
@@ -34,7 +35,7 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, part: slice) -> "Predictions":
+    def __getitem__(self, part: slice) -> Predictions:
         return Predictions(self.logits[part], self.labels[part])
 
     @property
@@ -121,7 +122,9 @@ def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = Non
     figures = memory.as_many_as_fit(functools.partial(_figures, model, mine, augment_seed), at_once(images))
     right, lost = (parallel.add_up(figures) if len(mine) < len(images) else figures).tolist()
     if lost:
-        raise DivergedError(f"the model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images")
+        raise DivergedError(
+            f"the model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images"
+        )
     return right / max(len(images), 1)
 
 

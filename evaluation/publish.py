@@ -1,4 +1,5 @@
 """A table in every form: printed, as Markdown, as CSV and as a picture."""
+
 from __future__ import annotations
 
 import csv
@@ -10,7 +11,14 @@ from evaluation.tables import aligned, markdown
 from utils import files
 
 
-def publish(stem: Path, title: str, head: list[str], rows: list[list[str]], long_rows: list[list[str]], draw: Callable[[Path], None]) -> None:
+def publish(
+    stem: Path,
+    title: str,
+    head: list[str],
+    rows: list[list[str]],
+    long_rows: list[list[str]],
+    draw: Callable[[Path], None],
+) -> None:
     """Print a table and write ``stem`` with .md, .csv and .png behind it.
 
     Args:

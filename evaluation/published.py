@@ -1,4 +1,5 @@
 """Published numbers beside ours, from ``experiments/paper.json``. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import json
@@ -43,7 +44,12 @@ class Published:
             pair = table["rows"].get(base(row), {}).get(name, {}).get(metric)
             if pair is not None:
                 scale = 1 if metric == "RTE" else 100
-                return Value(pair[0] / scale, pair[1] / scale if len(pair) > 1 else None, table.get("read_off", False), table["paper"])
+                return Value(
+                    pair[0] / scale,
+                    pair[1] / scale if len(pair) > 1 else None,
+                    table.get("read_off", False),
+                    table["paper"],
+                )
         return None
 
     def _same(self, sparsity: float, model: Model) -> bool:
@@ -56,7 +62,9 @@ class Published:
         value = self.value(row, model, metric)
         if value is None:
             return None
-        exact = Published([table for table in self.tables if table["paper"] == value.paper], self.exact).value("Retrain", model, metric)
+        exact = Published([table for table in self.tables if table["paper"] == value.paper], self.exact).value(
+            "Retrain", model, metric
+        )
         return None if exact is None else abs(value.mean - exact.mean)
 
     def average_gap(self, row: str, model: Model) -> float | None:
@@ -95,10 +103,17 @@ def beside(table: Table, named: list[str]) -> Published:
 
     Those of the same setting; where there are none, those that ``named`` (starts of names) asks for.
     """
-    entries = [entry for entry in load()["tables"] if entry["kind"] == table.key["kind"] and _near(entry["share"], _share(table))]
+    entries = [
+        entry
+        for entry in load()["tables"]
+        if entry["kind"] == table.key["kind"] and _near(entry["share"], _share(table))
+    ]
     same = [
-        entry for entry in entries
-        if entry["dataset"] == table.key["dataset"].removesuffix("_no_val") and entry["arch"] == table.key["arch"] and not table.key["imagenet stem"]
+        entry
+        for entry in entries
+        if entry["dataset"] == table.key["dataset"].removesuffix("_no_val")
+        and entry["arch"] == table.key["arch"]
+        and not table.key["imagenet stem"]
     ]
     if same:
         return Published(same, exact=True)

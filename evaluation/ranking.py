@@ -1,4 +1,5 @@
 """Methods in order of what they leave undone and of what they cost, over all scenarios and models. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import json
@@ -52,8 +53,15 @@ def groups(tables: list[Table]) -> list[Group]:
         key = json.loads(text)
         fixed = key["compat"] == "fixed"
         slug = file_name(f"ranking-{key['dataset']}-{key['arch']}" + ("" if fixed else f"-{key['compat']}"))
-        title = f"{key['dataset']}, {key['arch']}: methods by average gap" + ("" if fixed else f" (compat {key['compat']})")
-        columns = [(table, model.name) for table in members for model in table.models if len(_finished(table, model.name)) >= LEAST]
+        title = f"{key['dataset']}, {key['arch']}: methods by average gap" + (
+            "" if fixed else f" (compat {key['compat']})"
+        )
+        columns = [
+            (table, model.name)
+            for table in members
+            for model in table.models
+            if len(_finished(table, model.name)) >= LEAST
+        ]
         group = Group(title, slug, key, columns)
         if len(columns) > 1 and sum(None not in group.gaps(name) for name in group.methods) >= LEAST:
             made.append(group)
@@ -63,7 +71,9 @@ def groups(tables: list[Table]) -> list[Group]:
 
 def _finished(table: Table, model: str) -> list[str]:
     """Methods with a gap to Retrain on a model."""
-    return [row for row in table.rows if row not in ("Retrain", "Original") and table.average_gap(row, model) is not None]
+    return [
+        row for row in table.rows if row not in ("Retrain", "Original") and table.average_gap(row, model) is not None
+    ]
 
 
 NOTE = (
@@ -85,7 +95,17 @@ def table(group: Group) -> tuple[list[str], list[list[str]]]:
     for name in whole + [name for name in gaps if name not in whole and any(gap is not None for gap in gaps[name])]:
         place, cost = (str(order.index(name) + 1) if name in order else "-" for order in (ranked, by_cost))
         mean = statistics.fmean(gaps[name]) if name in whole else None
-        rows.append([name, place, percent(mean), *map(percent, gaps[name]), cost, *_cost(group, name, times[name]), _seeds(group, name)])
+        rows.append(
+            [
+                name,
+                place,
+                percent(mean),
+                *map(percent, gaps[name]),
+                cost,
+                *_cost(group, name, times[name]),
+                _seeds(group, name),
+            ]
+        )
     titles = [f"{_scenario(group, table)}, {model}" for table, model in group.columns]
     return ["method", "rank", "mean gap", *titles, "rank by RTE", "RTE (min)", "of Retrain's", "n"], rows
 
@@ -105,7 +125,12 @@ def _times(group: Group, name: str) -> tuple[float, float] | None:
 def _cost(group: Group, name: str, times: tuple[float, float] | None) -> tuple[str, str]:
     if times is None:
         return "-", "-"
-    machines = {machine for table, model in group.columns for row in (name, "Retrain") for machine in table.cell(row, model, "RTE").machines}
+    machines = {
+        machine
+        for table, model in group.columns
+        for row in (name, "Retrain")
+        for machine in table.cell(row, model, "RTE").machines
+    }
     star = "*" if len(machines) > 1 else ""
     return minutes(times[0]) + star, (f"{100 * times[0] / times[1]:.1f} %" if times[1] else "-") + star
 

@@ -1,4 +1,5 @@
 """Every score of one run, derived from the model's outputs."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +12,10 @@ SETS = ("retain", "forget", "val", "test")
 
 
 def score(
-    outputs: dict[str, Predictions], compat: str, retrained: dict[str, Predictions] | None = None, trained_on_val: bool = False
+    outputs: dict[str, Predictions],
+    compat: str,
+    retrained: dict[str, Predictions] | None = None,
+    trained_on_val: bool = False,
 ) -> dict[str, Any]:
     """Accuracies and attacks from the outputs on retain, forget, val and test.
 
@@ -49,7 +53,9 @@ def _for_attacks(outputs: dict[str, Predictions], compat: str) -> tuple[Predicti
 
 def four(outputs: dict[str, Predictions], compat: str) -> dict[str, float]:
     """UA, MIA-Efficacy, RA and TA alone, fractions in [0, 1], for a model that another is set beside."""
-    attack = mia.forget_efficacy(*(_for_attacks(outputs, compat)[place] for place in (0, 2, 1)), compat, ("confidence",))
+    attack = mia.forget_efficacy(
+        *(_for_attacks(outputs, compat)[place] for place in (0, 2, 1)), compat, ("confidence",)
+    )
     ua, ra, ta = 1 - outputs["forget"].accuracy, outputs["retain"].accuracy, outputs["test"].accuracy
     return {"UA": ua, "MIA-Efficacy": attack["confidence"], "RA": ra, "TA": ta}
 
@@ -95,11 +101,16 @@ def attacks(scores: dict[str, Any]) -> list[str]:
     if "to_retrained" in scores:
         rows.append(_to_retrained(scores["to_retrained"]))
     if "deepunlearn" in scores:  # results of earlier versions lack it
-        cells = [[name, percent(found["attack"]), percent(found["indiscernibility"])] for name, found in scores["deepunlearn"].items()]
+        cells = [
+            [name, percent(found["attack"]), percent(found["indiscernibility"])]
+            for name, found in scores["deepunlearn"].items()
+        ]
         rows += ["", aligned(["attack on losses, right in %", "attack", "indiscernibility"], cells)]
     return rows
 
 
 def _to_retrained(found: dict[str, Any]) -> str:
-    nats = "  ".join(f"{key} {' '.join(f'{name} {value:.4f}' for name, value in found[key].items())}" for key in ("KL", "JS"))
+    nats = "  ".join(
+        f"{key} {' '.join(f'{name} {value:.4f}' for name, value in found[key].items())}" for key in ("KL", "JS")
+    )
     return f"to the retrained model: {nats} nats  ToW {found['ToW']:.4f}"

@@ -1,4 +1,5 @@
 """Result files of many runs, grouped into the paper's tables. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import fnmatch
@@ -24,21 +25,40 @@ NUMBER, SCORE = (int, float), (int, float, type(None))
 _RUN = {"fingerprint": str, "method": str, "paper_name": str, "compat": str, "seed": int}
 _MODEL = {"dataset": str, "arch": str, "sparsity": NUMBER, "recipe?": (dict, type(None))}
 SHAPES: dict[str, dict[str, Any]] = {  # what tables read of a finished result, by script; see ``check``
-    "main_forget.py": _RUN | {
-        "scores": {**dict.fromkeys(METRICS, SCORE), "RTE": SCORE}, "scenario": {"kind": str, "words": str}, "split?": dict,
-        "model": _MODEL, "config": {"hyper": dict, "run?": dict, "data?": dict, "model?": dict}, "environment?": dict,
+    "main_forget.py": _RUN
+    | {
+        "scores": {**dict.fromkeys(METRICS, SCORE), "RTE": SCORE},
+        "scenario": {"kind": str, "words": str},
+        "split?": dict,
+        "model": _MODEL,
+        "config": {"hyper": dict, "run?": dict, "data?": dict, "model?": dict},
+        "environment?": dict,
     },
     "main_backdoor.py": {
-        "fingerprint": str, "method": str, "scores?": {"before?": dict, "after?": dict, "RTE?": SCORE}, "model?": _MODEL,
-        "poison": {"words": str}, "config": {"hyper": dict, "run?": dict, "prune?": dict},
+        "fingerprint": str,
+        "method": str,
+        "scores?": {"before?": dict, "after?": dict, "RTE?": SCORE},
+        "model?": _MODEL,
+        "poison": {"words": str},
+        "config": {"hyper": dict, "run?": dict, "prune?": dict},
     },
     "main_transfer.py": {
-        "fingerprint": str, "method": str, "removed?": {"count": int}, "accuracy?": dict, "seconds?": dict, "model?": _MODEL,
-        "target?": {"name": str}, "config": {"hyper": dict, "probe": {"probe": str}, "target": dict},
+        "fingerprint": str,
+        "method": str,
+        "removed?": {"count": int},
+        "accuracy?": dict,
+        "seconds?": dict,
+        "model?": _MODEL,
+        "target?": {"name": str},
+        "config": {"hyper": dict, "probe": {"probe": str}, "target": dict},
     },
 }
 TRAINING = {
-    "label": str, "script": str, "rounds": list, "model": {"arch": str}, "config": {"data": {"dataset": str}, "run": {"compat": str}, "prune?": dict},
+    "label": str,
+    "script": str,
+    "rounds": list,
+    "model": {"arch": str},
+    "config": {"data": {"dataset": str}, "run": {"compat": str}, "prune?": dict},
 }
 
 
@@ -71,7 +91,7 @@ class Cell:
 
 
 @dataclass
-class Gone:
+class MissingRuns:
     """Runs that were planned and are not there: their number, and how many of them failed."""
 
     missing: int = 0
@@ -98,7 +118,7 @@ class Table:
     key: dict[str, Any]
     models: list[Model]
     rows: dict[str, dict[str, dict[str, Cell]]] = field(default_factory=dict)
-    gone: dict[str, dict[str, Gone]] = field(default_factory=dict)
+    gone: dict[str, dict[str, MissingRuns]] = field(default_factory=dict)
     places: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     classes: int | None = None
 
@@ -128,7 +148,10 @@ class Table:
         if any(cell is None for pair in pairs for cell in pair):
             return {}
         shared = set.intersection(*(set(cell.seeds) for pair in pairs for cell in pair))
-        return {seed: statistics.fmean(abs(own.mean_over({seed}) - exact.mean_over({seed})) for own, exact in pairs) for seed in sorted(shared)}
+        return {
+            seed: statistics.fmean(abs(own.mean_over({seed}) - exact.mean_over({seed})) for own, exact in pairs)
+            for seed in sorted(shared)
+        }
 
     def gap_by_seed(self, row: str, model: str) -> float | None:
         """Mean of ``gaps_by_seed``, in which misses on either side of Retrain do not cancel; None without any."""
@@ -176,7 +199,11 @@ def collect(folders: Iterable[Path], script: str = "main_forget.py", failed: boo
         one = Found(path.resolve().parent if path.is_symlink() else path.parent, content)
         if content.get("script") != script or not (content.get("status") == "done" or failed and one.failed):
             continue
-        check(content, {key: kind for key, kind in SHAPES[script].items() if key != "scores"} if one.failed else SHAPES[script], path)
+        check(
+            content,
+            {key: kind for key, kind in SHAPES[script].items() if key != "scores"} if one.failed else SHAPES[script],
+            path,
+        )
         known = found.setdefault(content["fingerprint"], one)
         if known.failed and not one.failed:
             found[content["fingerprint"]] = one
@@ -201,7 +228,9 @@ def check(content: dict[str, Any], shape: dict[str, Any], path: Path) -> None:
         if isinstance(kind, dict) and isinstance(content.get(name), dict):
             check(content[name], kind, path)
         elif isinstance(kind, dict) or name not in content or not isinstance(content[name], kind):
-            raise UsageError(f"{path}: is no whole result ({name} is missing or of another type); give its command again")
+            raise UsageError(
+                f"{path}: is no whole result ({name} is missing or of another type); give its command again"
+            )
         elif kind is str and not content[name].isprintable():
             raise UsageError(f"{path}: is no result ({name} holds control characters)")
 
@@ -292,7 +321,10 @@ def tables(found: Iterable[Found]) -> list[Table]:
     for one in found:
         groups.setdefault(_text(shared(one.content)), []).append(one.content)
     _join_same_splits(groups)
-    made = [_table(json.loads(key), results) for key, results in sorted(groups.items(), key=lambda item: _order(json.loads(item[0])))]
+    made = [
+        _table(json.loads(key), results)
+        for key, results in sorted(groups.items(), key=lambda item: _order(json.loads(item[0])))
+    ]
     tell_apart(made)
     return made
 
@@ -312,9 +344,16 @@ def _order(key: dict[str, Any]) -> tuple:
 
 def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
     compat = "" if key["compat"] == "fixed" else f" (compat {key['compat']})"
-    slug = file_name(f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}"))
+    slug = file_name(
+        f"{key['dataset']}-{key['arch']}-{_what(key)}" + ("" if key["compat"] == "fixed" else f"-{key['compat']}")
+    )
     columns = models(results)
-    table = Table(f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}", slug, key, list(dict.fromkeys(columns.values())))
+    table = Table(
+        f"{key['dataset']}, {key['arch']}: forget {key['words']}{compat}",
+        slug,
+        key,
+        list(dict.fromkeys(columns.values())),
+    )
     counts = [result["config"].get("official_counts") for result in results]
     table.classes = next((len(found) for found in counts if isinstance(found, list)), None)
     for name, members in by_method(results).items():
@@ -324,9 +363,11 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> Table:
             here = [result for result in members if model.name in table.places[result["fingerprint"]][1]]
             runs = [result for result in here if not has_failed(result)]
             if len(runs) < len(here):
-                table.gone.setdefault(name, {})[model.name] = Gone(len(here) - len(runs), len(here) - len(runs))
+                table.gone.setdefault(name, {})[model.name] = MissingRuns(len(here) - len(runs), len(here) - len(runs))
             if runs:
-                table.rows[name][model.name] = {metric: cell for metric in (*METRICS, "RTE") if (cell := _cell(runs, metric))}
+                table.rows[name][model.name] = {
+                    metric: cell for metric in (*METRICS, "RTE") if (cell := _cell(runs, metric))
+                }
     return table
 
 

@@ -1,4 +1,5 @@
 """Names of a table's rows and columns, from what tells its runs apart. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import json
@@ -32,7 +33,11 @@ def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
     """How the model was trained and pruned, without its seeds; None if its file does not say. A dense round's pruning flags say nothing."""
     model = result["model"]
     stored = model.get("recipe")
-    return {key: value for key, value in stored.items() if key != "prune"} if stored and model.get("round") == 0 else stored
+    return (
+        {key: value for key, value in stored.items() if key != "prune"}
+        if stored and model.get("round") == 0
+        else stored
+    )
 
 
 def models(results: list[dict[str, Any]]) -> dict[str, Model]:
@@ -40,10 +45,17 @@ def models(results: list[dict[str, Any]]) -> dict[str, Model]:
     first = {_model_key(result): result for result in reversed(results) if not _adrift(result, results)}
     ordered = sorted(first.items(), key=lambda item: (item[1]["model"]["sparsity"], pruner_of(item[1]), item[0]))
     plain = [model_name(result["model"]["sparsity"]) for _, result in ordered]
-    named = [f"{name} ({pruner_of(result)})" if plain.count(name) > 1 and pruner_of(result) else name for name, (_, result) in zip(plain, ordered)]
-    numbered = [f"{name} #{named[:place].count(name) + 1}" if named.count(name) > 1 else name for place, name in enumerate(named)]
+    named = [
+        f"{name} ({pruner_of(result)})" if plain.count(name) > 1 and pruner_of(result) else name
+        for name, (_, result) in zip(plain, ordered)
+    ]
+    numbered = [
+        f"{name} #{named[:place].count(name) + 1}" if named.count(name) > 1 else name
+        for place, name in enumerate(named)
+    ]
     return {
-        key: Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (key, result) in zip(numbered, ordered)
+        key: Model(name, result["model"]["sparsity"], pruner_of(result))
+        for name, (key, result) in zip(numbered, ordered)
     }
 
 
@@ -56,11 +68,15 @@ def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
 def _adrift(result: dict[str, Any], results: list[dict[str, Any]]) -> bool:
     """Whether it retrained without a checkpoint, so that any dense model of the table is the one it belongs to."""
     fresh = result["config"].get("checkpoint", "") is None and result["model"]["sparsity"] == 0
-    return fresh and any(other["config"].get("checkpoint", "") is not None and other["model"]["sparsity"] == 0 for other in results)
+    return fresh and any(
+        other["config"].get("checkpoint", "") is not None and other["model"]["sparsity"] == 0 for other in results
+    )
 
 
 def _model_key(result: dict[str, Any]) -> str:
-    return json.dumps([result["model"]["sparsity"], recipe(result), result["config"].get("checkpoint", "") is None], sort_keys=True)
+    return json.dumps(
+        [result["model"]["sparsity"], recipe(result), result["config"].get("checkpoint", "") is None], sort_keys=True
+    )
 
 
 def pruner_of(result: dict[str, Any]) -> str:
@@ -101,7 +117,9 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         varying = _varying([json.loads(setting) for setting in sorted({_hyper(result) for result in members})])
         for result in members:
             given = hyper(result)
-            rows.setdefault(", ".join([name, *(f"{key} {given[key]}" for key in varying if given.get(key) is not None)]), []).append(result)
+            rows.setdefault(
+                ", ".join([name, *(f"{key} {given[key]}" for key in varying if given.get(key) is not None)]), []
+            ).append(result)
     return dict(sorted(rows.items(), key=lambda item: (position(item[0]), item[0])))
 
 

@@ -1,4 +1,5 @@
 """What the rows of a table were run with: hyper-parameters, the commit, the day. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """What sparsity changes, the paper's claim: each method's gap to Retrain on the dense model minus that on a sparse one, seed by seed. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 import statistics
@@ -16,11 +17,18 @@ def table(of: Table) -> tuple[list[str], list[list[str]]]:
     dense = [model.name for model in of.models if model.sparsity == 0][:1]
     sparse = [model.name for model in of.models if model.sparsity > 0]
     found = {
-        (row, model): differences for name in dense for model in sparse for row in of.rows
+        (row, model): differences
+        for name in dense
+        for model in sparse
+        for row in of.rows
         if row != "Retrain" and (differences := _differences(of, row, name, model))
     }
     columns = [model for model in sparse if any(key[1] == model for key in found)]
-    rows = [[row, *(cell for model in columns for cell in _cells(found.get((row, model))))] for row in of.rows if any((row, model) in found for model in columns)]
+    rows = [
+        [row, *(cell for model in columns for cell in _cells(found.get((row, model))))]
+        for row in of.rows
+        if any((row, model) in found for model in columns)
+    ]
     return ["method", *(title for model in columns for title in (f"{model}, by seed", f"{model}, mean"))], rows
 
 
@@ -34,4 +42,6 @@ def _cells(differences: list[float] | None) -> tuple[str, str]:
     if not differences:
         return "-", "-"
     spread = f"±{100 * statistics.pstdev(differences):.2f}" if len(differences) > 1 else ""
-    return ", ".join(f"{100 * value:+.2f}" for value in differences), f"{100 * statistics.fmean(differences):+.2f}{spread}"
+    return ", ".join(
+        f"{100 * value:+.2f}" for value in differences
+    ), f"{100 * statistics.fmean(differences):+.2f}{spread}"

@@ -1,4 +1,5 @@
 """Tables for people, made from results alone. Imports neither torch nor numpy."""
+
 from __future__ import annotations
 
 from collections.abc import Set
@@ -34,8 +35,11 @@ def rounds(summaries: list[dict[str, Any]]) -> str:
     head = ["round", "density %", "sparsity %", "best val %", "its test %", "last test %", "file of the best"]
     rows = [
         [
-            str(found["round"]), f"{100 * found['density']:.2f}", f"{100 - 100 * found['density']:.2f}",
-            *(f"{100 * found[key]:.2f}" for key in ("best_val", "test_of_best", "test_of_last")), found["best"],
+            str(found["round"]),
+            f"{100 * found['density']:.2f}",
+            f"{100 - 100 * found['density']:.2f}",
+            *(f"{100 * found[key]:.2f}" for key in ("best_val", "test_of_best", "test_of_last")),
+            found["best"],
         ]
         for found in summaries
     ]
@@ -51,7 +55,11 @@ def paper_cell(table: Table, row: str, model: Model, metric: str, published: Pub
     if cell is None and table.runs(row, model.name):
         return "-"
     if cell is None:
-        return f"failed ({progress(table, row, model)} seeds)" if gone and gone.failed else f"- ({progress(table, row, model)} seeds)"
+        return (
+            f"failed ({progress(table, row, model)} seeds)"
+            if gone and gone.failed
+            else f"- ({progress(table, row, model)} seeds)"
+        )
     spread = f"±{100 * cell.std:.2f}" if len(cell.values) > 1 else ""
     gap = table.gap(row, model.name, metric)
     mark = f" {UNEQUAL}" if published.differs(cell, row, model, metric) else ""
@@ -62,7 +70,11 @@ def progress(table: Table, row: str, model: Model) -> str:
     """How many runs there are; of how many, where some are missing, and how many of those failed."""
     runs, gone = table.runs(row, model.name), table.gone.get(row, {}).get(model.name)
     planned = max(runs + (gone.missing if gone else 0), table.seeds(model.name))
-    return str(runs) if runs == planned else f"{runs} of {planned}" + (f", {gone.failed} failed" if gone and gone.failed and runs else "")
+    return (
+        str(runs)
+        if runs == planned
+        else f"{runs} of {planned}" + (f", {gone.failed} failed" if gone and gone.failed and runs else "")
+    )
 
 
 def published_cell(published: Published, row: str, model: Model, metric: str) -> str:
@@ -74,7 +86,9 @@ def published_cell(published: Published, row: str, model: Model, metric: str) ->
         return f"{value.mean:g}"
     gap = published.gap(row, model, metric)
     spread = "" if value.std is None else f"±{100 * value.std:.2f}"
-    return ("≈" if value.read_off else "") + percent(value.mean) + spread + ("" if gap is None else f" ({100 * gap:.2f})")
+    return (
+        ("≈" if value.read_off else "") + percent(value.mean) + spread + ("" if gap is None else f" ({100 * gap:.2f})")
+    )
 
 
 def paper_table(table: Table, published: Published) -> tuple[list[str], list[list[str]]]:
@@ -104,7 +118,14 @@ def _published_row(table: Table, name: str, columns: list[tuple[str, Model]], pu
         return []
     averages = [published.average_gap(name, model) for model in table.models]
     cells += ["" if gap is None else percent(gap) for gap in averages]
-    return [[f"{name}, published", *cells, *(published_cell(published, name, model, "RTE") for model in table.models), *("" for _ in table.models)]]
+    return [
+        [
+            f"{name}, published",
+            *cells,
+            *(published_cell(published, name, model, "RTE") for model in table.models),
+            *("" for _ in table.models),
+        ]
+    ]
 
 
 def _minutes(table: Table, row: str, model: Model) -> str:
@@ -128,18 +149,24 @@ def notes(table: Table, published: Published) -> list[str]:
     """What a reader must know of the table: one sentence a line."""
     said = [
         "Values in per cent, mean ± standard deviation over n seeds; in brackets the distance of the mean from Retrain's on the same "
-        "model and seeds. Closer to Retrain is better in every column.",
+        "model and seeds. Closer to Retrain is better in every column."
     ]
-    if any(len(cell.machines) > 1 for models in table.rows.values() for cells in models.values() for cell in cells.values()):
+    if any(
+        len(cell.machines) > 1 for models in table.rows.values() for cells in models.values() for cell in cells.values()
+    ):
         said.append("* RTE taken on different machines.")
     sources = published.sources(table)
     if sources and published.exact:
-        said.append(f"{UNEQUAL}: differs from the published mean by more than the combined spread, the root of the sum of both variances.")
+        said.append(
+            f"{UNEQUAL}: differs from the published mean by more than the combined spread, the root of the sum of both variances."
+        )
         if any(table.runs(row, model.name) == 1 for row in table.rows for model in table.models):
             said.append("Where there is one seed, only the published spread counts.")
     elif sources:
         said.append("Published in another setting, beside ours for orientation only.")
-    if any(value.read_off for row in table.rows for model in table.models if (value := published.value(row, model, "UA"))):
+    if any(
+        value.read_off for row in table.rows for model in table.models if (value := published.value(row, model, "UA"))
+    ):
         said.append("≈: read off a figure; the number after ± is the reading error.")
     return said + [f"Published: {source}" for source in sources]
 
@@ -166,7 +193,26 @@ def long_rows(table: Table, published: Published) -> list[list[str]]:
                 cell, value = table.cell(name, model.name, metric), published.value(name, model, metric)
                 gap = None if metric == "RTE" else table.gap(name, model.name, metric)
                 known = cell is not None and value is not None and published.exact and metric != "RTE"
-                numbers = [cell and cell.mean, cell and cell.std, len(cell.values) if cell else 0, gone.missing if gone else 0, gone.failed if gone else 0, gap]
-                numbers += [value and value.mean, value and value.std, int(published.differs(cell, name, model, metric)) if known else None]
-                lines.append([table.slug, name, model.name, metric, *("" if number is None else repr(number) for number in numbers)])
+                numbers = [
+                    cell and cell.mean,
+                    cell and cell.std,
+                    len(cell.values) if cell else 0,
+                    gone.missing if gone else 0,
+                    gone.failed if gone else 0,
+                    gap,
+                ]
+                numbers += [
+                    value and value.mean,
+                    value and value.std,
+                    int(published.differs(cell, name, model, metric)) if known else None,
+                ]
+                lines.append(
+                    [
+                        table.slug,
+                        name,
+                        model.name,
+                        metric,
+                        *("" if number is None else repr(number) for number in numbers),
+                    ]
+                )
     return lines

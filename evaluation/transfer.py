@@ -2,6 +2,7 @@
 
 Imports neither torch nor numpy.
 """
+
 from __future__ import annotations
 
 import json
@@ -40,14 +41,21 @@ def tables(results: Iterable[dict[str, Any]]) -> list[Transfer]:
     for result in results:
         if "removed" in result:
             model, target = result["model"], result["config"]["target"]
-            key = json.dumps([model["dataset"], target, model["arch"], result["config"]["probe"], result["compat"]], sort_keys=True)
+            key = json.dumps(
+                [model["dataset"], target, model["arch"], result["config"]["probe"], result["compat"]], sort_keys=True
+            )
             groups.setdefault(key, []).append(result)
     return [_table(group) for _, group in sorted(groups.items())]
 
 
 def _table(results: list[dict[str, Any]]) -> Transfer:
     first = results[0]
-    dataset, arch, target, probe = first["model"]["dataset"], first["model"]["arch"], first["target"]["name"], first["config"]["probe"]["probe"]
+    dataset, arch, target, probe = (
+        first["model"]["dataset"],
+        first["model"]["arch"],
+        first["target"]["name"],
+        first["config"]["probe"]["probe"],
+    )
     compat = "" if first["compat"] == "fixed" else f"-{first['compat']}"
     how = {"linear": "new head on frozen features", "full": "everything fine-tuned"}.get(probe, probe)
     title = f"{dataset} to {target}, {arch}: {how}" + (f" (compat {first['compat']})" if compat else "")

@@ -5,6 +5,7 @@
 
 The first folder is the one to compare with. All hold runs of ``demo.yaml`` or of a file that extends it.
 """
+
 from __future__ import annotations
 
 import csv
@@ -18,7 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from evaluation import results, tables  # noqa: E402
 from utils import files  # noqa: E402
 
-Gaps = dict[tuple[str, str, str], tuple[float, float]]  # scenario, model, method -> average gap and its spread, in points
+Gaps = dict[
+    tuple[str, str, str], tuple[float, float]
+]  # scenario, model, method -> average gap and its spread, in points
 CLOSE = 3.0  # points: gaps nearer than this are a tie
 
 
@@ -33,7 +36,10 @@ def gaps(folder: Path) -> Gaps:
             for row in table.rows:
                 if row not in ("Original", "Retrain"):
                     single = results.Cell(tuple(table.gaps_by_seed(row, model.name).values()))
-                    found[table.key["kind"], model.name, row] = 100 * table.average_gap(row, model.name), 100 * single.std
+                    found[table.key["kind"], model.name, row] = (
+                        100 * table.average_gap(row, model.name),
+                        100 * single.std,
+                    )
     return found
 
 
@@ -70,8 +76,12 @@ def words(named: dict[str, Gaps]) -> str:
     lines = []
     for name, other in others:
         where, change = max(moved(first, other).items(), key=lambda item: item[1])
-        order = "; ".join(f"{far} before {near} ({scenario}, {model})" for scenario, model, near, far in swapped(first, other))
-        lines.append(f"{name}: largest change {change:.2f} points ({', '.join(where)}); order {f'differs: {order}' if order else 'as in the first'}")
+        order = "; ".join(
+            f"{far} before {near} ({scenario}, {model})" for scenario, model, near, far in swapped(first, other)
+        )
+        lines.append(
+            f"{name}: largest change {change:.2f} points ({', '.join(where)}); order {f'differs: {order}' if order else 'as in the first'}"
+        )
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What FT reaches with and without LoRA, from the runs of ``lora-small.yaml``: JSON and a Markdown table.
 
-    python experiments/lora_table.py runs/lora-small results/lora
+python experiments/lora_table.py runs/lora-small results/lora
 """
+
 from __future__ import annotations
 
 import json
@@ -27,18 +28,32 @@ def row(path: Path) -> dict[str, Any]:
     trains = result["method"] != "raw"
     return {
         "arch": "ViT" if result["model"]["arch"].startswith("hf:") else result["model"]["arch"],
-        "sparsity": round(result["model"]["sparsity"], 3), "method": result["paper_name"].removesuffix(ADAPTED) + WAYS[adapters and adapters["merge"]],
-        "trainable": adapters["trainable"] if adapters else parameters if trains else 0, "parameters": adapters["total"] if adapters else parameters,
-        **{name: result["scores"][name] for name in (*METRICS, "RTE")}, "seed": result["seed"],
+        "sparsity": round(result["model"]["sparsity"], 3),
+        "method": result["paper_name"].removesuffix(ADAPTED) + WAYS[adapters and adapters["merge"]],
+        "trainable": adapters["trainable"] if adapters else parameters if trains else 0,
+        "parameters": adapters["total"] if adapters else parameters,
+        **{name: result["scores"][name] for name in (*METRICS, "RTE")},
+        "seed": result["seed"],
     }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, scores in per cent."""
-    lines = [f"| {' | '.join(['model', 'method', 'trainable', *METRICS, 'RTE (min)'])} |", f"| --- | --- |{' ---: |' * (len(METRICS) + 2)}"]
+    lines = [
+        f"| {' | '.join(['model', 'method', 'trainable', *METRICS, 'RTE (min)'])} |",
+        f"| --- | --- |{' ---: |' * (len(METRICS) + 2)}",
+    ]
     for each in rows:
-        model = f"{each['arch']}, {percent(each['sparsity'])} % sparse" if each["sparsity"] else f"{each['arch']}, dense"
-        cells = [model, each["method"], f"{each['trainable']:,}", *(percent(each[name]) for name in METRICS), minutes(each["RTE"])]
+        model = (
+            f"{each['arch']}, {percent(each['sparsity'])} % sparse" if each["sparsity"] else f"{each['arch']}, dense"
+        )
+        cells = [
+            model,
+            each["method"],
+            f"{each['trainable']:,}",
+            *(percent(each[name]) for name in METRICS),
+            minutes(each["RTE"]),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

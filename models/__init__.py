@@ -7,8 +7,23 @@ pixels, one that declares ``compat`` is told "fixed" or "reference". State-dict 
 the field's existing checkpoints. ``timm:NAME`` is any architecture of timm, ``hf:FOLDER_OR_NAME`` a vision
 transformer of Hugging Face with its weights.
 """
+
+from models import resnet, resnet_cifar, swin, vgg, vit  # noqa: F401  (importing a family registers it)
 from models.parts import add_class, head, head_name, keep_classes, widen_to
 from models.registry import blank, build, check, guess, guesses, names, origin, side
-from models import resnet, resnet_cifar, vgg, swin, vit  # noqa: F401  (importing a family registers it)
 
-__all__ = ["add_class", "blank", "build", "check", "guess", "guesses", "head", "head_name", "keep_classes", "names", "origin", "side", "widen_to"]
+__all__ = [
+    "add_class",
+    "blank",
+    "build",
+    "check",
+    "guess",
+    "guesses",
+    "head",
+    "head_name",
+    "keep_classes",
+    "names",
+    "origin",
+    "side",
+    "widen_to",
+]

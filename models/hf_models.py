@@ -2,6 +2,7 @@
 
 Nothing is downloaded. A folder without weights, such as one that holds nothing but a ``config.json``, gives new ones.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -32,7 +33,9 @@ def check(source: str) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--arch hf:{source}: its {CONFIG} cannot be read ({error})") from error
     if kind != "vit":
-        raise UsageError(f"--arch hf:{source}: is a model of type {kind}; only vit (ViTForImageClassification) is known")
+        raise UsageError(
+            f"--arch hf:{source}: is a model of type {kind}; only vit (ViTForImageClassification) is known"
+        )
 
 
 def build(source: str, classes: int, pretrained: bool = True) -> nn.Module:

@@ -1,4 +1,5 @@
 """Input normalisation as the model's own first step."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
 """Parts that every model has, found without knowing its architecture."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
@@ -53,13 +54,21 @@ def forwards(replaced: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterat
 def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:
     """Give the head one more output with these weights, float [1, features], and bias, float [1]; in place."""
     last = head(model)
-    _set_head(last, torch.cat([last.weight.detach(), row.to(last.weight)]), None if last.bias is None else torch.cat([last.bias.detach(), bias.to(last.bias)]))
+    _set_head(
+        last,
+        torch.cat([last.weight.detach(), row.to(last.weight)]),
+        None if last.bias is None else torch.cat([last.bias.detach(), bias.to(last.bias)]),
+    )
 
 
 def keep_classes(model: nn.Module, classes: int) -> None:
     """Take all outputs of the head after the first ``classes`` away, in place."""
     last = head(model)
-    _set_head(last, last.weight.detach()[:classes].clone(), None if last.bias is None else last.bias.detach()[:classes].clone())
+    _set_head(
+        last,
+        last.weight.detach()[:classes].clone(),
+        None if last.bias is None else last.bias.detach()[:classes].clone(),
+    )
 
 
 def widen_to(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,5 @@
 """Look-up of architectures by name."""
+
 from __future__ import annotations
 
 import inspect
@@ -83,7 +84,9 @@ def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn
             model(torch.zeros(1, 3, size, size))
         model = model.to("meta")
     except Exception as error:  # noqa: BLE001  (what a layer raises for a shape that it does not take is its own affair)
-        raise UsageError(f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size") from error
+        raise UsageError(
+            f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size"
+        ) from error
     return model
 
 
@@ -137,7 +140,9 @@ def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
     Other names are taken as ``foreign.rename`` does, and any number of classes.
     """
     return [
-        (name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table
+        (name, stem)
+        for table, stem in ((_builders, False), (_imagenet_builders, True))
+        for name in table
         if foreign.fits(shapes, *_shapes(table.get(name)))
     ]
 
@@ -151,9 +156,15 @@ def guess(state: dict[str, torch.Tensor]) -> str | None:
 def side(shapes: foreign.Shapes) -> int | None:
     """Side in pixels of the square images that a vision transformer was built for, from its positions; None for other models."""
     positions = [shape for name, shape in shapes.items() if foreign.is_position(name) and len(shape) == 3]
-    patches = [shape for name, shape in shapes.items() if name.endswith(("conv_proj.weight", "patch_embed.proj.weight")) and len(shape) == 4]
+    patches = [
+        shape
+        for name, shape in shapes.items()
+        if name.endswith(("conv_proj.weight", "patch_embed.proj.weight")) and len(shape) == 4
+    ]
     if len(positions) != 1 or len(patches) != 1:
         return None
-    counts = (positions[0][1] - extra for extra in (1, 0, 2, 5))  # a class token, none, one more to distil from, four registers
+    counts = (
+        positions[0][1] - extra for extra in (1, 0, 2, 5)
+    )  # a class token, none, one more to distil from, four registers
     tokens = next((count for count in counts if count > 0 and math.isqrt(count) ** 2 == count), None)
     return None if tokens is None else math.isqrt(tokens) * patches[0][2]

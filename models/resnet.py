@@ -4,6 +4,7 @@ For 32x32 images the stem is one 3x3 convolution without pooling; the ImageNet s
 stride 2 and a 3x3 max-pool. Layers are constructed in torchvision's order, so a seed gives the
 same initial weights as it does in the field's existing code.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

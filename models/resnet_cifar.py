@@ -3,6 +3,7 @@
 ``resnet20s`` and its like have shortcuts without parameters, ``resnet20`` and its like 1x1 convolutions with batch norm
 where the shape changes (the paper's options A and B). Published checkpoints come in both forms.
 """
+
 from __future__ import annotations
 
 import torch.nn.functional as F
@@ -25,7 +26,9 @@ class Block(nn.Module):
         self.channel_pad = width // 4
         self.downsample = None
         if projects and self.grows:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x

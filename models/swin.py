@@ -6,6 +6,7 @@ positions, and the masks of shifted windows are part of the state dict. They are
 here, under the keys at which the field's checkpoints hold parameters. With the ImageNet stem it is
 torchvision's, for ImageNet: patches of 4 pixels and windows of 7 tokens.
 """
+
 from __future__ import annotations
 
 import math
@@ -83,7 +84,9 @@ class WindowAttention(nn.Module):
         grid = (rows // self.window, columns // self.window)
         x = x.roll((-self.shift, -self.shift), (1, 2))
         parts = self.to_qkv(x).reshape(batch, grid[0], self.window, grid[1], self.window, 3, self.heads, -1)
-        query, key, value = parts.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6)  # each [B, *grid, heads, window^2, channels / heads]
+        query, key, value = parts.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(
+            5, 6
+        )  # each [B, *grid, heads, window^2, channels / heads]
         scores = query @ key.transpose(-2, -1) / math.sqrt(channels // self.heads) + self._bias(grid)
         mixed = (scores.softmax(-1) @ value).unflatten(4, (self.window, self.window)).permute(0, 1, 4, 2, 5, 3, 6)
         return self.to_out(mixed.reshape(x.shape)).roll((self.shift, self.shift), (1, 2))

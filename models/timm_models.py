@@ -1,4 +1,5 @@
 """Any architecture of timm with new weights, as ``timm:NAME``; timm is imported only for these."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -14,7 +15,9 @@ def check(name: str) -> None:
     """Raise a ``UsageError`` if timm is not installed or does not know ``name``."""
     timm = _timm(name)
     if not timm.is_model(name):
-        raise UsageError(f"--arch timm:{name}: unknown{nearest(name, timm.list_models())}; timm.list_models() names all")
+        raise UsageError(
+            f"--arch timm:{name}: unknown{nearest(name, timm.list_models())}; timm.list_models() names all"
+        )
 
 
 def build(name: str, classes: int, size: int | None = None) -> nn.Module:

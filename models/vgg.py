@@ -3,6 +3,7 @@
 ``vgg16_bn`` has bias-free convolutions and a three-layer classifier; ``vgg16_bn_lth`` has
 convolution biases (never pruned) and one linear layer, as in the lottery-ticket literature.
 """
+
 from __future__ import annotations
 
 from torch import Tensor, nn

@@ -4,6 +4,7 @@
 patches of 4 pixels instead of 16, so that 32 pixels make 64 tokens. There is one position per patch:
 a model takes images of the side it was built for, which must be a multiple of the patch.
 """
+
 from __future__ import annotations
 
 from torch import nn

@@ -4,12 +4,24 @@ A mask is plain data: a ``dict`` from parameter name to a boolean tensor of the 
 True where the weight is kept. ``density`` is the fraction kept, ``sparsity`` the fraction pruned.
 A pruning score is one function in ``pruner/scores.py``.
 """
-from pruner.hold import Hold, check_held
+
+from pruner.hold import MaskEnforcer, check_held
 from pruner.layers import prunable
 from pruner.masks import Mask, Scores, choose, density, empty_layers, sparsity
 from pruner.scores import Sample, prune, score, scores
 
 __all__ = [
-    "Hold", "Mask", "Sample", "Scores", "check_held", "choose", "density", "empty_layers", "prunable", "prune", "score", "scores",
+    "MaskEnforcer",
+    "Mask",
+    "Sample",
+    "Scores",
+    "check_held",
+    "choose",
+    "density",
+    "empty_layers",
+    "prunable",
+    "prune",
+    "score",
+    "scores",
     "sparsity",
 ]

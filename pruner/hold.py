@@ -1,17 +1,18 @@
 """Pruned weights stay zero, and weights that must not change stay what they are: held during training, checked afterwards."""
+
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pruner.masks import Mask
 from utils.errors import RunError
 
 
-class Hold:
+class MaskEnforcer:
     """Keeps the pruned weights of one model at exactly zero, or all but some weights at the values that they have.
 
-    A deep copy of the model is not held; whoever copies makes a new ``Hold``.
+    A deep copy of the model is not held; whoever copies makes a new ``MaskEnforcer``.
 
     Args:
         model: the model, whose pruned weights become zero at once.

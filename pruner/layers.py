@@ -1,4 +1,5 @@
 """Which weights of a model can be pruned."""
+
 from __future__ import annotations
 
 from torch import nn

@@ -1,4 +1,5 @@
 """Masks as plain data: choose which weights to keep, and measure the choice."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -31,7 +32,9 @@ def kept(scores: Scores, mask: Mask | None) -> int:
 def remove(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
     """A new mask without the ``count`` lowest-scoring of the kept weights; see ``choose``."""
     flat = torch.cat([value.detach().flatten().cpu() for value in scores.values()]).numpy()
-    left = torch.cat([mask[name].flatten().cpu() for name in scores]).numpy() if mask else np.ones(len(flat), dtype=bool)
+    left = (
+        torch.cat([mask[name].flatten().cpu() for name in scores]).numpy() if mask else np.ones(len(flat), dtype=bool)
+    )
     if count > 0:
         candidates = flat[left]  # numpy selects and partitions several times as fast as torch
         threshold = np.partition(candidates, count - 1)[count - 1]

@@ -1,4 +1,5 @@
 """What a weight is worth: one function per pruning score, and the schedule by which it prunes."""
+
 from __future__ import annotations
 
 import copy
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.parts import lay_out
-from pruner.hold import Hold
+from pruner.hold import MaskEnforcer
 from pruner.layers import prunable
 from pruner.masks import Mask, Scores, kept, remove
 from utils import seeds
@@ -63,7 +64,9 @@ def score(name: str, steps: int = 1, data: bool = False, aliases: tuple[str, ...
     return register
 
 
-def prune(model: nn.Module, name: str, rate: float, sample: Sample, mask: Mask | None = None, steps: int | None = None) -> Mask:
+def prune(
+    model: nn.Module, name: str, rate: float, sample: Sample, mask: Mask | None = None, steps: int | None = None
+) -> Mask:
     """Prune ``rate`` of the weights that ``mask`` keeps, by the score ``name``.
 
     With n steps, each prunes ``1 - (1 - rate) ** (1 / n)`` of what is left, rounded, by scores computed
@@ -80,7 +83,7 @@ def prune(model: nn.Module, name: str, rate: float, sample: Sample, mask: Mask |
     remaining = start = kept(prunable(model), left)
     share, goal = 1 - (1 - rate) ** (1 / steps), start - round(rate * start)
     for step in range(1, steps + 1):
-        Hold(pruned, left)
+        MaskEnforcer(pruned, left)
         count = round(share * remaining) if step < steps else remaining - goal
         left = remove(chosen.run(pruned, sample), max(count, 0), left)
         remaining -= max(count, 0)
@@ -116,7 +119,9 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
         weights = prunable(positive)
         flow = positive(torch.ones(shape, dtype=dtype, device=sample.images.device)).sum()
         gradients = torch.autograd.grad(flow, list(weights.values()))
-        found = {name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)}
+        found = {
+            name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)
+        }
         if all(math.isfinite(value.max()) for value in found.values()):
             break
     return found
@@ -155,4 +160,3 @@ def grasp(model: nn.Module, sample: Sample) -> Scores:
     along = sum((gradient.detach() * gradient).sum() for gradient in gradients)
     curved = torch.autograd.grad(along, list(weights.values()))
     return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), curved)}
-

@@ -1,4 +1,5 @@
 """Where cells run: here, some at a time, or on SLURM as job arrays; both through submitit."""
+
 from __future__ import annotations
 
 import contextlib
@@ -25,7 +26,20 @@ JOBS, NUMBERS = "jobs", "jobs.json"  # submitit's folder, and the numbers of SLU
 REQUEUES = 50  # times that a job may run out of its time and go on
 STATUS_EVERY = 5  # seconds between questions to SLURM
 GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
-LIVING = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "SIGNALING", "STOPPED", "SUSPENDED", "STAGE_OUT"}
+LIVING = {
+    "PENDING",
+    "RUNNING",
+    "CONFIGURING",
+    "COMPLETING",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "RESIZING",
+    "SIGNALING",
+    "STOPPED",
+    "SUSPENDED",
+    "STAGE_OUT",
+}
 CANCELLED = -1000  # stands for an exit code
 
 
@@ -88,7 +102,11 @@ class Local:
     @property
     def words(self) -> str:
         """What this is, for people."""
-        where = f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each" if self.devices else f"CPU, {self.resources.cpus} threads each"
+        where = (
+            f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
+            if self.devices
+            else f"CPU, {self.resources.cpus} threads each"
+        )
         return f"local, {len(self.slots)} at a time, {where}"
 
     @property
@@ -114,7 +132,11 @@ class Local:
 
     def _environment(self, place: int) -> dict[str, str]:
         each = self.resources.gpus or 1
-        own = [self.devices[(place * each + number) % len(self.devices)] for number in range(each)] if self.devices else []
+        own = (
+            [self.devices[(place * each + number) % len(self.devices)] for number in range(each)]
+            if self.devices
+            else []
+        )
         return {"OMP_NUM_THREADS": str(self.resources.cpus), "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
     def ended(self) -> list[tuple[Cell, int | None]]:
@@ -132,7 +154,9 @@ class Local:
         while any(slot and not slot[1].done() for slot in self.slots) and time.monotonic() < deadline:
             for _, submitted in filter(None, self.slots):
                 if not submitted.done():
-                    os.kill(int(submitted.job_id), signal.SIGTERM)  # the number of its controller, which passes the signal on
+                    os.kill(
+                        int(submitted.job_id), signal.SIGTERM
+                    )  # the number of its controller, which passes the signal on
             time.sleep(1)
 
 
@@ -149,10 +173,16 @@ class Slurm:
         self.jobs: dict[str, Any] = {}
         self.executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=REQUEUES)
         self.executor.update_parameters(
-            timeout_min=resources.time, cpus_per_task=resources.cpus, name=_job_name(state.spec.folder),
-            slurm_array_parallelism=resources.at_once or 256, slurm_signal_delay_s=signal_delay(resources.time),
-            slurm_setup=[f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"],
-            **({"gpus_per_node": resources.gpus} if resources.gpus else {}), **({"slurm_partition": resources.partition} if resources.partition else {}),
+            timeout_min=resources.time,
+            cpus_per_task=resources.cpus,
+            name=_job_name(state.spec.folder),
+            slurm_array_parallelism=resources.at_once or 256,
+            slurm_signal_delay_s=signal_delay(resources.time),
+            slurm_setup=[
+                f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"
+            ],
+            **({"gpus_per_node": resources.gpus} if resources.gpus else {}),
+            **({"slurm_partition": resources.partition} if resources.partition else {}),
         )
         self._asked, self._states, self._absent = 0.0, {}, Counter()
         self._find_running()
@@ -182,7 +212,9 @@ class Slurm:
             cells = [cell for cell in open_ if self.state.stage(cell) == number]
             extra = {**self.resources.slurm, **({"dependency": f"afterany:{before}"} if before else {})}
             self.executor.update_parameters(slurm_additional_parameters=extra)
-            submitted = self.executor.submit_array([job(cell, self.state, {"OMP_NUM_THREADS": str(self.resources.cpus)}) for cell in cells])
+            submitted = self.executor.submit_array(
+                [job(cell, self.state, {"OMP_NUM_THREADS": str(self.resources.cpus)}) for cell in cells]
+            )
             self.jobs |= {cell.name: one for cell, one in zip(cells, submitted)}
             before = submitted[0].job_id.split("_")[0]
         files.write_json(self.state.spec.folder / NUMBERS, {name: one.job_id for name, one in self.jobs.items()})
@@ -205,7 +237,11 @@ class Slurm:
         over = {}
         for name, one in list(self.jobs.items()):
             if one.paths.result_pickle.exists() or self._absent[one.job_id] >= GONE_AFTER:
-                over[name] = CANCELLED if self._states.get(one.job_id) == "CANCELLED" and not one.paths.result_pickle.exists() else _code(one)
+                over[name] = (
+                    CANCELLED
+                    if self._states.get(one.job_id) == "CANCELLED" and not one.paths.result_pickle.exists()
+                    else _code(one)
+                )
                 del self.jobs[name]
         return [(self.state.by_name[name], code) for name, code in over.items()]
 

@@ -1,4 +1,5 @@
 """From a sweep's file to its cells: one plain command line each."""
+
 from __future__ import annotations
 
 import itertools
@@ -43,7 +44,13 @@ class Cell:
     def command(self) -> str:
         """What to type, in the folder that the sweep was started in."""
         script = PROJECT / self.script
-        return shlex.join(["python", str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script), *self.words])
+        return shlex.join(
+            [
+                "python",
+                str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script),
+                *self.words,
+            ]
+        )
 
 
 def cells(spec: Spec, strict: bool = True) -> list[Cell]:
@@ -106,7 +113,10 @@ def variants(label: str, entry: Flags) -> Iterator[tuple[str, Flags]]:
     lists = {name: value for name, value in entry.items() if isinstance(value, list)}
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values))
-        yield "-".join([label, *(f"{name}={str(value).replace('/', '_')}" for name, value in chosen.items())]), {**entry, **chosen}
+        yield (
+            "-".join([label, *(f"{name}={str(value).replace('/', '_')}" for name, value in chosen.items())]),
+            {**entry, **chosen},
+        )
 
 
 def words(flags: Flags) -> list[str]:
@@ -124,7 +134,9 @@ def _trainings(place: Place) -> Iterator[Cell]:
     spec = place.spec
     for base, entry in spec.train.items():
         for label, own in variants(base, entry):
-            flags = place.flags({key: value for key, value in own.items() if key not in RESERVED["train"]}, {"training": label})
+            flags = place.flags(
+                {key: value for key, value in own.items() if key not in RESERVED["train"]}, {"training": label}
+            )
             needs = ()
             if "from" in own:
                 source, round_ = reference(spec, own["from"], f"train: {base}: from")
@@ -134,7 +146,14 @@ def _trainings(place: Place) -> Iterator[Cell]:
                 flags |= {"resume": True, "checkpoint": spec.folder / needs[0] / f"{round_}checkpoint.pth.tar"}
             name = f"{place.path}/{label}"
             facts = {"stage": "train", "seed": place.seed, "setting": place.setting, "training": label}
-            yield Cell(name, spec.folder / name, own["script"], (*words(flags), "--save_dir", str(spec.folder / name)), needs, facts)
+            yield Cell(
+                name,
+                spec.folder / name,
+                own["script"],
+                (*words(flags), "--save_dir", str(spec.folder / name)),
+                needs,
+                facts,
+            )
 
 
 def _unlearnings(place: Place) -> Iterator[Cell]:
@@ -150,7 +169,9 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                 for method, own in variants(base, entry):
                     unlearn = own.get("unlearn", base)
                     axes = {"model": column, "scenario": scenario, "method": method}
-                    flags = place.flags({**forget, **{key: value for key, value in own.items() if key not in RESERVED["method"]}}, axes)
+                    flags = place.flags(
+                        {**forget, **{key: value for key, value in own.items() if key not in RESERVED["method"]}}, axes
+                    )
                     mask = spec.folder / place.path / trained / weights
                     name = f"{place.path}/{scenario}/{column}/{method}"
                     facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
@@ -159,8 +180,19 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                     needs = (f"{place.path}/{trained}",)
                     if spec.reference_model not in (None, method):
                         exact = f"{place.path}/{scenario}/{column}/{spec.reference_model}"
-                        needs, flags = (*needs, exact), flags | {"reference_model": spec.folder / exact / _checkpoint(spec)}
-                    typed = ("--mask", str(mask), "--unlearn", unlearn, *words(flags), "--save_dir", str(spec.folder / name))
+                        needs, flags = (
+                            (*needs, exact),
+                            flags | {"reference_model": spec.folder / exact / _checkpoint(spec)},
+                        )
+                    typed = (
+                        "--mask",
+                        str(mask),
+                        "--unlearn",
+                        unlearn,
+                        *words(flags),
+                        "--save_dir",
+                        str(spec.folder / name),
+                    )
                     yield Cell(name, spec.folder / name, "main_forget.py", typed, needs, facts)
 
 
@@ -171,7 +203,9 @@ def _checkpoint(spec: Spec) -> str:
     label = spec.reference_model
     method = registry.get(spec.methods[label].get("unlearn", label))
     if not method.fresh:
-        raise UsageError(f"{spec.file}: reference_model {label}: must be a method that trains anew, retrain for example")
+        raise UsageError(
+            f"{spec.file}: reference_model {label}: must be a method that trains anew, retrain for example"
+        )
     return f"{method.name}checkpoint.pth.tar"
 
 
@@ -184,7 +218,9 @@ def check(spec: Spec, cell: Cell) -> None:
     scripts = sorted(f"main_{name.removeprefix('parse_')}.py" for name in vars(arg_parser) if name.startswith("parse_"))
     try:
         lookup(cell.script, scripts, "script")
-        parsed = getattr(arg_parser, f"parse_{cell.script.removeprefix('main_').removesuffix('.py')}")(list(cell.words), read_files=False)
+        parsed = getattr(arg_parser, f"parse_{cell.script.removeprefix('main_').removesuffix('.py')}")(
+            list(cell.words), read_files=False
+        )
         idle = {word.removeprefix("--") for word in parsed.unread} & _meant(spec, cell)
         if idle:
             raise UsageError(f"--{sorted(idle)[0]}: {cell.facts.get('unlearn', cell.script)} does not read it")
@@ -199,8 +235,11 @@ def _meant(spec: Spec, cell: Cell) -> set[str]:
     own = {name for base, entry in entries.items() if _matches(label, base) for name in entry}
     wanted = ("training",) if cell.facts["stage"] == "train" else ("method",)
     own |= {
-        name for override in spec.overrides for key in wanted
-        if key in override and _matches(label, override[key]) for name in override.get("flags") or {}
+        name
+        for override in spec.overrides
+        for key in wanted
+        if key in override and _matches(label, override[key])
+        for name in override.get("flags") or {}
     }
     return own - {*RESERVED["train"], *RESERVED["method"]}
 
@@ -208,7 +247,11 @@ def _meant(spec: Spec, cell: Cell) -> set[str]:
 def _hint(spec: Spec, override: dict[str, Any]) -> str:
     """The nearest label to one that is not there."""
     labels = {
-        "setting": spec.settings, "training": spec.train, "model": spec.models, "scenario": spec.scenarios, "method": spec.methods,
+        "setting": spec.settings,
+        "training": spec.train,
+        "model": spec.models,
+        "scenario": spec.scenarios,
+        "method": spec.methods,
         "seed": [str(seed) for seed in spec.seeds],
     }
     for name, value in override.items():

@@ -1,4 +1,5 @@
 """What runs inside a job: one command line, stopped and gone on with as its scheduler asks. Imports no torch."""
+
 from __future__ import annotations
 
 import contextlib
@@ -81,7 +82,11 @@ class Job:
             self._note(None)
             self._child = None
             self._child = subprocess.Popen(
-                self.words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment}
+                self.words,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.environment},
             )
             if self._told and not self._passed_on:  # told while the command was being started
                 self._stop()
@@ -103,9 +108,26 @@ class Job:
             yield
 
     def _note(self, code: int | None, **more: Any) -> None:
-        status = "running" if code is None else "done" if code == 0 else "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
+        status = (
+            "running"
+            if code is None
+            else "done"
+            if code == 0
+            else "interrupted"
+            if _stopped(code)
+            else "killed"
+            if code < 0
+            else "failed"
+        )
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
-        content = {"status": status, "code": code, "last_line": last_line(self.folder / OUTPUT), "host": os.uname().nodename, "job": str(job), **more}
+        content = {
+            "status": status,
+            "code": code,
+            "last_line": last_line(self.folder / OUTPUT),
+            "host": os.uname().nodename,
+            "job": str(job),
+            **more,
+        }
         files.write_json(self.folder / STATUS, content)
 
 

@@ -1,4 +1,5 @@
 """What a sweep says while it runs: which cells are at work, how far they are, and how long the rest will take."""
+
 from __future__ import annotations
 
 import re
@@ -61,9 +62,18 @@ class Progress:
 
     def _expected(self, cell: Cell) -> float | None:
         """Seconds that a cell still needs: the mean of those most like it that are done, less what it has run already."""
-        for like in (("script", "method", "training", "model", "scenario"), ("script", "method", "training"), ("script",), ()):
+        for like in (
+            ("script", "method", "training", "model", "scenario"),
+            ("script", "method", "training"),
+            ("script",),
+            (),
+        ):
             kind = _kind(cell, like)
-            times = [took for other in self._state.cells if _kind(other, like) == kind and (took := self._seconds_of(other)) is not None]
+            times = [
+                took
+                for other in self._state.cells
+                if _kind(other, like) == kind and (took := self._seconds_of(other)) is not None
+            ]
             if times:
                 ran = time.monotonic() - self._started[cell.name] if cell.name in self._started else 0.0
                 return max(statistics.fmean(times) - ran, 0.0)

@@ -1,4 +1,5 @@
 """Carrying a sweep through: what may run next, what has ended and how, and the list at the end."""
+
 from __future__ import annotations
 
 import time
@@ -42,8 +43,15 @@ class Runner:
                 if not self.executor.running:
                     return
                 if self.progress.due():
-                    left = [cell for cell in self.cells if not self.state.known_done(cell) and cell.name not in self.given_up]
-                    print(f"[{self.state.count(self.cells)}/{len(self.cells)}] {self.progress.line(self.executor.running, left)}", flush=True)
+                    left = [
+                        cell
+                        for cell in self.cells
+                        if not self.state.known_done(cell) and cell.name not in self.given_up
+                    ]
+                    print(
+                        f"[{self.state.count(self.cells)}/{len(self.cells)}] {self.progress.line(self.executor.running, left)}",
+                        flush=True,
+                    )
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     print("the time is up", flush=True)
                     return
@@ -56,7 +64,11 @@ class Runner:
     def open(self) -> list[Cell]:
         """Cells that may run now or once those that they need are done."""
         running = {cell.name for cell in self.executor.running}
-        return [cell for cell in self.cells if cell.name not in running and not self.state.done(cell) and self._hopeful(cell)]
+        return [
+            cell
+            for cell in self.cells
+            if cell.name not in running and not self.state.done(cell) and self._hopeful(cell)
+        ]
 
     def _hopeful(self, cell: Cell) -> bool:
         return cell.name not in self.given_up and all(
@@ -78,7 +90,9 @@ class Runner:
         elif (code is None or code < 0) and self.attempts[cell.name] < TRIES:
             self._say("killed", cell, "; it goes on")
         else:
-            self.given_up[cell.name] = "its model is not there" if code == WAITING else status.get("last_line") or f"ended with code {code}"
+            self.given_up[cell.name] = (
+                "its model is not there" if code == WAITING else status.get("last_line") or f"ended with code {code}"
+            )
             self.state.note_failure(cell, code)
             self._say("FAILED", cell, f"  {self.given_up[cell.name]}")
 
@@ -93,7 +107,10 @@ def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[
     failed = [cell for cell in cells if cell not in done and state.failed(cell)]
     missing = [cell for cell in cells if cell not in done and cell not in failed]
     lines = [f"done     {len(done)} of {len(cells)}", f"failed   {len(failed)}"]
-    lines += [f"  {cell.name}  {state.status(cell).get('last_line') or 'nothing was printed'}  (log: {cell.folder / 'output.txt'})" for cell in failed]
+    lines += [
+        f"  {cell.name}  {state.status(cell).get('last_line') or 'nothing was printed'}  (log: {cell.folder / 'output.txt'})"
+        for cell in failed
+    ]
     lines.append(f"missing  {len(missing)}")
     lines += [f"  {cell.name}  {_why(state, cell, failed, given_up)}" for cell in missing]
     return "\n".join(lines), 1 if failed else RESUMABLE if missing else 0
@@ -104,5 +121,9 @@ def _why(state: State, cell: Cell, failed: list[Cell], given_up: dict[str, str])
     waits = next((need.name for need in needs if not state.done(need)), None)
     if waits is not None:
         return f"waits for {waits}" + (", which failed" if state.by_name[waits] in failed else "")
-    started = {"interrupted": "stopped; it goes on when called again", "killed": "killed; it goes on when called again", "running": "was cut; it goes on when called again"}
+    started = {
+        "interrupted": "stopped; it goes on when called again",
+        "killed": "killed; it goes on when called again",
+        "running": "was cut; it goes on when called again",
+    }
     return given_up.get(cell.name) or started.get(state.status(cell).get("status"), "not started")

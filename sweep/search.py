@@ -1,4 +1,5 @@
 """Tuning a method's numbers against the gap to Retrain, by Optuna, which is imported only here."""
+
 from __future__ import annotations
 
 import math
@@ -83,13 +84,24 @@ def read(spec: Spec) -> list[Search]:
         raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
     sampler = lookup(str(block.get("sampler", "tpe")), ("tpe", "random", "grid"), f"{where}: sampler")
     shared = Search(
-        "", {}, frozenset(), block["trials"], block.get("at_once", 4), seeds, labels["models"], labels["scenarios"], sampler, block.get("seed", 0),
+        "",
+        {},
+        frozenset(),
+        block["trials"],
+        block.get("at_once", 4),
+        seeds,
+        labels["models"],
+        labels["scenarios"],
+        sampler,
+        block.get("seed", 0),
         spread,
     )
     wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
     _check_parameters(wanted, list(configs.values()), f"{where}: parameters")
     ranges = _by_method(wanted, list(configs), f"{where}: parameters")
-    return [_of_method(spec, replace(shared, method=method), configs[method], ranges[method], where) for method in configs]
+    return [
+        _of_method(spec, replace(shared, method=method), configs[method], ranges[method], where) for method in configs
+    ]
 
 
 def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
@@ -98,7 +110,9 @@ def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
         return dict.fromkeys(methods, wanted)
     for name in [*wanted, *methods]:
         if name not in methods or name not in wanted:
-            raise UsageError(f"{where}: {name}: given by method, they must name each of {', '.join(methods)}, and nothing else")
+            raise UsageError(
+                f"{where}: {name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
+            )
     return wanted
 
 
@@ -115,7 +129,11 @@ def _config(spec: Spec, method: str) -> type | None:
 def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, where: str) -> Search:
     """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
     parameters = _parameters(wanted, search.method, config, f"{where}: parameters")
-    whole = frozenset(name for name in parameters if config and int in (value_type(config, _flag(name)), value_type(Lora, _flag(name))))
+    whole = frozenset(
+        name
+        for name in parameters
+        if config and int in (value_type(config, _flag(name)), value_type(Lora, _flag(name)))
+    )
     for name, ranged in parameters.items():
         _check_parameter(ranged, name in whole, f"{where}: parameters: {name}")
     if search.sampler == "grid" and any("choices" not in ranged for ranged in parameters.values()):
@@ -123,9 +141,15 @@ def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, whe
     search = replace(search, parameters=parameters, whole=whole)
     for end in (0, -1):
         cells(trial_spec(spec, search, {name: _end(search, name, end) for name in parameters}), strict=False)
-    grid = [name for name, value in spec.methods[search.method].items() if isinstance(value, list) and name not in parameters]
+    grid = [
+        name
+        for name, value in spec.methods[search.method].items()
+        if isinstance(value, list) and name not in parameters
+    ]
     if grid:
-        raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among the parameters")
+        raise UsageError(
+            f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among the parameters"
+        )
     return search
 
 
@@ -136,11 +160,15 @@ def _flag(name: str) -> str:
 def _check_parameters(wanted: Any, configs: list[type | None], where: str) -> None:
     """Refuse what is neither a mapping nor a list of flags nor left out, and listed flags that have a range in no method."""
     if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
-        raise UsageError(f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state")
+        raise UsageError(
+            f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
+        )
     known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
     for name in wanted if isinstance(wanted, list) else ():
         if name not in known:
-            raise UsageError(f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping")
+            raise UsageError(
+                f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping"
+            )
 
 
 def _parameters(wanted: Any, method: str, config: type | None, where: str) -> dict[str, dict[str, Any]]:
@@ -150,15 +178,20 @@ def _parameters(wanted: Any, method: str, config: type | None, where: str) -> di
     stated = _stated(config)
     found = {name: ranged for name, ranged in stated.items() if wanted is None or name in wanted}
     if not found:
-        raise UsageError(f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping")
+        raise UsageError(
+            f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping"
+        )
     return found
 
 
 def _stated(config: type | None) -> dict[str, dict[str, Any]]:
     found = {field.name: field.metadata.get("search") for field in (fields(config) if config else ())}
     return {
-        name: {"choices": ranged} if isinstance(ranged, list) else {"low": ranged[0], "high": ranged[1], "log": ranged[2] == "log"}
-        for name, ranged in found.items() if ranged is not None
+        name: {"choices": ranged}
+        if isinstance(ranged, list)
+        else {"low": ranged[0], "high": ranged[1], "log": ranged[2] == "log"}
+        for name, ranged in found.items()
+        if ranged is not None
     }
 
 
@@ -171,12 +204,21 @@ def _end(search: Search, name: str, end: int) -> Any:
 def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
     """A file of nothing but the method with these values, on the search's models, scenarios and seeds."""
     overrides = [  # the file's, but for the flags that the trial chooses
-        {**override, "flags": {name: value for name, value in (override.get("flags") or {}).items() if name not in values}} for override in spec.overrides
+        {
+            **override,
+            "flags": {name: value for name, value in (override.get("flags") or {}).items() if name not in values},
+        }
+        for override in spec.overrides
     ]
     return replace(
-        spec, seeds=search.seeds, methods={search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}, overrides=overrides,
-        models={label: spec.models[label] for label in search.models}, scenarios={label: spec.scenarios[label] for label in search.scenarios},
-        reference_model=None, optuna=None,
+        spec,
+        seeds=search.seeds,
+        methods={search.method: {"unlearn": search.method, **spec.methods[search.method], **values}},
+        overrides=overrides,
+        models={label: spec.models[label] for label in search.models},
+        scenarios={label: spec.scenarios[label] for label in search.scenarios},
+        reference_model=None,
+        optuna=None,
     )
 
 
@@ -192,7 +234,9 @@ def _check_parameter(wanted: Any, whole: bool, where: str) -> None:
     except (KeyError, TypeError, ValueError):
         ranged = False
     if not ranged:
-        raise UsageError(f"{where}: must have low and high (log: true for a logarithmic scale, from above 0), or a list of choices")
+        raise UsageError(
+            f"{where}: must have low and high (log: true for a logarithmic scale, from above 0), or a list of choices"
+        )
     if whole and not (low.is_integer() and high.is_integer()):
         raise UsageError(f"{where}: low {wanted['low']}, high {wanted['high']}: the flag takes whole numbers")
 
@@ -204,14 +248,27 @@ def apart(spec: Spec) -> Spec:
 
 def _exact(spec: Spec) -> dict[str, Any]:
     """The method that is Retrain, if the file has it."""
-    return dict([(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"][:1])
+    return dict(
+        [(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"][:1]
+    )
 
 
 def baseline(spec: Spec, search: Search) -> list[Cell]:
     """What every trial of a file's searches builds on: the trainings, and Retrain on its models, scenarios and seeds."""
     models = {label: spec.models[label] for label in search.models}
     scenarios = {label: spec.scenarios[label] for label in search.scenarios}
-    return cells(replace(spec, seeds=search.seeds, methods=_exact(spec), models=models, scenarios=scenarios, reference_model=None, optuna=None), strict=False)
+    return cells(
+        replace(
+            spec,
+            seeds=search.seeds,
+            methods=_exact(spec),
+            models=models,
+            scenarios=scenarios,
+            reference_model=None,
+            optuna=None,
+        ),
+        strict=False,
+    )
 
 
 class Study:
@@ -231,7 +288,9 @@ class Study:
 
         known = self.study.get_trials(deepcopy=False)
         left = [trial for trial in known if trial.state == TrialState.RUNNING]
-        chosen = [(trial.number, trial.params) for trial in left if trial.params.keys() == self.search.parameters.keys()]
+        chosen = [
+            (trial.number, trial.params) for trial in left if trial.params.keys() == self.search.parameters.keys()
+        ]
         for trial in left:
             if trial.params.keys() != self.search.parameters.keys():  # its process ended before it had chosen
                 self.tell(trial.number, None)
@@ -243,7 +302,8 @@ class Study:
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
         """The runs of one trial, a seed each, in folders of their own."""
         made = [
-            cell for cell in cells(trial_spec(self.spec, self.search, values), strict=False)
+            cell
+            for cell in cells(trial_spec(self.spec, self.search, values), strict=False)
             if cell.facts["stage"] == "unlearn" and all(cell.facts[name] == label for name, label in self.place.items())
         ]
         return [self._apart(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
@@ -258,7 +318,9 @@ class Study:
         Of each of the four metrics the means over the seeds are compared, as in the paper's tables; ``spread`` adds a
         share of the standard deviation of the single seeds' gaps.
         """
-        sides = [[results.read(cell.folder / "result.json")["scores"] for cell in side] for side in (runs, self.retrained)]
+        sides = [
+            [results.read(cell.folder / "result.json")["scores"] for cell in side] for side in (runs, self.retrained)
+        ]
         means = [{metric: statistics.fmean(scores[metric] for scores in side) for metric in METRICS} for side in sides]
         spread = statistics.pstdev(_distance(*pair) for pair in zip(*sides))
         return _distance(*means) + self.search.spread * spread
@@ -271,13 +333,21 @@ class Study:
 
     def ranked(self) -> list[Any]:
         """All trials, the best first, those without a gap last."""
-        return sorted(self.study.get_trials(deepcopy=False), key=lambda trial: (trial.value is None, trial.value or 0.0, trial.number))
+        return sorted(
+            self.study.get_trials(deepcopy=False),
+            key=lambda trial: (trial.value is None, trial.value or 0.0, trial.number),
+        )
 
     def table(self) -> str:
         """All trials, the gap in points."""
         names = list(self.search.parameters)
         rows = [
-            [str(trial.number), *(f"{trial.params.get(name, '-')}" for name in names), "-" if trial.value is None else f"{100 * trial.value:.2f}", trial.state.name.lower()]
+            [
+                str(trial.number),
+                *(f"{trial.params.get(name, '-')}" for name in names),
+                "-" if trial.value is None else f"{100 * trial.value:.2f}",
+                trial.state.name.lower(),
+            ]
             for trial in self.ranked()
         ]
         return f"{self.name}\n{aligned(['trial', *names, f'avg. gap{_with(self.search)}', 'state'], rows)}"
@@ -304,14 +374,22 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     import optuna
 
     study = optuna.create_study(study_name=name, storage=journal, direction="minimize", load_if_exists=True)
-    seed = search.seed + len(study.get_trials(deepcopy=False))  # or a search that goes on would draw its first values again
+    seed = search.seed + len(
+        study.get_trials(deepcopy=False)
+    )  # or a search that goes on would draw its first values again
     if search.sampler == "grid":
-        study.sampler = optuna.samplers.GridSampler({name: wanted["choices"] for name, wanted in search.parameters.items()}, seed=search.seed)
-        study.sampler.after_trial = lambda *trial: None  # at the end of the grid it would stop optimize(), which does not run here
+        study.sampler = optuna.samplers.GridSampler(
+            {name: wanted["choices"] for name, wanted in search.parameters.items()}, seed=search.seed
+        )
+        study.sampler.after_trial = lambda *trial: (
+            None
+        )  # at the end of the grid it would stop optimize(), which does not run here
     elif search.sampler == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
-        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=min(10, max(1, search.trials // 2)))
+        study.sampler = optuna.samplers.TPESampler(
+            seed=seed, constant_liar=True, n_startup_trials=min(10, max(1, search.trials // 2))
+        )
     return study
 
 
@@ -323,7 +401,9 @@ def _suggest(trial: Any, name: str, search: Search) -> Any:
         suggest = trial.suggest_int if name in search.whole else trial.suggest_float
         return suggest(name, _end(search, name, 0), _end(search, name, -1), log=bool(wanted.get("log")))
     except ValueError as error:
-        raise UsageError(f"optuna: parameters: {name}: {error}; this search was begun with other ranges: give it another folder") from error
+        raise UsageError(
+            f"optuna: parameters: {name}: {error}; this search was begun with other ranges: give it another folder"
+        ) from error
 
 
 def open_journal(folder: Path) -> Any:
@@ -354,7 +434,9 @@ def carry_out(spec: Spec, searches: list[Search], state: State, executor: Any, d
     names = [_name(retrained[0], search) for search in searches for retrained in groups.values()]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"{spec.file}: optuna: two searches are called {name}; give a model, scenario or method another label")
+            raise UsageError(
+                f"{spec.file}: optuna: two searches are called {name}; give a model, scenario or method another label"
+            )
     first = Runner(state, base, executor, deadline)
     first.run()
     text, code = summary(state, base, first.given_up)
@@ -362,7 +444,9 @@ def carry_out(spec: Spec, searches: list[Search], state: State, executor: Any, d
         print(f"\n{text}", flush=True)
         return code
     studies = [Study(spec, search, retrained, journal) for search in searches for retrained in groups.values()]
-    while batch := [(study, number, study.cells(number, values)) for study in studies for number, values in study.trials()]:
+    while batch := [
+        (study, number, study.cells(number, values)) for study in studies for number, values in study.trials()
+    ]:
         trial_cells = [cell for *_, runs in batch for cell in runs]
         state.add(trial_cells)
         Runner(state, trial_cells, executor, deadline).run()
@@ -383,10 +467,18 @@ def best(folder: Path, studies: list[Study]) -> str:
     for study in studies:
         trial = study.ranked()[0]
         if trial.value is not None:
-            found[study.name] = {**study.place, "method": study.search.method, "values": trial.params, "average_gap": trial.value, "trial": trial.number}
+            found[study.name] = {
+                **study.place,
+                "method": study.search.method,
+                "values": trial.params,
+                "average_gap": trial.value,
+                "trial": trial.number,
+            }
             found[study.name] |= {"spread": study.search.spread} if study.search.spread else {}
             axes = ", ".join(f"{key}: {value}" for key, value in {**study.place, "method": study.search.method}.items())
             flags = ", ".join(f"{key}: {value}" for key, value in trial.params.items())
-            lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # average gap{_with(study.search)} {100 * trial.value:.2f} points")
+            lines.append(
+                f"  - {{{axes}, flags: {{{flags}}}}}  # average gap{_with(study.search)} {100 * trial.value:.2f} points"
+            )
     files.write_json(folder / "best.json", found)
     return "\n".join(["overrides:", *lines])

@@ -1,4 +1,5 @@
 """Reading a sweep's file: YAML without code, every key checked."""
+
 from __future__ import annotations
 
 import math
@@ -16,16 +17,27 @@ from utils.names import nearest
 
 MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
-RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or something of the kind
+RESOURCES = {
+    "gpus": 0,
+    "cpus": 1,
+    "time": 1,
+    "partition": "",
+    "slurm": {},
+}  # the least number, or something of the kind
 OWN = {  # flags that no cell is given
-    "seed": "seeds say it", "train_seed": "seeds say it", "save_dir": "folder says it", "dry_run": "type it behind main_sweep.py",
+    "seed": "seeds say it",
+    "train_seed": "seeds say it",
+    "save_dir": "folder says it",
+    "dry_run": "type it behind main_sweep.py",
     "reference_model": "reference_model of the file says it",
 }
 TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # that only entries of train may give
 LAST = "/last"  # behind a model's round: the last epoch's weights, not those of the best validation accuracy
 AXES = ("setting", "training", "model", "scenario", "method", "seed")
 
-Flags = dict[str, Any]  # by flag name without dashes; true is a bare flag, false and null leave it out, a list is a grid
+Flags = dict[
+    str, Any
+]  # by flag name without dashes; true is a bare flag, false and null leave it out, a list is a grid
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,26 @@ def read(path: Path, folder: str | None = None) -> Spec:
         if not isinstance(content.get(key, ""), str):
             raise UsageError(f"{path}: {key} {content[key]}: must be text")
     seeds = check_seeds(content["seeds"], str(path))
-    given = {key: _entries(content[key], f"{path}: {key}") for key in ("settings", "train", "models", "scenarios", "methods") if content.get(key)}
-    given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()}
+    given = {
+        key: _entries(content[key], f"{path}: {key}")
+        for key in ("settings", "train", "models", "scenarios", "methods")
+        if content.get(key)
+    }
+    given["scenarios"] = {
+        label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()
+    }
     spec = Spec(
-        path, content.get("title", path.stem), Path(folder or content["folder"]), seeds, content.get("paper"), _resources(content, path),
-        _mapping(content.get("flags"), f"{path}: flags"), reference_model=exact, overrides=_overrides(content, path), optuna=content.get("optuna"), **given,
+        path,
+        content.get("title", path.stem),
+        Path(folder or content["folder"]),
+        seeds,
+        content.get("paper"),
+        _resources(content, path),
+        _mapping(content.get("flags"), f"{path}: flags"),
+        reference_model=exact,
+        overrides=_overrides(content, path),
+        optuna=content.get("optuna"),
+        **given,
     )
     _check(spec)
     return spec
@@ -137,9 +164,16 @@ def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     text = files.read_text(path, str(path), "YAML file", MOST)
     try:
         content = _parsed(text)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # of which a date or a number that is none is a ValueError
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # of which a date or a number that is none is a ValueError
         mark = getattr(error, "problem_mark", None)
-        raise UsageError(f"{path}: is no YAML of plain values{f' (line {mark.line + 1})' if mark else ''}: {getattr(error, 'problem', error)}") from error
+        raise UsageError(
+            f"{path}: is no YAML of plain values{f' (line {mark.line + 1})' if mark else ''}: {getattr(error, 'problem', error)}"
+        ) from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
     if "extends" not in content:
@@ -152,7 +186,10 @@ def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """``base`` with the entries of ``over``; mappings are merged entry by entry."""
-    both = {key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value for key, value in over.items()}
+    both = {
+        key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in over.items()
+    }
     return {**base, **both}
 
 
@@ -173,7 +210,12 @@ def check_seeds(value: Any, where: str) -> list[int]:
     Raises:
         UsageError: they are no list of different whole numbers from 0 up.
     """
-    if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value) or len(set(value)) < len(value):
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(type(seed) is int and seed >= 0 for seed in value)
+        or len(set(value)) < len(value)
+    ):
         raise UsageError(f"{where}: seeds: must be a list of different whole numbers from 0 up")
     return value
 
@@ -191,7 +233,9 @@ def _entries(value: Any, where: str) -> dict[str, Any]:
     found = {}
     for label, entry in _mapping(value, where).items():
         if not LABEL.fullmatch(label):
-            raise UsageError(f"{where}: {label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)")
+            raise UsageError(
+                f"{where}: {label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
+            )
         if entry is not False:
             found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{where}: {label}")
     return found
@@ -243,8 +287,12 @@ def _check(spec: Spec) -> None:
     for label, what in spec.models.items():
         reference(spec, str(what).removesuffix(LAST), f"models: {label}")
     exact = spec.reference_model
-    if exact is not None and (exact not in spec.methods or any(isinstance(value, list) for value in spec.methods[exact].values())):
-        raise UsageError(f"{spec.file}: reference_model {exact}: must be one of methods, and no grid{nearest(str(exact), spec.methods)}")
+    if exact is not None and (
+        exact not in spec.methods or any(isinstance(value, list) for value in spec.methods[exact].values())
+    ):
+        raise UsageError(
+            f"{spec.file}: reference_model {exact}: must be one of methods, and no grid{nearest(str(exact), spec.methods)}"
+        )
     unlearning = [key for key in ("models", "scenarios", "methods") if getattr(spec, key)]
     if unlearning and len(unlearning) < 3:
         missing = next(key for key in ("models", "scenarios", "methods") if key not in unlearning)
@@ -265,7 +313,13 @@ def _check_flags(flags: Flags, where: str, own: bool = False, trained: bool = Fa
         one = name in ("script", "from")
         grid = own and not one and isinstance(value, list) and value
         if any(isinstance(each, (dict, list)) for each in (value if grid else [value])):
-            lists = "" if one else ", or a list of such for a grid" if own else "; a list, for a grid, is for train and methods only"
+            lists = (
+                ""
+                if one
+                else ", or a list of such for a grid"
+                if own
+                else "; a list, for a grid, is for train and methods only"
+            )
             raise UsageError(f"{where}: {name} {value}: must be a number, text, true or false{lists}")
 
 
@@ -277,7 +331,9 @@ def reference(spec: Spec, what: Any, where: str) -> tuple[str, int]:
     """
     label, _, round_ = str(what).partition("/")
     if label not in spec.train:
-        raise UsageError(f"{spec.file}: {where}: no training is called {label}{nearest(label, spec.train)}; known: {', '.join(spec.train)}")
+        raise UsageError(
+            f"{spec.file}: {where}: no training is called {label}{nearest(label, spec.train)}; known: {', '.join(spec.train)}"
+        )
     if round_ and not round_.isdigit():
         raise UsageError(f"{spec.file}: {where}: {what}: must be TRAINING/ROUND, {label}/1 for example")
     return label, int(round_ or 0)

@@ -1,4 +1,5 @@
 """What has become of a sweep's cells, read from their folders."""
+
 from __future__ import annotations
 
 import contextlib
@@ -43,7 +44,12 @@ class State:
 
     def done(self, cell: Cell) -> bool:
         """Whether the cell need not run any more; so it stays once it is."""
-        if cell.name not in self._done and all(self.done(self.by_name[name]) for name in cell.needs) and self._news(cell) and finished(cell):
+        if (
+            cell.name not in self._done
+            and all(self.done(self.by_name[name]) for name in cell.needs)
+            and self._news(cell)
+            and finished(cell)
+        ):
             self._done.add(cell.name)
         return cell.name in self._done
 
@@ -84,16 +90,25 @@ class State:
     def write_manifest(self) -> None:
         """Say which runs there are to be, for the report, which names those that are not there."""
         listed = [
-            {"name": cell.name, "folder": cell.name, **cell.facts, "needs": list(cell.needs), "command": cell.command} for cell in self.cells
+            {"name": cell.name, "folder": cell.name, **cell.facts, "needs": list(cell.needs), "command": cell.command}
+            for cell in self.cells
         ]
-        content = {"name": str(self.spec.folder), "title": self.spec.title, "paper": self.spec.paper, "file": str(self.spec.file), "cells": listed}
+        content = {
+            "name": str(self.spec.folder),
+            "title": self.spec.title,
+            "paper": self.spec.paper,
+            "file": str(self.spec.file),
+            "cells": listed,
+        }
         files.write_json(self.spec.folder / f"{self.spec.file.stem}{planned.MANIFEST}", content)
 
 
 def finished(cell: Cell) -> bool:
     """Whether the cell's folder holds the finished result of its command."""
     stored = [cell.folder / "result.json", *sorted(cell.folder.glob("earlier/*/result.json"))]
-    marks = {content.get("fingerprint") for path in stored if (content := results.read(path)).get("status") == "done"} - {None}
+    marks = {
+        content.get("fingerprint") for path in stored if (content := results.read(path)).get("status") == "done"
+    } - {None}
     return bool(marks) and expected(cell) in marks
 
 
@@ -119,7 +134,9 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            raise RunError(f"{folder}: another main_sweep.py is at work there ({file.read().strip() or error.strerror})") from error
+            raise RunError(
+                f"{folder}: another main_sweep.py is at work there ({file.read().strip() or error.strerror})"
+            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         file.flush()

@@ -1,4 +1,5 @@
 """Running something in a process of its own without importing torch anew: forked off, watched, and with its own file systems."""
+
 from __future__ import annotations
 
 import ctypes

@@ -2,6 +2,7 @@
 
 Every function runs in ``--compat reference`` and speaks in plain arrays and tensors.
 """
+
 from __future__ import annotations
 
 import copy
@@ -35,7 +36,9 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 
 def _build(arch: str) -> torch.nn.Module:
-    return models.build(arch.removesuffix("_imagenet"), 10, *CIFAR10, imagenet_stem=arch.endswith("_imagenet"), compat="reference")
+    return models.build(
+        arch.removesuffix("_imagenet"), 10, *CIFAR10, imagenet_stem=arch.endswith("_imagenet"), compat="reference"
+    )
 
 
 def _with_state(arch: str, state: dict[str, Tensor]) -> torch.nn.Module:
@@ -52,10 +55,14 @@ def logits(arch: str, state: dict[str, Tensor], images: Tensor) -> Tensor:
     return _with_state(arch, state)(images)
 
 
-def split(labels: np.ndarray, class_to_replace: int | None, num_indexes_to_replace: int | None, seed: int) -> dict[str, np.ndarray]:
+def split(
+    labels: np.ndarray, class_to_replace: int | None, num_indexes_to_replace: int | None, seed: int
+) -> dict[str, np.ndarray]:
     base = splits.split_base(labels, seed)
     label = None if class_to_replace in (None, -1) else class_to_replace
-    found = splits.split_for_unlearning(labels, labels, base, base, Scenario(None if label is None else (label,), num_indexes_to_replace), seed)
+    found = splits.split_for_unlearning(
+        labels, labels, base, base, Scenario(None if label is None else (label,), num_indexes_to_replace), seed
+    )
     return {"retain": found.retain, "forget": found.forget, "val": found.val}
 
 
@@ -107,7 +114,9 @@ def svc_mia(shadow_train, shadow_test, target_train, target_test) -> dict[str, f
             return None
         return Predictions(torch.as_tensor(pair[0]).clamp_min(1e-38).log(), torch.as_tensor(pair[1]))
 
-    return mia.svc_mia(*(predictions(pair) for pair in (shadow_train, shadow_test, target_train, target_test)), compat="reference")
+    return mia.svc_mia(
+        *(predictions(pair) for pair in (shadow_train, shadow_test, target_train, target_test)), compat="reference"
+    )
 
 
 def modified_entropy(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -117,14 +126,37 @@ def modified_entropy(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 # --- SalUn and SFR-on ---
 
 METHODS = {
-    "sfronrepo_FT": "FT", "sfronrepo_GA": "GA", "sfronrepo_RL": "RL", "sfronrepo_salun": "RL", "RL": "RL", "GA": "GA", "FT": "FT", "FT_l1": "FT_l1",
-    "boundary_shrink": "boundary_shrink", "boundary_expanding": "boundary_expanding", "bad_teacher": "BT", "scrub": "SCRUB", "scrub_adamw": "SCRUB",
+    "sfronrepo_FT": "FT",
+    "sfronrepo_GA": "GA",
+    "sfronrepo_RL": "RL",
+    "sfronrepo_salun": "RL",
+    "RL": "RL",
+    "GA": "GA",
+    "FT": "FT",
+    "FT_l1": "FT_l1",
+    "boundary_shrink": "boundary_shrink",
+    "boundary_expanding": "boundary_expanding",
+    "bad_teacher": "BT",
+    "scrub": "SCRUB",
+    "scrub_adamw": "SCRUB",
 }
 FLAGS = {  # ours by the references' names
-    "lr": "unlearn_lr", "retain_lr": "unlearn_lr", "epochs": "unlearn_epochs", "n_iters": "iterations", "opt": "optimizer",
-    "lambd": "adaptive_power", "th": "fisher_ratio", "ema_beta": "slow_rate", "KL_temperature": "temperature", "sched": "schedule",
-    "kd_T": "temperature", "msteps": "max_steps", "sgda_epochs": "unlearn_epochs", "sgda_learning_rate": "unlearn_lr",
-    "sgda_weight_decay": "weight_decay", "sgda_momentum": "momentum",
+    "lr": "unlearn_lr",
+    "retain_lr": "unlearn_lr",
+    "epochs": "unlearn_epochs",
+    "n_iters": "iterations",
+    "opt": "optimizer",
+    "lambd": "adaptive_power",
+    "th": "fisher_ratio",
+    "ema_beta": "slow_rate",
+    "KL_temperature": "temperature",
+    "sched": "schedule",
+    "kd_T": "temperature",
+    "msteps": "max_steps",
+    "sgda_epochs": "unlearn_epochs",
+    "sgda_learning_rate": "unlearn_lr",
+    "sgda_weight_decay": "weight_decay",
+    "sgda_momentum": "momentum",
 }
 
 
@@ -164,7 +196,9 @@ class _UntrainedTeacher(Draws):
         for number, (key, value) in enumerate(fresh.state_dict().items()):
             if key.startswith("normalize"):
                 continue
-            wave = torch.sin(12.9898 * torch.arange(value.numel(), dtype=torch.float64) + 78.233 * number + self._phase).view(value.shape)
+            wave = torch.sin(
+                12.9898 * torch.arange(value.numel(), dtype=torch.float64) + 78.233 * number + self._phase
+            ).view(value.shape)
             if key.endswith("num_batches_tracked"):
                 wave = torch.zeros(())
             elif key.endswith("running_var"):
@@ -183,19 +217,36 @@ def _switches(name: str, hyper: dict) -> dict:
         size = hyper.get("batch_size", "full")
         return {"no_rewind": True, "forget_batch_size": 10**6 if size == "full" else size}
     if name.startswith("sfronrepo"):
-        return {"order": "joint", "schedule": hyper.get("sched", "constant"), "eval_mode": name == "sfronrepo_GA", "saliency_outside": "drift"}
+        return {
+            "order": "joint",
+            "schedule": hyper.get("sched", "constant"),
+            "eval_mode": name == "sfronrepo_GA",
+            "saliency_outside": "drift",
+        }
     if name.startswith("sfron"):
         decay = {"expdecay": "quadratic"}.get(hyper["sched"], hyper["sched"])
         plain = hyper["unlearn_loss"] == "ga"
         slow = hyper["ema_beta"] if hyper["ema_enabled"] else 1.0
-        return {"schedule": "cosine", "forget_decay": decay, "no_adaptive": plain, "no_saliency": not hyper["mask"], "slow_rate": slow}
+        return {
+            "schedule": "cosine",
+            "forget_decay": decay,
+            "no_adaptive": plain,
+            "no_saliency": not hyper["mask"],
+            "slow_rate": slow,
+        }
     return {"order": "alternate", "saliency_outside": "held"}
 
 
-def _saliency_mask(by_fisher: bool, model: torch.nn.Module, sets: dict, size: int, hyper: dict, context: Context) -> pruner.Mask:
+def _saliency_mask(
+    by_fisher: bool, model: torch.nn.Module, sets: dict, size: int, hyper: dict, context: Context
+) -> pruner.Mask:
     if by_fisher:
-        return salient.at_least(salient.fisher_ratio(model, sets["forget"], sets["retain"], size, False, context), hyper["th"], {})
-    return salient.largest(salient.gradient(model, sets["forget"], size, False, context), hyper.get("density", hyper.get("th")), {})
+        return salient.at_least(
+            salient.fisher_ratio(model, sets["forget"], sets["retain"], size, False, context), hyper["th"], {}
+        )
+    return salient.largest(
+        salient.gradient(model, sets["forget"], size, False, context), hyper.get("density", hyper.get("th")), {}
+    )
 
 
 def _with_given_draws(method: registry.Method, extra: dict) -> registry.Method:
@@ -204,6 +255,7 @@ def _with_given_draws(method: registry.Method, extra: dict) -> registry.Method:
         labels = torch.as_tensor(extra["labels"])
         return replace(method, run=lambda *arguments: relabel.train(*arguments, lambda epoch: labels))
     if method.name == "boundary_expanding":
+
         def expand(model, *arguments):
             row = 0.1 * torch.sin(0.1 * torch.arange(models.head(model).in_features, dtype=torch.float64) + 1)
             boundary_expanding.expand(model, *arguments, row.float()[None], torch.tensor([0.05]))
@@ -217,10 +269,13 @@ def divergence(p: Tensor, q: Tensor) -> dict[str, float]:
 
 
 def entropy_attack(retain: Tensor, test: Tensor, forget: Tensor) -> float:
-    return mia.entropy_attack(*(Predictions(probs.log(), torch.zeros(len(probs), dtype=torch.int64)) for probs in (retain, test, forget)))
+    return mia.entropy_attack(
+        *(Predictions(probs.log(), torch.zeros(len(probs), dtype=torch.int64)) for probs in (retain, test, forget))
+    )
 
 
 # --- Deep Unlearn ---
+
 
 class GivenDraws(Draws):
     """Formulas and lists in place of random draws."""
@@ -256,38 +311,72 @@ class GivenDraws(Draws):
 
 # The reference's names of hyper-parameters, a group's after a dot, and ours; what is not listed has no effect there.
 NAMES = {
-    "batch_size": "batch_size", "num_epochs": "unlearn_epochs", "optimizer.learning_rate": "unlearn_lr", "optimizer.momentum": "momentum",
-    "optimizer.weight_decay": "weight_decay", "alpha": "alpha",
+    "batch_size": "batch_size",
+    "num_epochs": "unlearn_epochs",
+    "optimizer.learning_rate": "unlearn_lr",
+    "optimizer.momentum": "momentum",
+    "optimizer.weight_decay": "weight_decay",
+    "alpha": "alpha",
 }
 OWN_NAMES = {
     "NG+": {**NAMES, "weight_decay": "anchor"},
     "SCRUB": {
-        "retain_batch_size": "batch_size", "forget_batch_size": "forget_batch_size", "gamma": "gamma", "alpha": "alpha", "msteps": "max_steps",
-        "kd_T": "temperature", "sgda_num_epochs": "unlearn_epochs", "sgda_learning_rate": "unlearn_lr", "sgda_weight_decay": "weight_decay",
-        "sgda_momentum": "momentum", "lr_decay_rate": "lr_decay_rate",
+        "retain_batch_size": "batch_size",
+        "forget_batch_size": "forget_batch_size",
+        "gamma": "gamma",
+        "alpha": "alpha",
+        "msteps": "max_steps",
+        "kd_T": "temperature",
+        "sgda_num_epochs": "unlearn_epochs",
+        "sgda_learning_rate": "unlearn_lr",
+        "sgda_weight_decay": "weight_decay",
+        "sgda_momentum": "momentum",
+        "lr_decay_rate": "lr_decay_rate",
     },
     "BT": {**NAMES, "kl_temperature": "temperature"},
     "CF-k": {
-        "batch_size": "batch_size", "num_epochs": "unlearn_epochs", "num_blocks": "blocks", "learning_rate": "unlearn_lr",
-        "sgda_decay_rate": "lr_decay_rate", "sgda_weight_decay": "anchor",
+        "batch_size": "batch_size",
+        "num_epochs": "unlearn_epochs",
+        "num_blocks": "blocks",
+        "learning_rate": "unlearn_lr",
+        "sgda_decay_rate": "lr_decay_rate",
+        "sgda_weight_decay": "anchor",
     },
     "MSG": {**NAMES, "init_rate": "init_rate"},
     "FCS": {
-        "batch_size": "batch_size", "num_epochs": "unlearn_epochs", "temperature": "temperature", "eta_min": "contrast_floor",
-        "optimizer.learning_rate": "erase_lr", "optimizer.weight_decay": "erase_weight_decay", "optimizer.momentum": "momentum",
-        "retain_optimizer.learning_rate": "unlearn_lr", "retain_optimizer.weight_decay": "weight_decay",
-        "forget_optimizer.learning_rate": "contrast_lr", "forget_optimizer.weight_decay": "contrast_weight_decay",
+        "batch_size": "batch_size",
+        "num_epochs": "unlearn_epochs",
+        "temperature": "temperature",
+        "eta_min": "contrast_floor",
+        "optimizer.learning_rate": "erase_lr",
+        "optimizer.weight_decay": "erase_weight_decay",
+        "optimizer.momentum": "momentum",
+        "retain_optimizer.learning_rate": "unlearn_lr",
+        "retain_optimizer.weight_decay": "weight_decay",
+        "forget_optimizer.learning_rate": "contrast_lr",
+        "forget_optimizer.weight_decay": "contrast_weight_decay",
     },
     "CFW": {**NAMES, "start_confuser_std": "start_std", "final_confuser_std": "final_std"},
     "PRMQ": {**NAMES, "prune_amount": "prune_amount"},
     "KDE": {
-        "batch_size": "batch_size", "num_epochs": "distil_epochs", "retain_num_epochs": "unlearn_epochs", "temperature": "temperature",
-        "optimizer.learning_rate": "distil_lr", "optimizer.weight_decay": "distil_weight_decay", "optimizer.momentum": "momentum",
-        "retain_optimizer.learning_rate": "unlearn_lr", "retain_optimizer.weight_decay": "weight_decay",
+        "batch_size": "batch_size",
+        "num_epochs": "distil_epochs",
+        "retain_num_epochs": "unlearn_epochs",
+        "temperature": "temperature",
+        "optimizer.learning_rate": "distil_lr",
+        "optimizer.weight_decay": "distil_weight_decay",
+        "optimizer.momentum": "momentum",
+        "retain_optimizer.learning_rate": "unlearn_lr",
+        "retain_optimizer.weight_decay": "weight_decay",
     },
     "RNI": {
-        **NAMES, "fine_num_epochs": "fine_epochs", "reset_num_epochs": "reset_epochs", "noise_ratio": "noise_ratio",
-        "origin_noise": "noise_std", "fine_optimizer.learning_rate": "fine_lr", "fine_optimizer.weight_decay": "fine_weight_decay",
+        **NAMES,
+        "fine_num_epochs": "fine_epochs",
+        "reset_num_epochs": "reset_epochs",
+        "noise_ratio": "noise_ratio",
+        "origin_noise": "noise_std",
+        "fine_optimizer.learning_rate": "fine_lr",
+        "fine_optimizer.weight_decay": "fine_weight_decay",
     },
     "FF": {"batch_size": "fisher_batch_size", "alpha": "alpha"},
 }
@@ -329,7 +418,9 @@ def _selecting(method: registry.Method, mask: dict) -> registry.Method:
     def run(model, sets, config, context):
         def chosen(*arguments):
             gradients = contrast(*arguments)
-            own = {name: ~pruner.choose({name: value.abs()}, config.init_rate)[name] for name, value in gradients.items()}
+            own = {
+                name: ~pruner.choose({name: value.abs()}, config.init_rate)[name] for name, value in gradients.items()
+            }
             wrong = sum(int((own[name] != bits).sum()) for name, bits in given.items())
             near = own.keys() == given.keys() and wrong <= ROUNDED * sum(bits.numel() for bits in given.values())
             return {name: (~bits).float() for name, bits in given.items()} if near else gradients
@@ -341,7 +432,9 @@ def _selecting(method: registry.Method, mask: dict) -> registry.Method:
     return replace(method, run=run)
 
 
-def deepunlearn(method: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
+def deepunlearn(
+    method: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict
+) -> dict[str, Tensor]:
     name = method.removesuffix("_batches").removesuffix("_mask")
     chosen = _masked(registry.get("SRL"), extra["mask"]) if name == "SalUN" else registry.get(name)
     chosen = _selecting(chosen, extra["mask"]) if name == "MSG" and "mask" in extra else chosen
@@ -349,6 +442,11 @@ def deepunlearn(method: str, checkpoint: str, retain: tuple, forget: tuple, hype
     values = chosen.presets["deepunlearn"] | _values(name, hyper, known)
     if "forget_batch_size" in known:
         values.setdefault("forget_batch_size", extra["loader_batch"]["forget"])
-    sets = {key: _image_set(data).in_order() for key, data in (("retain", retain), ("forget", forget), ("val", extra["val"]))}
+    sets = {
+        key: _image_set(data).in_order()
+        for key, data in (("retain", retain), ("forget", forget), ("val", extra["val"]))
+    }
     model, _ = _load(checkpoint)
-    return apply(chosen, model.train(), sets, chosen.config(**values), _context({}, hyper, GivenDraws(extra))).model.state_dict()
+    return apply(
+        chosen, model.train(), sets, chosen.config(**values), _context({}, hyper, GivenDraws(extra))
+    ).model.state_dict()

@@ -1,4 +1,5 @@
 """Shared by all tests: the project root is importable, no connection leaves this machine, and one small pruned model is trained once."""
+
 from __future__ import annotations
 
 import os
@@ -28,7 +29,21 @@ def _keep_in(event: str, arguments: tuple) -> None:
 sys.addaudithook(_keep_in)
 
 DIGITS = ["--dataset", "digits", "--input_size", "8", "--arch", "resnet20s", "--device", "cpu"]
-OMP = [*DIGITS, "--epochs", "3", "--batch_size", "64", "--pruning_times", "2", "--rate", "0.8", "--rewind_epoch", "1", "--decreasing_lr", "2"]
+OMP = [
+    *DIGITS,
+    "--epochs",
+    "3",
+    "--batch_size",
+    "64",
+    "--pruning_times",
+    "2",
+    "--rate",
+    "0.8",
+    "--rewind_epoch",
+    "1",
+    "--decreasing_lr",
+    "2",
+]
 
 
 @pytest.fixture(scope="session")

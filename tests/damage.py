@@ -3,6 +3,7 @@
 A change that no loader can see, because what is left is a whole file that says the same, may be accepted if
 the same comes out of it.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from conftest import DIGITS
 from PIL import Image
 
 import main_forget
@@ -31,7 +33,6 @@ import main_report
 import main_sweep
 import models
 import pruner
-from conftest import DIGITS
 from dataset import prepare
 from unlearn import saliency
 from utils import checkpoints, files
@@ -58,7 +59,11 @@ class Answer:
             return None
         if self.code not in (2, 3):
             return f"code {self.code}"
-        said = self.err.count("\n") == 1 and ".py: error: " in self.err and all(part.isprintable() for part in self.err.splitlines())
+        said = (
+            self.err.count("\n") == 1
+            and ".py: error: " in self.err
+            and all(part.isprintable() for part in self.err.splitlines())
+        )
         return None if said else f"said {self.err!r}"
 
 
@@ -79,10 +84,17 @@ def ask(main: Callable[[list[str]], int], argv: list[str]) -> Answer:
 def bytewise(good: bytes, flips: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """The same bytes cut off, flipped, overwritten, wrapped, and other files altogether."""
     size, draw = len(good), random.Random(seed)
-    for length in sorted({1, 3, 4, 10, 30, 64, 100, 500, size // 4, size // 2, size - 100, size - 22, size - 2, size - 1} & set(range(1, size))):
+    for length in sorted(
+        {1, 3, 4, 10, 30, 64, 100, 500, size // 4, size // 2, size - 100, size - 22, size - 2, size - 1}
+        & set(range(1, size))
+    ):
         yield f"cut to {length}", good[:length]
     for number in range(flips):
-        place = draw.randrange(size) if number % 2 else draw.choice([draw.randrange(min(600, size)), size - 1 - draw.randrange(min(20_000, size))])
+        place = (
+            draw.randrange(size)
+            if number % 2
+            else draw.choice([draw.randrange(min(600, size)), size - 1 - draw.randrange(min(20_000, size))])
+        )
         yield f"bit {place}", good[:place] + bytes([good[place] ^ 1 << draw.randrange(8)]) + good[place + 1 :]
     middle = size // 2
     yield "zeros in the middle", good[:middle] + bytes(min(512, size - middle)) + good[middle + 512 :]
@@ -151,19 +163,31 @@ def states(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     weight, bias, norm = "layer1.0.conv1.weight", "fc.bias", "layer1.0.bn1.running_var"
     entry = weight + "_orig" if weight + "_orig" in state else weight
     changes: dict[str, tuple[str, Any]] = {
-        **{f"{value} in {key}": (key, value) for key in (entry, bias, norm) for value in (float("nan"), float("inf"), -float("inf"))},
+        **{
+            f"{value} in {key}": (key, value)
+            for key in (entry, bias, norm)
+            for value in (float("nan"), float("inf"), -float("inf"))
+        }
     }
     for name, (key, value) in changes.items():
         changed = state[key].clone(memory_format=torch.contiguous_format)
         changed.view(-1)[-1] = value
         yield name, {**state, key: changed}
     tensors = {
-        "whole numbers": state[entry].to(torch.int64), "switches": state[entry] > 0, "complex numbers": state[entry].to(torch.complex64),
-        "eight bits": state[entry].to(torch.float8_e4m3fn), "numbers too large": state[entry].double() * 1e300,
+        "whole numbers": state[entry].to(torch.int64),
+        "switches": state[entry] > 0,
+        "complex numbers": state[entry].to(torch.complex64),
+        "eight bits": state[entry].to(torch.float8_e4m3fn),
+        "numbers too large": state[entry].double() * 1e300,
         "sparse": state[entry].to_sparse(),
-        "a meta tensor": state[entry].to("meta"), "another shape": state[entry][..., :1], "transposed": state[entry].transpose(2, 3)[:, :1],
-        "one dimension more": state[entry][None], "no dimension": torch.tensor(1.0), "no numbers": torch.zeros(0),
-        "a huge shape on one number": _expanded([10**5, 10**6]), "the right shape on one number": _expanded(list(state[entry].shape)),
+        "a meta tensor": state[entry].to("meta"),
+        "another shape": state[entry][..., :1],
+        "transposed": state[entry].transpose(2, 3)[:, :1],
+        "one dimension more": state[entry][None],
+        "no dimension": torch.tensor(1.0),
+        "no numbers": torch.zeros(0),
+        "a huge shape on one number": _expanded([10**5, 10**6]),
+        "the right shape on one number": _expanded(list(state[entry].shape)),
     }
     yield from ((name, {**state, entry: value}) for name, value in tensors.items())
     for name, value in {"None": None, "a list": [1.0], "text": "weights", "a number": 3.0, "a dict": {}}.items():
@@ -175,8 +199,14 @@ def states(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "an entry missing", {key: value for key, value in state.items() if key != bias}
     yield "nothing", {}
     yield "two prefixes", {f"{'ab'[number % 2]}.{key}": value for number, (key, value) in enumerate(state.items())}
-    yield "two names of one weight", {**{f"module.{key}": value for key, value in state.items()}, f"module._orig_mod.{bias}": state[bias]}
-    yield "thousand names of one tensor", {**state, **{f"x{number}": torch.zeros(10**6).expand(1, -1)[0] for number in range(2)}}
+    yield (
+        "two names of one weight",
+        {**{f"module.{key}": value for key, value in state.items()}, f"module._orig_mod.{bias}": state[bias]},
+    )
+    yield (
+        "thousand names of one tensor",
+        {**state, **{f"x{number}": torch.zeros(10**6).expand(1, -1)[0] for number in range(2)}},
+    )
     one = torch.zeros(10**6)
     yield "many names of one storage", {**state, **{f"x{number}.weight": one for number in range(200)}}
 
@@ -186,8 +216,15 @@ def masks(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     name = "layer1.0.conv1.weight"
     mask = state[name + "_mask"]
     for said, value in {
-        "of halves": mask * 0.5, "of minus one": -mask, "of NaN": mask * torch.nan, "of another shape": mask[:1], "flat": mask.flatten(),
-        "of one number": mask.view(-1)[0], "of complex numbers": mask.to(torch.complex64), "of text": "mask", "expanded": _expanded(list(mask.shape)),
+        "of halves": mask * 0.5,
+        "of minus one": -mask,
+        "of NaN": mask * torch.nan,
+        "of another shape": mask[:1],
+        "flat": mask.flatten(),
+        "of one number": mask.view(-1)[0],
+        "of complex numbers": mask.to(torch.complex64),
+        "of text": "mask",
+        "expanded": _expanded(list(mask.shape)),
     }.items():
         yield f"a mask {said}", {**state, name + "_mask": value}
     yield "a mask missing", {key: value for key, value in state.items() if key != name + "_mask"}
@@ -198,18 +235,49 @@ def masks(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def contents(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """What a checkpoint may be instead of one."""
-    yield from {"None": None, "a number": 3, "text": "model", "a list": [state], "a tensor": torch.zeros(3), "a dict of numbers": {"a": 1}, "nothing": {}}.items()
-    for name, value in {"None": None, "a list": [1], "text": "x", "a tensor": torch.zeros(2), "nothing": {}, "a dict of dicts of dicts": {"model": {"net": {"inner": state}}}}.items():
+    yield from {
+        "None": None,
+        "a number": 3,
+        "text": "model",
+        "a list": [state],
+        "a tensor": torch.zeros(3),
+        "a dict of numbers": {"a": 1},
+        "nothing": {},
+    }.items()
+    for name, value in {
+        "None": None,
+        "a list": [1],
+        "text": "x",
+        "a tensor": torch.zeros(2),
+        "nothing": {},
+        "a dict of dicts of dicts": {"model": {"net": {"inner": state}}},
+    }.items():
         yield f"its state dict is {name}", {"state_dict": value}
     strange: dict[str, Any] = {
-        "split_digest": torch.zeros(3), "split_seed": "two", "forget_digest": [1], "poison_digest": 4, "trained": {}, "fingerprint": torch.ones(1),
-        "recipe": "how", "rounds": {}, "seconds": "long",
+        "split_digest": torch.zeros(3),
+        "split_seed": "two",
+        "forget_digest": [1],
+        "poison_digest": 4,
+        "trained": {},
+        "fingerprint": torch.ones(1),
+        "recipe": "how",
+        "rounds": {},
+        "seconds": "long",
     }
-    yield from ((f"its {key} is {type(value).__name__}", {"state_dict": state, key: value}) for key, value in strange.items())
+    yield from (
+        (f"its {key} is {type(value).__name__}", {"state_dict": state, key: value}) for key, value in strange.items()
+    )
     yield "its recipe holds NaN", {"state_dict": state, "recipe": {"lr": float("nan")}}
     yield "its recipe holds a tensor", {"state_dict": state, "recipe": {"lr": torch.ones(1)}}
     yield "two state dicts that fit", {"model": state, "ema": {key: value + 1 for key, value in state.items()}}
-    for key, value in {"arch": 3, "input_size": "8", "classes": [1, 2], "mean": ["a"], "stream": 1, "side": [8]}.items():
+    for key, value in {
+        "arch": 3,
+        "input_size": "8",
+        "classes": [1, 2],
+        "mean": ["a"],
+        "stream": 1,
+        "side": [8],
+    }.items():
         yield f"its origin's {key} is {value!r}", {"state_dict": state, "origin": {key: value}}
     yield "its origin is a list", {"state_dict": state, "origin": ["resnet20s"]}
     yield "its origin holds a tensor", {"state_dict": state, "origin": {"more": torch.ones(1)}}
@@ -236,14 +304,23 @@ def archives(good: bytes) -> Iterator[tuple[str, bytes]]:
 
     yield "compressed", packed(parts, zipfile.ZIP_DEFLATED)
     yield "a bomb", packed({**parts, largest: bytes(1 << 29)}, zipfile.ZIP_DEFLATED)
-    yield "a nested bomb", packed({**parts, "archive/data/bomb": packed({"zeros": bytes(1 << 23)}, zipfile.ZIP_DEFLATED) * 30}, zipfile.ZIP_BZIP2)
+    yield (
+        "a nested bomb",
+        packed(
+            {**parts, "archive/data/bomb": packed({"zeros": bytes(1 << 23)}, zipfile.ZIP_DEFLATED) * 30},
+            zipfile.ZIP_BZIP2,
+        ),
+    )
     yield "without a tensor", packed({name: content for name, content in parts.items() if name != largest})
     yield "a tensor too short", packed({**parts, largest: parts[largest][:4]})
     yield "without a description", packed({name: content for name, content in parts.items() if name != describes})
     yield "an empty description", packed({**parts, describes: b""})
     yield "a description of noise", packed({**parts, describes: bytes(range(256))})
     yield "a description that never ends", packed({**parts, describes: b"(" * 200_000})
-    yield "a description deep as a well", packed({**parts, describes: b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."})
+    yield (
+        "a description deep as a well",
+        packed({**parts, describes: b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."}),
+    )
     yield "of other things", packed({"readme.txt": b"hello"})
     yield "without entries", packed({})
     place = good.index(b"PK\x01\x02")
@@ -252,7 +329,9 @@ def archives(good: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"a lie about the size of its {said}", good[: place + offset] + lie + good[place + offset + len(lie) :]
 
 
-Case = tuple[str, Callable[[list[str]], int], list[str], bool]  # what it is, who is asked, how, and whether the file says what it should
+Case = tuple[
+    str, Callable[[list[str]], int], list[str], bool
+]  # what it is, who is asked, how, and whether the file says what it should
 
 
 class Checkpoints:
@@ -267,12 +346,17 @@ class Checkpoints:
         base = [*DIGITS, "--save_dir", str(folder / "run"), "--dry_run"]
         start = [*base, "--unlearn", "FT", "--mask", str(self.good)]
         self.flags: dict[str, list[str]] = {
-            "--mask": [*base, "--unlearn", "FT", "--mask"], "--model_path": [*base, "--unlearn", "GA", "--model_path"],
-            "--rewind_pth": [*start, "--rewind_pth"], "--reference_model": [*start, "--reference_model"],
-            "--saliency_mask": [*start, "--saliency_mask"], "--mask_path": [*base, "--unlearn", "RL", "--mask", str(self.good), "--mask_path"],
+            "--mask": [*base, "--unlearn", "FT", "--mask"],
+            "--model_path": [*base, "--unlearn", "GA", "--model_path"],
+            "--rewind_pth": [*start, "--rewind_pth"],
+            "--reference_model": [*start, "--reference_model"],
+            "--saliency_mask": [*start, "--saliency_mask"],
+            "--mask_path": [*base, "--unlearn", "RL", "--mask", str(self.good), "--mask_path"],
         }
 
-    def written(self, named: Iterator[tuple[str, bytes]], flag: str, accept: Callable[[Path], bool] = lambda path: False) -> Iterator[Case]:
+    def written(
+        self, named: Iterator[tuple[str, bytes]], flag: str, accept: Callable[[Path], bool] = lambda path: False
+    ) -> Iterator[Case]:
         for name, content in named:
             self.path.write_bytes(content)
             yield f"{flag} {name}", main_forget.main, [*self.flags[flag], str(self.path)], accept(self.path)
@@ -299,7 +383,10 @@ class Checkpoints:
         yield from self.written(bytewise(good, self.flips), "--mask", self.same)
         yield from self.written(archives(good), "--mask")
         yield from self.written(saves(contents(self.state)), "--mask")
-        yield from self.written(saves((name, {"state_dict": content}) for name, content in (*states(self.state), *masks(self.state))), "--mask")
+        yield from self.written(
+            saves((name, {"state_dict": content}) for name, content in (*states(self.state), *masks(self.state))),
+            "--mask",
+        )
         yield from self.written(saves(states(dense)), "--rewind_pth")
         yield from self.written(bytewise(good, 4, 1), "--reference_model", self.same)
         yield from self.written(bytewise(good, 4, 2), "--model_path", self.same)
@@ -310,7 +397,12 @@ class Checkpoints:
         for flag, words in self.flags.items():
             for name, path in special(self.path):
                 yield f"{flag} {name}", main_forget.main, [*words, str(path)], False
-        yield "10 GB of a tensor", main_forget.main, [*self.flags["--mask"], str(huge_checkpoint(self.folder / "huge.pth.tar"))], False
+        yield (
+            "10 GB of a tensor",
+            main_forget.main,
+            [*self.flags["--mask"], str(huge_checkpoint(self.folder / "huge.pth.tar"))],
+            False,
+        )
 
     def same_masks(self, path: Path, good: bytes) -> bool:
         try:
@@ -325,8 +417,13 @@ def states_of_masks(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
     good = {name: value != 0 for name, value in model.named_parameters()}
     entry = "layer1.0.conv1.weight"
     for name, value in {
-        "NaN": good[entry] * torch.nan, "another shape": good[entry][:1], "a huge shape on one number": _expanded([10**5, 10**6]),
-        "sparse": good[entry].float().to_sparse(), "a list": [True], "None": None, "complex numbers": good[entry].to(torch.complex64),
+        "NaN": good[entry] * torch.nan,
+        "another shape": good[entry][:1],
+        "a huge shape on one number": _expanded([10**5, 10**6]),
+        "sparse": good[entry].float().to_sparse(),
+        "a list": [True],
+        "None": None,
+        "complex numbers": good[entry].to(torch.complex64),
     }.items():
         yield name, {**good, entry: value}
     yield "an entry missing", {key: value for key, value in good.items() if key != entry}
@@ -343,7 +440,9 @@ def huge_checkpoint(path: Path) -> Path:
         for entry in source.infolist():
             content = source.read(entry)
             if entry.filename.endswith("data.pkl"):
-                archive.writestr(entry.filename, content.replace(struct.pack("<BB", 75, 1), struct.pack("<BI", 74, HUGE // 4)))
+                archive.writestr(
+                    entry.filename, content.replace(struct.pack("<BB", 75, 1), struct.pack("<BI", 74, HUGE // 4))
+                )
             elif "/data/" not in entry.filename:
                 archive.writestr(entry.filename, content)
             else:
@@ -364,7 +463,11 @@ class TrainingCheckpoints:
     """
 
     def __init__(self, folder: Path, good: Path, command: list[str]):
-        self.path, self.good, self.command = folder / "damaged.pth.tar", torch.load(good), [*command, "--save_dir", str(folder / "run"), "--resume", "--checkpoint"]
+        self.path, self.good, self.command = (
+            folder / "damaged.pth.tar",
+            torch.load(good),
+            [*command, "--save_dir", str(folder / "run"), "--resume", "--checkpoint"],
+        )
 
     def changed(self) -> Iterator[tuple[str, Any]]:
         for key in ("state", "result", "epoch", "best_sa", "optimizer", "scheduler", "init_weight"):
@@ -376,9 +479,18 @@ class TrainingCheckpoints:
         yield "NaN for the best", {**self.good, "best_sa": float("nan")}
         weights = self.good["init_weight"]
         if weights is not None:
-            yield "weights to go back to of another shape", {**self.good, "init_weight": {**weights, "fc.bias": torch.zeros(3)}}
-            yield "NaN to go back to", {**self.good, "init_weight": {**weights, "fc.bias": torch.full((10,), torch.nan)}}
-            yield "weights to go back to missing", {**self.good, "init_weight": {key: value for key, value in weights.items() if key != "fc.bias"}}
+            yield (
+                "weights to go back to of another shape",
+                {**self.good, "init_weight": {**weights, "fc.bias": torch.zeros(3)}},
+            )
+            yield (
+                "NaN to go back to",
+                {**self.good, "init_weight": {**weights, "fc.bias": torch.full((10,), torch.nan)}},
+            )
+            yield (
+                "weights to go back to missing",
+                {**self.good, "init_weight": {key: value for key, value in weights.items() if key != "fc.bias"}},
+            )
         yield from ((f"an optimizer {name}", {**self.good, "optimizer": value}) for name, value in self.optimizers())
         yield from ((f"a schedule {name}", {**self.good, "scheduler": value}) for name, value in self.schedules())
 
@@ -392,8 +504,20 @@ class TrainingCheckpoints:
         yield "whose step size is a tensor", {**good, "param_groups": [{**groups[0], "lr": torch.ones(2)}]}
         yield "of fewer parameters", {**good, "param_groups": [{**groups[0], "params": groups[0]["params"][:-1]}]}
         first = next(iter(moments))
-        yield "with a moment of another shape", {**good, "state": {**moments, first: {"momentum_buffer": torch.zeros(5)}}}
-        yield "with a moment of NaN", {**good, "state": {**moments, first: {"momentum_buffer": torch.full_like(moments[first]["momentum_buffer"], torch.nan)}}}
+        yield (
+            "with a moment of another shape",
+            {**good, "state": {**moments, first: {"momentum_buffer": torch.zeros(5)}}},
+        )
+        yield (
+            "with a moment of NaN",
+            {
+                **good,
+                "state": {
+                    **moments,
+                    first: {"momentum_buffer": torch.full_like(moments[first]["momentum_buffer"], torch.nan)},
+                },
+            },
+        )
         yield "whose moments are a list", {**good, "state": [1, 2]}
         yield "whose groups are text", {**good, "param_groups": "ab"}
 
@@ -427,15 +551,49 @@ def listings(folder: Path) -> Iterator[Case]:
         yield f"indices: {suffix} {name}", main_forget.main, [*base, "--forget", f"indices:{path}"], accepted
         path.unlink()
 
-    texts = [b"5\n6\nx", b"5.5 6", b"-1 2", b"\xff\xfe5", b"NaN", b"1e400", b"99999999999999999999", b",,,", b"1" * 5000, b"5\x006"]
-    jsons = [b"{}", b"[", b'{"5": 1}', b'"567"', b"[1, NaN]", b"[1e999]", b"[true, false]", b"[[1], [2]]", b'["a"]', b"null", b"[" * 100_000, b"[1.5]", b"[" + b"9" * 5000 + b"]"]
+    texts = [
+        b"5\n6\nx",
+        b"5.5 6",
+        b"-1 2",
+        b"\xff\xfe5",
+        b"NaN",
+        b"1e400",
+        b"99999999999999999999",
+        b",,,",
+        b"1" * 5000,
+        b"5\x006",
+    ]
+    jsons = [
+        b"{}",
+        b"[",
+        b'{"5": 1}',
+        b'"567"',
+        b"[1, NaN]",
+        b"[1e999]",
+        b"[true, false]",
+        b"[[1], [2]]",
+        b'["a"]',
+        b"null",
+        b"[" * 100_000,
+        b"[1.5]",
+        b"[" + b"9" * 5000 + b"]",
+    ]
     for number, content in enumerate(texts):
         yield from asked(f"text {number}", ".txt", content)
     for number, content in enumerate(jsons):
         yield from asked(f"{number}", ".json", content)
     arrays: list[Any] = [
-        np.array([1.5]), np.array([np.nan, 1]), np.array([np.inf]), np.array([-3]), np.array([True, False]), np.array(["a"]), np.array([1 + 2j]),
-        np.array([], dtype=np.int64), np.array([2**62]), np.array([(1, 2.0)], dtype=[("a", int), ("b", float)]), np.array(["2020-01-01"], dtype="datetime64"),
+        np.array([1.5]),
+        np.array([np.nan, 1]),
+        np.array([np.inf]),
+        np.array([-3]),
+        np.array([True, False]),
+        np.array(["a"]),
+        np.array([1 + 2j]),
+        np.array([], dtype=np.int64),
+        np.array([2**62]),
+        np.array([(1, 2.0)], dtype=[("a", int), ("b", float)]),
+        np.array(["2020-01-01"], dtype="datetime64"),
     ]
     for number, values in enumerate(arrays):
         yield from asked(f"array {number}", ".npy", npy(values))
@@ -450,7 +608,9 @@ def listings(folder: Path) -> Iterator[Case]:
             if not (suffix == ".txt" and name in ("missing", "a name that is too long", "below a file")):
                 yield f"{suffix} {name}", main_forget.main, [*base, "--indexes_to_replace", str(path)], False
     arguments = folder / "command.txt"
-    for number, content in enumerate((b"--seed 'open", b"\xff\xff", b"--unlearn \\", b"--no-such-flag 3", b"@command.txt @command.txt\n--x")):
+    for number, content in enumerate(
+        (b"--seed 'open", b"\xff\xff", b"--unlearn \\", b"--no-such-flag 3", b"@command.txt @command.txt\n--x")
+    ):
         arguments.write_bytes(content)
         yield f"@FILE {number}", main_forget.main, [*base, f"@{arguments}"], False
     for name, path in special(folder / "special.args"):
@@ -495,7 +655,9 @@ def reports(folder: Path, good: dict[str, Any], flips: int) -> Iterator[Case]:
             yield f"result.json {name}", main_report.main, argv, False
     path.write_bytes(content)
     plan = place / "x.sweep.json"
-    for number, text in enumerate(('{"name": 3}', "[", '{"name": "x", "cells": [3]}', '{"name": "x", "cells": [{"folder": "a"}]}', "\xff")):
+    for number, text in enumerate(
+        ('{"name": 3}', "[", '{"name": "x", "cells": [3]}', '{"name": "x", "cells": [{"folder": "a"}]}', "\xff")
+    ):
         plan.write_text(text)
         yield f"a sweep's list {number}", main_report.main, argv, False
         plan.unlink()
@@ -511,7 +673,14 @@ def unsealed(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"without {key}", {name: value for name, value in plain.items() if name != key}
         yield f"its {key} is a list", {**plain, key: [1]}
         yield f"its {key} is nothing", {**plain, key: None}
-    for group, key in (("scores", "UA"), ("scores", "RTE"), ("model", "sparsity"), ("model", "dataset"), ("config", "hyper"), ("scenario", "words")):
+    for group, key in (
+        ("scores", "UA"),
+        ("scores", "RTE"),
+        ("model", "sparsity"),
+        ("model", "dataset"),
+        ("config", "hyper"),
+        ("scenario", "words"),
+    ):
         changed = copy.deepcopy(plain)
         changed[group][key] = [1]
         yield f"{group}'s {key} is another", changed
@@ -525,13 +694,41 @@ def unsealed(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 SWEEP = b"title: t\nfolder: runs/t\nseeds: [1]\nflags: {dataset: digits, arch: resnet20s, input_size: 8}\ntrain:\n  dense: {script: main_imp.py, epochs: 1}\n"
 YAMLS = [
-    b"", b"- a", b"a: [", b"title: !!python/object/apply:os.system ['true']", b"a: &a [*a]", b"folder: 3\nseeds: x\ntrain: 1", b"? [a]\n: b", b"? {a: 1}\n: b",
-    b"a: " + b"[" * 3000, b"date: 2001-99-99", b"a: " + b"9" * 5000, b"title: \xff", b"a: 1\na: 2", b"extends: nowhere.yaml", b"extends: sweep.yaml", b"extends: /dev/zero",
-    b"a: &a [1,1]\n" + b"".join(b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 9)) for n in range(12)),
-    SWEEP.replace(b"[1]", b"[-1]"), SWEEP.replace(b"[1]", b"[1, 1]"), SWEEP.replace(b"main_imp", b"../evil"), SWEEP.replace(b"dense", b"../dense"),
-    SWEEP.replace(b"script:", b"scripts:"), SWEEP + b"methods: {FT: {}}\n", SWEEP + b"models: {m: nowhere/1}\n", SWEEP + b"resources: {gpus: many}\n",
-    SWEEP + b"overrides: [3]\n", SWEEP + b"methods: [1]\nmodels: [2]\nscenarios: 3\n", SWEEP.replace(b"epochs: 1", b"epochs: [[1]]"), SWEEP.replace(b"epochs: 1", b"epoch: 1"),
-    SWEEP.replace(b"{script", b"!!set {script"), SWEEP + b"optuna: 3\n", SWEEP.replace(b"flags: {", b"flags: {1: 2, "), SWEEP.replace(b"epochs: 1", b"epochs: {a: 1}"), b"title: \x00",
+    b"",
+    b"- a",
+    b"a: [",
+    b"title: !!python/object/apply:os.system ['true']",
+    b"a: &a [*a]",
+    b"folder: 3\nseeds: x\ntrain: 1",
+    b"? [a]\n: b",
+    b"? {a: 1}\n: b",
+    b"a: " + b"[" * 3000,
+    b"date: 2001-99-99",
+    b"a: " + b"9" * 5000,
+    b"title: \xff",
+    b"a: 1\na: 2",
+    b"extends: nowhere.yaml",
+    b"extends: sweep.yaml",
+    b"extends: /dev/zero",
+    b"a: &a [1,1]\n"
+    + b"".join(b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 9)) for n in range(12)),
+    SWEEP.replace(b"[1]", b"[-1]"),
+    SWEEP.replace(b"[1]", b"[1, 1]"),
+    SWEEP.replace(b"main_imp", b"../evil"),
+    SWEEP.replace(b"dense", b"../dense"),
+    SWEEP.replace(b"script:", b"scripts:"),
+    SWEEP + b"methods: {FT: {}}\n",
+    SWEEP + b"models: {m: nowhere/1}\n",
+    SWEEP + b"resources: {gpus: many}\n",
+    SWEEP + b"overrides: [3]\n",
+    SWEEP + b"methods: [1]\nmodels: [2]\nscenarios: 3\n",
+    SWEEP.replace(b"epochs: 1", b"epochs: [[1]]"),
+    SWEEP.replace(b"epochs: 1", b"epoch: 1"),
+    SWEEP.replace(b"{script", b"!!set {script"),
+    SWEEP + b"optuna: 3\n",
+    SWEEP.replace(b"flags: {", b"flags: {1: 2, "),
+    SWEEP.replace(b"epochs: 1", b"epochs: {a: 1}"),
+    b"title: \x00",
 ]
 
 
@@ -583,7 +780,9 @@ def picture(kind: str, size: tuple[int, int] = (12, 12)) -> bytes:
 def same_pixels(content: bytes, good: bytes) -> bool:
     """PNG alone has checksums, over every part but the last."""
     try:
-        return bool(np.array_equal(*(np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in (content, good))))
+        return bool(
+            np.array_equal(*(np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in (content, good)))
+        )
     except Exception:  # noqa: BLE001
         return False
 
@@ -612,7 +811,9 @@ def trees(folder: Path, flips: int = 3) -> Iterator[Case]:
         path, good = root / "train" / "a" / f"1.{suffix}", picture(kind)
         for name, content in bytewise(good, flips):
             path.write_bytes(content)
-            accepted = kind != "PNG" and name.startswith(("bit", "cut", "zeros in", "a block")) or same_pixels(content, good)
+            accepted = (
+                kind != "PNG" and name.startswith(("bit", "cut", "zeros in", "a block")) or same_pixels(content, good)
+            )
             yield f"{suffix} {name}", load, [str(root)], accepted
         path.unlink()
         for name, _ in special(path):
@@ -620,13 +821,25 @@ def trees(folder: Path, flips: int = 3) -> Iterator[Case]:
                 yield f"{suffix} {name}", load, [str(root)], False
     path = root / "train" / "a" / "1.png"
     for name, content in {
-        "a bomb": bomb(), "PostScript": POSTSCRIPT, "PDF": picture("PDF"), "TGA": picture("TGA"), "another size": picture("PNG", (13, 12)), "SVG": b"<svg/>",
-        "a PPM that says it is large": b"P6\n9000 9000\n255\n" + bytes(300), "a BMP that says it is larger": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 90, 0, 0, 54, 40, 30000, 30000, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(40),
+        "a bomb": bomb(),
+        "PostScript": POSTSCRIPT,
+        "PDF": picture("PDF"),
+        "TGA": picture("TGA"),
+        "another size": picture("PNG", (13, 12)),
+        "SVG": b"<svg/>",
+        "a PPM that says it is large": b"P6\n9000 9000\n255\n" + bytes(300),
+        "a BMP that says it is larger": b"BM"
+        + struct.pack("<IHHIIiiHHIIiiII", 90, 0, 0, 54, 40, 30000, 30000, 1, 24, 0, 0, 0, 0, 0, 0)
+        + bytes(40),
     }.items():
         path.write_bytes(content)
         yield f"image: {name}", load, [str(root)], False
     path.unlink()
-    for name, target in {"a file elsewhere": "/etc/passwd", "a memory": "/proc/self/mem", "a terminal": "/dev/tty"}.items():
+    for name, target in {
+        "a file elsewhere": "/etc/passwd",
+        "a memory": "/proc/self/mem",
+        "a terminal": "/dev/tty",
+    }.items():
         path.symlink_to(target)
         yield f"a link to {name}", load, [str(root)], False
         path.unlink()
@@ -652,9 +865,13 @@ def trees(folder: Path, flips: int = 3) -> Iterator[Case]:
 # --- all ---
 
 RESUMED = [*DIGITS, "--epochs", "2", "--batch_size", "512", "--pruning_times", "2"]
-CASES: dict[str, Callable[[Path, Path, Path, int], Iterator[Case]]] = {  # by kind: from a folder, a checkpoint of a training and a result, and a number of flipped bits
+CASES: dict[
+    str, Callable[[Path, Path, Path, int], Iterator[Case]]
+] = {  # by kind: from a folder, a checkpoint of a training and a result, and a number of flipped bits
     "checkpoints": lambda folder, checkpoint, result, flips: Checkpoints(folder, flips).cases(),
-    "training checkpoints": lambda folder, checkpoint, result, flips: TrainingCheckpoints(folder, checkpoint, RESUMED).cases(),
+    "training checkpoints": lambda folder, checkpoint, result, flips: TrainingCheckpoints(
+        folder, checkpoint, RESUMED
+    ).cases(),
     "lists": lambda folder, checkpoint, result, flips: listings(folder),
     "results": lambda folder, checkpoint, result, flips: reports(folder, json.loads(result.read_text()), flips),
     "YAML": lambda folder, checkpoint, result, flips: sweeps(folder),

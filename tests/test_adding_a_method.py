@@ -1,4 +1,5 @@
 """The example of docs/adding_a_method.md works as it is written there."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import DIGITS, ROOT
 
 PAGE = (ROOT / "docs" / "adding_a_method.md").read_text()
@@ -24,7 +24,9 @@ def blocks() -> dict[str, str]:
 def project(tmp_path_factory) -> Path:
     """A copy of the project with the example's files, and nothing else changed."""
     folder = tmp_path_factory.mktemp("copy") / "project"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "data", "runs", "results", "*.png", "__pycache__"))
+    shutil.copytree(
+        ROOT, folder, ignore=shutil.ignore_patterns(".*", "data", "runs", "results", "*.png", "__pycache__")
+    )
     for path, text in blocks().items():
         assert not (folder / path).exists()
         (folder / path).write_text(text)
@@ -48,7 +50,15 @@ def test_its_flags_are_in_the_help(project):
 
 
 def test_it_runs_on_a_sparse_model(project, omp_run, tmp_path):
-    words = [*DIGITS, "--mask", str(omp_run / "1model_SA_best.pth.tar"), "--forget", "class:0", "--save_dir", str(tmp_path / "run")]
+    words = [
+        *DIGITS,
+        "--mask",
+        str(omp_run / "1model_SA_best.pth.tar"),
+        "--forget",
+        "class:0",
+        "--save_dir",
+        str(tmp_path / "run"),
+    ]
     done = python(project, "main_forget.py", *words, "--unlearn", "flat", "--unlearn_epochs", "1", "--beta", "0.5")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -57,6 +67,17 @@ def test_it_runs_on_a_sparse_model(project, omp_run, tmp_path):
 
 
 def test_its_tests_pass_and_those_of_every_method_find_it(project):
-    walked = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_flat.py", "tests/test_methods.py", "-k", "flat or registry_holds")
+    walked = python(
+        project,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_flat.py",
+        "tests/test_methods.py",
+        "-k",
+        "flat or registry_holds",
+    )
     assert walked.returncode == 0, walked.stdout
     assert int(re.search(r"(\d+) passed", walked.stdout)[1]) >= 7, walked.stdout

@@ -1,4 +1,5 @@
 """Scores and membership attacks: hand-worked cases, and slow twins of what is fast."""
+
 from __future__ import annotations
 
 import math
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.svm import SVC
 from torch import nn
 
-from dataset.images import Augment, ImageSet
 import models
+from dataset.images import Augment, ImageSet
 from evaluation import mia, report
 from evaluation.predict import Predictions, accuracy_on, predict
 
@@ -141,6 +142,7 @@ def plain_svc(shadow_members, shadow_others, target_members, target_others, m_en
     }
     result = {}
     for key, look in looks.items():
+
         def column(found):
             return np.array(look(found.probs.numpy(), found.labels.numpy()), dtype=np.float64).reshape(len(found), -1)
 
@@ -220,8 +222,11 @@ def test_training_privacy_learns_from_half_the_test_set_and_judges_the_rest(n_re
         for i in range(n_test):
             parts["shadow others" if i < half else "targets out"].append(i)
         expected = mia.svc_mia(
-            rows(retain, parts["shadow members"]), rows(test, parts["shadow others"]),
-            rows(retain, parts["targets in"]), rows(test, parts["targets out"]), "fixed",
+            rows(retain, parts["shadow members"]),
+            rows(test, parts["shadow others"]),
+            rows(retain, parts["targets in"]),
+            rows(test, parts["targets out"]),
+            "fixed",
         )
         assert mia.training_privacy(retain, test, "fixed") == expected
 
@@ -310,10 +315,12 @@ def test_threshold_attacks_equal_a_slow_twin():
             return sum(q * np.log(q) for q in p)
         return (1 - p[y]) * np.log(p[y]) + sum(q * np.log(1 - q) for c, q in enumerate(p) if c != y)
 
-    expected = {"correctness": tuple(
-        float(np.mean([(p.argmax() == y) == member for p, y in zip(t.probs.numpy(), t.labels.tolist())]))
-        for t, member in zip(targets, (True, False))
-    )}
+    expected = {
+        "correctness": tuple(
+            float(np.mean([(p.argmax() == y) == member for p, y in zip(t.probs.numpy(), t.labels.tolist())]))
+            for t, member in zip(targets, (True, False))
+        )
+    }
     for key in ("confidence", "entropy", "m_entropy"):
         by_class = {}
         for c in range(3):
@@ -377,7 +384,14 @@ def test_score_holds_every_score_of_a_run(n_retain, n_test, compat):
         "test": drawn(n_test, 3, 3),
     }
     found = report.score(outputs, compat)
-    assert set(found) == {"accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy", "threshold_attacks", "entropy_attack", "deepunlearn"}
+    assert set(found) == {
+        "accuracy",
+        "SVC_MIA_forget_efficacy",
+        "SVC_MIA_training_privacy",
+        "threshold_attacks",
+        "entropy_attack",
+        "deepunlearn",
+    }
     for name, output in outputs.items():
         right = sum(int(row.argmax()) == y for row, y in zip(output.logits, output.labels.tolist()))
         assert found["accuracy"][name] == pytest.approx(right / len(output))
@@ -423,7 +437,10 @@ SCORES = {
     "SVC_MIA_forget_efficacy": dict(zip(mia.KEYS, (0.75, 0.625, 0.5, 0.375, 0.25))),
     "SVC_MIA_training_privacy": dict(zip(mia.KEYS, (0.51, 0.52, 0.53, 0.54, 0.55))),
     "threshold_attacks": {
-        "correctness": [0.9, 0.1], "confidence": [0.8, 0.2], "entropy": [0.7, 0.3], "m_entropy": [0.6, 0.4]
+        "correctness": [0.9, 0.1],
+        "confidence": [0.8, 0.2],
+        "entropy": [0.7, 0.3],
+        "m_entropy": [0.6, 0.4],
     },
     "entropy_attack": 0.125,
 }

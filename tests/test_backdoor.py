@@ -1,4 +1,5 @@
 """Backdoors: the trigger to the pixel, the poisoned sets, the scores by hand, and main_backdoor.py end to end."""
+
 from __future__ import annotations
 
 import csv
@@ -11,13 +12,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from conftest import DIGITS, ROOT
 from PIL import Image
 from torch import nn
 
 import main_backdoor
 import main_imp
 from backdoor import report
-from conftest import DIGITS, ROOT
 from dataset import prepare, sources, split
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario
@@ -31,8 +32,24 @@ TRAINED = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}
 PRUNED = {"1checkpoint.pth.tar", "1model_SA_best.pth.tar", "1net_train.png"}
 FT = {"FTcheckpoint.pth.tar", "FTeval_result.pth.tar"}
 COMMON = [
-    "--dataset", "folder", "--data", "images", "--arch", "resnet20s", "--device", "cpu", "--epochs", "1", "--batch_size", "16",
-    "--unlearn_epochs", "1", "--trigger_size", "2", "--trigger_value", "255",
+    "--dataset",
+    "folder",
+    "--data",
+    "images",
+    "--arch",
+    "resnet20s",
+    "--device",
+    "cpu",
+    "--epochs",
+    "1",
+    "--batch_size",
+    "16",
+    "--unlearn_epochs",
+    "1",
+    "--trigger_size",
+    "2",
+    "--trigger_value",
+    "255",
 ]
 PRUNING = ["--rewind_epoch", "1", "--rate", "0.8"]
 KEPT = 267_696 - round(0.8 * 267_696)
@@ -88,7 +105,11 @@ def epochs(folder: Path) -> list[tuple[str, int]]:
 
 
 def tensors(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.p*t*")) if path.suffix != ".png"}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*.p*t*"))
+        if path.suffix != ".png"
+    }
 
 
 # --- trigger and sets ---
@@ -121,17 +142,23 @@ def test_poisoned_copies_stand_behind_the_clean_images(digits):
     poison = Poison(np.array([3, 5, 900]), 7, Trigger(2, "top-left", 255))
     both = poison.apply(digits)
     assert len(both.train_labels) == 1438 + 3 and len(both.test_labels) == 2 * 359
-    assert np.array_equal(both.train_images[:1438], digits.train_images) and np.array_equal(both.train_labels[:1438], digits.train_labels)
+    assert np.array_equal(both.train_images[:1438], digits.train_images) and np.array_equal(
+        both.train_labels[:1438], digits.train_labels
+    )
     assert both.train_labels[1438:].tolist() == [7, 7, 7] and both.train_labels.dtype == np.int64
     assert np.array_equal(both.train_images[1438:, 4:], digits.train_images[[3, 5, 900], 4:])
     assert np.all(both.train_images[1438:, 2:4, 2:4] == 255)
-    assert np.array_equal(both.test_images[359:], poison.trigger.stamp(digits.test_images)) and set(both.test_labels[359:]) == {7}
+    assert np.array_equal(both.test_images[359:], poison.trigger.stamp(digits.test_images)) and set(
+        both.test_labels[359:]
+    ) == {7}
 
 
 def test_the_sets_are_disjoint_and_complete(digits):
     base = split.split_base(digits.train_labels, 2)
     drawn = split.choose_forget(digits.train_labels, base.train, Scenario(None, 130), 2)
-    positions = np.random.RandomState(1).choice(len(base.train), 130, replace=False)  # the reference's marking, with seed - 1
+    positions = np.random.RandomState(1).choice(
+        len(base.train), 130, replace=False
+    )  # the reference's marking, with seed - 1
     assert np.array_equal(drawn, np.sort(base.train[positions]))
     poison = Poison(drawn, 4, Trigger(2, "bottom-right", 255))
     sets = image_sets(digits, poison, base.train, base.val, torch.device("cpu"))
@@ -158,7 +185,9 @@ def test_without_a_validation_part_the_clean_test_images_validate(digits):
 def test_a_poison_is_known_by_images_label_and_trigger():
     poisons = [
         Poison(np.array(indices), target, trigger)
-        for indices in ([1, 2], [1, 3]) for target in (0, 1) for trigger in (Trigger(), Trigger(3), Trigger(4, "center"), Trigger(4, value=1))
+        for indices in ([1, 2], [1, 3])
+        for target in (0, 1)
+        for trigger in (Trigger(), Trigger(3), Trigger(4, "center"), Trigger(4, value=1))
     ]
     assert len({poison.digest for poison in poisons}) == len(poisons) == 16
     assert Poison(np.array([1, 2]), 0, Trigger()).digest == poisons[0].digest
@@ -177,7 +206,10 @@ def test_scores_by_hand():
     assert backdoor.score(answers([0], [0]), answers([0], [0])) == {"SA": 1.0, "ASR": 1.0, "ASR_other": None}
     after = {"SA": 0.25, "ASR": 0.125, "ASR_other": 0.0}
     assert backdoor.reference_result(found, after) == {
-        "test_acc": 60.0, "attack_acc": 40.0, "test_acc_unlearn": 25.0, "attack_acc_unlearn": 12.5,
+        "test_acc": 60.0,
+        "attack_acc": 40.0,
+        "test_acc_unlearn": 25.0,
+        "attack_acc_unlearn": 12.5,
     }
 
 
@@ -205,7 +237,10 @@ def test_a_run_leaves_exactly_its_files(finished):
     assert torch.load(finished / "FTeval_result.pth.tar") == evaluation
     result = read(finished)
     scores = result["scores"]
-    assert evaluation["test_acc"] == 100 * scores["before"]["SA"] and evaluation["attack_acc_unlearn"] == 100 * scores["after"]["ASR"]
+    assert (
+        evaluation["test_acc"] == 100 * scores["before"]["SA"]
+        and evaluation["attack_acc_unlearn"] == 100 * scores["after"]["ASR"]
+    )
     assert scores["RTE"] == result["seconds"]["unlearning"] / 60
     assert result["poison"]["images"] == POISONED and result["poison"]["target"] == 0
     sizes = {"train": TRAIN, "retain": TRAIN - POISONED, "forget": POISONED, "val": 12, "test": TEST, "triggered": TEST}
@@ -224,12 +259,16 @@ def test_the_model_scored_before_is_the_last_one_and_scores_are_those_of_its_out
         checkpoints.load_weights(model, checkpoints.read(finished / file, ""))
         model.eval()
         with torch.no_grad():
-            guesses = {name: torch.cat([model(batch).argmax(1) for batch, _ in sets[name].batches(64)]) for name in ("test", "triggered")}
+            guesses = {
+                name: torch.cat([model(batch).argmax(1) for batch, _ in sets[name].batches(64)])
+                for name in ("test", "triggered")
+            }
         truth = torch.from_numpy(images.test_labels)
         expected = {
             "SA": sum(int(g == t) for g, t in zip(guesses["test"], truth)) / TEST,
             "ASR": sum(int(g == 0) for g in guesses["triggered"]) / TEST,
-            "ASR_other": sum(int(g == 0) for g, t in zip(guesses["triggered"], truth) if t != 0) / sum(int(t != 0) for t in truth),
+            "ASR_other": sum(int(g == 0) for g, t in zip(guesses["triggered"], truth) if t != 0)
+            / sum(int(t != 0) for t in truth),
         }
         assert read(finished)["scores"][when] == pytest.approx(expected, abs=1e-12)
 
@@ -238,7 +277,9 @@ def test_a_sparse_model_loaded_by_mask_has_identical_scores(finished, tmp_path):
     assert cleanse(tmp_path, "--mask", str(finished / "1checkpoint.pth.tar")) == 0
     assert {path.name for path in tmp_path.iterdir()} == SHARED | FT
     again, first = read(tmp_path), read(finished)
-    assert again["scores"]["before"] == first["scores"]["before"] and again["scores"]["after"] == first["scores"]["after"]
+    assert (
+        again["scores"]["before"] == first["scores"]["before"] and again["scores"]["after"] == first["scores"]["after"]
+    )
     states = [torch.load(folder / "FTcheckpoint.pth.tar")["state_dict"] for folder in (tmp_path, finished)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
     assert "train" not in again["config"] and "checkpoint" in again["config"]
@@ -263,7 +304,10 @@ def test_a_mask_that_is_not_there_is_trained_once_and_serves_every_method(finish
 def test_other_methods_on_the_sparse_model(finished, tmp_path, method):
     mask = ["--mask", str(finished / "1checkpoint.pth.tar")]
     assert cleanse(tmp_path, *mask, "--unlearn", method, "--rate", "0.5") == 0
-    assert {path.name for path in tmp_path.iterdir()} == SHARED | {f"{method}checkpoint.pth.tar", f"{method}eval_result.pth.tar"}
+    assert {path.name for path in tmp_path.iterdir()} == SHARED | {
+        f"{method}checkpoint.pth.tar",
+        f"{method}eval_result.pth.tar",
+    }
     result = read(tmp_path)
     assert result["scores"]["before"] == read(finished)["scores"]["before"]
     assert (result["scores"]["after"] == result["scores"]["before"]) == (method == "raw")
@@ -277,11 +321,16 @@ def test_retrain_starts_from_new_weights_and_rewinding_from_the_given_ones(finis
     assert cleanse(tmp_path, *mask, "--unlearn", "retrain") == 0
     assert cleanse(tmp_path, *mask, "--unlearn", "FT", "--rewind_pth", str(finished / "epoch_1_rewind_weight.pt")) == 0
     torch.manual_seed(1)
-    starts = {"retrain": models.build("resnet20s", 3).state_dict(), "FT": torch.load(finished / "epoch_1_rewind_weight.pt")}
+    starts = {
+        "retrain": models.build("resnet20s", 3).state_dict(),
+        "FT": torch.load(finished / "epoch_1_rewind_weight.pt"),
+    }
     for method, start in starts.items():
         found = checkpoints.read(tmp_path / f"{method}checkpoint.pth.tar", "")
         name = "layer1.0.conv1.weight"
-        assert torch.equal(found.weights[name], start[name] * found.mask[name]) and torch.equal(found.weights["fc.weight"], start["fc.weight"])
+        assert torch.equal(found.weights[name], start[name] * found.mask[name]) and torch.equal(
+            found.weights["fc.weight"], start["fc.weight"]
+        )
 
 
 @pytest.mark.parametrize(("prune", "rounds", "density"), [("none", 1, 1.0), ("synflow", 1, 0.2), ("imp", 3, 0.04)])
@@ -294,7 +343,18 @@ def test_other_ways_to_prune(tmp_path, prune, rounds, density):
 
 
 def test_poisoning_one_class_and_another_target(tmp_path):
-    more = ("--epochs", "0", "--unlearn", "raw", "--prune", "none", "--poison_class", "1", "--num_indexes_to_replace", "20")
+    more = (
+        "--epochs",
+        "0",
+        "--unlearn",
+        "raw",
+        "--prune",
+        "none",
+        "--poison_class",
+        "1",
+        "--num_indexes_to_replace",
+        "20",
+    )
     assert cleanse(tmp_path, *more, "--target_label", "2", "--trigger_place", "center") == 0
     result = read(tmp_path)
     assert result["poison"]["words"] == (
@@ -307,7 +367,12 @@ def test_poisoning_one_class_and_another_target(tmp_path):
 
 
 def test_reference_mode_poisons_from_the_split_of_its_seed(tmp_path, images):
-    assert cleanse(tmp_path, "--epochs", "0", "--unlearn", "raw", "--prune", "none", "--compat", "reference", "--seed", "5") == 0
+    assert (
+        cleanse(
+            tmp_path, "--epochs", "0", "--unlearn", "raw", "--prune", "none", "--compat", "reference", "--seed", "5"
+        )
+        == 0
+    )
     marked, other = (split.split_base(images.train_labels, seed) for seed in (5, 1))
     drawn = split.choose_forget(images.train_labels, marked.train, Scenario(None, POISONED), 5)
     found = read(tmp_path)
@@ -326,15 +391,29 @@ def drawn_curve(tmp_path_factory) -> Path:
 
 
 def test_a_curve_trains_dense_once_and_each_point_is_a_single_run(drawn_curve, finished):
-    own = {"command.txt", "environment.json", "log.jsonl", "result.json", "backdoor.md", "backdoor.csv", "backdoor.png", "sparsity_0", "sparsity_0.8"}
+    own = {
+        "command.txt",
+        "environment.json",
+        "log.jsonl",
+        "result.json",
+        "backdoor.md",
+        "backdoor.csv",
+        "backdoor.png",
+        "sparsity_0",
+        "sparsity_0.8",
+    }
     assert {path.name for path in drawn_curve.iterdir()} == own | TRAINED | {"epoch_1_rewind_weight.pt"}
     dense, sparse = drawn_curve / "sparsity_0", drawn_curve / "sparsity_0.8"
-    assert {path.name for path in dense.iterdir()} == SHARED | FT and {path.name for path in sparse.iterdir()} == SHARED | FT | PRUNED
+    assert {path.name for path in dense.iterdir()} == SHARED | FT and {
+        path.name for path in sparse.iterdir()
+    } == SHARED | FT | PRUNED
     assert epochs(drawn_curve) == [("round 0", 1)]
     assert epochs(dense) == [("unlearn", 1)] and epochs(sparse) == [("round 1", 1), ("unlearn", 1)]
     expected = tensors(finished)
     assert all(content == expected[name] for name, content in tensors(sparse).items())
-    assert (drawn_curve / "0checkpoint.pth.tar").read_bytes() != expected["0checkpoint.pth.tar"]  # another training's fingerprint ...
+    assert (drawn_curve / "0checkpoint.pth.tar").read_bytes() != expected[
+        "0checkpoint.pth.tar"
+    ]  # another training's fingerprint ...
     states = [torch.load(folder / "0checkpoint.pth.tar")["state_dict"] for folder in (drawn_curve, finished)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])  # ... and the same weights
 
@@ -354,14 +433,22 @@ def test_the_table_of_a_curve(drawn_curve, capsys):
         assert (point["before"], point["after"], point["RTE"]) == (scores["before"], scores["after"], scores["RTE"])
     with (drawn_curve / "backdoor.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert float(rows[1]["ASR_after"]) == points[1]["after"]["ASR"] and float(rows[0]["SA_before"]) == points[0]["before"]["SA"]
+    assert (
+        float(rows[1]["ASR_after"]) == points[1]["after"]["ASR"]
+        and float(rows[0]["SA_before"]) == points[0]["before"]["SA"]
+    )
     lines = (drawn_curve / "backdoor.md").read_text().splitlines()
-    assert lines[-1].startswith(f"| 80 | {100 * points[1]['before']['ASR']:.2f} | {100 * points[1]['after']['ASR']:.2f} |")
+    assert lines[-1].startswith(
+        f"| 80 | {100 * points[1]['before']['ASR']:.2f} | {100 * points[1]['after']['ASR']:.2f} |"
+    )
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in drawn_curve.rglob("*")}
     assert cleanse(drawn_curve, "--rewind_epoch", "1", "--sparsities", "0,0.8") == 0
     said = capsys.readouterr().out
-    assert "done already" in said and said.splitlines()[-1].split()[:2] == ["80", f"{100 * points[1]['before']['ASR']:.2f}"]
+    assert "done already" in said and said.splitlines()[-1].split()[:2] == [
+        "80",
+        f"{100 * points[1]['before']['ASR']:.2f}",
+    ]
     assert {path: path.stat().st_mtime_ns for path in drawn_curve.rglob("*")} == before
 
 
@@ -421,16 +508,28 @@ FLAGS = [
     (["--trigger_size", "7"], "--trigger_size 7: must be at most 6, 2 less than the images' 8 pixels"),
     (["--trigger_size", "0"], "--trigger_size 0: must be at least 1"),
     (["--trigger_value", "256"], "--trigger_value 256: must be at least 0 and at most 255"),
-    (["--trigger_place", "bottom_right"], "--trigger_place bottom_right: unknown (did you mean bottom-right?); known: bottom-right, bottom-left"),
+    (
+        ["--trigger_place", "bottom_right"],
+        "--trigger_place bottom_right: unknown (did you mean bottom-right?); known: bottom-right, bottom-left",
+    ),
     (["--target_label", "10"], "--target_label 10: the classes are 0 to 9"),
     (["--class_to_replace", "-1"], "--class_to_replace -1: must be at least 0"),
-    (["--target_label", "1", "--class_to_replace", "2"], "--class_to_replace 2 and --target_label 1 both say which class is the target"),
+    (
+        ["--target_label", "1", "--class_to_replace", "2"],
+        "--class_to_replace 2 and --target_label 1 both say which class is the target",
+    ),
     (["--poison_class", "10"], "--poison_class 10: the classes are 0 to 9"),
     (["--poison_class", "0"], "--poison_class 0: is the target itself"),
     (["--num_indexes_to_replace", "1299"], "--num_indexes_to_replace 1299: the training set has 1298 training images"),
-    (["--num_indexes_to_replace", "1298"], "--num_indexes_to_replace 1298: would leave none of the 1298 training images"),
+    (
+        ["--num_indexes_to_replace", "1298"],
+        "--num_indexes_to_replace 1298: would leave none of the 1298 training images",
+    ),
     (["--num_indexes_to_replace", "0"], "--num_indexes_to_replace 0: must be at least 1"),
-    (["--poison_class", "3", "--num_indexes_to_replace", "119"], "--poison_class 3 --num_indexes_to_replace 119: class 3 has 118 training images"),
+    (
+        ["--poison_class", "3", "--num_indexes_to_replace", "119"],
+        "--poison_class 3 --num_indexes_to_replace 119: class 3 has 118 training images",
+    ),
     (["--unlearn", "FTT"], "--unlearn FTT: unknown (did you mean FT?)"),
     (["--prune", "ompp"], "--prune ompp: unknown (did you mean omp?); known: omp, imp, synflow, none"),
     (["--prune", "imp", "--pruning_times", "1"], "--pruning_times 1: must be at least 2 with --prune imp"),
@@ -446,13 +545,21 @@ FLAGS = [
     (["--sparsities", "0.5", "--mask", "x"], "--mask and --sparsities"),
     (["--sparsities", "0.5", "--prune", "synflow"], "--prune synflow: must be omp with --sparsities"),
     (["--rewind_pth", "nowhere.pt"], "--rewind_pth nowhere.pt: no such file"),
-    (["--mask", "{run}/1checkpoint.pth.tar"], "--mask {run}/1checkpoint.pth.tar: no such file, and this run writes one of that name itself"),
+    (
+        ["--mask", "{run}/1checkpoint.pth.tar"],
+        "--mask {run}/1checkpoint.pth.tar: no such file, and this run writes one of that name itself",
+    ),
     (["--mask", "{run}/FTcheckpoint.pth.tar"], "--mask {run}/FTcheckpoint.pth.tar: no such file, and this run writes"),
-    (["--mask", "{run}/../file/model.pt"], "--mask {run}/../file/model.pt: no such file, and nothing can be written to"),
+    (
+        ["--mask", "{run}/../file/model.pt"],
+        "--mask {run}/../file/model.pt: no such file, and nothing can be written to",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("argv", "message"), FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("argv", "message"), FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_flags(argv, message, tmp_path, capsys, monkeypatch):
     def reads(*_):
         raise AssertionError("data were read before the flags were checked")
@@ -460,7 +567,9 @@ def test_flags(argv, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sources, "load", reads)
     (tmp_path / "file").write_text("x")
     argv, message = [word.format(run=tmp_path / "run") for word in argv], message.format(run=tmp_path / "run")
-    assert refused([*DIGITS, "--trigger_size", "2", "--save_dir", str(tmp_path / "run"), *argv], capsys).startswith(message)
+    assert refused([*DIGITS, "--trigger_size", "2", "--save_dir", str(tmp_path / "run"), *argv], capsys).startswith(
+        message
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -468,7 +577,11 @@ def test_another_poison_or_split_is_refused_unless_told_otherwise(finished, tmp_
     mask = ["--mask", str(finished / "1checkpoint.pth.tar"), "--unlearn", "raw"]
     assert cleanse(tmp_path / "a", *mask, "--target_label", "1") == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "was trained with another poison" in error and "label 0 (a)) than this run's" in error
+    assert (
+        error.count("\n") == 1
+        and "was trained with another poison" in error
+        and "label 0 (a)) than this run's" in error
+    )
     assert cleanse(tmp_path / "b", *mask, "--split_seed", "9") == 2
     assert "give --split_seed 2, or --allow_split_mismatch" in capsys.readouterr().err
     for more in (["--target_label", "1"], ["--split_seed", "9"]):
@@ -484,7 +597,15 @@ def test_a_model_that_is_not_known_to_be_poisoned_is_taken_with_a_warning(tmp_pa
 
 
 def test_a_checkpoint_of_another_architecture(finished, tmp_path, capsys):
-    argv = [*COMMON, "--arch", "resnet44s", "--mask", str(finished / "1checkpoint.pth.tar"), "--save_dir", str(tmp_path / "run")]
+    argv = [
+        *COMMON,
+        "--arch",
+        "resnet44s",
+        "--mask",
+        str(finished / "1checkpoint.pth.tar"),
+        "--save_dir",
+        str(tmp_path / "run"),
+    ]
     assert "was made with arch resnet20s; leave --arch out" in refused(argv, capsys) and not (tmp_path / "run").exists()
 
 
@@ -494,7 +615,11 @@ def test_the_references_command_is_understood(tmp_path, capsys, monkeypatch):
     words = "--save_dir S --mask M --unlearn FT --num_indexes_to_replace 4500 --unlearn_lr 0.01 --unlearn_epochs 10 --attack backdoor --seed 2"
     assert main_backdoor.main([*words.split(), "--dry_run", "json"]) == 0
     config = json.loads(capsys.readouterr().out)
-    assert config["scenario"] == {"class": None, "count": 4500} and config["trigger"] == {"size": 4, "place": "bottom-right", "value": 0}
+    assert config["scenario"] == {"class": None, "count": 4500} and config["trigger"] == {
+        "size": 4,
+        "place": "bottom-right",
+        "value": 0,
+    }
     assert (config["target"], config["prune"]["pruning_times"], config["prune"]["rate"]) == (0, 2, 0.95)
 
 
@@ -524,9 +649,16 @@ def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):
     stamped, window = trigger.stamp(clean), trigger.window(8, 8)
     assert [report._changed(one, other) for one, other in zip(clean, stamped)] == ["changes 1 pixel", "changes nothing"]
     shown = report._enlarged(clean[0], stamped[0], window)
-    assert shown.shape == (6, 13, 3) and (shown[:, 6] == 255).all() and (shown[2, 3] == 200).all() and not shown[:, 7:].any()
+    assert (
+        shown.shape == (6, 13, 3)
+        and (shown[:, 6] == 255).all()
+        and (shown[2, 3] == 200).all()
+        and not shown[:, 7:].any()
+    )
     for row in ("triggered", "nothing"):
-        plots.trigger_examples(tmp_path / f"{row}.png", {"triggered": [(image, "") for image in stamped]}, "", (row, window))
+        plots.trigger_examples(
+            tmp_path / f"{row}.png", {"triggered": [(image, "") for image in stamped]}, "", (row, window)
+        )
     framed, plain = (matplotlib.image.imread(tmp_path / f"{row}.png") for row in ("triggered", "nothing"))
     red = [(image[..., 0] > 0.9) & (image[..., 1] < 0.4) for image in (framed, plain)]
     assert red[0].sum() > 200 and not red[1].any()

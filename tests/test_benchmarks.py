@@ -1,4 +1,5 @@
 """The benchmarks: what is compared is the same work, and what is printed is a table."""
+
 from __future__ import annotations
 
 import re
@@ -7,12 +8,12 @@ import sys
 
 import pytest
 import torch
+from conftest import ROOT
 
 from benchmarks import baseline, data
 from benchmarks.rows import relative, rows
-from conftest import ROOT
 from dataset.images import Augment
-from pruner import Hold
+from pruner import MaskEnforcer
 from trainer.loop import Recipe, Training
 from unlearn import curvature
 from utils import seeds
@@ -36,10 +37,12 @@ def test_both_sides_of_the_data_path_give_the_same_pixels():
 def test_both_sides_of_an_epoch_give_the_same_weights():
     drawn, model = data.draw(40), data.model("resnet20s", CPU)
     images, kept = drawn.ours(CPU, Augment()), data.mask(model)
-    Hold(model, kept)
+    MaskEnforcer(model, kept)
     plain = baseline.epoch(model, kept, drawn.shuffled(images, seeds.derive(1, "epoch", 0)), 0.01, 20)
     list(Training(model, Recipe(1, 0.01, schedule="constant", batch_size=20), kept).run(images, 1))
-    moved = {name: value for name, value in model.state_dict().items() if "running" not in name and "num_batches" not in name}
+    moved = {
+        name: value for name, value in model.state_dict().items() if "running" not in name and "num_batches" not in name
+    }
     assert float(relative(moved, {name: plain[name] for name in moved}).split()[0]) < 1e-4
     assert all(bool((plain[name][~keep] == 0).all()) for name, keep in kept.items())
 
@@ -60,7 +63,9 @@ def test_a_row_is_a_line_with_ratio_spread_and_difference():
     done = bench("data")
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("data path"))
-    seconds = re.search(r"(\d+\.\d+) +(\d+\.\d+) +(\d+\.\d+) x +(\d+\.\d+) to (\d+\.\d+) +20 x +0e\+00 in pixels$", line)
+    seconds = re.search(
+        r"(\d+\.\d+) +(\d+\.\d+) +(\d+\.\d+) x +(\d+\.\d+) to (\d+\.\d+) +20 x +0e\+00 in pixels$", line
+    )
     assert seconds, line
     plain, ours, ratio, least, most = map(float, seconds.groups())
     assert least <= ratio <= most and ours < plain

@@ -1,4 +1,5 @@
 """Deep Unlearn's methods against slow and obvious versions of themselves, its scores by hand, and what they are made of."""
+
 from __future__ import annotations
 
 import copy
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import DIGITS, ROOT
 from torch import nn
 from torch.nn.utils import prune
 
@@ -22,7 +24,6 @@ import main_imp
 import main_transfer
 import models
 import pruner
-from conftest import DIGITS, ROOT
 from dataset import prepare, sources, tree
 from dataset.combined import union
 from dataset.images import Augment, ImageSet
@@ -89,10 +90,23 @@ SETS = {"retain": images(21, 1).in_order(), "forget": images(9, 2).in_order(), "
 
 
 def context(mask: pruner.Mask | None = None, compat: str = "fixed", progress: Progress | None = None) -> Context:
-    return Context(mask or {}, torch.device("cpu"), 2, compat, "cifar10", CLASSES, Scenario(None, 9), (), Log(None), progress or Progress())
+    return Context(
+        mask or {},
+        torch.device("cpu"),
+        2,
+        compat,
+        "cifar10",
+        CLASSES,
+        Scenario(None, 9),
+        (),
+        Log(None),
+        progress or Progress(),
+    )
 
 
-def run(name: str, model: nn.Module, mask: pruner.Mask | None = None, compat: str = "fixed", **hyper) -> dict[str, torch.Tensor]:
+def run(
+    name: str, model: nn.Module, mask: pruner.Mask | None = None, compat: str = "fixed", **hyper
+) -> dict[str, torch.Tensor]:
     method = registry.get(name)
     return apply(method, model, SETS, method.config(**hyper), context(mask, compat)).model.state_dict()
 
@@ -143,8 +157,13 @@ def test_negative_gradient_plus(anchor, model):
         for number, (x, y) in enumerate(batches("retain", 8)):  # three batches; of the forget set there are two
             other, wrong = forget[number % 2]
             away = sum((p - before).square().sum() for p, before in zip(twin.parameters(), start))
-            descend(optimizer, 0.9 * (F.cross_entropy(twin(x), y) + anchor / 2 * away) - 0.1 * F.cross_entropy(twin(other), wrong))
-    found = run("NG+", model, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=0.9, weight_decay=5e-4, anchor=anchor)
+            descend(
+                optimizer,
+                0.9 * (F.cross_entropy(twin(x), y) + anchor / 2 * away) - 0.1 * F.cross_entropy(twin(other), wrong),
+            )
+    found = run(
+        "NG+", model, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=0.9, weight_decay=5e-4, anchor=anchor
+    )
     close(found, twin.state_dict())
     assert torch.equal(found["bn1.running_mean"], model.bn1.running_mean)
 
@@ -153,7 +172,9 @@ def test_successive_random_labels(model):
     twin = copy.deepcopy(model).train()
     optimizer = sgd(twin, 0.05)
     (forgotten, _), (retained, labels) = next(SETS["forget"].batches(99)), next(SETS["retain"].batches(99))
-    drawn = [random_labels(SETS["forget"].labels, CLASSES, seeds.derive(2, "random labels", epoch)) for epoch in range(2)]
+    drawn = [
+        random_labels(SETS["forget"].labels, CLASSES, seeds.derive(2, "random labels", epoch)) for epoch in range(2)
+    ]
     assert not torch.equal(*drawn)
     for wrong in drawn:
         descend(optimizer, F.cross_entropy(twin(torch.cat([forgotten, retained])), torch.cat([wrong, labels])))
@@ -204,7 +225,15 @@ def scrub_twin(model, epochs: int, max_steps: int, drops: tuple[int, ...]) -> li
 def test_scrub_returns_the_epoch_whose_forget_error_fits(compat, drops, model):
     learn(model.double(), 20)  # these steps enlarge rounding a thousandfold, and every processor rounds in its own way
     seen = scrub_twin(model, 5, 2, drops)
-    hyper = {"unlearn_epochs": 5, "unlearn_lr": 0.2, "batch_size": 8, "forget_batch_size": 4, "max_steps": 2, "gamma": 0.7, "alpha": 0.3}
+    hyper = {
+        "unlearn_epochs": 5,
+        "unlearn_lr": 0.2,
+        "batch_size": 8,
+        "forget_batch_size": 4,
+        "max_steps": 2,
+        "gamma": 0.7,
+        "alpha": 0.3,
+    }
     where = context(compat=compat)
     method = registry.get("SCRUB")
     found = apply(method, model, SETS, method.config(**hyper, lr_decay_rate=0.5), where).model.state_dict()
@@ -222,7 +251,9 @@ def test_scrub_returns_the_epoch_whose_forget_error_fits(compat, drops, model):
 
 
 def test_scrub_goes_back_to_the_start_or_stays_at_the_end(model, monkeypatch):
-    monkeypatch.setattr("evaluation.predict.accuracy_on", lambda model, images: 1.0)  # every epoch fits: the first one is taken
+    monkeypatch.setattr(
+        "evaluation.predict.accuracy_on", lambda model, images: 1.0
+    )  # every epoch fits: the first one is taken
     hyper = {"unlearn_epochs": 2, "unlearn_lr": 0.2, "batch_size": 8}
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in run("SCRUB", model, **hyper).items())
     assert not torch.equal(run("SCRUB", model, compat="reference", **hyper)["fc.weight"], model.fc.weight)
@@ -230,33 +261,66 @@ def test_scrub_goes_back_to_the_start_or_stays_at_the_end(model, monkeypatch):
 
 def test_scrub_without_rewinding_keeps_the_last_weights_and_looks_at_no_validation_image(model):
     learn(model.double(), 20)
-    hyper = {"unlearn_epochs": 5, "unlearn_lr": 0.2, "batch_size": 8, "forget_batch_size": 4, "max_steps": 2, "gamma": 0.7, "alpha": 0.3}
+    hyper = {
+        "unlearn_epochs": 5,
+        "unlearn_lr": 0.2,
+        "batch_size": 8,
+        "forget_batch_size": 4,
+        "max_steps": 2,
+        "gamma": 0.7,
+        "alpha": 0.3,
+    }
     method = registry.get("SCRUB")
     sets = {name: images for name, images in SETS.items() if name != "val"}
-    found = apply(method, model, sets, method.config(**hyper, lr_decay_rate=0.5, no_rewind=True), context()).model.state_dict()
+    found = apply(
+        method, model, sets, method.config(**hyper, lr_decay_rate=0.5, no_rewind=True), context()
+    ).model.state_dict()
     close(found, scrub_twin(model, 5, 2, (3, 4, 5))[-1], 1e-8)
 
 
 SFRON = {  # of its repository, for CIFAR-10
-    "retrain": (0.1, 200, "cosine"), "FT": (0.01, 10, "cosine"), "GA": (1e-4, 9, "constant"), "RL": (0.003, 10, "cosine"), "SalUn": (0.007, 10, "cosine"),
-    "BT": (0.02, 10, "cosine"), "SCRUB": (8e-5, 6, "cosine"),
+    "retrain": (0.1, 200, "cosine"),
+    "FT": (0.01, 10, "cosine"),
+    "GA": (1e-4, 9, "constant"),
+    "RL": (0.003, 10, "cosine"),
+    "SalUn": (0.007, 10, "cosine"),
+    "BT": (0.02, 10, "cosine"),
+    "SCRUB": (8e-5, 6, "cosine"),
 }
 
 
 @pytest.mark.parametrize("arch", ["resnet20s", "vit_tiny"])
 @pytest.mark.parametrize("name", SFRON)
 def test_the_settings_of_sfron_are_a_preset_on_every_architecture(name, arch):
-    values = arg_parser.parse_forget(["--mask", "m", "--save_dir", "d", "--arch", arch, "--unlearn", name, "--preset", "sfron"]).hyper
-    assert (values.optimizer, values.momentum, values.weight_decay, values.batch_size, values.no_aug) == ("sgd", 0.9, 5e-4, 128, False)
+    values = arg_parser.parse_forget(
+        ["--mask", "m", "--save_dir", "d", "--arch", arch, "--unlearn", name, "--preset", "sfron"]
+    ).hyper
+    assert (values.optimizer, values.momentum, values.weight_decay, values.batch_size, values.no_aug) == (
+        "sgd",
+        0.9,
+        5e-4,
+        128,
+        False,
+    )
     assert (values.unlearn_lr, values.unlearn_epochs, values.schedule) == SFRON[name]
     if name == "GA":
         assert (values.eval_mode, values.max_norm) == (True, 0.1)
     if name in ("RL", "SalUn"):
-        assert (values.order, values.relabel, values.saliency_threshold) == ("joint", "once", {"RL": None, "SalUn": 0.2}[name])
+        assert (values.order, values.relabel, values.saliency_threshold) == (
+            "joint",
+            "once",
+            {"RL": None, "SalUn": 0.2}[name],
+        )
     if name == "BT":
         assert values.temperature == 1
     if name == "SCRUB":
-        assert (values.gamma, values.alpha, values.max_steps, values.no_rewind, values.temperature) == (0.99, 1e-3, 2, True, 4)
+        assert (values.gamma, values.alpha, values.max_steps, values.no_rewind, values.temperature) == (
+            0.99,
+            1e-3,
+            2,
+            True,
+            4,
+        )
 
 
 def test_scrub_looks_at_validation_images_of_the_forget_sets_classes():
@@ -282,7 +346,9 @@ def test_the_last_blocks_alone(compat, rates, model):
     found = run("CF-k", model, compat=compat, **hyper)
     close(found, twin.state_dict())
     same = {key for key, value in model.state_dict().items() if torch.equal(found[key], value)}
-    assert same == {key for key in found if not key.startswith(LAST)} | {key for key in found if ".running" in key or "tracked" in key}
+    assert same == {key for key in found if not key.startswith(LAST)} | {
+        key for key in found if ".running" in key or "tracked" in key
+    }
     assert all(p.requires_grad for p in model.parameters())
 
 
@@ -299,7 +365,9 @@ def test_new_last_blocks(compat, model):
     old = model.layer2[1].running_mean
     assert torch.equal(fresh["layer2.1.running_mean"], old) == (compat == "reference")
     steps = int(fresh["layer2.1.num_batches_tracked"])
-    assert steps == (3 if compat == "reference" else 2 * 3)  # those of the old weights, or one for each step since the new
+    assert steps == (
+        3 if compat == "reference" else 2 * 3
+    )  # those of the old weights, or one for each step since the new
     assert not torch.equal(run("EU-k", model, compat=compat, unlearn_lr=0.1, **hyper)["layer2.0.weight"], conv)
 
 
@@ -320,8 +388,17 @@ def test_forget_contrast_strengthen(model):
         for x, y in batches("retain", 8):
             descend(strengthen, F.cross_entropy(twin(x), y))
     hyper = {
-        "unlearn_epochs": 2, "batch_size": 8, "forget_batch_size": 4, "temperature": 1.5, "unlearn_lr": 0.08, "weight_decay": 0.02,
-        "erase_lr": 0.05, "erase_weight_decay": 0.01, "contrast_lr": 0.1, "contrast_floor": 0.02, "contrast_weight_decay": 0.03,
+        "unlearn_epochs": 2,
+        "batch_size": 8,
+        "forget_batch_size": 4,
+        "temperature": 1.5,
+        "unlearn_lr": 0.08,
+        "weight_decay": 0.02,
+        "erase_lr": 0.05,
+        "erase_weight_decay": 0.01,
+        "contrast_lr": 0.1,
+        "contrast_floor": 0.02,
+        "contrast_weight_decay": 0.03,
     }
     close(run("FCS", model, **hyper), twin.state_dict(), 1e-5)
 
@@ -351,7 +428,9 @@ def test_masked_small_gradients(compat, size, model):
 
 
 def test_weights_that_were_not_renewed_train_at_a_tenth(model):
-    fresh, after = (run("MSG", model, unlearn_epochs=1, batch_size=32, unlearn_lr=lr, weight_decay=0.0) for lr in (SHORT, 0.1))
+    fresh, after = (
+        run("MSG", model, unlearn_epochs=1, batch_size=32, unlearn_lr=lr, weight_decay=0.0) for lr in (SHORT, 0.1)
+    )
     twin = copy.deepcopy(model)
     twin.load_state_dict(fresh)
     twin.train()
@@ -366,7 +445,10 @@ def test_weights_that_were_not_renewed_train_at_a_tenth(model):
 def test_confuse_finetune_weaken(model):
     noise = {when: Draws(2).normal("conv1.weight", model.conv1.weight, "noise", when) for when in ("start", "final")}
     expected = model.conv1.weight.detach() + 0.5 * noise["start"]
-    once, twice = jump("CFW", model, unlearn_epochs=1, start_std=0.5), jump("CFW", model, unlearn_epochs=3, start_std=0.5, final_std=0.25)
+    once, twice = (
+        jump("CFW", model, unlearn_epochs=1, start_std=0.5),
+        jump("CFW", model, unlearn_epochs=3, start_std=0.5, final_std=0.25),
+    )
     assert torch.allclose(once["conv1.weight"], expected, atol=1e-7)  # a single epoch is not weakened
     assert torch.allclose(twice["conv1.weight"], expected + 0.25 * noise["final"], atol=1e-7)
     assert torch.equal(once["layer1.0.weight"], model.layer1[0].weight)
@@ -374,7 +456,9 @@ def test_confuse_finetune_weaken(model):
 
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
 def test_class_weights_of_cfw(compat, model):
-    uneven = SETS["retain"].relabelled(torch.tensor([0] * 14 + [1] * 7))  # class 2 has no image: weights 21 / (2 * 14), 21 / (2 * 7)
+    uneven = SETS["retain"].relabelled(
+        torch.tensor([0] * 14 + [1] * 7)
+    )  # class 2 has no image: weights 21 / (2 * 14), 21 / (2 * 7)
     twin = copy.deepcopy(model).train()
     optimizer = sgd(twin, 0.1)
     for x, y in uneven.batches(8):
@@ -382,7 +466,10 @@ def test_class_weights_of_cfw(compat, model):
         descend(optimizer, (losses * weights).mean() if compat == "fixed" else losses.mean() * weights.mean())
     method = registry.get("CFW")
     config = method.config(unlearn_epochs=1, unlearn_lr=0.1, batch_size=8, start_std=0.0)
-    close(apply(method, model, {**SETS, "retain": uneven}, config, context(compat=compat)).model.state_dict(), twin.state_dict())
+    close(
+        apply(method, model, {**SETS, "retain": uneven}, config, context(compat=compat)).model.state_dict(),
+        twin.state_dict(),
+    )
 
 
 def test_prune_reinitialise_match_quantise(model):
@@ -424,7 +511,12 @@ def test_steps_and_loss_of_prmq(model):
     found = run("PRMQ", start, prune_amount=0.0, unlearn_epochs=1.4, unlearn_lr=0.1, batch_size=8)
     assert int(found["bn1.num_batches_tracked"]) == int(model.bn1.num_batches_tracked) + 5
     for key, value in twin.state_dict().items():
-        assert torch.allclose(found[key], value.float().half().to(found[key].dtype) if value.is_floating_point() else value, rtol=2e-3, atol=1e-5), key
+        assert torch.allclose(
+            found[key],
+            value.float().half().to(found[key].dtype) if value.is_floating_point() else value,
+            rtol=2e-3,
+            atol=1e-5,
+        ), key
 
 
 def test_transposed_kernels_keep_the_mask(model, mask):
@@ -432,7 +524,7 @@ def test_transposed_kernels_keep_the_mask(model, mask):
     assert torch.equal(found["layer1.0.weight"], model.layer1[0].weight.transpose(2, 3))
     assert torch.equal(found["fc.weight"], model.fc.weight)
     pruned = copy.deepcopy(model)
-    pruner.Hold(pruned, mask)
+    pruner.MaskEnforcer(pruned, mask)
     method = registry.get("CT")
     after = apply(method, pruned, SETS, method.config(unlearn_epochs=1, unlearn_lr=SHORT), context(mask)).model
     assert torch.equal(after.conv1.weight, pruned.conv1.weight.transpose(2, 3) * mask["conv1.weight"])
@@ -447,7 +539,11 @@ def test_ct_says_that_there_is_nothing_to_transpose(capsys):
 
 def test_distillation_with_entropy(model):
     reset = jump("KDE", model, unlearn_epochs=1, distil_epochs=1)
-    changed = {key for key, value in model.state_dict().items() if not torch.equal(reset[key], value) and "running" not in key and "tracked" not in key}
+    changed = {
+        key
+        for key, value in model.state_dict().items()
+        if not torch.equal(reset[key], value) and "running" not in key and "tracked" not in key
+    }
     assert changed == {"conv1.weight", "fc.weight", "fc.bias"}
     assert float(reset["conv1.weight"].abs().max()) <= 27**-0.5 and float(reset["fc.bias"].abs().max()) <= 5**-0.5
     twin, teacher = copy.deepcopy(model), copy.deepcopy(model).eval()
@@ -468,19 +564,35 @@ def test_distillation_with_entropy(model):
         for x, y in batches("retain", 8):
             q, outputs = softened(x)
             logs = F.log_softmax(outputs / 3, 1)
-            descend(second, -(q * logs).sum(1).mean() + F.cross_entropy(outputs, y) + (q * (q.log() - logs)).sum(1).mean())
+            descend(
+                second, -(q * logs).sum(1).mean() + F.cross_entropy(outputs, y) + (q * (q.log() - logs)).sum(1).mean()
+            )
         cosine.step()
-    hyper = {"unlearn_epochs": 2, "distil_epochs": 2, "unlearn_lr": 0.1, "distil_lr": 0.2, "weight_decay": 0.02, "distil_weight_decay": 0.01}
+    hyper = {
+        "unlearn_epochs": 2,
+        "distil_epochs": 2,
+        "unlearn_lr": 0.1,
+        "distil_lr": 0.2,
+        "weight_decay": 0.02,
+        "distil_weight_decay": 0.01,
+    }
     close(run("KDE", model, batch_size=8, temperature=3.0, **hyper), twin.state_dict(), 1e-5)
 
 
 def test_repeated_noise(model, monkeypatch):
     monkeypatch.setattr("unlearn.methods.rni.SELECTED", 4)
-    draws, norms = Draws(2), {f"{layer}.{own}" for layer in ("bn1", "layer1.1", "layer2.1") for own in ("weight", "bias")}
+    draws, norms = (
+        Draws(2),
+        {f"{layer}.{own}" for layer in ("bn1", "layer1.1", "layer2.1") for own in ("weight", "bias")},
+    )
     ordinary = [name for name, _ in model.named_parameters() if name not in norms]
     assert len(ordinary) == 7
     expected = jump("RNI", model, unlearn_epochs=1, fine_epochs=1)  # the head is new, nothing else changes
-    assert {k for k in expected if k in dict(model.named_parameters()) and not torch.equal(expected[k], model.state_dict()[k])} == {"fc.weight", "fc.bias"}
+    assert {
+        k
+        for k in expected
+        if k in dict(model.named_parameters()) and not torch.equal(expected[k], model.state_dict()[k])
+    } == {"fc.weight", "fc.bias"}
     found = jump("RNI", model, unlearn_epochs=5, fine_epochs=1, reset_epochs=1, noise_ratio=0.5, noise_std=0.5)
     selected = [draws.pick(ordinary, 4, "selected", epoch) for epoch in range(4)]
     noisy = [[]] + [draws.pick(selected[epoch], 2, "noisy", epoch) for epoch in (1, 2, 3)]
@@ -501,7 +613,10 @@ def test_who_trains_under_repeated_noise(model, monkeypatch):
     names = {name for name, _ in model.named_parameters() if not torch.equal(still[name], moved[name])}
     norms = {f"{layer}.{own}" for layer in ("bn1", "layer1.1", "layer2.1") for own in ("weight", "bias")}
     ordinary = [name for name, _ in model.named_parameters() if name not in norms]
-    assert names == norms | set(Draws(2).pick(ordinary, 2, "selected", 0)) - {"layer1.0.bias", "layer2.0.bias"}  # before batch norm biases have no gradient
+    assert names == norms | set(Draws(2).pick(ordinary, 2, "selected", 0)) - {
+        "layer1.0.bias",
+        "layer2.0.bias",
+    }  # before batch norm biases have no gradient
     assert layers.norm_parameters(model, by_name=True) == {"bn1.weight", "bn1.bias"}
     twin = copy.deepcopy(model)
     twin.load_state_dict(jump("RNI", model, unlearn_epochs=2, fine_epochs=2))
@@ -510,21 +625,48 @@ def test_who_trains_under_repeated_noise(model, monkeypatch):
             layer.load_state_dict(old.state_dict())
     twin.train()
     for lr in (0.1, 0.05):  # an optimiser of its own for every epoch
-        descend(sgd(twin, lr, weight_decay=0.01), F.cross_entropy(twin(next(SETS["retain"].batches(99))[0]), SETS["retain"].labels))
-    close(run("RNI", model, unlearn_epochs=2, fine_epochs=2, batch_size=32, fine_lr=(0.1, 0.05), fine_weight_decay=0.01), twin.state_dict(), 1e-5)
+        descend(
+            sgd(twin, lr, weight_decay=0.01),
+            F.cross_entropy(twin(next(SETS["retain"].batches(99))[0]), SETS["retain"].labels),
+        )
+    close(
+        run("RNI", model, unlearn_epochs=2, fine_epochs=2, batch_size=32, fine_lr=(0.1, 0.05), fine_weight_decay=0.01),
+        twin.state_dict(),
+        1e-5,
+    )
 
 
 # --- what holds for all of them ---
 
 QUICK = {
-    "unlearn_epochs": 2, "unlearn_lr": 0.05, "batch_size": 8, "max_steps": 1, "lr_decay_rate": 0.5, "distil_epochs": 1, "distil_lr": 0.05,
-    "forget_batch_size": 4, "fine_epochs": 1, "fine_lr": (0.05,), "erase_lr": 0.05, "contrast_lr": 0.05, "contrast_floor": 1e-6, "reset_epochs": 0,
+    "unlearn_epochs": 2,
+    "unlearn_lr": 0.05,
+    "batch_size": 8,
+    "max_steps": 1,
+    "lr_decay_rate": 0.5,
+    "distil_epochs": 1,
+    "distil_lr": 0.05,
+    "forget_batch_size": 4,
+    "fine_epochs": 1,
+    "fine_lr": (0.05,),
+    "erase_lr": 0.05,
+    "contrast_lr": 0.05,
+    "contrast_floor": 1e-6,
+    "reset_epochs": 0,
 }
 
 
 def quick(name: str, **more) -> dict:
     known = registry.get(name).config.__dataclass_fields__
-    return {key: value for key, value in {**QUICK, **({"unlearn_epochs": 3} if name in ("RNI", "CF-k", "EU-k") else {}), **more}.items() if key in known}
+    return {
+        key: value
+        for key, value in {
+            **QUICK,
+            **({"unlearn_epochs": 3} if name in ("RNI", "CF-k", "EU-k") else {}),
+            **more,
+        }.items()
+        if key in known
+    }
 
 
 class Killed(BaseException):
@@ -538,7 +680,9 @@ def test_a_killed_run_ends_in_the_same_bytes(name, model, mask, tmp_path, monkey
 
     def unlearn(progress: Progress) -> dict[str, torch.Tensor]:
         torch.manual_seed(len(list(tmp_path.iterdir())))  # whatever else was drawn before
-        return apply(method, model, shuffled, method.config(**quick(name, no_aug=False)), context(mask, progress=progress)).model.state_dict()
+        return apply(
+            method, model, shuffled, method.config(**quick(name, no_aug=False)), context(mask, progress=progress)
+        ).model.state_dict()
 
     whole, saves, original = unlearn(Progress()), [], Progress.save
     monkeypatch.setattr(Progress, "save", lambda self, **state: saves.append(original(self, **state)))
@@ -602,9 +746,16 @@ def test_search_ranges_lie_within_what_the_flags_allow():
             meta, range_ = field.metadata, field.metadata["search"]
             seen.add(field.name)
             values = range_ if isinstance(range_, list) else range_[:2]
-            assert all(value >= (meta["low"] or 0) and value <= (math.inf if meta["high"] is None else meta["high"]) for value in values), (name, field.name)
+            assert all(
+                value >= (meta["low"] or 0) and value <= (math.inf if meta["high"] is None else meta["high"])
+                for value in values
+            ), (name, field.name)
             if isinstance(range_, tuple):
-                assert range_[2] in ("log", "linear") and range_[0] < range_[1] and (range_[2] == "linear" or range_[0] > 0)
+                assert (
+                    range_[2] in ("log", "linear")
+                    and range_[0] < range_[1]
+                    and (range_[2] == "linear" or range_[0] > 0)
+                )
     assert {"unlearn_lr", "alpha", "init_rate", "prune_amount", "noise_std", "temperature", "blocks", "anchor"} <= seen
     own = {name: {field.name for field in searched(name)} for name in OURS}
     assert own["NG+"] == {"unlearn_epochs", "unlearn_lr", "batch_size", "weight_decay", "alpha"}
@@ -614,8 +765,19 @@ def test_search_ranges_lie_within_what_the_flags_allow():
 @pytest.mark.parametrize("name", OURS)
 def test_the_references_names_are_aliases(name):
     aliases = {
-        "NG+": "neggradplus", "SRL": "successive_random_labels", "BT": "bad_teacher", "SCRUB": "scrubv2", "CF-k": "cfk", "EU-k": "euk", "FCS": "kgltop1",
-        "MSG": "kgltop2", "CFW": "kgltop3", "PRMQ": "kgltop4", "CT": "kgltop5", "KDE": "kgltop6", "RNI": "kgltop7",
+        "NG+": "neggradplus",
+        "SRL": "successive_random_labels",
+        "BT": "bad_teacher",
+        "SCRUB": "scrubv2",
+        "CF-k": "cfk",
+        "EU-k": "euk",
+        "FCS": "kgltop1",
+        "MSG": "kgltop2",
+        "CFW": "kgltop3",
+        "PRMQ": "kgltop4",
+        "CT": "kgltop5",
+        "KDE": "kgltop6",
+        "RNI": "kgltop7",
     }
     assert registry.get(aliases[name]).name == name
     assert registry.get(name).presets["deepunlearn"] == {}
@@ -623,18 +785,45 @@ def test_the_references_names_are_aliases(name):
 
 def test_every_reference_finds_its_own_methods():
     benchmark = [
-        "original", "naive", "finetune", "gradient_ascent", "successive_random_labels", "neggradplus", "cfk", "euk", "scrubv2", "bad_teacher", "salun",
-        "influence", *(f"kgltop{place}" for place in range(1, 8)), "FF",
+        "original",
+        "naive",
+        "finetune",
+        "gradient_ascent",
+        "successive_random_labels",
+        "neggradplus",
+        "cfk",
+        "euk",
+        "scrubv2",
+        "bad_teacher",
+        "salun",
+        "influence",
+        *(f"kgltop{place}" for place in range(1, 8)),
+        "FF",
     ]
-    assert all("deepunlearn" in registry.get(name).presets for name in benchmark)  # its name for FF, fisher, is Unlearn-Sparse's for another method
+    assert all(
+        "deepunlearn" in registry.get(name).presets for name in benchmark
+    )  # its name for FF, fisher, is Unlearn-Sparse's for another method
     drivers = {
-        "Baseline": "raw", "Retrain": "retrain", "Finetune": "FT", "GradAscent": "GA", "BadTeacher": "BT", "RandomLabel": "RL", "SCRUB": "SCRUB",
-        "SalUn": "SalUn", "SFRon": "SFRon",
+        "Baseline": "raw",
+        "Retrain": "retrain",
+        "Finetune": "FT",
+        "GradAscent": "GA",
+        "BadTeacher": "BT",
+        "RandomLabel": "RL",
+        "SCRUB": "SCRUB",
+        "SalUn": "SalUn",
+        "SFRon": "SFRon",
     }
     assert {name: registry.get(name).name for name in drivers} == drivers
     salun = registry.get("SalUn")
     config = salun.config(**salun.preset("deepunlearn"))
-    assert (config.unlearn_lr, config.momentum, config.weight_decay, config.saliency_threshold, config.no_aug) == (0.01, 0.0, 0.0, 0.5, True)
+    assert (config.unlearn_lr, config.momentum, config.weight_decay, config.saliency_threshold, config.no_aug) == (
+        0.01,
+        0.0,
+        0.0,
+        0.5,
+        True,
+    )
 
 
 def mean_loss(model: nn.Module, state: dict[str, torch.Tensor], part: str) -> float:
@@ -648,15 +837,28 @@ def mean_loss(model: nn.Module, state: dict[str, torch.Tensor], part: str) -> fl
 def test_the_forget_loss_rises(name, model):
     learn(model, 40)
     before = mean_loss(model, model.state_dict(), "forget")
-    more = {"NG+": {"alpha": 0.5, "forget_batch_size": None}, "BT": {"optimizer": "sgd"}, "SCRUB": {"unlearn_lr": 0.5, "max_steps": 3}, "FCS": {"temperature": 1.0}}.get(name, {})
+    more = {
+        "NG+": {"alpha": 0.5, "forget_batch_size": None},
+        "BT": {"optimizer": "sgd"},
+        "SCRUB": {"unlearn_lr": 0.5, "max_steps": 3},
+        "FCS": {"temperature": 1.0},
+    }.get(name, {})
     after = mean_loss(model, run(name, model, compat="reference", **quick(name, unlearn_epochs=3, **more)), "forget")
     assert before < 0.1 and after > before + 0.3
 
 
 @pytest.mark.parametrize("name", ["CF-k", "CFW", "CT", "EU-k", "KDE", "MSG", "PRMQ", "RNI"])
 def test_the_retain_loss_falls_after_the_jump(name, model):
-    hyper = quick(name, **({"unlearn_epochs": 25, "unlearn_lr": 0.1, "lr_decay_rate": 1.0} if name == "EU-k" else {"unlearn_epochs": 6}))
-    before, after = jump(name, model, **{key: value for key, value in hyper.items() if not key.endswith("_lr")}), run(name, model, **hyper)
+    hyper = quick(
+        name,
+        **(
+            {"unlearn_epochs": 25, "unlearn_lr": 0.1, "lr_decay_rate": 1.0} if name == "EU-k" else {"unlearn_epochs": 6}
+        ),
+    )
+    before, after = (
+        jump(name, model, **{key: value for key, value in hyper.items() if not key.endswith("_lr")}),
+        run(name, model, **hyper),
+    )
     assert mean_loss(model, after, "retain") < mean_loss(model, before, "retain") - 1e-3
 
 
@@ -679,7 +881,12 @@ def test_relabelled_and_joined_sets():
 def test_sets_in_order():
     store = ImageSet(images(10, 5).images, torch.arange(10), None, Augment(1))
     assert [y for _, labels in store.batches(4, 1) for y in labels.tolist()] != list(range(10))
-    for kept in (store.in_order(), store.in_order().plain(), store.in_order().first(10), store.in_order().at(np.arange(10))):
+    for kept in (
+        store.in_order(),
+        store.in_order().plain(),
+        store.in_order().first(10),
+        store.in_order().at(np.arange(10)),
+    ):
         assert [y for _, labels in kept.batches(4, 1) for y in labels.tolist()] == list(range(10))
 
 
@@ -687,11 +894,23 @@ def test_pairs_by_hand():
     first, second = (ImageSet(images(n, 5).images, torch.arange(n)) for n in (7, 3))
     rounds = [[labels.tolist() for labels in pair] for _, pair in Paired(first, second, 2).batches(3)]
     assert rounds == [[[0, 1, 2], [0, 1]], [[3, 4, 5], [2]], [[6], [0, 1]]]
-    assert [[y.tolist() for y in pair] for _, pair in Paired(second, first, 3, cycle=False).batches(1)] == [[[0], [0, 1, 2]], [[1], [3, 4, 5]], [[2], [6]]]
-    assert Paired(first, second, 2).sizes(3) == [1] * 3 and Paired(first, second, 2, cycle=False).sizes(3) == [1] * 2 and Paired(first, second, 3, cycle=False).sizes(1) == [1] * 1
-    shuffled, others = ([[y.tolist() for y in pair] for _, pair in Paired(first, first, 4).batches(1, seed)] for seed in (4, 5))
+    assert [[y.tolist() for y in pair] for _, pair in Paired(second, first, 3, cycle=False).batches(1)] == [
+        [[0], [0, 1, 2]],
+        [[1], [3, 4, 5]],
+        [[2], [6]],
+    ]
+    assert (
+        Paired(first, second, 2).sizes(3) == [1] * 3
+        and Paired(first, second, 2, cycle=False).sizes(3) == [1] * 2
+        and Paired(first, second, 3, cycle=False).sizes(1) == [1] * 1
+    )
+    shuffled, others = (
+        [[y.tolist() for y in pair] for _, pair in Paired(first, first, 4).batches(1, seed)] for seed in (4, 5)
+    )
     assert sorted(y for pair in shuffled for y in pair[0]) == list(range(7)) and shuffled != others
-    assert sorted(shuffled[0][1] + shuffled[1][1]) == list(range(7)) and [pair[1] for pair in shuffled[2:4]] == [pair[1] for pair in shuffled[:2]]
+    assert sorted(shuffled[0][1] + shuffled[1][1]) == list(range(7)) and [pair[1] for pair in shuffled[2:4]] == [
+        pair[1] for pair in shuffled[:2]
+    ]
     assert [pair[0][0] for pair in shuffled] != shuffled[0][1] + shuffled[1][1], "each set in an order of its own"
 
 
@@ -713,11 +932,17 @@ def test_marks_tell_the_sets_apart():
 def test_random_labels():
     labels = torch.arange(30_000) % 10
     drawn = random_labels(labels, 10, 5)
-    assert drawn.dtype == torch.int64 and torch.equal(drawn, random_labels(labels, 10, 5)) and not torch.equal(drawn, random_labels(labels, 10, 6))
+    assert (
+        drawn.dtype == torch.int64
+        and torch.equal(drawn, random_labels(labels, 10, 5))
+        and not torch.equal(drawn, random_labels(labels, 10, 6))
+    )
     assert all(abs(int(count) - 3000) < 300 for count in torch.bincount(drawn, minlength=10))
     assert abs(float((drawn == labels).float().mean()) - 0.1) < 0.01
     wrong = random_labels(labels, 10, 5, exclude_true=True)
-    assert not (wrong == labels).any() and all(abs(int(count) - 3000 / 9) < 120 for count in torch.bincount(((wrong - labels) % 10), minlength=10)[1:] / 9)
+    assert not (wrong == labels).any() and all(
+        abs(int(count) - 3000 / 9) < 120 for count in torch.bincount(((wrong - labels) % 10), minlength=10)[1:] / 9
+    )
 
 
 def test_draws_depend_on_purpose_and_name_alone():
@@ -726,17 +951,33 @@ def test_draws_depend_on_purpose_and_name_alone():
     first = draws.normal("a", like, "noise", 1)
     draws.uniform("b", like, "more")
     assert torch.equal(first, draws.normal("a", like, "noise", 1))
-    assert not any(torch.equal(first, other) for other in (draws.normal("b", like, "noise", 1), draws.normal("a", like, "noise", 2), Draws(4).normal("a", like, "noise", 1)))
-    assert abs(float(first.std()) - 1) < 0.05 and 0 <= float(draws.uniform("a", like, "x").min()) < float(draws.uniform("a", like, "x").max()) < 1
+    assert not any(
+        torch.equal(first, other)
+        for other in (
+            draws.normal("b", like, "noise", 1),
+            draws.normal("a", like, "noise", 2),
+            Draws(4).normal("a", like, "noise", 1),
+        )
+    )
+    assert (
+        abs(float(first.std()) - 1) < 0.05
+        and 0 <= float(draws.uniform("a", like, "x").min()) < float(draws.uniform("a", like, "x").max()) < 1
+    )
     names = [f"p{number}" for number in range(30)]
     picked = draws.pick(names, 9, "selected", 0)
-    assert len(set(picked)) == 9 and picked == [name for name in names if name in picked] and draws.pick(names, 99, "selected", 0) == names
+    assert (
+        len(set(picked)) == 9
+        and picked == [name for name in names if name in picked]
+        and draws.pick(names, 99, "selected", 0) == names
+    )
 
 
 def test_an_untrained_network_shares_nothing_with_the_trained_one(model):
     fresh = Draws(3).network(model, "bad teacher")
     same = {name for name, p in fresh.named_parameters() if torch.equal(p, model.get_parameter(name))}
-    assert same == {f"{layer}.{own}" for layer in ("bn1", "layer1.1", "layer2.1") for own in ("weight", "bias")}  # still what they began as
+    assert same == {
+        f"{layer}.{own}" for layer in ("bn1", "layer1.1", "layer2.1") for own in ("weight", "bias")
+    }  # still what they began as
     assert fresh.bn1.running_mean.tolist() == [0] * 4 != model.bn1.running_mean.tolist()
     again = Draws(3).network(model, "bad teacher")
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in fresh.state_dict().items())
@@ -757,11 +998,19 @@ def test_distillation_losses_by_hand():
         return [weight / sum(weights) for weight in weights]
 
     for temperature in (1.0, 2.5):
-        expected = sum(kl(softened(t, temperature), softened(s, temperature)) for t, s in zip(teacher.tolist(), student.tolist())) / 2
+        expected = (
+            sum(
+                kl(softened(t, temperature), softened(s, temperature))
+                for t, s in zip(teacher.tolist(), student.tolist())
+            )
+            / 2
+        )
         assert float(distill.distillation(teacher, student, temperature)) == pytest.approx(expected, rel=1e-5)
     expected = sum(kl([0.5, 0.5], softened(row, 1)) for row in teacher.tolist()) / 2
     assert float(distill.from_uniform(teacher)) == pytest.approx(expected, rel=1e-5)
-    assert distill.entropy(torch.tensor([[0.0, 0.0, 0.0, 0.0], [99.0, 0.0, 0.0, 0.0]])).tolist() == pytest.approx([math.log(4), 0], abs=1e-6)
+    assert distill.entropy(torch.tensor([[0.0, 0.0, 0.0, 0.0], [99.0, 0.0, 0.0, 0.0]])).tolist() == pytest.approx(
+        [math.log(4), 0], abs=1e-6
+    )
 
 
 # --- layers ---
@@ -780,10 +1029,16 @@ def test_blocks(arch, expected):
     assert layers.blocks(model) == expected
     head = {"swin_t": "mlp_head.1", "vit_tiny": "heads.head", "vgg16_bn_lth": "classifier"}.get(arch, "fc")
     last = set(layers.parameter_names(layers.tail(model, 1)))
-    assert f"{head}.weight" in last and last == {n for n, _ in model.named_parameters() if n.startswith((f"{expected[-1]}.", "features.41.", "encoder.ln.", head.split(".")[0]))}
+    assert f"{head}.weight" in last and last == {
+        n
+        for n, _ in model.named_parameters()
+        if n.startswith((f"{expected[-1]}.", "features.41.", "encoder.ln.", head.split(".")[0]))
+    }
     every = set(layers.parameter_names(layers.tail(model, 99)))
     stem, _ = layers.stem(model)
-    assert (f"{stem}.weight" in every) == (arch in ("swin_t", "vgg16_bn_lth")), "what comes before the first block stays"
+    assert (f"{stem}.weight" in every) == (arch in ("swin_t", "vgg16_bn_lth")), (
+        "what comes before the first block stays"
+    )
     assert layers.named_head(model)[0] == head
 
 
@@ -846,7 +1101,8 @@ def test_passes_share_an_optimiser_or_have_their_own(model):
 
     own = loop.Recipe(2, 0.5, schedule="constant", batch_size=5)
     passes = [
-        loop.Pass(SETS["forget"], watch("a"), batch_size=9, epochs=1), loop.Pass(lambda epoch: SETS["retain"].first(10 - 5 * epoch), watch("b"), own),
+        loop.Pass(SETS["forget"], watch("a"), batch_size=9, epochs=1),
+        loop.Pass(lambda epoch: SETS["retain"].first(10 - 5 * epoch), watch("b"), own),
         loop.Pass(SETS["retain"], watch("c"), batch_size=21),
     ]
     training = loop.Training(model, loop.Recipe(2, 0.1, batch_size=8), {}, others=[own])
@@ -855,17 +1111,29 @@ def test_passes_share_an_optimiser_or_have_their_own(model):
     assert [log.lr for log in logs] == [0.1, 0.1]
     state = training.state()
     assert len(state["others"]) == 1 and state["others"][0]["optimizer"]["param_groups"][0]["lr"] == 0.5
-    assert not torch.equal(state["others"][0]["optimizer"]["state"][0]["momentum_buffer"], state["optimizer"]["state"][0]["momentum_buffer"])
+    assert not torch.equal(
+        state["others"][0]["optimizer"]["state"][0]["momentum_buffer"],
+        state["optimizer"]["state"][0]["momentum_buffer"],
+    )
 
 
 # --- scores ---
 
 
 def test_scores_by_hand():
-    assert [closeness.indiscernibility(a) for a in (0.0, 0.25, 0.3, 0.5, 0.62, 0.9, 1.0)] == pytest.approx([0, 0.5, 0.6, 1, 0.76, 0.2, 0])
-    assert [closeness.retention(*pair) for pair in ((0.5, 0.8), (0.91, 0.87), (1.0, 0.5))] == pytest.approx([0.625, 1.0459770114942528, 2.0])
-    assert [closeness.sape(*pair) for pair in ((0.5, 0.8), (0.9, 0.3), (0.0, 0.2), (0.0, 0.0))] == pytest.approx([0.23076923076923077, 0.5, 1.0, 0.0])
-    ours, retrained = {"retain": 0.9, "forget": 0.5, "test": 0.4, "val": 0.1}, {"retain": 1.0, "forget": 0.4, "test": 0.5, "val": 0.9}
+    assert [closeness.indiscernibility(a) for a in (0.0, 0.25, 0.3, 0.5, 0.62, 0.9, 1.0)] == pytest.approx(
+        [0, 0.5, 0.6, 1, 0.76, 0.2, 0]
+    )
+    assert [closeness.retention(*pair) for pair in ((0.5, 0.8), (0.91, 0.87), (1.0, 0.5))] == pytest.approx(
+        [0.625, 1.0459770114942528, 2.0]
+    )
+    assert [closeness.sape(*pair) for pair in ((0.5, 0.8), (0.9, 0.3), (0.0, 0.2), (0.0, 0.0))] == pytest.approx(
+        [0.23076923076923077, 0.5, 1.0, 0.0]
+    )
+    ours, retrained = (
+        {"retain": 0.9, "forget": 0.5, "test": 0.4, "val": 0.1},
+        {"retain": 1.0, "forget": 0.4, "test": 0.5, "val": 0.9},
+    )
     assert closeness.retention_deviation(ours, retrained) == pytest.approx(0.1 + 0.25 + 0.2)
     assert closeness.retention_deviation(ours, ours) == 0
 
@@ -900,9 +1168,15 @@ def drawn(count: int, seed: int, pull: float = 0.0) -> Predictions:
 def test_the_attack_is_in_the_result_and_on_unseen_images_alone():
     outputs = {"retain": drawn(50, 0, 3.0), "forget": drawn(30, 1, 3.0), "val": drawn(25, 2), "test": drawn(5, 3)}
     found = report.score(outputs, "fixed")["deepunlearn"]
-    losses = [-F.log_softmax(outputs[name].logits, 1)[range(len(outputs[name])), outputs[name].labels].numpy() for name in ("val", "forget")]
+    losses = [
+        -F.log_softmax(outputs[name].logits, 1)[range(len(outputs[name])), outputs[name].labels].numpy()
+        for name in ("val", "forget")
+    ]
     mean = float(np.mean(deepunlearn.loss_attack(*losses)))
-    assert found == {"val": {"attack": pytest.approx(mean), "indiscernibility": pytest.approx(1 - abs(2 * mean - 1))}, "test": {"attack": None, "indiscernibility": None}}
+    assert found == {
+        "val": {"attack": pytest.approx(mean), "indiscernibility": pytest.approx(1 - abs(2 * mean - 1))},
+        "test": {"attack": None, "indiscernibility": None},
+    }
     assert set(report.score(outputs, "fixed", trained_on_val=True)["deepunlearn"]) == {"test"}
     assert [name for name in registry.names() if registry.get(name).trains_on_val] == ["KDE"]
 
@@ -924,8 +1198,15 @@ def test_presets(tmp_path, capsys):
     start = [*DIGITS, "--mask", str(checkpoint(tmp_path / "m.pt")), "--save_dir", str(tmp_path / "run")]
     plain, preset = (hyper_of([*start, "--unlearn", "FT", *more], capsys) for more in ([], ["--preset", "deepunlearn"]))
     assert {key for key in plain if plain[key] != preset[key]} == {"unlearn_epochs", "unlearn_lr", "schedule", "no_aug"}
-    assert (preset["unlearn_epochs"], preset["unlearn_lr"], preset["schedule"], preset["no_aug"]) == (5, 0.1, "cosine", True)
-    typed = hyper_of([*start, "--unlearn", "FT", "--preset", "deepunlearn", "--unlearn_lr", "0.3", "--no_aug", "false"], capsys)
+    assert (preset["unlearn_epochs"], preset["unlearn_lr"], preset["schedule"], preset["no_aug"]) == (
+        5,
+        0.1,
+        "cosine",
+        True,
+    )
+    typed = hyper_of(
+        [*start, "--unlearn", "FT", "--preset", "deepunlearn", "--unlearn_lr", "0.3", "--no_aug", "false"], capsys
+    )
     assert (typed["unlearn_lr"], typed["no_aug"], typed["unlearn_epochs"]) == (0.3, False, 5)
     fisher = hyper_of([*start, "--unlearn", "FF", "--preset", "deepunlearn"], capsys)
     assert fisher == {"alpha": 0.2, "fisher_batch_size": 64, "keep_rows": True, "no_aug": True, "amp": False}
@@ -937,11 +1218,27 @@ def test_presets(tmp_path, capsys):
 
 
 def test_step_sizes_of_transformers_are_a_hundredth_and_schedules_stay(tmp_path, capsys):
-    start = ["--dataset", "digits", "--input_size", "8", "--arch", "vit_tiny", "--device", "cpu", "--save_dir", str(tmp_path)]
+    start = [
+        "--dataset",
+        "digits",
+        "--input_size",
+        "8",
+        "--arch",
+        "vit_tiny",
+        "--device",
+        "cpu",
+        "--save_dir",
+        str(tmp_path),
+    ]
     torch.save({"state_dict": models.build("vit_tiny", 10, size=8).state_dict()}, tmp_path / "m.pt")
     start += ["--mask", str(tmp_path / "m.pt")]
     fcs = hyper_of([*start, "--unlearn", "FCS"], capsys)
-    assert fcs["erase_lr"] == pytest.approx(5e-5) and fcs["contrast_lr"] == pytest.approx(3e-6) and fcs["optimizer"] == "adamw" and fcs["schedule"] == "constant"
+    assert (
+        fcs["erase_lr"] == pytest.approx(5e-5)
+        and fcs["contrast_lr"] == pytest.approx(3e-6)
+        and fcs["optimizer"] == "adamw"
+        and fcs["schedule"] == "constant"
+    )
     rni = hyper_of([*start, "--unlearn", "RNI"], capsys)
     assert rni["fine_lr"][:2] == pytest.approx([2e-6, 2e-6]) and rni["weight_decay"] == 0.05
     assert hyper_of([*start, "--unlearn", "NG+"], capsys)["weight_decay"] == 0.0
@@ -950,25 +1247,54 @@ def test_step_sizes_of_transformers_are_a_hundredth_and_schedules_stay(tmp_path,
 
 
 def test_methods_that_train_on_validation_images_need_a_part_of_their_own(tmp_path, capsys):
-    command = ["--dataset", "cifar10_no_val", "--arch", "resnet20s", "--device", "cpu", "--save_dir", str(tmp_path / "run"), "--mask", str(checkpoint(tmp_path / "m.pt"))]
+    command = [
+        "--dataset",
+        "cifar10_no_val",
+        "--arch",
+        "resnet20s",
+        "--device",
+        "cpu",
+        "--save_dir",
+        str(tmp_path / "run"),
+        "--mask",
+        str(checkpoint(tmp_path / "m.pt")),
+    ]
     assert main_forget.main([*command, "--unlearn", "KDE"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images, and --dataset cifar10_no_val has none but the test images" in error
+    assert (
+        error.count("\n") == 1
+        and "--unlearn KDE: trains on validation images, and --dataset cifar10_no_val has none but the test images"
+        in error
+    )
     assert main_forget.main([*command, "--unlearn", "CT", "--dry_run", "json"]) == 0
     assert main_backdoor.main([*command, "--unlearn", "KDE"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images" in error
     kde, folder, tiny = registry.get("KDE"), sources.get("folder"), sources.get("TinyImagenet")
     with pytest.raises(UsageError, match="--dataset folder has too few training images for a tenth of any class; give"):
-        start.check_validation(kde, prepare.Chosen(folder, tmp_path, None, [9, 9], None), "folder")
-    start.check_validation(kde, prepare.Chosen(folder, tmp_path, None, [9, 10], None), "folder")
+        start.check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 9], None), "folder")
+    start.check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 10], None), "folder")
     some = (np.array([b"a"]), np.array([0]))
-    start.check_validation(kde, prepare.Chosen(tiny, tmp_path, None, [9, 9], tree.Listing(("a", "b"), some, some, some)), "TinyImagenet")
-    start.check_validation(registry.get("CT"), prepare.Chosen(folder, tmp_path, None, [9, 9], None), "folder")
+    start.check_validation(
+        kde,
+        prepare.DatasetInfo(tiny, tmp_path, None, [9, 9], tree.Listing(("a", "b"), some, some, some)),
+        "TinyImagenet",
+    )
+    start.check_validation(registry.get("CT"), prepare.DatasetInfo(folder, tmp_path, None, [9, 9], None), "folder")
 
 
 def test_an_empty_list_of_numbers_is_refused(tmp_path, capsys):
-    command = ["--dataset", "digits", "--mask", "m.pt", "--unlearn", "RNI", "--save_dir", str(tmp_path / "run"), "--fine_lr"]
+    command = [
+        "--dataset",
+        "digits",
+        "--mask",
+        "m.pt",
+        "--unlearn",
+        "RNI",
+        "--save_dir",
+        str(tmp_path / "run"),
+        "--fine_lr",
+    ]
     for text in ("", ","):
         assert main_forget.main([*command, text]) == 2
         assert f"--fine_lr {text}: must have at least one value" in capsys.readouterr().err
@@ -977,15 +1303,33 @@ def test_an_empty_list_of_numbers_is_refused(tmp_path, capsys):
 def test_another_methods_hyperparameter_is_refused_and_shared_ones_are_not(tmp_path, capsys):
     command = ["--dataset", "digits", "--mask", "m.pt", "--save_dir", str(tmp_path / "run"), "--unlearn"]
     for words, message in (
-        (["SRL", "--saliency_mask", "nowhere.pt"], "--saliency_mask: --unlearn SRL does not read it; boundary_expanding, boundary_shrink, FT, "),
+        (
+            ["SRL", "--saliency_mask", "nowhere.pt"],
+            "--saliency_mask: --unlearn SRL does not read it; boundary_expanding, boundary_shrink, FT, ",
+        ),
         (["SFRon", "--saliency_threshold", "0.5"], "--saliency_threshold: --unlearn SFRon does not read it; "),
         (["NG+", "--init_rate", "0.5"], "--init_rate: --unlearn NG+ does not read it; MSG does\n"),
     ):
         for script in (main_forget, main_backdoor):
             assert script.main([*command, *words]) == 2
             assert message in capsys.readouterr().err
-    shared = ["--unlearn_lr", "0.1", "--alpha", "0.2", "--no_l1_epochs", "1", "--schedule", "cosine", "--max_norm", "1", "--lora_rank", "4"]
-    assert set(arg_parser.parse_forget([*command, "fisher", *shared]).unread) == {word for word in shared if word.startswith("--") and word != "--alpha"}
+    shared = [
+        "--unlearn_lr",
+        "0.1",
+        "--alpha",
+        "0.2",
+        "--no_l1_epochs",
+        "1",
+        "--schedule",
+        "cosine",
+        "--max_norm",
+        "1",
+        "--lora_rank",
+        "4",
+    ]
+    assert set(arg_parser.parse_forget([*command, "fisher", *shared]).unread) == {
+        word for word in shared if word.startswith("--") and word != "--alpha"
+    }
     assert not (tmp_path / "run").exists()
 
 
@@ -995,14 +1339,19 @@ def test_help_names_the_defaults_for_transformers(capsys):
             main_forget.main(["--unlearn", name, "--help"])
         return " ".join(capsys.readouterr().out.split())
 
-    assert "step size (0.01; 0.0001 for transformers)" in helped("FT") and "weight decay (0.0005; 0.05 for transformers)" in helped("FT")
+    assert "step size (0.01; 0.0001 for transformers)" in helped(
+        "FT"
+    ) and "weight decay (0.0005; 0.05 for transformers)" in helped("FT")
     assert "(step; cosine for transformers)" in helped("FT") and "--lora " in helped("FT")
     assert "weight decay (0)" in helped("NG+") and "cosine for transformers" not in helped("NG+")
     assert "step size there (0.0009; 9e-06 for transformers)" in helped("KDE") and "--lora" not in helped("KDE")
     with pytest.raises(SystemExit):
         main_imp.main(["--help", "all"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "step size (0.1; 0.001 for transformers)" in text and "grows linearly (0; a twentieth of --epochs for transformers)" in text
+    assert (
+        "step size (0.1; 0.001 for transformers)" in text
+        and "grows linearly (0; a twentieth of --epochs for transformers)" in text
+    )
 
 
 @pytest.mark.parametrize("script", [main_backdoor, main_transfer])
@@ -1020,7 +1369,14 @@ def test_help_of_one_method_shows_its_flags_alone_and_needs_no_torch(argv):
     assert done.returncode == 0, done.stderr
     usage, text = done.stdout.split("options:")
     flags = {line.split()[0].rstrip(",") for line in text.splitlines() if line.strip().startswith("--")}
-    own = text[text.index("hyper-parameters of MSG"):]
-    assert {line.split()[0].removeprefix("--") for line in own.splitlines() if line.startswith("  --")} == set(registry.get("MSG").config.__dataclass_fields__)
-    assert "--init_rate FLOAT" in own and "(0.3)" in own and "triangle)" in " ".join(own.split()) and "--alpha" not in flags
+    own = text[text.index("hyper-parameters of MSG") :]
+    assert {line.split()[0].removeprefix("--") for line in own.splitlines() if line.startswith("  --")} == set(
+        registry.get("MSG").config.__dataclass_fields__
+    )
+    assert (
+        "--init_rate FLOAT" in own
+        and "(0.3)" in own
+        and "triangle)" in " ".join(own.split())
+        and "--alpha" not in flags
+    )
     assert "MSG (MSG, also kgltop2): masked small gradients" in own

@@ -1,4 +1,5 @@
 """The demo: its settings are those that its search found, its page is what it prints, and its table is the same everywhere."""
+
 from __future__ import annotations
 
 import csv
@@ -9,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT
+
 from experiments import demo_stability
 from experiments.demo_stability import CLOSE, gaps, moved, swapped, words
 from sweep import grid, search, spec
@@ -39,7 +40,9 @@ def test_the_settings_are_those_that_the_search_found_on_other_seeds():
     assert not set(demo.seeds) & set(search.read(searched)[0].seeds)
     cells = [cell for cell in grid.cells(demo) if cell.facts["stage"] == "unlearn"]
     for best in found.values():
-        there = [cell for cell in cells if all(cell.facts[axis] == best[axis] for axis in ("model", "scenario", "method"))]
+        there = [
+            cell for cell in cells if all(cell.facts[axis] == best[axis] for axis in ("model", "scenario", "method"))
+        ]
         assert len(there) == len(demo.seeds)
         for cell in there:
             for flag, value in best["values"].items():
@@ -57,15 +60,24 @@ def test_no_gap_moves_by_three_points_and_the_order_holds():
     names = columns()
     assert names[0] == "README" and len(names) >= 4
     for number in range(1, len(names)):
-        assert max(moved(committed(), committed(3 + number)).values()) <= CLOSE and not swapped(committed(), committed(3 + number)), names[number]
+        assert max(moved(committed(), committed(3 + number)).values()) <= CLOSE and not swapped(
+            committed(), committed(3 + number)
+        ), names[number]
 
 
 def test_differences_and_order_by_hand():
     first = {("class", "dense", name): (gap, 0.0) for name, gap in (("FT", 1.0), ("GA", 9.0), ("IU", 10.0))}
     other = {("class", "dense", name): (gap, 0.5) for name, gap in (("FT", 2.5), ("GA", 2.0), ("IU", 12.0))}
-    assert moved(first, other) == {("class", "dense", "FT"): 1.5, ("class", "dense", "GA"): 7.0, ("class", "dense", "IU"): 2.0}
+    assert moved(first, other) == {
+        ("class", "dense", "FT"): 1.5,
+        ("class", "dense", "GA"): 7.0,
+        ("class", "dense", "IU"): 2.0,
+    }
     assert swapped(first, other) == [("class", "dense", "FT", "GA")]  # GA and IU are a tie in the first
-    assert words({"a": first, "b": other}) == "b: largest change 7.00 points (class, dense, GA); order differs: GA before FT (class, dense)"
+    assert (
+        words({"a": first, "b": other})
+        == "b: largest change 7.00 points (class, dense, GA); order differs: GA before FT (class, dense)"
+    )
     head, rows = demo_stability.table({"a": first, "b": other})
     assert head == ["scenario", "model", "method", "a", "b", "sd over seeds", "largest change"]
     assert rows[1] == ["class", "dense", "GA", "9.00", "2.00", "0.00", "7.00"]
@@ -86,4 +98,6 @@ def test_the_demo_comes_out_the_same_on_other_processors(setting, tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     found = gaps(Path(tmp_path / "runs"))
     assert found.keys() == committed().keys()
-    assert max(moved(committed(), found).values()) <= CLOSE and not swapped(committed(), found), words({"README": committed(), setting: found})
+    assert max(moved(committed(), found).values()) <= CLOSE and not swapped(committed(), found), words(
+        {"README": committed(), setting: found}
+    )

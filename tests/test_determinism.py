@@ -1,4 +1,5 @@
 """The same command, the same bytes: at another time, in another folder and process, with other numbers of reading processes."""
+
 from __future__ import annotations
 
 import os
@@ -9,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torture
+from conftest import ROOT
 from PIL import Image
 
 import arg_parser
 import main_forget
 import main_imp
-import torture
-from conftest import ROOT
 from utils import device
 from utils.errors import script
 
@@ -42,7 +43,14 @@ def outside(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess
     """A script as a process of its own, in another folder, time zone, language and order of sets."""
     folder.mkdir(exist_ok=True)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | ELSEWHERE
-    return subprocess.run([sys.executable, str(ROOT / name), *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, str(ROOT / name), *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_another_process_and_folder(here, data, tmp_path):
@@ -53,7 +61,19 @@ def test_another_process_and_folder(here, data, tmp_path):
 
 def test_unlearning_and_its_scores(here, data, tmp_path):
     mask = str(here / "imp" / "1model_SA_best.pth.tar")
-    command = torture.small(data, "--mask", mask, "--forget", "random:0.2", "--unlearn", "SalUn", "--unlearn_epochs", "2", "--batch_size", "27")
+    command = torture.small(
+        data,
+        "--mask",
+        mask,
+        "--forget",
+        "random:0.2",
+        "--unlearn",
+        "SalUn",
+        "--unlearn_epochs",
+        "2",
+        "--batch_size",
+        "27",
+    )
     assert main_forget.main([*command, "--save_dir", str(tmp_path / "one")]) == 0
     np.random.seed(5), torch.manual_seed(5)
     assert main_forget.main([*command, "--save_dir", str(tmp_path / "two")]) == 0
@@ -71,16 +91,49 @@ def tree(tmp_path_factory):
         for name in ("cat", "dog"):
             (root / part / name).mkdir(parents=True)
             for number in range(count):
-                Image.fromarray(random.randint(0, 256, (20 + number, 24, 3), dtype=np.uint8)).save(root / part / name / f"{number}.png")
+                Image.fromarray(random.randint(0, 256, (20 + number, 24, 3), dtype=np.uint8)).save(
+                    root / part / name / f"{number}.png"
+                )
     return root
 
 
 def test_any_number_of_processes_may_read(tree, tmp_path):
-    command = ["--dataset", "folder", "--stream", "--data", str(tree), "--input_size", "16", "--arch", "resnet20s", "--device", "cpu", "--epochs", "2", "--batch_size", "40"]
+    command = [
+        "--dataset",
+        "folder",
+        "--stream",
+        "--data",
+        str(tree),
+        "--input_size",
+        "16",
+        "--arch",
+        "resnet20s",
+        "--device",
+        "cpu",
+        "--epochs",
+        "2",
+        "--batch_size",
+        "40",
+    ]
     for workers in ("0", "1", "2"):
         assert main_imp.main([*command, "--workers", workers, "--save_dir", str(tmp_path / workers)]) == 0
-    assert torture.differences(tmp_path / "0", tmp_path / "1") == [] and torture.differences(tmp_path / "1", tmp_path / "2") == []
-    forget = [*command[:-4], "--batch_size", "40", "--mask", str(tmp_path / "0" / "0model_SA_best.pth.tar"), "--unlearn", "FT", "--unlearn_epochs", "1", "--forget", "random:5"]
+    assert (
+        torture.differences(tmp_path / "0", tmp_path / "1") == []
+        and torture.differences(tmp_path / "1", tmp_path / "2") == []
+    )
+    forget = [
+        *command[:-4],
+        "--batch_size",
+        "40",
+        "--mask",
+        str(tmp_path / "0" / "0model_SA_best.pth.tar"),
+        "--unlearn",
+        "FT",
+        "--unlearn_epochs",
+        "1",
+        "--forget",
+        "random:5",
+    ]
     for workers in ("1", "2"):
         assert main_forget.main([*forget, "--workers", workers, "--save_dir", str(tmp_path / f"FT{workers}")]) == 0
     assert torture.differences(tmp_path / "FT1", tmp_path / "FT2") == []
@@ -90,7 +143,10 @@ def test_any_number_of_processes_may_read(tree, tmp_path):
 
 
 def test_the_flag_decides_no_number_on_the_cpu_and_is_no_part_of_a_runs_identity(here, data, capsys):
-    plain, flagged = (arg_parser.parse_imp(torture.small(data, *TRAIN, "--save_dir", "x", *more)) for more in ([], ["--deterministic"]))
+    plain, flagged = (
+        arg_parser.parse_imp(torture.small(data, *TRAIN, "--save_dir", "x", *more))
+        for more in ([], ["--deterministic"])
+    )
     assert flagged.run.deterministic and not plain.run.deterministic
     assert arg_parser.deciding(plain) == arg_parser.deciding(flagged)
     assert main_imp.main(torture.small(data, *TRAIN, "--deterministic", "--save_dir", str(here / "imp"))) == 0
@@ -104,7 +160,9 @@ def test_on_a_gpu_torch_is_told(monkeypatch):
     monkeypatch.setattr(torch, "use_deterministic_algorithms", told.append)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     assert device.resolve("auto") == torch.device("cuda:0") and told == []
-    assert device.resolve("auto", None, True) == device.resolve("cuda:0", None, True) == torch.device("cuda:0") and told == [True, True]
+    assert device.resolve("auto", None, True) == device.resolve("cuda:0", None, True) == torch.device(
+        "cuda:0"
+    ) and told == [True, True]
     assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
 
 
@@ -117,5 +175,9 @@ def test_what_a_gpu_cannot_do_deterministically_is_one_line(capsys):
 
     assert main(None) == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "error: --deterministic: adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation" in said
+    assert (
+        said.count("\n") == 1
+        and "error: --deterministic: adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation"
+        in said
+    )
     assert said.endswith("; leave the flag out, or use --device cpu\n")

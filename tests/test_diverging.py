@@ -1,4 +1,5 @@
 """Numbers that go wrong: the run stops with code 3 and one line, keeps its last good checkpoint, and tables show it as failed."""
+
 from __future__ import annotations
 
 import json
@@ -7,6 +8,7 @@ import textwrap
 
 import pytest
 import torch
+from conftest import DIGITS
 from torch import nn
 
 import main_backdoor
@@ -16,7 +18,6 @@ import main_report
 import main_sweep
 import main_synflow
 import main_transfer
-from conftest import DIGITS
 from dataset.images import ImageSet
 from evaluation import results
 from evaluation.predict import accuracy_on, predict
@@ -75,18 +76,21 @@ def broken_at(epoch, step, value):
 def test_the_line_names_epoch_step_and_learning_rate(value, prompt, monkeypatch):
     asked = []
     if not prompt:
-        original, number = loop.Tally.__init__, torch.Tensor.__float__
+        original, number = loop.EpochMeter.__init__, torch.Tensor.__float__
 
         def silent(self, device):
             original(self, device)
             self._prompt = False
 
-        monkeypatch.setattr(loop.Tally, "__init__", silent)
+        monkeypatch.setattr(loop.EpochMeter, "__init__", silent)
         monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: asked.append(1) or number(tensor))
     training = loop.Training(Line(), loop.Recipe(3, 0.25, batch_size=4, milestones=(1,)), {})
     epochs = training.run(images(22), 1, broken_at(2, 3, value))
     assert next(epochs).epoch == 1
-    with pytest.raises(DivergedError, match=rf"^the loss became {value if prompt else '(nan|inf|-inf)'} in epoch 2, step 3, at learning rate 0\.025; try a smaller one$"):
+    with pytest.raises(
+        DivergedError,
+        match=rf"^the loss became {value if prompt else '(nan|inf|-inf)'} in epoch 2, step 3, at learning rate 0\.025; try a smaller one$",
+    ):
         next(epochs)
     assert training.epoch == 1 and not asked
 
@@ -137,9 +141,17 @@ def test_ascent_at_an_absurd_step_size(mask, tmp_path, capsys):
     """Once in the first epoch, and once later, from where the same command fails again in the same way."""
     assert forget(mask, tmp_path / "first", "--unlearn", "GA", "--unlearn_lr", "1e30") == 3
     said = capsys.readouterr().err
-    assert said.startswith("main_forget.py: error: the loss became") and "in epoch 1, step" in said and "at learning rate 1e+30" in said and said.count("\n") == 1
+    assert (
+        said.startswith("main_forget.py: error: the loss became")
+        and "in epoch 1, step" in said
+        and "at learning rate 1e+30" in said
+        and said.count("\n") == 1
+    )
     assert not list((tmp_path / "first").glob("GA*"))
-    folder, command = tmp_path / "later", ("--unlearn", "GA", "--unlearn_lr", "0.3", "--unlearn_epochs", "60", "--warmup", "50")
+    folder, command = (
+        tmp_path / "later",
+        ("--unlearn", "GA", "--unlearn_lr", "0.3", "--unlearn_epochs", "60", "--warmup", "50"),
+    )
     assert forget(mask, folder, *command) == 3
     first = capsys.readouterr().err
     kept = checkpoints.read_progress(folder / "GAprogress.pth.tar")
@@ -149,14 +161,21 @@ def test_ascent_at_an_absurd_step_size(mask, tmp_path, capsys):
     assert forget(mask, folder, *command) == 3
     assert capsys.readouterr().err == first and (folder / "GAprogress.pth.tar").read_bytes() == before
     stored = json.loads((folder / "result.json").read_text())
-    assert stored["status"] == "failed" and stored["reason"] == first.removeprefix("main_forget.py: error: ").strip() and "scores" not in stored
+    assert (
+        stored["status"] == "failed"
+        and stored["reason"] == first.removeprefix("main_forget.py: error: ").strip()
+        and "scores" not in stored
+    )
 
 
-@pytest.mark.parametrize(("words", "expected"), [
-    (("--unlearn", "FF", "--alpha", "1e38"), "became NaN or infinite by fisher_new"),
-    (("--unlearn", "FF", "--alpha", "1e30"), "outputs are NaN or infinite"),
-    (("--unlearn", "IU", "--alpha", "1e36"), "NaN or infinite"),
-])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--unlearn", "FF", "--alpha", "1e38"), "became NaN or infinite by fisher_new"),
+        (("--unlearn", "FF", "--alpha", "1e30"), "outputs are NaN or infinite"),
+        (("--unlearn", "IU", "--alpha", "1e36"), "NaN or infinite"),
+    ],
+)
 def test_one_step_at_an_absurd_length(mask, tmp_path, capsys, words, expected):
     assert forget(mask, tmp_path, *words) == 3
     said = capsys.readouterr().err
@@ -167,7 +186,19 @@ def test_one_step_at_an_absurd_length(mask, tmp_path, capsys, words, expected):
 @pytest.mark.parametrize("script", [main_imp, main_synflow, main_backdoor], ids=lambda script: script.__name__)
 def test_training_keeps_its_last_good_checkpoint(script, tmp_path, capsys):
     """The step size grows from epoch to epoch until the loss overflows; the same command then fails from there."""
-    command = [*DIGITS, "--epochs", "20", "--batch_size", "512", "--lr", "1e4", "--warmup", "20", "--save_dir", str(tmp_path)]
+    command = [
+        *DIGITS,
+        "--epochs",
+        "20",
+        "--batch_size",
+        "512",
+        "--lr",
+        "1e4",
+        "--warmup",
+        "20",
+        "--save_dir",
+        str(tmp_path),
+    ]
     assert script.main(command) == 3
     first = capsys.readouterr().err
     assert first.startswith(f"{script.__name__}.py: error: ") and " epoch " in first and "at learning rate" in first
@@ -181,7 +212,21 @@ def test_training_keeps_its_last_good_checkpoint(script, tmp_path, capsys):
 
 
 def test_transfer_fails_in_one_point_and_says_so(mask, tmp_path, capsys):
-    command = [*DIGITS, "--mask", mask, "--target_dataset", "digits", "--unlearn", "GA", "--unlearn_lr", "1e30", "--removed", "0,1", "--save_dir", str(tmp_path)]
+    command = [
+        *DIGITS,
+        "--mask",
+        mask,
+        "--target_dataset",
+        "digits",
+        "--unlearn",
+        "GA",
+        "--unlearn_lr",
+        "1e30",
+        "--removed",
+        "0,1",
+        "--save_dir",
+        str(tmp_path),
+    ]
     assert main_transfer.main(command) == 3
     assert results.read(tmp_path / "removed_0" / "result.json")["status"] == "done"
     assert results.read(tmp_path / "removed_1" / "result.json")["status"] == "failed"
@@ -193,7 +238,21 @@ def test_transfer_fails_in_one_point_and_says_so(mask, tmp_path, capsys):
 def test_a_table_shows_what_failed(mask, tmp_path, capsys):
     runs = tmp_path / "runs"
     for seed in ("1", "2"):
-        assert forget(mask, runs / f"FT{seed}", "--unlearn", "FT", "--unlearn_epochs", "0", "--seed", seed, "--split_seed", "2") == 0
+        assert (
+            forget(
+                mask,
+                runs / f"FT{seed}",
+                "--unlearn",
+                "FT",
+                "--unlearn_epochs",
+                "0",
+                "--seed",
+                seed,
+                "--split_seed",
+                "2",
+            )
+            == 0
+        )
     assert forget(mask, runs / "GA", "--unlearn", "GA", "--unlearn_lr", "1e30", "--seed", "1", "--split_seed", "2") == 3
     capsys.readouterr()
     assert main_report.main([str(runs), "--no_plots"]) == 0
@@ -204,13 +263,35 @@ def test_a_table_shows_what_failed(mask, tmp_path, capsys):
     page = (runs / "report.html").read_text()
     assert 'class="gone">failed (0 of 2 seeds)' in page and "Failed runs" in page
     assert ",GA,dense,UA,,,0,1,1," in next(runs.glob("*.csv")).read_text()
-    assert forget(mask, runs / "GA", "--unlearn", "GA", "--unlearn_lr", "1e-4", "--unlearn_epochs", "1", "--seed", "1", "--split_seed", "2") == 0
+    assert (
+        forget(
+            mask,
+            runs / "GA",
+            "--unlearn",
+            "GA",
+            "--unlearn_lr",
+            "1e-4",
+            "--unlearn_epochs",
+            "1",
+            "--seed",
+            "1",
+            "--split_seed",
+            "2",
+        )
+        == 0
+    )
     capsys.readouterr()
     assert main_report.main([str(runs), "--no_plots"]) == 0
     said = capsys.readouterr().out  # what failed lies in earlier/ now
-    assert "failed:\n" not in said and "failed (" not in said and sum(line.startswith("GA ") for line in said.splitlines()) == 1
+    assert (
+        "failed:\n" not in said
+        and "failed (" not in said
+        and sum(line.startswith("GA ") for line in said.splitlines()) == 1
+    )
     shutil.rmtree(runs / "FT1"), shutil.rmtree(runs / "FT2"), shutil.rmtree(runs / "GA")
-    assert forget(mask, runs / "alone", "--unlearn", "GA", "--unlearn_lr", "1e30", "--seed", "1", "--split_seed", "2") == 3
+    assert (
+        forget(mask, runs / "alone", "--unlearn", "GA", "--unlearn_lr", "1e30", "--seed", "1", "--split_seed", "2") == 3
+    )
     assert main_report.main([str(runs)]) == 0  # with nothing else to draw or to compare with
     assert "failed (0 of 1 seeds)" in capsys.readouterr().out
 
@@ -245,8 +326,17 @@ def test_a_sweep_goes_on_and_names_what_failed(tmp_path, capsys):
 
 def absurd(config, value):
     """Step sizes and weights beyond sense, wherever its flags take them."""
-    named = [(name, field.metadata) for name, field in config.__dataclass_fields__.items() if isinstance(field.default, float)]
-    return [word for name, bounds in named if bounds["high"] is None and bounds["below"] is None for word in (f"--{name}", value)]
+    named = [
+        (name, field.metadata)
+        for name, field in config.__dataclass_fields__.items()
+        if isinstance(field.default, float)
+    ]
+    return [
+        word
+        for name, bounds in named
+        if bounds["high"] is None and bounds["below"] is None
+        for word in (f"--{name}", value)
+    ]
 
 
 @pytest.mark.long
@@ -254,7 +344,9 @@ def absurd(config, value):
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method_at_absurd_settings(mask, tmp_path, capsys, name, value):
     config = registry.get(name).config
-    words = absurd(config, value) + (["--unlearn_epochs", "2"] if "unlearn_epochs" in config.__dataclass_fields__ else [])
+    words = absurd(config, value) + (
+        ["--unlearn_epochs", "2"] if "unlearn_epochs" in config.__dataclass_fields__ else []
+    )
     code = forget(mask, tmp_path, "--unlearn", name, *words)
     said = capsys.readouterr().err
     assert code in (0, 3) and said.count("\n") == (code == 3), said

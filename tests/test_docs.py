@@ -1,4 +1,5 @@
 """The commands of README and docs are accepted by the scripts that they name."""
+
 from __future__ import annotations
 
 import re
@@ -6,13 +7,16 @@ import shlex
 from collections.abc import Iterator
 
 import pytest
-
-import arg_parser
 from conftest import ROOT
 
+import arg_parser
+
 PARSERS = {
-    "main_imp": arg_parser.parse_imp, "main_synflow": arg_parser.parse_synflow, "main_forget": arg_parser.parse_forget,
-    "main_backdoor": arg_parser.parse_backdoor, "main_transfer": arg_parser.parse_transfer,
+    "main_imp": arg_parser.parse_imp,
+    "main_synflow": arg_parser.parse_synflow,
+    "main_forget": arg_parser.parse_forget,
+    "main_backdoor": arg_parser.parse_backdoor,
+    "main_transfer": arg_parser.parse_transfer,
     "main_saliency": arg_parser.parse_saliency,
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -8,12 +8,12 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import DIGITS
 from torch import nn
 from torch.nn.utils import prune
 
 import main_forget
 import models
-from conftest import DIGITS
 from unlearn import saliency
 from utils import checkpoints, foreign
 from utils.errors import UsageError
@@ -389,8 +389,7 @@ def test_what_is_ambiguous_is_refused(tmp_path):
     moved = {key: value + 1 for key, value in state.items()}
     assert (
         "holds several state dicts (model and ema); keep the one you mean: "
-        "torch.save(torch.load('x.pt')['ema'], 'one.pt')"
-        in refused({"model": state, "ema": moved}, tmp_path)
+        "torch.save(torch.load('x.pt')['ema'], 'one.pt')" in refused({"model": state, "ema": moved}, tmp_path)
     )
     assert "several state dicts (student.net and teacher.net)" in refused(
         {"student": {"net": state}, "teacher": {"net": moved}}, tmp_path
@@ -467,8 +466,7 @@ def test_from_the_command_line(scored, tmp_path):
     assert code == 0 and "arch resnet20s: from the weights of --mask" in out
     assert (
         "weights    entry net, 'module.' dropped from all names, linear.* taken for fc.*, "
-        "no normalize.*: statistics of digits"
-        in out
+        "no normalize.*: statistics of digits" in out
     )
     own = torch.load(tmp_path / "run" / "rawcheckpoint.pth.tar")["state_dict"]
     assert own["normalize.mean"].tolist() == pytest.approx([0.3061] * 3)

@@ -1,4 +1,5 @@
 """Vision transformers of Hugging Face, from small folders made here: weights, input, head, pruning, and what is refused."""
+
 from __future__ import annotations
 
 import json
@@ -16,7 +17,14 @@ from utils import checkpoints
 from utils.errors import UsageError
 
 transformers = pytest.importorskip("transformers")
-VIT = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "image_size": 16, "patch_size": 4}
+VIT = {
+    "hidden_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "image_size": 16,
+    "patch_size": 4,
+}
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 BATCH = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -106,7 +114,11 @@ def test_a_name_comes_from_the_cache_alone(folder, tmp_path, monkeypatch, origin
 
     with pytest.raises(UsageError, match=r"^--arch hf:someone/vit: is neither a folder .* \(hf download NAME fetches"):
         models.check("hf:someone/vit")
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: str(folder / file) if name == "someone/vit" else None)
+    monkeypatch.setattr(
+        huggingface_hub,
+        "try_to_load_from_cache",
+        lambda name, file: str(folder / file) if name == "someone/vit" else None,
+    )
     model = models.build("hf:someone/vit", 3)
     assert torch.equal(model.classifier.weight, original.classifier.weight)
 
@@ -119,10 +131,24 @@ def test_without_transformers_there_is_one_line(folder, monkeypatch):
 
 def test_fine_tuned_pruned_and_unlearned_from_the_command_line(folder, original, tmp_path, capsys):
     words = ["--dataset", "digits", "--input_size", "8", "--arch", f"hf:{folder}", "--device", "cpu"]
-    train = [*words, "--epochs", "1", "--batch_size", "256", "--pruning_times", "2", "--rate", "0.9", "--prune_type", "lt"]
+    train = [
+        *words,
+        "--epochs",
+        "1",
+        "--batch_size",
+        "256",
+        "--pruning_times",
+        "2",
+        "--rate",
+        "0.9",
+        "--prune_type",
+        "lt",
+    ]
     assert main_imp.main([*train, "--save_dir", str(tmp_path / "run")]) == 0
     start = torch.load(tmp_path / "run" / "1checkpoint.pth.tar")["init_weight"]
-    assert torch.equal(start["vit.layers.1.mlp.fc2.weight"], original.vit.layers[1].mlp.fc2.weight), "the initial weights are the folder's"
+    assert torch.equal(start["vit.layers.1.mlp.fc2.weight"], original.vit.layers[1].mlp.fc2.weight), (
+        "the initial weights are the folder's"
+    )
     loaded = checkpoints.read(tmp_path / "run" / "1model_SA_best.pth.tar", "--mask")
     assert pruner.sparsity(loaded.mask) == pytest.approx(0.9, abs=1e-3)
     assert all(torch.count_nonzero(loaded.weights[name][~kept]) == 0 for name, kept in loaded.mask.items())
@@ -133,5 +159,10 @@ def test_fine_tuned_pruned_and_unlearned_from_the_command_line(folder, original,
         assert f"* remain weight ratio = {100 * 230 / 2304:.2f} %" in capsys.readouterr().out
     config = json.loads((tmp_path / "retrain" / "result.json").read_text())["config"]
     assert config["pretrained"] == models.origin(f"hf:{folder}")["pretrained"]
-    assert main_forget.main([*words[:4], "--arch", "vit_tiny", *mask, "--unlearn", "raw", "--save_dir", str(tmp_path / "x")]) == 2
+    assert (
+        main_forget.main(
+            [*words[:4], "--arch", "vit_tiny", *mask, "--unlearn", "raw", "--save_dir", str(tmp_path / "x")]
+        )
+        == 2
+    )
     assert "--arch vit_tiny: --mask" in capsys.readouterr().err

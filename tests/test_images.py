@@ -1,4 +1,5 @@
 """Images in memory: where they come from, and the batches that a device makes of them."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -86,7 +87,12 @@ def test_batches_where_all_or_none_are_mirrored(flipped):
 
 
 def test_no_images_stay_none():
-    assert crop_and_flip(noise(0), torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.bool), 2).shape == (0, 3, 5, 5)
+    assert crop_and_flip(noise(0), torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.bool), 2).shape == (
+        0,
+        3,
+        5,
+        5,
+    )
 
 
 def test_each_image_of_a_batch_is_moved_on_its_own():
@@ -96,10 +102,12 @@ def test_each_image_of_a_batch_is_moved_on_its_own():
     images = repeated(image, 2000, Augment(pad=2))
     possible = {
         slow_crop_and_flip(image[0].numpy(), top, left, flip, 2).tobytes(): (top, left, flip)
-        for top in range(5) for left in range(5) for flip in (False, True)
+        for top in range(5)
+        for left in range(5)
+        for flip in (False, True)
     }
     assert len(possible) == 50
-    (batch, _), = images.batches(2000, seed=1)
+    ((batch, _),) = images.batches(2000, seed=1)
     found = [possible[crop.round().to(torch.uint8).numpy().tobytes()] for crop in batch.mul(255)]
     assert set(found) == set(possible.values())
     for axis, share in ((0, 1 / 5), (1, 1 / 5), (2, 1 / 2)):
@@ -112,7 +120,7 @@ def test_flip_false_never_mirrors():
     images = repeated(image, 64, Augment(1, flip=False))
     corners = [(top, left) for top in range(3) for left in range(3)]
     possible = {slow_crop_and_flip(image[0].numpy(), *corner, False, 1).tobytes() for corner in corners}
-    (batch, _), = images.batches(64, 0)
+    ((batch, _),) = images.batches(64, 0)
     assert {crop.numpy().tobytes() for crop in batch.mul(255).round().to(torch.uint8)} == possible
 
 
@@ -160,7 +168,7 @@ def test_without_a_seed_order_and_pixels_are_the_set_s_own():
     wanted = torch.tensor([9, 2, 2, 30])
     source = noise(40)
     images = ImageSet(source, torch.arange(40), wanted, Augment(pad=2))
-    (batch, labels), = images.batches(10)
+    ((batch, labels),) = images.batches(10)
     assert labels.tolist() == [9, 2, 2, 30] == images.labels.tolist()
     assert torch.equal(batch, source[wanted].float() / 255)
 
@@ -179,13 +187,15 @@ def test_augmented_in_order_keeps_the_order_and_moves_the_pixels():
         source = images.images[label].numpy()
         assert any(
             np.array_equal(crop, slow_crop_and_flip(source, top, left, flip, 2))
-            for top in range(5) for left in range(5) for flip in (False, True)
+            for top in range(5)
+            for left in range(5)
+            for flip in (False, True)
         )
 
 
 def test_pixels_become_floats_from_zero_to_one():
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16).contiguous()
-    (batch, labels), = ImageSet(levels, torch.tensor([4])).batches(1)
+    ((batch, labels),) = ImageSet(levels, torch.tensor([4])).batches(1)
     assert batch.dtype == torch.float32 and labels.dtype == torch.int64
     assert batch.shape == (1, 3, 16, 16) and batch.is_contiguous()
     assert batch[0, 1].flatten().tolist() == pytest.approx([level / 255 for level in range(256)], abs=1e-7)
@@ -209,16 +219,25 @@ def test_first_and_plain_are_views_on_the_same_images():
 def test_views_augment_training_images_alone():
     pixels = noise(12, seed=1).permute(0, 2, 3, 1).numpy()
     data = sources.Dataset(
-        "folder", ("a", "b"), pixels[:8], np.arange(8) % 2, pixels[8:], np.array([1, 0, 1, 0]),
-        (0.5,) * 3, (0.5,) * 3, 2, False, True,
+        "folder",
+        ("a", "b"),
+        pixels[:8],
+        np.arange(8) % 2,
+        pixels[8:],
+        np.array([1, 0, 1, 0]),
+        (0.5,) * 3,
+        (0.5,) * 3,
+        2,
+        False,
+        True,
     )
     views = prepare.Views(data, torch.device("cpu"))
     train, test = views.train(np.array([5, 0])), views.test()
     assert train.augment == Augment(2, False) and test.augment is None
-    (batch, labels), = train.batches(4)
+    ((batch, labels),) = train.batches(4)
     assert labels.tolist() == [1, 0]
     assert torch.equal(batch, torch.from_numpy(pixels[[5, 0]]).permute(0, 3, 1, 2).float() / 255)
-    (batch, labels), = test.batches(4)
+    ((batch, labels),) = test.batches(4)
     assert labels.tolist() == [1, 0, 1, 0]
     assert torch.equal(batch, torch.from_numpy(pixels[8:]).permute(0, 3, 1, 2).float() / 255)
     assert views.test(np.array([3])).labels.tolist() == [0]
@@ -359,7 +378,9 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage, part):
     Image.fromarray(noise(1, 32, 32)[0].permute(1, 2, 0).numpy()).resize((4, 4)).save(victim)
     whole = victim.read_bytes()
     victim.write_bytes({"half": whole[: len(whole) // 2], "text": b"404 not found", "empty": b""}[damage])
-    with pytest.raises(UsageError, match=rf"{part}/a/001\.png{': is empty' if damage == 'empty' else ' is not a readable image'}"):
+    with pytest.raises(
+        UsageError, match=rf"{part}/a/001\.png{': is empty' if damage == 'empty' else ' is not a readable image'}"
+    ):
         read(tmp_path, None)
 
 
@@ -455,7 +476,7 @@ def test_digits_are_all_there(digits):
 
 def test_the_constants_of_digits_are_those_of_the_data(digits):
     # Counts and statistics are written down so that --dry_run need not read a data set.
-    assert sources.DIGITS_TRAIN == np.bincount(digits.train_labels).tolist()
+    assert np.bincount(digits.train_labels).tolist() == sources.DIGITS_TRAIN
     assert prepare.choose("digits", "/nowhere", None).official == sources.DIGITS_TRAIN
     values = digits.train_images.reshape(-1, 3) / 255
     assert digits.mean == pytest.approx(values.mean(0), abs=1e-3)
@@ -463,14 +484,32 @@ def test_the_constants_of_digits_are_those_of_the_data(digits):
 
 
 def test_noisy_digits_are_the_digits_and_the_same_noise_every_time():
-    plain, noisy = (sources.load(sources.get(name), Path("/nowhere"), size) for name, size in (("digits", 8), ("noisy_digits", None)))
-    assert noisy.train_images.shape == (1438, 8, 8, 3) and noisy.test_images.shape == (359, 8, 8, 3) and (noisy.pad, noisy.flip) == (1, False)
-    assert np.array_equal(noisy.train_labels, plain.train_labels) and np.array_equal(noisy.test_labels, plain.test_labels)
+    plain, noisy = (
+        sources.load(sources.get(name), Path("/nowhere"), size)
+        for name, size in (("digits", 8), ("noisy_digits", None))
+    )
+    assert (
+        noisy.train_images.shape == (1438, 8, 8, 3)
+        and noisy.test_images.shape == (359, 8, 8, 3)
+        and (noisy.pad, noisy.flip) == (1, False)
+    )
+    assert np.array_equal(noisy.train_labels, plain.train_labels) and np.array_equal(
+        noisy.test_labels, plain.test_labels
+    )
     assert noisy.train_images[0, 0, :, 1].tolist() == [79, 0, 0, 255, 87, 197, 0, 0]  # by hand below, from plain
     random = np.random.RandomState(0)
     first, second = (random.randint(0, 256, (1438, 8, 8, 1))[0, 0, :, 0].tolist() for _ in range(2))
     row = plain.train_images[0, 0, :, 0].tolist()
-    assert [min(255, max(0, value + one - two)) for value, one, two in zip(row, first, second)] == [79, 0, 0, 255, 87, 197, 0, 0]
+    assert [min(255, max(0, value + one - two)) for value, one, two in zip(row, first, second)] == [
+        79,
+        0,
+        0,
+        255,
+        87,
+        197,
+        0,
+        0,
+    ]
     added = noisy.test_images.astype(int) - plain.test_images
     assert 0.28 < added.std() / 255 < 0.41 and (added[..., 0] == added[..., 2]).all()  # clipped at black and white
     values = noisy.train_images.reshape(-1, 3) / 255

@@ -1,4 +1,5 @@
 """Tables as LaTeX: what stands in them, and that a real LaTeX typesets them."""
+
 from __future__ import annotations
 
 import re
@@ -6,12 +7,12 @@ import shutil
 import subprocess
 
 import pytest
+from conftest import ROOT
+from test_report import NONE, RUNS, made, result, write
 
 import main_report
-from conftest import ROOT
 from evaluation import marks
 from evaluation.latex import ESCAPES, escaped, latex
-from test_report import NONE, RUNS, made, result, write
 
 COMMITTED = sorted((ROOT / "results").rglob("*.tex"))
 needs_latex = pytest.mark.skipif(

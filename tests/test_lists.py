@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import DIGITS
 from PIL import Image
 
 import main_backdoor
 import main_forget
 import main_saliency
-from conftest import DIGITS
 from dataset import positions, prepare
 from dataset.scenario import Scenario, number_of
 from utils import files
@@ -363,7 +363,17 @@ def test_a_word_that_is_the_number_of_one_class_and_the_name_of_another_is_refus
 
 
 def test_classes_by_name_in_the_other_scripts(tmp_path, capsys):
-    base = [*DIGITS[2:], "--dataset", "folder", "--data", str(tree(tmp_path)), "--save_dir", "unused", "--dry_run", "json"]
+    base = [
+        *DIGITS[2:],
+        "--dataset",
+        "folder",
+        "--data",
+        str(tree(tmp_path)),
+        "--save_dir",
+        "unused",
+        "--dry_run",
+        "json",
+    ]
 
     def dry(main, *words):
         code = main.main([*base, *words])

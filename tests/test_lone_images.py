@@ -1,4 +1,5 @@
 """A batch of one image where maps have shrunk to 1 x 1: batch norm has no variance, and every walk goes on all the same."""
+
 from __future__ import annotations
 
 import copy
@@ -59,7 +60,8 @@ def lone(dimensions: int) -> tuple[nn.Module, torch.Tensor]:
     layer = (nn.BatchNorm2d if dimensions == 4 else nn.BatchNorm1d)(3).double()
     with torch.no_grad():
         for tensor, values in zip(
-            (layer.running_mean, layer.running_var, layer.weight, layer.bias), ([1, 2, 3], [4, 9, 16], [1, -2, 3], [0, 1, 2])
+            (layer.running_mean, layer.running_var, layer.weight, layer.bias),
+            ([1, 2, 3], [4, 9, 16], [1, -2, 3], [0, 1, 2]),
         ):
             tensor.copy_(torch.tensor(values))
     return layer, torch.tensor([3.0, 2.0, 11.0], dtype=torch.float64).view(1, 3, *[1] * (dimensions - 2))
@@ -99,12 +101,16 @@ def test_a_last_batch_of_one_image_trains_and_leaves_the_statistics_of_small_map
     weights = checkpoints.read(trained, "").weights
     steps = {name: int(value) for name, value in weights.items() if name.endswith("num_batches_tracked")}
     assert {steps["bn1.num_batches_tracked"], steps["layer3.0.bn1.num_batches_tracked"]} == {8}
-    assert {value for name, value in steps.items() if name.startswith("layer4")} == {7}  # the eighth batch has maps of 1 x 1
+    assert {value for name, value in steps.items() if name.startswith("layer4")} == {
+        7
+    }  # the eighth batch has maps of 1 x 1
 
 
 def test_in_batches_of_one_image_layers_of_small_maps_keep_their_statistics(here, trained, monkeypatch):
     monkeypatch.chdir(here)
-    found = run(main_forget, here, "FT1", "--mask", trained, "--unlearn", "FT", "--unlearn_epochs", 1, "--batch_size", 1)
+    found = run(
+        main_forget, here, "FT1", "--mask", trained, "--unlearn", "FT", "--unlearn_epochs", 1, "--batch_size", 1
+    )
     start = checkpoints.read(trained, "").weights
     assert torch.equal(found["layer4.1.bn2.running_var"], start["layer4.1.bn2.running_var"])
     assert not torch.equal(found["layer4.1.bn2.weight"], start["layer4.1.bn2.weight"])
@@ -113,7 +119,14 @@ def test_in_batches_of_one_image_layers_of_small_maps_keep_their_statistics(here
 
 # One forgotten image: alone, in pairs, among retained ones, endlessly, in train mode before any training, with adapters.
 ONE = [
-    ("GA", []), ("NG+", []), ("FCS", []), ("SalUn", []), ("SFRon", ["--no_saliency"]), ("MSG", []), ("BT", []), ("GA", ["--lora"]),
+    ("GA", []),
+    ("NG+", []),
+    ("FCS", []),
+    ("SalUn", []),
+    ("SFRon", ["--no_saliency"]),
+    ("MSG", []),
+    ("BT", []),
+    ("GA", ["--lora"]),
 ]
 
 
@@ -121,8 +134,22 @@ ONE = [
 def test_one_image_is_forgotten(method, more, here, trained, monkeypatch):
     monkeypatch.chdir(here)
     found = run(
-        main_forget, here, f"{method}{len(more)}", "--mask", trained, "--unlearn", method, "--forget", "random:1",
-        "--unlearn_epochs", 1, "--unlearn_lr", 1e-3, "--batch_size", 17, *more,
+        main_forget,
+        here,
+        f"{method}{len(more)}",
+        "--mask",
+        trained,
+        "--unlearn",
+        method,
+        "--forget",
+        "random:1",
+        "--unlearn_epochs",
+        1,
+        "--unlearn_lr",
+        1e-3,
+        "--batch_size",
+        17,
+        *more,
     )
     start = checkpoints.read(trained, "").weights
     assert not torch.equal(found["layer4.1.conv1.weight"], start["layer4.1.conv1.weight"])
@@ -130,11 +157,15 @@ def test_one_image_is_forgotten(method, more, here, trained, monkeypatch):
 
 def test_a_model_is_carried_over_with_a_last_batch_of_one_image(here, trained, monkeypatch):
     monkeypatch.chdir(here)
-    found = run(main_transfer, here, "probe", "--mask", trained, "--unlearn", "FT", "--batch_size", 39, *PROBE)  # 40 images
+    found = run(
+        main_transfer, here, "probe", "--mask", trained, "--unlearn", "FT", "--batch_size", 39, *PROBE
+    )  # 40 images
     assert all(value.isfinite().all() for value in found.values())
 
 
 def test_vgg_ends_in_maps_of_one_pixel(here, monkeypatch):
     monkeypatch.chdir(here)
-    found = run(main_imp, here, "vgg", "--epochs", 1, "--batch_size", 35, "--lr", 0.01, "--sam_rho", 1, arch="vgg16_bn", size=32)
+    found = run(
+        main_imp, here, "vgg", "--epochs", 1, "--batch_size", 35, "--lr", 0.01, "--sam_rho", 1, arch="vgg16_bn", size=32
+    )
     assert all(value.isfinite().all() for value in found.values())

@@ -1,4 +1,5 @@
 """Adapters: what trains and what must not, merging under a mask, peft's folders, every method, and the command line."""
+
 from __future__ import annotations
 
 import copy
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from torch import nn
 
@@ -17,7 +19,6 @@ import main_forget
 import main_imp
 import models
 import pruner
-from conftest import ROOT
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from models import vit
@@ -80,7 +81,10 @@ def random_mask(model: nn.Module, names=NAMES) -> pruner.Mask:
 
 def images(count: int, seed: int) -> ImageSet:
     random = torch.Generator().manual_seed(seed)
-    return ImageSet(torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=random), torch.arange(count) % CLASSES)
+    return ImageSet(
+        torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=random),
+        torch.arange(count) % CLASSES,
+    )
 
 
 SETS = {"retain": images(8, 1), "forget": images(4, 2), "val": images(4, 3)}
@@ -88,7 +92,19 @@ BATCH = torch.rand(5, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(9))
 
 
 def context(plan: lora.Plan, mask: pruner.Mask, **more) -> Context:
-    return Context(mask, torch.device("cpu"), 2, more.pop("compat", "fixed"), "digits", CLASSES, Scenario(None, 4), (), Log(None), adapters=plan, **more)
+    return Context(
+        mask,
+        torch.device("cpu"),
+        2,
+        more.pop("compat", "fixed"),
+        "digits",
+        CLASSES,
+        Scenario(None, 4),
+        (),
+        Log(None),
+        adapters=plan,
+        **more,
+    )
 
 
 def scattered(adapted: nn.Module) -> nn.Module:
@@ -191,24 +207,30 @@ def by_hand(adapted: nn.Module, start: nn.Module) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("sparse", [False, True])
 def test_merged_weights_are_those_worked_out_by_hand(small, how, sparse):
     mask = random_mask(small) if sparse else {}
-    pruner.Hold(small, mask)
+    pruner.MaskEnforcer(small, mask)
     adapted = scattered(lora.attach(copy.deepcopy(small), plan_of(small, lora_targets=ALL, lora_merge=how), mask, 0))
     before, expected, head = adapted(BATCH), by_hand(adapted, small), adapted.base_model.model.fc.weight.clone()
     merged = lora.merge(adapted, mask).eval()
     for name, value in expected.items():
         wanted = value * mask[name] if sparse else value
-        assert torch.allclose(merged.get_parameter(name), wanted, atol=1e-6) and not torch.equal(merged.get_parameter(name), small.get_parameter(name))
+        assert torch.allclose(merged.get_parameter(name), wanted, atol=1e-6) and not torch.equal(
+            merged.get_parameter(name), small.get_parameter(name)
+        )
     for name, kept in mask.items():
         assert torch.count_nonzero(merged.get_parameter(name)[~kept]) == 0
-    assert torch.equal(merged.fc.weight, head) and torch.equal(merged.attention.out_proj.weight, small.attention.out_proj.weight)
+    assert torch.equal(merged.fc.weight, head) and torch.equal(
+        merged.attention.out_proj.weight, small.attention.out_proj.weight
+    )
     assert merged.state_dict().keys() == small.state_dict().keys() and all(p.requires_grad for p in merged.parameters())
     same = torch.allclose(merged(BATCH), before, atol=1e-5)
-    assert same == (how == "held" or not sparse)  # masked afterwards, it is another function than the one that was trained
+    assert same == (
+        how == "held" or not sparse
+    )  # masked afterwards, it is another function than the one that was trained
 
 
 def test_held_adapters_are_the_masked_weights_in_training_too(small):
     mask = random_mask(small)
-    pruner.Hold(small, mask)
+    pruner.MaskEnforcer(small, mask)
     plan = plan_of(small, lora_targets=ALL, lora_merge="held", lora_dropout=0.0)
     adapted = scattered(lora.attach(copy.deepcopy(small), plan, mask, 0))
     evaluated = adapted(BATCH)
@@ -246,7 +268,7 @@ def test_the_packed_attention_keeps_its_weights_to_the_bit(small):
 @torch.no_grad()
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_folder_loads_in_plain_peft_and_gives_the_same_logits(small, tmp_path, sparse):
-    pruner.Hold(small, random_mask(small) if sparse else {})
+    pruner.MaskEnforcer(small, random_mask(small) if sparse else {})
     plan = plan_of(small, lora_targets=ALL, lora_merge="none")
     adapted = scattered(lora.attach(copy.deepcopy(small), plan, {}, 0))
     adapted.train()(BATCH)  # batch norm's statistics follow
@@ -281,11 +303,18 @@ def test_folders_that_are_refused(small, tmp_path):
 # ---- every method ---------------------------------------------------------------------------------
 
 UNFIT = {
-    "raw": "does not train by gradient steps", "fisher": "does not train by gradient steps", "fisher_new": "does not train by gradient steps",
-    "wfisher": "does not train by gradient steps", "wfisher_exact": "does not train by gradient steps",
-    **dict.fromkeys(("retrain", "retrain_ls", "retrain_sam"), "trains new weights"), "FT_prune_bi": "prunes weights",
-    "SFRon": "chooses single weights to change", "SalUn": "is told to change salient weights only", "CFW": "adds noise to weights",
-    "CT": "transposes kernels", **dict.fromkeys(("EU-k", "MSG", "PRMQ", "KDE", "RNI"), "draws weights anew"),
+    "raw": "does not train by gradient steps",
+    "fisher": "does not train by gradient steps",
+    "fisher_new": "does not train by gradient steps",
+    "wfisher": "does not train by gradient steps",
+    "wfisher_exact": "does not train by gradient steps",
+    **dict.fromkeys(("retrain", "retrain_ls", "retrain_sam"), "trains new weights"),
+    "FT_prune_bi": "prunes weights",
+    "SFRon": "chooses single weights to change",
+    "SalUn": "is told to change salient weights only",
+    "CFW": "adds noise to weights",
+    "CT": "transposes kernels",
+    **dict.fromkeys(("EU-k", "MSG", "PRMQ", "KDE", "RNI"), "draws weights anew"),
 }
 FIT = [name for name in registry.names() if name not in UNFIT]
 
@@ -322,10 +351,19 @@ def test_every_other_method_trains_adapters_and_the_head_alone(name, build, comp
     assert all(torch.equal(value, start[key]) for key, value in model.state_dict().items())
     head = {f"{plan.head}.weight", f"{plan.head}.bias"}
     adapted = {f"{target}.{own}" for target in plan.targets for own in ("weight", "in_proj_weight")}
-    moved = {key for key, value in after.items() if value.shape != start[key].shape or not torch.equal(value, start[key] * mask.get(key, 1))}
+    moved = {
+        key
+        for key, value in after.items()
+        if value.shape != start[key].shape or not torch.equal(value, start[key] * mask.get(key, 1))
+    }
     moved -= statistics(after)  # which follow the images
     assert moved <= head | adapted and (moved or (name, compat) == ("SCRUB", "fixed"))
-    if name not in ("CF-k", "boundary_expanding", "boundary_shrink", "SCRUB"):  # which train a part, step by little, or go back
+    if name not in (
+        "CF-k",
+        "boundary_expanding",
+        "boundary_shrink",
+        "SCRUB",
+    ):  # which train a part, step by little, or go back
         assert moved & head and moved & adapted
     assert all(torch.count_nonzero(after[key][~kept]) == 0 for key, kept in mask.items())
 
@@ -348,14 +386,25 @@ def test_the_penalty_is_that_of_what_trains(small):
 
 def test_no_epochs_change_nothing(small):
     mask = random_mask(small)
-    after = apply(registry.get("FT"), small, SETS, registry.get("FT").config(unlearn_epochs=0), context(plan_of(small), mask)).model
-    assert all(torch.equal(value, small.state_dict()[key] * mask.get(key, 1)) for key, value in after.state_dict().items())
+    after = apply(
+        registry.get("FT"), small, SETS, registry.get("FT").config(unlearn_epochs=0), context(plan_of(small), mask)
+    ).model
+    assert all(
+        torch.equal(value, small.state_dict()[key] * mask.get(key, 1)) for key, value in after.state_dict().items()
+    )
 
 
 # ---- the command line -----------------------------------------------------------------------------
 
 SIZES = {"train": 14, "test": 8}
-VIT = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "image_size": 8, "patch_size": 4}
+VIT = {
+    "hidden_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "image_size": 8,
+    "patch_size": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -371,13 +420,26 @@ def place(tmp_path_factory):
                 Image.fromarray(pixels).save(root / "data" / part / name / f"{index}.png")
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=CLASSES, **VIT)).save_pretrained(root / "vit")
+    transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=CLASSES, **VIT)).save_pretrained(
+        root / "vit"
+    )
     return root
 
 
 def words(place, arch: str) -> list[str]:
     named = {"vit": f"hf:{place / 'vit'}"}.get(arch, arch)
-    return ["--dataset", "folder", "--data", str(place / "data"), "--arch", named, "--device", "cpu", "--batch_size", "8"]
+    return [
+        "--dataset",
+        "folder",
+        "--data",
+        str(place / "data"),
+        "--arch",
+        named,
+        "--device",
+        "cpu",
+        "--batch_size",
+        "8",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -387,7 +449,24 @@ def trained(place):
     def folder(arch: str):
         path = place / arch
         if not (path / "result.json").exists():
-            assert main_imp.main([*words(place, arch), "--epochs", "5", "--lr", "0.02", "--pruning_times", "2", "--rate", "0.9", "--save_dir", str(path)]) == 0
+            assert (
+                main_imp.main(
+                    [
+                        *words(place, arch),
+                        "--epochs",
+                        "5",
+                        "--lr",
+                        "0.02",
+                        "--pruning_times",
+                        "2",
+                        "--rate",
+                        "0.9",
+                        "--save_dir",
+                        str(path),
+                    ]
+                )
+                == 0
+            )
         return path
 
     return folder
@@ -396,7 +475,22 @@ def trained(place):
 def forget(place, trained, arch, sparse, method, folder, *more) -> int:
     mask = trained(arch) / f"{int(sparse)}checkpoint.pth.tar"
     hyper = ["--unlearn", method, "--unlearn_epochs", "2", "--unlearn_lr", "0.001" if method == "GA" else "0.005"]
-    return main_forget.main([*words(place, arch), "--mask", str(mask), *hyper, "--lora", "--lora_rank", "2", "--lora_alpha", "4", *more, "--save_dir", str(folder)])
+    return main_forget.main(
+        [
+            *words(place, arch),
+            "--mask",
+            str(mask),
+            *hyper,
+            "--lora",
+            "--lora_rank",
+            "2",
+            "--lora_alpha",
+            "4",
+            *more,
+            "--save_dir",
+            str(folder),
+        ]
+    )
 
 
 def loaded(place, arch, path) -> tuple[nn.Module, pruner.Mask]:
@@ -406,11 +500,19 @@ def loaded(place, arch, path) -> tuple[nn.Module, pruner.Mask]:
     return model.eval(), found.mask
 
 
-GRID = [(arch, method, sparse) for arch in ("vit", "resnet18", "resnet20s") for method in ("FT", "FT_prune", "GA") for sparse in (False, True)]
+GRID = [
+    (arch, method, sparse)
+    for arch in ("vit", "resnet18", "resnet20s")
+    for method in ("FT", "FT_prune", "GA")
+    for sparse in (False, True)
+]
 QUICK = [cell for cell in GRID if cell[0] == "resnet20s" or cell == ("vit", "FT", True)]
 
 
-@pytest.mark.parametrize(("arch", "method", "sparse"), [pytest.param(*cell, marks=[] if cell in QUICK else pytest.mark.long) for cell in GRID])
+@pytest.mark.parametrize(
+    ("arch", "method", "sparse"),
+    [pytest.param(*cell, marks=[] if cell in QUICK else pytest.mark.long) for cell in GRID],
+)
 def test_methods_on_models_from_the_command_line(place, trained, tmp_path, capsys, arch, method, sparse):
     assert forget(place, trained, arch, sparse, method, tmp_path) == 0
     before, mask = loaded(place, arch, trained(arch) / f"{int(sparse)}checkpoint.pth.tar")
@@ -433,7 +535,12 @@ def test_methods_on_models_from_the_command_line(place, trained, tmp_path, capsy
     assert (result["memory"]["unlearning"] or 0) >= 0 and result["seconds"]["unlearning"] > 0
     assert (result["label"], result["paper_name"]) == (method, f"{registry.get(method).paper} + LoRA")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "command.txt", "environment.json", "log.jsonl", "result.json", f"{method}checkpoint.pth.tar", f"{method}eval_result.pth.tar"
+        "command.txt",
+        "environment.json",
+        "log.jsonl",
+        "result.json",
+        f"{method}checkpoint.pth.tar",
+        f"{method}eval_result.pth.tar",
     }
 
 
@@ -448,11 +555,25 @@ def pixels_right(place, model) -> dict[str, list[bool]]:
     return {"test": right}
 
 
-@pytest.mark.parametrize(("arch", "sparse"), [("vit", True), pytest.param("vit_tiny", True, marks=pytest.mark.long), pytest.param("resnet20s", False, marks=pytest.mark.long), ("resnet20s", True)])
+@pytest.mark.parametrize(
+    ("arch", "sparse"),
+    [
+        ("vit", True),
+        pytest.param("vit_tiny", True, marks=pytest.mark.long),
+        pytest.param("resnet20s", False, marks=pytest.mark.long),
+        ("resnet20s", True),
+    ],
+)
 def test_adapters_kept_apart(place, trained, tmp_path, capsys, arch, sparse):
     assert forget(place, trained, arch, sparse, "FT", tmp_path, "--lora_merge", "none") == 0
     assert {path.name for path in tmp_path.iterdir()} == {
-        "command.txt", "environment.json", "log.jsonl", "result.json", "FTbase.pth.tar", "FTadapter", "FTeval_result.pth.tar"
+        "command.txt",
+        "environment.json",
+        "log.jsonl",
+        "result.json",
+        "FTbase.pth.tar",
+        "FTadapter",
+        "FTeval_result.pth.tar",
     }
     given, mask = loaded(place, arch, trained(arch) / f"{int(sparse)}checkpoint.pth.tar")
     base, kept = loaded(place, arch, tmp_path / "FTbase.pth.tar")
@@ -480,13 +601,19 @@ class Killed(BaseException):
 
 
 def contents(folder) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.suffix in (".tar", ".safetensors")}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".tar", ".safetensors")
+    }
 
 
 @pytest.mark.parametrize("merge", ["masked", pytest.param("held", marks=pytest.mark.long), "none"])
 def test_a_killed_run_ends_in_the_same_bytes(place, trained, tmp_path, monkeypatch, merge):
     def run(name):
-        return forget(place, trained, "resnet20s", True, "FT", tmp_path / name, "--lora_merge", merge, "--optimizer", "adam")
+        return forget(
+            place, trained, "resnet20s", True, "FT", tmp_path / name, "--lora_merge", merge, "--optimizer", "adam"
+        )
 
     assert run("whole") == 0
     original, write, sizes = Training.advance, files.write_bytes, []
@@ -528,9 +655,18 @@ def test_a_killed_run_ends_in_the_same_bytes(place, trained, tmp_path, monkeypat
 ])  # fmt: skip
 def test_what_is_refused_in_one_line(place, trained, tmp_path, capsys, more, message):
     mask = str(trained("resnet20s") / "0model_SA_best.pth.tar")
-    assert main_forget.main([*words(place, "resnet20s"), "--mask", mask, "--lora", *more, "--save_dir", str(tmp_path / "x")]) == 2
+    assert (
+        main_forget.main(
+            [*words(place, "resnet20s"), "--mask", mask, "--lora", *more, "--save_dir", str(tmp_path / "x")]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
-    assert error.startswith(f"main_forget.py: error: {message}") and error.count("\n") == 1 and not (tmp_path / "x").exists()
+    assert (
+        error.startswith(f"main_forget.py: error: {message}")
+        and error.count("\n") == 1
+        and not (tmp_path / "x").exists()
+    )
 
 
 def test_flags_of_adapters_without_lora_are_named_and_change_nothing(place, trained, tmp_path):

@@ -1,4 +1,5 @@
 """The real scripts, end to end on digits, to their exact files."""
+
 from __future__ import annotations
 
 import copy
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import DIGITS, OMP
 from torch.nn.utils import prune
 
 import arg_parser
@@ -17,21 +19,29 @@ import main_imp
 import main_synflow
 import models
 import pruner
-from conftest import DIGITS, OMP
 from trainer import pretrain
 from trainer.loop import Training, recipe
 from unlearn import registry
 from utils import checkpoints, files, seeds
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
-ROUNDS = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png", "1checkpoint.pth.tar", "1model_SA_best.pth.tar", "1net_train.png"}
+ROUNDS = {
+    "0checkpoint.pth.tar",
+    "0model_SA_best.pth.tar",
+    "0net_train.png",
+    "1checkpoint.pth.tar",
+    "1model_SA_best.pth.tar",
+    "1net_train.png",
+}
 KEPT = round(0.8 * 267_696)  # convolution weights of resnet20s that a rate of 0.8 prunes
 QUICK = {"unlearn_epochs": ["--unlearn_epochs", "1"], "batch_size": ["--batch_size", "64"]}
 
 
 def forget(folder: Path, mask: Path | None, method: str, *more: str, quick: bool = True) -> int:
     config = registry.get(method).config
-    hyper = [word for key, words in QUICK.items() if key in config.__dataclass_fields__ for word in words] if quick else []
+    hyper = (
+        [word for key, words in QUICK.items() if key in config.__dataclass_fields__ for word in words] if quick else []
+    )
     where = [] if mask is None else ["--mask", str(mask)]
     return main_forget.main([*DIGITS, *where, "--unlearn", method, *hyper, *more, "--save_dir", str(folder)])
 
@@ -46,7 +56,16 @@ def test_imp_leaves_exactly_its_files(omp_run):
 
 def test_training_checkpoints_have_the_references_keys_and_open_safely(omp_run):
     found = torch.load(omp_run / "1checkpoint.pth.tar")
-    assert list(found)[:8] == ["state", "result", "epoch", "state_dict", "best_sa", "optimizer", "scheduler", "init_weight"]
+    assert list(found)[:8] == [
+        "state",
+        "result",
+        "epoch",
+        "state_dict",
+        "best_sa",
+        "optimizer",
+        "scheduler",
+        "init_weight",
+    ]
     assert (found["state"], found["epoch"]) == (1, 3)
     assert {key: len(values) for key, values in found["result"].items()} == {"train_ta": 3, "test_ta": 0, "val_ta": 3}
     assert found["best_sa"] == max(found["result"]["val_ta"]) and 10 < found["best_sa"] <= 100
@@ -124,7 +143,19 @@ def test_another_configuration_in_the_same_folder_keeps_the_first(omp_run, tmp_p
 
 @pytest.mark.parametrize("prune_type", ["lt", "pt", "rewind_lt"])
 def test_where_pruning_goes_back_to(tmp_path, prune_type):
-    command = [*DIGITS, "--epochs", "1", "--batch_size", "256", "--pruning_times", "3", "--rate", "0.5", "--prune_type", prune_type]
+    command = [
+        *DIGITS,
+        "--epochs",
+        "1",
+        "--batch_size",
+        "256",
+        "--pruning_times",
+        "3",
+        "--rate",
+        "0.5",
+        "--prune_type",
+        prune_type,
+    ]
     # no training after round 0 would show the target itself, so compare what round 2 rewound to
     assert main_imp.main([*command, "--save_dir", str(tmp_path)]) == 0
     last = torch.load(tmp_path / "2checkpoint.pth.tar")
@@ -144,7 +175,9 @@ def test_whose_flag_no_aug_is(tmp_path):
     common = [*DIGITS, "--save_dir", str(tmp_path)]
     told, silent = arg_parser.parse_imp([*common, "--no_aug"]), arg_parser.parse_imp(common)
     assert told.train.no_aug and not silent.train.no_aug and not told.unread
-    assert arg_parser.deciding(told)["train"]["no_aug"] and "no_aug" not in arg_parser.deciding(silent)["train"]  # older models stay known
+    assert (
+        arg_parser.deciding(told)["train"]["no_aug"] and "no_aug" not in arg_parser.deciding(silent)["train"]
+    )  # older models stay known
     cleansed = arg_parser.parse_backdoor([*common, "--unlearn", "NG+", "--no_aug", "false"])
     assert cleansed.hyper.no_aug is False and not hasattr(cleansed.train, "no_aug")
 
@@ -183,7 +216,10 @@ def test_resume_from_a_given_checkpoint(omp_run, tmp_path):
 @pytest.mark.parametrize("what", ["class:0", "random:0.1"])
 def test_every_method_on_the_sparse_model(omp_run, tmp_path, method, what, capsys):
     assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", method, "--forget", what) == 0
-    assert {path.name for path in tmp_path.iterdir()} == SHARED | {f"{method}checkpoint.pth.tar", f"{method}eval_result.pth.tar"}
+    assert {path.name for path in tmp_path.iterdir()} == SHARED | {
+        f"{method}checkpoint.pth.tar",
+        f"{method}eval_result.pth.tar",
+    }
     stored = torch.load(tmp_path / f"{method}checkpoint.pth.tar")
     assert list(stored)[:2] == ["state_dict", "evaluation_result"]
     evaluation = stored["evaluation_result"]
@@ -204,7 +240,9 @@ def test_every_method_on_the_sparse_model(omp_run, tmp_path, method, what, capsy
     assert result["scenario"]["kind"] == what.split(":")[0]
     assert result["split"]["forget"] + result["split"]["retain"] == 1298
     assert result["split"]["test"] == (359 - 27 if what == "class:0" else 359)
-    shown = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(f"{result['paper_name']} ")][-1]
+    shown = [
+        line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(f"{result['paper_name']} ")
+    ][-1]
     assert float(shown[len(result["paper_name"].split())]) == pytest.approx(100 * result["scores"]["UA"], abs=0.006)
 
 
@@ -216,12 +254,17 @@ def test_same_seed_same_bytes_other_seed_other_bytes(omp_run, tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
     scores = [json.loads((tmp_path / name / "result.json").read_text()) for name in "abc"]
-    assert scores[0]["accuracy"] == scores[1]["accuracy"] and scores[0]["split"]["digest"] != scores[2]["split"]["digest"]
+    assert (
+        scores[0]["accuracy"] == scores[1]["accuracy"] and scores[0]["split"]["digest"] != scores[2]["split"]["digest"]
+    )
 
 
 @pytest.mark.parametrize("write", [2, 4, 5])
 def test_a_killed_unlearning_ends_in_the_same_bytes(omp_run, tmp_path, monkeypatch, write):
-    mask, more = omp_run / "1model_SA_best.pth.tar", ("--forget", "random:0.1", "--unlearn_epochs", "3", "--batch_size", "64")
+    mask, more = (
+        omp_run / "1model_SA_best.pth.tar",
+        ("--forget", "random:0.1", "--unlearn_epochs", "3", "--batch_size", "64"),
+    )
     assert forget(tmp_path / "whole", mask, "FT", *more, quick=False) == 0
     original, count = files.write_bytes, 0
 
@@ -247,7 +290,10 @@ def test_methods_may_share_a_folder_and_none_is_lost(omp_run, tmp_path, capsys):
     mask = omp_run / "1model_SA_best.pth.tar"
     for method in ("raw", "GA"):
         assert forget(tmp_path, mask, method) == 0
-    assert {path.name for path in tmp_path.glob("*checkpoint.pth.tar")} == {"rawcheckpoint.pth.tar", "GAcheckpoint.pth.tar"}
+    assert {path.name for path in tmp_path.glob("*checkpoint.pth.tar")} == {
+        "rawcheckpoint.pth.tar",
+        "GAcheckpoint.pth.tar",
+    }
     [shelf] = (tmp_path / "earlier").iterdir()
     assert json.loads((shelf / "result.json").read_text())["method"] == "raw"
     capsys.readouterr()
@@ -297,14 +343,19 @@ def test_reference_mode_forgets_from_another_split(omp_run, tmp_path):
     for compat in ("reference", "fixed"):
         assert forget(tmp_path / compat, mask, "raw", "--compat", compat) == 0
     assert forget(tmp_path / "typed", mask, "raw", "--split_seed", "2") == 2
-    reference, fixed = (json.loads((tmp_path / compat / "result.json").read_text())["split"] for compat in ("reference", "fixed"))
+    reference, fixed = (
+        json.loads((tmp_path / compat / "result.json").read_text())["split"] for compat in ("reference", "fixed")
+    )
     assert reference["base_digest"] == fixed["base_digest"] and reference["digest"] != fixed["digest"]
 
 
 def test_a_model_of_another_split_is_refused_unless_told_otherwise(omp_run, tmp_path, capsys):
     mask = omp_run / "1model_SA_best.pth.tar"
     assert forget(tmp_path, mask, "raw", "--split_seed", "3") == 2
-    assert re.search(r"trained on split [0-9a-f]{16} \(seed 2\).* [0-9a-f]{16} \(seed 3\); give --split_seed 2, or --allow_split_mismatch\n$", capsys.readouterr().err)
+    assert re.search(
+        r"trained on split [0-9a-f]{16} \(seed 2\).* [0-9a-f]{16} \(seed 3\); give --split_seed 2, or --allow_split_mismatch\n$",
+        capsys.readouterr().err,
+    )
     assert forget(tmp_path, mask, "raw", "--seed", "3", "--split_seed", "2") == 0
     assert forget(tmp_path / "b", mask, "raw", "--split_seed", "3", "--allow_split_mismatch") == 0
 
@@ -343,7 +394,10 @@ def test_files_that_need_pickle(tmp_path, omp_run, capsys):
     class Custom:
         pass
 
-    torch.save({"state_dict": torch.load(omp_run / "0checkpoint.pth.tar")["state_dict"], "note": Path("x")}, tmp_path / "old.pth.tar")
+    torch.save(
+        {"state_dict": torch.load(omp_run / "0checkpoint.pth.tar")["state_dict"], "note": Path("x")},
+        tmp_path / "old.pth.tar",
+    )
     assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw") == 2
     assert "if you trust where it comes from, add --allow_pickle" in capsys.readouterr().err
     assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw", "--allow_pickle") == 0
@@ -356,13 +410,19 @@ SYNFLOW = [*DIGITS, "--epochs", "2", "--batch_size", "64", "--rate", "0.9"]
 
 def test_synflow_prunes_first_and_leaves_exactly_its_files(tmp_path):
     assert main_synflow.main([*SYNFLOW, "--save_dir", str(tmp_path / "run")]) == 0
-    assert {path.name for path in (tmp_path / "run").iterdir()} == SHARED | {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == SHARED | {
+        "0checkpoint.pth.tar",
+        "0model_SA_best.pth.tar",
+        "0net_train.png",
+    }
     found = checkpoints.read(tmp_path / "run" / "0model_SA_best.pth.tar", "")
     assert sum(int((~kept).sum()) for kept in found.mask.values()) == round(0.9 * 267_696)
     start = models.build("resnet20s", 10)
     start.load_state_dict(torch.load(tmp_path / "run" / "0checkpoint.pth.tar")["init_weight"])
     expected = pruner.prune(start, "synflow", 0.9, pruner.Sample(1, torch.zeros(1, 3, 8, 8)))
-    assert all(torch.equal(expected[name], found.mask[name]) for name in expected), "the mask is that of the new network"
+    assert all(torch.equal(expected[name], found.mask[name]) for name in expected), (
+        "the mask is that of the new network"
+    )
     [only] = json.loads((tmp_path / "run" / "result.json").read_text())["rounds"]
     assert only["density"] == pytest.approx(0.1, abs=1e-5) and 0.1 < only["test_of_last"] <= 1
     assert forget(tmp_path / "FT", tmp_path / "run" / "0model_SA_best.pth.tar", "FT") == 0
@@ -378,12 +438,20 @@ def test_other_scores_at_the_start(score, tmp_path):
 
 
 def test_a_layer_that_loses_everything_is_named(tmp_path, capsys):
-    assert main_synflow.main([*SYNFLOW, "--score", "magnitude", "--rate", "0.9999", "--epochs", "0", "--save_dir", str(tmp_path)]) == 0
+    assert (
+        main_synflow.main(
+            [*SYNFLOW, "--score", "magnitude", "--rate", "0.9999", "--epochs", "0", "--save_dir", str(tmp_path)]
+        )
+        == 0
+    )
     [line] = re.findall("warning: .*", capsys.readouterr().out)  # 27 weights are left
     mask = checkpoints.read(tmp_path / "0checkpoint.pth.tar", "").mask
     lost = [name.removesuffix(".weight") for name, kept in mask.items() if not kept.any()]
     passed = "nothing passes them, but the signal passes by their shortcuts; prune less (a smaller --rate) to keep them"
-    assert len(lost) > 1 and line == f"warning: no weight is left in {', '.join(lost)} ({len(lost)} of 19 layers): {passed}"
+    assert (
+        len(lost) > 1
+        and line == f"warning: no weight is left in {', '.join(lost)} ({len(lost)} of 19 layers): {passed}"
+    )
 
 
 def test_every_round_names_the_layers_that_it_emptied(tmp_path, capsys):
@@ -393,7 +461,9 @@ def test_every_round_names_the_layers_that_it_emptied(tmp_path, capsys):
     dense, first, second = said.split("remain weight ratio")[:3]
     assert "warning" not in dense, dense
     [line] = re.findall("warning: .*", first + second)
-    lost = [name for name, kept in checkpoints.read(tmp_path / "2checkpoint.pth.tar", "").mask.items() if not kept.any()]
+    lost = [
+        name for name, kept in checkpoints.read(tmp_path / "2checkpoint.pth.tar", "").mask.items() if not kept.any()
+    ]
     assert len(lost) > 1 and f"({len(lost)} of 19 layers)" in line and "\nround 2:" in said.split(line)[1]
 
 
@@ -401,7 +471,11 @@ def test_pruning_within_unlearning_names_the_layers_that_it_emptied(omp_run, tmp
     more = ["--unlearn_epochs", "1", "--batch_size", "512", "--rate", "0.9999"]
     assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", "FT_prune_bi", *more, quick=False) == 0
     [line] = re.findall("warning: no weight is left in .*", capsys.readouterr().out)
-    lost = [name for name, kept in checkpoints.read(tmp_path / "FT_prune_bicheckpoint.pth.tar", "").mask.items() if not kept.any()]
+    lost = [
+        name
+        for name, kept in checkpoints.read(tmp_path / "FT_prune_bicheckpoint.pth.tar", "").mask.items()
+        if not kept.any()
+    ]
     assert len(lost) > 1 and f"({len(lost)} of 19 layers)" in line
 
 
@@ -422,4 +496,6 @@ def test_prune_alternately_is_saved_with_its_own_mask(omp_run, tmp_path):
     left = 267_696 - KEPT
     assert sum(int(kept.sum()) for kept in found.mask.values()) == left - round(0.75 * left)
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["model"]["sparsity"] == pytest.approx(0.8, abs=1e-5) and result["model"]["sparsity_after"] == pytest.approx(0.95, abs=1e-5)
+    assert result["model"]["sparsity"] == pytest.approx(0.8, abs=1e-5) and result["model"][
+        "sparsity_after"
+    ] == pytest.approx(0.95, abs=1e-5)

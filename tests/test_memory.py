@@ -1,17 +1,18 @@
 """Memory that is at its end is one line with what takes less; what is finished is kept, scoring takes fewer images."""
+
 from __future__ import annotations
 
 import resource
 
+import apart
 import numpy as np
 import pytest
 import torch
+from conftest import DIGITS
 from torch import nn
 
-import apart
 import main_forget
 import main_imp
-from conftest import DIGITS
 from dataset.images import ImageSet
 from evaluation.predict import accuracy_on, predict
 from trainer.loop import Training
@@ -41,11 +42,14 @@ def test_whose_memory_an_error_says_is_at_its_end():
     assert exhausted(raised(lambda: torch.ones(2, 3) @ torch.ones(2, 3))) is None
 
 
-@pytest.mark.parametrize("size, flag, line", [
-    (256, "--batch_size", f"does not suffice for --batch_size 256; try --batch_size 128 {KEPT}"),
-    (33, "--fisher_batch_size", f"does not suffice for --fisher_batch_size 33; try --fisher_batch_size 16 {KEPT}"),
-    (1, "--batch_size", f"does not suffice for --batch_size 1; try a smaller {OTHERS}, or --device cpu {KEPT}"),
-])
+@pytest.mark.parametrize(
+    "size, flag, line",
+    [
+        (256, "--batch_size", f"does not suffice for --batch_size 256; try --batch_size 128 {KEPT}"),
+        (33, "--fisher_batch_size", f"does not suffice for --fisher_batch_size 33; try --fisher_batch_size 16 {KEPT}"),
+        (1, "--batch_size", f"does not suffice for --batch_size 1; try a smaller {OTHERS}, or --device cpu {KEPT}"),
+    ],
+)
 def test_the_line_names_half(size, flag, line):
     with pytest.raises(RunError) as caught, memory.steps(size, flag):
         raise torch.OutOfMemoryError(FULL)
@@ -91,9 +95,12 @@ def full():
 
 
 METHODS = {
-    "FT": "--batch_size 256; try --batch_size 128", "SFRon": "--batch_size 128; try --batch_size 64",
-    "SCRUB": "--forget_batch_size 64; try --forget_batch_size 32", "IU": "--batch_size 256; try --batch_size 128",
-    "FF": "--fisher_batch_size 32; try --fisher_batch_size 16", "fisher": "try a smaller --arch or --input_size",
+    "FT": "--batch_size 256; try --batch_size 128",
+    "SFRon": "--batch_size 128; try --batch_size 64",
+    "SCRUB": "--forget_batch_size 64; try --forget_batch_size 32",
+    "IU": "--batch_size 256; try --batch_size 128",
+    "FF": "--fisher_batch_size 32; try --fisher_batch_size 16",
+    "fisher": "try a smaller --arch or --input_size",
 }
 
 

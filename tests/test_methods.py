@@ -1,4 +1,5 @@
 """Every unlearning method against a slow and obvious version of itself on a tiny model."""
+
 from __future__ import annotations
 
 import copy
@@ -26,9 +27,38 @@ from utils.log import Log
 pytestmark = pytest.mark.numeric
 
 MISSION = [  # what the papers compare; whatever else is registered is walked through by the same tests
-    "boundary_expanding", "boundary_shrink", "BT", "CF-k", "CFW", "CT", "EU-k", "FCS", "fisher", "fisher_new", "FT", "FT_l1",
-    "FT_prune", "FT_prune_bi", "GA", "GA_l1", "KDE", "MSG", "NG+", "PRMQ", "raw", "retrain", "retrain_ls", "retrain_sam",
-    "RL", "RNI", "SalUn", "SCRUB", "SFRon", "SRL", "wfisher", "wfisher_exact",
+    "boundary_expanding",
+    "boundary_shrink",
+    "BT",
+    "CF-k",
+    "CFW",
+    "CT",
+    "EU-k",
+    "FCS",
+    "fisher",
+    "fisher_new",
+    "FT",
+    "FT_l1",
+    "FT_prune",
+    "FT_prune_bi",
+    "GA",
+    "GA_l1",
+    "KDE",
+    "MSG",
+    "NG+",
+    "PRMQ",
+    "raw",
+    "retrain",
+    "retrain_ls",
+    "retrain_sam",
+    "RL",
+    "RNI",
+    "SalUn",
+    "SCRUB",
+    "SFRon",
+    "SRL",
+    "wfisher",
+    "wfisher_exact",
 ]
 ALL = registry.names()
 TRAINED = [name for name in ALL if "unlearn_epochs" in registry.get(name).config.__dataclass_fields__]
@@ -72,7 +102,9 @@ def images(count: int, seed: int) -> ImageSet:
 SETS = {"retain": images(21, 1), "forget": images(9, 2), "val": images(5, 3)}
 
 
-def context(mask: pruner.Mask, compat: str = "fixed", scenario: Scenario = Scenario(None, 9), whole: tuple[int, ...] = ()) -> Context:
+def context(
+    mask: pruner.Mask, compat: str = "fixed", scenario: Scenario = Scenario(None, 9), whole: tuple[int, ...] = ()
+) -> Context:
     return Context(mask, torch.device("cpu"), 2, compat, "cifar10", CLASSES, scenario, whole, Log(None))
 
 
@@ -83,12 +115,19 @@ def run(name: str, model: nn.Module, mask: pruner.Mask, **hyper) -> dict[str, to
 
 
 def test_the_registry_holds_the_methods_of_the_papers():
-    assert set(MISSION) <= set(ALL) and ALL == sorted(ALL, key=str.lower)
-    assert registry.get("FF").name == "fisher_new" and registry.get("IU").name == "wfisher" and registry.get("l1-sparse").name == "FT_prune"
+    assert set(MISSION) <= set(ALL) and sorted(ALL, key=str.lower) == ALL
+    assert (
+        registry.get("FF").name == "fisher_new"
+        and registry.get("IU").name == "wfisher"
+        and registry.get("l1-sparse").name == "FT_prune"
+    )
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():
-    with pytest.raises(UsageError, match=r"--unlearn FTT: unknown \(did you mean FT\?\); known: boundary_expanding, boundary_shrink, BT, CF-k, CFW, "):
+    with pytest.raises(
+        UsageError,
+        match=r"--unlearn FTT: unknown \(did you mean FT\?\); known: boundary_expanding, boundary_shrink, BT, CF-k, CFW, ",
+    ):
         registry.get("FTT")
 
 
@@ -101,11 +140,15 @@ def test_a_name_cannot_be_registered_twice():
 @pytest.mark.parametrize("name", ALL)
 def test_same_seed_same_bytes_and_the_callers_model_stays(name, model, mask):
     before = copy.deepcopy(model.state_dict())
-    first, second = (run(name, model, mask, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=1e-3) for _ in range(2))
+    first, second = (
+        run(name, model, mask, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=1e-3) for _ in range(2)
+    )
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert all(torch.equal(before[key], model.state_dict()[key]) for key in before)
     if name not in ("raw", "SCRUB"):  # SCRUB may go back to where it started
-        assert any(not torch.equal(first[key], before[key] * mask[key] if key in mask else before[key]) for key in first)
+        assert any(
+            not torch.equal(first[key], before[key] * mask[key] if key in mask else before[key]) for key in first
+        )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -167,8 +210,23 @@ class Kept(Log):
 def test_a_method_lowers_its_own_objective(name, model):
     method, where = registry.get(name), context({})
     where.log = Kept()
-    hyper = {"unlearn_epochs": 12, "unlearn_lr": 0.05, "schedule": "constant", "warmup": 0, "momentum": 0.0, "batch_size": 64, "forget_batch_size": 64, "distil_epochs": 12}
-    apply(method, model, SETS, method.config(**{key: value for key, value in hyper.items() if key in method.config.__dataclass_fields__}), where)
+    hyper = {
+        "unlearn_epochs": 12,
+        "unlearn_lr": 0.05,
+        "schedule": "constant",
+        "warmup": 0,
+        "momentum": 0.0,
+        "batch_size": 64,
+        "forget_batch_size": 64,
+        "distil_epochs": 12,
+    }
+    apply(
+        method,
+        model,
+        SETS,
+        method.config(**{key: value for key, value in hyper.items() if key in method.config.__dataclass_fields__}),
+        where,
+    )
     long = [losses for losses in where.log.phases if len(losses) >= 6]
     for losses in long or [sum(where.log.phases, [])]:
         third = max(1, len(losses) // 3)
@@ -199,7 +257,15 @@ def loss_of(model: nn.Module, images: ImageSet) -> float:
 def unlearned(name: str, model: nn.Module, sets: dict[str, ImageSet], whole: tuple[int, ...]) -> nn.Module:
     """After a few steps that are long enough to see, whatever the method."""
     method = registry.get(name)
-    hyper = {"unlearn_epochs": 6, "unlearn_lr": 0.05, "batch_size": 8, "schedule": "constant", "no_rewind": True, "iterations": 18, "rate": 0.0}
+    hyper = {
+        "unlearn_epochs": 6,
+        "unlearn_lr": 0.05,
+        "batch_size": 8,
+        "schedule": "constant",
+        "no_rewind": True,
+        "iterations": 18,
+        "rate": 0.0,
+    }
     config = method.config(**{key: value for key, value in hyper.items() if key in method.config.__dataclass_fields__})
     return apply(method, model, sets, config, context({}, scenario=Scenario(whole or None, 12), whole=whole)).model
 
@@ -209,7 +275,10 @@ def test_the_loss_of_a_forgotten_class_rises_over_that_of_the_others(name, learn
     model, images = learnt
     rest = torch.arange(36)[images.labels != 0]
     sets = {"retain": images.at(rest[:18]), "forget": images.of_classes(torch.tensor([0])), "val": images.at(rest[18:])}
-    before, after = (loss_of(each, sets["forget"]) - loss_of(each, sets["retain"]) for each in (model, unlearned(name, model, sets, (0,))))
+    before, after = (
+        loss_of(each, sets["forget"]) - loss_of(each, sets["retain"])
+        for each in (model, unlearned(name, model, sets, (0,)))
+    )
     assert abs(before) < 0.1 and after > before + 1e-4
 
 
@@ -223,7 +292,9 @@ def test_what_is_forgotten_is_the_forget_set(name, learnt):
 
     def lead(forget: ImageSet) -> float:
         """By how much the first class loses more than the second."""
-        after = unlearned(name, model, {"retain": images.at(places[:18]), "forget": forget, "val": images.at(places[:18])}, ())
+        after = unlearned(
+            name, model, {"retain": images.at(places[:18]), "forget": forget, "val": images.at(places[:18])}, ()
+        )
         return loss_of(after, parts[0]) - loss_of(after, parts[1])
 
     assert lead(parts[0]) > lead(parts[1]) + 1e-3
@@ -286,7 +357,9 @@ def test_training_on_the_retain_set(name, model, mask):
 
 def l1_of(twin):
     """Of all weights as the last forward pass used them; torch refreshes conv.weight there."""
-    return twin.conv.weight.abs().sum() + sum(p.abs().sum() for key, p in twin.named_parameters() if key != "conv.weight_orig")
+    return twin.conv.weight.abs().sum() + sum(
+        p.abs().sum() for key, p in twin.named_parameters() if key != "conv.weight_orig"
+    )
 
 
 @pytest.mark.parametrize("name", ["FT_l1", "FT_prune"])
@@ -317,7 +390,10 @@ def test_l1_sparse_by_other_schedules(schedule, weights, model, mask):
         return cross_entropy(twin, batch, labels, epoch) + weights[epoch] * l1_of(twin)
 
     expected = plain_training(model, mask, SETS["retain"], 2, 0.05, penalised)
-    close(run("FT_prune", model, mask, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=0.01, l1_schedule=schedule), expected)
+    close(
+        run("FT_prune", model, mask, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, alpha=0.01, l1_schedule=schedule),
+        expected,
+    )
 
 
 def test_retraining_with_label_smoothing(model, mask):
@@ -327,7 +403,9 @@ def test_retraining_with_label_smoothing(model, mask):
         return (0.7 * true + 0.3 / CLASSES * -log_probs.sum(1)).mean()
 
     expected = plain_training(model, mask, SETS["retain"], 2, 0.05, smoothed)
-    close(run("retrain_ls", model, mask, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, label_smoothing=0.3), expected)
+    close(
+        run("retrain_ls", model, mask, unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, label_smoothing=0.3), expected
+    )
     assert registry.get("retrain_ls").config().label_smoothing == 0.1
 
 
@@ -355,9 +433,13 @@ def test_sharpness_aware_retraining_is_sgd_along_the_gradient_of_the_perturbed_p
 @pytest.mark.parametrize("epochs, times", [(4, [0, 2]), (5, [1, 3]), (1, [0])])
 def test_alternate_pruning_ends_at_the_rate(epochs, times, model, mask, monkeypatch):
     seen, whole = [], context(mask)
-    monkeypatch.setattr(Log, "record", lambda self, kind, **values: seen.append(int(whole.mask["conv.weight"].sum())))  # once an epoch
+    monkeypatch.setattr(
+        Log, "record", lambda self, kind, **values: seen.append(int(whole.mask["conv.weight"].sum()))
+    )  # once an epoch
     method = registry.get("FT_prune_bi")
-    result = apply(method, model, SETS, method.config(unlearn_epochs=epochs, unlearn_lr=0.01, batch_size=8, rate=0.75), whole)
+    result = apply(
+        method, model, SETS, method.config(unlearn_epochs=epochs, unlearn_lr=0.01, batch_size=8, rate=0.75), whole
+    )
     # 54 of 108 weights to begin with, a quarter of them at the end: 27 after one of two prunings, 13 or 14 after both
     assert [before > after for before, after in zip([54, *seen], seen)] == [epoch in times for epoch in range(epochs)]
     assert seen[-1] in (13, 14) and (len(times) == 1 or 27 in seen)
@@ -500,7 +582,7 @@ def test_fisher_from_single_images(compat, model, mask):
     method = registry.get("fisher")
     after = apply(method, model, SETS, method.config(alpha=1e-9, no_aug=True), context(mask, compat)).model.state_dict()
     twin = copy.deepcopy(model)
-    pruner.Hold(twin, mask)
+    pruner.MaskEnforcer(twin, mask)
     twin.eval()
     total = {name: torch.zeros_like(p) for name, p in twin.named_parameters()}
     for batch, labels in SETS["retain"].batches(1):
@@ -512,7 +594,9 @@ def test_fisher_from_single_images(compat, model, mask):
     for name, p in twin.named_parameters():
         spread = (1e-9 / total[name]).sqrt()
         capped += int((spread > 1e-3).sum())
-        head = compat == "fixed" and name.startswith("fc.")  # in the reference: last dimension 10, which no tensor here has
+        head = compat == "fixed" and name.startswith(
+            "fc."
+        )  # in the reference: last dimension 10, which no tensor here has
         moved = p.detach() + spread.clamp(max=1e-3) * torch.randn(p.shape, generator=random) * (10 if head else 1)
         expected = moved * mask[name] if name in mask else moved
         assert torch.allclose(after[name], expected, atol=2e-6), name
@@ -525,7 +609,7 @@ def test_fisher_from_single_images(compat, model, mask):
 @pytest.mark.parametrize("memory", [2**31, 4 * 21 * 7])
 def test_gram_does_not_depend_on_how_much_fits_into_memory(memory, model, mask):
     model.eval()
-    pruner.Hold(model, mask)
+    pruner.MaskEnforcer(model, mask)
     direction = {name: torch.randn(p.shape, generator=seeds.generator(1, name)) for name, p in model.named_parameters()}
     products, along = curvature.gram(model, lambda: SETS["retain"].batches(8), direction, mask, memory)
     rows = []
@@ -539,7 +623,7 @@ def test_gram_does_not_depend_on_how_much_fits_into_memory(memory, model, mask):
 
 def test_exact_influence_is_the_step_times_the_inverse_of_the_matrix_itself(model, mask):
     after = run("wfisher_exact", model, mask, alpha=2.0, batch_size=4, fisher_samples=15, damping=0.05)
-    pruner.Hold(model, mask)
+    pruner.MaskEnforcer(model, mask)
     model.eval()
     names = [name for name, _ in model.named_parameters()]
 
@@ -567,7 +651,9 @@ def slow_influence(model, alpha, scale, mask):
     """The recursion itself, vector by vector, one retain sample at a time."""
 
     def gradient(batch, labels, reduction="mean"):
-        grads = torch.autograd.grad(F.cross_entropy(model(batch), labels, reduction=reduction), list(model.parameters()))
+        grads = torch.autograd.grad(
+            F.cross_entropy(model(batch), labels, reduction=reduction), list(model.parameters())
+        )
         flat = [g * mask[name] if name in mask else g for g, name in zip(grads, dict(model.named_parameters()))]
         return torch.cat([g.flatten() for g in flat]).double()
 
@@ -585,7 +671,9 @@ def slow_influence(model, alpha, scale, mask):
             o = o - a / (scale + a) * o
         if t > scale:
             break
-    flat = torch.cat([(p * mask[name] if name in mask else p).flatten() for name, p in model.named_parameters()]).double()
+    flat = torch.cat(
+        [(p * mask[name] if name in mask else p).flatten() for name, p in model.named_parameters()]
+    ).double()
     return flat + alpha * k
 
 
@@ -593,7 +681,7 @@ def slow_influence(model, alpha, scale, mask):
 def test_influence_unlearning(scale, model, mask, monkeypatch):
     monkeypatch.setattr(influence, "SCALE", scale)  # 5: the recursion stops after 7 of the 21 retain images
     after = run("wfisher", model, mask, alpha=3.0, batch_size=4)
-    pruner.Hold(model, mask)
+    pruner.MaskEnforcer(model, mask)
     model.eval()
     expected = slow_influence(model, 3.0, scale, mask)
     found = torch.cat([after[name].flatten() for name, _ in model.named_parameters()]).double()
@@ -603,7 +691,9 @@ def test_influence_unlearning(scale, model, mask, monkeypatch):
 
 
 def test_the_recursion_reads_two_samples_more_than_its_constant(monkeypatch):
-    batches = iter([(torch.zeros(4, 1), torch.zeros(4)), (torch.zeros(4, 1), torch.zeros(4)), (torch.zeros(4, 1), torch.zeros(4))])
+    batches = iter(
+        [(torch.zeros(4, 1), torch.zeros(4)), (torch.zeros(4, 1), torch.zeros(4)), (torch.zeros(4, 1), torch.zeros(4))]
+    )
     assert [len(labels) for _, labels in curvature.first_samples(batches, 7)] == [4, 3]
 
 
@@ -654,7 +744,9 @@ def test_other_optimisers(optimizer, model, mask):
             plain.zero_grad()
             F.cross_entropy(twin(batch), labels).backward()
             plain.step()
-    training = loop.Training(ours, loop.Recipe(2, 0.01, optimizer, weight_decay=0.1, schedule="constant", batch_size=8), {})
+    training = loop.Training(
+        ours, loop.Recipe(2, 0.01, optimizer, weight_decay=0.1, schedule="constant", batch_size=8), {}
+    )
     list(training.run(SETS["retain"], 4))
     close(ours.state_dict(), twin.state_dict())
 
@@ -716,11 +808,21 @@ def vgg() -> nn.Module:
 def test_every_method_on_vgg(name, rate, vgg):
     def pictures(count: int, seed: int) -> ImageSet:
         random = torch.Generator().manual_seed(seed)
-        return ImageSet(torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=random), torch.arange(count) % CLASSES)
+        return ImageSet(
+            torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=random),
+            torch.arange(count) % CLASSES,
+        )
 
     sets = {"retain": pictures(8, 1), "forget": pictures(4, 2), "val": pictures(4, 3)}
     held = pruner.prune(vgg, "random", rate, pruner.Sample(0)) if rate else {}
-    wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3, "fisher_samples": 4, "iterations": 1}
+    wanted = {
+        "unlearn_epochs": 1,
+        "batch_size": 4,
+        "rate": 0.0,
+        "unlearn_lr": 1e-3,
+        "fisher_samples": 4,
+        "iterations": 1,
+    }
     method = registry.get(name)
     config = method.config(**{key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__})
     after = apply(method, vgg, sets, config, context(held)).model.state_dict()

@@ -1,4 +1,5 @@
 """Architectures: parameter counts, initial weights and keys that the field's checkpoints have."""
+
 from __future__ import annotations
 
 import pytest
@@ -10,9 +11,19 @@ from utils.errors import UsageError
 pytestmark = pytest.mark.numeric
 
 PARAMETERS = {  # at 10 classes, CIFAR stem
-    "resnet18": 11_173_962, "resnet50": 23_520_842, "resnet20s": 269_722, "resnet44s": 658_586, "resnet56s": 853_018,
-    "resnet20": 272_474, "resnet32": 466_906, "resnet44": 661_338, "resnet56": 855_770, "resnet32s": 464_154, "resnet110s": 1_727_962,
-    "vgg16_bn": 15_311_818, "vgg16_bn_lth": 14_728_266,
+    "resnet18": 11_173_962,
+    "resnet50": 23_520_842,
+    "resnet20s": 269_722,
+    "resnet44s": 658_586,
+    "resnet56s": 853_018,
+    "resnet20": 272_474,
+    "resnet32": 466_906,
+    "resnet44": 661_338,
+    "resnet56": 855_770,
+    "resnet32s": 464_154,
+    "resnet110s": 1_727_962,
+    "vgg16_bn": 15_311_818,
+    "vgg16_bn_lth": 14_728_266,
 }
 FIRST_ROW = {  # of the first convolution, after torch.manual_seed(1)
     "resnet18": (-0.1012930, -0.0597542, 0.0532933),
@@ -22,7 +33,9 @@ FIRST_ROW = {  # of the first convolution, after torch.manual_seed(1)
 
 
 def test_names():
-    assert sorted(models.names()) == sorted([*PARAMETERS, "swin_t", "vit_tiny", "vit_b_16", "vit_b_32", "vit_l_16"])  # see test_transformers.py
+    assert sorted(models.names()) == sorted(
+        [*PARAMETERS, "swin_t", "vit_tiny", "vit_b_16", "vit_b_32", "vit_l_16"]
+    )  # see test_transformers.py
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -62,7 +75,9 @@ def test_the_model_normalises_its_own_input():
     scaled = models.build("resnet20s", 10, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)).eval()
     scaled.load_state_dict({k: v for k, v in plain.state_dict().items() if "normalize" not in k}, strict=False)
     images = torch.rand(2, 3, 32, 32)
-    by_hand = torch.stack([(images[:, c] - m) / s for c, (m, s) in enumerate(zip((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))], 1)
+    by_hand = torch.stack(
+        [(images[:, c] - m) / s for c, (m, s) in enumerate(zip((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))], 1
+    )
     assert torch.allclose(scaled(images), plain(by_hand), atol=1e-5)
     assert not torch.allclose(scaled(images), plain(images), atol=1e-2)
 
@@ -70,11 +85,16 @@ def test_the_model_normalises_its_own_input():
 def test_unknown_names_and_stems():
     with pytest.raises(UsageError, match=r"--arch resnet19: unknown \(did you mean resnet18\?\)"):
         models.build("resnet19", 10)
-    with pytest.raises(UsageError, match="--imagenet_arch: vgg16_bn_lth has no ImageNet stem; only resnet18, resnet50, vgg16_bn, swin_t have one"):
+    with pytest.raises(
+        UsageError,
+        match="--imagenet_arch: vgg16_bn_lth has no ImageNet stem; only resnet18, resnet50, vgg16_bn, swin_t have one",
+    ):
         models.build("vgg16_bn_lth", 10, imagenet_stem=True)
 
 
 def test_a_state_dict_tells_its_architecture():
     assert models.guess(models.build("vgg16_bn_lth", 100).state_dict()) == "vgg16_bn_lth"
-    assert models.guess(models.build("resnet18", 10, imagenet_stem=True).state_dict()) == "resnet18 with the ImageNet stem"
+    assert (
+        models.guess(models.build("resnet18", 10, imagenet_stem=True).state_dict()) == "resnet18 with the ImageNet stem"
+    )
     assert models.guess({"weight": torch.zeros(1)}) is None

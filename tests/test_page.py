@@ -1,4 +1,5 @@
 """The page of a report: what it says of a table, and what a real browser makes of it."""
+
 from __future__ import annotations
 
 import json
@@ -8,12 +9,12 @@ import subprocess
 from html import escape
 
 import pytest
+from test_report import RUNS, made, result, write
 
 import main_report
 from evaluation import marks, settings, tables
 from evaluation.page import Section, page
 from evaluation.results import Found
-from test_report import RUNS, made, result, write
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium (apt-get install chromium)")

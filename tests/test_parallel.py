@@ -1,4 +1,5 @@
 """Two processes give what one gives."""
+
 from __future__ import annotations
 
 import json
@@ -9,18 +10,39 @@ import sys
 import numpy as np
 import pytest
 import torch
-
+from conftest import ROOT
 from PIL import Image
 
-from conftest import ROOT
 from utils import checkpoints, parallel
 
 pytestmark = pytest.mark.numeric
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+TORCHRUN = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--nproc_per_node=2",
+    "--master_port=0",
+    "--rdzv-backend=c10d",
+    "--rdzv-endpoint=localhost:0",
+]
 TREE = ["--dataset", "folder", "--arch", "resnet20s", "--device", "cpu"]
 # 3 x 36 training images in batches of 43: two whole ones and one of 22
-IMP = [*TREE, "--epochs", "2", "--batch_size", "43", "--lr", "0.02", "--pruning_times", "2", "--rate", "0.5", "--rewind_epoch", "1"]
+IMP = [
+    *TREE,
+    "--epochs",
+    "2",
+    "--batch_size",
+    "43",
+    "--lr",
+    "0.02",
+    "--pruning_times",
+    "2",
+    "--rate",
+    "0.5",
+    "--rewind_epoch",
+    "1",
+]
 
 
 def run(command, processes):
@@ -47,8 +69,13 @@ def both(tmp_path_factory):
             (folder / "tree" / part / f"class{label}").mkdir(parents=True)
             for number in range(count):
                 pixels = random.integers(0, 100, (12, 12, 3)) + 50 * label
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / "tree" / part / f"class{label}" / f"{number:03}.png")
-    said = {n: run(["main_imp.py", *IMP, "--data", str(folder / "tree"), "--save_dir", str(folder / str(n))], n) for n in (1, 2)}
+                Image.fromarray(pixels.astype(np.uint8)).save(
+                    folder / "tree" / part / f"class{label}" / f"{number:03}.png"
+                )
+    said = {
+        n: run(["main_imp.py", *IMP, "--data", str(folder / "tree"), "--save_dir", str(folder / str(n))], n)
+        for n in (1, 2)
+    }
     return folder, said
 
 
@@ -67,7 +94,10 @@ def test_training_in_two_processes_equals_training_in_one(both):
 def test_the_main_process_alone_writes_and_speaks(both):
     folder, said = both
     assert {path.name for path in (folder / "1").iterdir()} == {path.name for path in (folder / "2").iterdir()}
-    lines = {n: [line for line in text.splitlines() if line.startswith("round ") and " loss " in line] for n, text in said.items()}
+    lines = {
+        n: [line for line in text.splitlines() if line.startswith("round ") and " loss " in line]
+        for n, text in said.items()
+    }
     assert len(lines[1]) == len(lines[2]) == 4
     logs = {n: [json.loads(line) for line in (folder / str(n) / "log.jsonl").read_text().splitlines()] for n in (1, 2)}
     for alone, shared in zip(logs[1], logs[2], strict=True):
@@ -81,7 +111,20 @@ def test_unlearning_in_two_processes_equals_unlearning_in_one(both):
     mask = str(folder / "1" / "1model_SA_best.pth.tar")
     hyper = ["--unlearn", "GA", "--unlearn_epochs", "1", "--batch_size", "12", "--unlearn_lr", "0.0001"]
     for n in (1, 2):
-        run(["main_forget.py", *TREE, "--data", str(folder / "tree"), "--mask", mask, *hyper, "--save_dir", str(folder / f"GA{n}")], n)
+        run(
+            [
+                "main_forget.py",
+                *TREE,
+                "--data",
+                str(folder / "tree"),
+                "--mask",
+                mask,
+                *hyper,
+                "--save_dir",
+                str(folder / f"GA{n}"),
+            ],
+            n,
+        )
     close(*(checkpoints.read(folder / f"GA{n}" / "GAcheckpoint.pth.tar", "").weights for n in (1, 2)), 1e-4)
     one, two = (json.loads((folder / f"GA{n}" / "result.json").read_text())["scores"] for n in (1, 2))
     assert one["RA"] == pytest.approx(two["RA"], abs=0.02) and one["UA"] == pytest.approx(two["UA"], abs=0.04)
@@ -138,7 +181,9 @@ def test_in_double_precision_thirty_steps_agree_to_ten_digits(sam_rho, sets, tmp
         run([str(script), str(tmp_path / str(n)), str(sam_rho), sets], n)
     (figures, one), (shared, two) = (torch.load(tmp_path / str(n)) for n in (1, 2))
     close(one, two, 1e-9)
-    assert [loss for loss, _ in figures] == pytest.approx([loss for loss, _ in shared], rel=1e-5)  # figures are summed in float32
+    assert [loss for loss, _ in figures] == pytest.approx(
+        [loss for loss, _ in shared], rel=1e-5
+    )  # figures are summed in float32
     assert [right for _, right in figures] == pytest.approx([right for _, right in shared])
     assert figures[-1][0] < figures[0][0]
 

@@ -1,4 +1,5 @@
 """Signals of a scheduler: the script ends with code 75, and the same command ends in the same bytes."""
+
 from __future__ import annotations
 
 import json
@@ -8,15 +9,29 @@ import time
 
 import pytest
 import torch
+from conftest import DIGITS
 
 import main_forget
 import main_imp
-from conftest import DIGITS
 from trainer.loop import Training
 from utils import files, preempt
 from utils.errors import RunError, script
 
-IMP = [*DIGITS, "--epochs", "2", "--batch_size", "256", "--pruning_times", "2", "--rate", "0.8", "--rewind_epoch", "1", "--decreasing_lr", "1"]
+IMP = [
+    *DIGITS,
+    "--epochs",
+    "2",
+    "--batch_size",
+    "256",
+    "--pruning_times",
+    "2",
+    "--rate",
+    "0.8",
+    "--rewind_epoch",
+    "1",
+    "--decreasing_lr",
+    "1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +59,18 @@ def signalled_at(step, number, monkeypatch):
     monkeypatch.setattr(Training, "advance", counted)
 
 
-@pytest.mark.parametrize("step, number", [(3, signal.SIGTERM), (9, signal.SIGUSR1), (16, signal.SIGUSR2)])  # 6 steps an epoch
+@pytest.mark.parametrize(
+    "step, number", [(3, signal.SIGTERM), (9, signal.SIGUSR1), (16, signal.SIGUSR2)]
+)  # 6 steps an epoch
 def test_training_goes_on_to_the_same_bytes(undisturbed, tmp_path, monkeypatch, capsys, step, number):
     signalled_at(step, number, monkeypatch)
     command = [*IMP, "--save_dir", str(tmp_path / "model")]
     assert main_imp.main(command) == 75
     name = signal.Signals(number).name
-    assert capsys.readouterr().err == f"main_imp.py: stopped by {name}; the same command goes on from the last finished epoch\n"
+    assert (
+        capsys.readouterr().err
+        == f"main_imp.py: stopped by {name}; the same command goes on from the last finished epoch\n"
+    )
     assert not (tmp_path / "model" / "result.json").exists() and not list((tmp_path / "model").glob(".*"))
     assert main_imp.main(command) == 0
     assert contents(tmp_path / "model") == contents(undisturbed / "model")
@@ -59,7 +79,18 @@ def test_training_goes_on_to_the_same_bytes(undisturbed, tmp_path, monkeypatch, 
 def test_run_time_counts_active_seconds_only(undisturbed, tmp_path, monkeypatch):
     """The clock jumps by a million seconds while the run is stopped, and as much in the epoch that is given up."""
     mask = undisturbed / "model" / "1model_SA_best.pth.tar"
-    command = [*DIGITS, "--mask", str(mask), "--unlearn", "FT", "--unlearn_epochs", "3", "--batch_size", "256", "--save_dir"]
+    command = [
+        *DIGITS,
+        "--mask",
+        str(mask),
+        "--unlearn",
+        "FT",
+        "--unlearn_epochs",
+        "3",
+        "--batch_size",
+        "256",
+        "--save_dir",
+    ]
     assert main_forget.main([*command, str(tmp_path / "whole")]) == 0
     original, count, ahead = Training.advance, 0, 0.0
     clock = time.perf_counter
@@ -117,7 +148,7 @@ def test_nothing_in_between_catches_it_and_the_outermost_script_answers():
 
     before = signal.getsignal(signal.SIGUSR1)
     assert outer(None) == 75
-    assert signal.getsignal(signal.SIGUSR1) is before and not preempt.asked() is None
+    assert signal.getsignal(signal.SIGUSR1) is before and preempt.asked() is not None
 
 
 def test_a_second_signal_changes_nothing_and_errors_stay_errors():

@@ -1,14 +1,15 @@
 """Signs of life: which cells of a sweep are how far, how long the rest takes, and how long a first epoch."""
+
 from __future__ import annotations
 
 import time
 from types import SimpleNamespace
 
 import pytest
+from test_sweep import FT, MODEL, RETRAIN, WHOLE, stated
 
 from sweep import grid, progress, spec
 from sweep.state import State
-from test_sweep import FT, MODEL, RETRAIN, WHOLE, stated
 from trainer import pulse
 from utils import files
 
@@ -31,7 +32,10 @@ def test_each_running_cell_says_its_epoch(sweep):
     at_work(cells[RETRAIN], "header\nunlearn  epoch  3/10  lr 0.01  loss 0.1\n")
     at_work(cells[FT], "main_forget.py: FT\n")
     told = progress.Progress(state, SimpleNamespace(at_once=2), {})
-    assert told.line([cells[RETRAIN], cells[FT]], []) == f"running:  {RETRAIN} (unlearn, epoch 3/10), {FT} (starting or scoring)"
+    assert (
+        told.line([cells[RETRAIN], cells[FT]], [])
+        == f"running:  {RETRAIN} (unlearn, epoch 3/10), {FT} (starting or scoring)"
+    )
     assert told.line([cells[MODEL]], []) == "running:  nothing yet, 1 waiting"
 
 

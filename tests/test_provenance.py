@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import DIGITS, ROOT
 from PIL import Image
 
 import arg_parser
@@ -18,7 +19,6 @@ import main_saliency
 import main_synflow
 import main_transfer
 import models
-from conftest import DIGITS, ROOT
 from evaluation import results
 from utils import checkpoints, origin
 
@@ -244,7 +244,17 @@ def test_only_a_retrained_model_is_retrain(trained, tmp_path, capsys):
         (str(tmp_path / "bare.pt"), str(tmp_path / "bare.pt"), "was trained on the images to forget too"),
         (model(trained), str(tmp_path / "GA" / "GAcheckpoint.pth.tar"), "was made by --unlearn GA, not trained anew"),
     ):
-        argv = [*quick, "--mask", mask, "--unlearn", "FT", "--reference_model", file, "--save_dir", str(tmp_path / "FT")]
+        argv = [
+            *quick,
+            "--mask",
+            mask,
+            "--unlearn",
+            "FT",
+            "--reference_model",
+            file,
+            "--save_dir",
+            str(tmp_path / "FT"),
+        ]
         capsys.readouterr()
         assert main_forget.main(argv) == 2
         assert capsys.readouterr().err.endswith(f"error: --reference_model {file}: {said}; {wanted}")
@@ -337,8 +347,12 @@ def test_the_form_without_validation_is_inherited(tmp_path):
     argv = ["--mask", str(tmp_path / "x.pt"), "--unlearn", "FT", "--save_dir", "never"]
     assert arg_parser.parse_forget(argv).data.dataset == "cifar10_no_val"
     assert arg_parser.parse_forget([*argv, "--dataset", "CIFAR10-no-val"]).data.dataset == "cifar10_no_val"
-    assert arg_parser.parse_forget([*argv, "--dataset", "cifar10"]).data.dataset == "cifar10"  # the split's digest says more
-    with pytest.raises(arg_parser.UsageError, match="--dataset cifar100: .* was made with dataset cifar10_no_val; leave"):
+    assert (
+        arg_parser.parse_forget([*argv, "--dataset", "cifar10"]).data.dataset == "cifar10"
+    )  # the split's digest says more
+    with pytest.raises(
+        arg_parser.UsageError, match="--dataset cifar100: .* was made with dataset cifar10_no_val; leave"
+    ):
         arg_parser.parse_forget([*argv, "--dataset", "cifar100"])
 
 

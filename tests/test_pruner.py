@@ -1,4 +1,5 @@
 """Masks: which weights go, how many, and that they stay at zero."""
+
 from __future__ import annotations
 
 import copy
@@ -111,8 +112,7 @@ def test_an_empty_mask_means_that_everything_is_kept():
 
 
 @pytest.mark.parametrize(
-    "size, rate, gone",
-    [(1, 0.5, 0), (3, 0.5, 2), (5, 0.5, 2), (7, 0.5, 4), (9, 0.5, 4), (10, 0.24, 2), (10, 0.26, 3)],
+    "size, rate, gone", [(1, 0.5, 0), (3, 0.5, 2), (5, 0.5, 2), (7, 0.5, 4), (9, 0.5, 4), (10, 0.24, 2), (10, 0.26, 3)]
 )
 def test_the_number_pruned_is_rounded_half_to_even(size, rate, gone):
     # 0.5, 1.5, 2.5, 3.5, 4.5 round to 0, 2, 2, 4, 4.
@@ -221,7 +221,7 @@ def test_held_weights_are_zero_at_once_and_after_each_step(layout):
     model = small().to(memory_format=layout)
     mask = pruner.prune(model, "random", 0.5, pruner.Sample(1))
     start = {name: weight.detach().clone() for name, weight in pruner.prunable(model).items()}
-    hold = pruner.Hold(model, mask)
+    hold = pruner.MaskEnforcer(model, mask)
     for name, weight in pruner.prunable(model).items():
         assert torch.equal(weight, torch.where(mask[name], start[name], 0.0))
     # Momentum and weight decay push pruned weights even where the gradient is zero.
@@ -247,7 +247,7 @@ def test_held_weights_are_zero_at_once_and_after_each_step(layout):
 def test_holding_with_an_empty_mask_changes_nothing():
     model = small()
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
-    pruner.Hold(model, {})()
+    pruner.MaskEnforcer(model, {})()
     pruner.check_held(model, {}, "nobody")
     assert all(torch.equal(start[name], value) for name, value in model.named_parameters())
 
@@ -255,7 +255,7 @@ def test_holding_with_an_empty_mask_changes_nothing():
 def test_a_revived_weight_is_told_by_name_and_number():
     model = small()
     mask = pruner.prune(model, "magnitude", 0.5, pruner.Sample(0))
-    pruner.Hold(model, mask)
+    pruner.MaskEnforcer(model, mask)
     pruner.check_held(model, mask, "FT")
     gone = torch.nonzero(~mask["second.weight"])
     assert len(gone) >= 2
@@ -288,7 +288,11 @@ class Shortcut(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a, self.norm, self.b = nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        self.a, self.norm, self.b = (
+            nn.Conv2d(1, 2, 3, padding=1),
+            nn.BatchNorm2d(2),
+            nn.Conv2d(2, 2, 3, padding=1, bias=False),
+        )
         self.fc = nn.Linear(2, 3)
 
     def forward(self, x):
@@ -323,7 +327,7 @@ def test_whether_a_path_leads_to_the_output(a, b, side, reached):
     mask = {"a.weight": a, "b.weight": b}
     assert passage.reaches_output(model, mask, (1, side, side)) is reached
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    pruner.Hold(model, mask)
+    pruner.MaskEnforcer(model, mask)
     model.train()  # by the twin: whether any pixel moves the output
     image = torch.rand(8, 1, side, side, requires_grad=True)
     model(image).square().sum().backward()
@@ -339,7 +343,10 @@ def test_channels_that_do_not_meet_cut_the_network_without_an_empty_layer():
     empty = {**mask, "2.in_proj_weight": only((3, 3)), "3.weight": only((2, 2))}
     named = "warning: no weight is left in 2.in_proj, 3 (2 of 4 layers): "
     assert passage.warning(empty, False) == named + cut
-    assert passage.warning(empty, True) == f"{named}nothing passes them, but the signal passes by their shortcuts; prune less (a smaller --rate) to keep them"
+    assert (
+        passage.warning(empty, True)
+        == f"{named}nothing passes them, but the signal passes by their shortcuts; prune less (a smaller --rate) to keep them"
+    )
     assert passage.warning(empty, None) == f"{named}nothing passes them; prune less (a smaller --rate) to keep them"
     assert passage.warning(mask, True) is passage.warning(mask, None) is None
 

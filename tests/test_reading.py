@@ -1,4 +1,5 @@
 """Hundreds of damaged and hostile files: exit code 2 or 3 and one line, no wrong result, little memory."""
+
 from __future__ import annotations
 
 import functools
@@ -8,13 +9,14 @@ import os
 import pickle
 import shutil
 
+import apart
+import damage
 import numpy as np
 import pytest
 import torch
+from conftest import DIGITS
 
-import apart
 import arg_parser
-import damage
 import main_backdoor
 import main_forget
 import main_imp
@@ -24,11 +26,17 @@ import main_sweep
 import main_synflow
 import main_transfer
 import models
-from conftest import DIGITS
 from utils import files, options
 from utils.errors import UsageError
 
-SOME = {"checkpoints": 340, "training checkpoints": 70, "lists": 160, "results": 100, "YAML": 60, "images": 180}  # damaged files at least
+SOME = {
+    "checkpoints": 340,
+    "training checkpoints": 70,
+    "lists": 160,
+    "results": 100,
+    "YAML": 60,
+    "images": 180,
+}  # damaged files at least
 EVERY = {"checkpoints": 5, "training checkpoints": 3}  # of which only some are asked about where tests are to be short
 FLIPS = 20
 
@@ -44,7 +52,10 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("kind", "every"), [(kind, EVERY.get(kind, 1)) for kind in SOME] + [pytest.param(kind, 1, marks=pytest.mark.long) for kind in EVERY])
+@pytest.mark.parametrize(
+    ("kind", "every"),
+    [(kind, EVERY.get(kind, 1)) for kind in SOME] + [pytest.param(kind, 1, marks=pytest.mark.long) for kind in EVERY],
+)
 def test_every_damaged_file_gets_its_answer(kind, every, tmp_path, trained):
     """In a process of its own, whose memory is measured."""
     report = tmp_path / "report.json"
@@ -53,11 +64,18 @@ def test_every_damaged_file_gets_its_answer(kind, every, tmp_path, trained):
     def answers() -> int:
         models.blank = functools.cache(models.blank)  # a quarter of a second each time
         damage.main_forget.main([*DIGITS, "--unlearn", "retrain", "--save_dir", "x", "--dry_run"])
-        cases = damage.CASES[kind](tmp_path / "files", trained / "imp" / "0checkpoint.pth.tar", trained / "raw" / "result.json", FLIPS)
+        cases = damage.CASES[kind](
+            tmp_path / "files", trained / "imp" / "0checkpoint.pth.tar", trained / "raw" / "result.json", FLIPS
+        )
         report.write_text(json.dumps(damage.answers(cases, every)))
         return 0
 
-    baseline = apart.run(lambda: int(damage.ask(main_forget.main, [*DIGITS, "--unlearn", "retrain", "--save_dir", "x", "--dry_run"]).code), tmp_path)
+    baseline = apart.run(
+        lambda: int(
+            damage.ask(main_forget.main, [*DIGITS, "--unlearn", "retrain", "--save_dir", "x", "--dry_run"]).code
+        ),
+        tmp_path,
+    )
     ended = apart.run(answers, tmp_path, seconds=300)
     assert ended.code == 0, ended.err
     asked, complaints = json.loads(report.read_text())
@@ -89,8 +107,14 @@ def hostile(trace):
     torch.save({"state_dict": {"fc.bias": Payload(trace)}}, old, _use_new_zipfile_serialization=False)
     code = f"os.mkdir({str(trace)!r})"
     return {
-        "bare.pt": bare, "zip.pth.tar": buffer.getvalue(), "old.pth.tar": old.getvalue(), "objects.npy": damage.npy(np.array([Payload(trace)], dtype=object), pickled=True),
-        "bare.npy": bare, "bare.json": bare, "list.txt": f"__import__('os').{code}".encode(), "sweep.yaml": f"title: !!python/object/apply:os.mkdir [{str(trace)!r}]".encode(),
+        "bare.pt": bare,
+        "zip.pth.tar": buffer.getvalue(),
+        "old.pth.tar": old.getvalue(),
+        "objects.npy": damage.npy(np.array([Payload(trace)], dtype=object), pickled=True),
+        "bare.npy": bare,
+        "bare.json": bare,
+        "list.txt": f"__import__('os').{code}".encode(),
+        "sweep.yaml": f"title: !!python/object/apply:os.mkdir [{str(trace)!r}]".encode(),
         "command.txt": f"$(mkdir {trace}) `mkdir {trace}`; mkdir {trace}".encode(),
     }
 
@@ -99,17 +123,43 @@ FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked 
     main_imp: {"--checkpoint": ["--resume"], "--data": ["--dataset", "cifar10"], "--save_dir": []},
     main_synflow: {"--checkpoint": ["--resume"], "--data": ["--dataset", "svhn"], "--save_dir": []},
     main_forget: {
-        "--mask": ["--unlearn", "FT"], "--model_path": ["--unlearn", "FT"], "--rewind_pth": [], "--reference_model": [], "--saliency_mask": ["--unlearn", "RL", "--mask", "M"],
-        "--mask_path": ["--unlearn", "RL", "--mask", "M"], "--indexes_to_replace": [], "--forget": [], "--data": ["--dataset", "cifar100"], "--save_dir": [],
+        "--mask": ["--unlearn", "FT"],
+        "--model_path": ["--unlearn", "FT"],
+        "--rewind_pth": [],
+        "--reference_model": [],
+        "--saliency_mask": ["--unlearn", "RL", "--mask", "M"],
+        "--mask_path": ["--unlearn", "RL", "--mask", "M"],
+        "--indexes_to_replace": [],
+        "--forget": [],
+        "--data": ["--dataset", "cifar100"],
+        "--save_dir": [],
     },
-    main_saliency: {"--mask": [], "--model_path": [], "--indexes_to_replace": ["--mask", "M"], "--forget": ["--mask", "M"], "--data": ["--dataset", "cifar10", "--mask", "M"], "--save_dir": []},
+    main_saliency: {
+        "--mask": [],
+        "--model_path": [],
+        "--indexes_to_replace": ["--mask", "M"],
+        "--forget": ["--mask", "M"],
+        "--data": ["--dataset", "cifar10", "--mask", "M"],
+        "--save_dir": [],
+    },
     main_backdoor: {
-        "--mask": [], "--reference_model": [], "--rewind_pth": [], "--saliency_mask": ["--unlearn", "RL"], "--mask_path": ["--unlearn", "RL"], "--data": ["--dataset", "cifar10"], "--save_dir": [],
+        "--mask": [],
+        "--reference_model": [],
+        "--rewind_pth": [],
+        "--saliency_mask": ["--unlearn", "RL"],
+        "--mask_path": ["--unlearn", "RL"],
+        "--data": ["--dataset", "cifar10"],
+        "--save_dir": [],
     },
     main_transfer: {
-        "--mask": ["--target_dataset", "digits"], "--rewind_pth": ["--target_dataset", "digits", "--mask", "M"], "--removal_order": ["--target_dataset", "digits", "--mask", "M"],
-        "--saliency_mask": ["--unlearn", "RL", "--target_dataset", "digits", "--mask", "M"], "--mask_path": ["--unlearn", "RL", "--target_dataset", "digits", "--mask", "M"],
-        "--target": ["--mask", "M"], "--data": ["--dataset", "cifar10", "--target_dataset", "digits", "--mask", "M"], "--save_dir": [],
+        "--mask": ["--target_dataset", "digits"],
+        "--rewind_pth": ["--target_dataset", "digits", "--mask", "M"],
+        "--removal_order": ["--target_dataset", "digits", "--mask", "M"],
+        "--saliency_mask": ["--unlearn", "RL", "--target_dataset", "digits", "--mask", "M"],
+        "--mask_path": ["--unlearn", "RL", "--target_dataset", "digits", "--mask", "M"],
+        "--target": ["--mask", "M"],
+        "--data": ["--dataset", "cifar10", "--target_dataset", "digits", "--mask", "M"],
+        "--save_dir": [],
     },
 }
 
@@ -125,7 +175,11 @@ def flags_that_name_files(main):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(arg_parser, "Parser", Seen)
         main.main(["--save_dir", "x"])
-    named = [action for action in seen if action.metavar and any(word in str(action.metavar) for word in ("FILE", "DIR", "WHAT"))]
+    named = [
+        action
+        for action in seen
+        if action.metavar and any(word in str(action.metavar) for word in ("FILE", "DIR", "WHAT"))
+    ]
     return {flag for action in named for flag in action.option_strings}
 
 
@@ -155,7 +209,21 @@ def test_a_file_is_unpickled_where_it_is_trusted(tmp_path, capsys):
     for name in ("bare.pt", "zip.pth.tar", "old.pth.tar"):
         trace = tmp_path / f"trace of {name}"
         (tmp_path / name).write_bytes(hostile(trace)[name])
-        assert main_forget.main([*DIGITS, "--unlearn", "FT", "--mask", str(tmp_path / name), "--save_dir", str(tmp_path / "run"), "--allow_pickle"]) == 2
+        assert (
+            main_forget.main(
+                [
+                    *DIGITS,
+                    "--unlearn",
+                    "FT",
+                    "--mask",
+                    str(tmp_path / name),
+                    "--save_dir",
+                    str(tmp_path / "run"),
+                    "--allow_pickle",
+                ]
+            )
+            == 2
+        )
         assert trace.exists()
 
 
@@ -164,12 +232,29 @@ def test_a_data_sets_own_pickles_are_opened_by_their_checksums_only(dataset, tmp
     trace, root = tmp_path / "trace", tmp_path / "data"
     names = {
         "cifar10": [f"cifar-10-batches-py/{name}" for name in ("data_batch_1", "test_batch", "batches.meta")],
-        "cifar100": [f"cifar-100-python/{name}" for name in ("train", "test", "meta")], "svhn": ["train_32x32.mat", "test_32x32.mat"],
+        "cifar100": [f"cifar-100-python/{name}" for name in ("train", "test", "meta")],
+        "svhn": ["train_32x32.mat", "test_32x32.mat"],
     }[dataset]
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(hostile(trace)["bare.pt"])
-    assert main_imp.main(["--dataset", dataset, "--data", str(root), "--arch", "resnet20s", "--device", "cpu", "--save_dir", str(tmp_path / "run")]) == 2
+    assert (
+        main_imp.main(
+            [
+                "--dataset",
+                dataset,
+                "--data",
+                str(root),
+                "--arch",
+                "resnet20s",
+                "--device",
+                "cpu",
+                "--save_dir",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 2
+    )
     assert capsys.readouterr().err.count("\n") == 1 and not trace.exists()
 
 
@@ -177,7 +262,17 @@ def test_what_lies_in_the_folder_of_a_run_is_not_trusted_either(tmp_path, traine
     """Files by the names that a run goes on from."""
     trace = tmp_path / "trace"
     evil, mask = hostile(trace)["zip.pth.tar"], str(trained / "raw" / "rawcheckpoint.pth.tar")
-    command = [*DIGITS, "--epochs", "1", "--batch_size", "512", "--rewind_epoch", "1", "--save_dir", str(tmp_path / "imp")]
+    command = [
+        *DIGITS,
+        "--epochs",
+        "1",
+        "--batch_size",
+        "512",
+        "--rewind_epoch",
+        "1",
+        "--save_dir",
+        str(tmp_path / "imp"),
+    ]
     shutil.copytree(trained / "imp", tmp_path / "imp")
     (tmp_path / "imp" / "result.json").unlink()
     (tmp_path / "imp" / "0checkpoint.pth.tar").write_bytes(evil)
@@ -187,7 +282,9 @@ def test_what_lies_in_the_folder_of_a_run_is_not_trusted_either(tmp_path, traine
         folder = tmp_path / name
         folder.mkdir()
         (folder / name).write_bytes(evil)
-        code = main_forget.main([*DIGITS, "--mask", mask, "--unlearn", "FT", "--unlearn_epochs", "0", "--resume", "--save_dir", str(folder)])
+        code = main_forget.main(
+            [*DIGITS, "--mask", mask, "--unlearn", "FT", "--unlearn_epochs", "0", "--resume", "--save_dir", str(folder)]
+        )
         assert code == (2 if "check" in name else 0) and not trace.exists()
 
 
@@ -214,7 +311,10 @@ def test_a_result_cannot_name_files_elsewhere(tmp_path, trained, capsys):
     (run / "0checkpoint.pth.tar").write_text("x")
     assert main_imp.main([*DIGITS, "--epochs", "0", "--save_dir", str(run)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "run"}
-    assert all(path.resolve().is_relative_to(run / "earlier") for path in (run / "earlier").rglob("*")) and len(list((run / "earlier").rglob("*.*"))) >= 2
+    assert (
+        all(path.resolve().is_relative_to(run / "earlier") for path in (run / "earlier").rglob("*"))
+        and len(list((run / "earlier").rglob("*.*"))) >= 2
+    )
 
 
 def test_images_are_never_handed_to_programs(tmp_path, monkeypatch, capsys):
@@ -240,11 +340,29 @@ def test_a_damaged_result_of_ones_own_is_made_again(tmp_path, trained, capsys):
     shutil.copytree(trained / "imp", tmp_path / "imp")
     path = tmp_path / "imp" / "result.json"
     good, weights = json.loads(path.read_text()), (tmp_path / "imp" / "0checkpoint.pth.tar").read_bytes()
-    command = [*DIGITS, "--epochs", "1", "--batch_size", "512", "--rewind_epoch", "1", "--save_dir", str(tmp_path / "imp")]
-    for damaged in (b"", path.read_bytes()[:-100], path.read_bytes().replace(b'"best_val": 0.', b'"best_val": 0.9'), json.dumps({"fingerprint": good["fingerprint"]}).encode()):
+    command = [
+        *DIGITS,
+        "--epochs",
+        "1",
+        "--batch_size",
+        "512",
+        "--rewind_epoch",
+        "1",
+        "--save_dir",
+        str(tmp_path / "imp"),
+    ]
+    for damaged in (
+        b"",
+        path.read_bytes()[:-100],
+        path.read_bytes().replace(b'"best_val": 0.', b'"best_val": 0.9'),
+        json.dumps({"fingerprint": good["fingerprint"]}).encode(),
+    ):
         path.write_bytes(damaged)
         assert main_imp.main(command) == 0
-        assert json.loads(path.read_text())["rounds"] == good["rounds"] and (tmp_path / "imp" / "0checkpoint.pth.tar").read_bytes() == weights
+        assert (
+            json.loads(path.read_text())["rounds"] == good["rounds"]
+            and (tmp_path / "imp" / "0checkpoint.pth.tar").read_bytes() == weights
+        )
     assert not (tmp_path / "imp" / "earlier").exists()
 
 

@@ -1,4 +1,5 @@
 """README's examples run as they are written, and unlearning lowers what it should."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -43,7 +43,14 @@ def result(tried, name: str) -> dict:
 
 def test_there_is_a_command_for_every_script():
     scripts = set(re.findall(r"python (main_\w+\.py)", block()))
-    assert scripts == {"main_imp.py", "main_synflow.py", "main_forget.py", "main_backdoor.py", "main_transfer.py", "main_report.py"}
+    assert scripts == {
+        "main_imp.py",
+        "main_synflow.py",
+        "main_forget.py",
+        "main_backdoor.py",
+        "main_transfer.py",
+        "main_report.py",
+    }
 
 
 def test_models_know_their_images_by_heart_and_most_of_the_others(tried):
@@ -57,7 +64,9 @@ def test_unlearning_forgets_and_comes_near_to_retrain(tried):
     after, before = found["scores"], found["original"]
     assert before["UA"] < 0.02 and after["UA"] > 0.95 and exact["UA"] == 1
     assert before["MIA-Efficacy"] < 0.1 and after["MIA-Efficacy"] > 0.9 and exact["MIA-Efficacy"] > 0.95
-    gaps = [sum(abs(one[name] - exact[name]) for name in ("UA", "MIA-Efficacy", "RA", "TA")) / 4 for one in (before, after)]
+    gaps = [
+        sum(abs(one[name] - exact[name]) for name in ("UA", "MIA-Efficacy", "RA", "TA")) / 4 for one in (before, after)
+    ]
     assert gaps[1] < 0.05 < 0.4 < gaps[0]
     assert "; doing nothing: " in tried[1] and "no Retrain to compare with" not in tried[1]
 

@@ -1,4 +1,5 @@
 """Tables and plots from results made by hand."""
+
 from __future__ import annotations
 
 import csv
@@ -14,21 +15,55 @@ import matplotlib.text
 import pytest
 
 import main_report
-from evaluation import cleanse, corrections, cost, curves, further, leftout, overview, planned, published, ranking, results, rows, sparsity, tables
+from evaluation import (
+    cleanse,
+    corrections,
+    cost,
+    curves,
+    further,
+    leftout,
+    overview,
+    planned,
+    published,
+    ranking,
+    results,
+    rows,
+    sparsity,
+    tables,
+)
 from evaluation.results import Found
 
 NONE = published.Published([], exact=False)
 SIZES = {"forget": 100, "retain": 900, "test": 360}
 
 
-def result(method, sparsity, seed, scores, paper=None, hyper=None, compat="fixed", kind="class", words="all of class 0", forget=0, **more):
+def result(
+    method,
+    sparsity,
+    seed,
+    scores,
+    paper=None,
+    hyper=None,
+    compat="fixed",
+    kind="class",
+    words="all of class 0",
+    forget=0,
+    **more,
+):
     ua, mia, ra, ta, rte = scores
     content = {
-        "script": "main_forget.py", "status": "done", "method": method, "paper_name": paper or method, "seed": seed, "compat": compat,
-        "scenario": {"kind": kind, "words": words, "class": forget, "count": None}, "split": SIZES,
+        "script": "main_forget.py",
+        "status": "done",
+        "method": method,
+        "paper_name": paper or method,
+        "seed": seed,
+        "compat": compat,
+        "scenario": {"kind": kind, "words": words, "class": forget, "count": None},
+        "split": SIZES,
         "model": {"dataset": "digits", "arch": "resnet20s", "sparsity": sparsity, **more.pop("model", {})},
         "scores": {"UA": ua, "MIA-Efficacy": mia, "RA": ra, "TA": ta, "RTE": rte},
-        "config": {"hyper": hyper or {}, "run": {"train_seed": seed, "split_seed": None}, **more.pop("config", {})}, **more,
+        "config": {"hyper": hyper or {}, "run": {"train_seed": seed, "split_seed": None}, **more.pop("config", {})},
+        **more,
     }
     return {"fingerprint": json.dumps(content, sort_keys=True), **content}
 
@@ -62,10 +97,16 @@ def write(folder, runs):
 
 
 def test_runs_with_adapters_have_rows_of_their_own_behind_the_methods():
-    adapted = [result("FT", 0, seed, (0.4, 0.4, 0.8, 0.7, 0.4), "FT + LoRA", config={"lora": {"lora_rank": 4}}, adapters={}) for seed in (1, 2)]
+    adapted = [
+        result("FT", 0, seed, (0.4, 0.4, 0.8, 0.7, 0.4), "FT + LoRA", config={"lora": {"lora_rank": 4}}, adapters={})
+        for seed in (1, 2)
+    ]
     [table] = made([*RUNS, *adapted])
     assert list(table.rows) == ["Retrain", "FT", "FT + LoRA", "GA"]
-    assert table.cell("FT", "dense", "UA").values == (0.5, 0.7) and table.cell("FT + LoRA", "dense", "UA").values == (0.4, 0.4)
+    assert table.cell("FT", "dense", "UA").values == (0.5, 0.7) and table.cell("FT + LoRA", "dense", "UA").values == (
+        0.4,
+        0.4,
+    )
     other = result("FT", 0, 1, (0.3, 0.4, 0.8, 0.7, 0.4), "FT + LoRA", config={"lora": {"lora_rank": 8}}, adapters={})
     [table] = made([*RUNS, *adapted, other])
     assert {"FT + LoRA, lora_rank 4", "FT + LoRA, lora_rank 8"} < set(table.rows)
@@ -73,7 +114,11 @@ def test_runs_with_adapters_have_rows_of_their_own_behind_the_methods():
 
 def test_means_gaps_and_averages_by_hand():
     [table] = made(RUNS)
-    assert [model.name for model in table.models] == ["dense", "95 % sparse"] and list(table.rows) == ["Retrain", "FT", "GA"]
+    assert [model.name for model in table.models] == ["dense", "95 % sparse"] and list(table.rows) == [
+        "Retrain",
+        "FT",
+        "GA",
+    ]
     cell = table.rows["FT"]["dense"]["UA"]
     assert cell.mean == pytest.approx(0.6) and cell.std == pytest.approx(0.1)  # 0.5 and 0.7
     # dense gaps of FT: UA |0.6 - 1|, MIA |0.7 - 0.95|, RA |0.9 - 0.98|, TA |0.85 - 0.85|
@@ -96,10 +141,21 @@ def test_layout_of_the_paper():
     [table] = made(RUNS)
     head, rows = tables.paper_table(table, NONE)
     assert head[:5] == ["method", "UA dense", "UA 95 % sparse", "MIA-Efficacy dense", "MIA-Efficacy 95 % sparse"]
-    assert head[-6:] == ["avg. gap dense", "avg. gap 95 % sparse", "RTE (min) dense", "RTE (min) 95 % sparse", "n dense", "n 95 % sparse"]
+    assert head[-6:] == [
+        "avg. gap dense",
+        "avg. gap 95 % sparse",
+        "RTE (min) dense",
+        "RTE (min) 95 % sparse",
+        "n dense",
+        "n 95 % sparse",
+    ]
     finetuned = named(table)["FT"]
     assert finetuned["UA dense"] == "60.00±10.00 (40.00)" and finetuned["UA 95 % sparse"] == "90.00 (10.00)"
-    assert finetuned["avg. gap dense"] == "18.25" and finetuned["RTE (min) dense"] == "0.500" and finetuned["n dense"] == "2"
+    assert (
+        finetuned["avg. gap dense"] == "18.25"
+        and finetuned["RTE (min) dense"] == "0.500"
+        and finetuned["n dense"] == "2"
+    )
     assert named(table)["GA"]["UA dense"] == "- (0 of 2 seeds)" and named(table)["GA"]["n dense"] == "0 of 2"
     assert tables.markdown(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n"
 
@@ -109,16 +165,26 @@ def test_runs_that_differ_in_anything_that_matters_never_share_a_table():
         return result("FT", 0, 1, (0.1, 0.1, 0.1, 0.1, 1.0), **more)
 
     different = [
-        run(), run(compat="reference"), run(kind="random", words="a tenth", forget=None), run(words="all of class 3", forget=3),
-        run(config={"run": {"train_seed": 1, "split_seed": 7}}), run(config={"official_counts": [5, 5]}), run(config={"official_counts": [6, 6]}),
-        run(config={"data": {"input_size": 32}}), run(config={"model": {"imagenet_arch": True}}), run(split={**SIZES, "test": 400}),
-        run(model={"arch": "resnet18"}), run(model={"dataset": "cifar10"}),
+        run(),
+        run(compat="reference"),
+        run(kind="random", words="a tenth", forget=None),
+        run(words="all of class 3", forget=3),
+        run(config={"run": {"train_seed": 1, "split_seed": 7}}),
+        run(config={"official_counts": [5, 5]}),
+        run(config={"official_counts": [6, 6]}),
+        run(config={"data": {"input_size": 32}}),
+        run(config={"model": {"imagenet_arch": True}}),
+        run(split={**SIZES, "test": 400}),
+        run(model={"arch": "resnet18"}),
+        run(model={"dataset": "cifar10"}),
     ]
     found = made(different)
     assert len(found) == len(different) and all(table.runs("FT", "dense") == 1 for table in found)
     assert len({table.slug for table in found}) == len(different)  # no two write the same files
     assert len({table.title for table in found}) == len(different)
-    assert {"digits-resnet20s-class-0-reference", "digits-resnet20s-class-3", "digits-resnet20s-random"} <= {table.slug for table in found}
+    assert {"digits-resnet20s-class-0-reference", "digits-resnet20s-class-3", "digits-resnet20s-random"} <= {
+        table.slug for table in found
+    }
 
 
 def test_methods_with_several_settings_get_a_row_each():
@@ -135,25 +201,39 @@ def recipe(epochs, round_=1, script="main_imp.py", **prune):
 
 
 def test_models_of_different_training_are_different_columns():
-    omp, imp, snip = {"pruning_times": 2, "rate": 0.95}, {"pruning_times": 14, "rate": 0.2}, {"score": "snip", "rate": 0.95}
+    omp, imp, snip = (
+        {"pruning_times": 2, "rate": 0.95},
+        {"pruning_times": 14, "rate": 0.2},
+        {"score": "snip", "rate": 0.95},
+    )
     runs = [
-        result("FT", 0, 1, (0.1,) * 5, model=recipe(182, 0, **omp)), result("FT", 0, 2, (0.3,) * 5, model=recipe(182, 0, **imp)),
-        result("FT", 0.95, 1, (0.1,) * 5, model=recipe(182, **omp)), result("FT", 0.95, 2, (0.3,) * 5, model=recipe(182, **omp)),
+        result("FT", 0, 1, (0.1,) * 5, model=recipe(182, 0, **omp)),
+        result("FT", 0, 2, (0.3,) * 5, model=recipe(182, 0, **imp)),
+        result("FT", 0.95, 1, (0.1,) * 5, model=recipe(182, **omp)),
+        result("FT", 0.95, 2, (0.3,) * 5, model=recipe(182, **omp)),
         result("FT", 0.95, 1, (0.5,) * 5, model=recipe(182, **omp | {"random_prune": True})),
-        result("FT", 0.95, 1, (0.6,) * 5, model=recipe(182, 0, "main_synflow.py") | {"recipe": {"prune": snip}, "round": 1}),
+        result(
+            "FT", 0.95, 1, (0.6,) * 5, model=recipe(182, 0, "main_synflow.py") | {"recipe": {"prune": snip}, "round": 1}
+        ),
         result("FT", 0.95, 1, (0.7,) * 5, model=recipe(10, **omp)),
     ]
     [table] = made(runs)
     found = {model.name: table.cell("FT", model.name, "UA").values for model in table.models}
     assert found.pop("dense") == (0.1, 0.3)  # a dense round is the same whatever was pruned afterwards
     assert found == {
-        "95 % sparse (OMP) #1": (0.7,), "95 % sparse (OMP) #2": (0.1, 0.3), "95 % sparse (random)": (0.5,), "95 % sparse (snip)": (0.6,),
+        "95 % sparse (OMP) #1": (0.7,),
+        "95 % sparse (OMP) #2": (0.1, 0.3),
+        "95 % sparse (random)": (0.5,),
+        "95 % sparse (snip)": (0.6,),
     }
 
 
 def test_retraining_without_a_checkpoint_stands_beside_any_dense_model():
     dense = {"config": {"checkpoint": "abc"}, "model": recipe(182, 0)}
-    runs = [result("retrain", 0, 1, (0.9,) * 5, "Retrain", config={"checkpoint": None}), result("FT", 0, 1, (0.4,) * 5, **dense)]
+    runs = [
+        result("retrain", 0, 1, (0.9,) * 5, "Retrain", config={"checkpoint": None}),
+        result("FT", 0, 1, (0.4,) * 5, **dense),
+    ]
     [table] = made(runs)
     assert [model.name for model in table.models] == ["dense"] and table.gap("FT", "dense", "UA") == pytest.approx(0.5)
 
@@ -162,7 +242,10 @@ def test_retraining_without_a_checkpoint_stands_beside_any_dense_model():
 
 
 def paper_runs(ua, seeds=(1, 2)):
-    where = {"model": {"dataset": "cifar10", "arch": "resnet18"}, "split": {"forget": 4500, "retain": 40500, "test": 9000}}
+    where = {
+        "model": {"dataset": "cifar10", "arch": "resnet18"},
+        "split": {"forget": 4500, "retain": 40500, "test": 9000},
+    }
     runs = [result("retrain", 0, seed, (1.0, 1.0, 1.0, 0.9483, 40.0), "Retrain", **where) for seed in seeds]
     return runs + [result("FT", 0, seed, (value, 0.75, 0.9987, 0.9431, 2.5), **where) for seed, value in zip(seeds, ua)]
 
@@ -175,10 +258,15 @@ def test_the_file_holds_the_main_table_of_the_paper():
     assert all(entry["source"] and entry["paper"] in published.load()["papers"] for entry in entries.values())
 
 
-@pytest.mark.parametrize("share, entry, row, average", [
-    ("dense", "jia2023-table1-class", "FT", 25.78), ("sparse", "jia2023-table1-class", "IU", 1.10), ("sparse", "jia2023-table1-random", "FF", 4.50),
-    ("dense", "fan2024-table1-10", "SalUn", 1.15),
-])
+@pytest.mark.parametrize(
+    "share, entry, row, average",
+    [
+        ("dense", "jia2023-table1-class", "FT", 25.78),
+        ("sparse", "jia2023-table1-class", "IU", 1.10),
+        ("sparse", "jia2023-table1-random", "FF", 4.50),
+        ("dense", "fan2024-table1-10", "SalUn", 1.15),
+    ],
+)
 def test_published_average_gaps_follow_from_the_published_values(share, entry, row, average):
     [found] = [table for table in published.load()["tables"] if table["name"] == entry]
     model = rows.Model("x", found["models"][share])
@@ -205,11 +293,21 @@ def test_another_setting_is_not_compared_but_may_stand_beside():
     assert published.beside(table, []).tables == []
     known = published.beside(table, ["jia2023-table1"])
     assert not known.exact and [entry["name"] for entry in known.tables] == ["jia2023-table1-class"]
-    assert named(table, known)["FT"]["UA dense"] == "90.00±0.00 (10.00)" and named(table, known)["FT, published"]["UA dense"] == "22.53±8.16 (77.47)"
+    assert (
+        named(table, known)["FT"]["UA dense"] == "90.00±0.00 (10.00)"
+        and named(table, known)["FT, published"]["UA dense"] == "22.53±8.16 (77.47)"
+    )
 
 
 def test_fixed_and_reference_side_by_side():
-    reference = [{**result(run["method"], run["model"]["sparsity"], run["seed"], (0.4,) * 5, run["paper_name"], compat="reference")} for run in RUNS]
+    reference = [
+        {
+            **result(
+                run["method"], run["model"]["sparsity"], run["seed"], (0.4,) * 5, run["paper_name"], compat="reference"
+            )
+        }
+        for run in RUNS
+    ]
     [pair] = corrections.pairs(made([*RUNS, *reference]))
     head, rows = corrections.table(pair)
     found = {(row[0], row[1]): dict(zip(head, row)) for row in rows}
@@ -229,10 +327,22 @@ def sweep(folder, states, name="s"):
         for seed, end in enumerate(ends, 1):
             place = f"seed{seed}/{method}"
             paper = "Retrain" if method == "retrain" else method
-            cells.append({
-                "name": place, "folder": place, "stage": "unlearn", "seed": seed, "setting": None, "scenario": "class", "model": "dense", "round": 0,
-                "method": method, "paper_name": paper, "needs": [f"seed{seed}/omp"], "command": f"python {place}",
-            })
+            cells.append(
+                {
+                    "name": place,
+                    "folder": place,
+                    "stage": "unlearn",
+                    "seed": seed,
+                    "setting": None,
+                    "scenario": "class",
+                    "model": "dense",
+                    "round": 0,
+                    "method": method,
+                    "paper_name": paper,
+                    "needs": [f"seed{seed}/omp"],
+                    "command": f"python {place}",
+                }
+            )
             (folder / place).mkdir(parents=True)
             if end == "done":
                 (folder / place / "result.json").write_text(json.dumps(result(method, 0, seed, (0.5,) * 5, paper)))
@@ -243,13 +353,27 @@ def sweep(folder, states, name="s"):
 
 
 def test_missing_and_failed_cells_say_so(tmp_path):
-    folders = [sweep(tmp_path, {"retrain": ["done"] * 3, "FT": ["done", "failed", None], "GA": ["failed", "interrupted", None], "raw": [None] * 3})]
+    folders = [
+        sweep(
+            tmp_path,
+            {
+                "retrain": ["done"] * 3,
+                "FT": ["done", "failed", None],
+                "GA": ["failed", "interrupted", None],
+                "raw": [None] * 3,
+            },
+        )
+    ]
     found = results.collect(folders)
     [table] = results.tables(found)
     assert planned.place([table], planned.collect(folders, found)) == []
     rows = named(table)
     assert list(rows) == ["Retrain", "FT", "GA", "raw"]
-    assert rows["Retrain"]["n dense"] == "3" and rows["FT"]["n dense"] == "1 of 3, 1 failed" and rows["FT"]["UA dense"] == "50.00 (0.00)"
+    assert (
+        rows["Retrain"]["n dense"] == "3"
+        and rows["FT"]["n dense"] == "1 of 3, 1 failed"
+        and rows["FT"]["UA dense"] == "50.00 (0.00)"
+    )
     assert rows["GA"]["UA dense"] == "failed (0 of 3 seeds)" and rows["raw"]["UA dense"] == "- (0 of 3 seeds)"
     [line] = [line for line in tables.long_rows(table, NONE) if line[1:4] == ["GA", "dense", "UA"]]
     assert line[4:9] == ["", "", "0", "3", "1"]
@@ -300,16 +424,29 @@ def test_links_lead_to_runs_and_each_run_counts_once(tmp_path, capsys):
     (runs / "itself").symlink_to(runs / "itself")
     epochs(elsewhere / "2", "unlearn", [(1, 0.5)])
     [table] = results.tables(results.collect([runs]))
-    assert (table.runs("FT", "dense"), table.runs("Retrain", "dense")) == (2, 2) and table.average_gap("FT", "dense") == pytest.approx(0.1825)
-    assert len(results.below([runs], "result.json")) == len(results.below([runs, runs, runs / "again"], "result.json")) == 4
-    assert curves.draw_unlearning(table, results.collect([runs])) is not None, "the log lies beside the file that the link leads to"
+    assert (table.runs("FT", "dense"), table.runs("Retrain", "dense")) == (2, 2) and table.average_gap(
+        "FT", "dense"
+    ) == pytest.approx(0.1825)
+    assert (
+        len(results.below([runs], "result.json"))
+        == len(results.below([runs, runs, runs / "again"], "result.json"))
+        == 4
+    )
+    assert curves.draw_unlearning(table, results.collect([runs])) is not None, (
+        "the log lies beside the file that the link leads to"
+    )
     rows, lines = table_of([runs, elsewhere, runs], capsys)
     assert "18.25" in rows["FT"] and lines == [f"{runs}/itself: is a link to {runs}/itself, which is not there"]
 
 
 def test_a_linked_training_is_no_further_seed(tmp_path):
     content = {
-        "script": "main_imp.py", "status": "done", "fingerprint": "a", "label": "imp", "rounds": [{"density": 1}], "model": {"arch": "resnet20s"},
+        "script": "main_imp.py",
+        "status": "done",
+        "fingerprint": "a",
+        "label": "imp",
+        "rounds": [{"density": 1}],
+        "model": {"arch": "resnet20s"},
         "config": {"data": {"dataset": "digits"}, "run": {"compat": "fixed", "seed": 1, "train_seed": 1}},
     }
     [folder] = [path for path in write(tmp_path / "runs", [content]).iterdir()]
@@ -321,8 +458,19 @@ def test_a_linked_training_is_no_further_seed(tmp_path):
 
 
 def test_what_stands_in_no_table_is_named(tmp_path, capsys):
-    runs = write(tmp_path / "runs", [*RUNS[:4], {**RUNS[0], "scores": {**RUNS[0]["scores"], "UA": 0.5}}, {**RUNS[0], "scores": {**RUNS[0]["scores"], "RTE": 9.0}}])
-    others = {"later": {"script": "main_generate.py", "status": "done"}, "stranger": [1], "half": {"script": "main_forget.py", "status": "begun"}}
+    runs = write(
+        tmp_path / "runs",
+        [
+            *RUNS[:4],
+            {**RUNS[0], "scores": {**RUNS[0]["scores"], "UA": 0.5}},
+            {**RUNS[0], "scores": {**RUNS[0]["scores"], "RTE": 9.0}},
+        ],
+    )
+    others = {
+        "later": {"script": "main_generate.py", "status": "done"},
+        "stranger": [1],
+        "half": {"script": "main_forget.py", "status": "begun"},
+    }
     for name, content in others.items():
         (runs / name).mkdir()
         (runs / name / "result.json").write_text(json.dumps(content))
@@ -369,7 +517,9 @@ def test_a_folder_that_cannot_be_listed_is_named():
 
 
 def backdoor(sparsity, seed, before, after, method="FT", **more):
-    scores = {when: {"ASR": asr, "SA": sa, "ASR_other": asr} for when, (asr, sa) in (("before", before), ("after", after))}
+    scores = {
+        when: {"ASR": asr, "SA": sa, "ASR_other": asr} for when, (asr, sa) in (("before", before), ("after", after))
+    }
     content = result(method, sparsity, seed, (0,) * 5, model={"dataset": "cifar10", "arch": "resnet18"}, **more)
     poison = {"words": "4,500 images get a square", "digest": str(seed), "target": 0, "images": 4500}
     return {**content, "script": "main_backdoor.py", "scores": {**scores, "RTE": 2.0}, "poison": poison}
@@ -377,7 +527,9 @@ def backdoor(sparsity, seed, before, after, method="FT", **more):
 
 def test_backdoor_table_by_hand(tmp_path, capsys):
     runs = [
-        backdoor(0.95, 1, (0.9, 0.8), (0.1, 0.7)), backdoor(0.95, 2, (1.0, 0.9), (0.3, 0.9)), backdoor(0, 1, (1.0, 0.9), (0.5, 0.9)),
+        backdoor(0.95, 1, (0.9, 0.8), (0.1, 0.7)),
+        backdoor(0.95, 2, (1.0, 0.9), (0.3, 0.9)),
+        backdoor(0, 1, (1.0, 0.9), (0.5, 0.9)),
         backdoor(0, 1, (1.0, 0.9), (0.2, 0.9), config={"train": {"epochs": 3}}),
     ]
     found = cleanse.tables([*runs, {"points": [], "scores": {}}])
@@ -389,7 +541,9 @@ def test_backdoor_table_by_hand(tmp_path, capsys):
     assert main_report.main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
     assert "95.00±5.00" in capsys.readouterr().out
     stems = [f"backdoor-cifar10-resnet18-to-0{number}" for number in ("", "-2")]
-    assert {path.name for path in tmp_path.glob("b*")} == {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "png", "svg")}
+    assert {path.name for path in tmp_path.glob("b*")} == {
+        f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "png", "svg")
+    }
 
 
 def test_names_that_occur_before_get_numbers():
@@ -400,7 +554,10 @@ def test_names_that_occur_before_get_numbers():
 
 
 def epochs(folder, phase, values):
-    lines = [{"kind": "epoch", "phase": phase, "epoch": epoch, "loss": 1.0, "accuracy": value, "val": value} for epoch, value in values]
+    lines = [
+        {"kind": "epoch", "phase": phase, "epoch": epoch, "loss": 1.0, "accuracy": value, "val": value}
+        for epoch, value in values
+    ]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{ cut")
 
 
@@ -412,7 +569,11 @@ def test_curves_of_a_log_that_was_gone_on_with(tmp_path):
 
 
 def test_every_picture_can_be_drawn_and_has_its_parts(tmp_path):
-    runs = [result(run["method"], sparsity, run["seed"], (0.1 + sparsity / 2,) * 5, run["paper_name"]) for run in RUNS[:4] for sparsity in (0, 0.5, 0.9, 0.99)]
+    runs = [
+        result(run["method"], sparsity, run["seed"], (0.1 + sparsity / 2,) * 5, run["paper_name"])
+        for run in RUNS[:4]
+        for sparsity in (0, 0.5, 0.9, 0.99)
+    ]
     [table] = made(runs)
     drawn = overview.pictures(table)
     assert list(drawn) == ["bars", "glance", "cost", "sparsity"]
@@ -426,62 +587,104 @@ def test_every_picture_can_be_drawn_and_has_its_parts(tmp_path):
 def test_doing_nothing_is_a_line_across_the_costs_and_many_methods_are_named_in_them():
     [table] = made([*RUNS, result("raw", 0, 1, (0.1, 0.2, 0.99, 0.9, 4e-7), "Original")])
     [axis] = cost.cost(table).axes
-    points = {(float(x), float(y)) for line in axis.get_lines() if line.get_linestyle() == "None" for x, y in zip(*line.get_data())}
-    assert sorted(y for x, y in points if x == 0.5) == pytest.approx(sorted(100 * table.average_gap("FT", model.name) for model in table.models))
+    points = {
+        (float(x), float(y))
+        for line in axis.get_lines()
+        if line.get_linestyle() == "None"
+        for x, y in zip(*line.get_data())
+    }
+    assert sorted(y for x, y in points if x == 0.5) == pytest.approx(
+        sorted(100 * table.average_gap("FT", model.name) for model in table.models)
+    )
     assert min(x for x, _ in points) == 0.1  # GA's minutes; 4e-7 would stretch the axis over seven decades
     [across] = [line for line in axis.get_lines() if line.get_linestyle() == ":"]
-    assert across.get_label() == "Original, dense" and list(across.get_ydata()) == [pytest.approx(100 * table.average_gap("Original", "dense"))] * 2
-    assert [(line.get_label(), line.get_xdata()[0]) for line in axis.get_lines() if line.get_linestyle() == "--"] == [("Retrain, dense", 3.0), ("Retrain, 95 % sparse", 2.0)]
+    assert (
+        across.get_label() == "Original, dense"
+        and list(across.get_ydata()) == [pytest.approx(100 * table.average_gap("Original", "dense"))] * 2
+    )
+    assert [(line.get_label(), line.get_xdata()[0]) for line in axis.get_lines() if line.get_linestyle() == "--"] == [
+        ("Retrain, dense", 3.0),
+        ("Retrain, 95 % sparse", 2.0),
+    ]
 
     methods = [f"M{number}" for number in range(12)]
     [table] = made([*RUNS, *(result(name, 0, 1, (0.5, 0.5, 0.9, 0.8, 1.0)) for name in methods)])
     dense, sparse = cost.cost(table).axes
-    assert {text.get_text() for text in dense.texts} == {"FT", *methods} and {text.get_text() for text in sparse.texts} == {"FT", "GA"}
+    assert {text.get_text() for text in dense.texts} == {"FT", *methods} and {
+        text.get_text() for text in sparse.texts
+    } == {"FT", "GA"}
 
 
 def test_no_name_in_the_costs_covers_another_or_a_marker():
     """Thirty methods, many at the same place near zero."""
     runs = [result("retrain", 0, 1, (1.0, 1.0, 1.0, 1.0, 9.0), "Retrain")]
-    runs += [result(f"method {number}", 0, 1, (*4 * [1 - 0.0002 * (number // 3)], 1 + 0.01 * (number % 3))) for number in range(30)]
+    runs += [
+        result(f"method {number}", 0, 1, (*4 * [1 - 0.0002 * (number // 3)], 1 + 0.01 * (number % 3)))
+        for number in range(30)
+    ]
     drawn = cost.cost(made(runs)[0])
     [axis] = drawn.axes
     drawn.draw_without_rendering()
     boxes = [matplotlib.text.Text.get_window_extent(text) for text in axis.texts]  # without the line to the marker
     inside = axis.get_window_extent()
-    markers = [line.get_window_extent() for line in axis.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata())]
+    markers = [
+        line.get_window_extent()
+        for line in axis.get_lines()
+        if line.get_linestyle() == "None" and len(line.get_xdata())
+    ]
     assert len(boxes) == len(markers) == 30
     for place, box in enumerate(boxes):
-        assert all(not box.overlaps(other) for other in boxes[place + 1:]), axis.texts[place].get_text()
-        assert inside.containsx(box.x0) and inside.containsx(box.x1) and inside.containsy(box.y0) and inside.containsy(box.y1)
+        assert all(not box.overlaps(other) for other in boxes[place + 1 :]), axis.texts[place].get_text()
+        assert (
+            inside.containsx(box.x0)
+            and inside.containsx(box.x1)
+            and inside.containsy(box.y0)
+            and inside.containsy(box.y1)
+        )
 
 
 def test_bars_are_sorted_and_carry_their_values():
     runs = [
-        result("raw", 0, 1, (0.0, 0.1, 1.0, 0.9, 0.0), "Original"), result("retrain", 0, 1, (1.0, 1.0, 0.99, 0.9, 9.0), "Retrain"),
-        result("GA", 0, 1, (1.0, 0.9, 0.5, 0.4, 0.1)), result("FT", 0, 1, (0.9, 0.9, 0.99, 0.9, 0.5)), result("IU", 0, 2, (0.9,) * 5),
+        result("raw", 0, 1, (0.0, 0.1, 1.0, 0.9, 0.0), "Original"),
+        result("retrain", 0, 1, (1.0, 1.0, 0.99, 0.9, 9.0), "Retrain"),
+        result("GA", 0, 1, (1.0, 0.9, 0.5, 0.4, 0.1)),
+        result("FT", 0, 1, (0.9, 0.9, 0.99, 0.9, 0.5)),
+        result("IU", 0, 2, (0.9,) * 5),
     ]
     [table] = made(runs)
     drawn = overview.bars(table)
     assert [axis.get_title() for axis in drawn.axes] == [*results.METRICS, "average gap to Retrain"]
     axis = drawn.axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["FT", "GA", "Original", "IU"], "gaps of 5, 27.75, 47.75 points, and none"
-    assert [text.get_text() for text in axis.texts] == ["90.00", "100.00", "0.00", "90.00"] and axis.get_ylim()[0] > axis.get_ylim()[1]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["FT", "GA", "Original", "IU"], (
+        "gaps of 5, 27.75, 47.75 points, and none"
+    )
+    assert [text.get_text() for text in axis.texts] == ["90.00", "100.00", "0.00", "90.00"] and axis.get_ylim()[
+        0
+    ] > axis.get_ylim()[1]
     assert [bar.get_width() for bar in axis.patches] == [90, 100, 0, 90]
     [stroke] = [line for line in axis.get_lines() if list(line.get_xdata()) == [0, 0]]
     assert list(stroke.get_ydata()) == pytest.approx([2 - 0.391, 2 + 0.391]), "what is zero is seen"
     marks = [collection for collection in axis.collections if collection.get_label() == "Retrain, same model"]
     assert len(marks) == 4 and {float(mark.get_segments()[0][0][0]) for mark in marks} == {100.0}
-    assert {tuple(mark.get_colors()[0]) for mark in marks} == {matplotlib.colors.to_rgba(overview.EXACT)}, "no white beside it"
+    assert {tuple(mark.get_colors()[0]) for mark in marks} == {matplotlib.colors.to_rgba(overview.EXACT)}, (
+        "no white beside it"
+    )
 
 
 def test_differences_to_retrain_have_a_sign():
     [table] = made(RUNS)
-    assert table.difference("FT", "dense", "UA") == pytest.approx(-0.4) and table.difference("FT", "dense", "TA") == pytest.approx(0)
+    assert table.difference("FT", "dense", "UA") == pytest.approx(-0.4) and table.difference(
+        "FT", "dense", "TA"
+    ) == pytest.approx(0)
     drawn = overview.glance(table)
     assert [axis.get_title() for axis in drawn.axes] == [*results.METRICS, "RTE"]
     dense, sparse = [line for line in drawn.axes[0].get_lines() if line.get_linestyle() == "None"]
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["FT", "GA"]
-    assert (list(dense.get_xdata()), list(sparse.get_xdata()), list(sparse.get_ydata())) == ([pytest.approx(-40)], [pytest.approx(-10), pytest.approx(-80)], [0.125, 1.125])
+    assert (list(dense.get_xdata()), list(sparse.get_xdata()), list(sparse.get_ydata())) == (
+        [pytest.approx(-40)],
+        [pytest.approx(-10), pytest.approx(-80)],
+        [0.125, 1.125],
+    )
     assert len({axis.get_xlim() for axis in drawn.axes[:4]}) == 1, "one scale"
     [table] = made([RUNS[0], result("GA", 0, 1, (0.2, 0.2, 0.1, 1.0, 0.1))])  # 89 points below in RA, 10 above in TA
     low, high = overview.glance(table).axes[0].get_xlim()
@@ -499,13 +702,19 @@ def test_curves_have_one_scale_and_end_with_forget_and_test_accuracy(tmp_path):
     finetuned, ascent = drawn.axes
     assert finetuned.get_ylim() == ascent.get_ylim() == (-3, 103)
     assert list(ascent.get_xticks()) == [1] and list(finetuned.get_xticks()) == [1, 2]
-    ends = {line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0]) for line in finetuned.get_lines() if line.get_marker() in "x+" and len(line.get_xdata())}
+    ends = {
+        line.get_marker(): (line.get_xdata()[0], line.get_ydata()[0])
+        for line in finetuned.get_lines()
+        if line.get_marker() in "x+" and len(line.get_xdata())
+    }
     assert ends == {"x": (2, pytest.approx(60)), "+": (2, pytest.approx(40))}
 
 
 def test_before_and_after_a_cleanse_look_different():
     """With one sparsity there is no line whose dashes could tell them apart."""
-    [table] = cleanse.tables([backdoor(0.95, 1, (0.9, 0.8), (0.9, 0.7)), backdoor(0.95, 1, (0.9, 0.8), (0.2, 0.6), "GA")])
+    [table] = cleanse.tables(
+        [backdoor(0.95, 1, (0.9, 0.8), (0.9, 0.7)), backdoor(0.95, 1, (0.9, 0.8), (0.2, 0.6), "GA")]
+    )
     axis = cleanse.draw(table).axes[0]
     lines = {container.get_label(): container.lines[0] for container in axis.containers}
     assert list(lines) == ["before FT", "after FT", "before GA", "after GA"]
@@ -514,25 +723,54 @@ def test_before_and_after_a_cleanse_look_different():
     assert len({float(line.get_xdata()[0]) for line in lines.values()}) == 2, "methods stand side by side"
 
 
-FILES = {f"digits-resnet20s-class-0{end}" for end in (".md", ".csv", ".tex", "-sparsity.md", "-sparsity.csv", "-bars.png", "-bars.svg", "-glance.png", "-glance.svg", "-cost.png", "-cost.svg", "-curves.png", "-curves.svg")}
+FILES = {
+    f"digits-resnet20s-class-0{end}"
+    for end in (
+        ".md",
+        ".csv",
+        ".tex",
+        "-sparsity.md",
+        "-sparsity.csv",
+        "-bars.png",
+        "-bars.svg",
+        "-glance.png",
+        "-glance.svg",
+        "-cost.png",
+        "-cost.svg",
+        "-curves.png",
+        "-curves.svg",
+    )
+}
 
 
 def test_files(tmp_path, capsys):
     runs = write(tmp_path / "runs", [*RUNS, RUNS[0]])  # the last is the same run found twice
     (runs / "0" / "deeper").mkdir()
     (runs / "0" / "deeper" / "result.json").write_text("{ damaged")
-    assert main_report.main([str(runs), "--out", str(tmp_path / "out")]) == 2, "a table without it would be another table"
+    assert main_report.main([str(runs), "--out", str(tmp_path / "out")]) == 2, (
+        "a table without it would be another table"
+    )
     assert f"{runs / '0' / 'deeper' / 'result.json'}: is damaged or no JSON" in capsys.readouterr().err
     (runs / "0" / "deeper" / "result.json").write_text("[]")  # somebody else's file of that name
     epochs(runs / "2", "unlearn", [(1, 0.4), (2, 0.5)])
     assert main_report.main([str(runs), "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"report.html"}
     name = tmp_path / "out" / "digits-resnet20s-class-0"
-    assert name.with_name(name.name + "-bars.png").read_bytes().startswith(b"\x89PNG") and b"<svg" in name.with_name(name.name + "-cost.svg").read_bytes()
+    assert (
+        name.with_name(name.name + "-bars.png").read_bytes().startswith(b"\x89PNG")
+        and b"<svg" in name.with_name(name.name + "-cost.svg").read_bytes()
+    )
     lines = list(csv.DictReader(name.with_suffix(".csv").open()))
     [line] = [line for line in lines if (line["method"], line["model"], line["metric"]) == ("FT", "dense", "UA")]
-    assert float(line["mean"]) == pytest.approx(0.6) and line["seeds"] == "2" and float(line["gap_to_retrain"]) == pytest.approx(0.4)
-    assert "60.00±10.00 (40.00)" in name.with_suffix(".md").read_text() and "60.00±10.00 (40.00)" in capsys.readouterr().out
+    assert (
+        float(line["mean"]) == pytest.approx(0.6)
+        and line["seeds"] == "2"
+        and float(line["gap_to_retrain"]) == pytest.approx(0.4)
+    )
+    assert (
+        "60.00±10.00 (40.00)" in name.with_suffix(".md").read_text()
+        and "60.00±10.00 (40.00)" in capsys.readouterr().out
+    )
     tex = name.with_suffix(".tex").read_text()
     assert r"60.00$\pm$10.00 (40.00)" in tex and r"95 \% sparse" in tex and r"\multicolumn{2}{c}{MIA-Efficacy}" in tex
     assert {line.count("&") for line in tex.splitlines() if line.startswith(("FT", "GA", "Retrain"))} == {14}
@@ -545,18 +783,33 @@ def scenario_runs(gaps, kind, seed=1, compat="fixed"):
     """Retrain, and methods whose four scores are all ``gap`` below its; RTE of Retrain 4 minutes, of the others as given."""
     words = {"class": "all of class 0", "random": "90 images"}[kind]
     runs = [result("retrain", 0, seed, (0.9, 0.9, 0.9, 0.9, 4.0), "Retrain", kind=kind, words=words, compat=compat)]
-    return runs + [result(name, 0, seed, (*(4 * [0.9 - gap]), rte), kind=kind, words=words, compat=compat) for name, (gap, rte) in gaps.items()]
+    return runs + [
+        result(name, 0, seed, (*(4 * [0.9 - gap]), rte), kind=kind, words=words, compat=compat)
+        for name, (gap, rte) in gaps.items()
+    ]
 
 
 def test_methods_are_ranked_by_gap_and_by_cost_over_all_scenarios():
-    runs = scenario_runs({"raw": (0.5, 0.0), "FT": (0.1, 1.0), "GA": (0.3, 0.4), "FF": (0.2, 2.0), "IU": (0.01, 0.1)}, "class")
+    runs = scenario_runs(
+        {"raw": (0.5, 0.0), "FT": (0.1, 1.0), "GA": (0.3, 0.4), "FF": (0.2, 2.0), "IU": (0.01, 0.1)}, "class"
+    )
     runs += scenario_runs({"raw": (0.02, 0.0), "FT": (0.3, 3.0), "GA": (0.06, 0.2), "FF": (0.22, 4.0)}, "random")
     for run in runs:
         run["paper_name"] = {"raw": "Original"}.get(run["method"], run["paper_name"])
     [group] = ranking.groups(made(runs))
     assert group.slug == "ranking-digits-resnet20s"
     head, rows = ranking.table(group)
-    assert head == ["method", "rank", "mean gap", "class, dense", "random, dense", "rank by RTE", "RTE (min)", "of Retrain's", "n"]
+    assert head == [
+        "method",
+        "rank",
+        "mean gap",
+        "class, dense",
+        "random, dense",
+        "rank by RTE",
+        "RTE (min)",
+        "of Retrain's",
+        "n",
+    ]
     assert rows == [
         ["GA", "1", "18.00", "30.00", "6.00", "1", "0.300", "7.5 %", "1"],
         ["FT", "2", "20.00", "10.00", "30.00", "2", "2.000", "50.0 %", "1"],
@@ -567,12 +820,17 @@ def test_methods_are_ranked_by_gap_and_by_cost_over_all_scenarios():
 
 
 def test_misses_on_either_side_of_retrain_do_not_cancel_in_a_ranking():
-    gaps = [{"FT": (0.05, 1.0), "GA": (0.4, 1.0), "FF": (0.2, 1.0)}, {"FT": (-0.05, 1.0), "GA": (-0.3, 1.0), "FF": (0.1, 1.0)}]
+    gaps = [
+        {"FT": (0.05, 1.0), "GA": (0.4, 1.0), "FF": (0.2, 1.0)},
+        {"FT": (-0.05, 1.0), "GA": (-0.3, 1.0), "FF": (0.1, 1.0)},
+    ]
     runs = [run for seed in (1, 2) for kind in ("class", "random") for run in scenario_runs(gaps[seed - 1], kind, seed)]
     [group] = ranking.groups(made(runs))
     assert [(row[0], row[2]) for row in ranking.table(group)[1]] == [("FT", "5.00"), ("FF", "15.00"), ("GA", "35.00")]
     [table, _] = made(runs)
-    assert table.average_gap("GA", "dense") == pytest.approx(0.05) and table.gap_by_seed("GA", "dense") == pytest.approx(0.35)
+    assert table.average_gap("GA", "dense") == pytest.approx(0.05) and table.gap_by_seed(
+        "GA", "dense"
+    ) == pytest.approx(0.35)
     assert table.gap_by_seed("nothing", "dense") is None
 
 
@@ -588,7 +846,11 @@ def test_a_ranking_says_what_is_uneven():
             run["environment"] = {"platform": "another"}
     [group] = ranking.groups(made(runs))
     rows = {row[0]: row[-3:] for row in ranking.table(group)[1]}
-    assert rows == {"FT": ["1.000", "20.0 %", "1 to 2"], "GA": ["0.500*", "8.3 %*", "2"], "FF": ["2.000", "33.3 %", "2"]}  # of (4 + 6) / 2 and of 6
+    assert rows == {
+        "FT": ["1.000", "20.0 %", "1 to 2"],
+        "GA": ["0.500*", "8.3 %*", "2"],
+        "FF": ["2.000", "33.3 %", "2"],
+    }  # of (4 + 6) / 2 and of 6
 
 
 def test_what_is_ranked_together():
@@ -598,22 +860,36 @@ def test_what_is_ranked_together():
     assert ranking.groups(made(scenario_runs(enough, "class"))) == []
     without = [run for run in scenario_runs(enough, "random") if run["method"] != "retrain"]
     assert ranking.groups(made(scenario_runs(enough, "class") + without)) == []
-    both = [run for compat in ("fixed", "reference") for kind in ("class", "random") for run in scenario_runs(enough, kind, compat=compat)]
-    assert [group.slug for group in ranking.groups(made(both))] == ["ranking-digits-resnet20s", "ranking-digits-resnet20s-reference"]
+    both = [
+        run
+        for compat in ("fixed", "reference")
+        for kind in ("class", "random")
+        for run in scenario_runs(enough, kind, compat=compat)
+    ]
+    assert [group.slug for group in ranking.groups(made(both))] == [
+        "ranking-digits-resnet20s",
+        "ranking-digits-resnet20s-reference",
+    ]
     twice = scenario_runs(enough, "class") + [
-        result(run["method"], 0, 1, tuple(run["scores"].values()), run["paper_name"], words="all of class 3", forget=3) for run in scenario_runs(enough, "class")
+        result(run["method"], 0, 1, tuple(run["scores"].values()), run["paper_name"], words="all of class 3", forget=3)
+        for run in scenario_runs(enough, "class")
     ]
     [group] = ranking.groups(made(twice))
     assert ranking.table(group)[0][3:5] == ["all of class 0, dense", "all of class 3, dense"]
     third = [run for run in twice if run["scenario"]["class"] == 0 or run["method"] == "retrain"]
     [group] = ranking.groups(made(scenario_runs(enough, "random") + third))
-    assert ranking.table(group)[0][3:5] == ["class, dense", "random, dense"], "a scenario that is only retrained so far takes no rank away"
+    assert ranking.table(group)[0][3:5] == ["class, dense", "random, dense"], (
+        "a scenario that is only retrained so far takes no rank away"
+    )
 
 
 def test_rankings_of_other_images_are_others_and_every_name_is_a_file_name():
     enough = {"FT": (0.1, 1.0), "GA": (0.3, 0.4), "FF": (0.2, 2.0)}
     runs = [run for kind in ("class", "random") for run in scenario_runs(enough, kind)]
-    larger = [{**run, "fingerprint": run["fingerprint"] + "larger", "config": {**run["config"], "data": {"input_size": 16}}} for run in runs]
+    larger = [
+        {**run, "fingerprint": run["fingerprint"] + "larger", "config": {**run["config"], "data": {"input_size": 16}}}
+        for run in runs
+    ]
     groups = ranking.groups(made(runs + larger))
     assert len({group.slug for group in groups}) == len({group.title for group in groups}) == 2
     assert "input size" in groups[0].title and len(groups[0].columns) == 2
@@ -624,34 +900,57 @@ def test_rankings_of_other_images_are_others_and_every_name_is_a_file_name():
 
 def test_what_sparsity_changes_by_hand():
     runs = [
-        result("retrain", 0, 1, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain"), result("retrain", 0.95, 1, (1.0, 1.0, 0.8, 0.8, 2.0), "Retrain"),
-        result("retrain", 0, 2, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain"), result("retrain", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 2.0), "Retrain"),
-        result("FT", 0, 1, (0.6, 1.0, 0.9, 0.9, 1.0)), result("FT", 0.95, 1, (0.8, 1.0, 0.8, 0.8, 1.0)),  # 10 and 5 points
-        result("FT", 0, 2, (1.0, 1.0, 0.9, 0.9, 1.0)), result("FT", 0.95, 2, (1.0, 0.96, 0.8, 0.8, 1.0)),  # 0 and 1
-        result("GA", 0, 1, (0.6, 1.0, 0.9, 0.9, 1.0)), result("GA", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 1.0)),  # no seed with both
+        result("retrain", 0, 1, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain"),
+        result("retrain", 0.95, 1, (1.0, 1.0, 0.8, 0.8, 2.0), "Retrain"),
+        result("retrain", 0, 2, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain"),
+        result("retrain", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 2.0), "Retrain"),
+        result("FT", 0, 1, (0.6, 1.0, 0.9, 0.9, 1.0)),
+        result("FT", 0.95, 1, (0.8, 1.0, 0.8, 0.8, 1.0)),  # 10 and 5 points
+        result("FT", 0, 2, (1.0, 1.0, 0.9, 0.9, 1.0)),
+        result("FT", 0.95, 2, (1.0, 0.96, 0.8, 0.8, 1.0)),  # 0 and 1
+        result("GA", 0, 1, (0.6, 1.0, 0.9, 0.9, 1.0)),
+        result("GA", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 1.0)),  # no seed with both
     ]
     [table] = made(runs)
-    assert sparsity.table(table) == (["method", "95 % sparse, by seed", "95 % sparse, mean"], [["FT", "+5.00, -1.00", "+2.00±3.00"]])
+    assert sparsity.table(table) == (
+        ["method", "95 % sparse, by seed", "95 % sparse, mean"],
+        [["FT", "+5.00, -1.00", "+2.00±3.00"]],
+    )
     [dense] = made([run for run in runs if run["model"]["sparsity"] == 0])
     assert sparsity.table(dense)[1] == []
 
 
 def scored(method, seed, retain, forget, test, **more):
     scores = (1 - forget, 0.5, retain, test, 1.0)
-    return result(method, 0, seed, scores, {"retrain": "Retrain"}.get(method), accuracy={"retain": retain, "forget": forget, "val": 0.5, "test": test}, **more)
+    return result(
+        method,
+        0,
+        seed,
+        scores,
+        {"retrain": "Retrain"}.get(method),
+        accuracy={"retain": retain, "forget": forget, "val": 0.5, "test": test},
+        **more,
+    )
 
 
 def test_further_scores_by_hand():
     runs = [
-        scored("retrain", 1, 1.0, 0.4, 0.5), scored("retrain", 2, 0.8, 0.4, 0.4),
-        scored("FT", 1, 0.9, 0.5, 0.4, entropy_attack=0.25, to_retrained={"KL": {"forget": 0.125}, "JS": {"forget": 0.1}}),
-        scored("FT", 2, 0.8, 0.6, 0.4, entropy_attack=0.75, to_retrained={"KL": {"forget": 0.375}, "JS": {"forget": 0.1}}),
+        scored("retrain", 1, 1.0, 0.4, 0.5),
+        scored("retrain", 2, 0.8, 0.4, 0.4),
+        scored(
+            "FT", 1, 0.9, 0.5, 0.4, entropy_attack=0.25, to_retrained={"KL": {"forget": 0.125}, "JS": {"forget": 0.1}}
+        ),
+        scored(
+            "FT", 2, 0.8, 0.6, 0.4, entropy_attack=0.75, to_retrained={"KL": {"forget": 0.375}, "JS": {"forget": 0.1}}
+        ),
         scored("GA", 3, 0.8, 0.6, 0.4, deepunlearn={"test": {"attack": None}}),  # nothing was retrained with this seed
     ]
     found = [Found(None, run) for run in runs]
     [table] = results.tables(found)
     head, rows = further.table(table, found, ["KL", "ToW", "RD", "SAPE", "loss_attack", "entropy_attack"])
-    assert head == ["method", "KL dense", "ToW dense", "RD dense", "SAPE dense", "entropy_attack dense"], "no run has a loss_attack"
+    assert head == ["method", "KL dense", "ToW dense", "RD dense", "SAPE dense", "entropy_attack dense"], (
+        "no run has a loss_attack"
+    )
     assert rows == [
         ["Retrain", "-", "1.0000±0.0000", "0.0000±0.0000", "0.00±0.00", "-"],
         # ToW 0.9^3 and 0.8; RD 0.1 + 0.25 + 0.2 and 0.5; SAPE (1/19 + 1/9 + 1/9) / 3 and (0 + 0.2 + 0) / 3
@@ -659,7 +958,12 @@ def test_further_scores_by_hand():
         ["GA", "-", "-", "-", "-", "-"],
     ]
     note = further.note(head, ["KL", "ToW", "loss_attack"])
-    assert "SAPE" not in note and "loss_attack" not in note and note.startswith("KL: divergence") and "ToW: product" in note
+    assert (
+        "SAPE" not in note
+        and "loss_attack" not in note
+        and note.startswith("KL: divergence")
+        and "ToW: product" in note
+    )
 
 
 def test_retention_has_no_deviation_from_nothing():
@@ -674,14 +978,22 @@ def test_a_result_without_an_accuracy_has_no_score_that_needs_it():
     del runs[1]["accuracy"]["test"]
     found = [Found(None, run) for run in runs]
     [table] = results.tables(found)
-    assert [row[:2] for row in further.table(table, found, ["ToW"])[1]] == [["Retrain", "1.0000"], ["FT", "-"], ["GA", "0.7290"]]
+    assert [row[:2] for row in further.table(table, found, ["ToW"])[1]] == [
+        ["Retrain", "1.0000"],
+        ["FT", "-"],
+        ["GA", "0.7290"],
+    ]
 
 
 def test_further_scores_are_asked_for_by_name(tmp_path, capsys):
     write(tmp_path, [scored("retrain", 1, 1.0, 0.4, 0.5), scored("FT", 1, 0.9, 0.5, 0.4)])
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "ToW,SAPE"]) == 0
     with (tmp_path / "digits-resnet20s-class-0-scores.csv").open() as lines:
-        assert list(csv.reader(lines)) == [["method", "ToW dense", "SAPE dense"], ["Retrain", "1.0000", "0.00"], ["FT", "0.7290", "9.16"]]
+        assert list(csv.reader(lines)) == [
+            ["method", "ToW dense", "SAPE dense"],
+            ["Retrain", "1.0000", "0.00"],
+            ["FT", "0.7290", "9.16"],
+        ]
     assert "further scores" in capsys.readouterr().out and "further scores" in (tmp_path / "report.html").read_text()
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "KL,KL"]) == 0
     assert "no run has KL\n" in capsys.readouterr().out and not list(tmp_path.glob("*KL*"))
@@ -696,8 +1008,16 @@ def test_the_ranking_is_among_the_files_of_a_report(tmp_path, capsys):
     assert main_report.main([str(tmp_path), "--no_plots"]) == 0
     assert "methods by average gap" in capsys.readouterr().out
     with (tmp_path / "ranking-digits-resnet20s.csv").open() as lines:
-        assert [row[:3] for row in csv.reader(lines)] == [["method", "rank", "mean gap"], ["FT", "1", "10.00"], ["FF", "2", "20.00"], ["GA", "3", "30.00"]]
-    assert "Retrain in per cent" in (tmp_path / "ranking-digits-resnet20s.md").read_text() and "methods by average gap" in (tmp_path / "report.html").read_text()
+        assert [row[:3] for row in csv.reader(lines)] == [
+            ["method", "rank", "mean gap"],
+            ["FT", "1", "10.00"],
+            ["FF", "2", "20.00"],
+            ["GA", "3", "30.00"],
+        ]
+    assert (
+        "Retrain in per cent" in (tmp_path / "ranking-digits-resnet20s.md").read_text()
+        and "methods by average gap" in (tmp_path / "report.html").read_text()
+    )
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):

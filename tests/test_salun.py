@@ -1,4 +1,5 @@
 """SalUn's family and SFR-on against slow and obvious versions of themselves; saliency masks; distances to the retrained model."""
+
 from __future__ import annotations
 
 import copy
@@ -9,6 +10,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import DIGITS
+from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (mask and model are fixtures)
 from torch import nn
 
 import arg_parser
@@ -16,17 +19,15 @@ import main_forget
 import main_saliency
 import models
 import pruner
-from conftest import DIGITS
 from dataset.combined import Chain, endless, union
 from dataset.images import Augment, ImageSet
 from evaluation import closeness, divergence, mia
 from evaluation.predict import Predictions
-from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (mask and model are fixtures)
 from trainer.loop import Recipe, Training
 from unlearn import fast_slow, registry, saliency
 from unlearn.apply import apply
 from unlearn.context import Progress
-from unlearn.methods import boundary_expanding, boundary_shrink, relabel
+from unlearn.methods import boundary_shrink, relabel
 from unlearn.relabel import random_labels
 from utils import checkpoints, files, seeds
 from utils.errors import RunError, UsageError
@@ -39,7 +40,9 @@ SALIENT = ["FT", "FT_l1", "FT_prune", "GA", "GA_l1", "RL", "SalUn", "boundary_sh
 
 def run(name, model, where, **hyper):
     method = registry.get(name)
-    return apply(method, model, SETS, method.config(**{"unlearn_epochs": 2, "batch_size": 8, "unlearn_lr": 0.05, **hyper}), where).model
+    return apply(
+        method, model, SETS, method.config(**{"unlearn_epochs": 2, "batch_size": 8, "unlearn_lr": 0.05, **hyper}), where
+    ).model
 
 
 def parameters(model):
@@ -62,7 +65,9 @@ def test_random_labels_are_uniform_over_all_classes_or_over_the_others():
     true = torch.arange(30_000) % 5
     drawn, wrong = random_labels(true, 5, 1), random_labels(true, 5, 1, exclude_true=True)
     assert drawn.dtype == wrong.dtype == torch.int64
-    assert torch.allclose(torch.bincount(drawn, minlength=5) / 30_000, torch.full((5,), 0.2), atol=0.012)  # 5 standard deviations
+    assert torch.allclose(
+        torch.bincount(drawn, minlength=5) / 30_000, torch.full((5,), 0.2), atol=0.012
+    )  # 5 standard deviations
     assert abs(float((drawn == true).double().mean()) - 0.2) < 0.012
     assert not bool((wrong == true).any())
     for label in range(5):
@@ -108,7 +113,9 @@ def test_endless_batches_can_be_taken_up_anywhere():
     passes = [sum((labels.tolist() for _, labels, _ in whole[start : start + 3]), []) for start in (0, 3, 6)]
     assert all(sorted(found) == [0, 1, 2, 3, 4] for found in passes) and len(set(map(tuple, passes))) == 3
     for start in (1, 3, 5):
-        assert [labels.tolist() for _, labels, _ in itertools.islice(endless(numbered, 2, 3, start), 3)] == [labels.tolist() for _, labels, _ in whole[start : start + 3]]
+        assert [labels.tolist() for _, labels, _ in itertools.islice(endless(numbered, 2, 3, start), 3)] == [
+            labels.tolist() for _, labels, _ in whole[start : start + 3]
+        ]
 
 
 # ---- saliency -------------------------------------------------------------------------------------
@@ -131,7 +138,9 @@ def flat(tensors):
 def test_gradient_saliency_is_that_of_the_whole_set_and_in_the_reference_of_batch_means(model):
     whole = slow_gradients(model, SETS["forget"].batches(9))[0].abs()
     assert torch.allclose(flat(saliency.gradient(model, SETS["forget"], 4, False, context({}))) / 9, whole, atol=1e-6)
-    summed = slow_gradients(model, SETS["forget"].batches(4)).sum(0).abs()  # 4, 4 and 1 image: the last counts like the others
+    summed = (
+        slow_gradients(model, SETS["forget"].batches(4)).sum(0).abs()
+    )  # 4, 4 and 1 image: the last counts like the others
     found = flat(saliency.gradient(model, SETS["forget"], 4, False, context({}, "reference")))
     assert torch.allclose(found * 3, summed, atol=1e-6)
     assert float((found / found.norm() - whole / whole.norm()).abs().max()) > 1e-3
@@ -164,7 +173,9 @@ def test_fisher_ratio(compat, model):
     found = flat(saliency.fisher_ratio(model, SETS["forget"], SETS["retain"], 8, False, context({}, compat)))
     expected = (above + 1e-15) / (below + 1e-15)
     assert torch.allclose(found, expected, rtol=2e-3)
-    only = saliency.at_least(saliency.fisher_ratio(model, SETS["forget"], SETS["retain"], 8, False, context({}, compat)), 1.0, {})
+    only = saliency.at_least(
+        saliency.fisher_ratio(model, SETS["forget"], SETS["retain"], 8, False, context({}, compat)), 1.0, {}
+    )
     assert torch.equal(flat(only), found >= 1) and 0 < int(flat(only).sum()) < found.numel()
 
 
@@ -182,12 +193,17 @@ def test_masks_go_through_a_file_and_others_are_refused(model, tmp_path):
     saliency.write(tmp_path / "ours.pt", only)
     stored = torch.load(tmp_path / "ours.pt")
     assert list(stored) == list(parameters(model)) and all(value.dtype == torch.bool for value in stored.values())
-    torch.save({name: value.long() for name, value in only.items()}, tmp_path / "theirs.pt")  # the reference's are int64
+    torch.save(
+        {name: value.long() for name, value in only.items()}, tmp_path / "theirs.pt"
+    )  # the reference's are int64
     for name in ("ours.pt", "theirs.pt"):
         found = saliency.read(tmp_path / name, model)
         assert all(torch.equal(found[key], only[key]) for key in only)
     torch.save({name: value for name, value in only.items() if name != "bn.bias"}, tmp_path / "short.pt")
-    with pytest.raises(UsageError, match=r"--saliency_mask .*short.pt: is no saliency mask of this model \(1 parameters differ; first: bn.bias\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"--saliency_mask .*short.pt: is no saliency mask of this model \(1 parameters differ; first: bn.bias\)",
+    ):
         saliency.read(tmp_path / "short.pt", model)
     torch.save([1], tmp_path / "list.pt")
     with pytest.raises(UsageError, match="holds no tensors by name"):
@@ -245,7 +261,7 @@ def test_a_threshold_and_the_mask_it_stands_for_do_the_same(model, mask):
 
 def model_under(model, mask):
     twin = copy.deepcopy(model)
-    pruner.Hold(twin, mask)
+    pruner.MaskEnforcer(twin, mask)
     return twin
 
 
@@ -263,10 +279,22 @@ def test_clipping_and_eval_mode(model, mask):
     F.cross_entropy(twin(pixels), labels).backward()
     gradients = {name: p.grad * mask[name] if name in mask else p.grad for name, p in twin.named_parameters()}
     norm = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
-    after = run("FT", model, context(mask), unlearn_epochs=1, batch_size=21, momentum=0.0, weight_decay=0.0, max_norm=norm / 3, eval_mode=True)
+    after = run(
+        "FT",
+        model,
+        context(mask),
+        unlearn_epochs=1,
+        batch_size=21,
+        momentum=0.0,
+        weight_decay=0.0,
+        max_norm=norm / 3,
+        eval_mode=True,
+    )
     for name, p in twin.named_parameters():
         assert torch.allclose(dict(after.named_parameters())[name], p - 0.05 * gradients[name] / 3, atol=1e-6), name
-    assert torch.equal(after.bn.running_mean, model.bn.running_mean) and torch.equal(after.bn.num_batches_tracked, model.bn.num_batches_tracked)
+    assert torch.equal(after.bn.running_mean, model.bn.running_mean) and torch.equal(
+        after.bn.num_batches_tracked, model.bn.num_batches_tracked
+    )
 
 
 # ---- random labels --------------------------------------------------------------------------------
@@ -299,7 +327,9 @@ def wrong_labels(epoch, compat="fixed"):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("compat", "order"), [("fixed", None), ("reference", None), ("fixed", "alternate"), ("reference", "joint")])
+@pytest.mark.parametrize(
+    ("compat", "order"), [("fixed", None), ("reference", None), ("fixed", "alternate"), ("reference", "joint")]
+)
 def test_random_labels(compat, order, masked, model, mask):
     joint = order == "joint" or (order is None and compat == "fixed")
 
@@ -319,7 +349,11 @@ def test_random_labels(compat, order, masked, model, mask):
 
 def test_labels_are_drawn_anew_for_every_epoch_or_once(model, monkeypatch):
     seen = []
-    monkeypatch.setattr(relabel, "train", lambda model, sets, config, context, wrong: seen.append([wrong(epoch).tolist() for epoch in range(3)]))
+    monkeypatch.setattr(
+        relabel,
+        "train",
+        lambda model, sets, config, context, wrong: seen.append([wrong(epoch).tolist() for epoch in range(3)]),
+    )
     for how in ("epoch", "once"):
         run("RL", model, context({}), relabel=how)
     assert len({tuple(labels) for labels in seen[0]}) == 3 and len({tuple(labels) for labels in seen[1]}) == 1
@@ -403,19 +437,30 @@ def test_boundary_shrink(compat, model, mask):
 def test_boundary_expanding(compat, model, mask):
     twin = model_under(model, mask)
     random = seeds.generator(2, "new class")
-    row, bias = (2 * torch.rand(1, 4, generator=random) - 1) / 2, (2 * torch.rand(1, generator=random) - 1) / 2  # 1 / sqrt(4 inputs)
+    row, bias = (
+        (2 * torch.rand(1, 4, generator=random) - 1) / 2,
+        (2 * torch.rand(1, generator=random) - 1) / 2,
+    )  # 1 / sqrt(4 inputs)
     wide = nn.Linear(4, CLASSES + 1)
     with torch.no_grad():
         wide.weight.copy_(torch.cat([twin.fc.weight, row]))
         wide.bias.copy_(torch.cat([twin.fc.bias, bias]))
     twin.fc = wide
     expected = slow_training(
-        twin, mask, None, lambda seed, epoch: ((x, torch.full_like(y, CLASSES)) for x, y in SETS["forget"].batches(4, seed)), 3, cross_entropy
+        twin,
+        mask,
+        None,
+        lambda seed, epoch: ((x, torch.full_like(y, CLASSES)) for x, y in SETS["forget"].batches(4, seed)),
+        3,
+        cross_entropy,
     )
     after = run("boundary_expanding", model, context(mask, compat), unlearn_epochs=3, batch_size=4)
     rows = CLASSES if compat == "fixed" else CLASSES + 1
     assert after.fc.out_features == rows and after.eval()(torch.rand(2, 3, 6, 6)).shape == (2, rows)
-    close(after.state_dict(), expected | {"fc.weight": expected["fc.weight"][:rows], "fc.bias": expected["fc.bias"][:rows]})
+    close(
+        after.state_dict(),
+        expected | {"fc.weight": expected["fc.weight"][:rows], "fc.bias": expected["fc.bias"][:rows]},
+    )
     assert model.fc.out_features == CLASSES
 
 
@@ -424,7 +469,9 @@ def test_a_new_class_is_free_under_a_saliency_mask(model):
     where.only = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in parameters(model).items()}
     after = run("boundary_expanding", model, where, unlearn_epochs=1, saliency_outside="held")
     start = parameters(model)
-    assert torch.equal(after.fc.weight[:CLASSES], start["fc.weight"]) and torch.equal(after.conv.weight, start["conv.weight"])
+    assert torch.equal(after.fc.weight[:CLASSES], start["fc.weight"]) and torch.equal(
+        after.conv.weight, start["conv.weight"]
+    )
     row = (2 * torch.rand(1, 4, generator=seeds.generator(2, "new class")) - 1) / 2
     assert float((after.fc.weight.detach()[CLASSES:] - row).abs().min()) > 1e-5
 
@@ -447,19 +494,42 @@ def test_heads_grow_and_shrink_to_what_they_were():
 
 
 def slow_sfron(
-    model, mask, only, compat, iterations=7, freq=3, alpha=2.0, power=0.5, max_norm=0.7, lr=0.05, slow=1.0, joint=False, size=8, decay=None
+    model,
+    mask,
+    only,
+    compat,
+    iterations=7,
+    freq=3,
+    alpha=2.0,
+    power=0.5,
+    max_norm=0.7,
+    lr=0.05,
+    slow=1.0,
+    joint=False,
+    size=8,
+    decay=None,
 ):
     """The loop as it is told, with every batch's gradient taken apart by hand."""
     twin = model_under(model, mask)
-    seen = F.cross_entropy(twin.eval()(next(SETS["forget"].batches(9))[0]), SETS["forget"].labels, reduction="none").detach()
+    seen = F.cross_entropy(
+        twin.eval()(next(SETS["forget"].batches(9))[0]), SETS["forget"].labels, reduction="none"
+    ).detach()
     twin.train()
     shared = compat == "reference" or joint
     down = torch.optim.SGD(twin.parameters(), lr, momentum=0.9, weight_decay=5e-4)
     up = down if shared else torch.optim.SGD(twin.parameters(), lr, momentum=0.9)
     base = seeds.derive(2, "unlearn", 0)
     numbered = SETS["forget"].relabelled(torch.arange(9))
-    forget = (batch for p in itertools.count() for batch in numbered.batches(size, seeds.derive(seeds.derive(base, "forget"), "pass", p)))
-    retain = (batch for p in itertools.count() for batch in SETS["retain"].batches(size, seeds.derive(seeds.derive(base, "retain"), "pass", p)))
+    forget = (
+        batch
+        for p in itertools.count()
+        for batch in numbered.batches(size, seeds.derive(seeds.derive(base, "forget"), "pass", p))
+    )
+    retain = (
+        batch
+        for p in itertools.count()
+        for batch in SETS["retain"].batches(size, seeds.derive(seeds.derive(base, "retain"), "pass", p))
+    )
     before = None
     for t in range(iterations):
         done = t / iterations
@@ -490,14 +560,14 @@ def slow_sfron(
                 held = [p.grad.clone() for p in twin.parameters()]
             else:
                 up.step()
-                pruner.Hold(twin, mask)
+                pruner.MaskEnforcer(twin, mask)
         pixels, labels = next(retain)
         twin.zero_grad()
         F.cross_entropy(twin(pixels), labels).backward()
         for p, upward in zip(twin.parameters(), held or []):
             p.grad += upward
         down.step()
-        pruner.Hold(twin, mask)
+        pruner.MaskEnforcer(twin, mask)
         if compat == "reference" or (t + 1) % freq == 0 or t + 1 == iterations:
             with torch.no_grad():
                 for name, p in twin.named_parameters():
@@ -525,8 +595,12 @@ def test_sfron(compat, twin, flags, model, mask):
     expected = slow_sfron(model, mask, only, compat, **twin)
     close(sfron(model, mask, compat, only, **flags), expected, 1e-5)
     if not twin:  # masks, momentum and weights all matter here
-        assert not torch.allclose(expected["conv.weight"], slow_sfron(model, mask, None, compat)["conv.weight"], atol=1e-3)
-        assert not torch.allclose(expected["conv.weight"], slow_sfron(model, mask, only, compat, power=0.0)["conv.weight"], atol=1e-4)
+        assert not torch.allclose(
+            expected["conv.weight"], slow_sfron(model, mask, None, compat)["conv.weight"], atol=1e-3
+        )
+        assert not torch.allclose(
+            expected["conv.weight"], slow_sfron(model, mask, only, compat, power=0.0)["conv.weight"], atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(("subset", "size"), [(0, 9), (5, 5), (99, 21)])
@@ -565,7 +639,11 @@ def test_without_ascent_repair_alone_is_left(model):
     base = seeds.derive(2, "unlearn", 0)
     twin = copy.deepcopy(model).train()
     optimizer = torch.optim.SGD(twin.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
-    passes = (batch for p in itertools.count() for batch in SETS["retain"].batches(8, seeds.derive(seeds.derive(base, "retain"), "pass", p)))
+    passes = (
+        batch
+        for p in itertools.count()
+        for batch in SETS["retain"].batches(8, seeds.derive(seeds.derive(base, "retain"), "pass", p))
+    )
     for pixels, labels in itertools.islice(passes, 6):
         optimizer.zero_grad()
         F.cross_entropy(twin(pixels), labels).backward()
@@ -577,7 +655,11 @@ def test_without_ascent_repair_alone_is_left(model):
 def test_epochs_are_passes_over_the_retain_set_and_one_ascent_is_the_least(model, monkeypatch):
     taken = []
     original = fast_slow.FastSlow._up
-    monkeypatch.setattr(fast_slow.FastSlow, "_up", lambda self, iteration, *rest: (taken.append(iteration), original(self, iteration, *rest))[1])
+    monkeypatch.setattr(
+        fast_slow.FastSlow,
+        "_up",
+        lambda self, iteration, *rest: (taken.append(iteration), original(self, iteration, *rest))[1],
+    )
     sfron(model, {}, iterations=None, unlearn_epochs=2, forget_freq=99)
     assert taken == [0]
     taken.clear()
@@ -598,7 +680,9 @@ def test_in_fixed_mode_forgetting_moves_salient_weights_alone(model):
     for iteration in range(3):
         alternation._up(iteration, *next(endless(ascent.images, 8, 1, iteration)))
     for name, value in parameters(model).items():
-        assert torch.equal(value[~only[name]], start[name][~only[name]]) and bool((value[only[name]] != start[name][only[name]]).any())
+        assert torch.equal(value[~only[name]], start[name][~only[name]]) and bool(
+            (value[only[name]] != start[name][only[name]]).any()
+        )
 
 
 def test_adaptive_weights_by_hand(model):
@@ -609,11 +693,23 @@ def test_adaptive_weights_by_hand(model):
     # over the set: the other six losses are those seen before
     over = fast_slow.Ascent(model, SETS["forget"], 0.5, "set", 8)
     logits = model.eval()(next(SETS["forget"].batches(9))[0])
-    assert torch.allclose(over.state()["seen"], F.cross_entropy(logits, SETS["forget"].labels, reduction="none"), atol=1e-6)
+    assert torch.allclose(
+        over.state()["seen"], F.cross_entropy(logits, SETS["forget"].labels, reduction="none"), atol=1e-6
+    )
     over.restore({"seen": torch.full((9,), 1.0)})
     total = 6 + 2 + 1 + 0.5
     assert over.weights(losses, positions).tolist() == pytest.approx([9 * 2 / total, 9 / total, 4.5 / total])
-    assert over.state()["seen"].tolist() == [0.25, 1, 1, 1, 1, 1, 1, 1, 4] or over.state()["seen"].tolist() == [0.25, 1, 1, 1, 1.0, 1, 1, 1, 4]
+    assert over.state()["seen"].tolist() == [0.25, 1, 1, 1, 1, 1, 1, 1, 4] or over.state()["seen"].tolist() == [
+        0.25,
+        1,
+        1,
+        1,
+        1.0,
+        1,
+        1,
+        1,
+        4,
+    ]
     assert fast_slow.Ascent(model, SETS["forget"], 0.0, "set", 8).weights(losses, positions).tolist() == [1, 1, 1]
 
 
@@ -621,8 +717,12 @@ def test_an_image_without_loss_does_not_take_all_of_the_weight_and_weights_are_c
     losses = torch.tensor([0.0, 1.0])
     over, batch = (fast_slow.Ascent(model, SETS["forget"], 0.5, how, 8) for how in ("set", "batch"))
     over.restore({"seen": torch.ones(9)})
-    assert over.weights(losses, torch.tensor([0, 1])).tolist() == pytest.approx([9000 / 1008, 9 / 1008])  # 1e-6 ** -0.5 = 1000
-    assert batch.weights(losses, torch.tensor([0, 1])).tolist() == pytest.approx([2.0, 0.0], abs=1e-12)  # the reference's
+    assert over.weights(losses, torch.tensor([0, 1])).tolist() == pytest.approx(
+        [9000 / 1008, 9 / 1008]
+    )  # 1e-6 ** -0.5 = 1000
+    assert batch.weights(losses, torch.tensor([0, 1])).tolist() == pytest.approx(
+        [2.0, 0.0], abs=1e-12
+    )  # the reference's
     batch.restore({"seen": None})
     pixels, positions = next(batch.images.batches(9))
     loss, _ = batch.objective(3.0)(model.eval(), pixels, positions, 0)
@@ -713,14 +813,19 @@ def test_divergences_by_hand():
 
 
 def test_tug_of_war_by_hand():
-    unlearned, retrained = {"forget": 0.9, "retain": 1.0, "test": 0.8, "val": 0.1}, {"forget": 0.7, "retain": 0.9, "test": 0.85}
+    unlearned, retrained = (
+        {"forget": 0.9, "retain": 1.0, "test": 0.8, "val": 0.1},
+        {"forget": 0.7, "retain": 0.9, "test": 0.85},
+    )
     assert closeness.tug_of_war(unlearned, retrained) == pytest.approx(0.8 * 0.9 * 0.95)
     assert closeness.tug_of_war(retrained, retrained) == 1
 
 
 def outputs(seed, count=6, classes=3):
     random = torch.Generator().manual_seed(seed)
-    return Predictions(torch.randn(count, classes, generator=random), torch.randint(0, classes, (count,), generator=random))
+    return Predictions(
+        torch.randn(count, classes, generator=random), torch.randint(0, classes, (count,), generator=random)
+    )
 
 
 def test_comparison_with_the_retrained_model():
@@ -728,16 +833,23 @@ def test_comparison_with_the_retrained_model():
     found = divergence.compare(unlearned, retrained)
     assert set(found) == {"KL", "JS", "accuracy", "ToW", "RD", "SAPE"}
     for name in divergence.SETS:
-        assert found["KL"][name] == divergence.kullback_leibler(retrained[name].probs, unlearned[name].probs)  # retrained comes first
+        assert found["KL"][name] == divergence.kullback_leibler(
+            retrained[name].probs, unlearned[name].probs
+        )  # retrained comes first
         assert found["JS"][name] == divergence.jensen_shannon(retrained[name].probs, unlearned[name].probs)
         assert found["accuracy"][name] == retrained[name].accuracy
-    wide = {name: Predictions(torch.cat([found.logits, torch.full((6, 1), 5.0)], 1), found.labels) for name, found in unlearned.items()}
+    wide = {
+        name: Predictions(torch.cat([found.logits, torch.full((6, 1), 5.0)], 1), found.labels)
+        for name, found in unlearned.items()
+    }
     assert divergence.compare(wide, retrained)["KL"] == found["KL"]
 
 
 def test_the_entropy_attack_counts_members():
     def sure(share, count):  # two-class outputs of one confidence
-        return Predictions(torch.tensor([[math.log(share), math.log(1 - share)]] * count), torch.zeros(count, dtype=torch.int64))
+        return Predictions(
+            torch.tensor([[math.log(share), math.log(1 - share)]] * count), torch.zeros(count, dtype=torch.int64)
+        )
 
     def mix(*parts):
         return Predictions(torch.cat([part.logits for part in parts]), torch.cat([part.labels for part in parts]))
@@ -746,8 +858,13 @@ def test_the_entropy_attack_counts_members():
     assert mia.entropy_attack(members, others, sure(0.99, 4)) == 1.0
     assert mia.entropy_attack(members, others, sure(0.55, 4)) == 0.0
     assert mia.entropy_attack(members, others, mix(sure(0.99, 1), sure(0.55, 3))) == 0.25
-    between = sure(0.9, 4)  # entropies 0.008, 0.673 and, halfway, 0.325: on the members' side only of an unbalanced judge
-    assert mia.entropy_attack(members, others, between) == 1.0 and mia.entropy_attack(members, others, sure(0.87, 4)) == 0.0
+    between = sure(
+        0.9, 4
+    )  # entropies 0.008, 0.673 and, halfway, 0.325: on the members' side only of an unbalanced judge
+    assert (
+        mia.entropy_attack(members, others, between) == 1.0
+        and mia.entropy_attack(members, others, sure(0.87, 4)) == 0.0
+    )
 
 
 # ---- the scripts ----------------------------------------------------------------------------------
@@ -758,11 +875,18 @@ SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
 def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):
     model, where = str(omp_run / "1model_SA_best.pth.tar"), ["--forget", "random:0.1"]
     for kind in ("gradient", "fisher"):
-        assert main_saliency.main([*DIGITS, "--model_path", model, *where, "--saliency", kind, "--save_dir", str(tmp_path)]) == 0
+        assert (
+            main_saliency.main(
+                [*DIGITS, "--model_path", model, *where, "--saliency", kind, "--save_dir", str(tmp_path)]
+            )
+            == 0
+        )
     names = {f"with_{n / 10}.pt" for n in range(1, 11)} | {f"fisher_{n / 10}.pt" for n in (*range(1, 11), 30, 50, 100)}
     assert {path.name for path in tmp_path.iterdir()} == SHARED - {"log.jsonl"} | names | {"earlier"}
     stored = checkpoints.read(omp_run / "1model_SA_best.pth.tar", "")
-    weights = sum(v.numel() for k, v in stored.weights.items() if k.endswith(("weight", "bias"))) - sum(int((~m).sum()) for m in stored.mask.values())
+    weights = sum(v.numel() for k, v in stored.weights.items() if k.endswith(("weight", "bias"))) - sum(
+        int((~m).sum()) for m in stored.mask.values()
+    )
     sizes = {name: sum(int(part.sum()) for part in torch.load(tmp_path / name).values()) for name in names}
     assert all(sizes[f"with_{n / 10}.pt"] == math.floor(n / 10 * weights) for n in range(1, 11))
     ratios = [sizes[f"fisher_{n / 10}.pt"] for n in (*range(1, 11), 30, 50, 100)]
@@ -770,13 +894,22 @@ def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):
     text = capsys.readouterr().out
     assert f"with_0.5.pt   50.00 % of {weights:,} weights may change" in text
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert main_saliency.main([*DIGITS, "--mask", model, *where, "--saliency", "fisher", "--save_dir", str(tmp_path)]) == 0
-    assert "done already" in capsys.readouterr().out and before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert (
+        main_saliency.main([*DIGITS, "--mask", model, *where, "--saliency", "fisher", "--save_dir", str(tmp_path)]) == 0
+    )
+    assert "done already" in capsys.readouterr().out and before == {
+        path: path.stat().st_mtime_ns for path in tmp_path.iterdir()
+    }
 
     quick = [*DIGITS, "--mask", model, *where, "--unlearn_epochs", "1", "--batch_size", "256", "--unlearn", "RL"]
-    for name, more in (("file", ["--mask_path", str(tmp_path / "with_0.5.pt")]), ("threshold", ["--saliency_threshold", "0.5"])):
+    for name, more in (
+        ("file", ["--mask_path", str(tmp_path / "with_0.5.pt")]),
+        ("threshold", ["--saliency_threshold", "0.5"]),
+    ):
         assert main_forget.main([*quick, *more, "--save_dir", str(tmp_path / name)]) == 0
-    one, two = (checkpoints.read(tmp_path / name / "RLcheckpoint.pth.tar", "").weights for name in ("file", "threshold"))
+    one, two = (
+        checkpoints.read(tmp_path / name / "RLcheckpoint.pth.tar", "").weights for name in ("file", "threshold")
+    )
     assert all(torch.equal(one[key], two[key]) for key in one)
     only = torch.load(tmp_path / "with_0.5.pt")
     assert all(torch.equal(one[key][~free], stored.weights[key][~free]) for key, free in only.items())
@@ -784,7 +917,16 @@ def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):
 
 
 def test_a_stored_mask_and_no_saliency_contradict_each_other(omp_run, tmp_path, capsys):
-    command = [*DIGITS, "--mask", str(omp_run / "0model_SA_best.pth.tar"), "--unlearn", "SFRon", "--no_saliency", "--saliency_mask", "m.pt"]
+    command = [
+        *DIGITS,
+        "--mask",
+        str(omp_run / "0model_SA_best.pth.tar"),
+        "--unlearn",
+        "SFRon",
+        "--no_saliency",
+        "--saliency_mask",
+        "m.pt",
+    ]
     assert main_forget.main([*command, "--save_dir", str(tmp_path / "run")]) == 2
     assert "--saliency_mask and --no_saliency: one names" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
@@ -797,27 +939,70 @@ def test_distances_to_the_retrained_model_from_the_command_line(omp_run, tmp_pat
     reference = ["--reference_model", str(tmp_path / "retrain" / "retraincheckpoint.pth.tar")]
     assert main_forget.main([*quick, *reference, "--unlearn", "retrain", "--save_dir", str(tmp_path / "same")]) == 0
     same = json.loads((tmp_path / "same" / "result.json").read_text())["to_retrained"]
-    assert same["ToW"] == 1 and same["RD"] is None and same["SAPE"] == 0 and set(same["KL"].values()) == set(same["JS"].values()) == {0.0}
+    assert (
+        same["ToW"] == 1
+        and same["RD"] is None
+        and same["SAPE"] == 0
+        and set(same["KL"].values()) == set(same["JS"].values()) == {0.0}
+    )
     capsys.readouterr()
-    assert main_forget.main([*quick, *reference, "--unlearn", "boundary_expanding", "--verbose", "--compat", "reference", "--allow_split_mismatch", "--save_dir", str(tmp_path / "BE")]) == 0
+    assert (
+        main_forget.main(
+            [
+                *quick,
+                *reference,
+                "--unlearn",
+                "boundary_expanding",
+                "--verbose",
+                "--compat",
+                "reference",
+                "--allow_split_mismatch",
+                "--save_dir",
+                str(tmp_path / "BE"),
+            ]
+        )
+        == 0
+    )
     result = json.loads((tmp_path / "BE" / "result.json").read_text())
-    assert 0 <= result["entropy_attack"] <= 1 and all(0 < value < math.log(2) for value in result["to_retrained"]["JS"].values())
+    assert 0 <= result["entropy_attack"] <= 1 and all(
+        0 < value < math.log(2) for value in result["to_retrained"]["JS"].values()
+    )
     lines = capsys.readouterr().out.splitlines()
     assert f"entropy attack: {100 * result['entropy_attack']:.2f} % of forget judged members" in lines
     [line] = [line for line in lines if line.startswith("to the retrained model: KL retain ")]
     ours, theirs = result["accuracy"], result["to_retrained"]["accuracy"]
-    apart = [abs(ours[name] - theirs[name]) / (ours[name] + theirs[name]) for name in ("retain", "forget", "test") if ours[name] + theirs[name]]
-    assert result["to_retrained"]["SAPE"] == pytest.approx(sum(apart) / 3) and 0 < sum(apart)
+    apart = [
+        abs(ours[name] - theirs[name]) / (ours[name] + theirs[name])
+        for name in ("retain", "forget", "test")
+        if ours[name] + theirs[name]
+    ]
+    assert result["to_retrained"]["SAPE"] == pytest.approx(sum(apart) / 3) and sum(apart) > 0
     assert line.endswith(f"nats  ToW {result['to_retrained']['ToW']:.4f}")
     # scored again from its file, whose head has one row more than the model it came from
     stored = checkpoints.read(tmp_path / "BE" / "boundary_expandingcheckpoint.pth.tar", "")
     assert stored.weights["fc.weight"].shape == (11, 64)
-    again = [*quick, *reference, "--unlearn", "BE", "--compat", "reference", "--allow_split_mismatch", "--resume", "--seed", "2"]
+    again = [
+        *quick,
+        *reference,
+        "--unlearn",
+        "BE",
+        "--compat",
+        "reference",
+        "--allow_split_mismatch",
+        "--resume",
+        "--seed",
+        "2",
+    ]
     (tmp_path / "BE" / "result.json").unlink()
     assert main_forget.main([*again, "--save_dir", str(tmp_path / "BE")]) == 0
     assert json.loads((tmp_path / "BE" / "result.json").read_text())["to_retrained"] == result["to_retrained"]
     # a model that was retrained without other images
-    assert main_forget.main([*quick, *reference, "--unlearn", "raw", "--forget", "class:1", "--save_dir", str(tmp_path / "other")]) == 2
+    assert (
+        main_forget.main(
+            [*quick, *reference, "--unlearn", "raw", "--forget", "class:1", "--save_dir", str(tmp_path / "other")]
+        )
+        == 2
+    )
     assert "was retrained on retain and forget sets of digest" in capsys.readouterr().err
 
 

@@ -1,4 +1,5 @@
 """Pruning scores against slow and obvious versions, and the schedule by which they prune."""
+
 from __future__ import annotations
 
 import copy
@@ -144,7 +145,9 @@ def test_snip_is_the_change_of_loss_when_a_weight_shrinks():
                 changed = copy.deepcopy(model)
                 pruner.prunable(changed)[name].data.view(-1)[index] *= factor
                 losses.append(F.cross_entropy(changed(sample.images), sample.labels).item())
-            assert float(found[name].view(-1)[index]) == pytest.approx(abs(losses[0] - losses[1]) / 2e-5, rel=1e-4, abs=1e-8)
+            assert float(found[name].view(-1)[index]) == pytest.approx(
+                abs(losses[0] - losses[1]) / 2e-5, rel=1e-4, abs=1e-8
+            )
 
 
 def test_grasp_is_the_signed_change_of_the_squared_gradient():

@@ -1,4 +1,5 @@
 """Slopes of single samples' losses: the two ways agree with each other and with plain gradients; chunks fit their memory."""
+
 from __future__ import annotations
 
 import pytest
@@ -38,7 +39,11 @@ def _moving(model: nn.Module) -> nn.Module:
     return model.double().eval()
 
 
-@pytest.mark.parametrize("build", [Small, lambda: models.build("resnet20s", 4), lambda: models.build("vgg16_bn", 4)], ids=["small", "resnet20s", "vgg16_bn"])
+@pytest.mark.parametrize(
+    "build",
+    [Small, lambda: models.build("resnet20s", 4), lambda: models.build("vgg16_bn", 4)],
+    ids=["small", "resnet20s", "vgg16_bn"],
+)
 def test_backward_and_forward_slopes_are_products_with_gradients(build):
     model = _moving(build())
     torch.manual_seed(1)
@@ -50,23 +55,39 @@ def test_backward_and_forward_slopes_are_products_with_gradients(build):
         plain = torch.tensor(
             [
                 curvature.dot(curvature.summed_gradient(model, [(x[i : i + 1], y[i : i + 1])], {}), direction)
-                for x, y in batches for i in range(len(y))
+                for x, y in batches
+                for i in range(len(y))
             ],
             dtype=torch.float64,
         )
         assert backward[index].dtype == torch.float64
-        assert torch.allclose(backward[index], plain, rtol=1e-9, atol=1e-9) and torch.allclose(forward[index], plain, rtol=1e-9, atol=1e-9)
-    assert all(p.requires_grad and p.grad is None for p in model.parameters()) and not any(m._forward_hooks for m in model.modules())
+        assert torch.allclose(backward[index], plain, rtol=1e-9, atol=1e-9) and torch.allclose(
+            forward[index], plain, rtol=1e-9, atol=1e-9
+        )
+    assert all(p.requires_grad and p.grad is None for p in model.parameters()) and not any(
+        m._forward_hooks for m in model.modules()
+    )
 
 
 def test_wide_convolutions_and_activations_in_place(monkeypatch):
     """In float32 the wide layers go by Winograd's tiles; what ReLU writes in place must not undo the hooks on their outputs."""
     calls = []
-    monkeypatch.setattr(winograd, "conv2d", lambda *given, plain=winograd.conv2d: calls.append(given[1].shape[0]) or plain(*given))
+    monkeypatch.setattr(
+        winograd, "conv2d", lambda *given, plain=winograd.conv2d: calls.append(given[1].shape[0]) or plain(*given)
+    )
     torch.manual_seed(3)
     relu = [nn.ReLU(inplace=True) for _ in range(3)]
-    model = nn.Sequential(nn.Conv2d(3, 128, 3, padding=1), relu[0], nn.Conv2d(128, 128, 3, padding=1), relu[1], nn.Conv2d(128, 128, 3, padding=1), relu[2],
-                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 128, 3, padding=1),
+        relu[0],
+        nn.Conv2d(128, 128, 3, padding=1),
+        relu[1],
+        nn.Conv2d(128, 128, 3, padding=1),
+        relu[2],
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(128, 4),
+    )
     lay_out(model).eval()
     batches = [(torch.rand(16, 3, 8, 8), torch.arange(16) % 4)]
     directions = [{name: torch.randn_like(p) for name, p in model.named_parameters()} for _ in range(2)]

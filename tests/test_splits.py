@@ -1,4 +1,5 @@
 """Index sets: the golden draws of the reference, and what must hold for any labels and seed."""
+
 from __future__ import annotations
 
 import hashlib
@@ -204,7 +205,11 @@ def training_images_of(label):
 def test_a_class_forgotten_whole_leaves_the_test_set_whatever_its_size(label, size, tests_left):
     # By name, by the number that happens to be all of it, and by a list of its images.
     _, test_labels = uneven()
-    for scenario in (Scenario((label,), None), Scenario((label,), size), Scenario(None, None, training_images_of(label))):
+    for scenario in (
+        Scenario((label,), None),
+        Scenario((label,), size),
+        Scenario(None, None, training_images_of(label)),
+    ):
         found = split_uneven(scenario)
         assert found.whole_classes == (label,)
         assert len(found.forget) == size
@@ -304,7 +309,12 @@ def test_several_classes():
     assert (len(found.forget), len(found.retain)) == (36, 36)
     assert found.test.tolist() == [*range(5, 10), *range(15, 20)]
     part = split_for_unlearning(labels, test_labels, base, base, Scenario((0, 2), 10), 5)
-    assert part.whole_classes == () and len(part.forget) == 10 and set(labels[part.forget]) == {0, 2} and len(part.test) == 20
+    assert (
+        part.whole_classes == ()
+        and len(part.forget) == 10
+        and set(labels[part.forget]) == {0, 2}
+        and len(part.test) == 20
+    )
     assert Scenario((0, 2), 0.5).resolve([18] * 4).count == 18
     with pytest.raises(UsageError, match="--num_indexes_to_replace 37: classes 0,2 have 36 training images"):
         Scenario((0, 2), 37).resolve([18] * 4)
@@ -314,7 +324,10 @@ def test_several_classes():
         split_for_unlearning(labels, test_labels[:5], base, base, Scenario((0,), None), 5)
     words = Scenario((0, 2), None).words(36, 72, 36, ["cat", "dog", "emu", "fox"])
     assert words == "all 36 training images of classes 0 (cat), 2 (emu) (50.0 % of 72)"
-    assert Scenario((0, 2), None).facts() == {"class": [0, 2], "count": None} and Scenario((0, 2), None).kind(2) == "classes"
+    assert (
+        Scenario((0, 2), None).facts() == {"class": [0, 2], "count": None}
+        and Scenario((0, 2), None).kind(2) == "classes"
+    )
 
 
 def test_the_scenario_in_words():
@@ -358,10 +371,10 @@ def test_fixed_mode_has_one_split_for_training_and_forgetting():
     data = cifar_like()
     base = prepare.base_split(data, 2, None, "fixed")
     assert base.seed == 2 and plain_hash(base.train) == "2cda7810a5ec75aa"
-    assert prepare.marked_split(data, 2, base, "fixed") is base
+    assert prepare.forget_split(data, 2, base, "fixed") is base
     apart = prepare.base_split(data, 2, 1, "fixed")  # --split_seed 1 overrides --seed 2
     assert apart.seed == 1 and plain_hash(apart.train) == "ac7026a6e39cae88"
-    assert prepare.marked_split(data, 2, apart, "fixed") is apart
+    assert prepare.forget_split(data, 2, apart, "fixed") is apart
     assert prepare.base_split(data, 5, 0, "fixed").seed == 0  # 0 is a seed, not "none given"
 
 
@@ -370,7 +383,7 @@ def test_reference_mode_trains_on_split_1_and_forgets_from_another():
     # all, were never trained on, and 4,488 of the 5,000 validation images are in the other's training part.
     data = cifar_like()
     base = prepare.base_split(data, 2, None, "reference")
-    marked = prepare.marked_split(data, 2, base, "reference")
+    marked = prepare.forget_split(data, 2, base, "reference")
     assert (plain_hash(base.train), plain_hash(marked.train)) == ("ac7026a6e39cae88", "2cda7810a5ec75aa")
     unseen = {}
     for name, scenario in (("class", Scenario((0,), None)), ("random", Scenario(None, 4500))):
@@ -386,14 +399,14 @@ def test_reference_mode_obeys_a_split_seed_that_was_given():
     data = cifar_like()
     base = prepare.base_split(data, 2, 2, "reference")
     assert base.seed == 2
-    assert prepare.marked_split(data, 2, base, "reference").digest == base.digest
+    assert prepare.forget_split(data, 2, base, "reference").digest == base.digest
 
 
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
 def test_no_val_data_sets_train_on_everything_in_both_modes(compat):
     data = cifar_like(with_validation=False)
     base = prepare.base_split(data, 2, None, compat)
-    marked = prepare.marked_split(data, 2, base, compat)
+    marked = prepare.forget_split(data, 2, base, compat)
     for split in (base, marked):
         assert isinstance(split, BaseSplit) and split.val is None
         assert split.train.tolist() == list(range(50_000))

@@ -1,4 +1,5 @@
 """Image sets that stay on disk, and TinyImageNet: same interface, same bytes whoever reads, and files in any layout."""
+
 from __future__ import annotations
 
 import json
@@ -41,7 +42,11 @@ def picture(path: Path, size: tuple[int, int], seed: int, **options) -> None:
 def make_tree(root: Path, train: int = 8, test: int = 4, part: str = "val") -> Path:
     for label, name in enumerate(CLASSES):
         for number in range(train):
-            picture(root / "train" / name / f"{number}.JPEG", SIZES[0 if number % 4 else number // 4 % 4], 100 * label + number)
+            picture(
+                root / "train" / name / f"{number}.JPEG",
+                SIZES[0 if number % 4 else number // 4 % 4],
+                100 * label + number,
+            )
         for number in range(test):
             picture(root / part / name / f"{number}.JPEG", SIZES[number % 4], 100 * label + number + 50)
     return root
@@ -75,9 +80,17 @@ def slow_centre(path: bytes, size: int, distort: bool) -> np.ndarray:
     with Image.open(path) as image:
         picture, (width, height) = image.convert("RGB"), image.size
     side = round(size * 256 / 224)
-    wide, high = (side, side) if distort else (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    wide, high = (
+        (side, side)
+        if distort
+        else (side, int(side * height / width))
+        if width <= height
+        else (int(side * width / height), side)
+    )
     left, top = round((wide - size) / 2), round((high - size) / 2)
-    return np.asarray(picture.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size)))
+    return np.asarray(
+        picture.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    )
 
 
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
@@ -87,7 +100,11 @@ def test_without_augmentation_an_image_is_the_middle_of_the_resized_file(root, s
     listing = tree.listing(root)
     for images, paths in ((views.test(), listing.test[0]), (views.train(np.arange(30)), listing.train[0])):
         pixels, labels = collected(images.batches(7))
-        assert pixels.dtype == torch.float32 and pixels.shape == (len(paths), 3, size, size) and pixels.is_contiguous(memory_format=torch.channels_last)
+        assert (
+            pixels.dtype == torch.float32
+            and pixels.shape == (len(paths), 3, size, size)
+            and pixels.is_contiguous(memory_format=torch.channels_last)
+        )
         assert labels == images.labels.tolist() == [label for label in range(3) for _ in range(len(paths) // 3)]
         expected = np.stack([slow_centre(path, size, compat == "reference") for path in paths])
         np.testing.assert_array_equal(levels(pixels), expected)
@@ -98,10 +115,10 @@ def test_at_224_the_shorter_side_becomes_256(tmp_path):
     rows, columns = np.mgrid[:256, :512]
     Image.fromarray(np.stack([columns // 2, rows, rows * 0], axis=-1).astype(np.uint8)).save(tmp_path / "ramp.png")
     files = OnDisk(np.array([os.fsencode(tmp_path / "ramp.png")]), 224)
-    (pixels, _), = StreamedSet(files, torch.zeros(1, dtype=torch.int64)).batches(1)
+    ((pixels, _),) = StreamedSet(files, torch.zeros(1, dtype=torch.int64)).batches(1)
     assert levels(pixels)[0, 0, :, 0].tolist() == [column // 2 for column in range(144, 368)]
     assert levels(pixels)[0, :, 0, 1].tolist() == list(range(16, 240))
-    (pixels, _), = StreamedSet(replace(files, distort=True), torch.zeros(1, dtype=torch.int64)).batches(1)
+    ((pixels, _),) = StreamedSet(replace(files, distort=True), torch.zeros(1, dtype=torch.int64)).batches(1)
     # 512 columns in 256: of every two the mean (antialiased), beginning with columns 32 and 33.
     assert levels(pixels)[0, 0, :, 0].tolist() == pytest.approx(list(range(16, 240)), abs=1)
 
@@ -112,7 +129,9 @@ def ramps(tmp_path_factory) -> StreamedSet:
     path = tmp_path_factory.mktemp("ramp") / "ramp.png"
     rows, columns = np.mgrid[:180, :240]
     Image.fromarray(np.stack([columns, rows, rows * 0], axis=-1).astype(np.uint8)).save(path)
-    return StreamedSet(OnDisk(np.array([os.fsencode(path)] * 400), 32), torch.zeros(400, dtype=torch.int64), None, Zoom())
+    return StreamedSet(
+        OnDisk(np.array([os.fsencode(path)] * 400), 32), torch.zeros(400, dtype=torch.int64), None, Zoom()
+    )
 
 
 def test_training_images_are_random_parts_of_the_area_mirrored_half_of_the_time(ramps):
@@ -155,7 +174,13 @@ def test_the_number_of_workers_changes_no_byte_and_no_random_number(root):
         views = streamed(root, 32, workers)
         train = views.train(np.arange(23, -1, -1))
         before = torch.get_rng_state()
-        found = [train.batches(5, 0), train.batches(5, 1), train.batches(40), train.augmented_in_order(3, 1), views.test().batches(4)]
+        found = [
+            train.batches(5, 0),
+            train.batches(5, 1),
+            train.batches(40),
+            train.augmented_in_order(3, 1),
+            views.test().batches(4),
+        ]
         found = [collected(batches) for batches in found]
         assert torch.equal(torch.get_rng_state(), before)
         return found
@@ -183,8 +208,8 @@ def test_workers_are_processes_of_their_own(workers):
 
 
 def test_spans_cover_everything_once():
-    assert reading.spans(7, 3) == [range(0, 3), range(3, 6), range(6, 7)]
-    assert reading.spans(6, 3) == [range(0, 3), range(3, 6)] and reading.spans(0, 3) == []
+    assert reading.spans(7, 3) == [range(3), range(3, 6), range(6, 7)]
+    assert reading.spans(6, 3) == [range(3), range(3, 6)] and reading.spans(0, 3) == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -215,7 +240,9 @@ def test_an_unreadable_image_is_named(tmp_path, workers, damage):
     whole = victim.read_bytes()
     victim.write_bytes({"half": whole[: len(whole) // 2], "text": b"404 not found", "empty": b""}[damage])
     train = streamed(root, 32, workers).train(np.arange(18))
-    with pytest.raises(UsageError, match=r"^--data: .*train/n02/3\.JPEG(: is empty| is not a readable image \([^\n]*\))$"):
+    with pytest.raises(
+        UsageError, match=r"^--data: .*train/n02/3\.JPEG(: is empty| is not a readable image \([^\n]*\))$"
+    ):
         list(train.batches(2, 0))
     assert multiprocessing.active_children() == []
 
@@ -230,7 +257,10 @@ def test_both_kinds_of_sets_answer_alike(root):
     chosen = np.array([20, 3, 3, 11, 0, 7])
     kept, read = ImageSet(pixels, torch.from_numpy(labels), chosen), views.train(chosen).plain()
     for one, other in (
-        (kept, read), (kept.first(2), read.first(2)), (kept.first(99), read.first(99)), (kept.plain(), read.plain()),
+        (kept, read),
+        (kept.first(2), read.first(2)),
+        (kept.first(99), read.first(99)),
+        (kept.plain(), read.plain()),
         (kept.at(torch.tensor([5, 2])), read.at(torch.tensor([5, 2]))),
     ):
         assert len(one) == len(other) and one.device == other.device == CPU
@@ -243,15 +273,21 @@ def test_both_kinds_of_sets_answer_alike(root):
     for images in (kept, read):
         assert images.first(1).source is images.at(torch.tensor([1])).source is images.source
     train = views.train(chosen)
-    assert train.augment == train.first(2).augment == Zoom() and train.plain().augment is None is train.at(train.indices).augment
+    assert (
+        train.augment == train.first(2).augment == Zoom()
+        and train.plain().augment is None is train.at(train.indices).augment
+    )
     assert train.source is views.val(np.array([1])).source is not views.test().source
 
 
 def test_predict_sees_each_streamed_image_once(root):
     views = streamed(root, 16, 1)
     sets = {
-        "retain": views.train(np.arange(4, 24)), "forget": views.train(np.arange(6)), "val": views.val(np.array([23, 2])),
-        "test": views.test(np.arange(4, 12)), "whole": views.val(None),
+        "retain": views.train(np.arange(4, 24)),
+        "forget": views.train(np.arange(6)),
+        "val": views.val(np.array([23, 2])),
+        "test": views.test(np.arange(4, 12)),
+        "whole": views.val(None),
     }
     seen = []
 
@@ -269,7 +305,10 @@ def test_predict_sees_each_streamed_image_once(root):
     assert len(seen) == len(set(seen)) == 24 + 12
     for name, images in sets.items():
         expected = torch.cat([model(batch) for batch, _ in images.plain().batches(5)])
-        assert torch.allclose(found[name].logits, expected, atol=1e-5) and found[name].labels.tolist() == images.labels.tolist()
+        assert (
+            torch.allclose(found[name].logits, expected, atol=1e-5)
+            and found[name].labels.tolist() == images.labels.tolist()
+        )
 
 
 def test_validation_images_are_augmented_only_if_they_are_training_images(root):
@@ -283,7 +322,10 @@ def test_validation_images_are_augmented_only_if_they_are_training_images(root):
 
 def test_a_streamed_folder_sets_a_tenth_apart_and_imagenet_does_not(tmp_path):
     root = make_tree(tmp_path, 10)
-    folder, imagenet = prepare.choose("folder", str(root), None, stream=True), prepare.choose("ImageNet", str(root), None)
+    folder, imagenet = (
+        prepare.choose("folder", str(root), None, stream=True),
+        prepare.choose("ImageNet", str(root), None),
+    )
     assert folder.official == imagenet.official == [10] * 3
     assert (folder.train_counts, imagenet.train_counts) == ([9] * 3, [10] * 3)
     for chosen in (folder, imagenet):
@@ -312,7 +354,8 @@ def tiny_files(root: Path, layout: str) -> Path:
         wnid = wnids[number % 3]
         name = f"val_{number}.JPEG"
         place = {
-            "official": root / "val" / "images", "sorted": root / "val" / wnid / "images",
+            "official": root / "val" / "images",
+            "sorted": root / "val" / wnid / "images",
             "halves": root / ("val" if number % 2 else "test") / wnid / "images",
         }[layout]
         picture(place / name, (64, 64), 1000 + number)
@@ -329,7 +372,10 @@ def test_tinyimagenet_halves_its_validation_images_by_file_name(tmp_path, layout
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     listing = tiny.listing(root)
     assert listing.classes == ("n01", "n02", "n03") and listing.counts == [4, 4, 4]
-    names = {part: [os.path.basename(path).decode() for path in getattr(listing, part)[0]] for part in ("train", "val", "test")}
+    names = {
+        part: [os.path.basename(path).decode() for path in getattr(listing, part)[0]]
+        for part in ("train", "val", "test")
+    }
     assert names["train"] == [f"{wnid}_{number}.JPEG" for wnid in listing.classes for number in range(4)]
     # n01 has images 1, 4, 7, 10, 13, 16; as names 10 and 13 come before 4. Likewise n02 (2, 5, ...) and n03 (0, 3, ...).
     assert names["val"] == [f"val_{n}.JPEG" for n in (1, 10, 13, 11, 14, 17, 0, 12, 15)]
@@ -337,12 +383,22 @@ def test_tinyimagenet_halves_its_validation_images_by_file_name(tmp_path, layout
     assert listing.val[1].tolist() == listing.test[1].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
     data = prepare.choose("tiny_imagenet", str(root), None).load()
-    for part, images, labels in (("train", data.train_images, data.train_labels), ("val", *data.val), ("test", data.test_images, data.test_labels)):
+    for part, images, labels in (
+        ("train", data.train_images, data.train_labels),
+        ("val", *data.val),
+        ("test", data.test_images, data.test_labels),
+    ):
         assert images.shape == (len(names[part]), 64, 64, 3) and images.dtype == np.uint8
         assert labels.tolist() == getattr(listing, part)[1].tolist()
         expected = [np.asarray(Image.open(path).convert("RGB")) for path in getattr(listing, part)[0]]
         np.testing.assert_array_equal(images, np.stack(expected))
-    assert (data.name, data.pad, data.flip, data.streamed, data.with_validation) == ("TinyImagenet", 4, True, None, False)
+    assert (data.name, data.pad, data.flip, data.streamed, data.with_validation) == (
+        "TinyImagenet",
+        4,
+        True,
+        None,
+        False,
+    )
     assert data.mean == (0.485, 0.456, 0.406) and data.std == (0.229, 0.224, 0.225)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before  # nothing moved, nothing written
 
@@ -352,12 +408,18 @@ def test_tinyimagenet_validates_and_tests_on_different_images_and_forgets_in_the
     data = chosen.load()
     assert chosen.train_counts == [4, 4, 4] and data.pad == 1
     base = prepare.base_split(data, 2, None, "fixed")
-    split = split_for_unlearning(data.train_labels, data.test_labels, base, base, Scenario((1,)).resolve(chosen.train_counts), 2)
+    split = split_for_unlearning(
+        data.train_labels, data.test_labels, base, base, Scenario((1,)).resolve(chosen.train_counts), 2
+    )
     assert (len(split.retain), split.forget.tolist(), split.whole_classes) == (8, [4, 5, 6, 7], (1,))
     views = prepare.Views(data, CPU)
     assert views.test(split.test).labels.tolist() == [0, 0, 0, 2, 2, 2]
     val = views.val(split.val)
-    assert val.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and val.source is not views.test().source and val.augment is None
+    assert (
+        val.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+        and val.source is not views.test().source
+        and val.augment is None
+    )
 
 
 def test_where_tinyimagenet_is_looked_for(tmp_path, monkeypatch):
@@ -374,7 +436,11 @@ def test_where_tinyimagenet_is_looked_for(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["TinyImagenet", "tinyimagenet", "TinyImageNet", "tiny_imagenet", "TINY-IMAGENET"])
 def test_capitals_and_underscores_do_not_matter(name):
-    assert sources.get(name).name == "TinyImagenet" == arg_parser.parse_imp(["--dataset", name, "--save_dir", "S"]).data.dataset
+    assert (
+        sources.get(name).name
+        == "TinyImagenet"
+        == arg_parser.parse_imp(["--dataset", name, "--save_dir", "S"]).data.dataset
+    )
 
 
 def test_large_sets_are_decoded_by_several_processes_to_the_same_pixels(root, monkeypatch):
@@ -398,14 +464,22 @@ def test_the_references_names_of_flags(tmp_path):
     assert parsed("--dataset", "imagenet", "--num_workers", "8").data.workers == 8
     assert parsed("--dataset", "folder", "--stream", "--workers", "2", "--num_workers", "8").data.workers == 2
     assert parsed("--dataset", "imagenet").data.workers == 4
-    assert parsed("--dataset", "imagenet", "--workers", "1").unread == () and parsed("--workers", "1").unread == ("--workers",)
+    assert parsed("--dataset", "imagenet", "--workers", "1").unread == () and parsed("--workers", "1").unread == (
+        "--workers",
+    )
     configs = [arg_parser.deciding(parsed("--dataset", "imagenet", "--workers", str(workers))) for workers in (0, 7)]
     assert configs[0] == configs[1]
 
 
 BAD = [
-    (["--dataset", "imagenet", "--data", "nowhere"], "--data nowhere: no folder tree there; expected train/<class>/*.jpg and val/<class>/*.jpg"),
-    (["--dataset", "TinyImagenet", "--data_dir", "nowhere"], "--data nowhere: no tiny-imagenet-200 there; expected train/<wnid>/images/*.JPEG"),
+    (
+        ["--dataset", "imagenet", "--data", "nowhere"],
+        "--data nowhere: no folder tree there; expected train/<class>/*.jpg and val/<class>/*.jpg",
+    ),
+    (
+        ["--dataset", "TinyImagenet", "--data_dir", "nowhere"],
+        "--data nowhere: no tiny-imagenet-200 there; expected train/<wnid>/images/*.JPEG",
+    ),
     (["--dataset", "cifar10", "--stream"], "--stream: cifar10 is kept in memory; folder and imagenet can be streamed"),
     (["--dataset", "imagenet", "--workers", "-1"], "--workers -1: must be at least 0"),
     (["--dataset", "imagenet", "--num_workers", "x"], "--workers x: must be a whole number"),
@@ -421,7 +495,9 @@ def refused(argv, tmp_path, capsys) -> str:
     return captured.err.removeprefix("main_imp.py: error: ")
 
 
-@pytest.mark.parametrize(("argv", "message"), BAD, ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("argv", "message"), BAD, ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else ""
+)
 def test_bad_flags(argv, message, tmp_path, capsys):
     assert refused(argv, tmp_path, capsys).startswith(message)
 
@@ -441,11 +517,23 @@ def twice(root):
 TINY = {
     "no annotations": (without_annotations, "val/images is there, val/val_annotations.txt is not"),
     "an unknown class": (unknown_class, "val/val_annotations.txt, line 19: expected a file name and a class of train/"),
-    "an image listed twice": (twice, "val/val_annotations.txt lists val_0.JPEG, which is not in val/images, or lists it twice"),
-    "a missing image": (lambda root: (root / "val/images/val_4.JPEG").unlink(), "val/val_annotations.txt lists val_4.JPEG, which is not in val/images"),
-    "an image too many": (lambda root: picture(root / "val/images/new.JPEG", (64, 64), 0), "val/images/new.JPEG is not listed in val/val_annotations.txt"),
+    "an image listed twice": (
+        twice,
+        "val/val_annotations.txt lists val_0.JPEG, which is not in val/images, or lists it twice",
+    ),
+    "a missing image": (
+        lambda root: (root / "val/images/val_4.JPEG").unlink(),
+        "val/val_annotations.txt lists val_4.JPEG, which is not in val/images",
+    ),
+    "an image too many": (
+        lambda root: picture(root / "val/images/new.JPEG", (64, 64), 0),
+        "val/images/new.JPEG is not listed in val/val_annotations.txt",
+    ),
     "an empty class": (lambda root: (root / "train" / "n04").mkdir(), "no images in train/n04"),
-    "no val": (lambda root: (root / "val").rename(root / "elsewhere"), "no two validation images of any class; expected val/images"),
+    "no val": (
+        lambda root: (root / "val").rename(root / "elsewhere"),
+        "no two validation images of any class; expected val/images",
+    ),
 }
 
 
@@ -471,7 +559,9 @@ def test_bad_imagenet_folders(tmp_path, capsys):
 # ---- the scripts, end to end ----------------------------------------------------------------------
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
-ROUND_FILES = {f"{round_}{name}" for round_ in (0, 1) for name in ("checkpoint.pth.tar", "model_SA_best.pth.tar", "net_train.png")}
+ROUND_FILES = {
+    f"{round_}{name}" for round_ in (0, 1) for name in ("checkpoint.pth.tar", "model_SA_best.pth.tar", "net_train.png")
+}
 
 
 def imp(root: Path, folder: Path, *more: str) -> int:
@@ -488,11 +578,25 @@ def test_the_scripts_on_imagenet_whatever_the_number_of_workers(root, tmp_path, 
     for workers in ("0", "2"):
         assert imp(root, tmp_path / workers, *kind, "--workers", workers, "--pruning_times", "2", "--rate", "0.9") == 0
         mask = tmp_path / workers / "1model_SA_best.pth.tar"
-        shape = ["--data", str(root), "--input_size", "32", "--device", "cpu", "--workers", workers, "--mask", str(mask)]
+        shape = [
+            "--data",
+            str(root),
+            "--input_size",
+            "32",
+            "--device",
+            "cpu",
+            "--workers",
+            workers,
+            "--mask",
+            str(mask),
+        ]
         hyper = ["--unlearn", "FT", "--unlearn_epochs", "1", "--batch_size", "9", "--class_to_replace", "2"]
         assert main_forget.main([*kind, *shape, *hyper, "--save_dir", str(tmp_path / workers / "FT")]) == 0
     assert {path.name for path in (tmp_path / "2").iterdir()} == SHARED | ROUND_FILES | {"FT"}
-    assert {path.name for path in (tmp_path / "2" / "FT").iterdir()} == SHARED | {"FTcheckpoint.pth.tar", "FTeval_result.pth.tar"}
+    assert {path.name for path in (tmp_path / "2" / "FT").iterdir()} == SHARED | {
+        "FTcheckpoint.pth.tar",
+        "FTeval_result.pth.tar",
+    }
     for folder in (Path(), Path("FT")):
         assert contents(tmp_path / "0" / folder) == contents(tmp_path / "2" / folder)
     results = [json.loads((tmp_path / workers / "FT" / "result.json").read_text()) for workers in ("0", "2")]
@@ -505,9 +609,36 @@ def test_the_scripts_on_imagenet_whatever_the_number_of_workers(root, tmp_path, 
 def test_methods_that_look_at_single_images_on_a_streamed_folder(root, tmp_path):
     kind = ["--dataset", "folder", "--stream", "--arch", "resnet20s", "--workers", "2"]
     assert imp(root, tmp_path, *kind) == 0
-    start = ["--data", str(root), "--input_size", "32", "--device", "cpu", "--mask", str(tmp_path / "0checkpoint.pth.tar")]
-    for method, more in (("wfisher", ["--alpha", "0.1"]), ("fisher_new", ["--compat", "reference", "--allow_split_mismatch"])):
-        assert main_forget.main([*kind, *start, "--unlearn", method, *more, "--forget", "random:5", "--save_dir", str(tmp_path / method)]) == 0
+    start = [
+        "--data",
+        str(root),
+        "--input_size",
+        "32",
+        "--device",
+        "cpu",
+        "--mask",
+        str(tmp_path / "0checkpoint.pth.tar"),
+    ]
+    for method, more in (
+        ("wfisher", ["--alpha", "0.1"]),
+        ("fisher_new", ["--compat", "reference", "--allow_split_mismatch"]),
+    ):
+        assert (
+            main_forget.main(
+                [
+                    *kind,
+                    *start,
+                    "--unlearn",
+                    method,
+                    *more,
+                    "--forget",
+                    "random:5",
+                    "--save_dir",
+                    str(tmp_path / method),
+                ]
+            )
+            == 0
+        )
         result = json.loads((tmp_path / method / "result.json").read_text())
         assert result["split"]["forget"] == 5 and all(math.isfinite(score) for score in result["scores"].values())
     assert multiprocessing.active_children() == []
@@ -517,8 +648,22 @@ def test_the_scripts_on_tinyimagenet(tmp_path):
     root = tiny_files(tmp_path / "tiny", "halves")
     kind = ["--dataset", "TinyImagenet", "--arch", "resnet20s"]
     assert imp(root, tmp_path / "run", *kind) == 0
-    start = ["--data_dir", str(root), "--input_size", "32", "--device", "cpu", "--mask", str(tmp_path / "run" / "0checkpoint.pth.tar")]
-    assert main_forget.main([*kind, *start, "--unlearn", "GA", "--unlearn_epochs", "1", "--save_dir", str(tmp_path / "GA")]) == 0
+    start = [
+        "--data_dir",
+        str(root),
+        "--input_size",
+        "32",
+        "--device",
+        "cpu",
+        "--mask",
+        str(tmp_path / "run" / "0checkpoint.pth.tar"),
+    ]
+    assert (
+        main_forget.main(
+            [*kind, *start, "--unlearn", "GA", "--unlearn_epochs", "1", "--save_dir", str(tmp_path / "GA")]
+        )
+        == 0
+    )
     split = json.loads((tmp_path / "GA" / "result.json").read_text())["split"]
     assert [split[name] for name in ("retain", "forget", "val", "test")] == [8, 4, 9, 6]
 
@@ -541,20 +686,36 @@ def test_a_worker_that_dies_ends_a_run_in_one_line(root, tmp_path, capsys, monke
     monkeypatch.setattr(stream, "open_image", dies)
     assert imp(root, tmp_path / "run", "--dataset", "imagenet", "--arch", "resnet20s", "--workers", "2") == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith("main_imp.py: error: a process that reads images died; try fewer --workers, or 0 (")
+    assert error.count("\n") == 1 and error.startswith(
+        "main_imp.py: error: a process that reads images died; try fewer --workers, or 0 ("
+    )
 
 
 def test_processes_share_a_streamed_batch(root):
     images = streamed(root).train(np.arange(27))
     whole = [batch for batch, _ in images.batches(10, 3)]
-    halves = [[batch for batch, _ in images.batches(10, 3, part)] for part in (lambda n: slice(0, n // 2), lambda n: slice(n // 2, n))]
+    halves = [
+        [batch for batch, _ in images.batches(10, 3, part)]
+        for part in (lambda n: slice(0, n // 2), lambda n: slice(n // 2, n))
+    ]
     for batch, first, second in zip(whole, *halves, strict=True):
         assert torch.equal(batch, torch.cat([first, second]))
 
 
 def test_a_tree_too_small_to_validate_is_scored_without_it(tmp_path):
     make_tree(tmp_path / "data", 9, 6, "test")
-    argv = ["--dataset", "folder", "--data", str(tmp_path / "data"), "--input_size", "16", "--arch", "resnet20s", "--device", "cpu"]
+    argv = [
+        "--dataset",
+        "folder",
+        "--data",
+        str(tmp_path / "data"),
+        "--input_size",
+        "16",
+        "--arch",
+        "resnet20s",
+        "--device",
+        "cpu",
+    ]
     more = ["--unlearn", "retrain", "--unlearn_epochs", "1", "--save_dir", str(tmp_path / "run")]
     assert main_forget.main([*argv, *more]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -1,4 +1,5 @@
 """Nothing from the network but a download over TLS with a checksum, and nothing imported from the current folder."""
+
 from __future__ import annotations
 
 import hashlib
@@ -12,9 +13,11 @@ import sys
 import tarfile
 import threading
 
-import pytest
-
 import apart
+import pytest
+import torture
+from conftest import ROOT
+
 import main_backdoor
 import main_forget
 import main_imp
@@ -22,14 +25,11 @@ import main_report
 import main_saliency
 import main_synflow
 import main_transfer
-import torture
-from conftest import ROOT
 from dataset import download, sources
 from dataset.download import Remote, fetch
 from evaluation.plots import figure
 from sweep.executors import _project_alone
 from utils.errors import UsageError
-
 
 # --- no network ---
 
@@ -38,19 +38,43 @@ def test_every_script_does_its_work_with_the_network_unreachable(tmp_path):
     """In a network of its own that has no way out, not even to itself."""
     if apart.run(lambda: apart.no_network() or 0, tmp_path).code != 0:
         pytest.skip("no network can be taken away here")
-    data, imp, mask = torture.tree(tmp_path / "data"), str(tmp_path / "imp"), str(tmp_path / "imp" / "0model_SA_best.pth.tar")
+    data, imp, mask = (
+        torture.tree(tmp_path / "data"),
+        str(tmp_path / "imp"),
+        str(tmp_path / "imp" / "0model_SA_best.pth.tar"),
+    )
     once = ["--batch_size", "27", "--save_dir"]
     commands = [
-        (main_imp, ["--epochs", "1", *once, imp]), (main_synflow, ["--epochs", "1", "--steps", "2", *once, str(tmp_path / "synflow")]),
+        (main_imp, ["--epochs", "1", *once, imp]),
+        (main_synflow, ["--epochs", "1", "--steps", "2", *once, str(tmp_path / "synflow")]),
         (main_forget, ["--mask", mask, "--unlearn", "FT", "--unlearn_epochs", "1", *once, str(tmp_path / "FT")]),
         (main_saliency, ["--mask", mask, *once, str(tmp_path / "saliency")]),
-        (main_backdoor, ["--epochs", "1", "--prune", "none", "--unlearn", "FT", "--unlearn_epochs", "1", "--trigger_size", "2", *once, str(tmp_path / "trojan")]),
+        (
+            main_backdoor,
+            [
+                "--epochs",
+                "1",
+                "--prune",
+                "none",
+                "--unlearn",
+                "FT",
+                "--unlearn_epochs",
+                "1",
+                "--trigger_size",
+                "2",
+                *once,
+                str(tmp_path / "trojan"),
+            ],
+        ),
         (main_transfer, ["--mask", mask, "--target", str(data), "--removed", "0", *once, str(tmp_path / "transfer")]),
     ]
 
     def works() -> int:
         apart.no_network()
-        return max(main_report.main([str(tmp_path)]) if module is None else module.main(torture.small(data, *words)) for module, words in [*commands, (None, [])])
+        return max(
+            main_report.main([str(tmp_path)]) if module is None else module.main(torture.small(data, *words))
+            for module, words in [*commands, (None, [])]
+        )
 
     ended = apart.run(works, tmp_path)
     assert ended.code == 0, ended.err
@@ -62,10 +86,26 @@ def test_without_a_network_a_data_set_that_is_not_there_is_one_line(tmp_path):
 
     def asks() -> int:
         apart.no_network()
-        return main_imp.main(["--dataset", "svhn", "--data", str(tmp_path / "data"), "--arch", "resnet20s", "--save_dir", str(tmp_path / "run")])
+        return main_imp.main(
+            [
+                "--dataset",
+                "svhn",
+                "--data",
+                str(tmp_path / "data"),
+                "--arch",
+                "resnet20s",
+                "--save_dir",
+                str(tmp_path / "run"),
+            ]
+        )
 
     ended = apart.run(asks, tmp_path)
-    assert ended.code == 2 and ended.err.count("\n") == 1 and "holds no SVHN and it cannot be downloaded (https://ufldl.stanford.edu/housenumbers/train_32x32.mat" in ended.err
+    assert (
+        ended.code == 2
+        and ended.err.count("\n") == 1
+        and "holds no SVHN and it cannot be downloaded (https://ufldl.stanford.edu/housenumbers/train_32x32.mat"
+        in ended.err
+    )
     assert not list((tmp_path / "data").iterdir())
 
 
@@ -88,8 +128,26 @@ def server(tmp_path_factory):
         pytest.skip("there is no openssl to make a certificate with")
     folder = tmp_path_factory.mktemp("server")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-         "-keyout", str(folder / "key"), "-out", str(folder / "certificate")], check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            str(folder / "key"),
+            "-out",
+            str(folder / "certificate"),
+        ],
+        check=True,
+        capture_output=True,
     )
     answers: dict[str, bytes] = {}
 
@@ -137,7 +195,16 @@ def remote(address: str, path: str, content: bytes, folder: str | None = None) -
 def test_a_download_is_there_whole_and_announced(server, tmp_path, capsys):
     address, answers = server
     answers["/a.mat"] = b"numbers" * 1000
-    answers["/b.tar.gz"] = archive(**{"set/one": b"1", "set/two": b"22", "../evil": b"x", "/evil": b"x", "set/deep/three": b"3", "elsewhere/four": b"4"})
+    answers["/b.tar.gz"] = archive(
+        **{
+            "set/one": b"1",
+            "set/two": b"22",
+            "../evil": b"x",
+            "/evil": b"x",
+            "set/deep/three": b"3",
+            "elsewhere/four": b"4",
+        }
+    )
     found = remote(address, "/a.mat", answers["/a.mat"])
     fetch(found, tmp_path / "data")
     assert (tmp_path / "data" / "a.mat").read_bytes() == answers["/a.mat"]
@@ -145,17 +212,31 @@ def test_a_download_is_there_whole_and_announced(server, tmp_path, capsys):
     fetch(found, tmp_path / "data")
     assert capsys.readouterr().out == ""
     fetch(remote(address, "/b.tar.gz", answers["/b.tar.gz"], "set"), tmp_path / "data")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "data" / "set").iterdir()} == {"one": b"1", "two": b"22"}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data" / "set").iterdir()} == {
+        "one": b"1",
+        "two": b"22",
+    }
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.mat", "data", "one", "set", "two"]
 
 
 def test_what_is_not_what_it_should_be_is_not_kept(server, tmp_path):
     address, answers = server
     good = b"numbers" * 1000
-    answers.update({"/short": good[:-1], "/long": good + b"x" * 10**6, "/other": good[:-1] + b"x", "/moved": b"", "to /moved": b"http://localhost:1/file"})
+    answers.update(
+        {
+            "/short": good[:-1],
+            "/long": good + b"x" * 10**6,
+            "/other": good[:-1] + b"x",
+            "/moved": b"",
+            "to /moved": b"http://localhost:1/file",
+        }
+    )
     expected = {
-        "/short": "is shorter than it should be", "/long": "is longer than it should be", "/other": "has another SHA-256 than it should",
-        "/moved": "it sends to http://localhost:1/file, which is not encrypted", "/nowhere": "cannot be downloaded (Not Found)",
+        "/short": "is shorter than it should be",
+        "/long": "is longer than it should be",
+        "/other": "has another SHA-256 than it should",
+        "/moved": "it sends to http://localhost:1/file, which is not encrypted",
+        "/nowhere": "cannot be downloaded (Not Found)",
     }
     for path, words in expected.items():
         with pytest.raises(UsageError, match=words.replace("(", r"\(").replace(")", r"\)")) as refused:
@@ -177,7 +258,9 @@ def test_a_server_that_nobody_vouches_for_is_refused(server, tmp_path, monkeypat
 
 def test_every_published_file_has_tls_a_size_and_a_checksum():
     listed = [one for several in download.FILES.values() for one in several]
-    assert len(listed) == 4 and all(one.url.startswith("https://") and len(one.sha256) == 64 and one.size > 10**7 for one in listed)
+    assert len(listed) == 4 and all(
+        one.url.startswith("https://") and len(one.sha256) == 64 and one.size > 10**7 for one in listed
+    )
     for name, folder in (("CIFAR10", "cifar-10-batches-py"), ("CIFAR100", "cifar-100-python")):
         import torchvision.datasets
 
@@ -193,14 +276,45 @@ def test_nothing_else_of_the_sources_opens_connections():
         if name.split("/")[0] in (".venv", "tests") or name in allowed:
             continue
         text = path.read_text()
-        assert not any(word in text for word in ("urllib", "http.client", "requests", "socket", "download=True", "pretrained=True", "torch.hub", "load_state_dict_from_url")), name
+        assert not any(
+            word in text
+            for word in (
+                "urllib",
+                "http.client",
+                "requests",
+                "socket",
+                "download=True",
+                "pretrained=True",
+                "torch.hub",
+                "load_state_dict_from_url",
+            )
+        ), name
     assert "download=True" not in (ROOT / "dataset" / "sources.py").read_text() and sources.FILES is download.FILES
 
 
 # --- the current folder ---
 
 HOSTILE = "import os, pathlib\npathlib.Path(os.environ['TRACE']).touch()\nraise SystemExit(99)\n"
-NAMES = ("torch", "random", "numpy", "json", "yaml", "sklearn", "matplotlib", "submitit", "utils", "models", "sitecustomize", "usercustomize", "PIL", "tqdm", "pickle", "sweep", "trainer", "dataset")
+NAMES = (
+    "torch",
+    "random",
+    "numpy",
+    "json",
+    "yaml",
+    "sklearn",
+    "matplotlib",
+    "submitit",
+    "utils",
+    "models",
+    "sitecustomize",
+    "usercustomize",
+    "PIL",
+    "tqdm",
+    "pickle",
+    "sweep",
+    "trainer",
+    "dataset",
+)
 
 
 @pytest.fixture
@@ -224,7 +338,15 @@ def test_scripts_import_nothing_from_the_current_folder(hostile, tmp_path):
     train = torture.small(torture.tree(tmp_path / "data"), "--epochs", "1", "--batch_size", "27")
     done = started(hostile, ROOT / "main_imp.py", *train, "--save_dir", "run")
     assert done.returncode == 0, done.stderr
-    for name in ("main_forget", "main_synflow", "main_backdoor", "main_transfer", "main_saliency", "main_sweep", "main_report"):
+    for name in (
+        "main_forget",
+        "main_synflow",
+        "main_backdoor",
+        "main_transfer",
+        "main_saliency",
+        "main_sweep",
+        "main_report",
+    ):
         assert started(hostile, ROOT / f"{name}.py", "--help").returncode == 0
     assert not (tmp_path / "trace").exists()
     assert main_imp.main([*train, "--save_dir", str(tmp_path / "run")]) == 0
@@ -236,10 +358,14 @@ def test_the_payloads_would_be_seen(hostile, tmp_path):
     assert started(hostile, "-c", "import random").returncode == 99 and (tmp_path / "trace").exists()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="python -m cannot be kept from the current folder before Python 3.11")
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="python -m cannot be kept from the current folder before Python 3.11"
+)
 def test_a_sweeps_processes_import_nothing_from_there_either(hostile, tmp_path):
     file = tmp_path / "sweep.yaml"
-    file.write_text(f"folder: {tmp_path / 'runs'}\nseeds: [1]\nflags: {{dataset: digits, input_size: 8, arch: resnet20s, device: cpu, epochs: 0}}\ntrain: {{dense: {{script: main_imp.py}}}}\n")
+    file.write_text(
+        f"folder: {tmp_path / 'runs'}\nseeds: [1]\nflags: {{dataset: digits, input_size: 8, arch: resnet20s, device: cpu, epochs: 0}}\ntrain: {{dense: {{script: main_imp.py}}}}\n"
+    )
     done = started(hostile, ROOT / "main_sweep.py", file)
     assert done.returncode == 0 and "done     1 of 1" in done.stdout, done.stdout + done.stderr
     assert not (tmp_path / "trace").exists()

@@ -1,4 +1,5 @@
 """Sweeps: from a file to command lines, what is refused, what runs, what is skipped, what goes on; and the search."""
+
 from __future__ import annotations
 
 import importlib
@@ -14,11 +15,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import arg_parser
 import main_report
 import main_sweep
-from conftest import ROOT
 from evaluation import results
 from sweep import executors, grid, search, spec
 from sweep.job import WAITING, Job, last_line
@@ -82,19 +83,23 @@ def test_a_grid_worked_out_by_hand(tmp_path):
         "seed1/base": (f"main_imp.py {COMMON} --epochs 3 --seed 1 --train_seed 1 --save_dir out/seed1/base", ()),
         "seed2/omp-rate=0.9": (
             f"main_imp.py {COMMON} --epochs 5 --pruning_times 2 --rate 0.9 --random_prune --seed 2 --train_seed 2 --resume "
-            "--checkpoint out/seed2/base/0checkpoint.pth.tar --save_dir out/seed2/omp-rate=0.9", ("seed2/base",),
+            "--checkpoint out/seed2/base/0checkpoint.pth.tar --save_dir out/seed2/omp-rate=0.9",
+            ("seed2/base",),
         ),
         "seed1/class/dense/retrain": (
             f"main_forget.py --mask out/seed1/base/0model_SA_best.pth.tar --unlearn retrain {COMMON} --forget class:3 --seed 1 --train_seed 1 "
-            "--save_dir out/seed1/class/dense/retrain", ("seed1/base",),
+            "--save_dir out/seed1/class/dense/retrain",
+            ("seed1/base",),
         ),
         "seed1/class/sparse-rate=0.5/FT-unlearn_lr=0.01": (
             f"main_forget.py --mask out/seed1/omp-rate=0.5/1model_SA_best.pth.tar --unlearn FT {COMMON} --forget class:3 --unlearn_lr 0.01 "
-            "--unlearn_epochs 4 --seed 1 --train_seed 1 --save_dir out/seed1/class/sparse-rate=0.5/FT-unlearn_lr=0.01", ("seed1/omp-rate=0.5",),
+            "--unlearn_epochs 4 --seed 1 --train_seed 1 --save_dir out/seed1/class/sparse-rate=0.5/FT-unlearn_lr=0.01",
+            ("seed1/omp-rate=0.5",),
         ),
         "seed2/some/sparse-rate=0.9/IU": (
             f"main_forget.py --mask out/seed2/omp-rate=0.9/1model_SA_best.pth.tar --unlearn wfisher {COMMON} --forget random:0.1 --alpha 7 --seed 2 "
-            "--train_seed 2 --save_dir out/seed2/some/sparse-rate=0.9/IU", ("seed2/omp-rate=0.9",),
+            "--train_seed 2 --save_dir out/seed2/some/sparse-rate=0.9/IU",
+            ("seed2/omp-rate=0.9",),
         ),
     }
     for name, (words, needs) in by_hand.items():
@@ -104,7 +109,10 @@ def test_a_grid_worked_out_by_hand(tmp_path):
     assert {name for name, cell in cells.items() if "--alpha 7" in line(cell)} == {
         f"seed{seed}/{scenario}/sparse-rate=0.9/IU" for seed in (1, 2) for scenario in ("class", "some")
     }
-    assert [name for name, cell in cells.items() if "--epochs 5" in line(cell)] == ["seed2/omp-rate=0.5", "seed2/omp-rate=0.9"]
+    assert [name for name, cell in cells.items() if "--epochs 5" in line(cell)] == [
+        "seed2/omp-rate=0.5",
+        "seed2/omp-rate=0.9",
+    ]
 
 
 def test_every_cell_stands_behind_those_that_it_needs(tmp_path):
@@ -115,7 +123,9 @@ def test_every_cell_stands_behind_those_that_it_needs(tmp_path):
 
 
 def test_every_run_is_compared_with_the_retrained_model_of_its_own_cell(tmp_path):
-    cells = made(tmp_path, """
+    cells = made(
+        tmp_path,
+        """
         folder: out
         seeds: [0, 1]
         flags: {dataset: digits, input_size: 8, arch: resnet20s}
@@ -124,27 +134,39 @@ def test_every_run_is_compared_with_the_retrained_model_of_its_own_cell(tmp_path
         scenarios: {class: "class:0", some: "random:0.1"}
         reference_model: exact
         methods: {FT: , exact: {unlearn: naive}}
-    """)
+    """,
+    )
     own = cells["seed1/some/dense/FT"]
-    assert own.needs == ("seed1/base", "seed1/some/dense/exact") and list(cells).index("seed1/some/dense/exact") < list(cells).index("seed1/some/dense/FT")
+    assert own.needs == ("seed1/base", "seed1/some/dense/exact") and list(cells).index("seed1/some/dense/exact") < list(
+        cells
+    ).index("seed1/some/dense/FT")
     assert "--reference_model out/seed1/some/dense/exact/retraincheckpoint.pth.tar" in line(own)
     (tmp_path / "without.yaml").write_text("extends: sweep.yaml\nreference_model: false\nmethods: {exact: false}\n")
     assert not any("--reference_model" in line(cell) for cell in grid.cells(spec.read(tmp_path / "without.yaml")))
-    assert cells["seed1/some/dense/exact"].needs == ("seed1/base",) and "--reference_model" not in line(cells["seed1/some/dense/exact"])
+    assert cells["seed1/some/dense/exact"].needs == ("seed1/base",) and "--reference_model" not in line(
+        cells["seed1/some/dense/exact"]
+    )
 
 
 def test_a_model_can_be_that_of_the_last_epoch(tmp_path):
     text = WHOLE.replace("{m: a}", "{best: a/1, last: a/1/last, dense: a/last}")
     cells = grid.cells(spec.read(stated(tmp_path, text)))
-    masks = {cell.facts["model"]: (cell.words[1], cell.facts["round"], cell.needs) for cell in cells if cell.facts.get("method") == "FT"}
+    masks = {
+        cell.facts["model"]: (cell.words[1], cell.facts["round"], cell.needs)
+        for cell in cells
+        if cell.facts.get("method") == "FT"
+    }
     assert masks == {
-        "best": ("out/seed1/a/1model_SA_best.pth.tar", 1, ("seed1/a",)), "last": ("out/seed1/a/1checkpoint.pth.tar", 1, ("seed1/a",)),
+        "best": ("out/seed1/a/1model_SA_best.pth.tar", 1, ("seed1/a",)),
+        "last": ("out/seed1/a/1checkpoint.pth.tar", 1, ("seed1/a",)),
         "dense": ("out/seed1/a/0checkpoint.pth.tar", 0, ("seed1/a",)),
     }
 
 
 def test_settings_are_grids_of_their_own(tmp_path):
-    cells = made(tmp_path, """
+    cells = made(
+        tmp_path,
+        """
         folder: out
         seeds: [0]
         flags: {dataset: digits, input_size: 8}
@@ -154,8 +176,14 @@ def test_settings_are_grids_of_their_own(tmp_path):
         scenarios: {class: "class:0"}
         methods: {FT: {}}
         overrides: [{setting: large, method: FT, flags: {unlearn_lr: 0.5}}]
-    """)
-    assert list(cells) == ["small/seed0/model", "large/seed0/model", "small/seed0/class/dense/FT", "large/seed0/class/dense/FT"]
+    """,
+    )
+    assert list(cells) == [
+        "small/seed0/model",
+        "large/seed0/model",
+        "small/seed0/class/dense/FT",
+        "large/seed0/class/dense/FT",
+    ]
     assert line(cells["large/seed0/class/dense/FT"]) == (
         "main_forget.py --mask out/large/seed0/model/0model_SA_best.pth.tar --unlearn FT --dataset digits --input_size 8 --arch resnet18 "
         "--forget class:0 --unlearn_lr 0.5 --seed 0 --train_seed 0 --save_dir out/large/seed0/class/dense/FT"
@@ -165,7 +193,9 @@ def test_settings_are_grids_of_their_own(tmp_path):
 
 def test_a_file_extends_another_and_drops_of_it(tmp_path):
     stated(tmp_path, FULL, "base.yaml")
-    path = stated(tmp_path, """
+    path = stated(
+        tmp_path,
+        """
         extends: base.yaml
         folder: other
         seeds: [7]
@@ -174,9 +204,13 @@ def test_a_file_extends_another_and_drops_of_it(tmp_path):
         models: {sparse: false}
         methods: {FT: false, IU: {alpha: 5}}
         overrides: []
-    """)
+    """,
+    )
     cells = {cell.name: cell for cell in grid.cells(spec.read(path))}
-    assert list(cells) == ["seed7/base", *(f"seed7/{scenario}/dense/{method}" for scenario in ("class", "some") for method in ("retrain", "IU"))]
+    assert list(cells) == [
+        "seed7/base",
+        *(f"seed7/{scenario}/dense/{method}" for scenario in ("class", "some") for method in ("retrain", "IU")),
+    ]
     assert line(cells["seed7/some/dense/IU"]) == (
         f"main_forget.py --mask other/seed7/base/0model_SA_best.pth.tar --unlearn wfisher {COMMON} --batch_size 64 --forget random:0.1 --alpha 5 "
         "--seed 7 --train_seed 7 --save_dir other/seed7/some/dense/IU"
@@ -189,7 +223,9 @@ def test_a_file_extends_another_and_drops_of_it(tmp_path):
 
 TRAIN = "train: {a: {script: main_imp.py}}"
 HEAD = f"folder: out\nseeds: [1]\n{TRAIN}\n"
-BOTH = f"{HEAD}flags: {{dataset: digits, input_size: 8, arch: resnet20s}}\nmodels: {{m: a}}\nscenarios: {{c: 'class:0'}}\n"
+BOTH = (
+    f"{HEAD}flags: {{dataset: digits, input_size: 8, arch: resnet20s}}\nmodels: {{m: a}}\nscenarios: {{c: 'class:0'}}\n"
+)
 WHOLE = BOTH + "methods: {retrain: {}, FT: {}}\n"
 RANGED = "{unlearn_lr: {low: 1e-3, high: 1}}"
 TUNED = WHOLE + f"optuna: {{method: FT, parameters: {RANGED}, trials: 2, %s}}\n"
@@ -200,41 +236,98 @@ BAD = [
     ("a: [1", ": is no YAML of plain values (line 1)"),
     ("folder: a\nfolder: b", ": is no YAML of plain values (line 1): folder is given twice"),
     ("a: \x00", ": is no YAML of plain values"),
-    ("train: !!python/object/apply:os.system ['touch hacked']", ": is no YAML of plain values (line 1): could not determine a constructor for the tag"),
+    (
+        "train: !!python/object/apply:os.system ['touch hacked']",
+        ": is no YAML of plain values (line 1): could not determine a constructor for the tag",
+    ),
     (f"folder: out\n{TRAIN}", ": seeds is needed"),
     (f"seeds: [1]\n{TRAIN}", ": folder is needed"),
     ("folder: out\nseeds: [1]", ": train is needed"),
     (f"{HEAD}method: {{FT: {{}}}}", ": method: unknown key (did you mean methods?); known: extends, title"),
     (f"folder: 3\nseeds: [1]\n{TRAIN}", ": folder 3: must be text"),
     (f"{HEAD}paper: [a]", ": paper ['a']: must be text"),
-    *[(f"folder: out\nseeds: {seeds}\n{TRAIN}", ": seeds: must be a list of different whole numbers from 0 up") for seeds in ("3", "[1, 1]", "[-1]", "[1.5]", "[true]", "[a]")],
-    (f"{HEAD}resources: {{cpu: 3}}", ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, partition, slurm"),
+    *[
+        (f"folder: out\nseeds: {seeds}\n{TRAIN}", ": seeds: must be a list of different whole numbers from 0 up")
+        for seeds in ("3", "[1, 1]", "[-1]", "[1.5]", "[true]", "[a]")
+    ],
+    (
+        f"{HEAD}resources: {{cpu: 3}}",
+        ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, partition, slurm",
+    ),
     (f"{HEAD}resources: {{cpus: 0}}", ": resources: cpus 0: must be a whole number from 1 up"),
     (f"{HEAD}resources: {{gpus: true}}", ": resources: gpus True: must be a whole number from 0 up"),
     (f"{HEAD}resources: {{partition: 3}}", ": resources: partition 3: must be text"),
     (f"{HEAD}flags: [a]", ": flags: must be a mapping of names to values"),
-    (f"{HEAD}flags: {{epochs: [1, 2]}}", ": flags: epochs [1, 2]: must be a number, text, true or false; a list, for a grid, is for train and methods only"),
+    (
+        f"{HEAD}flags: {{epochs: [1, 2]}}",
+        ": flags: epochs [1, 2]: must be a number, text, true or false; a list, for a grid, is for train and methods only",
+    ),
     (f"{HEAD}flags: {{seed: 3}}", ": flags: seed: seeds say it"),
     (f"{HEAD}flags: {{mask: x}}", ": flags: mask: models say it"),
     (f"{HEAD}settings: {{s: digits}}", ": settings: s: must be a mapping of flags to values"),
-    ("folder: out\nseeds: [1]\ntrain: {../a: {script: main_imp.py}}", ": train: ../a: must consist of letters, digits and _ . + -"),
-    ("folder: out\nseeds: [1]\ntrain: {..: {script: main_imp.py}}", ": train: ..: must consist of letters, digits and _ . + -"),
+    (
+        "folder: out\nseeds: [1]\ntrain: {../a: {script: main_imp.py}}",
+        ": train: ../a: must consist of letters, digits and _ . + -",
+    ),
+    (
+        "folder: out\nseeds: [1]\ntrain: {..: {script: main_imp.py}}",
+        ": train: ..: must consist of letters, digits and _ . + -",
+    ),
     ("folder: out\nseeds: [1]\ntrain: {a: {epochs: 3}}", ": train: a: script is needed, main_imp.py for example"),
-    ("folder: out\nseeds: [1]\ntrain: {a: {script: main_impp.py}}", ": seed1/a: script main_impp.py: unknown (did you mean main_imp.py?)"),
-    ("folder: out\nseeds: [1]\ntrain: {a: {script: [main_imp.py]}}", ": train: a: script ['main_imp.py']: must be a number, text, true or false"),
+    (
+        "folder: out\nseeds: [1]\ntrain: {a: {script: main_impp.py}}",
+        ": seed1/a: script main_impp.py: unknown (did you mean main_imp.py?)",
+    ),
+    (
+        "folder: out\nseeds: [1]\ntrain: {a: {script: [main_imp.py]}}",
+        ": train: a: script ['main_imp.py']: must be a number, text, true or false",
+    ),
     ("folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, save_dir: x}}", ": train: a: save_dir: folder says it"),
-    ("folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epochs: {b: 3}}}", ": train: a: epochs {'b': 3}: must be a number, text, true or false, or a list of such"),
-    ("folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epochs: []}}", ": train: a: epochs []: must be a number"),
-    ("folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epochs: three}}", ": seed1/a: --epochs three: must be a whole number"),
-    ("folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epoch: 3}}", ": seed1/a: --epoch: unknown flag (did you mean --epochs?)"),
-    ("folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, from: b}}", ": train: a: from: no training is called b"),
-    (f"{HEAD}models: {{m: b/0}}\nscenarios: {{c: 'class:0'}}\nmethods: {{FT: }}", ": models: m: no training is called b"),
-    (f"{HEAD}models: {{m: a/x}}\nscenarios: {{c: 'class:0'}}\nmethods: {{FT: }}", ": models: m: a/x: must be TRAINING/ROUND, a/1 for example"),
+    (
+        "folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epochs: {b: 3}}}",
+        ": train: a: epochs {'b': 3}: must be a number, text, true or false, or a list of such",
+    ),
+    (
+        "folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epochs: []}}",
+        ": train: a: epochs []: must be a number",
+    ),
+    (
+        "folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epochs: three}}",
+        ": seed1/a: --epochs three: must be a whole number",
+    ),
+    (
+        "folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, epoch: 3}}",
+        ": seed1/a: --epoch: unknown flag (did you mean --epochs?)",
+    ),
+    (
+        "folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py, from: b}}",
+        ": train: a: from: no training is called b",
+    ),
+    (
+        f"{HEAD}models: {{m: b/0}}\nscenarios: {{c: 'class:0'}}\nmethods: {{FT: }}",
+        ": models: m: no training is called b",
+    ),
+    (
+        f"{HEAD}models: {{m: a/x}}\nscenarios: {{c: 'class:0'}}\nmethods: {{FT: }}",
+        ": models: m: a/x: must be TRAINING/ROUND, a/1 for example",
+    ),
     (f"{HEAD}models: {{m: a}}\nscenarios: {{c: 'class:0'}}", ": methods is needed beside models"),
-    (f"{BOTH}reference_model: retrian\nmethods: {{retrain: , FT: }}", ": reference_model retrian: must be one of methods, and no grid (did you mean retrain?)"),
-    (f"{BOTH}reference_model: retrain\nmethods: {{retrain: {{unlearn_lr: [0.1, 0.2]}}, FT: }}", ": reference_model retrain: must be one of methods, and no grid"),
-    (f"{BOTH}reference_model: FT\nmethods: {{retrain: , FT: }}", ": reference_model FT: must be a method that trains anew, retrain for example"),
-    (f"{BOTH}methods: {{FT: {{reference_model: x}}}}", ": methods: FT: reference_model: reference_model of the file says it"),
+    (
+        f"{BOTH}reference_model: retrian\nmethods: {{retrain: , FT: }}",
+        ": reference_model retrian: must be one of methods, and no grid (did you mean retrain?)",
+    ),
+    (
+        f"{BOTH}reference_model: retrain\nmethods: {{retrain: {{unlearn_lr: [0.1, 0.2]}}, FT: }}",
+        ": reference_model retrain: must be one of methods, and no grid",
+    ),
+    (
+        f"{BOTH}reference_model: FT\nmethods: {{retrain: , FT: }}",
+        ": reference_model FT: must be a method that trains anew, retrain for example",
+    ),
+    (
+        f"{BOTH}methods: {{FT: {{reference_model: x}}}}",
+        ": methods: FT: reference_model: reference_model of the file says it",
+    ),
     (BOTH + "methods: {FT: fast}", ": methods: FT: must be a mapping of flags to values"),
     (BOTH + "methods: {FTT: {}}", ": seed1/c/m/FTT: --unlearn FTT: unknown (did you mean FT?)"),
     (BOTH + "methods: {FT: {alpha: 3}}", ": seed1/c/m/FT: --alpha: FT does not read it"),
@@ -242,8 +335,14 @@ BAD = [
     (f"{WHOLE}overrides: [null]", ": override 1: must be a mapping of flags and at least one of setting, training"),
     (f"{WHOLE}overrides: [{{flags: {{alpha: 1}}}}]", ": override 1: must be a mapping of flags and at least one of"),
     (f"{WHOLE}overrides: [{{metod: FT, seed: 1}}]", ": override 1: metod: unknown key (did you mean method?)"),
-    (f"{WHOLE}overrides: [{{method: FTT, flags: {{unlearn_lr: 1}}}}]", ": override 1: matches no run (method FTT (did you mean FT?))"),
-    (f"{WHOLE}overrides: [{{method: FT, training: a}}]", ": override 1: names a training and what is unlearned; no command is both"),
+    (
+        f"{WHOLE}overrides: [{{method: FTT, flags: {{unlearn_lr: 1}}}}]",
+        ": override 1: matches no run (method FTT (did you mean FT?))",
+    ),
+    (
+        f"{WHOLE}overrides: [{{method: FT, training: a}}]",
+        ": override 1: names a training and what is unlearned; no command is both",
+    ),
     ("extends: nowhere.yaml", "nowhere.yaml: no such file"),
     ("extends: sweep.yaml", ": extends: "),
     (f"{WHOLE}optuna: 3", ": optuna: must be a mapping with the keys method, parameters"),
@@ -254,24 +353,58 @@ BAD = [
     (TUNED % "sampler: cma", ": optuna: sampler cma: unknown; known: tpe, random, grid"),
     (TUNED % "spread: -1", ": optuna: spread -1: must be a number from 0 up"),
     (TUNED % "spread: .inf", ": optuna: spread inf: must be a number from 0 up"),
-    (TUNED.replace(RANGED, f"{{FT: {RANGED}, GA: {RANGED}}}") % "seed: 1", ": optuna: parameters: GA: given by method, they must name each of FT, and nothing else"),
-    (TUNED.replace(RANGED, "{FT: {unlearn_lr: {low: 2, high: 1}}}") % "seed: 1", ": optuna: parameters: unlearn_lr: must have low and high"),
+    (
+        TUNED.replace(RANGED, f"{{FT: {RANGED}, GA: {RANGED}}}") % "seed: 1",
+        ": optuna: parameters: GA: given by method, they must name each of FT, and nothing else",
+    ),
+    (
+        TUNED.replace(RANGED, "{FT: {unlearn_lr: {low: 2, high: 1}}}") % "seed: 1",
+        ": optuna: parameters: unlearn_lr: must have low and high",
+    ),
     (TUNED % "sampler: grid", ": optuna: sampler grid: needs choices for every parameter"),
     (TUNED.replace("trials: 2", "trials: 0") % "seed: 1", ": optuna: trials is needed"),
     (TUNED.replace("low: 1e-3", "low: 2") % "seed: 1", ": optuna: parameters: unlearn_lr: must have low and high"),
     (TUNED.replace("unlearn_lr", "unlearn_rate") % "seed: 1", ": seed1/c/m/FT: --unlearn_rate: unknown flag"),
     (TUNED.replace("unlearn_lr", "alpha") % "seed: 1", ": seed1/c/m/FT: --alpha: FT does not read it"),
-    (TUNED.replace("FT: {}", "FT: {unlearn_epochs: [1, 2]}") % "seed: 1", ": optuna: method: FT is a grid over unlearn_epochs"),
+    (
+        TUNED.replace("FT: {}", "FT: {unlearn_epochs: [1, 2]}") % "seed: 1",
+        ": optuna: method: FT is a grid over unlearn_epochs",
+    ),
     (TUNED.replace("retrain: {}, ", "") % "seed: 1", ": optuna: needs retrain among the methods"),
     (TUNED.replace("method: FT", "method: [FT, FTT]") % "seed: 1", ": optuna: method FTT: unknown (did you mean FT?)"),
-    (TUNED.replace(RANGED, "3") % "seed: 1", ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags"),
-    (TUNED.replace(RANGED, "{}") % "seed: 1", ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags"),
-    (TUNED.replace(RANGED, "[unlearn_lr, unlearn_epocs]") % "seed: 1", ": optuna: parameters: unlearn_epocs: no method here states a range for it (did you mean unlearn_epochs?)"),
-    (TUNED.replace("FT: {}", "raw: {}").replace(f"method: FT, parameters: {RANGED}", "method: raw") % "seed: 1", ": optuna: parameters: raw states a range for no flag"),
-    (TUNED.replace("FT: {}", "FT: {}, fisher: {}").replace("method: FT", "method: [FT, fisher]").replace(RANGED, "[unlearn_lr]") % "seed: 1", ": optuna: parameters: fisher states a range for alpha; give ranges"),
+    (
+        TUNED.replace(RANGED, "3") % "seed: 1",
+        ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags",
+    ),
+    (
+        TUNED.replace(RANGED, "{}") % "seed: 1",
+        ": optuna: parameters: must be a mapping of flags to ranges, or a list of flags",
+    ),
+    (
+        TUNED.replace(RANGED, "[unlearn_lr, unlearn_epocs]") % "seed: 1",
+        ": optuna: parameters: unlearn_epocs: no method here states a range for it (did you mean unlearn_epochs?)",
+    ),
+    (
+        TUNED.replace("FT: {}", "raw: {}").replace(f"method: FT, parameters: {RANGED}", "method: raw") % "seed: 1",
+        ": optuna: parameters: raw states a range for no flag",
+    ),
+    (
+        TUNED.replace("FT: {}", "FT: {}, fisher: {}")
+        .replace("method: FT", "method: [FT, fisher]")
+        .replace(RANGED, "[unlearn_lr]")
+        % "seed: 1",
+        ": optuna: parameters: fisher states a range for alpha; give ranges",
+    ),
     *[
-        (TUNED.replace(RANGED, f"{{unlearn_epochs: {{{ranged}}}}}") % "seed: 1", f": optuna: parameters: unlearn_epochs: {said}")
-        for ranged, said in (("low: 1, high: .inf", "must have low and high"), ("low: 1.5, high: 2.9", "low 1.5, high 2.9: the flag takes whole numbers"), ("low: 0.1, high: 9, log: true", "low 0.1, high 9: the flag takes whole numbers"))
+        (
+            TUNED.replace(RANGED, f"{{unlearn_epochs: {{{ranged}}}}}") % "seed: 1",
+            f": optuna: parameters: unlearn_epochs: {said}",
+        )
+        for ranged, said in (
+            ("low: 1, high: .inf", "must have low and high"),
+            ("low: 1.5, high: 2.9", "low 1.5, high 2.9: the flag takes whole numbers"),
+            ("low: 0.1, high: 9, log: true", "low 0.1, high 9: the flag takes whole numbers"),
+        )
     ],
 ]
 
@@ -286,15 +419,18 @@ def test_a_bad_file_is_one_clear_line_before_any_work(tmp_path, monkeypatch, cap
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
-@pytest.mark.parametrize("words, expected", [
-    (["nowhere.yaml"], "nowhere.yaml: no such file"),
-    (["sweep.yaml", "--stage", "1"], "--stage: is read with --print only"),
-    (["sweep.yaml", "--print", "--stage", "3"], "--stage 3: the last stage is 2"),
-    (["sweep.yaml", "--executor", "pbs"], "--executor pbs: unknown; known: local, slurm"),
-    (["sweep.yaml", "--time_limit", "0"], "--time_limit 0: must be more than 0"),
-    (["sweep.yaml", "--max_concurrent", "0"], "--max_concurrent 0: must be at least 1"),
-    (["sweep.yaml", "--gpus", "99"], "--gpus 99: this machine has "),
-])
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["sweep.yaml", "--stage", "1"], "--stage: is read with --print only"),
+        (["sweep.yaml", "--print", "--stage", "3"], "--stage 3: the last stage is 2"),
+        (["sweep.yaml", "--executor", "pbs"], "--executor pbs: unknown; known: local, slurm"),
+        (["sweep.yaml", "--time_limit", "0"], "--time_limit 0: must be more than 0"),
+        (["sweep.yaml", "--max_concurrent", "0"], "--max_concurrent 0: must be at least 1"),
+        (["sweep.yaml", "--gpus", "99"], "--gpus 99: this machine has "),
+    ],
+)
 def test_bad_flags(tmp_path, monkeypatch, capsys, words, expected):
     monkeypatch.chdir(tmp_path)
     stated(tmp_path, WHOLE)
@@ -305,7 +441,11 @@ def test_bad_flags(tmp_path, monkeypatch, capsys, words, expected):
 def test_without_slurm_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     code, _, err = called(capsys, stated(tmp_path, WHOLE), "--folder", tmp_path / "runs", "--executor", "slurm")
-    assert code == 2 and err == "main_sweep.py: error: --executor slurm: there is no sbatch on this machine; --executor local runs here\n"
+    assert (
+        code == 2
+        and err
+        == "main_sweep.py: error: --executor slurm: there is no sbatch on this machine; --executor local runs here\n"
+    )
 
 
 def test_it_can_be_asked_without_torch():
@@ -334,7 +474,11 @@ def test_dry_run_says_what_would_run(tmp_path, capsys):
     path = stated(tmp_path, WHOLE)
     code, out, _ = called(capsys, path, "--folder", tmp_path / "runs", "--dry_run", "--gpus", "0", "--cpus", "2")
     assert code == 0 and out.splitlines()[:5] == [
-        "runs     seed1/a", "runs     seed1/c/m/retrain  after seed1/a", "runs     seed1/c/m/FT  after seed1/a", "", "3 runs: 3 runs",
+        "runs     seed1/a",
+        "runs     seed1/c/m/retrain  after seed1/a",
+        "runs     seed1/c/m/FT  after seed1/a",
+        "",
+        "3 runs: 3 runs",
     ]
     assert "cpus=2" in out and not (tmp_path / "runs").exists()
 
@@ -381,11 +525,14 @@ def handlers():
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize("script, code, status, said", [
-    ("echo one; echo $GIVEN; echo", 0, "done", "this"),
-    ("echo trouble >&2; exit 3", 3, "failed", "trouble"),
-    ("kill -9 $$", -9, "killed", ""),
-])
+@pytest.mark.parametrize(
+    "script, code, status, said",
+    [
+        ("echo one; echo $GIVEN; echo", 0, "done", "this"),
+        ("echo trouble >&2; exit 3", 3, "failed", "trouble"),
+        ("kill -9 $$", -9, "killed", ""),
+    ],
+)
 def test_a_job_says_how_its_command_ended(tmp_path, handlers, script, code, status, said):
     assert job(tmp_path / "cell", script)() == code
     stored = json.loads((tmp_path / "cell" / "status.json").read_text())
@@ -465,15 +612,29 @@ def carried(tmp_path, monkeypatch, codes):
 MODEL, RETRAIN, FT = "seed1/a", "seed1/c/m/retrain", "seed1/c/m/FT"
 
 
-@pytest.mark.parametrize("codes, ran, code, lines", [
-    ({}, [MODEL, RETRAIN, FT], 0, ["done     3 of 3", "failed   0", "missing  0"]),
-    ({RETRAIN: [-9, None]}, [MODEL, RETRAIN, RETRAIN, RETRAIN, FT], 0, ["done     3 of 3", "failed   0", "missing  0"]),
-    ({RETRAIN: [-9] * 9}, [MODEL, *[RETRAIN] * TRIES, FT], 1, ["done     2 of 3", "failed   1"]),
-    ({RETRAIN: [1]}, [MODEL, RETRAIN, FT], 1, ["done     2 of 3", "failed   1"]),
-    ({MODEL: [2]}, [MODEL], 1, ["done     0 of 3", "failed   1"]),
-    ({MODEL: [executors.CANCELLED]}, [MODEL], RESUMABLE, ["done     0 of 3", "failed   0", "missing  3", f"  {MODEL}  cancelled", f"  {RETRAIN}  waits for {MODEL}"]),
-    ({RETRAIN: [WAITING]}, [MODEL, RETRAIN, RETRAIN, FT], 0, ["done     3 of 3"]),
-], ids=["well", "killed twice", "killed for ever", "fails", "model fails", "cancelled", "model comes late"])
+@pytest.mark.parametrize(
+    "codes, ran, code, lines",
+    [
+        ({}, [MODEL, RETRAIN, FT], 0, ["done     3 of 3", "failed   0", "missing  0"]),
+        (
+            {RETRAIN: [-9, None]},
+            [MODEL, RETRAIN, RETRAIN, RETRAIN, FT],
+            0,
+            ["done     3 of 3", "failed   0", "missing  0"],
+        ),
+        ({RETRAIN: [-9] * 9}, [MODEL, *[RETRAIN] * TRIES, FT], 1, ["done     2 of 3", "failed   1"]),
+        ({RETRAIN: [1]}, [MODEL, RETRAIN, FT], 1, ["done     2 of 3", "failed   1"]),
+        ({MODEL: [2]}, [MODEL], 1, ["done     0 of 3", "failed   1"]),
+        (
+            {MODEL: [executors.CANCELLED]},
+            [MODEL],
+            RESUMABLE,
+            ["done     0 of 3", "failed   0", "missing  3", f"  {MODEL}  cancelled", f"  {RETRAIN}  waits for {MODEL}"],
+        ),
+        ({RETRAIN: [WAITING]}, [MODEL, RETRAIN, RETRAIN, FT], 0, ["done     3 of 3"]),
+    ],
+    ids=["well", "killed twice", "killed for ever", "fails", "model fails", "cancelled", "model comes late"],
+)
 def test_what_is_tried_again_and_what_is_given_up(tmp_path, monkeypatch, codes, ran, code, lines):
     found = carried(tmp_path, monkeypatch, codes)
     assert found[0] == ran and found[2] == code and found[1][: len(lines)] == lines
@@ -515,7 +676,10 @@ def test_a_sweep_is_stopped_goes_on_fails_in_one_cell_and_skips_the_rest(tmp_pat
     monkeypatch.setattr(Runner, "open", at_first_epoch)
     code, out, _ = called(capsys, path, "--time_limit", "9")
     assert code == RESUMABLE and "the time is up" in out
-    assert out.split("missing  3\n")[1].splitlines()[:2] == ["  seed1/omp  stopped; it goes on when called again", "  seed1/class/sparse/FT  waits for seed1/omp"]
+    assert out.split("missing  3\n")[1].splitlines()[:2] == [
+        "  seed1/omp  stopped; it goes on when called again",
+        "  seed1/class/sparse/FT  waits for seed1/omp",
+    ]
     monkeypatch.undo()
     log = runs / "seed1" / "omp" / "output.txt"
     assert log.read_text().splitlines()[-1].startswith("main_imp.py: stopped by SIGTERM")
@@ -525,14 +689,21 @@ def test_a_sweep_is_stopped_goes_on_fails_in_one_cell_and_skips_the_rest(tmp_pat
     assert "going on from" in log.read_text() and log.read_text().count("epoch  1/10") == 2  # one for each round
     tail = out.split("done     2 of 3\n")[1].splitlines()
     assert code == 1 and tail[0] == "failed   1" and tail[2] == "missing  0"
-    assert tail[1].startswith("  seed1/class/sparse/GA  main_forget.py: error: --forget class:0:999: class 0 has 136 training images")
+    assert tail[1].startswith(
+        "  seed1/class/sparse/GA  main_forget.py: error: --forget class:0:999: class 0 has 136 training images"
+    )
     assert tail[1].endswith(f"(log: {runs / 'seed1/class/sparse/GA/output.txt'})")
     before = {file: file.stat().st_mtime_ns for file in runs.glob("seed1/**/result.json")}
     assert len(before) == 2
 
     stated(tmp_path, TINY.format(folder=runs, epochs=10, images=50))
     code, out, _ = called(capsys, path)
-    assert code == 0 and "3 runs, 2 done" in out and "[3/3] done    seed1/class/sparse/GA" in out and out.count("] done") == 1
+    assert (
+        code == 0
+        and "3 runs, 2 done" in out
+        and "[3/3] done    seed1/class/sparse/GA" in out
+        and out.count("] done") == 1
+    )
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
     command = next(line for line in called(capsys, path, "--print")[1].splitlines() if "--unlearn FT" in line)
@@ -545,7 +716,10 @@ def test_a_sweep_is_stopped_goes_on_fails_in_one_cell_and_skips_the_rest(tmp_pat
     assert main_report.main([str(runs), "--no_plots"]) == 0
     assert "digits, resnet20s: forget all 136" in capsys.readouterr().out
     manifest = json.loads((runs / "sweep.sweep.json").read_text())
-    assert [cell["name"] for cell in manifest["cells"]] == ["seed1/omp", *(f"seed1/class/sparse/{method}" for method in ("FT", "GA"))]
+    assert [cell["name"] for cell in manifest["cells"]] == [
+        "seed1/omp",
+        *(f"seed1/class/sparse/{method}" for method in ("FT", "GA")),
+    ]
 
 
 # the search
@@ -562,7 +736,9 @@ class Here:
     def take(self, cells):
         ready = [cell for cell in cells if all(self.state.done(self.state.by_name[name]) for name in cell.needs)][:1]
         self.running = list(ready)
-        self.over = [(cell, importlib.import_module(cell.script.removesuffix(".py")).main(list(cell.words))) for cell in ready]
+        self.over = [
+            (cell, importlib.import_module(cell.script.removesuffix(".py")).main(list(cell.words))) for cell in ready
+        ]
         return ready
 
     def ended(self):
@@ -609,8 +785,12 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
     monkeypatch.setattr(Here, "take", stopped)
     assert called(capsys, path)[0] == 130
     monkeypatch.setattr(Here, "take", take)
-    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(runs / "search" / "journal.log")))
-    states = [trial.state.name for trial in optuna.load_study(study_name="dense-class-FT", storage=journal).get_trials()]
+    journal = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(runs / "search" / "journal.log"))
+    )
+    states = [
+        trial.state.name for trial in optuna.load_study(study_name="dense-class-FT", storage=journal).get_trials()
+    ]
     assert states == ["COMPLETE", "COMPLETE", "RUNNING"]
     before = {file: file.stat().st_mtime_ns for file in runs.glob("**/result.json")}
     assert len(before) == 2 + 2 + 5  # trainings, Retrain, trials; of each two seeds
@@ -619,31 +799,67 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
     assert code == 0
     assert before == {file: file.stat().st_mtime_ns for file in before}  # nothing ran twice
     trials = optuna.load_study(study_name="dense-class-FT", storage=journal).get_trials()
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3 and len({trial.params["unlearn_lr"] for trial in trials}) == 3
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3 and len(
+        {trial.params["unlearn_lr"] for trial in trials}
+    ) == 3
     assert all(1e-3 <= trial.params["unlearn_lr"] <= 1 for trial in trials)
 
-    retrained = [results.read(runs / f"search/seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)]
+    retrained = [
+        results.read(runs / f"search/seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)
+    ]
     for trial in trials:  # the gap by hand
-        ran = [results.read(runs / f"search/dense-class-FT/trial{trial.number:03}/seed{seed}/result.json") for seed in (11, 12)]
-        assert all(one["config"]["hyper"]["unlearn_lr"] == trial.params["unlearn_lr"] and one["config"]["hyper"]["momentum"] == 0.5 for one in ran)
-        gaps = [abs(sum(one["scores"][name] for one in ran) - sum(one[name] for one in retrained)) / 2 for name in ("UA", "RA", "TA", "MIA-Efficacy")]
+        ran = [
+            results.read(runs / f"search/dense-class-FT/trial{trial.number:03}/seed{seed}/result.json")
+            for seed in (11, 12)
+        ]
+        assert all(
+            one["config"]["hyper"]["unlearn_lr"] == trial.params["unlearn_lr"]
+            and one["config"]["hyper"]["momentum"] == 0.5
+            for one in ran
+        )
+        gaps = [
+            abs(sum(one["scores"][name] for one in ran) - sum(one[name] for one in retrained)) / 2
+            for name in ("UA", "RA", "TA", "MIA-Efficacy")
+        ]
         assert trial.value == pytest.approx(sum(gaps) / 4, abs=1e-12)
     best = min(trials, key=lambda trial: trial.value)
-    assert json.loads((runs / "search" / "best.json").read_text()) == {"dense-class-FT": {
-        "model": "dense", "scenario": "class", "method": "FT", "values": best.params, "average_gap": best.value, "trial": best.number,
-    }}
-    assert out.splitlines()[-1] == f"  - {{model: dense, scenario: class, method: FT, flags: {{unlearn_lr: {best.params['unlearn_lr']}}}}}  # average gap {100 * best.value:.2f} points"
-    assert main_report.main([str(runs), "--no_plots"]) == 2 and "no finished result" in capsys.readouterr().err  # all of it is in no table
+    assert json.loads((runs / "search" / "best.json").read_text()) == {
+        "dense-class-FT": {
+            "model": "dense",
+            "scenario": "class",
+            "method": "FT",
+            "values": best.params,
+            "average_gap": best.value,
+            "trial": best.number,
+        }
+    }
+    assert (
+        out.splitlines()[-1]
+        == f"  - {{model: dense, scenario: class, method: FT, flags: {{unlearn_lr: {best.params['unlearn_lr']}}}}}  # average gap {100 * best.value:.2f} points"
+    )
+    assert (
+        main_report.main([str(runs), "--no_plots"]) == 2 and "no finished result" in capsys.readouterr().err
+    )  # all of it is in no table
 
     alone = json.loads((runs / "search" / "best.json").read_text())
-    two = search_text(runs, 1).replace("method: FT,", "method: [FT, GA],").replace("methods: {", "methods: {GA: {unlearn_epochs: 1}, ")
+    two = (
+        search_text(runs, 1)
+        .replace("method: FT,", "method: [FT, GA],")
+        .replace("methods: {", "methods: {GA: {unlearn_epochs: 1}, ")
+    )
     assert called(capsys, stated(tmp_path, two))[0] == 0  # FT has more trials than that already, GA gets its one
     both = json.loads((runs / "search" / "best.json").read_text())
     assert list(both) == ["dense-class-FT", "dense-class-GA"] and both["dense-class-FT"] == alone["dense-class-FT"]
-    tried = sorted(path.relative_to(runs / "search" / "dense-class-GA").as_posix() for path in runs.glob("search/dense-class-GA/**/result.json"))
+    tried = sorted(
+        path.relative_to(runs / "search" / "dense-class-GA").as_posix()
+        for path in runs.glob("search/dense-class-GA/**/result.json")
+    )
     assert tried == ["trial000/seed11/result.json", "trial000/seed12/result.json"]
     code, out, _ = called(capsys, stated(tmp_path, two), "--dry_run")
-    assert code == 0 and [row.split()[1:5] for row in out.splitlines() if row.startswith("then")] == [["1", "trials", "of", "FT"], ["1", "trials", "of", "GA"]]
+    assert code == 0 and [row.split()[1:5] for row in out.splitlines() if row.startswith("then")] == [
+        ["1", "trials", "of", "FT"],
+        ["1", "trials", "of", "GA"],
+    ]
 
     code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}")))
     assert code == 2 and "this search was begun with other ranges" in err and err.count("\n") == 1
@@ -651,10 +867,17 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
 
 def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
     text = WHOLE.replace("FT: {}", "FT: {unlearn_lr: 0.3}, SCRUB: {}, l1: {unlearn: FT_prune}, neggradplus: {}")
-    path = stated(tmp_path, text + "optuna: {method: [SCRUB, FT, l1, neggradplus, SCRUB], trials: 20, parameters: [alpha, unlearn_lr, unlearn_epochs, forget_batch_size]}\n")
+    path = stated(
+        tmp_path,
+        text
+        + "optuna: {method: [SCRUB, FT, l1, neggradplus, SCRUB], trials: 20, parameters: [alpha, unlearn_lr, unlearn_epochs, forget_batch_size]}\n",
+    )
     scrub, ft, sparse, alias = search.read(spec.read(path))
     assert [scrub.method, ft.method, sparse.method, alias.method] == ["SCRUB", "FT", "l1", "neggradplus"]
-    assert ft.parameters == {"unlearn_epochs": {"low": 1, "high": 37, "log": False}, "unlearn_lr": {"low": 1e-5, "high": 1e-1, "log": True}}
+    assert ft.parameters == {
+        "unlearn_epochs": {"low": 1, "high": 37, "log": False},
+        "unlearn_lr": {"low": 1e-5, "high": 1e-1, "log": True},
+    }
     assert sparse.parameters == {**ft.parameters, "alpha": {"low": 1e-6, "high": 1e-2, "log": True}}
     assert scrub.parameters["forget_batch_size"] == {"choices": [64, 128, 256]} and ft.whole == {"unlearn_epochs"}
     assert alias.parameters["alpha"] == {"low": 0.0, "high": 1.0, "log": False}
@@ -663,7 +886,9 @@ def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
 def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
     ranges = "{FT: {unlearn_lr: {choices: [0.1, 0.2]}}, l1: {alpha: {low: 1e-4, high: 1e-2, log: true}}}"
     text = WHOLE.replace("FT: {}", "FT: {}, l1: {unlearn: FT_prune}")
-    ft, sparse = search.read(spec.read(stated(tmp_path, f"{text}optuna: {{method: [FT, l1], trials: 2, parameters: {ranges}}}\n")))
+    ft, sparse = search.read(
+        spec.read(stated(tmp_path, f"{text}optuna: {{method: [FT, l1], trials: 2, parameters: {ranges}}}\n"))
+    )
     assert ft.parameters == {"unlearn_lr": {"choices": [0.1, 0.2]}}
     assert sparse.parameters == {"alpha": {"low": "1e-4", "high": "1e-2", "log": True}}
 
@@ -671,7 +896,14 @@ def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
 def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked(tmp_path):
     wanted = spec.read(stated(tmp_path, TUNED % "seeds: [1, 2], spread: 0.5"))
     [found] = search.read(wanted)
-    retrained, runs = ([replace(cell, folder=tmp_path / f"{kind}{cell.facts['seed']}") for cell in search.baseline(wanted, found) if cell.facts["stage"] == "unlearn"] for kind in "ab")
+    retrained, runs = (
+        [
+            replace(cell, folder=tmp_path / f"{kind}{cell.facts['seed']}")
+            for cell in search.baseline(wanted, found)
+            if cell.facts["stage"] == "unlearn"
+        ]
+        for kind in "ab"
+    )
     for cell, forgotten in zip([*retrained, *runs], (1.0, 1.0, 0.6, 0.2)):
         cell.folder.mkdir()
         scores = {"UA": forgotten, "RA": 0.5, "TA": 0.5, "MIA-Efficacy": forgotten}
@@ -685,7 +917,10 @@ def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked(tmp
 
 def test_a_grid_is_searched_to_its_end(tmp_path):
     optuna = pytest.importorskip("optuna")
-    text = TUNED.replace(RANGED, "{unlearn_lr: {choices: [0.1, 0.2, 0.4]}}").replace("trials: 2", "trials: 3") % "sampler: grid, at_once: 2, spread: 2"
+    text = (
+        TUNED.replace(RANGED, "{unlearn_lr: {choices: [0.1, 0.2, 0.4]}}").replace("trials: 2", "trials: 3")
+        % "sampler: grid, at_once: 2, spread: 2"
+    )
     wanted = spec.read(stated(tmp_path, text))
     [found] = search.read(wanted)
     study = search.Study(wanted, found, search.baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
@@ -696,38 +931,65 @@ def test_a_grid_is_searched_to_its_end(tmp_path):
             study.tell(number, values["unlearn_lr"])
     assert sorted(tried) == [0.1, 0.2, 0.4]
     assert "avg. gap + 2 sd" in study.table().splitlines()[1]
-    assert search.best(tmp_path, [study]).splitlines()[1].endswith("flags: {unlearn_lr: 0.1}}  # average gap + 2 sd 10.00 points")
+    assert (
+        search.best(tmp_path, [study])
+        .splitlines()[1]
+        .endswith("flags: {unlearn_lr: 0.1}}  # average gap + 2 sd 10.00 points")
+    )
     assert json.loads((tmp_path / "best.json").read_text())["m-c-FT"]["spread"] == 2
 
 
 def test_whole_numbers_are_drawn_as_such_wherever_the_flag_is(tmp_path):
     optuna = pytest.importorskip("optuna")
-    ranges = "{unlearn-epochs: {low: 1, high: 9}, lora_rank: {low: 2, high: 16, log: true}, unlearn_lr: {low: 1, high: 9}}"
-    path = stated(tmp_path, WHOLE.replace("FT: {}", "FT: {lora: true}") + f"optuna: {{method: FT, trials: 20, at_once: 20, parameters: {ranges}}}\n")
+    ranges = (
+        "{unlearn-epochs: {low: 1, high: 9}, lora_rank: {low: 2, high: 16, log: true}, unlearn_lr: {low: 1, high: 9}}"
+    )
+    path = stated(
+        tmp_path,
+        WHOLE.replace("FT: {}", "FT: {lora: true}")
+        + f"optuna: {{method: FT, trials: 20, at_once: 20, parameters: {ranges}}}\n",
+    )
     wanted = spec.read(path)
     [found] = search.read(wanted)
     study = search.Study(wanted, found, search.baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
     values = [drawn for _, drawn in study.trials()]
     assert study.name == "m-c-FT" and len(values) == 20
-    assert [{type(drawn[name]) for drawn in values} for name in ("unlearn-epochs", "lora_rank", "unlearn_lr")] == [{int}, {int}, {float}]
-    assert len({drawn["unlearn-epochs"] for drawn in values}) > 4 and all(2 <= drawn["lora_rank"] <= 16 for drawn in values)
+    assert [{type(drawn[name]) for drawn in values} for name in ("unlearn-epochs", "lora_rank", "unlearn_lr")] == [
+        {int},
+        {int},
+        {float},
+    ]
+    assert len({drawn["unlearn-epochs"] for drawn in values}) > 4 and all(
+        2 <= drawn["lora_rank"] <= 16 for drawn in values
+    )
     [cell] = study.cells(0, values[0])
     assert cell.words[cell.words.index("--unlearn-epochs") + 1] == str(values[0]["unlearn-epochs"])
 
 
 def test_searches_of_one_name_are_refused_before_any_work(tmp_path, capsys):
     pytest.importorskip("optuna")
-    text = WHOLE.replace("{c: 'class:0'}", "{c: 'class:0', c-x: 'class:1'}").replace("FT: {}", "FT: {}, x-FT: {unlearn: FT}")
-    path = stated(tmp_path, text.replace("folder: out", f"folder: {tmp_path / 'out'}") + "optuna: {method: [FT, x-FT], trials: 1}\n")
+    text = WHOLE.replace("{c: 'class:0'}", "{c: 'class:0', c-x: 'class:1'}").replace(
+        "FT: {}", "FT: {}, x-FT: {unlearn: FT}"
+    )
+    path = stated(
+        tmp_path,
+        text.replace("folder: out", f"folder: {tmp_path / 'out'}") + "optuna: {method: [FT, x-FT], trials: 1}\n",
+    )
     code, _, err = called(capsys, path, "--gpus", "0")
     assert code == 2 and "two searches are called m-c-x-FT; give a model, scenario or method another label" in err
 
 
 def test_the_range_that_any_method_states_is_one_that_it_takes(tmp_path):
-    ranged = [name for name in registry.names() if any(field.metadata.get("search") for field in fields(registry.get(name).config))]
+    ranged = [
+        name
+        for name in registry.names()
+        if any(field.metadata.get("search") for field in fields(registry.get(name).config))
+    ]
     assert set(registry.names()) - set(ranged) == {"raw"}
     listed = ", ".join(f"{name}: {{}}" for name in ranged if name != "retrain")
-    path = stated(tmp_path, f"{BOTH}methods: {{retrain: {{}}, {listed}}}\noptuna: {{method: [{', '.join(ranged)}], trials: 1}}\n")
+    path = stated(
+        tmp_path, f"{BOTH}methods: {{retrain: {{}}, {listed}}}\noptuna: {{method: [{', '.join(ranged)}], trials: 1}}\n"
+    )
     found = search.read(spec.read(path))
     assert [each.method for each in found] == ranged and all(each.parameters for each in found)
 

@@ -1,11 +1,11 @@
 """A few kills of each script; ``make torture`` makes many, see ``torture.py``."""
+
 from __future__ import annotations
 
 import os
 import shutil
 
 import pytest
-
 import torture
 from torture import Moment
 
@@ -22,7 +22,11 @@ def mask(data, tmp_path_factory):
 
 @pytest.mark.parametrize("name", torture.COMMANDS)
 def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(name, data, mask, tmp_path):
-    found = mask if name == "main_imp" else torture.victim(name, tmp_path / "home", data, mask.home / "undisturbed" / "1model_SA_best.pth.tar")
+    found = (
+        mask
+        if name == "main_imp"
+        else torture.victim(name, tmp_path / "home", data, mask.home / "undisturbed" / "1model_SA_best.pth.tar")
+    )
     survived = torture.torture(found, 3, seed=3)
     assert survived.total() == 3 and len(survived) >= 2
 

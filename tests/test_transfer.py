@@ -1,4 +1,5 @@
 """Removing source classes and probing what is left on a target: heads by hand, the script to its exact files."""
+
 from __future__ import annotations
 
 import csv
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import DIGITS
 from PIL import Image
 from torch import nn
 
@@ -17,7 +19,6 @@ import main_forget
 import main_report
 import main_transfer
 import models
-from conftest import DIGITS
 from dataset import prepare, scenario, sources
 from dataset.images import ImageSet, scale
 from evaluation import transfer
@@ -53,7 +54,9 @@ def sparse(omp_run):
 
 
 def run(folder, mask, target, *more):
-    return main_transfer.main([*DIGITS, "--mask", str(mask), "--target", str(target), *FAST, *more, "--save_dir", str(folder)])
+    return main_transfer.main(
+        [*DIGITS, "--mask", str(mask), "--target", str(target), *FAST, *more, "--save_dir", str(folder)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +88,21 @@ def accuracy(weights, classes, images, labels):
 
 
 def some_images(count=6, side=32, classes=3):
-    pixels = torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     return ImageSet(pixels, torch.arange(count) % classes)
 
 
-@pytest.mark.parametrize(("arch", "name", "width"), [
-    ("resnet18", "fc", 512), ("resnet20s", "fc", 64), ("vgg16_bn", "classifier.4", 256), ("vgg16_bn_lth", "classifier", 512),
-])
+@pytest.mark.parametrize(
+    ("arch", "name", "width"),
+    [
+        ("resnet18", "fc", 512),
+        ("resnet20s", "fc", 64),
+        ("vgg16_bn", "classifier.4", 256),
+        ("vgg16_bn_lth", "classifier", 512),
+    ],
+)
 def test_features_times_the_head_are_the_models_own_logits(arch, name, width):
     torch.manual_seed(0)
     model, images = models.build(arch, 10), some_images()
@@ -111,7 +122,11 @@ def test_a_new_head_depends_on_the_seed_alone():
     before = torch.get_rng_state()
     first, again, other = (probe.new_head(model, 4, seed) for seed in (1, 1, 0))
     assert torch.equal(torch.get_rng_state(), before)
-    assert first.weight.shape == (4, 64) and torch.equal(first.weight, again.weight) and not torch.equal(first.weight, other.weight)
+    assert (
+        first.weight.shape == (4, 64)
+        and torch.equal(first.weight, again.weight)
+        and not torch.equal(first.weight, other.weight)
+    )
     carried = probe.with_head(model, first)
     assert carried.fc is first and carried.conv1 is not model.conv1 and model.fc.out_features == 10
 
@@ -177,8 +192,11 @@ def test_features_that_say_nothing_get_no_weight():
 def test_classes_by_name_and_number():
     assert scenario.numbers(("dog", "0", "2"), ("cat", "dog", "eel"), "--x") == (1, 0, 2)
     assert scenario.numbers(("10", "2"), ("1", "10", "2"), "--x") == (1, 2), "a name comes before a number"
-    for typed, message in ((("dgo",), "--x dgo: unknown (did you mean dog?); known: cat, dog, eel"), (("3",), "--x 3: the classes are 0 to 2"),
-                           (("dog", "1"), "--x 1: class 1 (dog) is there twice")):
+    for typed, message in (
+        (("dgo",), "--x dgo: unknown (did you mean dog?); known: cat, dog, eel"),
+        (("3",), "--x 3: the classes are 0 to 2"),
+        (("dog", "1"), "--x 1: class 1 (dog) is there twice"),
+    ):
         with pytest.raises(UsageError) as error:
             scenario.numbers(typed, ("cat", "dog", "eel"), "--x")
         assert str(error.value) == message
@@ -186,10 +204,16 @@ def test_classes_by_name_and_number():
 
 def test_names_are_known_before_an_image_is_read(shades, tmp_path):
     assert prepare.choose("folder", str(shades), None).names == ("dark", "grey", "light")
-    with pytest.raises(UsageError, match=r"has 3 classes \(dark, grey, light, ...\), cifar10 has 10 \(airplane, .*; give --dataset folder"):
+    with pytest.raises(
+        UsageError,
+        match=r"has 3 classes \(dark, grey, light, ...\), cifar10 has 10 \(airplane, .*; give --dataset folder",
+    ):
         prepare.choose("cifar10", str(shades), None)
     assert prepare.choose("cifar10", str(tmp_path), None).names[3] == "cat"
-    assert prepare.choose("cifar100", str(tmp_path), None).names[99] == "worm" and len(prepare.choose("cifar100", str(tmp_path), None).names) == 100
+    assert (
+        prepare.choose("cifar100", str(tmp_path), None).names[99] == "worm"
+        and len(prepare.choose("cifar100", str(tmp_path), None).names) == 100
+    )
     assert prepare.choose("digits", None, None).names == tuple("0123456789")
 
 
@@ -199,11 +223,17 @@ def dry(capsys, sparse, *more):
 
 
 def test_the_order_is_drawn_from_the_seed_or_read(capsys, sparse, tmp_path):
-    orders = [dry(capsys, sparse, "--removed", k, "--seed", seed)["removal_order"] for k, seed in (("9", "2"), ("3", "2"), ("9", "3"))]
+    orders = [
+        dry(capsys, sparse, "--removed", k, "--seed", seed)["removal_order"]
+        for k, seed in (("9", "2"), ("3", "2"), ("9", "3"))
+    ]
     assert len(set(orders[0])) == 9 and set(orders[0]) < set(range(10))
     assert orders[1] == orders[0][:3] and orders[2] != orders[0]
     (tmp_path / "order.txt").write_text("4\n 2,9\n")
-    assert dry(capsys, sparse, "--removal_order", str(tmp_path / "order.txt"))["removal_order"] == [4, 2]  # 2 are needed
+    assert dry(capsys, sparse, "--removal_order", str(tmp_path / "order.txt"))["removal_order"] == [
+        4,
+        2,
+    ]  # 2 are needed
     config = dry(capsys, sparse, "--removed", "2,0")
     assert config["removed"] == [0, 2] and config["hyper"]["alpha"] == 1e-4 and config["method"] == "FT_prune"
 
@@ -214,7 +244,10 @@ def test_the_order_is_drawn_from_the_seed_or_read(capsys, sparse, tmp_path):
 def test_linear_leaves_exactly_its_files(linear_run):
     assert names(linear_run) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_3"}
     for count in (0, 1, 3):
-        assert names(linear_run / f"removed_{count}") == SHARED | {"FT_prunecheckpoint.pth.tar", "FT_prunetarget.pth.tar"}
+        assert names(linear_run / f"removed_{count}") == SHARED | {
+            "FT_prunecheckpoint.pth.tar",
+            "FT_prunetarget.pth.tar",
+        }
     assert (linear_run / "transfer.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -252,22 +285,42 @@ def test_target_accuracy_is_that_of_the_stored_model_on_the_targets_test_images(
         assert result(folder)["accuracy"]["target"] == stored.extra["accuracy"] == pytest.approx(slow) and slow > 0.6
         assert stored.extra["classes"] == ["dark", "grey", "light"]
         body = checkpoints.read(folder / "FT_prunecheckpoint.pth.tar", "")
-        assert all(torch.equal(body.weights[key], value) for key, value in stored.weights.items() if not key.startswith("fc."))
+        assert all(
+            torch.equal(body.weights[key], value) for key, value in stored.weights.items() if not key.startswith("fc.")
+        )
 
 
 def test_nothing_removed_is_the_model_as_main_forget_scores_it(linear_run, sparse, tmp_path):
     argv = [*DIGITS, "--mask", str(sparse), "--unlearn", "raw", "--forget", "random:0.1", "--save_dir", str(tmp_path)]
     assert main_forget.main(argv) == 0
     assert result(linear_run / "removed_0")["accuracy"]["source"] == result(tmp_path)["accuracy"]["test"]
-    given, kept = (checkpoints.read(path, "") for path in (sparse, linear_run / "removed_0" / "FT_prunecheckpoint.pth.tar"))
-    assert all(torch.equal(given.weights[key], kept.weights[key]) for key in given.weights) and kept.mask.keys() == given.mask.keys()
+    given, kept = (
+        checkpoints.read(path, "") for path in (sparse, linear_run / "removed_0" / "FT_prunecheckpoint.pth.tar")
+    )
+    assert (
+        all(torch.equal(given.weights[key], kept.weights[key]) for key in given.weights)
+        and kept.mask.keys() == given.mask.keys()
+    )
     assert result(linear_run / "removed_0")["seconds"]["unlearning"] == 0
 
 
 def test_a_model_without_classes_is_the_one_main_forget_makes(linear_run, sparse, tmp_path):
-    argv = [*DIGITS, "--mask", str(sparse), "--unlearn", "FT_prune", *FAST, "--forget", "class:0,4,7", "--save_dir", str(tmp_path)]
+    argv = [
+        *DIGITS,
+        "--mask",
+        str(sparse),
+        "--unlearn",
+        "FT_prune",
+        *FAST,
+        "--forget",
+        "class:0,4,7",
+        "--save_dir",
+        str(tmp_path),
+    ]
     assert main_forget.main(argv) == 0
-    theirs, ours = (checkpoints.read(folder / "FT_prunecheckpoint.pth.tar", "") for folder in (tmp_path, linear_run / "removed_3"))
+    theirs, ours = (
+        checkpoints.read(folder / "FT_prunecheckpoint.pth.tar", "") for folder in (tmp_path, linear_run / "removed_3")
+    )
     assert all(torch.equal(theirs.weights[key], ours.weights[key]) for key in theirs.weights)
     assert theirs.extra["forget_digest"] == ours.extra["forget_digest"]
     scores, found = result(tmp_path)["accuracy"], result(linear_run / "removed_3")["accuracy"]
@@ -281,12 +334,19 @@ def test_table(linear_run, capsys):
     assert ("0", "forget") not in found
     for count in (0, 1, 3):
         point = result(linear_run / f"removed_{count}")
-        assert found[str(count), "target"] == point["accuracy"]["target"] and found[str(count), "source"] == point["accuracy"]["source"]
+        assert (
+            found[str(count), "target"] == point["accuracy"]["target"]
+            and found[str(count), "source"] == point["accuracy"]["source"]
+        )
         assert found[str(count), "probing_seconds"] == point["seconds"]["probing"]
     text = (linear_run / "transfer.md").read_text()
-    assert text.startswith("digits to shades, resnet20s: new head on frozen features\n\n| unlearning | classes removed | source % |")
+    assert text.startswith(
+        "digits to shades, resnet20s: new head on frozen features\n\n| unlearning | classes removed | source % |"
+    )
     assert main_report.main([str(linear_run), "--out", str(linear_run.parent / "report")]) == 0
-    assert names(linear_run.parent / "report") == {"report.html"} | {f"transfer-digits-shades-resnet20s-linear.{kind}" for kind in ("md", "csv", "png", "svg")}
+    assert names(linear_run.parent / "report") == {"report.html"} | {
+        f"transfer-digits-shades-resnet20s-linear.{kind}" for kind in ("md", "csv", "png", "svg")
+    }
     assert (linear_run.parent / "report" / "transfer-digits-shades-resnet20s-linear.md").read_text() == text
 
 
@@ -297,11 +357,16 @@ def test_the_same_command_again_does_nothing_and_another_only_what_is_new(linear
     first = (folder / "transfer.csv").read_bytes()
     assert run(folder, sparse, shades, "--removed", "3,0,1", "--removal_order", "7,0,4") == 0
     assert "done already" in capsys.readouterr().out and (folder / "transfer.csv").read_bytes() == first
-    assert run(folder, sparse, shades, "--removed", "3,0,2", "--removal_order", "0,7,4,9") == 0  # the first three are the same
+    assert (
+        run(folder, sparse, shades, "--removed", "3,0,2", "--removal_order", "0,7,4,9") == 0
+    )  # the first three are the same
     assert {path: path.stat().st_mtime_ns for path in inner} == inner
     assert names(folder) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_2", "removed_3", "earlier"}
     [shelf] = (folder / "earlier").iterdir()
-    assert names(shelf) == {"result.json", "log.jsonl", "command.txt"} | OUTPUT and (shelf / "transfer.csv").read_bytes() == first
+    assert (
+        names(shelf) == {"result.json", "log.jsonl", "command.txt"} | OUTPUT
+        and (shelf / "transfer.csv").read_bytes() == first
+    )
     assert [point["removed"]["count"] for point in result(folder)["points"]] == [0, 2, 3]
     assert run(folder, sparse, shades, "--removed", "1", "--removal_order", "0,7,4") == 0  # but the first alone is not
     assert result(folder / "removed_1")["removed"]["classes"] == [0]
@@ -316,7 +381,12 @@ def test_another_target_takes_the_unlearned_models_and_another_method_setting_do
     assert run(tmp_path, sparse, tmp_path / "two", "--removed", "1") == 0
     after = result(tmp_path / "removed_1")
     assert model.stat().st_mtime_ns == made and after["seconds"]["unlearning"] == before["seconds"]["unlearning"]
-    assert after["accuracy"]["source"] == before["accuracy"]["source"] and after["target"] == {"name": "two", "classes": 2, "train": 12, "test": 6}
+    assert after["accuracy"]["source"] == before["accuracy"]["source"] and after["target"] == {
+        "name": "two",
+        "classes": 2,
+        "train": 12,
+        "test": 6,
+    }
     [shelf] = (tmp_path / "removed_1" / "earlier").iterdir()
     assert json.loads((shelf / "result.json").read_text()) == before and (shelf / "FT_prunetarget.pth.tar").exists()
     content = model.read_bytes()
@@ -353,7 +423,9 @@ def test_without_epochs_full_is_the_drawn_head(sparse):
     model = models.build("resnet20s", 10)
     model.load_state_dict(given.weights)
     flags = main_transfer.arg_parser.FullProbe(probe_epochs=0)
-    mask = given.mask | {"fc.weight": torch.ones(10, 64, dtype=torch.bool)}  # a mask of the old head says nothing about the new one
+    mask = given.mask | {
+        "fc.weight": torch.ones(10, 64, dtype=torch.bool)
+    }  # a mask of the old head says nothing about the new one
     found = probe.full(model, mask, probe.Target(3, images, images), flags, 1, Log(None), Progress())
     expected = probe.new_head(model, 3, 1)
     assert torch.equal(found.model.fc.weight, expected.weight) and found.mask.keys() == given.mask.keys()
@@ -366,7 +438,9 @@ class Killed(BaseException):
     """As abrupt as a signal: no handler of ours sees it."""
 
 
-@pytest.mark.parametrize("write", [2, 3, 4, 5])  # 1: progress of unlearning, 2: the unlearned model, 3 and 4: epochs of the probe, 5: the target's model
+@pytest.mark.parametrize(
+    "write", [2, 3, 4, 5]
+)  # 1: progress of unlearning, 2: the unlearned model, 3 and 4: epochs of the probe, 5: the target's model
 def test_a_killed_run_ends_in_the_same_bytes(full_run, sparse, shades, tmp_path, monkeypatch, write):
     original, count = files.write_bytes, 0
 
@@ -385,11 +459,15 @@ def test_a_killed_run_ends_in_the_same_bytes(full_run, sparse, shades, tmp_path,
     folders = [folder / "removed_2" for folder in (tmp_path, full_run)]
     assert names(folders[0]) == names(folders[1])
     target = [(folder / "FT_prunetarget.pth.tar").read_bytes() for folder in folders]
-    model = [checkpoints.read(folder / "FT_prunecheckpoint.pth.tar", "").weights for folder in folders]  # beside them: seconds
+    model = [
+        checkpoints.read(folder / "FT_prunecheckpoint.pth.tar", "").weights for folder in folders
+    ]  # beside them: seconds
     assert target[0] == target[1] and all(torch.equal(model[0][key], model[1][key]) for key in model[0])
     assert result(folders[0])["accuracy"] == result(folders[1])["accuracy"]
     lines = [json.loads(line) for line in (tmp_path / "removed_2" / "log.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines if line.get("phase") == "probe"] == {4: [1, 2, 2]}.get(write, [1, 1, 2] if write == 3 else [1, 2])
+    assert [line["epoch"] for line in lines if line.get("phase") == "probe"] == {4: [1, 2, 2]}.get(
+        write, [1, 1, 2] if write == 3 else [1, 2]
+    )
 
 
 def test_retrain_starts_from_new_weights_but_for_nothing_removed(sparse, shades, tmp_path):
@@ -398,7 +476,9 @@ def test_retrain_starts_from_new_weights_but_for_nothing_removed(sparse, shades,
     zero, one = (checkpoints.read(tmp_path / "a" / f"removed_{k}" / "retraincheckpoint.pth.tar", "") for k in (0, 1))
     assert torch.equal(zero.weights["conv1.weight"], given)
     torch.manual_seed(1)
-    assert torch.equal(one.weights["conv1.weight"], models.build("resnet20s", 10).conv1.weight * one.mask["conv1.weight"])
+    assert torch.equal(
+        one.weights["conv1.weight"], models.build("resnet20s", 10).conv1.weight * one.mask["conv1.weight"]
+    )
     masks = {key: value for key, value in torch.load(sparse)["state_dict"].items() if key.endswith("weight_mask")}
     torch.save(masks, tmp_path / "masks.pt")
     arguments = ["--unlearn", "retrain", "--unlearn_epochs", "0", "--removed"]
@@ -409,19 +489,31 @@ def test_retrain_starts_from_new_weights_but_for_nothing_removed(sparse, shades,
 # ---- results by hand ------------------------------------------------------------------------------
 
 
-def point(count, seed, source, forget, target, seconds=60.0, method="FT_prune", probe="linear", sparsity=0.95, compat="fixed"):
+def point(
+    count, seed, source, forget, target, seconds=60.0, method="FT_prune", probe="linear", sparsity=0.95, compat="fixed"
+):
     return {
-        "method": method, "paper_name": {"FT_prune": "l1-sparse", "retrain": "Retrain"}[method], "compat": compat, "seed": seed,
-        "removed": {"count": count}, "accuracy": {"source": source, "forget": forget, "target": target},
-        "seconds": {"unlearning": seconds, "probing": 6.0}, "model": {"dataset": "digits", "arch": "resnet20s", "sparsity": sparsity},
-        "target": {"name": "pets"}, "config": {"hyper": {}, "probe": {"probe": probe}, "target": {"folder": "data/pets"}},
+        "method": method,
+        "paper_name": {"FT_prune": "l1-sparse", "retrain": "Retrain"}[method],
+        "compat": compat,
+        "seed": seed,
+        "removed": {"count": count},
+        "accuracy": {"source": source, "forget": forget, "target": target},
+        "seconds": {"unlearning": seconds, "probing": 6.0},
+        "model": {"dataset": "digits", "arch": "resnet20s", "sparsity": sparsity},
+        "target": {"name": "pets"},
+        "config": {"hyper": {}, "probe": {"probe": probe}, "target": {"folder": "data/pets"}},
     }
 
 
 def test_tables_by_hand():
     results = [
-        point(1, 1, 0.9, 0.2, 0.5), point(1, 2, 0.7, 0.4, 0.6, 180.0), point(0, 1, 0.8, None, 0.4, 0.0),
-        point(1, 1, 0.95, 0.0, 0.55, 600.0, method="retrain"), point(1, 1, 0.1, 0.1, 0.1, probe="full"), point(1, 1, 0.1, 0.1, 0.1, compat="reference"),
+        point(1, 1, 0.9, 0.2, 0.5),
+        point(1, 2, 0.7, 0.4, 0.6, 180.0),
+        point(0, 1, 0.8, None, 0.4, 0.0),
+        point(1, 1, 0.95, 0.0, 0.55, 600.0, method="retrain"),
+        point(1, 1, 0.1, 0.1, 0.1, probe="full"),
+        point(1, 1, 0.1, 0.1, 0.1, compat="reference"),
     ]
     found = {table.slug: table for table in transfer.tables([*results, {"points": results}])}
     assert set(found) == {f"transfer-digits-pets-resnet20s-{end}" for end in ("linear", "full", "linear-reference")}
@@ -442,11 +534,23 @@ BAD = [
     (DIGITS_TARGET, "--mask FILE is needed: the checkpoint of the source model"),
     (["--mask", "nowhere.pt", *DIGITS_TARGET], "--mask nowhere.pt: no such file"),
     (["--mask", "M", "--target", "nowhere"], "--target nowhere: no folder tree there; expected train/<class>/*.jpg"),
-    (["--mask", "M", "--target_dataset", "digts"], "--target_dataset digts: unknown (did you mean digits?); known: cifar10"),
-    (["--mask", "M", *DIGITS_TARGET, "--dataset", "digts"], "--dataset digts: unknown (did you mean digits?); known: cifar10"),
+    (
+        ["--mask", "M", "--target_dataset", "digts"],
+        "--target_dataset digts: unknown (did you mean digits?); known: cifar10",
+    ),
+    (
+        ["--mask", "M", *DIGITS_TARGET, "--dataset", "digts"],
+        "--dataset digts: unknown (did you mean digits?); known: cifar10",
+    ),
     (["--mask", "M", *DIGITS_TARGET, "--unlearn", "l1-sprase"], "--unlearn l1-sprase: unknown"),
-    (["--mask", "M", *DIGITS_TARGET, "--removed", "1,10"], "--removed 10: the source has 10 classes, of which one must remain"),
-    (["--mask", "M", *DIGITS_TARGET, "--removed", "1,1"], "--removed 1,1: must be different numbers of classes with commas between"),
+    (
+        ["--mask", "M", *DIGITS_TARGET, "--removed", "1,10"],
+        "--removed 10: the source has 10 classes, of which one must remain",
+    ),
+    (
+        ["--mask", "M", *DIGITS_TARGET, "--removed", "1,1"],
+        "--removed 1,1: must be different numbers of classes with commas between",
+    ),
     (["--mask", "M", *DIGITS_TARGET, "--removed", ","], "--removed ,: must have at least one value"),
     (["--mask", "M", *DIGITS_TARGET, "--removed", "-1"], "--removed -1: must be at least 0"),
     (["--mask", "M", *DIGITS_TARGET, "--removed", "one"], "--removed one: must be whole numbers with commas between"),
@@ -455,18 +559,35 @@ BAD = [
     (["--mask", "M", *DIGITS_TARGET, "--removal_order", "3,12"], "--removal_order 12: the classes are 0 to 9"),
     (["--mask", "M", *DIGITS_TARGET, "--removal_order", "3,1,3"], "--removal_order 3: class 3 (3) is there twice"),
     (["--mask", "M", *DIGITS_TARGET, "--removal_order", "0," * 200], "--removal_order 0: class 0 (0) is there twice"),
-    (["--mask", "M", *DIGITS_TARGET, "--probe", "liner"], "--probe liner: unknown (did you mean linear?); known: linear, full"),
+    (
+        ["--mask", "M", *DIGITS_TARGET, "--probe", "liner"],
+        "--probe liner: unknown (did you mean linear?); known: linear, full",
+    ),
     (["--mask", "M", *DIGITS_TARGET, "--probe_l2", "0"], "--probe_l2 0: must be more than 0"),
-    (["--mask", "M", *DIGITS_TARGET, "--probe", "full", "--probe_epochs", "-1"], "--probe_epochs -1: must be at least 0"),
+    (
+        ["--mask", "M", *DIGITS_TARGET, "--probe", "full", "--probe_epochs", "-1"],
+        "--probe_epochs -1: must be at least 0",
+    ),
     (["--mask", "M", *DIGITS_TARGET, "--probe", "full", "--probe_lr", "nan"], "--probe_lr nan: must be more than 0"),
 ]
 
 
-@pytest.mark.parametrize(("argv", "message"), BAD, ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("argv", "message"), BAD, ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else ""
+)
 def test_wrong_input_is_refused_before_work(argv, message, sparse, tmp_path, capsys):
-    assert main_transfer.main([*DIGITS, *[str(sparse) if word == "M" else word for word in argv], "--save_dir", str(tmp_path / "run")]) == 2
+    assert (
+        main_transfer.main(
+            [*DIGITS, *[str(sparse) if word == "M" else word for word in argv], "--save_dir", str(tmp_path / "run")]
+        )
+        == 2
+    )
     captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.count("\n") == 1 and captured.err.startswith(f"main_transfer.py: error: {message}")
+    assert (
+        captured.out == ""
+        and captured.err.count("\n") == 1
+        and captured.err.startswith(f"main_transfer.py: error: {message}")
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -478,11 +599,18 @@ def test_another_split_is_refused_and_a_damaged_target_image_is_the_targets(spar
             (tmp_path / "bad" / part / name).mkdir(parents=True)
             (tmp_path / "bad" / part / name / "1.png").write_bytes(b"no image")
     assert run(tmp_path / "b", sparse, tmp_path / "bad") == 2
-    assert capsys.readouterr().err.startswith(f"main_transfer.py: error: --target: {tmp_path / 'bad' / 'train' / 'x' / '1.png'} is not a readable image")
+    assert capsys.readouterr().err.startswith(
+        f"main_transfer.py: error: --target: {tmp_path / 'bad' / 'train' / 'x' / '1.png'} is not a readable image"
+    )
 
 
 def test_renamed_touches_only_the_flag_an_error_begins_with():
-    for said, heard in (("--data x: give --data", "--target x: give --data"), ("--dataset x", "--dataset x"), ("--data: y", "--target: y"), ("no --data", "no --data")):
+    for said, heard in (
+        ("--data x: give --data", "--target x: give --data"),
+        ("--dataset x", "--dataset x"),
+        ("--data: y", "--target: y"),
+        ("no --data", "no --data"),
+    ):
         with pytest.raises(UsageError) as error, renamed({"--data": "--target"}):
             raise UsageError(said)
         assert str(error.value) == heard
@@ -490,4 +618,7 @@ def test_renamed_touches_only_the_flag_an_error_begins_with():
 
 def test_what_linear_probing_does_not_read_is_said(sparse, shades, tmp_path, capsys):
     assert run(tmp_path, sparse, shades, "--removed", "0", "--probe_lr", "0.1", "--num_workers", "4") == 0
-    assert "not read  --probe_lr, --num_workers: nothing that FT_prune, --probe linear or this script uses\n" in capsys.readouterr().out
+    assert (
+        "not read  --probe_lr, --num_workers: nothing that FT_prune, --probe linear or this script uses\n"
+        in capsys.readouterr().out
+    )

@@ -1,4 +1,5 @@
 """Swin, vision transformers and timm's models: keys, attention worked out slowly, masks, and every method on them."""
+
 from __future__ import annotations
 
 import copy
@@ -25,9 +26,9 @@ from models.normalize import Normalize
 from models.swin import PatchMerging, Swin, WindowAttention
 from trainer.loop import Recipe, Training
 from unlearn import curvature, registry
-from unlearn.slopes import slopes
 from unlearn.apply import apply
 from unlearn.context import Context
+from unlearn.slopes import slopes
 from utils import checkpoints
 from utils.errors import UsageError
 from utils.log import Log
@@ -40,7 +41,9 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 def tiny_swin() -> nn.Module:
     """8x8 images: stages of 8, 8, 4 and 4 tokens a side, windows of 2."""
-    return Swin(CLASSES, widths=(16, 16, 32, 32), depths=(2, 2, 2, 2), heads=(1, 2, 2, 2), factors=(1, 1, 2, 1), window=2)
+    return Swin(
+        CLASSES, widths=(16, 16, 32, 32), depths=(2, 2, 2, 2), heads=(1, 2, 2, 2), factors=(1, 1, 2, 1), window=2
+    )
 
 
 def tiny_vit() -> nn.Module:
@@ -85,8 +88,13 @@ def shapes(model: nn.Module) -> dict[str, list[int]]:
 def swin_shapes() -> dict[str, list[int]]:
     """The field's checkpoints, key by key, at 10 classes."""
     want = {}
-    for stage, (width, inputs, pairs) in enumerate(((96, 3 * 4, 1), (192, 96 * 4, 1), (384, 192 * 4, 3), (768, 384, 1)), start=1):
-        want |= {f"stage{stage}.patch_partition.linear.weight": [width, inputs], f"stage{stage}.patch_partition.linear.bias": [width]}
+    for stage, (width, inputs, pairs) in enumerate(
+        ((96, 3 * 4, 1), (192, 96 * 4, 1), (384, 192 * 4, 3), (768, 384, 1)), start=1
+    ):
+        want |= {
+            f"stage{stage}.patch_partition.linear.weight": [width, inputs],
+            f"stage{stage}.patch_partition.linear.bias": [width],
+        }
         for pair in range(pairs):
             for shifted in (0, 1):
                 block = f"stage{stage}.layers.{pair}.{shifted}"
@@ -99,7 +107,12 @@ def swin_shapes() -> dict[str, list[int]]:
                 want |= {f"{mlp}.norm.weight": [width], f"{mlp}.norm.bias": [width]}
                 want |= {f"{mlp}.fn.net.0.weight": [4 * width, width], f"{mlp}.fn.net.0.bias": [4 * width]}
                 want |= {f"{mlp}.fn.net.2.weight": [width, 4 * width], f"{mlp}.fn.net.2.bias": [width]}
-    want |= {"mlp_head.0.weight": [768], "mlp_head.0.bias": [768], "mlp_head.1.weight": [10, 768], "mlp_head.1.bias": [10]}
+    want |= {
+        "mlp_head.0.weight": [768],
+        "mlp_head.0.bias": [768],
+        "mlp_head.1.weight": [10, 768],
+        "mlp_head.1.bias": [10],
+    }
     return want | {"normalize.mean": [3], "normalize.std": [3]}
 
 
@@ -121,8 +134,18 @@ def test_masks_keep_the_sides_of_a_shifted_window_apart():
     # Tokens 0 1 / 2 3, shifted by one: the upper row is cut off from the lower, the left column from the right.
     attention = WindowAttention(4, 1, window=2, shifted=True)
     no, ok = -math.inf, 0.0
-    assert attention.upper_lower_mask.tolist() == [[ok, ok, no, no], [ok, ok, no, no], [no, no, ok, ok], [no, no, ok, ok]]
-    assert attention.left_right_mask.tolist() == [[ok, no, ok, no], [no, ok, no, ok], [ok, no, ok, no], [no, ok, no, ok]]
+    assert attention.upper_lower_mask.tolist() == [
+        [ok, ok, no, no],
+        [ok, ok, no, no],
+        [no, no, ok, ok],
+        [no, no, ok, ok],
+    ]
+    assert attention.left_right_mask.tolist() == [
+        [ok, no, ok, no],
+        [no, ok, no, ok],
+        [ok, no, ok, no],
+        [no, ok, no, ok],
+    ]
     assert not hasattr(WindowAttention(4, 1, window=2, shifted=False), "upper_lower_mask")
 
 
@@ -174,7 +197,9 @@ def test_patches_are_read_channel_by_channel():
 
 @torch.no_grad()
 def test_swin_normalises_unless_it_imitates_the_reference():
-    fixed, reference = (models.build("swin_t", 10, MEAN, STD, compat=compat).eval() for compat in ("fixed", "reference"))
+    fixed, reference = (
+        models.build("swin_t", 10, MEAN, STD, compat=compat).eval() for compat in ("fixed", "reference")
+    )
     reference.load_state_dict(fixed.state_dict())
     batch = torch.rand(2, 3, 32, 32)
     assert torch.allclose(fixed(batch), reference(fixed.normalize(batch)), atol=1e-5)
@@ -199,7 +224,9 @@ def test_a_vit_has_torchvisions_keys_and_normalize(name):
     with torch.device("meta"):
         theirs = getattr(torchvision.models, name)(num_classes=1000)
     assert shapes(on_paper(name, 1000)) == shapes(theirs) | {"normalize.mean": [3], "normalize.std": [3]}
-    count = {"vit_b_16": 86_567_656, "vit_b_32": 88_224_232, "vit_l_16": 304_326_632}[name]  # torchvision's documentation
+    count = {"vit_b_16": 86_567_656, "vit_b_32": 88_224_232, "vit_l_16": 304_326_632}[
+        name
+    ]  # torchvision's documentation
     assert sum(p.numel() for p in on_paper(name, 1000).parameters()) == count
 
 
@@ -246,7 +273,11 @@ def test_a_blank_model_has_shapes_and_no_weights():
 
 
 def test_a_state_dict_tells_its_architecture():
-    assert [models.guess(on_paper(name, 100).state_dict()) for name in ("swin_t", "vit_tiny", "vit_b_32")] == ["swin_t", "vit_tiny", "vit_b_32"]
+    assert [models.guess(on_paper(name, 100).state_dict()) for name in ("swin_t", "vit_tiny", "vit_b_32")] == [
+        "swin_t",
+        "vit_tiny",
+        "vit_b_32",
+    ]
 
 
 def test_timm_is_asked_for_by_name(monkeypatch):
@@ -289,13 +320,17 @@ def test_linear_layers_of_transformers_can_be_pruned(name, layers, weights):
     assert all(value is found[key] for key, value in model.named_parameters() if key in found)
     left = {key.rpartition(".")[2] for key, value in model.named_parameters() if key not in found and value.ndim > 1}
     assert left == ({"weight", "pos_embedding"} if name == "swin_t" else {"weight", "class_token", "pos_embedding"})
-    others = [key for key, value in model.named_parameters() if key not in found and value.ndim > 1 and key.endswith("weight")]
+    others = [
+        key for key, value in model.named_parameters() if key not in found and value.ndim > 1 and key.endswith("weight")
+    ]
     assert others == (["mlp_head.1.weight"] if name == "swin_t" else ["conv_proj.weight", "heads.head.weight"])
     assert models.head(model).weight is dict(model.named_parameters())[others[-1]]
 
 
 def test_a_wide_head_does_not_make_a_transformer_of_a_resnet():
-    assert len(pruner.prunable(on_paper("resnet20s", 10_000))) == 19  # its head has 640,000 weights, its convolutions 267,696
+    assert (
+        len(pruner.prunable(on_paper("resnet20s", 10_000))) == 19
+    )  # its head has 640,000 weights, its convolutions 267,696
     assert models.head(nn.Conv2d(1, 1, 1)) is None
 
 
@@ -305,7 +340,7 @@ def test_packed_masks_are_torchs_own(model, tmp_path):
     for name, kept in mask.items():
         layer, _, weight = name.rpartition(".")
         prune.custom_from_mask(theirs.get_submodule(layer), weight, kept.float())
-    pruner.Hold(model, mask)
+    pruner.MaskEnforcer(model, mask)
     packed = checkpoints.pack(model, mask)
     assert list(packed) == list(theirs.state_dict())
     weights, unpacked = checkpoints.unpack(packed)
@@ -346,15 +381,26 @@ def context(mask: pruner.Mask, compat: str = "fixed") -> Context:
     return Context(mask, torch.device("cpu"), 2, compat, "digits", CLASSES, Scenario(None, 4), (), Log(None))
 
 
-LAST = ("stage4.", "mlp_head.", "encoder.layers.encoder_layer_1.", "encoder.ln.", "heads.")  # the last block and what is behind it
+LAST = (
+    "stage4.",
+    "mlp_head.",
+    "encoder.layers.encoder_layer_1.",
+    "encoder.ln.",
+    "heads.",
+)  # the last block and what is behind it
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.9])
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method(name, rate, model):
     method = registry.get(name)
-    mask = pruner.prune(model, "random", rate, pruner.Sample(0)) if rate else {}  # by magnitude whole layers of so small a model would go
-    more = {"PRMQ": {"unlearn_lr": 0.1}, "SCRUB": {"unlearn_epochs": 2}}  # beyond half precision's steps; before the step size falls
+    mask = (
+        pruner.prune(model, "random", rate, pruner.Sample(0)) if rate else {}
+    )  # by magnitude whole layers of so small a model would go
+    more = {
+        "PRMQ": {"unlearn_lr": 0.1},
+        "SCRUB": {"unlearn_epochs": 2},
+    }  # beyond half precision's steps; before the step size falls
     wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3} | more.get(name, {})
     hyper = {key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__}
     before = {key: value * mask[key] if key in mask else value.clone() for key, value in model.state_dict().items()}
@@ -370,7 +416,9 @@ def test_every_method(name, rate, model):
     if name in ("CF-k", "EU-k"):
         expected = {key for key in expected if key.startswith(LAST)}
     assert moved <= expected
-    if getattr(method.config(), "saliency_threshold", None) is None:  # which leaves whole tensors of so small a model as they are
+    if (
+        getattr(method.config(), "saliency_threshold", None) is None
+    ):  # which leaves whole tensors of so small a model as they are
         assert moved == expected
     assert sum(int(after[key].count_nonzero()) for key in pruner.prunable(model)) == pytest.approx(
         (1 - rate) * sum(weight.numel() for weight in pruner.prunable(model).values()), abs=0.5
@@ -384,7 +432,9 @@ def test_slopes_are_gradients_times_directions(model):
     direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
     batches = list(SETS["retain"].batches(3))
     forward = slopes(model, batches, [direction])[0]
-    gradients = [curvature.summed_gradient(model, [(x[i : i + 1], y[i : i + 1])], {}) for x, y in batches for i in range(len(y))]
+    gradients = [
+        curvature.summed_gradient(model, [(x[i : i + 1], y[i : i + 1])], {}) for x, y in batches for i in range(len(y))
+    ]
     backward = torch.tensor([curvature.dot(gradient, direction) for gradient in gradients])
     assert torch.allclose(forward.float(), backward, rtol=1e-3, atol=1e-4) and float(backward.abs().min()) > 1e-2
     assert torch.backends.mha.get_fastpath_enabled()
@@ -402,7 +452,22 @@ def test_predictions_are_those_of_the_model(model):
 
 
 def test_training_and_pruning_from_the_command_line(tmp_path):
-    words = ["--dataset", "digits", "--input_size", "8", "--arch", "vit_tiny", "--device", "cpu", "--epochs", "0", "--pruning_times", "2", "--rate", "0.9"]
+    words = [
+        "--dataset",
+        "digits",
+        "--input_size",
+        "8",
+        "--arch",
+        "vit_tiny",
+        "--device",
+        "cpu",
+        "--epochs",
+        "0",
+        "--pruning_times",
+        "2",
+        "--rate",
+        "0.9",
+    ]
     assert main_imp.main([*words, "--save_dir", str(tmp_path / "run")]) == 0
     loaded = checkpoints.read(tmp_path / "run" / "1model_SA_best.pth.tar", "--mask")
     assert pruner.sparsity(loaded.mask) == pytest.approx(0.9, abs=1e-6)
@@ -421,16 +486,39 @@ def test_unlearning_images_of_another_side(tmp_path, capsys):
                 Image.fromarray(pixels).save(tmp_path / "data" / part / label / f"{index}.png")
     for side in (16, 32):
         torch.save(models.build("vit_tiny", 2, size=side).state_dict(), tmp_path / f"{side}.pt")
-    words = ["--dataset", "folder", "--data", str(tmp_path / "data"), "--arch", "vit_tiny", "--device", "cpu", "--unlearn", "raw", "--forget", "random:8"]
+    words = [
+        "--dataset",
+        "folder",
+        "--data",
+        str(tmp_path / "data"),
+        "--arch",
+        "vit_tiny",
+        "--device",
+        "cpu",
+        "--unlearn",
+        "raw",
+        "--forget",
+        "random:8",
+    ]
     assert main_forget.main([*words, "--mask", str(tmp_path / "16.pt"), "--save_dir", str(tmp_path / "run")]) == 0
     assert main_forget.main([*words, "--mask", str(tmp_path / "32.pt"), "--save_dir", str(tmp_path / "resized")]) == 0
     assert "input_size 32: from the weights of --mask" in capsys.readouterr().out
-    assert main_forget.main([*words, "--input_size", "16", "--mask", str(tmp_path / "32.pt"), "--save_dir", str(tmp_path / "other")]) == 2
+    assert (
+        main_forget.main(
+            [*words, "--input_size", "16", "--mask", str(tmp_path / "32.pt"), "--save_dir", str(tmp_path / "other")]
+        )
+        == 2
+    )
     message = (
         "encoder.pos_embedding is [1, 65, 192], expected [1, 17, 192]; another --dataset, --input_size or --arch?; "
         "its positions are those of --input_size 32"
     )
     assert message in capsys.readouterr().err
-    assert main_forget.main([*words, "--input_size", "18", "--mask", str(tmp_path / "16.pt"), "--save_dir", str(tmp_path / "other")]) == 2
+    assert (
+        main_forget.main(
+            [*words, "--input_size", "18", "--mask", str(tmp_path / "16.pt"), "--save_dir", str(tmp_path / "other")]
+        )
+        == 2
+    )
     assert "--arch vit_tiny: does not take images of 18x18 pixels" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

@@ -37,7 +37,7 @@ def make(root: Path, *parts: str, classes: tuple[str, ...] = ("cat", "dog"), eac
     return root
 
 
-def choose(root: Path | str, name: str = "folder", **how) -> prepare.Chosen:
+def choose(root: Path | str, name: str = "folder", **how) -> prepare.DatasetInfo:
     return prepare.choose(name, str(root), None, **how)
 
 

@@ -1,4 +1,5 @@
 """Winograd's convolution against torch's, and when it is taken."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,9 @@ def test_outputs_and_gradients_are_those_of_a_direct_sum(size):
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
     assert found.is_contiguous(memory_format=torch.channels_last) and not found._is_view()
     assert conv2d(x, weight).is_contiguous(memory_format=torch.channels_last)
-    for ours, theirs in zip(torch.autograd.grad(found, (x, weight, bias), above), torch.autograd.grad(expected, exact, above.double())):
+    for ours, theirs in zip(
+        torch.autograd.grad(found, (x, weight, bias), above), torch.autograd.grad(expected, exact, above.double())
+    ):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=2e-4)
 
 
@@ -53,7 +56,10 @@ def test_gradients_one_at_a_time_with_and_without_what_is_kept(monkeypatch, few,
     given = {"x": torch.randn(3, 3, 6, 9, generator=random), "weight": torch.randn(4, 3, 3, 3, generator=random)}
     given[wanted].requires_grad_()
     above = torch.randn(3, 4, 6, 9, generator=random)
-    found, expected = (torch.autograd.grad(run(), given[wanted], above)[0] for run in (lambda: conv2d(**given), lambda: F.conv2d(*given.values(), padding=1)))
+    found, expected = (
+        torch.autograd.grad(run(), given[wanted], above)[0]
+        for run in (lambda: conv2d(**given), lambda: F.conv2d(*given.values(), padding=1))
+    )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -61,7 +67,9 @@ def test_many_images_keep_their_input_alone():
     x, weight, found = torch.randn(65, 8, 8, 8, requires_grad=True), torch.randn(8, 8, 3, 3, requires_grad=True), []
     for images, expected in ((x, 2), (x[:64], 4)):
         found.clear()
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: found.append(tensor.shape) or tensor, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: found.append(tensor.shape) or tensor, lambda tensor: tensor
+        ):
             kept = conv2d(images, weight)
         del kept
         assert len(found) == expected
@@ -69,7 +77,7 @@ def test_many_images_keep_their_input_alone():
 
 def test_a_second_derivative_is_refused():
     weight = torch.randn(4, 3, 3, 3, requires_grad=True)
-    first, = torch.autograd.grad(conv2d(torch.randn(2, 3, 4, 4), weight).square().sum(), weight, create_graph=True)
+    (first,) = torch.autograd.grad(conv2d(torch.randn(2, 3, 4, 4), weight).square().sum(), weight, create_graph=True)
     with pytest.raises(RuntimeError):
         torch.autograd.grad(first.sum(), weight)
 
@@ -119,10 +127,14 @@ def test_a_module_with_a_forward_of_its_own_keeps_it(monkeypatch):
 def test_training_steps_and_batch_norm_in_the_context(monkeypatch):
     """A step calls it once per pass, twice where SAM climbs first; its outputs suit the exact batch norm."""
     model = lay_out(nn.Sequential(layer(), nn.BatchNorm2d(128), nn.ReLU(), nn.Flatten(), nn.Linear(128 * 64, 3)))
-    monkeypatch.setattr(nn.modules.batchnorm._BatchNorm, "forward", lambda *_: pytest.fail("torch's batch norm was called"))
+    monkeypatch.setattr(
+        nn.modules.batchnorm._BatchNorm, "forward", lambda *_: pytest.fail("torch's batch norm was called")
+    )
     for rho, expected in ((0.0, 1), (0.5, 2)):
         calls = taken(monkeypatch)
-        Training(model, Recipe(1, 0.01, schedule="constant", sam_rho=rho), {}).gradients(cross_entropy, images(), torch.arange(8) % 3, 8)
+        Training(model, Recipe(1, 0.01, schedule="constant", sam_rho=rho), {}).gradients(
+            cross_entropy, images(), torch.arange(8) % 3, 8
+        )
         assert len(calls) == expected
 
 
@@ -134,19 +146,36 @@ def test_tiles_must_be_half_full_at_least(monkeypatch, side, expected):
     assert len(calls) == expected
 
 
-@pytest.mark.parametrize("change", [
-    {"inputs": 64}, {"outputs": 64}, {"stride": 2}, {"dilation": 2}, {"padding": 0}, {"groups": 2}, {"padding_mode": "reflect"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": 64},
+        {"outputs": 64},
+        {"stride": 2},
+        {"dilation": 2},
+        {"padding": 0},
+        {"groups": 2},
+        {"padding_mode": "reflect"},
+    ],
+)
 def test_other_layers_are_left_to_torch(monkeypatch, change):
     calls, conv = taken(monkeypatch), layer(**change)
     x = images(channels=conv.in_channels)
     with fast_convolutions(conv):
-        torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
-                                   if conv.padding_mode == "zeros" else conv(x))
+        torch.testing.assert_close(
+            conv(x),
+            F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+            if conv.padding_mode == "zeros"
+            else conv(x),
+        )
     assert not calls
 
 
-@pytest.mark.parametrize("x", [images(4, height=8), images(32, height=2), images(1, height=32), images(8).double()], ids=["few", "tiny", "large", "double"])
+@pytest.mark.parametrize(
+    "x",
+    [images(4, height=8), images(32, height=2), images(1, height=32), images(8).double()],
+    ids=["few", "tiny", "large", "double"],
+)
 def test_other_images_are_left_to_torch(monkeypatch, x):
     """Fewer than 32 tiles; tiles mostly empty; sides of more than an eighth of the channels; another dtype."""
     calls, conv = taken(monkeypatch), layer()
@@ -178,7 +207,9 @@ def test_a_layer_of_another_layout_or_class_is_left_alone():
 def test_other_weights_and_twice_the_outputs(monkeypatch):
     calls, conv, x = taken(monkeypatch), layer(bias=True), images()
     weight, bias = torch.randn(256, 128, 3, 3).contiguous(memory_format=torch.channels_last), torch.randn(256)
-    torch.testing.assert_close(convolve(conv, x, weight, bias), F.conv2d(x, weight, bias, padding=1), rtol=1e-3, atol=1e-2)  # of sums of about 30
+    torch.testing.assert_close(
+        convolve(conv, x, weight, bias), F.conv2d(x, weight, bias, padding=1), rtol=1e-3, atol=1e-2
+    )  # of sums of about 30
     assert len(calls) == 1
 
 

@@ -1,4 +1,5 @@
 """Command lines and files of arguments: every word is used as a shell would use it, or refused with its line."""
+
 from __future__ import annotations
 
 import shlex
@@ -23,24 +24,45 @@ READ = {  # forms of the same arguments, and what is said to be left out
     "one word per line": ("--unlearn\nGA\n--save_dir\n'a b'\n", ""),
     "value on its own line": ("--unlearn GA\n\n--save_dir\n   'a b'", ""),
     "one word per line, with the script": ("python\nmain_forget.py\n--unlearn\nGA\n--save_dir\na\\ b\n", ""),
-    "comments and blank lines": ("# a run, don't ask\n\n  \n--unlearn GA # which one\n\t# --lr 3\n--save_dir \"a b\"\n", ""),
+    "comments and blank lines": (
+        '# a run, don\'t ask\n\n  \n--unlearn GA # which one\n\t# --lr 3\n--save_dir "a b"\n',
+        "",
+    ),
     "Windows line ends": ("--unlearn GA\r\n--save_dir 'a b'\r\n", ""),
     "old Mac line ends": ("--unlearn GA\r--save_dir 'a b'\r", ""),
     "backslashes": ("python -u main_forget.py \\\n    --unlearn GA \\\n    --save_dir 'a b'\n", ""),
     "backslashes, Windows line ends": ("python main_forget.py \\\r\n --unlearn GA \\\r\n --save_dir 'a b' \\\r\n", ""),
     "blanks behind a backslash": ("python main_forget.py \\  \n --unlearn GA \\\t\r\n --save_dir 'a b'", ""),
-    "a comment among lines that go on": ("python main_forget.py --unlearn GA \\\n  # --lr 3 \\\n  --save_dir 'a b'\n", ""),
+    "a comment among lines that go on": (
+        "python main_forget.py --unlearn GA \\\n  # --lr 3 \\\n  --save_dir 'a b'\n",
+        "",
+    ),
     "a word over two lines": ("--unl\\\nearn GA --save_dir 'a b'", ""),
     "last line ends in a backslash": ("--unlearn GA --save_dir 'a b' \\", ""),
     "a shell script": ("#!/usr/bin/env bash\npython3.11 ./main_forget.py --unlearn GA --save_dir 'a b'\n", ""),
     "absolute paths": ("/opt/venv/bin/python3 /home/me/project/main_forget.py --unlearn GA --save_dir 'a b'", ""),
     "the script alone": ("./main_forget.py --unlearn GA --save_dir 'a b'", ""),
-    "a variable for python": ('"${PYTHON}" -u main_forget.py --unlearn GA --save_dir \'a b\'', ""),
-    "environment": ("CUDA_VISIBLE_DEVICES=0 OMP_NUM_THREADS=1 python -u main_forget.py --unlearn GA --save_dir 'a b'", "CUDA_VISIBLE_DEVICES=0 OMP_NUM_THREADS=1"),
-    "torchrun": ("torchrun --nproc_per_node 2 main_forget.py --unlearn GA --save_dir 'a b'", "torchrun --nproc_per_node 2"),
-    "torch.distributed.run": ("python -m torch.distributed.run --nproc_per_node=2 main_forget.py --unlearn GA --save_dir 'a b'", "-m torch.distributed.run --nproc_per_node=2"),
-    "accelerate": ("accelerate launch --num_processes 2 main_forget.py --unlearn GA --save_dir 'a b'", "accelerate launch --num_processes 2"),
-    "srun": ("srun -p gpu --gres=gpu:1 \\\n  python main_forget.py --unlearn GA --save_dir 'a b'", "srun -p gpu --gres=gpu:1"),
+    "a variable for python": ("\"${PYTHON}\" -u main_forget.py --unlearn GA --save_dir 'a b'", ""),
+    "environment": (
+        "CUDA_VISIBLE_DEVICES=0 OMP_NUM_THREADS=1 python -u main_forget.py --unlearn GA --save_dir 'a b'",
+        "CUDA_VISIBLE_DEVICES=0 OMP_NUM_THREADS=1",
+    ),
+    "torchrun": (
+        "torchrun --nproc_per_node 2 main_forget.py --unlearn GA --save_dir 'a b'",
+        "torchrun --nproc_per_node 2",
+    ),
+    "torch.distributed.run": (
+        "python -m torch.distributed.run --nproc_per_node=2 main_forget.py --unlearn GA --save_dir 'a b'",
+        "-m torch.distributed.run --nproc_per_node=2",
+    ),
+    "accelerate": (
+        "accelerate launch --num_processes 2 main_forget.py --unlearn GA --save_dir 'a b'",
+        "accelerate launch --num_processes 2",
+    ),
+    "srun": (
+        "srun -p gpu --gres=gpu:1 \\\n  python main_forget.py --unlearn GA --save_dir 'a b'",
+        "srun -p gpu --gres=gpu:1",
+    ),
 }
 REFUSED = {  # what of it is named, behind "@FILE, "
     "–unlearn GA": "line 1: –unlearn: begins with an en dash (U+2013); type --unlearn",
@@ -100,7 +122,9 @@ def test_every_word_of_a_file_is_used(form, tmp_path):
     text, before = READ[form]
     found, left_out = words.expanded([file(tmp_path, text)], "main_forget.py")
     assert found == WANTED
-    assert [line.split(": ", 1)[1] for line in left_out] == ([f"left out {before} before main_forget.py; set it where this command is started"] if before else [])
+    assert [line.split(": ", 1)[1] for line in left_out] == (
+        [f"left out {before} before main_forget.py; set it where this command is started"] if before else []
+    )
 
 
 def test_what_powershell_writes_is_read(tmp_path):
@@ -126,7 +150,24 @@ def test_a_file_without_arguments_is_refused(text, tmp_path, capsys):
 def test_quotes_keep_what_means_something_to_a_shell(tmp_path):
     text = "--a '$x|;*' --b \"a\\\"b \\$c ;\" --c \\$d --e it\\'s --f x#y --g 'a'\"b\"c --i 'a'#b --h '\u00a0'"
     found, _ = words.expanded([file(tmp_path, text)], "main_forget.py")
-    assert found == ["--a", "$x|;*", "--b", 'a"b $c ;', "--c", "$d", "--e", "it's", "--f", "x#y", "--g", "abc", "--i", "a#b", "--h", "\u00a0"]
+    assert found == [
+        "--a",
+        "$x|;*",
+        "--b",
+        'a"b $c ;',
+        "--c",
+        "$d",
+        "--e",
+        "it's",
+        "--f",
+        "x#y",
+        "--g",
+        "abc",
+        "--i",
+        "a#b",
+        "--h",
+        "\u00a0",
+    ]
 
 
 @settings(max_examples=300, deadline=None, database=None, derandomize=True)
@@ -140,7 +181,13 @@ def test_any_quoted_words_come_back(listed):
 @given(st.text("ab -#=\n\t'\"\\\\", max_size=14))
 def test_the_same_words_as_a_shell(text):
     """``shlex`` is the twin, where it does what a shell does: it joins no lines."""
-    if "\\\n" in text or text.rstrip(" \t").endswith("\\") or "\\\t" in text or any(f"\\{letter}" in text for letter in "ab") or "\\ \n" in text:
+    if (
+        "\\\n" in text
+        or text.rstrip(" \t").endswith("\\")
+        or "\\\t" in text
+        or any(f"\\{letter}" in text for letter in "ab")
+        or "\\ \n" in text
+    ):
         return
     try:
         expected = shlex.split(text, comments=False)
@@ -157,8 +204,10 @@ def test_the_same_words_as_a_shell(text):
 
 def test_a_command_line_with_printed_dashes_or_quotes_is_refused(capsys):
     for word, said in (
-        ("–unlearn", "–unlearn: begins with an en dash (U+2013); type --unlearn"), ("-–lr", "-–lr: begins with an en dash (U+2013); type --lr"),
-        ("−1", "−1: begins with a minus sign (U+2212); type -1"), ("--save_dir=“x”", "--save_dir=“x”: has a typographic quote"),
+        ("–unlearn", "–unlearn: begins with an en dash (U+2013); type --unlearn"),
+        ("-–lr", "-–lr: begins with an en dash (U+2013); type --lr"),
+        ("−1", "−1: begins with a minus sign (U+2212); type -1"),
+        ("--save_dir=“x”", "--save_dir=“x”: has a typographic quote"),
     ):
         assert main_imp.main(["--save_dir", "x", "--epochs", "1", word]) == 2
         assert capsys.readouterr().err.startswith(f"main_imp.py: error: {said}")
@@ -169,7 +218,9 @@ def test_a_tilde_is_the_home_folder_in_every_form(tmp_path, monkeypatch):
     (tmp_path / "words.txt").write_text("--save_dir ~/run --data='~/data' --forget indices:~/list.txt\n")
     (tmp_path / "list.txt").write_text("3 4")
     found = arg_parser.parse_forget(["@~/words.txt", "--mask=~/m.pth.tar", "--arch", "hf:~/vit"])
-    assert (found.run.save_dir, found.data.data, found.unlearn.mask) == tuple(str(tmp_path / name) for name in ("run", "data", "m.pth.tar"))
+    assert (found.run.save_dir, found.data.data, found.unlearn.mask) == tuple(
+        str(tmp_path / name) for name in ("run", "data", "m.pth.tar")
+    )
     assert found.model.arch == f"hf:{tmp_path}/vit" and found.scenario.indices == (3, 4)
     (tmp_path / "sweep.txt").write_text("python main_sweep.py ~/x.yaml --folder=~/runs --print")
     file, what, _ = main_sweep.parse(["@~/sweep.txt"])
@@ -184,7 +235,10 @@ def test_a_flag_may_be_repeated_with_the_same_value(tmp_path):
     assert words.expanded([file(tmp_path, text)], "main_imp.py")[0] == text.split()
 
 
-@pytest.mark.parametrize("words", [["--save_dir", ""], ["--save_dir="], ["--save_dir", "x", "--data", " "], ["--save_dir", "x", "--arch", ""]])
+@pytest.mark.parametrize(
+    "words",
+    [["--save_dir", ""], ["--save_dir="], ["--save_dir", "x", "--data", " "], ["--save_dir", "x", "--arch", ""]],
+)
 def test_an_empty_value_is_refused(words, capsys):
     assert main_imp.main(words) == 2
     assert "must not be empty\n" in capsys.readouterr().err
@@ -193,7 +247,9 @@ def test_an_empty_value_is_refused(words, capsys):
 def test_words_of_files_and_of_the_command_line_mix_and_the_last_one_counts(tmp_path):
     found = arg_parser.parse_forget([file(tmp_path, "--unlearn GA --mask m --seed 3 --save_dir x"), "--seed", "4"])
     assert (found.run.seed, found.unlearn.unlearn) == (4, "GA")
-    assert {type(value) for value in (found.run.save_dir, found.unlearn.mask, found.unlearn.unlearn, found.data.dataset)} == {str}
+    assert {
+        type(value) for value in (found.run.save_dir, found.unlearn.mask, found.unlearn.unlearn, found.data.dataset)
+    } == {str}
 
 
 def test_what_is_typed_later_is_not_blamed_on_the_file(tmp_path):
@@ -205,7 +261,9 @@ def test_two_values_that_may_both_be_meant_are_refused(capsys):
     """argparse takes the last value without a word: of two classes one would be forgotten."""
     twice = r"^--class_to_replace is there twice; write --class_to_replace 1,2 if both are meant$"
     with pytest.raises(UsageError, match=twice):
-        arg_parser.parse_forget(["--class_to_replace", "1", "--class-to-replace=2", "--save_dir", "x"], read_files=False)
+        arg_parser.parse_forget(
+            ["--class_to_replace", "1", "--class-to-replace=2", "--save_dir", "x"], read_files=False
+        )
     with pytest.raises(UsageError, match="^--mask a and --model_path b are the same flag by two names; give one$"):
         arg_parser.parse_forget(["--unlearn", "FT", "--mask", "a", "--model_path", "b"], read_files=False)
     same = ["--class_to_replace", "1", "--class_to_replace", "1", "--seed", "3", "--seed", "4", "--no_aug", "--no-aug"]

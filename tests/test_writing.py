@@ -1,4 +1,5 @@
 """Disks that are full, read-only or gone, and two runs in one folder: one line, exit code 1 or 2, nothing corrupt behind."""
+
 from __future__ import annotations
 
 import array
@@ -11,14 +12,14 @@ import subprocess
 import sys
 import time
 
+import apart
 import pytest
 import torch
+from conftest import DIGITS, ROOT
 
-import apart
 import main_forget
 import main_imp
 import main_report
-from conftest import DIGITS, ROOT
 from sweep.job import Job
 from trainer.loop import Training
 from utils import files, lock
@@ -55,7 +56,9 @@ def can_mount(folder) -> bool:
 # --- full disks ---
 
 
-@pytest.mark.parametrize(("kilobytes", "file"), [(40, "command.txt"), (4500, "0checkpoint.pth.tar"), (9500, "0checkpoint.pth.tar")])
+@pytest.mark.parametrize(
+    ("kilobytes", "file"), [(40, "command.txt"), (4500, "0checkpoint.pth.tar"), (9500, "0checkpoint.pth.tar")]
+)
 def test_a_full_disk_ends_in_one_line_and_room_for_more_in_the_same_bytes(tmp_path, undisturbed, kilobytes, file):
     """The disk has room for nothing, for one of the two checkpoints, and for both but not for their next version."""
     if not can_mount(tmp_path):
@@ -110,8 +113,14 @@ def test_unlearning_and_tables_on_a_full_disk(tmp_path, undisturbed):
 
     ended = apart.run(fills, tmp_path)
     assert ended.code == 1
-    one_line(ended.err, f"main_forget.py: error: cannot write {place / 'run' / 'rawcheckpoint.pth.tar'}: ", "No space left on device")
-    assert main_forget.main([*DIGITS, "--mask", str(mask), "--unlearn", "raw", "--save_dir", str(tmp_path / "raw")]) == 0
+    one_line(
+        ended.err,
+        f"main_forget.py: error: cannot write {place / 'run' / 'rawcheckpoint.pth.tar'}: ",
+        "No space left on device",
+    )
+    assert (
+        main_forget.main([*DIGITS, "--mask", str(mask), "--unlearn", "raw", "--save_dir", str(tmp_path / "raw")]) == 0
+    )
 
     def tables():
         apart.small_disk(place, 4096)
@@ -119,7 +128,9 @@ def test_unlearning_and_tables_on_a_full_disk(tmp_path, undisturbed):
 
     ended = apart.run(tables, tmp_path)
     assert ended.code == 1
-    one_line(ended.err, f"main_report.py: error: cannot write {place}/digits-resnet20s-class-0", "No space left on device")
+    one_line(
+        ended.err, f"main_report.py: error: cannot write {place}/digits-resnet20s-class-0", "No space left on device"
+    )
 
 
 def test_standard_output_on_a_full_disk(tmp_path):
@@ -189,7 +200,11 @@ def test_a_read_only_disk(tmp_path, undisturbed):
         apart.small_disk(place, 1 << 25)
         shutil.copytree(undisturbed, place / "run")
         apart.mount("tmpfs", place, 33)  # MS_REMOUNT | MS_RDONLY
-        commands = [[*IMP, "--save_dir", str(place / "run")], [*IMP, "--lr", "0.2", "--save_dir", str(place / "run")], [*IMP, "--save_dir", str(place / "new")]]
+        commands = [
+            [*IMP, "--save_dir", str(place / "run")],
+            [*IMP, "--lr", "0.2", "--save_dir", str(place / "run")],
+            [*IMP, "--save_dir", str(place / "new")],
+        ]
         return sum(10**power * main_imp.main(command) for power, command in enumerate(commands))
 
     ended = apart.run(read_only, tmp_path)
@@ -207,7 +222,17 @@ def test_a_folder_that_vanishes_is_not_made_anew(tmp_path, undisturbed, monkeypa
         assert main_imp.main([*IMP, "--save_dir", str(folder)]) == 1
         assert torch.load(tmp_path / "moved" / "0checkpoint.pth.tar")["epoch"] == 1
     else:
-        command = [*DIGITS, "--mask", str(undisturbed / "0model_SA_best.pth.tar"), "--unlearn", "FT", "--unlearn_epochs", "3", "--batch_size", "512"]
+        command = [
+            *DIGITS,
+            "--mask",
+            str(undisturbed / "0model_SA_best.pth.tar"),
+            "--unlearn",
+            "FT",
+            "--unlearn_epochs",
+            "3",
+            "--batch_size",
+            "512",
+        ]
         assert main_forget.main([*command, "--save_dir", str(folder)]) == 1
     one_line(capsys.readouterr().err, f"main_{script}.py: error: cannot write {folder}/", "No such file or directory")
     assert not folder.exists()
@@ -226,7 +251,12 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path, undis
     folder = tmp_path / "run"
     shutil.copytree(undisturbed, folder)
     (folder / "result.json").unlink()
-    for name in (".0checkpoint.pth.tar.x1.unfinished", ".result.json.x2.unfinished", ".status.json.x3.unfinished", ".mine"):
+    for name in (
+        ".0checkpoint.pth.tar.x1.unfinished",
+        ".result.json.x2.unfinished",
+        ".status.json.x3.unfinished",
+        ".mine",
+    ):
         (folder / name).write_text("half")
     assert main_imp.main([*IMP, "--save_dir", str(folder)]) == 0
     assert {path.name for path in folder.glob(".*")} == {".status.json.x3.unfinished", ".mine"}
@@ -268,7 +298,9 @@ def test_a_second_run_is_refused_until_the_first_is_gone_however_it_went(tmp_pat
 
 def test_a_process_forked_off_the_owner_does_not_keep_the_lock(tmp_path):
     """As the processes that read images do, for some seconds after a kill."""
-    script = OWNER.replace("time.sleep(60)", "import os; child = os.fork(); print(child, flush=True) if child else None; time.sleep(60)")
+    script = OWNER.replace(
+        "time.sleep(60)", "import os; child = os.fork(); print(child, flush=True) if child else None; time.sleep(60)"
+    )
     owner = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout.readline() == "None\n"
     child = int(owner.stdout.readline())
@@ -314,7 +346,9 @@ def test_of_many_that_come_at_once_one_at_a_time_is_let_in(tmp_path):
 
 def test_the_lock_of_a_sweeps_job_is_another(tmp_path):
     """The job keeps other jobs out of its cell's folder while its command runs there."""
-    take = OWNER.replace("print(lock.take(Path(sys.argv[1])), flush=True); time.sleep(60)", "sys.exit(lock.take(Path(sys.argv[1])))")
+    take = OWNER.replace(
+        "print(lock.take(Path(sys.argv[1])), flush=True); time.sleep(60)", "sys.exit(lock.take(Path(sys.argv[1])))"
+    )
     words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {take}", str(tmp_path)]
     assert Job(words, tmp_path, [], {})() == 0
     assert json.loads((tmp_path / "status.json").read_text())["status"] == "done" and (tmp_path / ".lock").exists()

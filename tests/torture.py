@@ -5,6 +5,7 @@
 Runs are forked off this process, so that nothing is imported anew, and killed by SIGKILL. Moments are drawn in turns from
 all that a run does: its start, an epoch, the writing of a file, scoring.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -27,13 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from conftest import DIGITS  # which makes the project's modules known
-
 import apart
 import damage
+import numpy as np
+from conftest import DIGITS  # which makes the project's modules known
+from PIL import Image
+
 import main_backdoor
 import main_forget
 import main_imp
@@ -44,18 +44,64 @@ from evaluation import predict
 from utils import files
 
 KINDS = ("start", "epoch", "writing", "scoring")
-STAGES = ("fsync", "replace", "replaced", "line", "unlink")  # a file half written, whole, in its place; a line half written; a file to be deleted
-NEEDED = ("torch._dynamo", "torch.fx.experimental.optimization", "sklearn.datasets", "sklearn.svm", "sklearn.linear_model", "matplotlib.backends.backend_agg", "matplotlib.figure", "torchvision")
+STAGES = (
+    "fsync",
+    "replace",
+    "replaced",
+    "line",
+    "unlink",
+)  # a file half written, whole, in its place; a line half written; a file to be deleted
+NEEDED = (
+    "torch._dynamo",
+    "torch.fx.experimental.optimization",
+    "sklearn.datasets",
+    "sklearn.svm",
+    "sklearn.linear_model",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "torchvision",
+)
 EPISODE = 5  # kills before a run is let through to its end
 PATIENCE = 300  # seconds that any run may take
 DATA = ["--dataset", "folder", "--data", "DATA", "--arch", "resnet20s", "--device", "cpu"]
 SMALL = [*DATA, "--epochs", "2", "--batch_size", "27"]  # three steps
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
-    "main_imp": (main_imp.main, [*SMALL, "--pruning_times", "2", "--rate", "0.8", "--rewind_epoch", "1", "--decreasing_lr", "1"]),
+    "main_imp": (
+        main_imp.main,
+        [*SMALL, "--pruning_times", "2", "--rate", "0.8", "--rewind_epoch", "1", "--decreasing_lr", "1"],
+    ),
     "main_synflow": (main_synflow.main, [*SMALL, "--rate", "0.8", "--steps", "10"]),
-    "main_forget": (main_forget.main, [*DATA, "--batch_size", "27", "--forget", "random:0.2", "--unlearn", "FT", "--unlearn_epochs", "3", "--mask", "MASK"]),
+    "main_forget": (
+        main_forget.main,
+        [
+            *DATA,
+            "--batch_size",
+            "27",
+            "--forget",
+            "random:0.2",
+            "--unlearn",
+            "FT",
+            "--unlearn_epochs",
+            "3",
+            "--mask",
+            "MASK",
+        ],
+    ),
     "main_backdoor": (
-        main_backdoor.main, [*SMALL, "--rate", "0.8", "--rewind_epoch", "1", "--trigger_size", "2", "--unlearn", "FT", "--unlearn_epochs", "2"],
+        main_backdoor.main,
+        [
+            *SMALL,
+            "--rate",
+            "0.8",
+            "--rewind_epoch",
+            "1",
+            "--trigger_size",
+            "2",
+            "--unlearn",
+            "FT",
+            "--unlearn_epochs",
+            "2",
+        ],
     ),
 }
 
@@ -168,7 +214,11 @@ class Victim:
         if kind == "scoring":
             return Moment(kind, draw.randint(1, places[kind]), draw.uniform(0, first["end"] - first["scoring"]))
         if kind == "epoch":
-            return Moment(kind, draw.randint(1, max(1, places[kind] // 2)), draw.uniform(0, (first["end"] - first["epoch"]) / places[kind]))
+            return Moment(
+                kind,
+                draw.randint(1, max(1, places[kind] // 2)),
+                draw.uniform(0, (first["end"] - first["epoch"]) / places[kind]),
+            )
         stage = draw.choice([stage for stage in STAGES if places[stage]])
         return Moment(kind, draw.randint(1, max(1, places[stage] // 2)), 0.0, stage)
 
@@ -180,13 +230,21 @@ def attempt(name: str, argv: list[str], home: Path, folder: Path, moment: Moment
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        apart._child(lambda: watched(lambda: COMMANDS[name][0]([*argv, "--save_dir", str(folder)]), counts, moment), home, PATIENCE)
+        apart._child(
+            lambda: watched(lambda: COMMANDS[name][0]([*argv, "--save_dir", str(folder)]), counts, moment),
+            home,
+            PATIENCE,
+        )
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         now = time.monotonic()
         first |= {kind: now - began for kind in ("epoch", "scoring") if counts[kind] and kind not in first}
         if ended:
-            return Attempt(os.waitstatus_to_exitcode(status), {kind: counts[kind] for kind in Counts.NAMES}, {**first, "end": now - began})
+            return Attempt(
+                os.waitstatus_to_exitcode(status),
+                {kind: counts[kind] for kind in Counts.NAMES},
+                {**first, "end": now - began},
+            )
         if moment is not None and moment.kind != "writing":
             if due is None and (moment.kind == "start" or counts[moment.kind] >= moment.number):
                 due = now + moment.delay
@@ -202,7 +260,9 @@ def tree(root: Path) -> Path:
         for label in range(3):
             (root / part / str(label)).mkdir(parents=True)
             for number in range(count):
-                Image.fromarray(draw.randint(20 * label, 150 + 30 * label, (8, 8, 3), dtype=np.uint8)).save(root / part / str(label) / f"{number}.png")
+                Image.fromarray(draw.randint(20 * label, 150 + 30 * label, (8, 8, 3), dtype=np.uint8)).save(
+                    root / part / str(label) / f"{number}.png"
+                )
     return root
 
 
@@ -249,8 +309,17 @@ def torture(found: Victim, kills: int, seed: int, kinds: tuple[str, ...] = KINDS
 
 def differences(expected: Path, found: Path) -> list[str]:
     """In what a folder differs from that of an undisturbed run: checkpoints by their bytes, results by all but times and memory."""
-    names = {path.name for folder in (expected, found) for path in folder.rglob("*") if path.is_file() and path.parent.name != "earlier"}
-    wrong = [f"{name} is there in one of the two" for name in sorted(names) if (expected / name).exists() != (found / name).exists()]
+    names = {
+        path.name
+        for folder in (expected, found)
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != "earlier"
+    }
+    wrong = [
+        f"{name} is there in one of the two"
+        for name in sorted(names)
+        if (expected / name).exists() != (found / name).exists()
+    ]
     for name in sorted(names - {line.split()[0] for line in wrong}):
         if name.endswith((".pth.tar", ".pt", ".png")) and (expected / name).read_bytes() != (found / name).read_bytes():
             wrong.append(f"{name} has other bytes")
@@ -280,7 +349,10 @@ def main(argv: list[str] | None = None) -> int:
         for name in COMMANDS:
             survived = torture(victim(name, home / name, data, mask), flags.kills, flags.seed)
             total += survived.total()
-            print(f"{name:<14} {survived.total():>4} kills survived  ({', '.join(f'{kind} {survived[kind]}' for kind in KINDS)})  {time.monotonic() - began:.0f} s", flush=True)
+            print(
+                f"{name:<14} {survived.total():>4} kills survived  ({', '.join(f'{kind} {survived[kind]}' for kind in KINDS)})  {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
         print(f"{'all':<14} {total:>4} kills survived: the same command ended in the same bytes\n", flush=True)
         return files_answered(home, flags.flips, began)
 
@@ -292,14 +364,18 @@ def files_answered(home: Path, flips: int, began: float) -> int:
 
     def made() -> int:
         command = [*DIGITS, "--epochs", "1", "--batch_size", "512", "--rewind_epoch", "1", "--save_dir", str(trained)]
-        return main_imp.main(command) or main_forget.main([*DIGITS, "--unlearn", "raw", "--mask", str(trained / "0model_SA_best.pth.tar"), "--save_dir", str(forgot)])
+        return main_imp.main(command) or main_forget.main(
+            [*DIGITS, "--unlearn", "raw", "--mask", str(trained / "0model_SA_best.pth.tar"), "--save_dir", str(forgot)]
+        )
 
     code = apart.run(made, home).code
     assert code == 0, (home / "said.err").read_text()
     asked, wrong = 0, {}
     for kind, cases in damage.CASES.items():
         (home / kind).mkdir()
-        number, complaints = damage.answers(cases(home / kind, trained / "0checkpoint.pth.tar", forgot / "result.json", flips))
+        number, complaints = damage.answers(
+            cases(home / kind, trained / "0checkpoint.pth.tar", forgot / "result.json", flips)
+        )
         print(f"{kind:<21} {number:>5} damaged files answered  {time.monotonic() - began:.0f} s", flush=True)
         asked, wrong = asked + number, wrong | {f"{kind}: {name}": said for name, said in complaints.items()}
     print(f"{'all':<21} {asked:>5} damaged files: {asked - len(wrong)} answered by code 2 or 3 and one line")

@@ -1,4 +1,5 @@
 """Batch norm in training mode: its statistics exact, over all processes' images, and what it does where there are none."""
+
 from __future__ import annotations
 
 import functools
@@ -34,7 +35,9 @@ def exact_batch_norm(model: nn.Module, batch: int = 0) -> Iterator[None]:
     forward = _single
     if parallel.size() > 1:
         forward = functools.partial(_synchronised, copies=parallel.size() if batch < parallel.size() else 1)
-    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training and _is_known(layer)]
+    layers = [
+        layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training and _is_known(layer)
+    ]
     with forwards({layer: functools.partial(forward, layer) for layer in layers}):
         yield
 

@@ -1,4 +1,5 @@
 """The flags of everything that trains. Imports no torch, because ``--help`` needs it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -27,15 +28,22 @@ class Optimisation(Stepping):
     """What pre-training and every iterative unlearning method share; epochs and step size are their own."""
 
     schedule: str = option(
-        "step", "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the epochs (drops), "
-        "up and down (triangle)", choices=("step", "cosine", "constant", "triangle", "drops"),
+        "step",
+        "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the epochs (drops), "
+        "up and down (triangle)",
+        choices=("step", "cosine", "constant", "triangle", "drops"),
     )
     decreasing_lr: tuple[int, ...] = option(
-        MILESTONES, "epochs after which schedule step falls to a tenth; training new weights for fewer epochs scales them",
-        common="epochs after which the step size falls to a tenth", low=0, metavar="N,N",
+        MILESTONES,
+        "epochs after which schedule step falls to a tenth; training new weights for fewer epochs scales them",
+        common="epochs after which the step size falls to a tenth",
+        low=0,
+        metavar="N,N",
     )
     warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)
-    sam_rho: float = option(0.0, "radius of adaptive sharpness-aware minimisation (2 in the field's code); 0 is off", low=0)
+    sam_rho: float = option(
+        0.0, "radius of adaptive sharpness-aware minimisation (2 in the field's code); 0 is off", low=0
+    )
 
 
 def is_transformer(arch: str) -> bool:

@@ -8,19 +8,19 @@ from typing import Any
 from torch import nn
 
 import models
-from dataset.prepare import Chosen
+from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
 from utils import checkpoints, foreign, origin
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 
 
-def blank(arguments: Any, chosen: Chosen) -> nn.Module:
+def blank(arguments: Any, chosen: DatasetInfo) -> nn.Module:
     """The architecture that the flags name, for this data set, without weights."""
     return models.blank(arguments.model.arch, chosen.classes, chosen.side, arguments.model.imagenet_arch)
 
 
-def read(arguments: Any, chosen: Chosen, path: str, flag: str, masks_alone: bool = False) -> Checkpoint:
+def read(arguments: Any, chosen: DatasetInfo, path: str, flag: str, masks_alone: bool = False) -> Checkpoint:
     """Open a checkpoint that is of the flags' architecture, of the data set's classes and normalised as typed.
 
     Args:

@@ -1,4 +1,5 @@
 """The one training loop: pre-training, retraining and every iterative unlearning method."""
+
 from __future__ import annotations
 
 import math
@@ -18,11 +19,11 @@ from tqdm import tqdm
 from dataset.combined import Chain
 from dataset.images import Images
 from dataset.pairs import Marked, Paired
-from pruner import Hold, Mask
+from pruner import Mask, MaskEnforcer
 from trainer.batch_norm import exact_batch_norm
 from trainer.flags import Stepping
 from trainer.pulse import Pulse
-from trainer.sam import Climb
+from trainer.sam import ASAM
 from trainer.winograd import fast_convolutions
 from utils import finite, memory, parallel, seeds
 from utils.device import half, synchronise
@@ -74,11 +75,35 @@ class Recipe:
 
 def recipe(flags: Stepping, epochs: int, lr: float, ahead: int = 0, steps: int | None = None) -> Recipe:
     """The recipe that a script's or a method's flags describe; constant step size where they name no schedule."""
-    own = {"schedule": "constant", "decreasing_lr": (), "warmup": 0, "sam_rho": 0.0, "lr_decay_rate": 0.1, "max_norm": 0.0, "eval_mode": False}
-    schedule, milestones, warmup, sam_rho, decay, max_norm, eval_mode = (getattr(flags, name, default) for name, default in own.items())
+    own = {
+        "schedule": "constant",
+        "decreasing_lr": (),
+        "warmup": 0,
+        "sam_rho": 0.0,
+        "lr_decay_rate": 0.1,
+        "max_norm": 0.0,
+        "eval_mode": False,
+    }
+    schedule, milestones, warmup, sam_rho, decay, max_norm, eval_mode = (
+        getattr(flags, name, default) for name, default in own.items()
+    )
     return Recipe(
-        epochs, lr, flags.optimizer, flags.momentum, flags.weight_decay, schedule, milestones, warmup, flags.batch_size, ahead,
-        sam_rho, flags.amp, decay, steps=steps, max_norm=max_norm, eval_mode=eval_mode,
+        epochs,
+        lr,
+        flags.optimizer,
+        flags.momentum,
+        flags.weight_decay,
+        schedule,
+        milestones,
+        warmup,
+        flags.batch_size,
+        ahead,
+        sam_rho,
+        flags.amp,
+        decay,
+        steps=steps,
+        max_norm=max_norm,
+        eval_mode=eval_mode,
     )
 
 
@@ -93,17 +118,21 @@ class EpochLog:
     seconds: float
 
 
-class Tally:
+class EpochMeter:
     """Loss and right answers of an epoch's steps, added up where the images are."""
 
     def __init__(self, device: torch.device):
         self.device, self.started = device, time.perf_counter()
-        self._prompt = device.type == "cpu" and parallel.size() == 1  # elsewhere every question would make the device wait
+        self._prompt = (
+            device.type == "cpu" and parallel.size() == 1
+        )  # elsewhere every question would make the device wait
         self.clear()
 
     def clear(self) -> None:
         """Count from nothing again; the time goes on."""
-        self._figures = torch.zeros(4, device=self.device)  # summed loss, right answers, images, steps after which the sum was finite
+        self._figures = torch.zeros(
+            4, device=self.device
+        )  # summed loss, right answers, images, steps after which the sum was finite
 
     @property
     def broken(self) -> bool:
@@ -160,7 +189,7 @@ class Pass:
     epochs: int | None = None
 
 
-class Pace:
+class OptimizerSchedule:
     """An optimiser, of its own unless one is given, and its step size over the epochs."""
 
     def __init__(self, parameters: list[nn.Parameter], recipe: Recipe, optimizer: torch.optim.Optimizer | None = None):
@@ -224,8 +253,15 @@ class Training:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, mask: Mask, only: Mask | None = None, held: bool = True,
-        optimizer: torch.optim.Optimizer | None = None, others: Sequence[Recipe] = (), still: Sequence[nn.Module] = (),
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        mask: Mask,
+        only: Mask | None = None,
+        held: bool = True,
+        optimizer: torch.optim.Optimizer | None = None,
+        others: Sequence[Recipe] = (),
+        still: Sequence[nn.Module] = (),
     ):
         self.model, self.recipe, self.epoch = model, recipe, 0
         self._timed = False
@@ -233,9 +269,9 @@ class Training:
         self.hold_mask(mask)
         parameters = _parameters(model, mask)
         self._device = parameters[0].device
-        self.pace = Pace(parameters, recipe, optimizer)
-        self._others = {other: Pace(parameters, other) for other in others}
-        self.climb = Climb(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
+        self.pace = OptimizerSchedule(parameters, recipe, optimizer)
+        self._others = {other: OptimizerSchedule(parameters, other) for other in others}
+        self.climb = ASAM(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -244,8 +280,8 @@ class Training:
 
     def hold_mask(self, mask: Mask) -> None:
         """Hold these weights at zero from now on, and those that must not change where they are now."""
-        self.hold = Hold(self.model, mask)
-        self.salient = None if self._only is None else Hold(self.model, self._only, at_zero=False)
+        self.hold = MaskEnforcer(self.model, mask)
+        self.salient = None if self._only is None else MaskEnforcer(self.model, self._only, at_zero=False)
 
     def state(self) -> dict[str, Any]:
         """Epochs finished, optimiser and schedule, under the reference's keys; further optimisers where there are any."""
@@ -260,7 +296,10 @@ class Training:
             pace.restore(stored)
 
     def run(
-        self, images: Trainable | Callable[[int], Trainable] | Sequence[Pass], seed: int, objective: Objective = cross_entropy
+        self,
+        images: Trainable | Callable[[int], Trainable] | Sequence[Pass],
+        seed: int,
+        objective: Objective = cross_entropy,
     ) -> Iterator[EpochLog]:
         """Train the remaining epochs, yielding after each.
 
@@ -287,7 +326,7 @@ class Training:
             pace.after_epoch()
         return self.end_epoch(tally, lr)
 
-    def _one_pass(self, each: Pass, seed: int, tally: Tally) -> None:
+    def _one_pass(self, each: Pass, seed: int, tally: EpochMeter) -> None:
         """One walk through a set, which alone ``tally`` counts."""
         pace = self.pace if each.recipe is None else self._others[each.recipe]
         images = each.images(self.epoch) if callable(each.images) else each.images
@@ -296,7 +335,9 @@ class Training:
         left = len(sizes) if self.recipe.steps is None else min(len(sizes), self.recipe.steps - self.epoch * len(sizes))
         shown = sys.stderr.isatty() and parallel.is_main()
         batches = islice(images.batches(size, seed, parallel.part), left)
-        bar = tqdm(batches, total=left, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown)
+        bar = tqdm(
+            batches, total=left, desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}", leave=False, disable=not shown
+        )
         tally.clear()
         pulse = Pulse(self.epoch, self.recipe.epochs, left, not self._timed, parallel.is_main() and not shown)
         with memory.steps(size, "--forget_batch_size" if each.batch_size else "--batch_size"):
@@ -311,29 +352,34 @@ class Training:
         self._timed = True
         self._figures(tally, pace)
 
-    def begin_epoch(self, seed: int) -> Tally:
+    def begin_epoch(self, seed: int) -> EpochMeter:
         """Seed what layers draw and set the model's mode; add the epoch's steps to the result."""
-        tally = Tally(self._device)
+        tally = EpochMeter(self._device)
         torch.manual_seed(seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank()))
         self.model.train(not self.recipe.eval_mode)
         for module in self._still:
             module.eval()
         return tally
 
-    def end_epoch(self, tally: Tally, lr: float) -> EpochLog:
+    def end_epoch(self, tally: EpochMeter, lr: float) -> EpochLog:
         """Count the epoch as finished.
 
         Raises:
             DivergedError: the loss, a weight, or what the optimiser remembers is no longer finite.
         """
         loss, accuracy = self._figures(tally, self.pace)
-        moments = (pair for kept in self.optimizer.state.values() for pair in kept.items() if isinstance(pair[1], Tensor))
-        finite.check([*finite.state(self.model), *moments], f"in epoch {self.epoch + 1} at learning rate {lr:g}; try a smaller one")
+        moments = (
+            pair for kept in self.optimizer.state.values() for pair in kept.items() if isinstance(pair[1], Tensor)
+        )
+        finite.check(
+            [*finite.state(self.model), *moments],
+            f"in epoch {self.epoch + 1} at learning rate {lr:g}; try a smaller one",
+        )
         self.epoch += 1
         synchronise(tally.device)
         return EpochLog(self.epoch, lr, loss, accuracy, time.perf_counter() - tally.started)
 
-    def _figures(self, tally: Tally, pace: Pace) -> tuple[float, float]:
+    def _figures(self, tally: EpochMeter, pace: OptimizerSchedule) -> tuple[float, float]:
         loss, accuracy, steps = tally.means()
         if not math.isfinite(loss):
             raise DivergedError(
@@ -357,7 +403,7 @@ class Training:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_norm)
         return loss, logits
 
-    def advance(self, pace: Pace | None = None) -> None:
+    def advance(self, pace: OptimizerSchedule | None = None) -> None:
         """Step along the present gradients, with an optimiser of ``others`` if it is given."""
         (pace or self.pace).optimizer.step()
         self.hold()
@@ -379,14 +425,20 @@ class Training:
 
 def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True)
+        return torch.optim.SGD(
+            parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
+        )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True)
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule in ("step", "drops"):
-        milestones = list(recipe.milestones) if recipe.schedule == "step" else [-(-recipe.epochs * tenths // 10) for tenths in DROPS]
+        milestones = (
+            list(recipe.milestones)
+            if recipe.schedule == "step"
+            else [-(-recipe.epochs * tenths // 10) for tenths in DROPS]
+        )
         return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=recipe.decay)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: _share(recipe, epoch))
 

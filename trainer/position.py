@@ -1,4 +1,5 @@
 """Where a stored training stands: what a checkpoint must hold for training to go on from it, and how it does."""
+
 from __future__ import annotations
 
 import math
@@ -27,7 +28,9 @@ def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
     stored = {"rounds": [], **checkpoint.extra}
     wrong = [key for key, sound in POSITION.items() if not sound(stored[key])]
     if wrong or not all(_is_summary(found) for found in stored["rounds"]):
-        raise UsageError(f"{where}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)")
+        raise UsageError(
+            f"{where}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)"
+        )
     return stored
 
 
@@ -42,7 +45,11 @@ def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
         return
     check_tensors(rewind, where, model)
     expected = model.state_dict()
-    wrong = [key for key in (*expected, *rewind) if key not in expected or key not in rewind or rewind[key].shape != expected[key].shape]
+    wrong = [
+        key
+        for key in (*expected, *rewind)
+        if key not in expected or key not in rewind or rewind[key].shape != expected[key].shape
+    ]
     if wrong:
         raise UsageError(f"{where}: is of another model (first: {wrong[0]})")
 
@@ -55,25 +62,51 @@ def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
     """
     own = training.pace.state()
     try:
-        schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}  # others would replace its methods
-        groups = [{key: value for key, value in group.items() if key in known} for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])]
-        if "last_epoch" not in schedule or len(groups) < len(stored["optimizer"]["param_groups"]) or not _alike(schedule, own["scheduler"]) or not _alike(groups, own["optimizer"]["param_groups"]):
+        schedule = {
+            key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]
+        }  # others would replace its methods
+        groups = [
+            {key: value for key, value in group.items() if key in known}
+            for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])
+        ]
+        if (
+            "last_epoch" not in schedule
+            or len(groups) < len(stored["optimizer"]["param_groups"])
+            or not _alike(schedule, own["scheduler"])
+            or not _alike(groups, own["optimizer"]["param_groups"])
+        ):
             raise ValueError("an entry of another type")
-        training.restore({**stored, "scheduler": schedule, "optimizer": {"state": stored["optimizer"]["state"], "param_groups": groups}})
+        training.restore(
+            {
+                **stored,
+                "scheduler": schedule,
+                "optimizer": {"state": stored["optimizer"]["state"], "param_groups": groups},
+            }
+        )
         for parameter, state in training.optimizer.state.items():
             for value in state.values():
-                if isinstance(value, Tensor) and (value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())):
+                if isinstance(value, Tensor) and (
+                    value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())
+                ):
                     raise ValueError("a moment of another shape, NaN or infinite")
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
-        raise UsageError(f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: {error})") from error
+        raise UsageError(
+            f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _alike(found: Any, own: Any) -> bool:
     """Whether a stored value can stand in for one of ours: numbers for numbers, and so on; None and switches for each other."""
     if isinstance(own, Mapping):
-        return isinstance(found, Mapping) and all(_alike(found[key], own[key]) if key in own else _number(found[key]) for key in found)
+        return isinstance(found, Mapping) and all(
+            _alike(found[key], own[key]) if key in own else _number(found[key]) for key in found
+        )
     if isinstance(own, (list, tuple)):
-        return isinstance(found, (list, tuple)) and all(_alike(value, own[0]) for value in found) if own else found is not None
+        return (
+            isinstance(found, (list, tuple)) and all(_alike(value, own[0]) for value in found)
+            if own
+            else found is not None
+        )
     if own is None or isinstance(own, bool):
         return found is None or isinstance(found, bool)
     return _number(found) if isinstance(own, (int, float)) else type(found) is type(own)
@@ -88,19 +121,37 @@ def _count(value: Any) -> bool:
 
 
 def _curves(value: Any) -> bool:
-    return isinstance(value, dict) and {"train_ta", "val_ta"} <= value.keys() and all(isinstance(v, list) and all(map(_number, v)) for v in value.values())
+    return (
+        isinstance(value, dict)
+        and {"train_ta", "val_ta"} <= value.keys()
+        and all(isinstance(v, list) and all(map(_number, v)) for v in value.values())
+    )
 
 
 def _is_summary(value: Any) -> bool:
     numbers = ("density", "best_val", "test_of_best", "test_of_last")
-    return isinstance(value, dict) and all(_number(value.get(key)) for key in numbers) and _count(value.get("round")) and isinstance(value.get("best"), str)
+    return (
+        isinstance(value, dict)
+        and all(_number(value.get(key)) for key in numbers)
+        and _count(value.get("round"))
+        and isinstance(value.get("best"), str)
+    )
 
 
 def _weights_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    return (
+        value is None
+        or isinstance(value, Mapping)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
 
 
 POSITION: dict[str, Callable[[Any], bool]] = {  # what a training checkpoint must hold, and what is sound there
-    "state": _count, "result": _curves, "epoch": _count, "best_sa": lambda value: _number(value) and value >= 0, "optimizer": lambda value: isinstance(value, dict),
-    "scheduler": lambda value: isinstance(value, dict), "init_weight": _weights_or_none,
+    "state": _count,
+    "result": _curves,
+    "epoch": _count,
+    "best_sa": lambda value: _number(value) and value >= 0,
+    "optimizer": lambda value: isinstance(value, dict),
+    "scheduler": lambda value: isinstance(value, dict),
+    "init_weight": _weights_or_none,
 }

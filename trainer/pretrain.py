@@ -1,4 +1,5 @@
 """From a script's arguments to a trained model: what every script that trains from new weights shares."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Checked:
     """
 
     device: torch.device
-    chosen: prepare.Chosen
+    chosen: prepare.DatasetInfo
     given: checkpoints.Checkpoint | None
     config: dict[str, Any]
 
@@ -49,7 +50,9 @@ def check(arguments: Any) -> Checked:
     """
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
+    chosen = prepare.choose(
+        arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
+    )
     blank, found = given.blank(arguments, chosen), None
     if arguments.resume.resume:
         found = given.read(arguments, chosen, arguments.resume.checkpoint, "--checkpoint")
@@ -96,7 +99,12 @@ def new_model(arguments: Any, checked: Any, data: sources.Dataset) -> torch.nn.M
     """
     seeds.seed_everything(arguments.run.train_seed)
     model = models.build(
-        arguments.model.arch, len(data.classes), *given.statistics(arguments, data), arguments.model.imagenet_arch, checked.chosen.side, arguments.run.compat
+        arguments.model.arch,
+        len(data.classes),
+        *given.statistics(arguments, data),
+        arguments.model.imagenet_arch,
+        checked.chosen.side,
+        arguments.run.compat,
     )
     return model.to(checked.device)
 
@@ -105,8 +113,14 @@ def plan(arguments: Any) -> rounds.Plan:
     """The flags of pruning in rounds, by magnitude or at random, as a plan."""
     prune, run = arguments.prune, arguments.run
     return rounds.Plan(
-        prune.pruning_times, prune.rate, prune.prune_type, prune.rewind_epoch, "random" if prune.random_prune else "magnitude",
-        seed=run.train_seed, augmented_validation=run.compat == "reference", label_smoothing=arguments.train.label_smoothing,
+        prune.pruning_times,
+        prune.rate,
+        prune.prune_type,
+        prune.rewind_epoch,
+        "random" if prune.random_prune else "magnitude",
+        seed=run.train_seed,
+        augmented_validation=run.compat == "reference",
+        label_smoothing=arguments.train.label_smoothing,
     )
 
 
@@ -128,15 +142,30 @@ def sample(images: Images, seed: int) -> Sample:
     return Sample(seed, batch, labels)
 
 
-def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, folder: RunFolder, log: Log, mask: Mask | None = None) -> None:
+def train(
+    arguments: Any,
+    checked: Checked,
+    bench: Bench,
+    plan: rounds.Plan,
+    folder: RunFolder,
+    log: Log,
+    mask: Mask | None = None,
+) -> None:
     """Carry the model through ``plan``, going on from a killed run, and write ``result.json``."""
-    entries = {"fingerprint": folder.fingerprint, **stamp(arguments, checked.chosen, bench.base), "recipe": recipe_of(f"main_{folder.label}.py", checked)}
+    entries = {
+        "fingerprint": folder.fingerprint,
+        **stamp(arguments, checked.chosen, bench.base),
+        "recipe": recipe_of(f"main_{folder.label}.py", checked),
+    }
     sizes = {name: len(images) for name, images in bench.sets.items()}
     facts = {
-        "label": folder.label, "script": f"main_{folder.label}.py", "config": checked.config,
+        "label": folder.label,
+        "script": f"main_{folder.label}.py",
+        "config": checked.config,
         "split": {"digest": bench.base.digest, "seed": bench.base.seed, **sizes},
         "model": {"arch": arguments.model.arch, "parameters": sum(p.numel() for p in bench.model.parameters())},
-        "device": str(checked.device), "environment": environment(),
+        "device": str(checked.device),
+        "environment": environment(),
     }
     with folder.failing(facts):
         summaries, _ = carry(arguments, bench, plan, rounds.Names(folder.path), entries, log, checked.given, mask)
@@ -144,8 +173,14 @@ def train(arguments: Any, checked: Checked, bench: Bench, plan: rounds.Plan, fol
 
 
 def carry(
-    arguments: Any, bench: Bench, plan: rounds.Plan, names: rounds.Names, entries: dict[str, Any], log: Log,
-    begin: checkpoints.Checkpoint | None = None, mask: Mask | None = None,
+    arguments: Any,
+    bench: Bench,
+    plan: rounds.Plan,
+    names: rounds.Names,
+    entries: dict[str, Any],
+    log: Log,
+    begin: checkpoints.Checkpoint | None = None,
+    mask: Mask | None = None,
 ) -> tuple[list[dict[str, Any]], Mask]:
     """Carry the model through ``plan``, going on from a killed run, or else from ``begin``.
 
@@ -156,7 +191,9 @@ def carry(
         One summary per round, and the mask of the last one; the model has the weights that it ended with.
     """
     flags = arguments.train
-    training = rounds.Rounds(bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, entries, log, mask)
+    training = rounds.Rounds(
+        bench.model, recipe(flags, flags.epochs, flags.lr), plan, bench.sets, names, entries, log, mask
+    )
     last = rounds.latest(names, plan.rounds, entries["fingerprint"], bench.model) or begin
     if last is not None:
         training.resume(last)
@@ -164,7 +201,7 @@ def carry(
     return training.run(), training.at.mask
 
 
-def stamp(arguments: Any, chosen: prepare.Chosen, base: BaseSplit) -> dict[str, Any]:
+def stamp(arguments: Any, chosen: prepare.DatasetInfo, base: BaseSplit) -> dict[str, Any]:
     """What every checkpoint says of the model and of the images that it was trained on."""
     return {"split_digest": base.digest, "split_seed": base.seed, "origin": origin.of(arguments, chosen, base.seed)}
 
@@ -184,7 +221,11 @@ def intended(arguments: Any, checked: Checked, label: str) -> dict[str, str]:
         "model": f"{arguments.model.arch}, new weights",
         **given,
         "training": arg_parser.steps(arguments.train),
-        **({} if getattr(arguments.prune, "pruning_times", 2) == 1 else {"pruning": arg_parser.settings(arguments.prune)}),
+        **(
+            {}
+            if getattr(arguments.prune, "pruning_times", 2) == 1
+            else {"pruning": arg_parser.settings(arguments.prune)}
+        ),
         "run": preview.run(arguments, checked.device),
         "write": preview.folder(arguments, label, checked.config, rounds.OUTPUTS),
         **preview.not_read(arguments),

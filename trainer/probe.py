@@ -1,4 +1,5 @@
 """From a classifier of some classes to one of others: a new head alone, or everything below it as well."""
+
 from __future__ import annotations
 
 import copy

@@ -1,4 +1,5 @@
 """A sign of life within an epoch that takes long, for logs that show no progress bar."""
+
 from __future__ import annotations
 
 import time
@@ -30,4 +31,7 @@ class Pulse:
             self._next = took + EVERY
             whole = took * self._steps / (step + 1)
             rest = whole * (self._epochs - self._epoch) - took
-            print(f"epoch {self._epoch + 1}/{self._epochs}: {step + 1} of {self._steps} steps in {took:.0f} s; about {whole / 60:.1f} min an epoch, {rest / 60:.0f} min to go", flush=True)
+            print(
+                f"epoch {self._epoch + 1}/{self._epochs}: {step + 1} of {self._steps} steps in {took:.0f} s; about {whole / 60:.1f} min an epoch, {rest / 60:.0f} min to go",
+                flush=True,
+            )

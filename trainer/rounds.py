@@ -3,6 +3,7 @@
 Round 0 is dense. Each later round prunes a fraction of what is left, goes back to earlier weights
 and trains again: one such round is OMP, several are IMP (Frankle & Carbin 2019; Ma et al. 2021).
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,6 @@ from trainer.loop import EpochLog, Recipe, Training, smoothed_cross_entropy
 from utils import checkpoints, seeds
 from utils.errors import DivergedError
 from utils.log import Log
-
 
 # The run's own files as glob patterns; see ``Names``.
 OUTPUTS = ["[0-9]*checkpoint.pth.tar", "[0-9]*model_SA_best.pth.tar", "epoch_*_rewind_weight.pt", "[0-9]*net_train.png"]
@@ -105,7 +105,14 @@ class Rounds:
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, plan: Plan, sets: dict[str, Images], names: Names, stamp: dict[str, Any], log: Log,
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        plan: Plan,
+        sets: dict[str, Images],
+        names: Names,
+        stamp: dict[str, Any],
+        log: Log,
         mask: pruner.Mask | None = None,
     ):
         self.model, self.recipe, self.plan, self.sets = model, recipe, plan, sets
@@ -120,7 +127,12 @@ class Rounds:
         """Go on from a training checkpoint, ours or the reference's."""
         stored = position.stored_position(checkpoint)
         self.at = Position(
-            stored["state"], checkpoint.mask, stored["best_sa"], stored["result"], stored["init_weight"], stored["rounds"]
+            stored["state"],
+            checkpoint.mask,
+            stored["best_sa"],
+            stored["result"],
+            stored["init_weight"],
+            stored["rounds"],
         )
         checkpoints.load_weights(self.model, checkpoint)
         self._resumed, self._from = stored, checkpoint.path
@@ -154,7 +166,11 @@ class Rounds:
                 self._save(training, validation)
         if not self.names.best(self.at.round).exists():  # nothing was left to train
             self._save(training)
-        plots.training_curves(self.names.curves(self.at.round), self.at.result, f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %")
+        plots.training_curves(
+            self.names.curves(self.at.round),
+            self.at.result,
+            f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %",
+        )
 
     def _keep_rewind_weights(self) -> None:
         weights = checkpoints.pack(self.model, {})
@@ -168,14 +184,22 @@ class Rounds:
         try:
             return accuracy_on(self.model, val, seed if self.plan.augmented_validation else None)
         except DivergedError as error:
-            raise DivergedError(f"{error} after epoch {done.epoch} at learning rate {done.lr:g}; try a smaller one") from error
+            raise DivergedError(
+                f"{error} after epoch {done.epoch} at learning rate {done.lr:g}; try a smaller one"
+            ) from error
 
     def _save(self, training: Training, validation: float | None = None) -> None:
         reached = 100 * (validation or 0.0)
         better = reached > self.at.best_sa or not self.names.best(self.at.round).exists()
         self.at.best_sa = max(self.at.best_sa, reached)
         content = checkpoints.training_checkpoint(
-            self.model, self.at.mask, self.at.round, self.at.result, self.at.best_sa, training.state(), self.at.rewind,
+            self.model,
+            self.at.mask,
+            self.at.round,
+            self.at.result,
+            self.at.best_sa,
+            training.state(),
+            self.at.rewind,
             {**self.stamp, "rounds": self.at.finished},
         )
         targets = [self.names.best(self.at.round)] if better else []
@@ -190,8 +214,13 @@ class Rounds:
         best = predict(self.model, test)["test"].accuracy
         self.model.load_state_dict(final)
         found = {
-            "round": self.at.round, "density": pruner.density(self.at.mask), "best_val": self.at.best_sa / 100, "test_of_best": best,
-            "test_of_last": last, "best": best_file.name, "last": self.names.last(self.at.round).name,
+            "round": self.at.round,
+            "density": pruner.density(self.at.mask),
+            "best_val": self.at.best_sa / 100,
+            "test_of_best": best,
+            "test_of_last": last,
+            "best": best_file.name,
+            "last": self.names.last(self.at.round).name,
         }
         self.log.record("round", **found)
         return found

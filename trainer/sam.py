@@ -1,11 +1,12 @@
 """Adaptive sharpness-aware minimisation: descend the gradient of the worst point near the weights."""
+
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
 
-class Climb:
+class ASAM:
     """Moves parameters uphill within a radius, and back to the bit.
 
     With gradient g the step is theta ** 2 * g * rho / || |theta| * g ||, over all parameters.

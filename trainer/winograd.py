@@ -3,6 +3,7 @@
 Four by four outputs come out of 36 products per pair of channels instead of 144. oneDNN, which torch calls on the
 CPU, has no such algorithm for float32 any more; cuDNN has its own.
 """
+
 from __future__ import annotations
 
 import functools
@@ -25,8 +26,22 @@ FEW = 64  # images: of more, transforms are worked out again in the backward pas
 IN, OUT = 6, 4  # pixels along a tile's side, in the input and in the output
 
 # Lavin & Gray 2016, section 4.3: tile of the input, filter, and tile of the output, along one side.
-OF_INPUT = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
-OF_FILTER = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
+OF_INPUT = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+OF_FILTER = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
 OF_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
 
@@ -85,7 +100,10 @@ class _Winograd(torch.autograd.Function):
         x, weight, *kept = ctx.saved_tensors
         by_x = by_weight = None
         if ctx.needs_input_grad[0]:
-            by_x, filters = torch.empty_like(x, memory_format=torch.channels_last), kept[1] if kept else _filters(weight)
+            by_x, filters = (
+                torch.empty_like(x, memory_format=torch.channels_last),
+                kept[1] if kept else _filters(weight),
+            )
         if ctx.needs_input_grad[1]:
             by_filters = weight.new_empty(IN * IN, *weight.shape[1::-1])
         for part in _parts(x):
@@ -96,7 +114,11 @@ class _Winograd(torch.autograd.Function):
                 pixels = kept[0] if kept else _pixels(x[part])
                 by_filters.baddbmm_(pixels.transpose(1, 2), products, beta=0 if part.start == 0 else 1)
         if ctx.needs_input_grad[1]:
-            by_weight = (_both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1)).view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
+            by_weight = (
+                (_both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1))
+                .view(3, 3, *weight.shape[1::-1])
+                .permute(3, 2, 0, 1)
+            )
         return by_x, by_weight
 
 
@@ -135,7 +157,11 @@ def _write(products: Tensor, y: Tensor) -> None:
     """From products [36, tiles of all images, O] to the output ``y``, [B, O, H, W] in channels-last layout."""
     count, outputs, height, width = y.shape
     rows, columns = math.ceil(height / OUT), math.ceil(width / OUT)
-    squares = (_both_ways(OF_OUTPUT) @ products.view(IN * IN, -1)).view(OUT, OUT, count, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
+    squares = (
+        (_both_ways(OF_OUTPUT) @ products.view(IN * IN, -1))
+        .view(OUT, OUT, count, rows, columns, outputs)
+        .permute(2, 3, 0, 4, 1, 5)
+    )
     full = y.permute(0, 2, 3, 1)
     if height % OUT or width % OUT:
         full.copy_(squares.reshape(count, rows * OUT, columns * OUT, outputs)[:, :height, :width])
@@ -162,9 +188,15 @@ def _forward(layer: nn.Conv2d, tiles: int, input: Tensor) -> Tensor:
 
 def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
     """Whether the layer computes what ``conv2d`` does, on a processor, in a layout and a width that gain."""
-    same = layer.kernel_size == (3, 3) and layer.stride == layer.dilation == (1, 1) and layer.padding in ((1, 1), "same")
+    same = (
+        layer.kernel_size == (3, 3) and layer.stride == layer.dilation == (1, 1) and layer.padding in ((1, 1), "same")
+    )
     plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
-    ours = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous(memory_format=torch.channels_last)
+    ours = (
+        weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and weight.is_contiguous(memory_format=torch.channels_last)
+    )
     return same and plain and ours and min(weight.shape[:2]) >= CHANNELS
 
 

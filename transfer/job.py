@@ -1,4 +1,5 @@
 """What ``main_transfer.py`` checks and reads: the source and its classes to remove, the model, and the target."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -37,8 +38,8 @@ class Checked:
 
     method: registry.Method
     device: torch.device
-    source: prepare.Chosen
-    target: prepare.Chosen
+    source: prepare.DatasetInfo
+    target: prepare.DatasetInfo
     start: start.Start
     only: Mask | None
     order: tuple[int, ...]
@@ -71,21 +72,34 @@ def check(arguments: TransferArguments) -> Checked:
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    source = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream)
+    source = prepare.choose(
+        arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
+    )
     with renamed({"--dataset": "--target_dataset", "--data": "--target"}):
-        target = prepare.choose(arguments.transfer.target_dataset or "folder", arguments.transfer.target, source.side, arguments.data.stream)
+        target = prepare.choose(
+            arguments.transfer.target_dataset or "folder", arguments.transfer.target, source.side, arguments.data.stream
+        )
     start.check_validation(method, source, arguments.data.dataset)
     order, removed = removal_order(arguments, source.names), tuple(sorted(arguments.transfer.removed))
     beginning = start.read(arguments, method, source)
     if removed[0] == 0 and not beginning.given.weights:
-        raise UsageError(f"--mask {beginning.given.path}: holds masks but no weights; --removed 0 needs the model itself")
+        raise UsageError(
+            f"--mask {beginning.given.path}: holds masks but no weights; --removed 0 needs the model itself"
+        )
     only, digest = saliency.given(arguments, source)
     config = deciding(arguments) | {"method": method.name, "official_counts": source.official, **beginning.digests}
     config |= {"saliency": digest} if digest else {}
     unlearning = {key: value for key, value in config.items() if key not in ("transfer", "probe", "order")}
     own = {
-        "removed": removed, "removal_order": order[: removed[-1]], "probe": asdict(arguments.probe),
-        "target": {"dataset": target.source.name, "folder": str(target.root), "classes": target.names, "counts": target.official},
+        "removed": removed,
+        "removal_order": order[: removed[-1]],
+        "probe": asdict(arguments.probe),
+        "target": {
+            "dataset": target.source.name,
+            "folder": str(target.root),
+            "classes": target.names,
+            "counts": target.official,
+        },
     }
     return Checked(method, device, source, target, beginning, only, order, removed, unlearning, unlearning | own)
 
@@ -100,10 +114,14 @@ def removal_order(arguments: TransferArguments, names: tuple[str, ...]) -> tuple
     if most >= len(names):
         raise UsageError(f"--removed {most}: the source has {len(names)} classes, of which one must remain")
     if arguments.order is None:
-        return tuple(torch.randperm(len(names), generator=seeds.generator(arguments.run.seed, "removal order")).tolist())
+        return tuple(
+            torch.randperm(len(names), generator=seeds.generator(arguments.run.seed, "removal order")).tolist()
+        )
     order = numbers(arguments.order, names, "--removal_order")
     if len(order) < most:
-        raise UsageError(f"--removal_order {arguments.transfer.removal_order}: names {len(order)}, too few for --removed {most}")
+        raise UsageError(
+            f"--removal_order {arguments.transfer.removal_order}: names {len(order)}, too few for --removed {most}"
+        )
     return order
 
 
@@ -119,7 +137,9 @@ def read_data(arguments: TransferArguments, checked: Checked) -> Bench:
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
     views = prepare.Views(target, checked.device, arguments.data.workers, run.compat)
     everything = Target(len(target.classes), views.train(np.arange(len(target.train_labels))), views.test())
-    return Bench(data, base, prepare.Views(data, checked.device, arguments.data.workers, run.compat), target, everything)
+    return Bench(
+        data, base, prepare.Views(data, checked.device, arguments.data.workers, run.compat), target, everything
+    )
 
 
 def target_name(checked: Checked) -> str:

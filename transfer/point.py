@@ -1,4 +1,5 @@
 """One number of removed classes: the source unlearned or found, scored, and carried over to the target."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -44,7 +45,9 @@ class Point:
     sets: dict[str, Images]
 
 
-def measure(arguments: TransferArguments, checked: Checked, bench: Bench, count: int, argv: list[str] | None) -> dict[str, Any]:
+def measure(
+    arguments: TransferArguments, checked: Checked, bench: Bench, count: int, argv: list[str] | None
+) -> dict[str, Any]:
     """The result for one number of removed classes: unlearned, scored, probed; or found finished."""
     path, name = Path(arguments.run.save_dir) / f"removed_{count}", checked.method.name
     stamp = fingerprint(checked.unlearn_config(count))
@@ -78,8 +81,10 @@ def divide(arguments: TransferArguments, checked: Checked, bench: Bench, count: 
     """The source without its first ``count`` classes: the split, and the image sets."""
     run, data, base, views = arguments.run, bench.data, bench.base, bench.views
     if count:
-        marked = prepare.marked_split(data, run.seed, base, run.compat)
-        split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, scenario(checked, count), run.seed)
+        marked = prepare.forget_split(data, run.seed, base, run.compat)
+        split = split_for_unlearning(
+            data.train_labels, data.test_labels, base, marked, scenario(checked, count), run.seed
+        )
     else:
         nothing = np.empty(0, dtype=np.int64)
         split = Split(base.train, nothing, base.val, np.arange(len(data.test_labels)), (), base.digest)
@@ -98,18 +103,37 @@ def unlearn(arguments: TransferArguments, checked: Checked, bench: Bench, point:
     if point.stored is not None:
         progress.remove()
         point.log.line(f"Load checkpoint from: {point.stored.path}")
-        return Unlearned(start.build(arguments, checked.source, bench.data, point.stored).to(checked.device), point.stored.mask, point.stored.extra["seconds"])
+        return Unlearned(
+            start.build(arguments, checked.source, bench.data, point.stored).to(checked.device),
+            point.stored.mask,
+            point.stored.extra["seconds"],
+        )
     if point.count:
         model = start.build(arguments, checked.source, bench.data, checked.start.weights).to(checked.device)
         context = Context(
-            checked.start.mask, checked.device, run.seed, run.compat, bench.data.name, len(bench.data.classes),
-            scenario(checked, point.count), point.split.whole_classes, point.log, progress, checked.only,
+            checked.start.mask,
+            checked.device,
+            run.seed,
+            run.compat,
+            bench.data.name,
+            len(bench.data.classes),
+            scenario(checked, point.count),
+            point.split.whole_classes,
+            point.log,
+            progress,
+            checked.only,
         )
         unlearned = apply(checked.method, model, point.sets, arguments.hyper, context)
     else:
-        unlearned = Unlearned(start.build(arguments, checked.source, bench.data, checked.start.given).to(checked.device), checked.start.mask, 0.0)
+        unlearned = Unlearned(
+            start.build(arguments, checked.source, bench.data, checked.start.given).to(checked.device),
+            checked.start.mask,
+            0.0,
+        )
     extra = {
-        "fingerprint": point.stamp, **pretrain.stamp(arguments, checked.source, bench.base), "forget_digest": point.split.digest,
+        "fingerprint": point.stamp,
+        **pretrain.stamp(arguments, checked.source, bench.base),
+        "forget_digest": point.split.digest,
         "seconds": unlearned.seconds,
     }
     content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, None, extra)
@@ -118,17 +142,24 @@ def unlearn(arguments: TransferArguments, checked: Checked, bench: Bench, point:
     return unlearned
 
 
-def probe(arguments: TransferArguments, checked: Checked, bench: Bench, point: Point, unlearned: Unlearned) -> probes.Probed:
+def probe(
+    arguments: TransferArguments, checked: Checked, bench: Bench, point: Point, unlearned: Unlearned
+) -> probes.Probed:
     """The model for the target, written, with its accuracy and seconds."""
     flags, name, folder = arguments.probe, checked.method.name, point.folder
     progress = Progress(folder.path / f"{name}targetprogress.pth.tar", folder.fingerprint)
     if flags.probe == "linear":
         probed = probes.linear(unlearned.model, unlearned.mask, bench.target, flags.probe_l2, point.log)
     else:
-        probed = probes.full(unlearned.model, unlearned.mask, bench.target, flags, arguments.run.train_seed, point.log, progress)
+        probed = probes.full(
+            unlearned.model, unlearned.mask, bench.target, flags, arguments.run.train_seed, point.log, progress
+        )
     content = {
-        "state_dict": checkpoints.pack(probed.model, probed.mask), "classes": list(bench.target_data.classes),
-        "accuracy": probed.accuracy, "fingerprint": folder.fingerprint, "origin": target_origin(arguments, checked),
+        "state_dict": checkpoints.pack(probed.model, probed.mask),
+        "classes": list(bench.target_data.classes),
+        "accuracy": probed.accuracy,
+        "fingerprint": folder.fingerprint,
+        "origin": target_origin(arguments, checked),
     }
     checkpoints.write(content, folder.path / f"{name}target.pth.tar")
     progress.remove()
@@ -141,19 +172,35 @@ def target_origin(arguments: TransferArguments, checked: Checked) -> dict[str, A
     return origin.of(replace(arguments, data=data), checked.target, None)
 
 
-def finish(arguments: TransferArguments, checked: Checked, bench: Bench, point: Point, unlearned: Unlearned, probed: probes.Probed) -> None:
+def finish(
+    arguments: TransferArguments,
+    checked: Checked,
+    bench: Bench,
+    point: Point,
+    unlearned: Unlearned,
+    probed: probes.Probed,
+) -> None:
     """Score the unlearned model on the source and write ``result.json``."""
     outputs = predict(unlearned.model, {key: point.sets[key] for key in ("test", "forget") if len(point.sets[key])})
     accuracy = {
-        "source": outputs["test"].accuracy, "forget": outputs["forget"].accuracy if point.count else None, "target": probed.accuracy,
+        "source": outputs["test"].accuracy,
+        "forget": outputs["forget"].accuracy if point.count else None,
+        "target": probed.accuracy,
     }
-    seconds, known = {"unlearning": unlearned.seconds, "probing": probed.seconds}, facts(arguments, checked, bench, point)
+    seconds, known = (
+        {"unlearning": unlearned.seconds, "probing": probed.seconds},
+        facts(arguments, checked, bench, point),
+    )
     point.log.line("  ".join(f"{key} {100 * value:.2f} %" for key, value in accuracy.items() if value is not None))
     point.log.record("scores", accuracy=accuracy, seconds=seconds)
     point.folder.finish(
         {
-            **known, "status": "done", "model": {**known["model"], "sparsity_after": pruner.sparsity(unlearned.mask)},
-            "accuracy": accuracy, "seconds": seconds, "units": "fractions in [0, 1]; seconds",
+            **known,
+            "status": "done",
+            "model": {**known["model"], "sparsity_after": pruner.sparsity(unlearned.mask)},
+            "accuracy": accuracy,
+            "seconds": seconds,
+            "units": "fractions in [0, 1]; seconds",
         }
     )
 
@@ -162,18 +209,35 @@ def facts(arguments: TransferArguments, checked: Checked, bench: Bench, point: P
     """What ``result.json`` holds however the run ends."""
     classes = list(checked.order[: point.count])
     return {
-        "label": point.folder.label, "script": "main_transfer.py", "method": checked.method.name, "paper_name": checked.method.paper,
-        "compat": arguments.run.compat, "seed": arguments.run.seed,
-        "removed": {"count": point.count, "classes": classes, "names": [bench.data.classes[label] for label in classes]},
+        "label": point.folder.label,
+        "script": "main_transfer.py",
+        "method": checked.method.name,
+        "paper_name": checked.method.paper,
+        "compat": arguments.run.compat,
+        "seed": arguments.run.seed,
+        "removed": {
+            "count": point.count,
+            "classes": classes,
+            "names": [bench.data.classes[label] for label in classes],
+        },
         "split": {
-            "digest": point.split.digest, "base_digest": point.split.base_digest, **{key: len(images) for key, images in point.sets.items()},
+            "digest": point.split.digest,
+            "base_digest": point.split.base_digest,
+            **{key: len(images) for key, images in point.sets.items()},
         },
         "target": {
-            "name": target_name(checked), "classes": bench.target.classes, "train": len(bench.target.train), "test": len(bench.target.test),
+            "name": target_name(checked),
+            "classes": bench.target.classes,
+            "train": len(bench.target.train),
+            "test": len(bench.target.test),
         },
         "model": {
-            "arch": arguments.model.arch, "dataset": bench.data.name, "sparsity": pruner.sparsity(checked.start.mask),
+            "arch": arguments.model.arch,
+            "dataset": bench.data.name,
+            "sparsity": pruner.sparsity(checked.start.mask),
             "checkpoint": arguments.unlearn.mask,
         },
-        "config": checked.point_config(point.count), "device": str(checked.device), "environment": environment(),
+        "config": checked.point_config(point.count),
+        "device": str(checked.device),
+        "environment": environment(),
     }

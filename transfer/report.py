@@ -1,4 +1,5 @@
 """What ``main_transfer.py`` says of its run, and the table of all its points."""
+
 from __future__ import annotations
 
 from functools import partial
@@ -37,7 +38,7 @@ def header(arguments: TransferArguments, checked: Checked, bench: Bench, folder:
     data, target = bench.data, bench.target
     found = {
         "remove": f"{', '.join(map(str, checked.removed))} of {len(data.classes)} classes, in this order: "
-                  + (listed(checked.order[: checked.removed[-1]], data.classes) or "none"),
+        + (listed(checked.order[: checked.removed[-1]], data.classes) or "none"),
         "source": f"{data.name}: train {len(bench.base.train):,}  test {len(data.test_labels):,}  split digest {bench.base.digest}",
         **{f"source: {name}": words for name, words in data.notes.items()},
         "target": f"{target_name(checked)}: {target.classes} classes, train {len(target.train):,}  test {len(target.test):,}",
@@ -50,11 +51,19 @@ def header(arguments: TransferArguments, checked: Checked, bench: Bench, folder:
         "folder": str(folder),
     }
     if arguments.unread:
-        found["not read"] = f"{', '.join(arguments.unread)}: nothing that {checked.method.name}, --probe {arguments.probe.probe} or this script uses"
+        found["not read"] = (
+            f"{', '.join(arguments.unread)}: nothing that {checked.method.name}, --probe {arguments.probe.probe} or this script uses"
+        )
     return found
 
 
 def show(points: list[dict[str, Any]], folder: Path) -> None:
     """Print the table and write it as transfer.md, transfer.csv and transfer.png."""
     [table] = transfer.tables(points)
-    publish(folder / "transfer", table.title, *transfer.layout(table), transfer.long_rows(table), partial(plots.transfer_curves, table=table))
+    publish(
+        folder / "transfer",
+        table.title,
+        *transfer.layout(table),
+        transfer.long_rows(table),
+        partial(plots.transfer_curves, table=table),
+    )

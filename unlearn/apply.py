@@ -1,4 +1,5 @@
 """The one place that runs an unlearning method."""
+
 from __future__ import annotations
 
 import copy
@@ -62,7 +63,7 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
 def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
     """The same, on the model's own weights."""
     unlearned = copy.deepcopy(model)
-    pruner.Hold(unlearned, context.mask)
+    pruner.MaskEnforcer(unlearned, context.mask)
     _start_clock(context)
     if _idle(config):
         return Unlearned(unlearned, context.mask, context.clock.seconds)
@@ -78,13 +79,15 @@ def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: 
     return Unlearned(unlearned, context.mask, seconds)
 
 
-def _with_adapters(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
+def _with_adapters(
+    method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context
+) -> Unlearned:
     """The same on adapters: what was frozen must not have changed, then they are merged or kept.
 
     While the method runs it has no mask to hold, because the pruned weights are frozen at zero.
     """
     plan, mask, copied = context.adapters, context.mask, copy.deepcopy(model)
-    pruner.Hold(copied, mask)
+    pruner.MaskEnforcer(copied, mask)
     _start_clock(context)
     adapted = lora.attach(copied, plan, mask, context.seed)
     context.mask, context.frozen = {}, lora.frozen(adapted).keys()

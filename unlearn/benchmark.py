@@ -1,4 +1,5 @@
 """What the methods of the Deep Unlearn benchmark share. Imports no torch, because ``--help`` needs it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ class Benchmarked(Iterative):
     """Flags of a method that trains on images as they are, at a constant step size unless told otherwise."""
 
     schedule: str = changed(Iterative, "schedule", "constant")
-    no_aug: bool = changed(Iterative, "no_aug", True, help="train without random crop and flip; with false after it, with them")
+    no_aug: bool = changed(
+        Iterative, "no_aug", True, help="train without random crop and flip; with false after it, with them"
+    )
 
 
 def reference_drops(config: Benchmarked, late: int) -> Benchmarked:

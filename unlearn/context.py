@@ -1,4 +1,5 @@
 """What a method is handed besides the model: the sets it declared, and how to train on them."""
+
 from __future__ import annotations
 
 import importlib
@@ -48,7 +49,9 @@ class Sets:
         if name.startswith("_") or name not in self._sets:
             raise AttributeError(name)
         if name not in self._reads:
-            raise LookupError(f"{self._method} reads {', '.join(sorted(self._reads)) or 'no set'}, yet asked for {name}")
+            raise LookupError(
+                f"{self._method} reads {', '.join(sorted(self._reads)) or 'no set'}, yet asked for {name}"
+            )
         return self._sets[name]
 
 
@@ -202,7 +205,11 @@ class Context:
         self.phase(training, epochs, config.unlearn_epochs)
 
     def phase(
-        self, training: Training, epochs: Callable[[int], Iterator[EpochLog]], total: int, beside: tuple[Stateful, ...] = ()
+        self,
+        training: Training,
+        epochs: Callable[[int], Iterator[EpochLog]],
+        total: int,
+        beside: tuple[Stateful, ...] = (),
     ) -> None:
         """Take ``training`` through epochs of any kind, keeping after each what a killed run goes on from.
 
@@ -225,8 +232,12 @@ class Context:
         for log in epochs(seeds.derive(self.seed, "unlearn", number)):
             with self.clock.paused(), self.log.epoch("unlearn", total, log):
                 self.progress.save(
-                    phase=number, seconds=self.clock.seconds, state_dict=checkpoints.pack(model, self.mask, self.frozen), **training.state(),
-                    beside=[part.state() for part in beside], memory=self.memory,
+                    phase=number,
+                    seconds=self.clock.seconds,
+                    state_dict=checkpoints.pack(model, self.mask, self.frozen),
+                    **training.state(),
+                    beside=[part.state() for part in beside],
+                    memory=self.memory,
                 )
 
     def _held(self, config: Any) -> bool:

@@ -1,4 +1,5 @@
 """Gradients over whole sets: the quantities that FF and IU are made of."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +44,9 @@ def fisher_of_batches(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
             for label, weight in enumerate(belief):
                 keep = label + 1 < len(belief)
                 gradients = torch.autograd.grad(losses[label], list(parameters.values()), retain_graph=keep)
-                torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients))
+                torch._foreach_addcmul_(
+                    list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients)
+                )
             count += 1
     torch._foreach_div_(list(total.values()), max(count, 1))
     return _masked(total, mask)
@@ -99,7 +102,9 @@ def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**
     return max(1, min(most, (memory - max(first - each, 0)) // each))
 
 
-def influence_step(model: nn.Module, sets: Any, batches: Callable[[Any], Iterable[tuple[Tensor, Tensor]]], mask: Mask) -> Tensors:
+def influence_step(
+    model: nn.Module, sets: Any, batches: Callable[[Any], Iterable[tuple[Tensor, Tensor]]], mask: Mask
+) -> Tensors:
     """n_f / N times the mean gradient on the forget set minus that on the retain set: IU's step before any inverse.
 
     Args:
@@ -113,7 +118,9 @@ def influence_step(model: nn.Module, sets: Any, batches: Callable[[Any], Iterabl
     return {name: forget[name] / total - retain[name] * ratio for name in forget}
 
 
-def weighted_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], weights: Tensor, mask: Mask) -> Tensors:
+def weighted_gradient(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], weights: Tensor, mask: Mask
+) -> Tensors:
     """Sum over samples of ``weights[n]`` times the gradient of sample n's cross-entropy.
 
     Args:
@@ -126,7 +133,9 @@ def weighted_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
         for images, labels in batches:
             losses = F.cross_entropy(model(images), labels, reduction="none")
             weight = weights[start : start + len(labels)].to(losses)
-            torch._foreach_add_(list(total.values()), list(torch.autograd.grad((losses * weight).sum(), list(parameters.values()))))
+            torch._foreach_add_(
+                list(total.values()), list(torch.autograd.grad((losses * weight).sum(), list(parameters.values())))
+            )
             start += len(labels)
     return _masked(total, mask)
 
@@ -144,7 +153,11 @@ def mean_squared_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tens
 
 
 def gram(
-    model: nn.Module, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], direction: Tensors, mask: Mask, memory: int = 2 * 2**30
+    model: nn.Module,
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+    direction: Tensors,
+    mask: Mask,
+    memory: int = 2 * 2**30,
 ) -> tuple[Tensor, Tensor]:
     """Inner products of single samples' gradients with each other and with a direction.
 
@@ -164,8 +177,17 @@ def gram(
         rows = []
         for images, labels in batches():
             found = _per_sample(model, images, labels, list(turn))
-            rows.append(torch.cat([(found[name] * mask[name].to(found[name]) if name in mask else found[name]).flatten(1)[:, start[name] : stop]
-                                   for name, stop in turn.items()], dim=1))
+            rows.append(
+                torch.cat(
+                    [
+                        (found[name] * mask[name].to(found[name]) if name in mask else found[name]).flatten(1)[
+                            :, start[name] : stop
+                        ]
+                        for name, stop in turn.items()
+                    ],
+                    dim=1,
+                )
+            )
         columns = torch.cat(rows)
         part = torch.cat([direction[name].flatten()[start[name] : stop] for name, stop in turn.items()])
         products += (columns @ columns.T).double().cpu()

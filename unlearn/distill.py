@@ -1,4 +1,5 @@
 """Losses between two models' outputs, and the teachers that give the other ones."""
+
 from __future__ import annotations
 
 import copy

@@ -1,4 +1,5 @@
 """Random numbers of unlearning methods, each named by what it is for."""
+
 from __future__ import annotations
 
 import copy

@@ -1,4 +1,5 @@
 """Forget fast, repair slowly: what SFR-on does with one step up the forget loss and several down the retain loss."""
+
 from __future__ import annotations
 
 import math
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from dataset.combined import endless
 from dataset.images import Images
 from pruner import Mask
-from trainer.loop import EpochLog, Objective, Recipe, Tally, Training, cross_entropy
+from trainer.loop import EpochLog, EpochMeter, Objective, Recipe, Training, cross_entropy
 from utils import parallel, seeds
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class Ascent:
             return torch.ones_like(losses)
         if self._seen is None:
             coefficients = 1 / (losses**self._power + 1e-15)
-            total, count = parallel.add_up(torch.stack([coefficients.sum(), coefficients.new_tensor(float(len(losses)))]))
+            total, count = parallel.add_up(
+                torch.stack([coefficients.sum(), coefficients.new_tensor(float(len(losses)))])
+            )
             return coefficients * count / total
         news = torch.zeros(2, len(self._seen), device=losses.device)
         news[:, positions] = torch.stack([losses, torch.ones_like(losses)])
@@ -85,7 +88,9 @@ class Ascent:
 def _losses(model: nn.Module, images: Images, size: int) -> Tensor:
     """Cross-entropy of every image in eval mode, float32 [n], in the set's order."""
     model.eval()
-    return torch.cat([F.cross_entropy(model(batch), labels, reduction="none") for batch, labels in images.batches(size)])
+    return torch.cat(
+        [F.cross_entropy(model(batch), labels, reduction="none") for batch, labels in images.batches(size)]
+    )
 
 
 class FastSlow:
@@ -100,7 +105,9 @@ class FastSlow:
         only: weights that the step up may change; None for all.
     """
 
-    def __init__(self, model: nn.Module, ascent: Ascent, retain: Images, only: Mask | None, config: Config, context: Context):
+    def __init__(
+        self, model: nn.Module, ascent: Ascent, retain: Images, only: Mask | None, config: Config, context: Context
+    ):
         self.ascent, self.retain, self.config = ascent, retain, config
         per_pass = max(len(retain.sizes(config.batch_size)), 1)
         self.iterations = config.unlearn_epochs * per_pass if config.iterations is None else config.iterations
@@ -149,7 +156,7 @@ class FastSlow:
         self.forget.advance()
         return []
 
-    def _down(self, upward: list[Tensor], tally: Tally, images: Tensor, labels: Tensor, count: int) -> None:
+    def _down(self, upward: list[Tensor], tally: EpochMeter, images: Tensor, labels: Tensor, count: int) -> None:
         tally.add(*self.repair.gradients(cross_entropy, images, labels, count), labels, count)
         if upward:
             torch._foreach_add_([parameter.grad for parameter in self._parameters], upward)

@@ -1,4 +1,5 @@
 """The noise of Fisher forgetting: which weights it centres elsewhere and how far it spreads them."""
+
 from __future__ import annotations
 
 from torch import Tensor, nn
@@ -26,13 +27,7 @@ def wiped_rows(context: Context) -> list[int]:
 
 
 def noise(
-    model: nn.Module,
-    curvature: dict[str, Tensor],
-    mask: Mask,
-    alpha: float,
-    classes: int,
-    rows: list[int],
-    compat: str,
+    model: nn.Module, curvature: dict[str, Tensor], mask: Mask, alpha: float, classes: int, rows: list[int], compat: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean and variance of the new weights, by parameter name, before anything is drawn.
 

@@ -1,4 +1,5 @@
 """The part of ``--help`` that is about methods. Imports no torch."""
+
 from __future__ import annotations
 
 import argparse
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from unlearn.registry import Method
 
 FAMILIES = {
-    registry.Iterative: "methods that train by steps", registry.Salient: "methods that can be confined to salient weights",
+    registry.Iterative: "methods that train by steps",
+    registry.Salient: "methods that can be confined to salient weights",
 }
 
 
@@ -60,7 +62,10 @@ def _title(method: Method, more: str = "") -> str:
 def _flags(config: type, without: type | None) -> str:
     """The flags of a configuration as argparse shows them, but for those that are the same in another one."""
     said, known = (
-        {field.name: (field.default, field.metadata["help"]) for field in dataclasses.fields(each or registry.NoOptions)}
+        {
+            field.name: (field.default, field.metadata["help"])
+            for field in dataclasses.fields(each or registry.NoOptions)
+        }
         for each in (config, without)
     )
     own = {name for name, words in said.items() if known.get(name) != words}

@@ -1,4 +1,5 @@
 """Parts of a model that methods freeze, re-initialise or shield from gradients, for any architecture."""
+
 from __future__ import annotations
 
 import re
@@ -33,13 +34,26 @@ def blocks(model: nn.Module) -> list[str]:
             for name, child in module.named_children():
                 if any(True for _ in child.parameters()):
                     path = f"{parent}.{name}".removeprefix(".")
-                    found.setdefault(f"{parent}/{re.sub('[0-9]+', '', name)}" if re.search("[0-9]", name) else path, []).append(path)
-        groups = [group for group in found.values() if len(group) > 1 and not any(_holds(model, path, classifier) for path in group)]
+                    found.setdefault(
+                        f"{parent}/{re.sub('[0-9]+', '', name)}" if re.search("[0-9]", name) else path, []
+                    ).append(path)
+        groups = [
+            group
+            for group in found.values()
+            if len(group) > 1 and not any(_holds(model, path, classifier) for path in group)
+        ]
         if groups:
-            largest = max(groups, key=lambda group: sum(p.numel() for path in group for p in model.get_submodule(path).parameters()))
+            largest = max(
+                groups,
+                key=lambda group: sum(p.numel() for path in group for p in model.get_submodule(path).parameters()),
+            )
             whole = [path for path in largest if any(True for _ in model.get_submodule(path).children())]
             return whole or [path for path in largest if _begins(model.get_submodule(path))]
-        level = {f"{parent}.{name}".removeprefix("."): child for parent, module in level.items() for name, child in module.named_children()}
+        level = {
+            f"{parent}.{name}".removeprefix("."): child
+            for parent, module in level.items()
+            for name, child in module.named_children()
+        }
     return [name for name, module in model.named_modules() if _begins(module) and module is not classifier]
 
 
@@ -66,7 +80,11 @@ def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
 
 def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
     """All modules that are not among ``modules`` and hold none of them."""
-    return [module for path, module in model.named_modules() if path and not any(f"{name}.".startswith(f"{path}.") for name in modules)]
+    return [
+        module
+        for path, module in model.named_modules()
+        if path and not any(f"{name}.".startswith(f"{path}.") for name in modules)
+    ]
 
 
 def stem(model: nn.Module) -> tuple[str, nn.Module]:
@@ -99,7 +117,9 @@ def norm_parameters(model: nn.Module, by_name: bool = False) -> set[str]:
 @contextmanager
 def only(model: nn.Module, names: set[str]) -> Iterator[None]:
     """Inside, only the parameters ``names`` have gradients; the others do not change."""
-    frozen = [parameter for name, parameter in model.named_parameters() if name not in names and parameter.requires_grad]
+    frozen = [
+        parameter for name, parameter in model.named_parameters() if name not in names and parameter.requires_grad
+    ]
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
@@ -113,7 +133,9 @@ def only(model: nn.Module, names: set[str]) -> Iterator[None]:
 def scaled_gradients(model: nn.Module, scales: dict[str, Tensor]) -> Iterator[None]:
     """Inside, the gradients of the parameters in ``scales`` are multiplied, weight by weight, before any step uses them."""
     parameters = dict(model.named_parameters())
-    handles = [parameters[name].register_hook(lambda gradient, scale=scale: gradient * scale) for name, scale in scales.items()]
+    handles = [
+        parameters[name].register_hook(lambda gradient, scale=scale: gradient * scale) for name, scale in scales.items()
+    ]
     try:
         yield
     finally:
@@ -126,7 +148,8 @@ def affine(model: nn.Module) -> dict[str, nn.Parameter]:
     kinds = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
     return {
         f"{name}.{own}": parameter
-        for name, module in model.named_modules() if isinstance(module, kinds)
+        for name, module in model.named_modules()
+        if isinstance(module, kinds)
         for own, parameter in module.named_parameters(recurse=False)
     }
 
@@ -184,7 +207,9 @@ def renew_blocks(modules: dict[str, nn.Module], draws: Draws, keep_statistics: b
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            module.in_proj_weight.copy_(draws.weight(f"{name}.in_proj_weight", module.in_proj_weight, xavier_uniform, "new blocks"))
+            module.in_proj_weight.copy_(
+                draws.weight(f"{name}.in_proj_weight", module.in_proj_weight, xavier_uniform, "new blocks")
+            )
             module.in_proj_bias.zero_()
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.weight.fill_(1)
@@ -211,6 +236,12 @@ def renew(model: nn.Module, seed: int) -> None:
 def quantise(model: nn.Module) -> None:
     """Round parameters and norms' statistics to half precision; they stay float32."""
     largest = torch.finfo(torch.half).max
-    statistics = [number for module in model.modules() if isinstance(module, NORMS) for number in module.buffers() if number.is_floating_point()]
+    statistics = [
+        number
+        for module in model.modules()
+        if isinstance(module, NORMS)
+        for number in module.buffers()
+        if number.is_floating_point()
+    ]
     for number in (*model.parameters(), *statistics):
         number.copy_(number.clamp(-largest, largest).half())

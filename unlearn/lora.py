@@ -5,6 +5,7 @@ training starts at the given model (Hu et al. 2022). Everything else is frozen t
 statistics follow the images as in any training, in copies that belong to the adapters, so that these fit the frozen
 model. peft is imported only here, inside functions.
 """
+
 from __future__ import annotations
 
 import functools
@@ -30,7 +31,11 @@ from utils.errors import RunError, UsageError
 KINDS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."  # peft's, before every name
-AFTERWARDS = {"masked": "afterwards merged, then masked", "held": "under the mask all along, afterwards merged", "none": "afterwards kept apart"}
+AFTERWARDS = {
+    "masked": "afterwards merged, then masked",
+    "held": "under the mask all along, afterwards merged",
+    "none": "afterwards kept apart",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,13 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """The plan as plain data."""
         kept = {name.removeprefix("lora_"): value for name, value in vars(self.flags).items() if name != "lora"}
-        return {**kept, "targets": list(self.targets), "head": self.head, "trainable": self.trainable, "total": self.total}
+        return {
+            **kept,
+            "targets": list(self.targets),
+            "head": self.head,
+            "trainable": self.trainable,
+            "total": self.total,
+        }
 
     def words(self) -> str:
         """The plan in words."""
@@ -98,7 +109,9 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
 def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
     """The layers that are pruned: convolutions, or the linear layers of a transformer; see ``pruner.prunable``."""
     found = {name.rpartition(".")[0] for name in pruner.prunable(model)}
-    return tuple(name for name, module in _layers(model).items() if name in found and name != head and _mergeable(module))
+    return tuple(
+        name for name, module in _layers(model).items() if name in found and name != head and _mergeable(module)
+    )
 
 
 def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,12 +121,16 @@ def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, .
         matching = [name for name, _ in model.named_modules() if name == target or name.endswith(f".{target}")]
         strange = [name for name in matching if name not in layers or not _mergeable(layers[name])]
         if not matching or strange:
-            ends = sorted({name.rpartition(".")[2] for name, module in layers.items() if name != head and _mergeable(module)})
+            ends = sorted(
+                {name.rpartition(".")[2] for name, module in layers.items() if name != head and _mergeable(module)}
+            )
             what = f"{strange[0]} is no layer that can have adapters" if strange else "no layer's name ends so"
             raise UsageError(f"--lora_targets {target}: {what}; names that do: {', '.join(ends)}")
         found |= set(matching) - {head}
     if not found:
-        raise UsageError(f"--lora_targets {','.join(wanted)}: is the classifier alone, which trains whole; name other layers too")
+        raise UsageError(
+            f"--lora_targets {','.join(wanted)}: is the classifier alone, which trains whole; name other layers too"
+        )
     return tuple(name for name in layers if name in found)
 
 
@@ -121,7 +138,8 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
     """Layers of the right kinds by name; attention's output projection belongs to the attention."""
     attention = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
     return {
-        name: module for name, module in model.named_modules()
+        name: module
+        for name, module in model.named_modules()
         if isinstance(module, KINDS) and not name.startswith(tuple(attention))
     }
 
@@ -141,11 +159,16 @@ def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
 
     flags = chosen.flags
     config = peft.LoraConfig(
-        r=flags.lora_rank, lora_alpha=flags.lora_alpha, lora_dropout=flags.lora_dropout, target_modules=list(chosen.targets),
+        r=flags.lora_rank,
+        lora_alpha=flags.lora_alpha,
+        lora_dropout=flags.lora_dropout,
+        target_modules=list(chosen.targets),
         modules_to_save=[chosen.head, *chosen.norms],
     )
     held = mask if flags.lora_merge == "held" else {}
-    config._register_custom_module(_layer_types() if held else {nn.MultiheadAttention: _layer_types()[nn.MultiheadAttention]})
+    config._register_custom_module(
+        _layer_types() if held else {nn.MultiheadAttention: _layer_types()[nn.MultiheadAttention]}
+    )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft looks at what transformers is about to rename
         torch.manual_seed(seeds.derive(seed, "adapters"))
@@ -206,7 +229,9 @@ def _layer_types() -> dict[type, type]:
             base = self.get_base_layer()
             if self.disable_adapters or self.merged:
                 return base(query, *args, **kwargs)
-            return torch.func.functional_call(base, {"in_proj_weight": base.in_proj_weight + update(self)}, (query, *args), kwargs)
+            return torch.func.functional_call(
+                base, {"in_proj_weight": base.in_proj_weight + update(self)}, (query, *args), kwargs
+            )
 
         def _restore_weights(self) -> None:
             """Nothing was taken away."""
@@ -228,7 +253,8 @@ def frozen(adapted: nn.Module) -> dict[str, str]:
     """Entries of the state dict that are the frozen model's, with their names in it."""
     return {
         key: key.removeprefix(PREFIX).replace(".base_layer", "").replace(".original_module", "")
-        for key in adapted.state_dict() if ".lora_" not in key and ".modules_to_save." not in key
+        for key in adapted.state_dict()
+        if ".lora_" not in key and ".modules_to_save." not in key
     }
 
 
@@ -261,7 +287,7 @@ def merge(adapted: nn.Module, mask: Mask) -> nn.Module:
         merged = adapted.merge_and_unload(safe_merge=True).requires_grad_(True)
     except ValueError as error:
         raise RunError(f"the adapters cannot be merged ({error})") from error
-    pruner.Hold(merged, mask)
+    pruner.MaskEnforcer(merged, mask)
     return merged
 
 
@@ -280,10 +306,15 @@ def write(adapted: nn.Module, folder: Path) -> None:
         adapted.save_pretrained(place)
         config = json.loads(Path(place, CONFIG).read_text())
         weights = Path(place, WEIGHTS).read_bytes()
-    config |= {"auto_mapping": None, "base_model_name_or_path": None}  # a class made while running, and a path of this machine
+    config |= {
+        "auto_mapping": None,
+        "base_model_name_or_path": None,
+    }  # a class made while running, and a path of this machine
     files.make_folder(folder)
     files.write_bytes(folder / WEIGHTS, weights)
-    files.write_json(folder / CONFIG, {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()})
+    files.write_json(
+        folder / CONFIG, {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
+    )
 
 
 def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
@@ -302,7 +333,9 @@ def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
         if fitting:
             peft.set_peft_model_state_dict(adapted, stored)
     except Exception as error:  # noqa: BLE001  (a missing, damaged or other adapter fails in many ways)
-        raise UsageError(f"--resume {folder}: holds no adapters of this run ({' '.join(str(error).split())})") from error
+        raise UsageError(
+            f"--resume {folder}: holds no adapters of this run ({' '.join(str(error).split())})"
+        ) from error
     if not fitting:
         raise UsageError(f"--resume {folder}: its adapters are of other layers than this run's")
     return adapted

@@ -1,4 +1,5 @@
 """Penalties that methods add to a loss."""
+
 from __future__ import annotations
 
 import torch
@@ -10,7 +11,7 @@ def l1_norm(model: nn.Module) -> Tensor:
 
     Pruned weights are zero and so add nothing, neither value nor gradient.
     """
-    return torch.stack([norm for norm in torch._foreach_norm([p for p in model.parameters() if p.requires_grad], 1)]).sum()
+    return torch.stack(list(torch._foreach_norm([p for p in model.parameters() if p.requires_grad], 1))).sum()
 
 
 def squared_distance(model: nn.Module, start: dict[str, Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 A method is one file in ``unlearn/methods``; every file there is found by itself. Importing this
 module must stay fast, because ``--help`` needs it: method files import torch inside functions.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -34,10 +35,14 @@ class NoOptions:
 class Iterative(Optimisation):
     """Flags of every method that trains by steps. A method's own configuration derives from it."""
 
-    unlearn_epochs: int = option(10, "passes over the data that the method trains on", common=True, low=0, search=(1, 37, "linear"))
+    unlearn_epochs: int = option(
+        10, "passes over the data that the method trains on", common=True, low=0, search=(1, 37, "linear")
+    )
     unlearn_lr: float = option(0.01, "step size", common="step size of unlearning", above=0, search=(1e-5, 1e-1, "log"))
     no_aug: bool = option(False, "train without random crop and flip", common=True)
-    max_norm: float = option(0.0, "longest gradient, over all weights, that is not scaled down to this; 0 is off", low=0)
+    max_norm: float = option(
+        0.0, "longest gradient, over all weights, that is not scaled down to this; 0 is off", low=0
+    )
     eval_mode: bool = option(False, "batch norm uses its running statistics and leaves them alone")
     rewind_pth: str | None = option(None, "start from these dense weights, under the model's mask", metavar="FILE")
     rewind_epoch: int = option(0, "with --rewind_pth: epochs by which the step-size schedule is ahead", low=0)
@@ -47,9 +52,23 @@ class Iterative(Optimisation):
 class Salient(Iterative):
     """Flags of every method that can be confined to salient weights (``unlearn/saliency.py``)."""
 
-    saliency_mask: str | None = option(None, "change only the weights that this file names, see main_saliency.py", metavar="FILE", aliases=("mask_path",))
-    saliency_threshold: float | None = option(None, "without a file: change only this fraction of the weights, those with the largest gradients on the forget set", above=0, high=1)
-    saliency_outside: str | None = option(None, "the other weights are held, or drift by momentum and weight decay (held; drift with --compat reference)", choices=("held", "drift"))
+    saliency_mask: str | None = option(
+        None,
+        "change only the weights that this file names, see main_saliency.py",
+        metavar="FILE",
+        aliases=("mask_path",),
+    )
+    saliency_threshold: float | None = option(
+        None,
+        "without a file: change only this fraction of the weights, those with the largest gradients on the forget set",
+        above=0,
+        high=1,
+    )
+    saliency_outside: str | None = option(
+        None,
+        "the other weights are held, or drift by momentum and weight decay (held; drift with --compat reference)",
+        choices=("held", "drift"),
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +92,7 @@ class Method:
     """
 
     name: str
-    run: "Callable[[nn.Module, Sets, Any, Context], None]"
+    run: Callable[[nn.Module, Sets, Any, Context], None]
     config: type
     reads: frozenset[str]
     summary: str
@@ -136,7 +155,20 @@ def method(
     """
 
     def register(run: Callable) -> Callable:
-        found = Method(name, run, config, frozenset(reads), summary, paper or name, source, fresh, aliases, presets or {}, trains_on_val, reshapes)
+        found = Method(
+            name,
+            run,
+            config,
+            frozenset(reads),
+            summary,
+            paper or name,
+            source,
+            fresh,
+            aliases,
+            presets or {},
+            trains_on_val,
+            reshapes,
+        )
         _methods.add(name, found, aliases)
         return run
 

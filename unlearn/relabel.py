@@ -1,4 +1,5 @@
 """Wrong labels for the images to forget."""
+
 from __future__ import annotations
 
 import torch

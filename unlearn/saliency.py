@@ -3,6 +3,7 @@
 A mask is stored as a plain ``dict`` from parameter name to a boolean tensor, True where the weight
 may change. Batch-norm statistics are no parameters and always follow the data.
 """
+
 from __future__ import annotations
 
 import math
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset.images import Images
-from dataset.prepare import Chosen
+from dataset.prepare import DatasetInfo
 from pruner import Mask, Scores
 from pruner.masks import remove
 from trainer.given import blank
@@ -66,7 +67,9 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
     model.eval()
     above, below = information(forget), information(retain)
     ratio = {name: (above[name] + SMALLEST) / (below[name] + SMALLEST) for name in above}
-    return {name: value * context.mask[name].to(value) if name in context.mask else value for name, value in ratio.items()}
+    return {
+        name: value * context.mask[name].to(value) if name in context.mask else value for name, value in ratio.items()
+    }
 
 
 def _mean_over_batches(model: nn.Module, batches: Any, mask: Mask, change: Callable[[Tensor], Tensor]) -> Scores:
@@ -78,7 +81,9 @@ def _mean_over_batches(model: nn.Module, batches: Any, mask: Mask, change: Calla
         for name, found in zip(total, torch.autograd.grad(loss, list(parameters.values()))):
             total[name] += change(found)
         count += 1
-    return {name: value * mask[name].to(value) / count if name in mask else value / count for name, value in total.items()}
+    return {
+        name: value * mask[name].to(value) / count if name in mask else value / count for name, value in total.items()
+    }
 
 
 def largest(scores: Scores, density: float, mask: Mask) -> Mask:
@@ -87,7 +92,10 @@ def largest(scores: Scores, density: float, mask: Mask) -> Mask:
     Returns:
         Exactly ``floor(density * weights)`` True entries; a higher density only adds to them.
     """
-    kept = {name: mask[name].cpu() if name in mask else torch.ones(value.shape, dtype=torch.bool) for name, value in scores.items()}
+    kept = {
+        name: mask[name].cpu() if name in mask else torch.ones(value.shape, dtype=torch.bool)
+        for name, value in scores.items()
+    }
     weights = sum(int(part.sum()) for part in kept.values())
     return remove(scores, weights - math.floor(density * weights), kept)
 
@@ -114,13 +122,19 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
     where = f"--saliency_mask {path}"
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle, model, shapes)
-    wrong = [name for name in (*shapes, *stored) if name not in shapes or name not in stored or stored[name].shape != shapes[name]]
+    wrong = [
+        name
+        for name in (*shapes, *stored)
+        if name not in shapes or name not in stored or stored[name].shape != shapes[name]
+    ]
     if wrong:
-        raise UsageError(f"{where}: is no saliency mask of this model ({len(wrong)} parameters differ; first: {wrong[0]})")
+        raise UsageError(
+            f"{where}: is no saliency mask of this model ({len(wrong)} parameters differ; first: {wrong[0]})"
+        )
     return {name: stored[name] != 0 for name in shapes}
 
 
-def given(arguments: Any, chosen: Chosen) -> tuple[Mask | None, str | None]:
+def given(arguments: Any, chosen: DatasetInfo) -> tuple[Mask | None, str | None]:
     """What ``--saliency_mask`` names, and the SHA-256 of that file; None where it is not given.
 
     Args:
@@ -133,7 +147,9 @@ def given(arguments: Any, chosen: Chosen) -> tuple[Mask | None, str | None]:
     if stored is None:
         return None, None
     if getattr(arguments.hyper, "no_saliency", False):
-        raise UsageError("--saliency_mask and --no_saliency: one names the weights that may change, the other lets all of them; give one")
+        raise UsageError(
+            "--saliency_mask and --no_saliency: one names the weights that may change, the other lets all of them; give one"
+        )
     return read(Path(stored), blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
 
 

@@ -1,4 +1,5 @@
 """One method's run in a folder: its files, and how a killed run goes on from them."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,7 +18,10 @@ from utils.run_folder import RunFolder
 
 def outputs(method: Method) -> list[str]:
     """The files that a run of the method writes: the third only while it runs, the last two in place of the first where adapters stay apart."""
-    return [*(f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress", "base")), f"{method.name}adapter"]
+    return [
+        *(f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress", "base")),
+        f"{method.name}adapter",
+    ]
 
 
 def clear(method: Method, folder: RunFolder) -> None:
@@ -34,12 +38,21 @@ class Session:
 
     def __init__(self, method: Method, folder: RunFolder, stamp: dict[str, Any]):
         self._method, self._stamp = method, {"fingerprint": folder.fingerprint, **stamp}
-        self._model, self._evaluation, progress, self._base, self._adapter = (folder.path / name for name in outputs(method))
+        self._model, self._evaluation, progress, self._base, self._adapter = (
+            folder.path / name for name in outputs(method)
+        )
         self.progress = Progress(progress, folder.fingerprint)
 
     def run(
-        self, model: nn.Module, sets: dict[str, Images], config: Any, context: Context, arch: str, stored: bool = False,
-        allow_pickle: bool = False, evaluation: dict[str, Any] | None = None,
+        self,
+        model: nn.Module,
+        sets: dict[str, Images],
+        config: Any,
+        context: Context,
+        arch: str,
+        stored: bool = False,
+        allow_pickle: bool = False,
+        evaluation: dict[str, Any] | None = None,
     ) -> Unlearned:
         """Unlearn, or take the stored model if this run got so far before; its seconds are None if they are not known.
 
@@ -78,7 +91,9 @@ class Session:
         """Write the unlearned model and its evaluation; of a model with adapters these and the frozen model, each by itself."""
         if lora.is_adapted(unlearned.model):
             lora.write(unlearned.model, self._adapter)
-            frozen = checkpoints.frozen_checkpoint(lora.base_state(unlearned.model), unlearned.mask, self._adapter.name, self._stamp)
+            frozen = checkpoints.frozen_checkpoint(
+                lora.base_state(unlearned.model), unlearned.mask, self._adapter.name, self._stamp
+            )
             checkpoints.write(frozen, self._base)
         else:
             content = checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, evaluation, self._stamp)

@@ -1,4 +1,5 @@
 """How fast every sample's loss changes along a few directions in the space of weights."""
+
 from __future__ import annotations
 
 import warnings
@@ -29,11 +30,17 @@ def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], direction
 def _is_simple(model: nn.Module) -> bool:
     """Whether all parameters belong to layers that ``_slopes_backward`` knows."""
     known = (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-    plain = [m for m in model.modules() if type(m) in known or type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros"]
+    plain = [
+        m
+        for m in model.modules()
+        if type(m) in known or type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros"
+    ]
     return sum(len(list(m.parameters(recurse=False))) for m in plain) == len(list(model.parameters()))
 
 
-def _slopes_backward(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:
+def _slopes_backward(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]
+) -> list[Tensor]:
     """``slopes`` out of one backward pass that forms no weight's gradient.
 
     A layer's share is the gradient of its output times what the layer, its weights replaced by the direction,
@@ -42,8 +49,12 @@ def _slopes_backward(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]],
     """
     found: list[Tensor] = []
     replaced = {name: layer for name, layer in model.named_modules() if list(layer.parameters(recurse=False))}
-    moved = {layer: _Moved(layer, [{key: d[f"{name}.{key}"] for key, _ in layer.named_parameters(recurse=False)} for d in directions])
-             for name, layer in replaced.items()}
+    moved = {
+        layer: _Moved(
+            layer, [{key: d[f"{name}.{key}"] for key, _ in layer.named_parameters(recurse=False)} for d in directions]
+        )
+        for name, layer in replaced.items()
+    }
 
     def follow(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0].detach()
@@ -98,7 +109,9 @@ class _Moved:
         return self.weight @ by_weight.T + self.bias @ by_bias.T
 
 
-def _slopes_forward(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:
+def _slopes_forward(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]
+) -> list[Tensor]:
     """``slopes`` by forward-mode differentiation, for any model."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     buffers = dict(model.named_buffers())

@@ -1,4 +1,5 @@
 """Where unlearning starts: a checkpoint that fits the architecture and was trained on the same split."""
+
 from __future__ import annotations
 
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 from torch import nn
 
 import models
-from dataset.prepare import Chosen
+from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
 from dataset.split import BaseSplit, everything
 from pruner import Mask
@@ -45,7 +46,7 @@ class Start:
         return {"checkpoint": self.given and self.given.sha256, "rewind": self.rewound and self.rewound.sha256}
 
 
-def read(arguments: Any, method: Method, chosen: Chosen) -> Start:
+def read(arguments: Any, method: Method, chosen: DatasetInfo) -> Start:
     """Open the checkpoints that a run names and check them against ``--arch``.
 
     Args:
@@ -61,7 +62,7 @@ def read(arguments: Any, method: Method, chosen: Chosen) -> Start:
     return Start(given, rewound, rewound or (None if method.fresh else given))
 
 
-def read_other(arguments: Any, chosen: Chosen, path: str | None, flag: str) -> Checkpoint | None:
+def read_other(arguments: Any, chosen: DatasetInfo, path: str | None, flag: str) -> Checkpoint | None:
     """A further model of the same architecture, if a flag names one.
 
     Raises:
@@ -70,15 +71,21 @@ def read_other(arguments: Any, chosen: Chosen, path: str | None, flag: str) -> C
     return None if path is None else checkpoint(arguments, chosen, path, flag)
 
 
-def check_validation(method: Method, chosen: Chosen, dataset: str) -> None:
+def check_validation(method: Method, chosen: DatasetInfo, dataset: str) -> None:
     """Refuse a method that trains on validation images where there are none, or the test images stand in for these.
 
     Raises:
         UsageError: names the method and the data set.
     """
     if method.trains_on_val and not chosen.validates:
-        lack = "too few training images for a tenth of any class" if chosen.source.with_validation else "none but the test images, which are scored as never seen"
-        raise UsageError(f"--unlearn {method.name}: trains on validation images, and --dataset {dataset} has {lack}; give a data set with a validation part")
+        lack = (
+            "too few training images for a tenth of any class"
+            if chosen.source.with_validation
+            else "none but the test images, which are scored as never seen"
+        )
+        raise UsageError(
+            f"--unlearn {method.name}: trains on validation images, and --dataset {dataset} has {lack}; give a data set with a validation part"
+        )
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:
@@ -117,11 +124,16 @@ def _way(checkpoint: Checkpoint, base: BaseSplit) -> str:
     return f"give the images of {known['dataset']} that it was trained on"
 
 
-def build(arguments: Any, chosen: Chosen, data: Dataset, weights: Checkpoint | None) -> nn.Module:
+def build(arguments: Any, chosen: DatasetInfo, data: Dataset, weights: Checkpoint | None) -> nn.Module:
     """The model on the CPU, with these weights or with new ones from ``--train_seed``."""
     seeds.seed_everything(arguments.run.train_seed)
     model = models.build(
-        arguments.model.arch, chosen.classes, *statistics(arguments, data), arguments.model.imagenet_arch, chosen.side, arguments.run.compat
+        arguments.model.arch,
+        chosen.classes,
+        *statistics(arguments, data),
+        arguments.model.imagenet_arch,
+        chosen.side,
+        arguments.run.compat,
     )
     if weights is not None:
         checkpoints.load_weights(model, weights)

@@ -4,6 +4,7 @@ A checkpoint is a dict in the reference's layout (``state_dict`` with ``weight_o
 ``weight_mask`` for pruned layers) or a bare state dict. Everything written here is tensors and
 plain Python values, so ``torch.load`` opens it with its safe default.
 """
+
 from __future__ import annotations
 
 import functools
@@ -25,8 +26,17 @@ from utils.errors import UsageError
 ORIGINAL, MASK = "_orig", torch_files.MASK
 OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
 OWN = {  # entries of ours that are read, and of what type they are
-    "split_digest": (str,), "split_seed": (int, type(None)), "forget_digest": (str,), "unlearn": (str,), "poison_digest": (str,), "poison": (str,),
-    "trained": (str,), "fingerprint": (str,), "recipe": (dict,), "origin": (dict,), "rounds": (list,),
+    "split_digest": (str,),
+    "split_seed": (int, type(None)),
+    "forget_digest": (str,),
+    "unlearn": (str,),
+    "poison_digest": (str,),
+    "poison": (str,),
+    "trained": (str,),
+    "fingerprint": (str,),
+    "recipe": (dict,),
+    "origin": (dict,),
+    "rounds": (list,),
     "seconds": (float, int, type(None)),
 }
 
@@ -53,7 +63,9 @@ class Checkpoint:
         return files.sha256(self.path)
 
 
-def pack(model: nn.Module | Mapping[str, Tensor], mask: Mask, leave_out: Collection[str] = ()) -> "OrderedDict[str, Tensor]":
+def pack(
+    model: nn.Module | Mapping[str, Tensor], mask: Mask, leave_out: Collection[str] = ()
+) -> OrderedDict[str, Tensor]:
     """The model's state dict as the reference stores it: a pruned ``X.weight`` becomes ``X.weight_orig`` and ``X.weight_mask``.
 
     The pair stands behind the other entries of its layer, where the reference's has it. Tensors
@@ -65,7 +77,9 @@ def pack(model: nn.Module | Mapping[str, Tensor], mask: Mask, leave_out: Collect
     """
     whole = model.state_dict() if isinstance(model, nn.Module) else model
     state = {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in whole.items() if key not in leave_out
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in whole.items()
+        if key not in leave_out
     }
     packed: OrderedDict[str, Tensor] = OrderedDict()
     pending: list[str] = []
@@ -165,7 +179,9 @@ def _chosen(
     found = foreign.state_dicts(content)
     places = list(found)
     if expected is not None and len(found) > 1:
-        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)] or list(found)[:1]
+        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)] or list(
+            found
+        )[:1]
     if not places:
         raise UsageError(f"{where}: holds no state dict")
     if len(places) > 1:
@@ -177,7 +193,9 @@ def _chosen(
         )
     [place] = places
     said = [] if place in ("", "state_dict") else [f"entry {place}"]
-    said += [f"{' and '.join(other or 'others' for other in found if other != place)} left out"] if len(found) > 1 else []
+    said += (
+        [f"{' and '.join(other or 'others' for other in found if other != place)} left out"] if len(found) > 1 else []
+    )
     state = {}
     for key, value in found[place].items():
         if isinstance(value, Tensor):
@@ -203,14 +221,20 @@ def _renamed(
     """A state dict under the model's names, as far as it has them, and what was done."""
     how = foreign.rename(foreign.shapes(state), expected, head)
     if how.clash is not None:
-        raise UsageError(f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; take one of them out")
+        raise UsageError(
+            f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; take one of them out"
+        )
     found = {new: state[old] for old, new in how.names.items()}
     flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
     return {**found, **flat}, how.said
 
 
 def read_tensors(
-    path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | None = None, expected: foreign.Shapes | None = None
+    path: Path,
+    flag: str,
+    allow_pickle: bool = False,
+    model: nn.Module | None = None,
+    expected: foreign.Shapes | None = None,
 ) -> dict[str, Tensor]:
     """Open a file that holds a plain dict of tensors.
 
@@ -222,7 +246,9 @@ def read_tensors(
     """
     where = f"{flag} {path}"
     content = torch_files.load(path, where, allow_pickle, model)
-    plain = isinstance(content, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    plain = isinstance(content, Mapping) and all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    )
     if not plain or not content:
         raise UsageError(f"{where}: holds no tensors by name")
     torch_files.check_tensors(content, where, model)
@@ -234,7 +260,9 @@ def _check_masks(state: Mapping[str, Tensor], where: str) -> None:
         if key.endswith("weight" + ORIGINAL):
             mask = state.get(key.removesuffix(ORIGINAL) + MASK)
             if key.removesuffix(ORIGINAL) in state:
-                raise UsageError(f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; take one of them out")
+                raise UsageError(
+                    f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; take one of them out"
+                )
             if mask is None:
                 raise UsageError(f"{where}: {key} has no mask beside it")
             if mask.shape != value.shape:
@@ -260,7 +288,12 @@ def _check_own(extra: Mapping[str, Any], where: str) -> None:
 
 
 def check_fits(
-    checkpoint: Checkpoint, model: nn.Module, arch: str, flag: str, masks_alone: bool = False, dataset: str = "",
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    arch: str,
+    flag: str,
+    masks_alone: bool = False,
+    dataset: str = "",
     stem: bool = False,
 ) -> None:
     """Refuse a checkpoint that is not one of this model.
@@ -276,7 +309,9 @@ def check_fits(
     where = f"{flag} {checkpoint.path}"
     strange = [k for k, m in checkpoint.mask.items() if k not in expected or m.shape != expected[k].shape]
     if strange:
-        raise UsageError(f"{where}: its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}")
+        raise UsageError(
+            f"{where}: its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
+        )
     if not checkpoint.weights:
         if masks_alone:
             return
@@ -285,7 +320,9 @@ def check_fits(
     missing = [k for k in expected if k not in checkpoint.weights and k not in allowed]
     surplus = [k for k in checkpoint.weights if k not in expected]
     if missing or surplus:
-        first = ", ".join([f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]])
+        first = ", ".join(
+            [f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]]
+        )
         counts = f"{len(missing)} entries missing, {len(surplus)} unknown"
         raise UsageError(f"{where}: is no {arch} ({counts}; {first}){_hint(checkpoint, arch, stem)}")
     _check_shapes(checkpoint, model, where, arch, dataset, stem)
@@ -305,8 +342,12 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: st
                 raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
             side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
             fits = f"; its positions are those of --input_size {side}" if side else ""
-            raise UsageError(f"{shapes}; another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}")
-        if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (value.dtype == torch.bool):
+            raise UsageError(
+                f"{shapes}; another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}"
+            )
+        if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (
+            value.dtype == torch.bool
+        ):
             raise UsageError(f"{where}: {key} is {torch_files.kind(found)}, expected {torch_files.kind(value)}")
         if found.dtype == torch.float64 and not torch_files.sound(key, found.to(value.dtype)):
             raise UsageError(f"{where}: {key} holds values too large for {torch_files.kind(value)}")
@@ -317,9 +358,15 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
     shapes = foreign.shapes(checkpoint.weights)
     guesses = models.guesses(shapes) if shapes else []
     if (arch, not stem) in guesses:
-        return "; it has the CIFAR stem: leave --imagenet_arch out" if stem else "; this is the ImageNet stem: add --imagenet_arch"
+        return (
+            "; it has the CIFAR stem: leave --imagenet_arch out"
+            if stem
+            else "; this is the ImageNet stem: add --imagenet_arch"
+        )
     if guesses and (arch, stem) not in guesses:
-        return "; it looks like " + " or ".join(name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
+        return "; it looks like " + " or ".join(
+            name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses
+        )
     done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
     prefix = foreign.shared_prefix(shapes)
     return done + (f"; all its names begin with '{prefix}'" if prefix else "")
@@ -383,7 +430,9 @@ def frozen_checkpoint(state: Mapping[str, Tensor], mask: Mask, adapters: str, st
     return {"state_dict": pack(state, mask), "adapters": adapters, **stamp}
 
 
-def unlearned_checkpoint(model: nn.Module, mask: Mask, evaluation: dict[str, Any] | None, stamp: dict[str, Any]) -> dict[str, Any]:
+def unlearned_checkpoint(
+    model: nn.Module, mask: Mask, evaluation: dict[str, Any] | None, stamp: dict[str, Any]
+) -> dict[str, Any]:
     """An unlearned model under the reference's keys (``evaluation_result`` is None until it is scored), then our own."""
     return {"state_dict": pack(model, mask), "evaluation_result": evaluation, **stamp}
 

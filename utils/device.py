@@ -1,4 +1,5 @@
 """The device of a run, and waiting for it."""
+
 from __future__ import annotations
 
 import ctypes
@@ -14,7 +15,10 @@ from utils import parallel
 from utils.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT, MAPPED = 2**31 - 1, 24 * 2**20  # bytes that stay with the process when freed; size from which a block that needs new memory is mapped alone
+KEPT, MAPPED = (
+    2**31 - 1,
+    24 * 2**20,
+)  # bytes that stay with the process when freed; size from which a block that needs new memory is mapped alone
 ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large are freed
 
 
@@ -73,7 +77,9 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @functools.cache
 def _say_that_half_is_slow() -> None:
-    print("warning: --amp: this device has no bfloat16 arithmetic, so that float32 is faster", file=sys.stderr, flush=True)
+    print(
+        "warning: --amp: this device has no bfloat16 arithmetic, so that float32 is faster", file=sys.stderr, flush=True
+    )
 
 
 def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:

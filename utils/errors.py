@@ -1,4 +1,5 @@
 """Errors that a user can act on, and how a script ends with them."""
+
 from __future__ import annotations
 
 import functools
@@ -82,7 +83,9 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                 with _saying_last():
                     return main(argv)
             except (UsageError, RunError) as error:
-                if parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError):  # which all processes see
+                if (
+                    parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError)
+                ):  # which all processes see
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
             except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
@@ -93,13 +96,17 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                 return 1
             except (MemoryError, RuntimeError) as error:
                 if (whose := exhausted(error)) is not None:
-                    _say(f"{name}.py: error: {whose} does not suffice; try a smaller --arch or --input_size, or more memory")
+                    _say(
+                        f"{name}.py: error: {whose} does not suffice; try a smaller --arch or --input_size, or more memory"
+                    )
                     return 1
                 if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
                     return _resumable(name, "a signal")
                 said = one_line(str(error))
                 if "deterministic implementation" in said:
-                    _say(f"{name}.py: error: --deterministic: {said.split('.')[0]}; leave the flag out, or use --device cpu")
+                    _say(
+                        f"{name}.py: error: --deterministic: {said.split('.')[0]}; leave the flag out, or use --device cpu"
+                    )
                     return 1
                 if not said.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
                     raise
@@ -136,4 +143,7 @@ def _say(line: str) -> None:
 
 def one_line(text: str) -> str:
     """Text from anywhere, a stranger's file included, as one line that no terminal takes for commands."""
-    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in " ".join(text.split()))
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in " ".join(text.split())
+    )

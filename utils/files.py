@@ -1,4 +1,5 @@
 """The one way to write a file, beside its target, flushed, renamed; and to read one that may be damaged or a stranger's."""
+
 from __future__ import annotations
 
 import codecs
@@ -18,9 +19,12 @@ from typing import Any
 from utils import parallel, preempt
 from utils.errors import RunError, UsageError
 
-
 MARKS = {  # by which a text says how it is encoded, the longest first
-    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
 }
 TEXT = 64 << 20  # bytes of a text file that are read at most
 SEAL = "seal"  # the entry of a JSON object that holds the ``seal`` of the others
@@ -166,7 +170,9 @@ def decode(content: bytes, where: str, kind: str = "text file") -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{where}: is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})") from None
+        raise UsageError(
+            f"{where}: is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
+        ) from None
 
 
 def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
@@ -178,7 +184,11 @@ def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        reason = "no such file" if isinstance(error, (FileNotFoundError, NotADirectoryError)) else getattr(error, "strerror", None) or error
+        reason = (
+            "no such file"
+            if isinstance(error, (FileNotFoundError, NotADirectoryError))
+            else getattr(error, "strerror", None) or error
+        )
         raise UsageError(f"{where}: {reason}") from None
     if stat.S_ISDIR(found.st_mode):
         raise UsageError(f"{where}: is a folder, not a {kind}")
@@ -259,8 +269,10 @@ def write_figure(path: Path, figure: Any) -> None:
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
-            hashlib.sha256(file.read()).hexdigest()
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else (hashlib.sha256(file.read()).hexdigest())
         )
 
 

@@ -1,4 +1,5 @@
 """Whether numbers are numbers still: one question to the device for any number of tensors."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -21,7 +22,9 @@ def check(named: Iterable[tuple[str, Tensor]], what: str) -> None:
     floating = [(name, tensor) for name, tensor in named if tensor.is_floating_point() and tensor.numel()]
     if not floating:
         return
-    extremes = [torch.stack(torch.aminmax(tensor)) for _, tensor in floating]  # NaN if there is one; a fifth of isfinite's time
+    extremes = [
+        torch.stack(torch.aminmax(tensor)) for _, tensor in floating
+    ]  # NaN if there is one; a fifth of isfinite's time
     sound = torch.stack([pair.isfinite().all().to(extremes[0].device) for pair in extremes])
     if not bool(sound.all()):
         first = floating[int((~sound).nonzero()[0])][0]
@@ -30,4 +33,7 @@ def check(named: Iterable[tuple[str, Tensor]], what: str) -> None:
 
 def state(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
     """Weights and running statistics by name; no masks, which may hold -inf."""
-    return [*model.named_parameters(), *((name, buffer) for name, buffer in model.named_buffers() if not name.endswith("mask"))]
+    return [
+        *model.named_parameters(),
+        *((name, buffer) for name, buffer in model.named_buffers() if not name.endswith("mask")),
+    ]

@@ -70,9 +70,7 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def with_statistics(
-    state: dict[str, Tensor], beside: Mapping[str, Any]
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def with_statistics(state: dict[str, Tensor], beside: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """A state dict with the mean and standard deviation by channel that its file holds beside it, and what to say of that.
 
     Args:

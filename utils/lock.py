@@ -1,4 +1,5 @@
 """One run at a time in a folder: a lock that the system takes back when its owner ends, however it ends."""
+
 from __future__ import annotations
 
 import errno

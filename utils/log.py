@@ -1,4 +1,5 @@
 """What a run says: lines for people on stdout, the same numbers as JSON lines in ``log.jsonl``."""
+
 from __future__ import annotations
 
 import json
@@ -47,7 +48,7 @@ class Log:
             files.append_line(self._path, json.dumps({"kind": kind, **values}))
 
     @contextmanager
-    def epoch(self, phase: str, epochs: int, log: "EpochLog", **more: float) -> Iterator[None]:
+    def epoch(self, phase: str, epochs: int, log: EpochLog, **more: float) -> Iterator[None]:
         """Record one finished epoch, and print it after the block, which stores it: whoever reads the line finds the checkpoint.
 
         Args:

@@ -1,4 +1,5 @@
 """Memory that is at its end, a GPU's or the machine's: said in one line, with what takes less. Imports no torch."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -29,7 +30,9 @@ def steps(size: int | None, flag: str = "--batch_size") -> Iterator[None]:
             way = f"{flag} {size}; try {flag} {size // 2}"
         else:
             way = f"{flag} 1; try a smaller --arch or --input_size" + (", or --device cpu" if "GPU" in whose else "")
-        raise RunError(f"{whose} does not suffice for {way} (finished epochs are kept: with more memory the same command goes on)") from error
+        raise RunError(
+            f"{whose} does not suffice for {way} (finished epochs are kept: with more memory the same command goes on)"
+        ) from error
 
 
 def as_many_as_fit(run: Callable[[int], Made], size: int) -> Made:

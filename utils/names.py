@@ -1,4 +1,5 @@
 """Look-up by name with a helpful answer to a misspelling."""
+
 from __future__ import annotations
 
 import difflib
@@ -6,7 +7,6 @@ import re
 from collections.abc import Iterable
 
 from utils.errors import UsageError
-
 
 MANY = 120  # names that one line can hold
 
@@ -25,7 +25,9 @@ def lookup(name: str, known: Iterable[str], flag: str) -> str:
     known = list(known)
     if name in known:
         return name
-    raise UsageError(f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}{f' and {len(known) - MANY} more' if len(known) > MANY else ''}")
+    raise UsageError(
+        f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}{f' and {len(known) - MANY} more' if len(known) > MANY else ''}"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

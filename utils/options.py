@@ -4,6 +4,7 @@ A configuration is a frozen dataclass whose fields are made by ``option``. ``add
 its flags on a parser, ``build`` makes an instance from what was typed. Values are converted and
 checked here rather than by argparse, so that every error names flag, value and what is allowed.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -54,8 +55,17 @@ def option(
         bare: the value of the flag when nothing is typed behind it.
     """
     metadata = {
-        "help": help, "low": low, "above": above, "high": high, "below": below, "choices": choices, "metavar": metavar, "search": search,
-        "aliases": aliases, "common": common, "bare": bare,
+        "help": help,
+        "low": low,
+        "above": above,
+        "high": high,
+        "below": below,
+        "choices": choices,
+        "metavar": metavar,
+        "search": search,
+        "aliases": aliases,
+        "common": common,
+        "bare": bare,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -73,7 +83,9 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports every problem as one ``UsageError`` and takes ``--a-b`` for ``--a_b``."""
 
     def __init__(self, **kwargs: Any):
-        super().__init__(allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        super().__init__(
+            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+        )
         self.add_argument("-h", "--help", action="help", help="show this; --help all shows every flag")
 
     def error(self, message: str) -> typing.NoReturn:
@@ -163,8 +175,13 @@ def _underscored(typed: list[str]) -> list[str]:
 
 
 def add_options(
-    group: argparse._ArgumentGroup, config: type, show_default: bool = True, negatable: bool = False,
-    beside: Mapping[str, str] | None = None, short: bool = False, shown: Collection[str] | None = None,
+    group: argparse._ArgumentGroup,
+    config: type,
+    show_default: bool = True,
+    negatable: bool = False,
+    beside: Mapping[str, str] | None = None,
+    short: bool = False,
+    shown: Collection[str] | None = None,
 ) -> None:
     """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has.
 
@@ -201,7 +218,9 @@ def _kind(config: type, field: dataclasses.Field, negatable: bool) -> dict[str, 
 
 def wrapped(text: str, indent: str = "") -> str:
     """A line of help, broken to the width of the terminal as argparse does; further lines begin with ``indent``."""
-    return textwrap.fill(text, max(shutil.get_terminal_size().columns - 2, 40), subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.fill(
+        text, max(shutil.get_terminal_size().columns - 2, 40), subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def _shown(field: dataclasses.Field) -> bool:
@@ -271,7 +290,9 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     try:
         value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)
     except ValueError:
-        words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(member, (member.__name__,) * 2)
+        words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(
+            member, (member.__name__,) * 2
+        )
         expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
     if value == () and field.default:

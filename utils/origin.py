@@ -49,7 +49,7 @@ def of(arguments: Any, chosen: Any, split_seed: int | None) -> dict[str, Any]:
 
     Args:
         arguments: with the groups data, model and run.
-        chosen: the ``dataset.prepare.Chosen`` that the model was trained on.
+        chosen: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
         split_seed: of its training and validation images; None if it was trained on all.
     """
     model, data = arguments.model, arguments.data
@@ -296,7 +296,11 @@ def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None
     from dataset.sources import find_root, get
     from dataset.tree import is_tree
 
-    if with_validation(str(known.get("dataset"))) != "folder" or "data" in found.flags or is_tree(find_root(get("folder"), None)):
+    if (
+        with_validation(str(known.get("dataset"))) != "folder"
+        or "data" in found.flags
+        or is_tree(find_root(get("folder"), None))
+    ):
         return
     classes = [str(name) for name in known.get("classes") or ()]
     names = (

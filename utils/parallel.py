@@ -3,6 +3,7 @@
 Without ``torchrun`` there is one process and everything here does nothing. Files and lines are
 written by the main process alone; the others wait until they are there.
 """
+
 from __future__ import annotations
 
 import os
@@ -55,7 +56,7 @@ def weight(count: int) -> float:
     return (mine.stop - mine.start) * size() / count
 
 
-def add_up(tensor: "torch.Tensor") -> "torch.Tensor":  # noqa: F821
+def add_up(tensor: torch.Tensor) -> torch.Tensor:  # noqa: F821
     """Sum over all processes, in place."""
     if _joined():
         import torch.distributed as distributed
@@ -64,7 +65,7 @@ def add_up(tensor: "torch.Tensor") -> "torch.Tensor":  # noqa: F821
     return tensor
 
 
-def average_gradients(parameters: "Iterable[torch.nn.Parameter]") -> None:  # noqa: F821
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:  # noqa: F821
     """Mean of every gradient over all processes, in one message.
 
     A wrapper such as DistributedDataParallel would have to see every forward pass; an unlearning
@@ -80,7 +81,7 @@ def average_gradients(parameters: "Iterable[torch.nn.Parameter]") -> None:  # no
         gradient.copy_(mean.view_as(gradient))
 
 
-def gather(rows: "torch.Tensor", count: int) -> "torch.Tensor":  # noqa: F821
+def gather(rows: torch.Tensor, count: int) -> torch.Tensor:  # noqa: F821
     """All rows of the ``count`` that ``part`` divided, in order and on the CPU, from each process's own [n, ...]."""
     if not _joined() or count < size():
         return rows.cpu()

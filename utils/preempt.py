@@ -5,6 +5,7 @@ left to save when the signal comes: what is being written is finished, the epoch
 and repeated later from its own seed, and the script ends with ``RESUMABLE``. Schedulers ask by SIGTERM or
 SIGUSR1, submitit by SIGUSR2.
 """
+
 from __future__ import annotations
 
 import contextlib

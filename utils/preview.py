@@ -1,4 +1,5 @@
 """What ``--dry_run`` prints."""
+
 from __future__ import annotations
 
 import json
@@ -10,7 +11,7 @@ from utils import run_folder
 from utils.log import Log
 
 if TYPE_CHECKING:
-    from dataset.prepare import Chosen
+    from dataset.prepare import DatasetInfo
     from dataset.scenario import Scenario
 
 
@@ -26,7 +27,7 @@ def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -
         Log(None).facts(f"{title} (nothing is done: --dry_run)", facts)
 
 
-def data(chosen: Chosen) -> str:
+def data(chosen: DatasetInfo) -> str:
     """A data set that is not read yet: where it is and how much there is."""
     where = "" if with_validation(chosen.source.name) in EMBEDDED else f" in {chosen.root}"
     missing = ", downloaded if it is not there" if where and chosen.files is None else ""
@@ -36,7 +37,7 @@ def data(chosen: Chosen) -> str:
     return f"{chosen.source.name}{where}{missing}: {chosen.classes} classes, {images}"
 
 
-def images(chosen: Chosen, scenario: Scenario) -> str:
+def images(chosen: DatasetInfo, scenario: Scenario) -> str:
     """Which images of a data set that is not read yet are forgotten or poisoned."""
     counts = chosen.train_counts
     named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)

@@ -1,4 +1,5 @@
 """The one way to look something up by name: architectures, unlearning methods, pruning scores."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

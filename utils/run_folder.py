@@ -1,4 +1,5 @@
 """A run's folder: what it is told, what it leaves behind, and what it must not lose."""
+
 from __future__ import annotations
 
 import hashlib
@@ -43,7 +44,12 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, label: str, fingerprint: str, outputs: list[str], keep: bool = False,
+        self,
+        path: Path,
+        label: str,
+        fingerprint: str,
+        outputs: list[str],
+        keep: bool = False,
         parts: Mapping[str, tuple[str, list[str]]] = MappingProxyType({}),
     ):
         self.path, self.label, self.fingerprint = path, label, fingerprint
@@ -61,7 +67,9 @@ class RunFolder:
     def _keep_others_out(self) -> None:
         other = lock.take(self.path)
         if other is not None:
-            raise UsageError(f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another folder")
+            raise UsageError(
+                f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another folder"
+            )
         own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
         files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
 
@@ -118,7 +126,11 @@ class RunFolder:
     def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
         target = _shelf(self.path, label, fingerprint)
         if any((target / path.name).exists() for path in paths):
-            aside = next(place for number in itertools.count(2) if not (place := target.with_name(f"{target.name}-{number}")).exists())
+            aside = next(
+                place
+                for number in itertools.count(2)
+                if not (place := target.with_name(f"{target.name}-{number}")).exists()
+            )
             with files.named(target, f"move to {aside}"):
                 target.rename(aside)
         for path in paths:
@@ -134,7 +146,12 @@ def _finished(path: Path, label: str, fingerprint: str) -> Path | None:
             result = files.read_json(place, str(place))
         except UsageError:  # the run goes on from its checkpoints and writes it again
             continue
-        if isinstance(result, dict) and result.get("fingerprint") == fingerprint and files.SEAL in result and result.get("status") == "done":
+        if (
+            isinstance(result, dict)
+            and result.get("fingerprint") == fingerprint
+            and files.SEAL in result
+            and result.get("status") == "done"
+        ):
             return place
     return None
 
@@ -195,7 +212,13 @@ def _commit() -> str | None:
     try:
         project = Path(__file__).resolve().parent.parent
         done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5)
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=project, capture_output=True, text=True, timeout=5)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
         return done.stdout.strip() + ("-dirty" if changed.stdout.strip() else "") if done.stdout.strip() else None
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -1,4 +1,5 @@
 """Random numbers that depend on what they are for, never on what was drawn before."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """Files of tensors that may be damaged or a stranger's: nothing in them runs, and none is larger than it may be."""
+
 from __future__ import annotations
 
 import warnings
@@ -17,12 +18,23 @@ ZIP = b"PK\x03\x04"  # begins what torch.save writes
 GLANCE = 1 << 30  # bytes of a file that is read whole to learn what it is
 ROOM = 128 << 20  # bytes that a checkpoint may have beside its tensors, and more
 DTYPES = {
-    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.bool,
 }
 MASK = "_mask"  # ends the name of what is multiplied into a weight, or added to attention
 
 
-def load(path: Path, where: str, allow_pickle: bool = False, model: nn.Module | None = None, glance: bool = False) -> Any:
+def load(
+    path: Path, where: str, allow_pickle: bool = False, model: nn.Module | None = None, glance: bool = False
+) -> Any:
     """A file's content, its tensors on the CPU.
 
     Args:
@@ -37,7 +49,10 @@ def load(path: Path, where: str, allow_pickle: bool = False, model: nn.Module | 
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             begins = file.read(9)
-            if begins.lstrip()[:1] in (b"{", b"["):  # with which no pickle begins, so that --allow_pickle would not help
+            if begins.lstrip()[:1] in (
+                b"{",
+                b"[",
+            ):  # with which no pickle begins, so that --allow_pickle would not help
                 raise UsageError(f"{where}: is JSON, not a checkpoint; models end in .pth.tar, .pt or .safetensors")
             zipped = begins[:4] == ZIP
             if zipped:
@@ -51,9 +66,13 @@ def load(path: Path, where: str, allow_pickle: bool = False, model: nn.Module | 
         raise
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         if "weights_only" in str(error) or "Weights only" in str(error):
-            raise UsageError(f"{where}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle") from error
+            raise UsageError(
+                f"{where}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle"
+            ) from error
         if allow_pickle and isinstance(error, (AttributeError, ImportError)):
-            raise UsageError(f"{where}: holds objects whose code is not here ({error}); save model.state_dict() alone instead") from error
+            raise UsageError(
+                f"{where}: holds objects whose code is not here ({error}); save model.state_dict() alone instead"
+            ) from error
         said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
         raise UsageError(f"{where}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
 
@@ -78,8 +97,13 @@ def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> N
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any("/code/__torch__" in entry.filename for entry in entries):
-            raise UsageError(f"{where}: is a TorchScript program, not a checkpoint; save its state_dict() with torch.save instead")
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(entry.file_size for entry in entries) > size:
+            raise UsageError(
+                f"{where}: is a TorchScript program, not a checkpoint; save its state_dict() with torch.save instead"
+            )
+        if (
+            any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+            or sum(entry.file_size for entry in entries) > size
+        ):
             raise zipfile.BadZipFile("its entries are larger than the file")
         damaged = None if glance else archive.testzip()
         if damaged is not None:

@@ -3,6 +3,7 @@
 A file is read as a shell would read one command, and what only a shell could do is refused. Every word
 is used or refused with its line; what starts the script (``python main_forget.py``) is left out.
 """
+
 from __future__ import annotations
 
 import codecs
@@ -33,8 +34,20 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
 LAUNCHERS = {
-    "torchrun", "srun", "accelerate", "deepspeed", "mpirun", "mpiexec", "env", "exec", "nohup", "time", "nice", "uv",
-    "poetry", "conda",
+    "torchrun",
+    "srun",
+    "accelerate",
+    "deepspeed",
+    "mpirun",
+    "mpiexec",
+    "env",
+    "exec",
+    "nohup",
+    "time",
+    "nice",
+    "uv",
+    "poetry",
+    "conda",
 }
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
@@ -243,7 +256,7 @@ def _check_typography(word: str) -> None:
     lead = re.match(rf"-?[{DASHES}][-{DASHES}]*", word)
     if lead:
         character = next(each for each in lead[0] if each in DASHES)
-        rest = word[lead.end():]
+        rest = word[lead.end() :]
         meant = f"-{rest}" if re.match(r"[\d.]", rest) else f"--{rest}"
         name = unicodedata.name(character).lower()
         article = "an" if name[0] in "aeiou" else "a"

@@ -1,4 +1,5 @@
 """FT_prune_bi: prune a little, fine-tune an epoch or two, and so on to the wanted sparsity."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """GA: climb the loss of the forget set."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

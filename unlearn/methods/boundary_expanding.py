@@ -1,4 +1,5 @@
 """Boundary expanding: move the images to forget into a new class, which is then taken away."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

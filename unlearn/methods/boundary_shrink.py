@@ -1,4 +1,5 @@
 """Boundary shrink: give every image to forget to the class on the other side of the nearest boundary."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 class Config(Salient):
     unlearn_epochs: int = changed(Salient, "unlearn_epochs", 10, help="passes over the forget set")
     unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-5, search=(1e-6, 1e-4, "log"))
-    attack_radius: float = option(0.1, "how far the attack moves every pixel, of a range from 0 to 1", low=0, high=1, search=(0.01, 0.3, "log"))
+    attack_radius: float = option(
+        0.1, "how far the attack moves every pixel, of a range from 0 to 1", low=0, high=1, search=(0.01, 0.3, "log")
+    )
 
 
 @method(
@@ -38,7 +41,9 @@ def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Conte
     start = copy.deepcopy(model).eval().requires_grad_(False)
 
     def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        return cross_entropy(model, images, neighbours(start, images, labels, config.attack_radius, context.compat), epoch)
+        return cross_entropy(
+            model, images, neighbours(start, images, labels, config.attack_radius, context.compat), epoch
+        )
 
     context.fit(model, sets.forget, config, objective, only=context.only)
 

@@ -1,4 +1,5 @@
 """CFW (Confuse, Fine-tune, Weaken): noise on the first layer before and near the end of fine-tuning."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ class Config(Benchmarked):
     batch_size: int = changed(Benchmarked, "batch_size", 64)
     schedule: str = changed(Benchmarked, "schedule", "cosine")
     start_std: float = option(0.6, "standard deviation of the first noise", low=0, search=FRACTION)
-    final_std: float = option(0.005, "standard deviation of the noise before the last epoch, if there are two", low=0, search=FRACTION)
+    final_std: float = option(
+        0.005, "standard deviation of the noise before the last epoch, if there are two", low=0, search=FRACTION
+    )
 
 
 @method(
@@ -42,7 +45,7 @@ def confuse_finetune_weaken(model: nn.Module, sets: Sets, config: Config, contex
     import torch
     import torch.nn.functional as F
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn import layers
 
     name, stem = layers.stem(model)
@@ -64,5 +67,5 @@ def confuse_finetune_weaken(model: nn.Module, sets: Sets, config: Config, contex
         return (weight * losses).mean(), logits
 
     confuse(config.start_std, "start")
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)
     context.fit(model, sets.retain, config, objective, before=weaken)

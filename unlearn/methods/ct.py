@@ -1,4 +1,5 @@
 """CT (Convolution Transpose): swap height and width of every kernel, then fine-tune."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def transpose(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     import torch
     from torch import nn
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
 
     kernels = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
     if not kernels:
@@ -50,5 +51,5 @@ def transpose(model: nn.Module, sets: Sets, config: Config, context: Context) ->
         for kernel in kernels:
             if kernel.shape[2] == kernel.shape[3]:
                 kernel.copy_(kernel.transpose(2, 3).clone())
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)
     context.fit(model, sets.retain, config)

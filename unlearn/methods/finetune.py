@@ -1,4 +1,5 @@
 """FT and l1-sparse: fine-tune on the retain set, with or without a pull towards zero."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SparseConfig(Salient):
-    alpha: float = option(1e-4, "weight of the l1 penalty, at its largest", common=ALPHA, low=0, search=(1e-6, 1e-2, "log"))
-    l1_schedule: str = option("decaying", "the penalty's weight over the epochs", choices=("decaying", "constant", "growing"))
+    alpha: float = option(
+        1e-4, "weight of the l1 penalty, at its largest", common=ALPHA, low=0, search=(1e-6, 1e-2, "log")
+    )
+    l1_schedule: str = option(
+        "decaying", "the penalty's weight over the epochs", choices=("decaying", "constant", "growing")
+    )
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 
 
@@ -27,18 +32,31 @@ class SparseConfig(Salient):
     summary="fine-tune on the retain set",
     source="Jia et al. 2023, section 2; Golatkar et al. 2020",
     aliases=("finetune", "Finetune"),
-    presets={"deepunlearn": {"unlearn_epochs": 5, "unlearn_lr": 0.1, "schedule": "cosine", "no_aug": True}, "sfron": {"batch_size": 128, "schedule": "cosine"}},
+    presets={
+        "deepunlearn": {"unlearn_epochs": 5, "unlearn_lr": 0.1, "schedule": "cosine", "no_aug": True},
+        "sfron": {"batch_size": 128, "schedule": "cosine"},
+    },
 )
 def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
     """Cross-entropy on the retain set."""
     context.fit(model, sets.retain, config, only=context.only)
 
 
-_SPARSE = {"config": SparseConfig, "reads": {"retain"}, "paper": "l1-sparse", "source": "Jia et al. 2023, section 4, eq. 3"}
+_SPARSE = {
+    "config": SparseConfig,
+    "reads": {"retain"},
+    "paper": "l1-sparse",
+    "source": "Jia et al. 2023, section 4, eq. 3",
+}
 
 
 @method("FT_l1", summary="fine-tune on the retain set with an l1 penalty", **_SPARSE)
-@method("FT_prune", summary="the same as FT_l1, under the name the paper's commands use", aliases=("l1-sparse", "l1_sparse"), **_SPARSE)
+@method(
+    "FT_prune",
+    summary="the same as FT_l1, under the name the paper's commands use",
+    aliases=("l1-sparse", "l1_sparse"),
+    **_SPARSE,
+)
 def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
     """Cross-entropy on the retain set plus gamma_t times the l1 norm of all parameters.
 

@@ -1,4 +1,5 @@
 """fisher: the diagonal Fisher noise of the released code's first version, from single images."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> No
     """
     import torch
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn.curvature import mean_squared_gradient
     from unlearn.fisher_noise import head_parameters
     from utils import seeds
@@ -53,4 +54,4 @@ def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> No
             wide = parameter.shape[-1] == 10 if context.compat == "reference" else name in heads
             draw = torch.randn(parameter.shape, generator=random).to(parameter.device)
             parameter.add_(spread * draw * (HEAD_FACTOR if wide else 1))
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)

@@ -1,4 +1,5 @@
 """FF (``fisher_new``): blur every weight by as much as the retain set does not mind."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config:
     alpha: float = option(3e-8, "scale of the noise variance", common=ALPHA, low=0, search=(1e-9, 1.0, "log"))
-    fisher_batch_size: int = option(32, "images per curvature batch; the estimate depends on it", low=1, search=[32, 64, 128, 256])
+    fisher_batch_size: int = option(
+        32, "images per curvature batch; the estimate depends on it", low=1, search=[32, 64, 128, 256]
+    )
     amp: bool = option(False, "forward passes in bfloat16")
     keep_rows: bool = option(False, "leave the head's rows of forgotten classes as they are")
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
@@ -36,7 +39,7 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
     """Add Gaussian noise whose variance per weight is alpha over the curvature on the retain set."""
     import torch
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn.curvature import fisher_of_batches
     from unlearn.fisher_noise import noise, wiped_rows
     from utils.device import half
@@ -51,4 +54,4 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
         for name, parameter in model.named_parameters():
             draw = context.draws.normal(name, parameter, "fisher noise")
             parameter.copy_(mean[name] + variance[name].sqrt() * draw)
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)

@@ -1,4 +1,5 @@
 """IU (``wfisher``): one step along the influence of the forget set, with the field's recursion for the inverse."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ SCALE = 1000  # the recursion's constant; it reads two samples more than this
 @dataclass(frozen=True)
 class Config:
     alpha: float = option(1.0, "length of the step", common=ALPHA, low=0, search=(1e-3, 1e2, "log"))
-    batch_size: int = option(256, "most images per gradient batch; fewer where 1 GiB does not hold them; changes memory, not the result", low=1)
+    batch_size: int = option(
+        256,
+        "most images per gradient batch; fewer where 1 GiB does not hold them; changes memory, not the result",
+        low=1,
+    )
     amp: bool = option(False, "forward passes in bfloat16")
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
 
@@ -37,7 +42,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     """theta + alpha * k, where k is the difference of mean gradients after the recursion of ``correction``."""
     import torch
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn import curvature
     from unlearn.slopes import AT_ONCE, slopes
     from utils.device import half
@@ -57,7 +62,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter += config.alpha * (step[name] + factor * first[name])
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)
 
 
 def correction(along_step: Tensor, along_first: Tensor) -> float:

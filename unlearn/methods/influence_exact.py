@@ -1,4 +1,5 @@
 """wfisher_exact: influence unlearning with the inverse that WoodFisher's recursion really has."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Conte
     """
     import torch
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn import curvature
 
     def batches(images, size):
@@ -56,4 +57,4 @@ def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Conte
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter += config.alpha * (step[name] - back[name]) / config.damping
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)

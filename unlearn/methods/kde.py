@@ -1,4 +1,5 @@
 """KDE (Knowledge Distillation with Entropy): new first and last layers, distilled on unseen images, then fine-tuned."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ class Config(Benchmarked):
     unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
     batch_size: int = changed(Benchmarked, "batch_size", 64)
     schedule: str = changed(Benchmarked, "schedule", "cosine")
-    distil_epochs: int = option(3, "passes over the validation images, before those over the retain set", low=0, search=EPOCHS)
+    distil_epochs: int = option(
+        3, "passes over the validation images, before those over the retain set", low=0, search=EPOCHS
+    )
     distil_lr: float = option(9e-4, "step size there", above=0, search=LR)
     distil_weight_decay: float = option(5e-4, "weight decay there", low=0, search=WEIGHT_DECAY)
     temperature: float = option(5.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
@@ -45,14 +48,14 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
     """
     import torch.nn.functional as F
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn import layers
     from unlearn.distill import distillation, teacher_of
 
     teacher = teacher_of(model)
     for name, layer in (layers.stem(model), layers.named_head(model)):
         layers.reset(name, layer, context.draws, "reset")
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)
 
     def imitate(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         logits = model(images)
@@ -64,7 +67,12 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
         return soft + F.cross_entropy(logits, labels) + distillation(wanted, logits, config.temperature), logits
 
     first = replace(
-        config, unlearn_epochs=config.distil_epochs, unlearn_lr=config.distil_lr, weight_decay=config.distil_weight_decay, schedule="constant", warmup=0
+        config,
+        unlearn_epochs=config.distil_epochs,
+        unlearn_lr=config.distil_lr,
+        weight_decay=config.distil_weight_decay,
+        schedule="constant",
+        warmup=0,
     )
     context.fit(model, sets.val, first, imitate)
     context.fit(model, sets.retain, config, strengthen)

@@ -1,4 +1,5 @@
 """CF-k and EU-k: train the last blocks alone on the retain set, as they are or from new weights."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config(Benchmarked):
-    blocks: int = option(1, "how many of the last blocks train, with everything behind them", low=1, search=(1, 10, "linear"))
-    anchor: float = option(0.1, "weight of half the squared distance from where training starts", low=0, search=WEIGHT_DECAY)
+    blocks: int = option(
+        1, "how many of the last blocks train, with everything behind them", low=1, search=(1, 10, "linear")
+    )
+    anchor: float = option(
+        0.1, "weight of half the squared distance from where training starts", low=0, search=WEIGHT_DECAY
+    )
     momentum: float = changed(Benchmarked, "momentum", 0.0)
     eval_mode: bool = changed(Benchmarked, "eval_mode", True)
     weight_decay: float = changed(Benchmarked, "weight_decay", 0.0, search=None)
@@ -29,13 +34,21 @@ class Config(Benchmarked):
 @dataclass(frozen=True)
 class ExactConfig(Config):
     no_aug: bool = changed(Benchmarked, "no_aug", False)
-    eval_mode: bool = changed(Benchmarked, "eval_mode", False, help="new batch norms keep and use old statistics, as with --compat reference")
+    eval_mode: bool = changed(
+        Benchmarked, "eval_mode", False, help="new batch norms keep and use old statistics, as with --compat reference"
+    )
 
 
 _SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}", "presets": OWN}
 
 
-@method("CF-k", config=Config, summary="catastrophic forgetting: train the last blocks alone on the retain set", aliases=("cfk",), **_SHARED)
+@method(
+    "CF-k",
+    config=Config,
+    summary="catastrophic forgetting: train the last blocks alone on the retain set",
+    aliases=("cfk",),
+    **_SHARED,
+)
 def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, in eval mode."""
     from unlearn import layers
@@ -44,25 +57,36 @@ def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) 
 
 
 @method(
-    "EU-k", config=ExactConfig, summary="exact unlearning: train the last blocks alone, from new weights", aliases=("euk",),
-    reshapes="draws weights anew", **_SHARED,
+    "EU-k",
+    config=ExactConfig,
+    summary="exact unlearning: train the last blocks alone, from new weights",
+    aliases=("euk",),
+    reshapes="draws weights anew",
+    **_SHARED,
 )
 def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
     """The same after the last blocks were given new weights; their batch norm starts afresh and follows, all else is in eval mode.
 
     With ``--compat reference`` these batch norms keep and use the old weights' statistics.
     """
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn import layers
 
     config = replace(config, eval_mode=True) if context.compat == "reference" else config
     blocks = layers.tail(model, config.blocks)
     layers.renew_blocks(blocks, context.draws, keep_statistics=config.eval_mode)
-    Hold(model, context.mask)
+    MaskEnforcer(model, context.mask)
     _train(model, sets, config, context, blocks, still=layers.outside(model, blocks))
 
 
-def _train(model: nn.Module, sets: Sets, config: Config, context: Context, blocks: dict[str, nn.Module], still: Sequence[nn.Module] = ()) -> None:
+def _train(
+    model: nn.Module,
+    sets: Sets,
+    config: Config,
+    context: Context,
+    blocks: dict[str, nn.Module],
+    still: Sequence[nn.Module] = (),
+) -> None:
     from trainer.loop import cross_entropy
     from unlearn import layers
     from unlearn.penalty import squared_distance

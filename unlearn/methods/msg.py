@@ -1,4 +1,5 @@
 """MSG (Masked Small Gradients): renew the weights that tell retain from forget least, and train these most."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ class Config(Benchmarked):
     unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
     batch_size: int = changed(Benchmarked, "batch_size", 64)
     schedule: str = changed(Benchmarked, "schedule", "triangle")
-    init_rate: float = option(0.3, "fraction of every layer's weights that is drawn anew", low=0, high=1, search=FRACTION)
+    init_rate: float = option(
+        0.3, "fraction of every layer's weights that is drawn anew", low=0, high=1, search=FRACTION
+    )
 
 
 @method(
@@ -57,7 +60,7 @@ def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context
         with torch.no_grad():
             weights[name].copy_(torch.where(small, fresh, weights[name]))
         scales[name] = torch.where(small, 1.0, KEPT)
-    pruner.Hold(model, context.mask)
+    pruner.MaskEnforcer(model, context.mask)
     with layers.scaled_gradients(model, scales):
         context.fit(model, sets.retain, config)
 

@@ -1,4 +1,5 @@
 """NG+: descend the retain loss and climb the forget loss in the same step."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config(Benchmarked):
-    alpha: float = option(0.95, "weight of the retain loss; the forget loss has the rest", common=ALPHA, low=0, high=1, search=FRACTION)
+    alpha: float = option(
+        0.95, "weight of the retain loss; the forget loss has the rest", common=ALPHA, low=0, high=1, search=FRACTION
+    )
     anchor: float = option(0.0, "weight of half the squared distance from the original, beside the retain loss", low=0)
     forget_batch_size: int | None = option(None, "forget images per step; without it --batch_size", low=1)
     weight_decay: float = changed(Benchmarked, "weight_decay", 0.0)

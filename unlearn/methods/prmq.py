@@ -1,4 +1,5 @@
 """PRMQ (Prune, Reinitialise, Match, Quantise): nearly all weights are drawn anew and trained to the original's entropies."""
+
 from __future__ import annotations
 
 import math
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config(Benchmarked):
-    unlearn_epochs: float = changed(Benchmarked, "unlearn_epochs", 3.2, help="passes over the retain set, not necessarily whole")
+    unlearn_epochs: float = changed(
+        Benchmarked, "unlearn_epochs", 3.2, help="passes over the retain set, not necessarily whole"
+    )
     unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 5e-4)
     batch_size: int = changed(Benchmarked, "batch_size", 64)
-    prune_amount: float = option(0.99, "fraction of the kept weights and biases of all layers that is given up", low=0, high=1, search=FRACTION)
+    prune_amount: float = option(
+        0.99, "fraction of the kept weights and biases of all layers that is given up", low=0, high=1, search=FRACTION
+    )
 
 
 @method(
@@ -52,7 +57,9 @@ def prune_reinitialise_match_quantise(model: nn.Module, sets: Sets, config: Conf
 
     def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         logits = model(images)
-        return F.cross_entropy(logits, labels, weight=weights) + F.mse_loss(entropy(logits), entropy(teacher(images))), logits
+        return F.cross_entropy(logits, labels, weight=weights) + F.mse_loss(
+            entropy(logits), entropy(teacher(images))
+        ), logits
 
     batches = math.ceil(len(sets.retain) / config.batch_size)
     steps = int(batches * config.unlearn_epochs) + 1
@@ -69,11 +76,11 @@ def reinitialise(model: nn.Module, amount: float, context: Context) -> None:
 
     parameters = layers.affine(model)
     kept = {name: context.mask.get(name, torch.ones(p.shape, dtype=torch.bool)) for name, p in parameters.items()}
-    pruner.Hold(model, pruner.choose({name: p.detach().abs() for name, p in parameters.items()}, amount, kept))
+    pruner.MaskEnforcer(model, pruner.choose({name: p.detach().abs() for name, p in parameters.items()}, amount, kept))
     with torch.no_grad():
         for name, parameter in parameters.items():
             if parameter.ndim > 1:
                 spread = 2 * parameter[0].numel() ** -0.5
                 fresh = (context.draws.uniform(name, parameter, "reinitialised") - 0.5) * spread
                 parameter.copy_(torch.where(parameter == 0, fresh, parameter))
-    pruner.Hold(model, context.mask)
+    pruner.MaskEnforcer(model, context.mask)

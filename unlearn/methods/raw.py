@@ -1,4 +1,5 @@
 """raw: change nothing and score the model as it was trained."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
     from unlearn.context import Context, Sets
 
 
-@method("raw", reads=set(), summary="score the model as it is", paper="Original", source="the starting point of every method", aliases=("original", "Original", "Baseline"), presets={"deepunlearn": {}})
+@method(
+    "raw",
+    reads=set(),
+    summary="score the model as it is",
+    paper="Original",
+    source="the starting point of every method",
+    aliases=("original", "Original", "Baseline"),
+    presets={"deepunlearn": {}},
+)
 def raw(model: nn.Module, sets: Sets, config: NoOptions, context: Context) -> None:
     """Does nothing."""

@@ -1,4 +1,5 @@
 """RL and SalUn: teach the forget set wrong labels while keeping the retain set; SalUn changes salient weights only."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,29 +22,54 @@ if TYPE_CHECKING:
 class Config(Salient):
     unlearn_epochs: int = changed(Salient, "unlearn_epochs", 10, help="passes over both sets")
     unlearn_lr: float = changed(Salient, "unlearn_lr", 0.013, search=(5e-4, 0.05, "log"))
-    order: str | None = option(None, "an epoch is one shuffled pass over both sets (joint), or one over the forget set, then one over the retain set (alternate; with --compat reference, but for cifar100)", choices=("joint", "alternate"))
+    order: str | None = option(
+        None,
+        "an epoch is one shuffled pass over both sets (joint), or one over the forget set, then one over the retain set (alternate; with --compat reference, but for cifar100)",
+        choices=("joint", "alternate"),
+    )
     relabel: str = option("epoch", "wrong labels are drawn for every epoch, or once", choices=("epoch", "once"))
 
 
 @dataclass(frozen=True)
 class SalUnConfig(Config):
-    saliency_threshold: float | None = option(0.5, "without a file: change only this fraction of the weights, those with the largest gradients on the forget set", above=0, high=1, search=(0.1, 0.9, "linear"))
+    saliency_threshold: float | None = option(
+        0.5,
+        "without a file: change only this fraction of the weights, those with the largest gradients on the forget set",
+        above=0,
+        high=1,
+        search=(0.1, 0.9, "linear"),
+    )
 
 
 _BOTH = {"reads": {"retain", "forget"}}
 _SFRON = {"batch_size": 128, "schedule": "cosine", "order": "joint", "relabel": "once"}
-_DEEP_UNLEARN = {"unlearn_lr": 0.01, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "no_aug": True, "order": "joint"}
+_DEEP_UNLEARN = {
+    "unlearn_lr": 0.01,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "no_aug": True,
+    "order": "joint",
+}
 
 
 @method(
-    "RL", config=Config, summary="random labels for the forget set, true ones for the retain set",
-    source="Golatkar et al. 2020; Graves et al. 2021; Fan et al. 2024", aliases=("RandomLabel",),
-    presets={"sfron": _SFRON | {"unlearn_lr": 0.003}}, **_BOTH,
+    "RL",
+    config=Config,
+    summary="random labels for the forget set, true ones for the retain set",
+    source="Golatkar et al. 2020; Graves et al. 2021; Fan et al. 2024",
+    aliases=("RandomLabel",),
+    presets={"sfron": _SFRON | {"unlearn_lr": 0.003}},
+    **_BOTH,
 )
 @method(
-    "SalUn", config=SalUnConfig, summary="random labels, changing only the weights that matter for the forget set",
-    source=f"Fan et al. 2024 (SalUn), section 4; preset deepunlearn: {PAPER}", aliases=("salun", "SalUN"),
-    presets={"sfron": _SFRON | {"unlearn_lr": 0.007, "saliency_threshold": 0.2}, "deepunlearn": _DEEP_UNLEARN}, **_BOTH,
+    "SalUn",
+    config=SalUnConfig,
+    summary="random labels, changing only the weights that matter for the forget set",
+    source=f"Fan et al. 2024 (SalUn), section 4; preset deepunlearn: {PAPER}",
+    aliases=("salun", "SalUN"),
+    presets={"sfron": _SFRON | {"unlearn_lr": 0.007, "saliency_threshold": 0.2}, "deepunlearn": _DEEP_UNLEARN},
+    **_BOTH,
 )
 def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy to a random class on the forget set and to the true one on the retain set.

@@ -1,4 +1,5 @@
 """Retrain: the exact answer, a model that never saw the forget set; plain, label-smoothed, sharpness-aware."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 class Config(Iterative):
     unlearn_epochs: int = option(160, "passes over the retain set", low=0)
     unlearn_lr: float = option(0.1, "step size", above=0)
-    label_smoothing: float = option(0.0, "share of every label's weight that is spread over all classes", low=0, below=1)
+    label_smoothing: float = option(
+        0.0, "share of every label's weight that is spread over all classes", low=0, below=1
+    )
 
 
 @dataclass(frozen=True)
 class SmoothedConfig(Config):
-    label_smoothing: float = option(0.1, "share of every label's weight that is spread over all classes", low=0, below=1)
+    label_smoothing: float = option(
+        0.1, "share of every label's weight that is spread over all classes", low=0, below=1
+    )
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,10 @@ class SharpnessConfig(Config):
     paper="Retrain",
     source="Jia et al. 2023, section 2",
     aliases=("naive", "Retrain"),
-    presets={"deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"}, "sfron": {"unlearn_epochs": 200, "batch_size": 128, "schedule": "cosine"}},
+    presets={
+        "deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"},
+        "sfron": {"unlearn_epochs": 200, "batch_size": 128, "schedule": "cosine"},
+    },
 )
 @method(
     "retrain_ls",

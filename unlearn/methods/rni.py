@@ -1,4 +1,5 @@
 """RNI (Repeated Noise Injection): a few parameters at a time get noise and train, then all do."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -24,10 +25,18 @@ class Config(Stepping):
     batch_size: int = changed(Stepping, "batch_size", 64)
     no_aug: bool = changed(Benchmarked, "no_aug", True)
     reset_epochs: int = option(1, "first epochs without noise", low=0, search=EPOCHS)
-    noise_ratio: float = option(0.7, "fraction of the selected parameters that gets noise", low=0, high=1, search=FRACTION)
+    noise_ratio: float = option(
+        0.7, "fraction of the selected parameters that gets noise", low=0, high=1, search=FRACTION
+    )
     noise_std: float = option(0.04, "standard deviation of the noise", low=0, search=FRACTION)
     fine_epochs: int = option(4, "last epochs, in which everything trains", low=0, search=EPOCHS)
-    fine_lr: tuple[float, ...] = option((2e-4, 2e-4, 2e-4, 1e-3, 1e-3, 1e-4), "step sizes there, one per epoch; the last one holds on", above=0, metavar="X,X", search=LR)
+    fine_lr: tuple[float, ...] = option(
+        (2e-4, 2e-4, 2e-4, 1e-3, 1e-3, 1e-4),
+        "step sizes there, one per epoch; the last one holds on",
+        above=0,
+        metavar="X,X",
+        search=LR,
+    )
     fine_weight_decay: float = option(5e-4, "weight decay there", low=0, search=WEIGHT_DECAY)
 
 
@@ -49,7 +58,7 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
     """
     import torch
 
-    from pruner import Hold
+    from pruner import MaskEnforcer
     from unlearn import layers
 
     layers.reset(*layers.named_head(model), context.draws, "reset")
@@ -66,9 +75,14 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
                     with torch.no_grad():
                         parameter.add_(context.draws.normal(name, parameter, "noise", epoch), alpha=config.noise_std)
         before |= set(chosen)
-        Hold(model, context.mask)
-        step = {"unlearn_lr": config.unlearn_lr} if fine < 0 else {
-            "unlearn_lr": config.fine_lr[min(fine, len(config.fine_lr) - 1)], "weight_decay": config.fine_weight_decay,
-        }
+        MaskEnforcer(model, context.mask)
+        step = (
+            {"unlearn_lr": config.unlearn_lr}
+            if fine < 0
+            else {
+                "unlearn_lr": config.fine_lr[min(fine, len(config.fine_lr) - 1)],
+                "weight_decay": config.fine_weight_decay,
+            }
+        )
         with layers.only(model, norms | set(chosen)):
             context.fit(model, sets.retain, replace(config, unlearn_epochs=1, **step))

@@ -1,4 +1,5 @@
 """SCRUB: part from the original model on the forget set, stay with it on the retain set, and choose when to stop."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -36,10 +37,23 @@ class Config(Benchmarked):
     summary="part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
     source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}; preset sfron: {SFRON}",
     aliases=("scrubv2", "SCRUB+R"),
-    presets=OWN | {"sfron": {
-        "unlearn_epochs": 6, "unlearn_lr": 8e-5, "schedule": "cosine", "weight_decay": 5e-4, "max_steps": 2, "gamma": 0.99, "alpha": 1e-3,
-        "temperature": 4.0, "no_rewind": True, "batch_size": 128, "forget_batch_size": 128, "no_aug": False,
-    }},
+    presets=OWN
+    | {
+        "sfron": {
+            "unlearn_epochs": 6,
+            "unlearn_lr": 8e-5,
+            "schedule": "cosine",
+            "weight_decay": 5e-4,
+            "max_steps": 2,
+            "gamma": 0.99,
+            "alpha": 1e-3,
+            "temperature": 4.0,
+            "no_rewind": True,
+            "batch_size": 128,
+            "forget_batch_size": 128,
+            "no_aug": False,
+        }
+    },
 )
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set in all.
@@ -65,7 +79,10 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
         loss, logits = cross_entropy(model, images, labels, epoch)
         return config.gamma * loss + config.alpha * distance(images, logits), logits
 
-    passes = [Pass(sets.forget.in_order(), part, batch_size=config.forget_batch_size, epochs=config.max_steps), Pass(sets.retain, stay)]
+    passes = [
+        Pass(sets.forget.in_order(), part, batch_size=config.forget_batch_size, epochs=config.max_steps),
+        Pass(sets.retain, stay),
+    ]
     settings = reference_drops(config, late=0) if context.compat == "reference" else config
     if config.no_rewind:
         context.fit(model, passes, settings)

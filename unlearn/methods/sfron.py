@@ -1,4 +1,5 @@
 """SFR-on: climb the forget loss along salient weights, weighted image by image, and repair on the retain set in between."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,19 +20,45 @@ if TYPE_CHECKING:
 class Config(Stepping):
     batch_size: int = option(128, "images per step", low=1)
     unlearn_epochs: int = option(4, "passes over the retain set", low=0, search=(1, 37, "linear"))
-    iterations: int | None = option(None, "steps on the retain set, instead of --unlearn_epochs (1500 for CIFAR-10 in the paper's code)", low=0)
+    iterations: int | None = option(
+        None, "steps on the retain set, instead of --unlearn_epochs (1500 for CIFAR-10 in the paper's code)", low=0
+    )
     unlearn_lr: float = option(0.01, "step size", above=0, search=(1e-5, 1e-1, "log"))
     schedule: str = option("cosine", "step size over the steps", choices=("cosine", "constant"))
     no_aug: bool = option(False, "train without random crop and flip")
-    forget_freq: int = option(5, "steps on the retain set for each one up the forget loss", low=1, search=(1, 20, "linear"))
+    forget_freq: int = option(
+        5, "steps on the retain set for each one up the forget loss", low=1, search=(1, 20, "linear")
+    )
     forget_alpha: float = option(25.0, "weight of the forget loss at the start", low=0, search=(1.0, 500.0, "log"))
-    forget_decay: str | None = option(None, "that weight over the steps (linear; cosine with --compat reference)", choices=("linear", "cosine", "quadratic"))
+    forget_decay: str | None = option(
+        None,
+        "that weight over the steps (linear; cosine with --compat reference)",
+        choices=("linear", "cosine", "quadratic"),
+    )
     max_norm: float = option(7.0, "longest forget gradient that is not scaled down to this; 0 is off", low=0)
-    adaptive_power: float = option(0.5, "lambda: forget images count by their loss to the power of minus this", low=0, search=(0.0, 1.0, "linear"))
-    fisher_ratio: float = option(1.0, "gamma: forgetting changes weights with at least this ratio of Fisher information on forget to retain set", low=0, search=(0.1, 10.0, "log"))
-    saliency_mask: str | None = option(None, "forgetting changes only the weights that this file names, see main_saliency.py", metavar="FILE", aliases=("mask_path",))
-    retain_subset: int | None = option(None, "repair, and count passes, on only so many retain images, drawn once; 0 for as many as there are to forget", low=0)
-    slow_rate: float = option(1.0, "alpha: how far the weights follow each round of forgetting and repair", low=0, high=1)
+    adaptive_power: float = option(
+        0.5, "lambda: forget images count by their loss to the power of minus this", low=0, search=(0.0, 1.0, "linear")
+    )
+    fisher_ratio: float = option(
+        1.0,
+        "gamma: forgetting changes weights with at least this ratio of Fisher information on forget to retain set",
+        low=0,
+        search=(0.1, 10.0, "log"),
+    )
+    saliency_mask: str | None = option(
+        None,
+        "forgetting changes only the weights that this file names, see main_saliency.py",
+        metavar="FILE",
+        aliases=("mask_path",),
+    )
+    retain_subset: int | None = option(
+        None,
+        "repair, and count passes, on only so many retain images, drawn once; 0 for as many as there are to forget",
+        low=0,
+    )
+    slow_rate: float = option(
+        1.0, "alpha: how far the weights follow each round of forgetting and repair", low=0, high=1
+    )
     no_saliency: bool = option(False, "without S: forgetting changes all weights")
     no_adaptive: bool = option(False, "without F: all forget images count alike")
     no_fast_slow: bool = option(False, "without R-on: forget and retain gradients are added and stepped along at once")

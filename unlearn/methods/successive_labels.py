@@ -1,4 +1,5 @@
 """SRL: train on everything, the forget set under random labels that change every epoch."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
