@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +49,20 @@ def test_every_command_of_a_page_is_accepted_and_read_in_full(page):
     for script, words in commands(page.read_text()):
         if "flat" not in words:  # the method that adding_a_method.md adds
             assert PARSERS[script](words, read_files=False).unread == (), words
+
+
+@functools.cache
+def help_of(script: str) -> str:
+    command = [sys.executable, str(ROOT / script), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_sweeps_and_reports_of_a_page_name_files_and_flags_that_exist(page):
+    for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for script, rest in re.findall(r"^\s*python (main_(?:sweep|report)\.py) ([^#\n]*)", block, re.MULTILINE):
+            assert all((ROOT / name).exists() for name in re.findall(r"experiments/\S+", rest)), rest
+            assert all(f"{flag} " in help_of(script) for flag in re.findall(r"--\w+", rest)), rest
 
 
 def test_commands_are_found():
