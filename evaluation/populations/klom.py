@@ -47,7 +47,9 @@ def klom(unlearned: np.ndarray, oracle: np.ndarray, variant: str = "default") ->
 
 
 def klom_floor(oracle: np.ndarray, variant: str = "default") -> np.ndarray:
-    """KLoM between two halves of the retrained models, which is what an exact method scores: float64 [images].
+    """KLoM between two halves of the retrained models, which is not 0 for finitely many: float64 [images].
+
+    An exact method scores as much with halves of its models, and less with all of them.
 
     Args:
         oracle: margins, float [m, images] of at least four models.

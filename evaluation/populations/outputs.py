@@ -130,6 +130,7 @@ def for_ulira(
     others = {model.pair: model for model in retrained or ()}
     if retrained is not None:
         _check_population([*unlearned, *retrained])
+        _check_retrained(retrained)
         _check_grid("retrained", retrained, {model.pair for model in unlearned})
         for model in unlearned:
             _check_sets(model, others[model.pair])
@@ -234,6 +235,7 @@ def for_klom(unlearned: Sequence[Outputs], oracles: Sequence[Outputs]) -> tuple[
     if not (unlearned and oracles):
         raise UsageError(f"KLoM: needs unlearned and retrained models, not {len(unlearned)} and {len(oracles)}")
     _check_population([*unlearned, *oracles])
+    _check_retrained(oracles)
     for model in [*unlearned, *oracles]:
         _check_sets(model, unlearned[0])
     return np.stack([model.margin for model in unlearned]), np.stack([model.margin for model in oracles])
@@ -250,6 +252,15 @@ def _check_population(models: Sequence[Outputs]) -> None:
         if model.data != models[0].data or len(model.margin) != len(models[0].margin):
             raise UsageError(f"run {model.run} is of other images than run {models[0].run}; attack each data set alone")
         seen.add(model.run)
+
+
+def _check_retrained(models: Sequence[Outputs]) -> None:
+    """Refuse models to compare with that saw what was to be forgotten."""
+    for model in models:
+        if model.kind != "retrained":
+            raise UsageError(
+                f"run {model.run} is {model.kind}, not retrained; compare with models retrained from scratch"
+            )
 
 
 def _check_grid(words: str, models: Sequence[Outputs], wanted: set[tuple[int, int]]) -> None:

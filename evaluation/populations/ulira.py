@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.populations.normal import log_density, moments
-from evaluation.populations.roc import roc
+from evaluation.populations.roc import intervals, roc
 from utils.errors import UsageError
 
 FEWEST = 2  # models on either side without which an image is not scored
@@ -74,6 +74,20 @@ def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tu
     splits = [np.broadcast_to(np.asarray(split)[:, None], found.shape)[found] for found in there]
     scores = [found[here] for found, here in zip((unlearned, held_out), there)]
     return np.concatenate(scores), np.repeat([True, False], [len(found) for found in scores]), np.concatenate(splits)
+
+
+def ulira_intervals(
+    found: dict[str, Any], split: np.ndarray, draws: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap interval, over splits, of every number that ``ulira`` found; arguments as of ``intervals``.
+
+    A sample has half the splits, less one. Every two splits of different folds meet twice, each scored by a fit to the
+    other, so that where there is nothing to find the variance is twice that of independent scores: samples of full
+    size give intervals that hold one half in 75 to 80 of 100 populations of 16 splits, these in about 90. Where an
+    attack succeeds they are wider than need be.
+    """
+    scores, members, splits = pooled(found["unlearned"], found["held_out"], split)
+    return intervals(scores, members, splits, 0.0, max(len(np.unique(splits)) // 2 - 1, 1), draws, seed)
 
 
 def _fit(unlearned: np.ndarray, held_out: np.ndarray, small: int) -> Callable[[np.ndarray], np.ndarray]:
