@@ -83,6 +83,8 @@ def test_lira_as_coded_takes_one_variance_and_equal_numbers(random):
     mean, std = np.median(shadow_z[~inside[:, 3], 3], 0), shadow_z[~inside[:, 3], 3].std(0)
     offline = lira_as_coded(shadow_z, inside, target_z, "offline")
     assert offline[:, 3] == pytest.approx(-norm.logpdf(target_z[:, 3], mean, std).mean(-1))
+    fixed = lira_as_coded(shadow_z, inside, target_z, "offline", True)
+    assert fixed[:, 3] == pytest.approx(-norm.logpdf(target_z[:, 3], mean, shadow_z[~inside].std()).mean(-1))
     more = np.concatenate([shadow_z, random.normal(50, 1, (1, 7, 2))])  # the last model is one IN model too many
     member = np.concatenate([inside, np.ones((1, 7), bool)])
     for fixed in (False, True):
