@@ -21,6 +21,12 @@ from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from evaluation import divergence as divergences
 from evaluation import mia
+from evaluation.populations import lira as lira_attack
+from evaluation.populations import rmia as rmia_attack
+from evaluation.populations.klom import klom  # noqa: F401  (the group populations takes four functions as they are)
+from evaluation.populations.roc import roc  # noqa: F401
+from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
+from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
 from unlearn import curvature, layers, registry
 from unlearn import saliency as salient
@@ -450,3 +456,27 @@ def deepunlearn(
     return apply(
         chosen, model.train(), sets, chosen.config(**values), _context({}, hyper, GivenDraws(extra))
     ).model.state_dict()
+
+
+# --- Population attacks ---
+
+
+def lira(
+    shadow_z: np.ndarray,
+    shadow_in: np.ndarray,
+    target_z: np.ndarray,
+    variant: str,
+    fixed_variance: bool = False,
+    as_coded: bool = False,
+) -> np.ndarray:
+    attack = lira_attack.lira_as_coded if as_coded else lira_attack.lira
+    return attack(shadow_z, shadow_in, target_z, variant, fixed_variance)
+
+
+def rmia(
+    target, refs, refs_in, z_target, z_refs, z_in, variant: str, gamma: float = 2.0, offline_a: float = 0.3
+) -> np.ndarray:
+    images, population = rmia_attack.Signals(target, refs, refs_in), rmia_attack.Signals(z_target, z_refs, z_in)
+    if variant == "as_coded":
+        return rmia_attack.rmia_as_coded(images, population, offline_a)
+    return rmia_attack.rmia(images, population, variant, gamma, offline_a)

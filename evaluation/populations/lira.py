@@ -1,0 +1,108 @@
+"""LiRA: was an image in a model's training set, judged by shadow models that were and were not trained on it."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from evaluation.populations.normal import log_density, moments
+from utils.errors import UsageError
+
+VARIANTS = ("online", "offline")
+
+
+def lira(
+    shadow_z: np.ndarray, shadow_in: np.ndarray, target_z: np.ndarray, variant: str, fixed_variance: bool = False
+) -> np.ndarray:
+    """Likelihood ratio of every image under every target model; larger means member.
+
+    Per image and query, a normal distribution with the median and the standard deviation of the shadow models that
+    were trained on the image, and one of those that were not. ``online`` is the mean over queries of the difference
+    of their log densities; ``offline`` needs only models that were not trained on the image and takes
+    -log Pr[N > z], so that an image far below them is no member.
+
+    Args:
+        shadow_z: margins of the shadow models, float [M, N, A] with A queries per image, such as flips.
+        shadow_in: which model was trained on which image, bool [M, N].
+        target_z: margins of the target models, float [T, N, A]; no target may be a shadow model.
+        fixed_variance: one variance per side for all images, the mean squared deviation from each image's own
+            mean; for fewer than 64 models per side.
+    Returns:
+        float64 [T, N], finite.
+    Raises:
+        UsageError: shapes or values cannot be used, or an image has too few shadow models.
+    Source: Carlini et al. 2022, algorithm 1; medians as in the released code.
+    """
+    shadow_z, shadow_in, target_z = _checked(shadow_z, shadow_in, target_z, variant)
+    least = 1 if fixed_variance else 2
+    outside = _side(shadow_z, ~shadow_in, "not trained on it", least)
+    centre, spread = _fit(outside, fixed_variance)
+    if variant == "offline":
+        return -log_ndtr((centre - target_z) / spread).mean(-1)
+    out = log_density(target_z, centre, spread)
+    inside = _side(shadow_z, shadow_in, "trained on it", least)
+    return (log_density(target_z, *_fit(inside, fixed_variance)) - out).mean(-1)
+
+
+def lira_as_coded(
+    shadow_z: np.ndarray, shadow_in: np.ndarray, target_z: np.ndarray, variant: str, fixed_variance: bool = False
+) -> np.ndarray:
+    """What LiRA's released code computes, its sign turned so that larger means member; arguments as of ``lira``.
+
+    It differs from ``lira`` in four points: both sides are cut to the smallest number of models that any image has,
+    in the models' order; a fixed variance is around the grand mean of the IN models, for both sides (of the OUT
+    models, offline); the offline score is a two-sided density; the variance has no floor, and infinities and NaN
+    come out where models agree.
+    """
+    shadow_z, shadow_in, target_z = _checked(shadow_z, shadow_in, target_z, variant)
+    most = min(shadow_in.sum(0).min(), (~shadow_in).sum(0).min())
+    sides = [
+        np.where((side & (side.cumsum(0) <= most))[..., None], shadow_z, np.nan) for side in (shadow_in, ~shadow_in)
+    ]
+    if most == 0:
+        raise UsageError("LiRA as coded: each image needs a shadow model on either side; give more shadow models")
+    grand = np.nanstd(sides[variant == "offline"])
+    with np.errstate(all="ignore"):
+        inside, outside = (
+            log_density(
+                target_z, np.nanmedian(side, 0), (grand if fixed_variance else np.sqrt(np.nanvar(side, 0))) + 1e-30
+            )
+            for side in sides
+        )
+        return (-outside if variant == "offline" else inside - outside).mean(-1)
+
+
+def _fit(side: np.ndarray, fixed_variance: bool) -> tuple[np.ndarray, np.ndarray | float]:
+    found = moments(side)
+    return np.nanmedian(side, 0), found.pooled_spread if fixed_variance else found.spread
+
+
+def _side(shadow_z: np.ndarray, here: np.ndarray, words: str, least: int) -> np.ndarray:
+    """The margins of the models on one side, NaN for the others."""
+    count = here.sum(0)
+    scarce = int(count.argmin())
+    if count[scarce] < least:
+        raise UsageError(
+            f"LiRA: image {scarce} needs {least} shadow models that were {words}, and there are {count[scarce]}; "
+            "train more shadow models, each on a random half of the images"
+        )
+    return np.where(here[..., None], shadow_z, np.nan)
+
+
+def _checked(
+    shadow_z: np.ndarray, shadow_in: np.ndarray, target_z: np.ndarray, variant: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if variant not in VARIANTS:
+        raise UsageError(f"LiRA: {variant!r} is no variant; choose from {', '.join(VARIANTS)}")
+    shadow_z, target_z = np.asarray(shadow_z, np.float64), np.asarray(target_z, np.float64)
+    shadow_in = np.asarray(shadow_in, bool)
+    if shadow_z.ndim != 3 or shadow_in.shape != shadow_z.shape[:2] or target_z.shape[1:] != shadow_z.shape[1:]:
+        raise UsageError(
+            "LiRA: margins must be [models, images, queries] of the same images for shadow and target models, "
+            f"not {shadow_z.shape}, {shadow_in.shape} and {target_z.shape}"
+        )
+    if 0 in shadow_z.shape or 0 in target_z.shape:
+        raise UsageError("LiRA: needs at least one image, 2 shadow models on either side of it and one target model")
+    if not (np.isfinite(shadow_z).all() and np.isfinite(target_z).all()):
+        raise UsageError("LiRA: a margin is NaN or infinite; leave out models that diverged")
+    return shadow_z, shadow_in, target_z

@@ -1,0 +1,118 @@
+"""U-LiRA: can a model that was made to forget an image be told from models that never saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from evaluation.populations.normal import log_density, moments
+from evaluation.populations.roc import intervals, roc
+from utils.errors import UsageError
+
+FEWEST = 2  # models on either side without which an image is not scored
+
+
+def ulira(
+    unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray, small: int = 16, folds: int = 2
+) -> dict[str, Any]:
+    """Log likelihood ratio of "forgot the image" against "never saw it", for every model and image of either side.
+
+    Models of one split share their training images and stay together: fold s mod ``folds`` of split s is scored by
+    normal distributions that were fitted to the other folds, so that no model scores what it fitted. The standard
+    deviation is each image's own from ``small`` models on, else pooled over the images of that side; at least 1e-3.
+    An image with fewer than two models on either side of a fit is not scored.
+
+    Args:
+        unlearned: margins of images that a model was trained on and made to forget, float [models, images], NaN
+            elsewhere.
+        held_out: margins of images that a model never saw, alike; a row belongs to the same split as that of
+            ``unlearned``.
+        split: int [models].
+        folds: at least 2; any number above the largest split leaves one split out at a time.
+    Returns:
+        ``unlearned``, ``held_out``: scores, float64 [models, images], NaN where there is none; ``per_sample``:
+        balanced accuracy of "score > 0" by image, float64 [images], NaN where a side has no score; and over all
+        scores the numbers of ``roc`` and ``balanced_accuracy``.
+    Raises:
+        UsageError: shapes do not fit, or the population is too small to score any image.
+    Source: Hayes et al. 2024; Cadet et al. 2024 (Deep Unlearn) for the populations.
+    """
+    unlearned, held_out, split = np.asarray(unlearned, np.float64), np.asarray(held_out, np.float64), np.asarray(split)
+    if unlearned.ndim != 2 or unlearned.shape != held_out.shape or split.shape != unlearned.shape[:1] or folds < 2:
+        raise UsageError(
+            "U-LiRA: needs margins [models, images] of both sides, a split per model and at least 2 folds, "
+            f"not {unlearned.shape}, {held_out.shape}, {split.shape} and {folds}"
+        )
+    if np.isinf(unlearned).any() or np.isinf(held_out).any():
+        raise UsageError("U-LiRA: a margin is infinite; leave out models that diverged")
+    scores = [np.full_like(unlearned, np.nan) for _ in range(2)]
+    for fold in np.unique(split % folds):
+        mine = split % folds == fold
+        ratio = _fit(unlearned[~mine], held_out[~mine], small)
+        for found, margins in zip(scores, (unlearned, held_out)):
+            found[mine] = ratio(margins[mine])
+    if any(np.isnan(found).all() for found in scores):
+        raise UsageError(_too_few(unlearned, held_out))
+    right = [np.where(np.isnan(found), np.nan, (found > 0) == side) for found, side in zip(scores, (True, False))]
+    return {
+        "unlearned": scores[0],
+        "held_out": scores[1],
+        "per_sample": (_mean(right[0]) + _mean(right[1])) / 2,
+        **roc(*pooled(*scores, split)[:2], threshold=0.0),
+    }
+
+
+def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All scores of ``ulira`` in one row, as ``roc`` and ``intervals`` take them.
+
+    Returns:
+        Scores, float64 [n]; whether each is of the unlearned side, bool [n]; its split, int [n].
+    """
+    there = [~np.isnan(found) for found in (unlearned, held_out)]
+    splits = [np.broadcast_to(np.asarray(split)[:, None], found.shape)[found] for found in there]
+    scores = [found[here] for found, here in zip((unlearned, held_out), there)]
+    return np.concatenate(scores), np.repeat([True, False], [len(found) for found in scores]), np.concatenate(splits)
+
+
+def ulira_intervals(
+    found: dict[str, Any], split: np.ndarray, draws: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap interval, over splits, of every number that ``ulira`` found; arguments as of ``intervals``.
+
+    A sample has half the splits, less one. Every two splits of different folds meet twice, each scored by a fit to the
+    other, so that where there is nothing to find the variance is twice that of independent scores: samples of full
+    size give intervals that hold one half in 75 to 80 of 100 populations of 16 splits, these in 92. Where an
+    attack succeeds they are wider than need be.
+    """
+    scores, members, splits = pooled(found["unlearned"], found["held_out"], split)
+    return intervals(scores, members, splits, 0.0, max(len(np.unique(splits)) // 2 - 1, 1), draws, seed)
+
+
+def _fit(unlearned: np.ndarray, held_out: np.ndarray, small: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The log likelihood ratio as a function of margins [..., images], NaN where an image cannot be scored."""
+    sides = [moments(margins) for margins in (unlearned, held_out)]
+    spreads = [np.where(side.count >= small, side.spread, side.pooled_spread) for side in sides]
+    known = np.minimum(sides[0].count, sides[1].count) >= FEWEST
+
+    def ratio(margins: np.ndarray) -> np.ndarray:
+        forgot, never = (log_density(margins, side.mean, spread) for side, spread in zip(sides, spreads))
+        return np.where(known, forgot - never, np.nan)
+
+    return ratio
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the models, NaN for an image without any."""
+    count = (~np.isnan(values)).sum(0)
+    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
+
+
+def _too_few(unlearned: np.ndarray, held_out: np.ndarray) -> str:
+    forgot, never = ((~np.isnan(margins)).sum(0).max(initial=0) for margins in (unlearned, held_out))
+    return (
+        f"U-LiRA: no image can be scored: {FEWEST} models that forgot an image and {FEWEST} that never saw it are "
+        f"needed in splits of one fold, and 1 in those of another; at most {forgot} forgot an image and {never} never "
+        "saw one; give more splits (16 with 4 forget sets each are the least that can be read)"
+    )
