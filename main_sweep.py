@@ -114,7 +114,7 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | 
     from sweep import search
     from sweep.executors import EXECUTORS
     from sweep.runner import Runner, summary
-    from sweep.state import State, alone
+    from sweep.state import State, keep_others_out
 
     began = time.monotonic()
     state, resources = State(stated, cells), resources_of(stated, where)
@@ -125,23 +125,23 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | 
                 f"then {each.trials} trials of {each.method} over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each"
             )
         return 0
-    with alone(stated.folder):
-        if wanted is None:
-            state.write_manifest()
-        executor = EXECUTORS[where.executor](state, resources)
-        print(
-            f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder {stated.folder}",
-            flush=True,
-        )
-        deadline = None if where.time_limit is None else began + 60 * where.time_limit
-        if wanted is not None:
-            return search.carry_out(stated, wanted, state, executor, deadline)
-        runner = Runner(state, cells, executor, deadline)
-        try:
-            runner.run()
-        finally:
-            text, code = summary(state, cells, runner.given_up)
-            print(f"\n{text}\n\ntables: python main_report.py {stated.folder}", flush=True)
+    keep_others_out(stated.folder)
+    if wanted is None:
+        state.write_manifest()
+    executor = EXECUTORS[where.executor](state, resources)
+    print(
+        f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder {stated.folder}",
+        flush=True,
+    )
+    deadline = None if where.time_limit is None else began + 60 * where.time_limit
+    if wanted is not None:
+        return search.carry_out(stated, wanted, state, executor, deadline)
+    runner = Runner(state, cells, executor, deadline)
+    try:
+        runner.run()
+    finally:
+        text, code = summary(state, cells, runner.given_up)
+        print(f"\n{text}\n\ntables: python main_report.py {stated.folder}", flush=True)
     return code
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -89,7 +88,7 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
             except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
-                return 128 + signal.SIGPIPE
+                return 141  # 128 + SIGPIPE, which Windows has no name for
             except OSError as error:  # what no one nearer could say more of: standard output on a full disk, or a disk that went away
                 where = "" if error.filename is None else f"{error.filename}: "
                 _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
