@@ -146,7 +146,8 @@ def test_arithmetic_as_torchs_is_another_run_with_other_last_digits(here, data, 
     assert told["run"].pop("no_fast_cpu") is True and told == arg_parser.deciding(arg_parser.parse_imp(plain))
     assert main_imp.main([*flagged[:-1], str(tmp_path / "imp")]) == 0 and not device.fast_cpu()
     fast, slow = (
-        torch.load(folder / "imp" / "0model_SA_best.pth.tar")["state_dict"]["conv1.weight"] for folder in (here, tmp_path)
+        torch.load(folder / "imp" / "0model_SA_best.pth.tar")["state_dict"]["conv1.weight"]
+        for folder in (here, tmp_path)
     )
     assert not torch.equal(fast, slow)
     torch.testing.assert_close(fast, slow, rtol=0.01, atol=1e-3)

@@ -89,7 +89,7 @@ def _with_adapters(
     plan, mask, copied = context.adapters, context.mask, copy.deepcopy(model)
     pruner.MaskEnforcer(copied, mask)
     _start_clock(context)
-    adapted = lora.attach(copied, plan, mask, context.seed)
+    adapted = lora.attach(copied, plan, context.seed)
     context.mask, context.frozen = {}, lora.frozen(adapted).keys()
     if not _idle(config):
         method.run(adapted, Sets(sets, method.reads, method.name), config, context)

@@ -6,7 +6,6 @@ is used or refused with its line; what starts the script (``python main_forget.p
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import unicodedata
@@ -126,13 +125,8 @@ def _arguments(word: str, script: str) -> tuple[list[Word], list[str]]:
 
 def _text(word: str) -> str:
     """A file's text with plain line ends: UTF-8, or UTF-16 as some editors and shells of Windows write it."""
-    content = files.read_bytes(Path(word[1:]).expanduser(), word, "text file", MOST)
-    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    try:
-        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        kind = encoding.removesuffix("-sig").upper()
-        raise UsageError(f"{word}: is no text file (byte {error.start} is no {kind}); save it as UTF-8") from None
+    path = Path(os.path.expanduser(word[1:]))  # unlike Path.expanduser, this leaves the home of nobody as it is
+    return files.read_text(path, word, most=MOST).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _check_kind(word: str, text: str) -> None:
