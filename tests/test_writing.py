@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import json
 import os
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import apart
 import pytest
@@ -344,6 +346,27 @@ def test_of_many_that_come_at_once_one_at_a_time_is_let_in(tmp_path):
         children.append(child)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
     assert [path.name for path in tmp_path.iterdir()] == ["who"]
+
+
+def test_on_windows_a_byte_behind_the_owners_name_is_locked(tmp_path, monkeypatch):
+    """There another process's lock is a PermissionError, and a locked byte cannot be read."""
+    taken = set()
+
+    def locking(file, mode, count):
+        place = (os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR))
+        if mode != 2 or count != 1 or place in taken:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        taken.add(place)
+
+    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(lock, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking), raising=False)
+    with lock.scope():
+        assert lock.take(tmp_path) is None
+        said = f"process {os.getpid()} on {platform.node()}"
+        assert (tmp_path / lock.RUN).read_text() == said + "\n" and {place for _, place in taken} == {lock.PLACE}
+        monkeypatch.setattr(lock, "_open", {})  # as another process sees it
+        assert lock.take(tmp_path) == said
+        monkeypatch.undo()
 
 
 def test_the_lock_of_a_sweeps_job_is_another(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows
+    fcntl = None
     import msvcrt
 
 RUN, SWEEP, CELL = ".run.lock", ".sweep.lock", ".lock"  # a script's, a sweep's, and that of a sweep's job in a cell
@@ -67,7 +68,7 @@ def _lock(file: int) -> None:
     """Lock one byte of an open file for this process alone, or raise OSError with EACCES or EAGAIN."""
     os.lseek(file, PLACE, os.SEEK_SET)
     try:
-        if os.name == "nt":
+        if fcntl is None:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, PLACE)
