@@ -71,8 +71,11 @@ def job(cell: Cell, state: State, environment: dict[str, str]) -> Job:
 
 
 @contextlib.contextmanager
-def _project_alone() -> Iterator[None]:
-    """Processes that are started inside, which submitit starts by ``python -m``, import from the project and not from the current folder (from Python 3.11)."""
+def _imports_from_project() -> Iterator[None]:
+    """Have processes that submitit starts inside, by ``python -m``, import from the project, not the current folder.
+
+    The current folder is left out from Python 3.11 on.
+    """
     before = dict(os.environ)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), before.get("PYTHONPATH")]))
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -125,7 +128,7 @@ class Local:
         for place, slot in enumerate(self.slots):
             cell = next(ready, None) if slot is None else None
             if cell is not None:
-                with _project_alone():
+                with _imports_from_project():
                     self.slots[place] = (cell, self.executor.submit(job(cell, self.state, self._environment(place))))
                 started.append(cell)
         return started
@@ -192,7 +195,8 @@ class Slurm:
         """What this is, for people."""
         limits = f"at most {self.resources.at_once} at a time, " if self.resources.at_once else ""
         gpus = f", {self.resources.gpus} GPUs" if self.resources.gpus else ""
-        return f"SLURM, {limits}{self.resources.time} minutes, {self.resources.cpus} cores{gpus} each, partition {self.resources.partition or 'by default'}"
+        each = f"{self.resources.time} minutes, {self.resources.cpus} cores{gpus} each"
+        return f"SLURM, {limits}{each}, partition {self.resources.partition or 'by default'}"
 
     @property
     def at_once(self) -> int:
@@ -261,7 +265,7 @@ EXECUTORS: dict[str, Callable[[State, Resources], Local | Slurm]] = {"local": Lo
 
 
 def job_states() -> dict[str, str] | None:
-    """This user's jobs, array tasks one by one, with their states; None if SLURM does not answer. Needs no accounting."""
+    """States of this user's jobs, array tasks one by one; None if SLURM does not answer. Needs no accounting."""
     command = ["squeue", "--noheader", "--array", "--states=all", "--me", "--format=%i %T"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -59,7 +59,7 @@ class Job:
         return RESUMABLE if _stopped(code) else code
 
     def checkpoint(self) -> Any:
-        """What to submit again: the same command, which goes on where it stopped. Called by submitit before it requeues."""
+        """What submitit submits when it requeues: the same command, which goes on where it stopped."""
         from submitit.helpers import DelayedSubmission
 
         self._stop()

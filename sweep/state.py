@@ -44,7 +44,7 @@ class State:
         if (
             cell.name not in self._done
             and all(self.done(self.by_name[name]) for name in cell.needs)
-            and self._news(cell)
+            and self._has_new_result(cell)
             and finished(cell)
         ):
             self._done.add(cell.name)
@@ -54,8 +54,8 @@ class State:
         """Whether the cell was found to be done before; looks at no file."""
         return cell.name in self._done
 
-    def _news(self, cell: Cell) -> bool:
-        """Whether there is a result that was not looked at before; to compare it takes as long as to read a checkpoint."""
+    def _has_new_result(self, cell: Cell) -> bool:
+        """Whether there is a result that was not compared before, which takes as long as to read a checkpoint."""
         try:
             written = (cell.folder / "result.json").stat().st_mtime
         except OSError:

@@ -18,6 +18,7 @@ from threading import Timer
 
 import pytest
 from conftest import ROOT
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import arg_parser
 import main_report
@@ -898,12 +899,12 @@ def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
     scrub, ft, sparse, alias = search.read(spec.read(path))
     assert [scrub.method, ft.method, sparse.method, alias.method] == ["SCRUB", "FT", "l1", "neggradplus"]
     assert ft.parameters == {
-        "unlearn_epochs": {"low": 1, "high": 37, "log": False},
-        "unlearn_lr": {"low": 1e-5, "high": 1e-1, "log": True},
+        "unlearn_epochs": IntDistribution(1, 37),
+        "unlearn_lr": FloatDistribution(1e-5, 1e-1, log=True),
     }
-    assert sparse.parameters == {**ft.parameters, "alpha": {"low": 1e-6, "high": 1e-2, "log": True}}
-    assert scrub.parameters["forget_batch_size"] == {"choices": [64, 128, 256]} and ft.whole == {"unlearn_epochs"}
-    assert alias.parameters["alpha"] == {"low": 0.0, "high": 1.0, "log": False}
+    assert sparse.parameters == {**ft.parameters, "alpha": FloatDistribution(1e-6, 1e-2, log=True)}
+    assert scrub.parameters["forget_batch_size"] == CategoricalDistribution([64, 128, 256])
+    assert alias.parameters["alpha"] == FloatDistribution(0.0, 1.0)
 
 
 def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
@@ -912,8 +913,8 @@ def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
     ft, sparse = search.read(
         spec.read(stated(tmp_path, f"{text}optuna: {{method: [FT, l1], trials: 2, parameters: {ranges}}}\n"))
     )
-    assert ft.parameters == {"unlearn_lr": {"choices": [0.1, 0.2]}}
-    assert sparse.parameters == {"alpha": {"low": "1e-4", "high": "1e-2", "log": True}}
+    assert ft.parameters == {"unlearn_lr": CategoricalDistribution([0.1, 0.2])}
+    assert sparse.parameters == {"alpha": FloatDistribution(1e-4, 1e-2, log=True)}
 
 
 def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked(tmp_path):

@@ -64,7 +64,7 @@ class _Arithmetic:
 
 
 def fast_cpu() -> bool:
-    """Whether layers compute by ``trainer.cpu_arithmetic`` on the CPU; for the whole process, as ``resolve`` was told."""
+    """Whether layers compute by ``trainer.cpu_arithmetic`` on the CPU, as ``resolve`` was told for this process."""
     return _Arithmetic.fast
 
 
@@ -99,8 +99,8 @@ def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
 
     Args:
         kept: free bytes at the end of the heap that stay.
-        mapped: blocks from this size on go back at once if no room for them had been left by others; without it the heap of a
-            training with batches of 256 grows by half a gigabyte of holes.
+        mapped: blocks from this size on go back at once if no room for them had been left by others; without it the
+            heap of a training with batches of 256 grows by half a gigabyte of holes.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_TRIM_THRESHOLD, kept)
@@ -116,7 +116,7 @@ def synchronise(device: torch.device) -> None:
 
 
 class PeakMemory:
-    """By how many bytes the memory in use grew at its highest since this was made: the device's on CUDA, else the process's.
+    """By how many bytes memory in use grew at most since this was made: the device's on CUDA, else the process's.
 
     The latter on Linux only; where the C library is not glibc it is lower by what the process had set free before.
     """

@@ -1,4 +1,4 @@
-"""The one way to write a file, beside its target, flushed, renamed; and to read one that may be damaged or a stranger's."""
+"""The one way to write a file: beside its target, flushed, renamed; and to read one that may be damaged."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def torch_bytes(content: Any) -> bytes:
 
 
 def _rebuilt(value: Any) -> Any:
-    """The same value whose equal strings are one object, since a pickle tells identical objects from equal ones."""
+    """The value with equal strings made one object, since a pickle tells identical objects from equal ones."""
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, dict):
@@ -257,7 +257,7 @@ def _rebuilt(value: Any) -> Any:
 
 
 def write_figure(path: Path, figure: Any) -> None:
-    """``write_bytes`` for a matplotlib figure, in the format that the suffix of ``path`` names; the same figure gives the same bytes."""
+    """``write_bytes`` for a matplotlib figure, in the format of the suffix; equal figures give equal bytes."""
     from matplotlib import rc_context
 
     buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")

@@ -76,12 +76,12 @@ def where(word: str) -> str:
 
 
 def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
-    """A command line with the words of its files in place of every ``@FILE``, and warnings of what was left out of them.
+    """A command line with the words of every ``@FILE`` in its place, and warnings of what was left out of them.
 
     Args:
         script: the script's name, "main_forget.py".
     Raises:
-        UsageError: a file cannot be read or has words that cannot be used, or a word has printed text's dashes or quotes.
+        UsageError: a file cannot be read, a word cannot be used, or has printed text's dashes or quotes.
     """
     found: list[str] = []
     left_out = []
@@ -100,7 +100,7 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
 
 
 def _at_home(word: str) -> str:
-    """A word whose ``~`` is the home folder where a path begins: at its start, behind ``--flag=``, in ``indices:~/x``."""
+    """A word with the home folder for ``~`` where a path begins: ``~/x``, ``--flag=~/x``, ``indices:~/x``."""
     before, path = re.fullmatch(r"((?:--[\w-]+=)?(?:[a-z]+:)?)(.*)", word, re.DOTALL).groups()
     if not path.startswith("~"):
         return word

@@ -1,8 +1,8 @@
 """What training computes otherwise than torch's layers do; the only place that replaces a module's ``forward``.
 
-On the CPU, wide 3 x 3 convolutions go by Winograd's filtering (``winograd``), which is faster, and batch norm adds up to
-full precision (``batch_norm``); ``--no_fast_cpu`` leaves both to torch. On every device batch norm counts the images
-of all processes, and takes its running statistics where it sees one number per channel, for which torch raises.
+On the CPU, wide 3 x 3 convolutions go by Winograd's filtering (``winograd``), which is faster, and batch norm adds up
+to full precision (``batch_norm``); ``--no_fast_cpu`` leaves both to torch. On every device batch norm counts the
+images of all processes, and takes its running statistics where it sees one number per channel, where torch raises.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from utils.device import fast_cpu
 
 @contextmanager
 def cpu_arithmetic(model: nn.Module, batch: int = 0, tiles: int = winograd.TILES) -> Iterator[None]:
-    """Replace ``forward`` of the model's layers inside; the modules, their hooks and everything else stay what they are.
+    """Replace the ``forward`` of the model's layers inside; modules, hooks and everything else stay.
 
     A module that has a ``forward`` of its own keeps it. A copy of a module that is made inside keeps the replacement.
 

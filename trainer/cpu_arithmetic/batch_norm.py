@@ -23,8 +23,8 @@ def forwards(model: nn.Module, batch: int = 0, exact: bool = True) -> dict[nn.Mo
     torch's own SyncBatchNorm replaces modules and runs on GPUs only, and its batch norm on the CPU adds
     channels-last numbers up one by one, which costs two of float32's seven digits.
 
-    A layer that sees one number per channel (the last image of a set, where maps have shrunk to 1 x 1) has no variance to
-    normalise by. It uses its running statistics for that step and leaves them alone; torch would raise a ValueError.
+    A layer that sees one number per channel (the last image of a set, where maps have shrunk to 1 x 1) has no variance
+    to normalise by. It uses its running statistics for that step and leaves them alone; torch would raise a ValueError.
 
     Args:
         batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
