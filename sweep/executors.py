@@ -26,20 +26,10 @@ JOBS, NUMBERS = "jobs", "jobs.json"  # submitit's folder, and the numbers of SLU
 REQUEUES = 50  # times that a job may run out of its time and go on
 STATUS_EVERY = 5  # seconds between questions to SLURM
 GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
-LIVING = {
-    "PENDING",
-    "RUNNING",
-    "CONFIGURING",
-    "COMPLETING",
-    "REQUEUED",
-    "REQUEUE_FED",
-    "REQUEUE_HOLD",
-    "RESIZING",
-    "SIGNALING",
-    "STOPPED",
-    "SUSPENDED",
-    "STAGE_OUT",
-}
+LIVING = set(
+    "PENDING RUNNING CONFIGURING COMPLETING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING SIGNALING STOPPED SUSPENDED "
+    "STAGE_OUT".split()
+)
 CANCELLED = -1000  # stands for an exit code
 
 
@@ -135,11 +125,7 @@ class Local:
 
     def _environment(self, place: int) -> dict[str, str]:
         each = self.resources.gpus or 1
-        own = (
-            [self.devices[(place * each + number) % len(self.devices)] for number in range(each)]
-            if self.devices
-            else []
-        )
+        own = [self.devices[(place * each + number) % len(self.devices)] for number in range(each) if self.devices]
         return {"OMP_NUM_THREADS": str(self.resources.cpus), "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
     def ended(self) -> list[tuple[Cell, int | None]]:
@@ -157,9 +143,7 @@ class Local:
         while any(slot and not slot[1].done() for slot in self.slots) and time.monotonic() < deadline:
             for _, submitted in filter(None, self.slots):
                 if not submitted.done():
-                    os.kill(
-                        int(submitted.job_id), signal.SIGTERM
-                    )  # the number of its controller, which passes the signal on
+                    os.kill(int(submitted.job_id), signal.SIGTERM)  # its controller, which passes the signal on
             time.sleep(1)
 
 
@@ -240,12 +224,10 @@ class Slurm:
             self._ask()
         over = {}
         for name, one in list(self.jobs.items()):
-            if one.paths.result_pickle.exists() or self._absent[one.job_id] >= GONE_AFTER:
-                over[name] = (
-                    CANCELLED
-                    if self._states.get(one.job_id) == "CANCELLED" and not one.paths.result_pickle.exists()
-                    else _code(one)
-                )
+            ended = one.paths.result_pickle.exists()
+            if ended or self._absent[one.job_id] >= GONE_AFTER:
+                cancelled = not ended and self._states.get(one.job_id) == "CANCELLED"
+                over[name] = CANCELLED if cancelled else _code(one)
                 del self.jobs[name]
         return [(self.state.by_name[name], code) for name, code in over.items()]
 

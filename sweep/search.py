@@ -205,15 +205,20 @@ def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
         }
         for override in spec.overrides
     ]
+    methods = {search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}
+    return _restricted(spec, search, methods=methods, overrides=overrides)
+
+
+def _restricted(spec: Spec, search: Search, **changed: Any) -> Spec:
+    """The sweep on the search's seeds, models and scenarios alone."""
     return replace(
         spec,
         seeds=search.seeds,
-        methods={search.method: {"unlearn": search.method, **spec.methods[search.method], **values}},
-        overrides=overrides,
         models={label: spec.models[label] for label in search.models},
         scenarios={label: spec.scenarios[label] for label in search.scenarios},
         reference_model=None,
         optuna=None,
+        **changed,
     )
 
 
@@ -251,27 +256,13 @@ def in_search_folder(spec: Spec) -> Spec:
 
 def _exact(spec: Spec) -> dict[str, Any]:
     """The method that is Retrain, if the file has it."""
-    return dict(
-        [(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"][:1]
-    )
+    exact = [(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"]
+    return dict(exact[:1])
 
 
 def baseline(spec: Spec, search: Search) -> list[Cell]:
     """What every trial builds on: the trainings, and Retrain on the search's models, scenarios and seeds."""
-    models = {label: spec.models[label] for label in search.models}
-    scenarios = {label: spec.scenarios[label] for label in search.scenarios}
-    return cells(
-        replace(
-            spec,
-            seeds=search.seeds,
-            methods=_exact(spec),
-            models=models,
-            scenarios=scenarios,
-            reference_model=None,
-            optuna=None,
-        ),
-        strict=False,
-    )
+    return cells(_restricted(spec, search, methods=_exact(spec)), strict=False)
 
 
 class Study:
@@ -290,12 +281,11 @@ class Study:
         from optuna.trial import TrialState
 
         known = self.study.get_trials(deepcopy=False)
-        left = [trial for trial in known if trial.state == TrialState.RUNNING]
-        chosen = [
-            (trial.number, trial.params) for trial in left if trial.params.keys() == self.search.parameters.keys()
-        ]
-        for trial in left:
-            if trial.params.keys() != self.search.parameters.keys():  # its process ended before it had chosen
+        chosen = []
+        for trial in known:
+            if trial.state == TrialState.RUNNING and trial.params.keys() == self.search.parameters.keys():
+                chosen.append((trial.number, trial.params))
+            elif trial.state == TrialState.RUNNING:  # its process ended before it had chosen
                 self.tell(trial.number, None)
         for _ in range(min(self.search.at_once - len(chosen), self.search.trials - len(known))):
             trial = self._ask()
@@ -384,16 +374,14 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     import optuna
 
     study = optuna.create_study(study_name=name, storage=journal, direction="minimize", load_if_exists=True)
-    seed = search.seed + len(
-        study.get_trials(deepcopy=False)
-    )  # or a search that goes on would draw its first values again
+    # A search that goes on would otherwise draw its first values again.
+    seed = search.seed + len(study.get_trials(deepcopy=False))
     if search.sampler == "grid":
         study.sampler = optuna.samplers.GridSampler(
             {name: each.choices for name, each in search.parameters.items()}, seed=search.seed
         )
-        study.sampler.after_trial = lambda *trial: (
-            None
-        )  # at the end of the grid it would stop optimize(), which does not run here
+        # At the end of the grid it would stop optimize(), which does not run here.
+        study.sampler.after_trial = lambda *trial: None
     elif search.sampler == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:

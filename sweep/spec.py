@@ -17,13 +17,7 @@ from utils.names import nearest
 
 MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
-RESOURCES = {
-    "gpus": 0,
-    "cpus": 1,
-    "time": 1,
-    "partition": "",
-    "slurm": {},
-}  # the least number, or something of the kind
+RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or one of the kind
 OWN = {  # flags that no cell is given
     "seed": "seeds say it",
     "train_seed": "seeds say it",
@@ -35,9 +29,7 @@ TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # that only en
 LAST = "/last"  # behind a model's round: the last epoch's weights, not those of the best validation accuracy
 AXES = ("setting", "training", "model", "scenario", "method", "seed")
 
-Flags = dict[
-    str, Any
-]  # by flag name without dashes; true is a bare flag, false and null leave it out, a list is a grid
+Flags = dict[str, Any]  # by name without dashes; true is a bare flag, false and null leave it out, a list is a grid
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,8 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                 with _saying_last():
                     return main(argv)
             except (UsageError, RunError) as error:
-                if (
-                    parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError)
-                ):  # which all processes see
+                seen_by_all = not isinstance(error, RunError) or isinstance(error, DivergedError)
+                if parallel.is_main() or not seen_by_all:
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
             except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
