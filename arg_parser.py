@@ -76,6 +76,10 @@ class Run:
         False,
         "the same bits every time on a GPU too, in more time; what no GPU can do so ends the run (docs/reliability.md)",
     )
+    no_fast_cpu: bool = option(
+        False,
+        "compute on the CPU as torch does: slower, and batch norm less exact (docs/reliability.md); other last digits",
+    )
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust")
     dry_run: str | None = option(
         None,
@@ -206,8 +210,9 @@ class Lora:
     )
     lora_merge: str = option(
         "masked",
-        "afterwards add the adapters to the weights and apply the mask again (masked), the same with the mask on the adapters all along, which takes longer (held), or store them as a peft folder beside the frozen model (none)",
-        choices=("masked", "held", "none"),
+        "afterwards add the adapters to the weights and apply the mask again (masked), or store them as a peft folder "
+        "beside the frozen model (none)",
+        choices=("masked", "none"),
     )
 
 
@@ -783,6 +788,8 @@ def deciding(
     config = asdict(arguments)
     for key in ("save_dir", "device", "gpu", "deterministic", "allow_pickle", "dry_run"):
         del config["run"][key]
+    if not config["run"]["no_fast_cpu"]:  # as it was before there was the flag
+        del config["run"]["no_fast_cpu"]
     for group, key in (
         ("data", "data"),
         ("data", "no_val"),

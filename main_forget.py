@@ -12,8 +12,6 @@ A killed run goes on from its last epoch when the same command is given again.
 
 from __future__ import annotations
 
-import importlib
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +97,8 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     from utils.device import resolve
 
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
+    run = arguments.run
+    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(
         arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
@@ -220,7 +219,6 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
     from evaluation import report
     from evaluation.predict import predict_all
 
-    threading.Thread(target=importlib.import_module, args=["sklearn.svm"]).start()  # a second, beside reading data
     known, adapters, compat = facts(arguments, checked, job), checked.adapters, arguments.run.compat
     others, scored = beside(arguments, checked, job, known, folder.path)
     outputs, *rest = predict_all([unlearned.model, *others.values()], job.sets)

@@ -2,7 +2,7 @@
 """Run everything that a YAML file states: trainings, then unlearning, for every setting and seed.
 
     python main_sweep.py experiments/table1-small.yaml
-    python main_sweep.py experiments/table1.yaml --executor slurm --partition gpu --gpus 1 --time 360 --max_concurrent 16
+    python main_sweep.py experiments/table1.yaml --executor slurm --partition gpu --gpus 1 --max_concurrent 16
     python main_sweep.py experiments/table1.yaml --print > commands.txt
     python main_report.py runs/table1
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Where:
+class Execution:
     """How the cells run; what is not typed is as the file's ``resources`` say."""
 
     executor: str = option("local", "on this machine, or as SLURM job arrays", choices=("local", "slurm"))
@@ -44,7 +44,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class What:
+class Action:
     """What is done with the cells."""
 
     folder: str | None = option(None, "where all runs go, instead of the file's folder", metavar="DIR")
@@ -65,12 +65,12 @@ def main(argv: list[str] | None = None) -> int:
         from sweep import search
 
         wanted = search.read(stated)
-        stated = search.apart(stated)
+        stated = search.in_search_folder(stated)
         cells = search.baseline(stated, wanted[0])
     if what.print:
         print("\n".join(cell.command for cell in of_stage(cells, what.stage)))
         return 0
-    return carry_out(stated, cells, wanted, where, what)
+    return execute(stated, cells, wanted, where, what)
 
 
 def of_stage(cells: list[grid.Cell], stage: int | None) -> list[grid.Cell]:
@@ -86,7 +86,7 @@ def of_stage(cells: list[grid.Cell], stage: int | None) -> list[grid.Cell]:
     return [cell for cell in cells if stage in (None, grid.stage(cell, by_name))]
 
 
-def parse(argv: list[str] | None) -> tuple[Path, What, Where]:
+def parse(argv: list[str] | None) -> tuple[Path, Action, Execution]:
     """The sweep's file, what is done with it and where.
 
     Raises:
@@ -96,16 +96,18 @@ def parse(argv: list[str] | None) -> tuple[Path, What, Where]:
         prog="main_sweep.py", description="Run everything that a YAML file states, on this machine or on SLURM."
     )
     parser.add_argument("file", metavar="FILE", help="what to run, see docs/sweeps.md and experiments/")
-    add_options(parser.add_argument_group("what"), What)
-    add_options(parser.add_argument_group("where"), Where)
+    add_options(parser.add_argument_group("what"), Action)
+    add_options(parser.add_argument_group("where"), Execution)
     typed = parser.read(argv)
-    what, where = build(What, typed), build(Where, typed)
+    what, where = build(Action, typed), build(Execution, typed)
     if what.stage is not None and not what.print:
         raise UsageError("--stage: is read with --print only")
     return Path(typed["file"]), what, where
 
 
-def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | None, where: Where, what: What) -> int:
+def execute(
+    stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | None, where: Execution, what: Action
+) -> int:
     """Run what is not done, or say what would run.
 
     Args:
@@ -114,38 +116,35 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | 
     from sweep import search
     from sweep.executors import EXECUTORS
     from sweep.runner import Runner, summary
-    from sweep.state import State, alone
+    from sweep.state import State, keep_others_out
 
     began = time.monotonic()
     state, resources = State(stated, cells), resources_of(stated, where)
     if what.dry_run:
         print(preview(state, resources, where.executor))
         for each in wanted or ():
-            print(
-                f"then {each.trials} trials of {each.method} over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each"
-            )
+            over = f"over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each"
+            print(f"then {each.trials} trials of {each.method} {over}")
         return 0
-    with alone(stated.folder):
-        if wanted is None:
-            state.write_manifest()
-        executor = EXECUTORS[where.executor](state, resources)
-        print(
-            f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder {stated.folder}",
-            flush=True,
-        )
-        deadline = None if where.time_limit is None else began + 60 * where.time_limit
-        if wanted is not None:
-            return search.carry_out(stated, wanted, state, executor, deadline)
-        runner = Runner(state, cells, executor, deadline)
-        try:
-            runner.run()
-        finally:
-            text, code = summary(state, cells, runner.given_up)
-            print(f"\n{text}\n\ntables: python main_report.py {stated.folder}", flush=True)
+    keep_others_out(stated.folder)
+    if wanted is None:
+        state.write_manifest()
+    executor = EXECUTORS[where.executor](state, resources)
+    done = sum(map(state.done, cells))
+    print(f"{stated.title}: {len(cells)} runs, {done} done; {executor.words}; folder {stated.folder}", flush=True)
+    deadline = None if where.time_limit is None else began + 60 * where.time_limit
+    if wanted is not None:
+        return search.run(stated, wanted, state, executor, deadline)
+    runner = Runner(state, cells, executor, deadline)
+    try:
+        runner.run()
+    finally:
+        text, code = summary(state, cells, runner.given_up)
+        print(f"\n{text}\n\ntables: python main_report.py {stated.folder}", flush=True)
     return code
 
 
-def resources_of(stated: spec.Spec, where: Where) -> Any:
+def resources_of(stated: spec.Spec, where: Execution) -> Any:
     """What each run gets: as typed, else as the file says, else as usual."""
     from sweep.executors import Resources
 

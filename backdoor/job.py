@@ -66,7 +66,8 @@ class Job:
 def check(arguments: BackdoorArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
+    run = arguments.run
+    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     if chosen.source.streamed:

@@ -58,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def machine(device: torch.device) -> str:
     """What ran, in a line."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}; bfloat16 {'in hardware' if has_bfloat16(device) else 'not in hardware'}"
+    bfloat16 = "in hardware" if has_bfloat16(device) else "not in hardware"
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}; bfloat16 {bfloat16}"
 
 
 def _processor() -> str:

@@ -65,7 +65,7 @@ def epoch(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
 ) -> dict[str, Tensor]:
-    """One epoch of SGD on cross-entropy, pruned weights held by torch's reparametrisation; the state dict afterwards."""
+    """The state dict after an epoch of SGD on cross-entropy, pruned weights held by torch's reparametrisation."""
     model = copy.deepcopy(model).train()
     layers = [(model.get_submodule(name.removesuffix(".weight")), name) for name in mask]
     for layer, name in layers:

@@ -38,7 +38,7 @@ class Drawn:
         return ImageSet(source, self.labels.to(device), np.arange(start, stop), augment)
 
     def plain(self, start: int = 0, stop: int | None = None) -> PerImage:
-        """The same, one at a time."""
+        """Some of them as PIL images, one at a time."""
         return PerImage(self.images[start:stop], self.labels[start:stop])
 
     def shuffled(self, images: ImageSet, seed: int) -> PerImage:

@@ -32,7 +32,7 @@ class Pair:
     """One step, twice.
 
     Attributes:
-        ours, plain: do the work once and return what came out; ``plain`` is None where there is nothing to compare with.
+        ours, plain: do the work once and return what came out; ``plain`` is None where nothing compares.
         difference: from both results to words.
     """
 

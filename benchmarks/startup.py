@@ -65,7 +65,7 @@ def memory() -> list[list[str]]:
 
 
 def peak(step: str) -> float:
-    """Gigabytes that this process came to hold in one run of ours, beyond libraries and data; NaN where it cannot be told."""
+    """Gigabytes that one run of ours takes beyond libraries and data; NaN where it cannot be told."""
     import torch
 
     from benchmarks.rows import rows

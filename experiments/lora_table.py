@@ -18,7 +18,7 @@ from evaluation.rows import ADAPTED  # noqa: E402
 from evaluation.tables import minutes, percent  # noqa: E402
 from utils import files  # noqa: E402
 
-WAYS = {None: "", "masked": " + LoRA", "held": " + LoRA, held", "none": " + LoRA, apart"}
+WAYS = {None: "", "masked": " + LoRA", "none": " + LoRA, apart"}
 
 
 def row(path: Path) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,25 +29,6 @@ def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last)
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=layout)
     return model
-
-
-@contextmanager
-def forwards(replaced: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Inside, modules compute by these functions instead of their own ``forward``; hooks and everything else stay.
-
-    A copy of a module that is made inside keeps the function.
-    """
-    before = {module: vars(module).get("forward") for module in replaced}
-    for module, function in replaced.items():
-        module.forward = function
-    try:
-        yield
-    finally:
-        for module, own in before.items():
-            if own is None:
-                del module.forward
-            else:
-                module.forward = own
 
 
 def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:

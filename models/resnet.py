@@ -8,6 +8,7 @@ same initial weights as it does in the field's existing code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -92,21 +93,6 @@ class ResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-@architecture("resnet18")
-def resnet18(classes: int) -> nn.Module:
-    return ResNet(BasicBlock, (2, 2, 2, 2), classes)
-
-
-@architecture("resnet18", imagenet_stem=True)
-def resnet18_imagenet(classes: int) -> nn.Module:
-    return ResNet(BasicBlock, (2, 2, 2, 2), classes, imagenet_stem=True)
-
-
-@architecture("resnet50")
-def resnet50(classes: int) -> nn.Module:
-    return ResNet(Bottleneck, (3, 4, 6, 3), classes)
-
-
-@architecture("resnet50", imagenet_stem=True)
-def resnet50_imagenet(classes: int) -> nn.Module:
-    return ResNet(Bottleneck, (3, 4, 6, 3), classes, imagenet_stem=True)
+for _stem in (False, True):
+    architecture("resnet18", imagenet_stem=_stem)(partial(ResNet, BasicBlock, (2, 2, 2, 2), imagenet_stem=_stem))
+    architecture("resnet50", imagenet_stem=_stem)(partial(ResNet, Bottleneck, (3, 4, 6, 3), imagenet_stem=_stem))

@@ -6,6 +6,8 @@ where the shape changes (the paper's options A and B). Published checkpoints com
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +16,10 @@ from models.registry import architecture
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions; where the shape changes, the shortcut subsamples and zero-pads channels, or is a convolution (``projects``)."""
+    """Two 3x3 convolutions around a shortcut.
+
+    Where the shape changes, the shortcut subsamples and zero-pads channels, or is a convolution (``projects``).
+    """
 
     def __init__(self, inputs: int, width: int, stride: int, projects: bool = False):
         super().__init__()
@@ -66,46 +71,7 @@ class SmallResNet(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-@architecture("resnet20s")
-def resnet20s(classes: int) -> nn.Module:
-    return SmallResNet(3, classes)
-
-
-@architecture("resnet32s")
-def resnet32s(classes: int) -> nn.Module:
-    return SmallResNet(5, classes)
-
-
-@architecture("resnet44s")
-def resnet44s(classes: int) -> nn.Module:
-    return SmallResNet(7, classes)
-
-
-@architecture("resnet56s")
-def resnet56s(classes: int) -> nn.Module:
-    return SmallResNet(9, classes)
-
-
-@architecture("resnet110s")
-def resnet110s(classes: int) -> nn.Module:
-    return SmallResNet(18, classes)
-
-
-@architecture("resnet20")
-def resnet20(classes: int) -> nn.Module:
-    return SmallResNet(3, classes, projects=True)
-
-
-@architecture("resnet32")
-def resnet32(classes: int) -> nn.Module:
-    return SmallResNet(5, classes, projects=True)
-
-
-@architecture("resnet44")
-def resnet44(classes: int) -> nn.Module:
-    return SmallResNet(7, classes, projects=True)
-
-
-@architecture("resnet56")
-def resnet56(classes: int) -> nn.Module:
-    return SmallResNet(9, classes, projects=True)
+for _depth in (3, 5, 7, 9, 18):
+    architecture(f"resnet{6 * _depth + 2}s")(partial(SmallResNet, _depth))
+for _depth in (3, 5, 7, 9):
+    architecture(f"resnet{6 * _depth + 2}")(partial(SmallResNet, _depth, projects=True))

@@ -1,4 +1,4 @@
-"""Pruned weights stay zero, and weights that must not change stay what they are: held during training, checked afterwards."""
+"""Hold pruned weights at zero, and others at their values, during training; check them afterwards."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def warning(mask: Mask, reached: bool | None) -> str | None:
 def reaches_output(model: nn.Module, mask: Mask, shape: tuple[int, ...]) -> bool | None:
     """Whether a path of kept weights leads from the image to an output; None where that is not told.
 
-    Every weight becomes 1 or, if pruned, 0, biases 0, batch norm the identity, and what leaves a layer 1 or 0. Nothing then
-    cancels, overflows or vanishes, so that the output is above 0 exactly where a path leads to it.
+    Every weight becomes 1 or, if pruned, 0, biases 0, batch norm the identity, and what leaves a layer 1 or 0. Nothing
+    then cancels, overflows or vanishes, so that the output is above 0 exactly where a path leads to it.
 
     Args:
         model: left as it is. Told for models whose parameters belong to convolutions, linear layers and batch norm.

@@ -26,20 +26,10 @@ JOBS, NUMBERS = "jobs", "jobs.json"  # submitit's folder, and the numbers of SLU
 REQUEUES = 50  # times that a job may run out of its time and go on
 STATUS_EVERY = 5  # seconds between questions to SLURM
 GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
-LIVING = {
-    "PENDING",
-    "RUNNING",
-    "CONFIGURING",
-    "COMPLETING",
-    "REQUEUED",
-    "REQUEUE_FED",
-    "REQUEUE_HOLD",
-    "RESIZING",
-    "SIGNALING",
-    "STOPPED",
-    "SUSPENDED",
-    "STAGE_OUT",
-}
+LIVING = set(
+    "PENDING RUNNING CONFIGURING COMPLETING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING SIGNALING STOPPED SUSPENDED "
+    "STAGE_OUT".split()
+)
 CANCELLED = -1000  # stands for an exit code
 
 
@@ -71,8 +61,11 @@ def job(cell: Cell, state: State, environment: dict[str, str]) -> Job:
 
 
 @contextlib.contextmanager
-def _project_alone() -> Iterator[None]:
-    """Processes that are started inside, which submitit starts by ``python -m``, import from the project and not from the current folder (from Python 3.11)."""
+def _imports_from_project() -> Iterator[None]:
+    """Have processes that submitit starts inside, by ``python -m``, import from the project, not the current folder.
+
+    The current folder is left out from Python 3.11 on.
+    """
     before = dict(os.environ)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), before.get("PYTHONPATH")]))
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -125,18 +118,14 @@ class Local:
         for place, slot in enumerate(self.slots):
             cell = next(ready, None) if slot is None else None
             if cell is not None:
-                with _project_alone():
+                with _imports_from_project():
                     self.slots[place] = (cell, self.executor.submit(job(cell, self.state, self._environment(place))))
                 started.append(cell)
         return started
 
     def _environment(self, place: int) -> dict[str, str]:
         each = self.resources.gpus or 1
-        own = (
-            [self.devices[(place * each + number) % len(self.devices)] for number in range(each)]
-            if self.devices
-            else []
-        )
+        own = [self.devices[(place * each + number) % len(self.devices)] for number in range(each) if self.devices]
         return {"OMP_NUM_THREADS": str(self.resources.cpus), "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
     def ended(self) -> list[tuple[Cell, int | None]]:
@@ -154,9 +143,7 @@ class Local:
         while any(slot and not slot[1].done() for slot in self.slots) and time.monotonic() < deadline:
             for _, submitted in filter(None, self.slots):
                 if not submitted.done():
-                    os.kill(
-                        int(submitted.job_id), signal.SIGTERM
-                    )  # the number of its controller, which passes the signal on
+                    os.kill(int(submitted.job_id), signal.SIGTERM)  # its controller, which passes the signal on
             time.sleep(1)
 
 
@@ -192,7 +179,8 @@ class Slurm:
         """What this is, for people."""
         limits = f"at most {self.resources.at_once} at a time, " if self.resources.at_once else ""
         gpus = f", {self.resources.gpus} GPUs" if self.resources.gpus else ""
-        return f"SLURM, {limits}{self.resources.time} minutes, {self.resources.cpus} cores{gpus} each, partition {self.resources.partition or 'by default'}"
+        each = f"{self.resources.time} minutes, {self.resources.cpus} cores{gpus} each"
+        return f"SLURM, {limits}{each}, partition {self.resources.partition or 'by default'}"
 
     @property
     def at_once(self) -> int:
@@ -236,12 +224,10 @@ class Slurm:
             self._ask()
         over = {}
         for name, one in list(self.jobs.items()):
-            if one.paths.result_pickle.exists() or self._absent[one.job_id] >= GONE_AFTER:
-                over[name] = (
-                    CANCELLED
-                    if self._states.get(one.job_id) == "CANCELLED" and not one.paths.result_pickle.exists()
-                    else _code(one)
-                )
+            ended = one.paths.result_pickle.exists()
+            if ended or self._absent[one.job_id] >= GONE_AFTER:
+                cancelled = not ended and self._states.get(one.job_id) == "CANCELLED"
+                over[name] = CANCELLED if cancelled else _code(one)
                 del self.jobs[name]
         return [(self.state.by_name[name], code) for name, code in over.items()]
 
@@ -261,7 +247,7 @@ EXECUTORS: dict[str, Callable[[State, Resources], Local | Slurm]] = {"local": Lo
 
 
 def job_states() -> dict[str, str] | None:
-    """This user's jobs, array tasks one by one, with their states; None if SLURM does not answer. Needs no accounting."""
+    """States of this user's jobs, array tasks one by one; None if SLURM does not answer. Needs no accounting."""
     command = ["squeue", "--noheader", "--array", "--states=all", "--me", "--format=%i %T"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -30,7 +30,8 @@ class Cell:
         script: a file in the project's root.
         words: the command line after the script.
         needs: names of the cells whose files it reads.
-        facts: ``stage`` ("train" or "unlearn"), ``seed``, ``setting``, ``model``, ``round``, ``scenario``, ``method``, ``paper_name``.
+        facts: ``stage`` ("train" or "unlearn"), ``seed``, ``setting``, ``model``, ``round``, ``scenario``, ``method``,
+            ``paper_name``.
     """
 
     name: str

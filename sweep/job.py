@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from evaluation.planned import STATUS
-from utils import files
+from utils import files, lock
 from utils.preempt import RESUMABLE, SIGNALS
 
 OUTPUT = "output.txt"
@@ -50,7 +48,8 @@ class Job:
             return WAITING
         signal.signal(signal.SIGTERM, self._stop)
         started = time.time()
-        with self._alone():
+        with lock.scope():
+            self._wait_for_others()
             code = RESUMABLE if self._told else self._run()
             while _stopped(code) and not self._told:
                 code = self._run()
@@ -60,7 +59,7 @@ class Job:
         return RESUMABLE if _stopped(code) else code
 
     def checkpoint(self) -> Any:
-        """What to submit again: the same command, which goes on where it stopped. Called by submitit before it requeues."""
+        """What submitit submits when it requeues: the same command, which goes on where it stopped."""
         from submitit.helpers import DelayedSubmission
 
         self._stop()
@@ -94,37 +93,22 @@ class Job:
                 time.sleep(0.1)
         return self._child.returncode
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait for another process that runs the same cell, say one that an earlier sweep left behind."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
-            while not self._told:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(1)
-            yield
+    def _wait_for_others(self) -> None:
+        """Wait until no other process runs this cell, say one that an earlier sweep left behind."""
+        files.make_folder(self.folder)
+        while not self._told and lock.take(self.folder, lock.CELL) is not None:
+            time.sleep(1)
 
     def _note(self, code: int | None, **more: Any) -> None:
-        status = (
-            "running"
-            if code is None
-            else "done"
-            if code == 0
-            else "interrupted"
-            if _stopped(code)
-            else "killed"
-            if code < 0
-            else "failed"
-        )
+        status = {None: "running", 0: "done"}.get(code)
+        if status is None:
+            status = "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
         content = {
             "status": status,
             "code": code,
             "last_line": last_line(self.folder / OUTPUT),
-            "host": os.uname().nodename,
+            "host": platform.node(),
             "job": str(job),
             **more,
         }

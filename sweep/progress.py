@@ -52,7 +52,7 @@ class Progress:
         return f"({found[1]}, epoch {found[2]}/{found[3]})" if found else "(starting or scoring)"
 
     def seconds(self, left: Sequence[Cell]) -> float | None:
-        """Seconds until ``left`` are done, taken from finished cells of the same kind; None before the first has finished."""
+        """Seconds until ``left`` are done, judged by finished cells of their kind; None before there is one."""
         wanted = [self._expected(cell) for cell in left]
         known = [seconds for seconds in wanted if seconds is not None]
         if not known:
@@ -61,7 +61,7 @@ class Progress:
         return max(sum(mean if seconds is None else seconds for seconds in wanted) / self._executor.at_once, max(known))
 
     def _expected(self, cell: Cell) -> float | None:
-        """Seconds that a cell still needs: the mean of those most like it that are done, less what it has run already."""
+        """Seconds that a cell still needs: the mean of the finished ones most like it, less what it has run already."""
         for like in (
             ("script", "method", "training", "model", "scenario"),
             ("script", "method", "training"),

@@ -48,10 +48,7 @@ class Runner:
                         for cell in self.cells
                         if not self.state.known_done(cell) and cell.name not in self.given_up
                     ]
-                    print(
-                        f"[{self.state.count(self.cells)}/{len(self.cells)}] {self.progress.line(self.executor.running, left)}",
-                        flush=True,
-                    )
+                    print(self._count(), self.progress.line(self.executor.running, left), flush=True)
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     print("the time is up", flush=True)
                     return
@@ -98,7 +95,10 @@ class Runner:
 
     def _say(self, what: str, cell: Cell, more: str = "") -> None:
         seconds = f"  {time.monotonic() - self.started[cell.name]:.0f} s" if cell.name in self.started else ""
-        print(f"[{self.state.count(self.cells)}/{len(self.cells)}] {what:<7} {cell.name}{seconds}{more}", flush=True)
+        print(self._count(), f"{what:<7} {cell.name}{seconds}{more}", flush=True)
+
+    def _count(self) -> str:
+        return f"[{self.state.count(self.cells)}/{len(self.cells)}]"
 
 
 def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[str, int]:
@@ -107,10 +107,9 @@ def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[
     failed = [cell for cell in cells if cell not in done and state.failed(cell)]
     missing = [cell for cell in cells if cell not in done and cell not in failed]
     lines = [f"done     {len(done)} of {len(cells)}", f"failed   {len(failed)}"]
-    lines += [
-        f"  {cell.name}  {state.status(cell).get('last_line') or 'nothing was printed'}  (log: {cell.folder / 'output.txt'})"
-        for cell in failed
-    ]
+    for cell in failed:
+        said = state.status(cell).get("last_line") or "nothing was printed"
+        lines.append(f"  {cell.name}  {said}  (log: {cell.folder / 'output.txt'})")
     lines.append(f"missing  {len(missing)}")
     lines += [f"  {cell.name}  {_why(state, cell, failed, given_up)}" for cell in missing]
     return "\n".join(lines), 1 if failed else RESUMABLE if missing else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import statistics
 from dataclasses import dataclass, fields, replace
@@ -32,8 +33,7 @@ class Search:
 
     Attributes:
         method: one of the file's methods.
-        parameters: flags with their range (``low``, ``high``, ``log``) or ``choices``.
-        whole: those of them that take whole numbers only.
+        parameters: Optuna's distribution of each flag that is tuned.
         trials: how many values are tried.
         at_once: trials that run side by side; the next ones learn from all of them.
         seeds: over which a trial is judged.
@@ -42,8 +42,7 @@ class Search:
     """
 
     method: str
-    parameters: dict[str, dict[str, Any]]
-    whole: frozenset[str]
+    parameters: dict[str, Any]
     trials: int
     at_once: int
     seeds: list[int]
@@ -58,8 +57,10 @@ def read(spec: Spec) -> list[Search]:
     """The ``optuna`` block of a file, checked: one search for each of its methods.
 
     Raises:
-        UsageError: names the key and what is allowed.
+        UsageError: names the key and what is allowed, or Optuna is not installed.
     """
+    if importlib.util.find_spec("optuna") is None:
+        raise UsageError("optuna: is not installed; pip install optuna")
     block, where = spec.optuna, f"{spec.file}: optuna"
     if not isinstance(block, dict):
         raise UsageError(f"{where}: must be a mapping with the keys {', '.join(KEYS)}")
@@ -86,7 +87,6 @@ def read(spec: Spec) -> list[Search]:
     shared = Search(
         "",
         {},
-        frozenset(),
         block["trials"],
         block.get("at_once", 4),
         seeds,
@@ -128,19 +128,16 @@ def _config(spec: Spec, method: str) -> type | None:
 
 def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, where: str) -> Search:
     """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
-    parameters = _parameters(wanted, search.method, config, f"{where}: parameters")
-    whole = frozenset(
-        name
-        for name in parameters
-        if config and int in (value_type(config, _flag(name)), value_type(Lora, _flag(name)))
-    )
-    for name, ranged in parameters.items():
-        _check_parameter(ranged, name in whole, f"{where}: parameters: {name}")
-    if search.sampler == "grid" and any("choices" not in ranged for ranged in parameters.values()):
+    parameters = {}
+    for name, ranged in _parameters(wanted, search.method, config, f"{where}: parameters").items():
+        flag = name.replace("-", "_")
+        whole = bool(config) and int in (value_type(config, flag), value_type(Lora, flag))
+        parameters[name] = _distribution(ranged, whole, f"{where}: parameters: {name}")
+    if search.sampler == "grid" and not all(hasattr(each, "choices") for each in parameters.values()):
         raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
-    search = replace(search, parameters=parameters, whole=whole)
+    search = replace(search, parameters=parameters)
     for end in (0, -1):
-        cells(trial_spec(spec, search, {name: _end(search, name, end) for name in parameters}), strict=False)
+        cells(trial_spec(spec, search, {name: _ends(each)[end] for name, each in parameters.items()}), strict=False)
     grid = [
         name
         for name, value in spec.methods[search.method].items()
@@ -148,17 +145,14 @@ def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, whe
     ]
     if grid:
         raise UsageError(
-            f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among the parameters"
+            f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among "
+            "the parameters"
         )
     return search
 
 
-def _flag(name: str) -> str:
-    return name.replace("-", "_")
-
-
 def _check_parameters(wanted: Any, configs: list[type | None], where: str) -> None:
-    """Refuse what is neither a mapping nor a list of flags nor left out, and listed flags that have a range in no method."""
+    """Refuse what is no mapping, no list of flags and not left out, and listed flags that no method has a range for."""
     if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
         raise UsageError(
             f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
@@ -167,12 +161,13 @@ def _check_parameters(wanted: Any, configs: list[type | None], where: str) -> No
     for name in wanted if isinstance(wanted, list) else ():
         if name not in known:
             raise UsageError(
-                f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping"
+                f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; "
+                "give ranges as a mapping"
             )
 
 
 def _parameters(wanted: Any, method: str, config: type | None, where: str) -> dict[str, dict[str, Any]]:
-    """The ranges of one method: those given, or those of its own options (``search=``) that are listed, or all of these."""
+    """The ranges of one method: those given, or its options' own (``search=``), of which a list takes some."""
     if isinstance(wanted, dict):
         return wanted
     stated = _stated(config)
@@ -195,10 +190,10 @@ def _stated(config: type | None) -> dict[str, dict[str, Any]]:
     }
 
 
-def _end(search: Search, name: str, end: int) -> Any:
-    """The first (0) or last (-1) value that a parameter can take."""
-    ranged, number = search.parameters[name], int if name in search.whole else float
-    return ranged["choices"][end] if "choices" in ranged else number(float(ranged[("low", "high")[end]]))
+def _ends(distribution: Any) -> tuple[Any, Any]:
+    """The first and the last value that a parameter can take."""
+    choices = getattr(distribution, "choices", None)
+    return (choices[0], choices[-1]) if choices else (distribution.low, distribution.high)
 
 
 def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
@@ -210,65 +205,64 @@ def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
         }
         for override in spec.overrides
     ]
+    methods = {search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}
+    return _restricted(spec, search, methods=methods, overrides=overrides)
+
+
+def _restricted(spec: Spec, search: Search, **changed: Any) -> Spec:
+    """The sweep on the search's seeds, models and scenarios alone."""
     return replace(
         spec,
         seeds=search.seeds,
-        methods={search.method: {"unlearn": search.method, **spec.methods[search.method], **values}},
-        overrides=overrides,
         models={label: spec.models[label] for label in search.models},
         scenarios={label: spec.scenarios[label] for label in search.scenarios},
         reference_model=None,
         optuna=None,
+        **changed,
     )
 
 
-def _check_parameter(wanted: Any, whole: bool, where: str) -> None:
-    """Refuse what is no range, or for a flag of whole numbers none of these."""
+def _distribution(wanted: Any, whole: bool, where: str) -> Any:
+    """Optuna's distribution over a range or choices.
+
+    Raises:
+        UsageError: it is neither, or a flag of whole numbers gets others.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     wanted = wanted if isinstance(wanted, dict) else {}
     check_keys(wanted, RANGE, where)
     if isinstance(wanted.get("choices"), list) and wanted["choices"]:
-        return
+        return CategoricalDistribution(wanted["choices"])
     try:
         low, high = float(wanted["low"]), float(wanted["high"])
-        ranged = math.isfinite(high - low) and low < high and (not wanted.get("log") or low > 0)
+        if not math.isfinite(high - low) or low == high:
+            raise ValueError
+        made = FloatDistribution(low, high, log=bool(wanted.get("log")))
     except (KeyError, TypeError, ValueError):
-        ranged = False
-    if not ranged:
-        raise UsageError(
-            f"{where}: must have low and high (log: true for a logarithmic scale, from above 0), or a list of choices"
-        )
-    if whole and not (low.is_integer() and high.is_integer()):
+        ways = "log: true for a logarithmic scale, from above 0"
+        raise UsageError(f"{where}: must have low and high ({ways}), or a list of choices") from None
+    if not whole:
+        return made
+    if not (low.is_integer() and high.is_integer()):
         raise UsageError(f"{where}: low {wanted['low']}, high {wanted['high']}: the flag takes whole numbers")
+    return IntDistribution(int(low), int(high), log=made.log)
 
 
-def apart(spec: Spec) -> Spec:
-    """The same in a folder of its own below the file's, so that neither trials nor what they build on stand in its tables."""
+def in_search_folder(spec: Spec) -> Spec:
+    """The sweep in ``search/`` below its folder, so that neither trials nor what they build on stand in its tables."""
     return replace(spec, folder=spec.folder / SEARCH)
 
 
 def _exact(spec: Spec) -> dict[str, Any]:
     """The method that is Retrain, if the file has it."""
-    return dict(
-        [(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"][:1]
-    )
+    exact = [(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"]
+    return dict(exact[:1])
 
 
 def baseline(spec: Spec, search: Search) -> list[Cell]:
-    """What every trial of a file's searches builds on: the trainings, and Retrain on its models, scenarios and seeds."""
-    models = {label: spec.models[label] for label in search.models}
-    scenarios = {label: spec.scenarios[label] for label in search.scenarios}
-    return cells(
-        replace(
-            spec,
-            seeds=search.seeds,
-            methods=_exact(spec),
-            models=models,
-            scenarios=scenarios,
-            reference_model=None,
-            optuna=None,
-        ),
-        strict=False,
-    )
+    """What every trial builds on: the trainings, and Retrain on the search's models, scenarios and seeds."""
+    return cells(_restricted(spec, search, methods=_exact(spec)), strict=False)
 
 
 class Study:
@@ -287,17 +281,23 @@ class Study:
         from optuna.trial import TrialState
 
         known = self.study.get_trials(deepcopy=False)
-        left = [trial for trial in known if trial.state == TrialState.RUNNING]
-        chosen = [
-            (trial.number, trial.params) for trial in left if trial.params.keys() == self.search.parameters.keys()
-        ]
-        for trial in left:
-            if trial.params.keys() != self.search.parameters.keys():  # its process ended before it had chosen
+        chosen = []
+        for trial in known:
+            if trial.state == TrialState.RUNNING and trial.params.keys() == self.search.parameters.keys():
+                chosen.append((trial.number, trial.params))
+            elif trial.state == TrialState.RUNNING:  # its process ended before it had chosen
                 self.tell(trial.number, None)
         for _ in range(min(self.search.at_once - len(chosen), self.search.trials - len(known))):
-            trial = self.study.ask()
-            chosen.append((trial.number, {name: _suggest(trial, name, self.search) for name in self.search.parameters}))
+            trial = self._ask()
+            chosen.append((trial.number, trial.params))
         return chosen
+
+    def _ask(self) -> Any:
+        try:
+            return self.study.ask(self.search.parameters)
+        except ValueError as error:
+            said = "this search was begun with other ranges: give it another folder"
+            raise UsageError(f"optuna: parameters: {error}; {said}") from error
 
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
         """The runs of one trial, a seed each, in folders of their own."""
@@ -306,9 +306,9 @@ class Study:
             for cell in cells(trial_spec(self.spec, self.search, values), strict=False)
             if cell.facts["stage"] == "unlearn" and all(cell.facts[name] == label for name, label in self.place.items())
         ]
-        return [self._apart(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
+        return [self._moved(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
 
-    def _apart(self, cell: Cell, name: str) -> Cell:
+    def _moved(self, cell: Cell, name: str) -> Cell:
         folder = self.spec.folder / name
         return replace(cell, name=name, folder=folder, words=(*cell.words[:-1], str(folder)))
 
@@ -374,16 +374,14 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     import optuna
 
     study = optuna.create_study(study_name=name, storage=journal, direction="minimize", load_if_exists=True)
-    seed = search.seed + len(
-        study.get_trials(deepcopy=False)
-    )  # or a search that goes on would draw its first values again
+    # A search that goes on would otherwise draw its first values again.
+    seed = search.seed + len(study.get_trials(deepcopy=False))
     if search.sampler == "grid":
         study.sampler = optuna.samplers.GridSampler(
-            {name: wanted["choices"] for name, wanted in search.parameters.items()}, seed=search.seed
+            {name: each.choices for name, each in search.parameters.items()}, seed=search.seed
         )
-        study.sampler.after_trial = lambda *trial: (
-            None
-        )  # at the end of the grid it would stop optimize(), which does not run here
+        # At the end of the grid it would stop optimize(), which does not run here.
+        study.sampler.after_trial = lambda *trial: None
     elif search.sampler == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
@@ -393,29 +391,9 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     return study
 
 
-def _suggest(trial: Any, name: str, search: Search) -> Any:
-    wanted = search.parameters[name]
-    try:
-        if "choices" in wanted:
-            return trial.suggest_categorical(name, wanted["choices"])
-        suggest = trial.suggest_int if name in search.whole else trial.suggest_float
-        return suggest(name, _end(search, name, 0), _end(search, name, -1), log=bool(wanted.get("log")))
-    except ValueError as error:
-        raise UsageError(
-            f"optuna: parameters: {name}: {error}; this search was begun with other ranges: give it another folder"
-        ) from error
-
-
 def open_journal(folder: Path) -> Any:
-    """The journal of all studies of a search.
-
-    Raises:
-        UsageError: Optuna is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise UsageError("optuna: is not installed; pip install optuna") from error
+    """The journal of all studies of a search."""
+    import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -424,7 +402,7 @@ def open_journal(folder: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
 
 
-def carry_out(spec: Spec, searches: list[Search], state: State, executor: Any, deadline: float | None) -> int:
+def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadline: float | None) -> int:
     """Train and retrain, then run trials until each study has its number; the exit code of ``summary``."""
     journal, base = open_journal(spec.folder), list(state.cells)
     groups: dict[str, list[Cell]] = {}

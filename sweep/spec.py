@@ -17,13 +17,7 @@ from utils.names import nearest
 
 MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
-RESOURCES = {
-    "gpus": 0,
-    "cpus": 1,
-    "time": 1,
-    "partition": "",
-    "slurm": {},
-}  # the least number, or something of the kind
+RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or one of the kind
 OWN = {  # flags that no cell is given
     "seed": "seeds say it",
     "train_seed": "seeds say it",
@@ -35,9 +29,7 @@ TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # that only en
 LAST = "/last"  # behind a model's round: the last epoch's weights, not those of the best validation accuracy
 AXES = ("setting", "training", "model", "scenario", "method", "seed")
 
-Flags = dict[
-    str, Any
-]  # by flag name without dashes; true is a bare flag, false and null leave it out, a list is a grid
+Flags = dict[str, Any]  # by name without dashes; true is a bare flag, false and null leave it out, a list is a grid
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Spec:
         flags: of every command.
         settings: flags by setting (data sets, architectures, ...); each is a whole grid of its own.
         train: trainings by label: "script", "from" and flags.
-        models: what is unlearned from, by label: "TRAINING/ROUND", or "TRAINING/ROUND/last" for the last epoch's weights.
+        models: what is unlearned from, by label: "TRAINING/ROUND", with "/last" behind it for the last epoch's weights.
         scenarios: what is forgotten, by label: flags.
         methods: by label: "unlearn", where it is another than the label, and flags.
         reference_model: the method (Retrain) whose model's outputs every other run is compared with, by its label.
@@ -171,9 +163,9 @@ def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         RecursionError,
     ) as error:  # of which a date or a number that is none is a ValueError
         mark = getattr(error, "problem_mark", None)
-        raise UsageError(
-            f"{path}: is no YAML of plain values{f' (line {mark.line + 1})' if mark else ''}: {getattr(error, 'problem', error)}"
-        ) from error
+        line = f" (line {mark.line + 1})" if mark else ""
+        said = getattr(error, "problem", error)
+        raise UsageError(f"{path}: is no YAML of plain values{line}: {said}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
     if "extends" not in content:
@@ -290,9 +282,8 @@ def _check(spec: Spec) -> None:
     if exact is not None and (
         exact not in spec.methods or any(isinstance(value, list) for value in spec.methods[exact].values())
     ):
-        raise UsageError(
-            f"{spec.file}: reference_model {exact}: must be one of methods, and no grid{nearest(str(exact), spec.methods)}"
-        )
+        near = nearest(str(exact), spec.methods)
+        raise UsageError(f"{spec.file}: reference_model {exact}: must be one of methods, and no grid{near}")
     unlearning = [key for key in ("models", "scenarios", "methods") if getattr(spec, key)]
     if unlearning and len(unlearning) < 3:
         missing = next(key for key in ("models", "scenarios", "methods") if key not in unlearning)
@@ -331,9 +322,8 @@ def reference(spec: Spec, what: Any, where: str) -> tuple[str, int]:
     """
     label, _, round_ = str(what).partition("/")
     if label not in spec.train:
-        raise UsageError(
-            f"{spec.file}: {where}: no training is called {label}{nearest(label, spec.train)}; known: {', '.join(spec.train)}"
-        )
+        near, known = nearest(label, spec.train), ", ".join(spec.train)
+        raise UsageError(f"{spec.file}: {where}: no training is called {label}{near}; known: {known}")
     if round_ and not round_.isdigit():
         raise UsageError(f"{spec.file}: {where}: {what}: must be TRAINING/ROUND, {label}/1 for example")
     return label, int(round_ or 0)

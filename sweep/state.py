@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import io
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from evaluation import planned, results
 from sweep.grid import Cell, stage
 from sweep.spec import Spec
-from utils import files
+from utils import files, lock
 from utils.errors import RunError
 from utils.run_folder import fingerprint
 
@@ -47,7 +44,7 @@ class State:
         if (
             cell.name not in self._done
             and all(self.done(self.by_name[name]) for name in cell.needs)
-            and self._news(cell)
+            and self._has_new_result(cell)
             and finished(cell)
         ):
             self._done.add(cell.name)
@@ -57,8 +54,8 @@ class State:
         """Whether the cell was found to be done before; looks at no file."""
         return cell.name in self._done
 
-    def _news(self, cell: Cell) -> bool:
-        """Whether there is a result that was not looked at before; to compare it takes as long as to read a checkpoint."""
+    def _has_new_result(self, cell: Cell) -> bool:
+        """Whether there is a result that was not compared before, which takes as long as to read a checkpoint."""
         try:
             written = (cell.folder / "result.json").stat().st_mtime
         except OSError:
@@ -121,23 +118,13 @@ def expected(cell: Cell) -> str | None:
     return fingerprint(json.loads(said.getvalue())) if code == 0 else None
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other sweeps out of a folder.
+def keep_others_out(folder: Path) -> None:
+    """Lock a folder against other sweeps until the script ends.
 
     Raises:
         RunError: one is at work there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".sweep.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise RunError(
-                f"{folder}: another main_sweep.py is at work there ({file.read().strip() or error.strerror})"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
-        yield
+    files.make_folder(folder)
+    other = lock.take(folder, lock.SWEEP)
+    if other is not None:
+        raise RunError(f"{folder}: another main_sweep.py is at work there ({other})")

@@ -139,6 +139,20 @@ def test_any_number_of_processes_may_read(tree, tmp_path):
     assert torture.differences(tmp_path / "FT1", tmp_path / "FT2") == []
 
 
+def test_arithmetic_as_torchs_is_another_run_with_other_last_digits(here, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(device._Arithmetic, "fast", True)  # put back afterwards
+    plain, flagged = (torture.small(data, *TRAIN, *more, "--save_dir", "x") for more in ([], ["--no_fast_cpu"]))
+    told = arg_parser.deciding(arg_parser.parse_imp(flagged))
+    assert told["run"].pop("no_fast_cpu") is True and told == arg_parser.deciding(arg_parser.parse_imp(plain))
+    assert main_imp.main([*flagged[:-1], str(tmp_path / "imp")]) == 0 and not device.fast_cpu()
+    fast, slow = (
+        torch.load(folder / "imp" / "0model_SA_best.pth.tar")["state_dict"]["conv1.weight"]
+        for folder in (here, tmp_path)
+    )
+    assert not torch.equal(fast, slow)
+    torch.testing.assert_close(fast, slow, rtol=0.01, atol=1e-3)
+
+
 # --- GPUs, of which there need be none ---
 
 

@@ -14,7 +14,7 @@ from torch import nn
 import main_forget
 import main_imp
 import main_transfer
-from trainer.batch_norm import exact_batch_norm
+from trainer.cpu_arithmetic import cpu_arithmetic
 from utils import checkpoints
 
 pytestmark = pytest.mark.numeric
@@ -67,12 +67,14 @@ def lone(dimensions: int) -> tuple[nn.Module, torch.Tensor]:
     return layer, torch.tensor([3.0, 2.0, 11.0], dtype=torch.float64).view(1, 3, *[1] * (dimensions - 2))
 
 
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("dimensions", [2, 4])
-def test_one_number_per_channel_is_normalised_by_the_running_statistics_which_stay(dimensions):
+def test_one_number_per_channel_is_normalised_by_the_running_statistics_which_stay(dimensions, fast, monkeypatch):
+    monkeypatch.setattr("utils.device._Arithmetic.fast", fast)
     layer, x = lone(dimensions)
     layer.eps = 1e-12
     before = copy.deepcopy(layer.state_dict())
-    with exact_batch_norm(layer):
+    with cpu_arithmetic(layer):
         y = layer(x.requires_grad_())
         layer(torch.randn(5, *x.shape[1:], dtype=torch.float64))  # of the same step, before the backward pass
     assert y.flatten().tolist() == pytest.approx([1.0, 1.0, 8.0])  # (3 - 1) / 2, 1 - 2 * 0 / 3, 2 + 3 * 8 / 4
@@ -81,7 +83,7 @@ def test_one_number_per_channel_is_normalised_by_the_running_statistics_which_st
     assert layer.weight.grad.tolist() == pytest.approx([1.0, 0.0, 2.0]) and layer.bias.grad.tolist() == [1.0, 1.0, 1.0]
     assert layer.num_batches_tracked == 1, "of the second batch alone"
     layer.load_state_dict(before)
-    with exact_batch_norm(layer):
+    with cpu_arithmetic(layer):
         layer(x)
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
 
@@ -91,7 +93,7 @@ def test_batch_norm_that_has_an_activation_keeps_it():
     layer.load_state_dict({**lone(4)[0].state_dict(), "num_batches_tracked": torch.tensor(0)})
     x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     twin = copy.deepcopy(layer)
-    with exact_batch_norm(layer):
+    with cpu_arithmetic(layer):
         found, single = layer(x), layer(x[:1, :, :1, :1])
     assert torch.allclose(found, twin(x), atol=1e-6) and float(found.detach().min()) == 0.0
     assert torch.equal(single, twin.eval()(x[:1, :, :1, :1])) and float(single.detach().min()) == 0.0

@@ -8,7 +8,7 @@ from torch import nn
 
 import models
 from models.parts import lay_out
-from trainer import winograd
+from trainer.cpu_arithmetic import winograd
 from unlearn import curvature, slopes
 
 pytestmark = pytest.mark.numeric

@@ -28,7 +28,7 @@ import main_transfer
 from dataset import download, sources
 from dataset.download import Remote, fetch
 from evaluation.plots import figure
-from sweep.executors import _project_alone
+from sweep.executors import _imports_from_project
 from utils.errors import UsageError
 
 # --- no network ---
@@ -369,7 +369,7 @@ def test_a_sweeps_processes_import_nothing_from_there_either(hostile, tmp_path):
     done = started(hostile, ROOT / "main_sweep.py", file)
     assert done.returncode == 0 and "done     1 of 1" in done.stdout, done.stdout + done.stderr
     assert not (tmp_path / "trace").exists()
-    with _project_alone():
+    with _imports_from_project():
         assert os.environ["PYTHONPATH"] == str(ROOT)
     assert "PYTHONPATH" not in os.environ
 

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from conftest import ROOT
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import arg_parser
 import main_report
@@ -24,8 +27,9 @@ from evaluation import results
 from sweep import executors, grid, search, spec
 from sweep.job import WAITING, Job, last_line
 from sweep.runner import TRIES, Runner, summary
-from sweep.state import State, alone
+from sweep.state import State
 from unlearn import registry
+from utils import lock
 from utils.preempt import RESUMABLE
 
 COMMON = "--dataset digits --input_size 8 --arch resnet20s"
@@ -514,6 +518,18 @@ def test_small_and_whole_experiments_go_in_pairs_and_share_no_folder():
 # one job
 
 
+@contextmanager
+def owner(folder, name):
+    """Another process that holds a lock, until it is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    take = f"print(lock.take(Path({str(folder)!r}), {name!r}), flush=True); time.sleep(60)"
+    words = [sys.executable, "-c", f"import time; from pathlib import Path; from utils import lock; {take}"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "None\n"
+        yield process
+        process.kill()
+
+
 def job(folder, script, inputs=()):
     return Job(["sh", "-c", script], folder, list(inputs), {"GIVEN": "this"})
 
@@ -563,15 +579,23 @@ def test_a_job_that_is_told_to_stop_while_its_command_starts_passes_it_on(tmp_pa
     assert job(tmp_path / "cell", "exec sleep 30")() == RESUMABLE
 
 
+def test_a_job_waits_until_another_that_runs_the_same_cell_is_killed(tmp_path, handlers):
+    with owner(tmp_path / "cell", lock.CELL) as other:
+        ran, before = tmp_path / "ran", []
+        Timer(0.3, lambda: (before.append(ran.exists()), other.kill())).start()
+        assert job(tmp_path / "cell", f"touch {ran}")() == 0
+    assert before == [False] and ran.exists()
+
+
 def test_the_last_line_that_says_anything(tmp_path):
     (tmp_path / "log").write_bytes(b"first\n" + b"x" * 5000 + b"\nlast \xff one\n\n   \n")
     assert last_line(tmp_path / "log") == "last \N{REPLACEMENT CHARACTER} one" and last_line(tmp_path / "none") == ""
 
 
 def test_two_sweeps_keep_out_of_each_others_folder(tmp_path, capsys):
-    with alone(tmp_path / "runs"):
+    with owner(tmp_path / "runs", lock.SWEEP) as other:
         code, _, err = called(capsys, stated(tmp_path, WHOLE), "--folder", tmp_path / "runs", "--gpus", "0")
-    assert code == 1 and f"another main_sweep.py is at work there (process {os.getpid()} on " in err
+        assert code == 1 and f"another main_sweep.py is at work there (process {other.pid} on " in err
 
 
 # carrying a sweep through
@@ -875,12 +899,12 @@ def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
     scrub, ft, sparse, alias = search.read(spec.read(path))
     assert [scrub.method, ft.method, sparse.method, alias.method] == ["SCRUB", "FT", "l1", "neggradplus"]
     assert ft.parameters == {
-        "unlearn_epochs": {"low": 1, "high": 37, "log": False},
-        "unlearn_lr": {"low": 1e-5, "high": 1e-1, "log": True},
+        "unlearn_epochs": IntDistribution(1, 37),
+        "unlearn_lr": FloatDistribution(1e-5, 1e-1, log=True),
     }
-    assert sparse.parameters == {**ft.parameters, "alpha": {"low": 1e-6, "high": 1e-2, "log": True}}
-    assert scrub.parameters["forget_batch_size"] == {"choices": [64, 128, 256]} and ft.whole == {"unlearn_epochs"}
-    assert alias.parameters["alpha"] == {"low": 0.0, "high": 1.0, "log": False}
+    assert sparse.parameters == {**ft.parameters, "alpha": FloatDistribution(1e-6, 1e-2, log=True)}
+    assert scrub.parameters["forget_batch_size"] == CategoricalDistribution([64, 128, 256])
+    assert alias.parameters["alpha"] == FloatDistribution(0.0, 1.0)
 
 
 def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
@@ -889,8 +913,8 @@ def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
     ft, sparse = search.read(
         spec.read(stated(tmp_path, f"{text}optuna: {{method: [FT, l1], trials: 2, parameters: {ranges}}}\n"))
     )
-    assert ft.parameters == {"unlearn_lr": {"choices": [0.1, 0.2]}}
-    assert sparse.parameters == {"alpha": {"low": "1e-4", "high": "1e-2", "log": True}}
+    assert ft.parameters == {"unlearn_lr": CategoricalDistribution([0.1, 0.2])}
+    assert sparse.parameters == {"alpha": FloatDistribution(1e-4, 1e-2, log=True)}
 
 
 def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked(tmp_path):

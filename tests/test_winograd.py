@@ -1,14 +1,16 @@
 """Winograd's convolution against torch's, and when it is taken."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.parts import forwards, lay_out
-from trainer import winograd
+from models.parts import lay_out
+from trainer.cpu_arithmetic import cpu_arithmetic, winograd
+from trainer.cpu_arithmetic.winograd import conv2d, convolve
 from trainer.loop import Recipe, Training, cross_entropy
-from trainer.winograd import conv2d, convolve, fast_convolutions
 
 pytestmark = pytest.mark.numeric
 
@@ -99,27 +101,45 @@ def test_a_wide_layer_is_within_its_stated_error():
 
 def test_inside_the_context_a_wide_layer_takes_it_and_afterwards_torch_does(monkeypatch):
     calls, model = taken(monkeypatch), nn.Sequential(layer(), layer())
-    with fast_convolutions(model):
+    with cpu_arithmetic(model):
         fast = model(images())
     assert len(calls) == 2 and not any("forward" in vars(module) for module in model)
     torch.testing.assert_close(fast, model(images()), rtol=1e-4, atol=1e-4)  # a wrong tile would be off by tenths
     assert len(calls) == 2
 
 
-def test_what_a_module_computed_by_before_comes_back():
+def test_layers_compute_as_torch_does_afterwards_also_where_something_was_raised_or_contexts_are_nested():
     model = layer()
-    with pytest.raises(ZeroDivisionError), forwards({model: lambda x: 1 / x}):
-        with forwards({model: lambda x: x + 1}):
-            assert model(1) == 2
-        assert model(2) == 0.5
-        model(0)
+    with pytest.raises(ZeroDivisionError), cpu_arithmetic(model):
+        with cpu_arithmetic(model):
+            pass
+        assert "forward" in vars(model)
+        _ = 1 / 0
     assert "forward" not in vars(model)
+
+
+def test_switched_off_outputs_gradients_and_statistics_are_torchs_to_the_bit(monkeypatch):
+    monkeypatch.setattr("utils.device._Arithmetic.fast", False)
+    ours = lay_out(nn.Sequential(layer(), nn.BatchNorm2d(128), nn.ReLU(), layer(bias=True)))
+    plain, x = copy.deepcopy(ours), images()
+    with cpu_arithmetic(ours):
+        found = ours(x)
+        found.square().sum().backward()
+    expected = plain(x)
+    expected.square().sum().backward()
+    assert torch.equal(found, expected) and torch.equal(ours[1].running_var, plain[1].running_var)
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours.parameters(), plain.parameters()))
+    weight = ours[0].weight.detach()
+    assert torch.equal(convolve(ours[0], x, weight, None), F.conv2d(x, weight, padding=1))
+    monkeypatch.undo()
+    with cpu_arithmetic(ours):
+        assert not torch.equal(ours(x), expected)
 
 
 def test_a_module_with_a_forward_of_its_own_keeps_it(monkeypatch):
     calls, conv = taken(monkeypatch), layer()
     conv.forward = lambda x: x
-    with fast_convolutions(conv):
+    with cpu_arithmetic(conv):
         assert conv(3) == 3
     assert conv(3) == 3 and not calls
 
@@ -141,7 +161,7 @@ def test_training_steps_and_batch_norm_in_the_context(monkeypatch):
 @pytest.mark.parametrize("side, expected", [(5, 0), (6, 1), (7, 1)])
 def test_tiles_must_be_half_full_at_least(monkeypatch, side, expected):
     calls, conv = taken(monkeypatch), layer(padding="same")
-    with fast_convolutions(conv):
+    with cpu_arithmetic(conv):
         conv(images(16, height=side))
     assert len(calls) == expected
 
@@ -161,7 +181,7 @@ def test_tiles_must_be_half_full_at_least(monkeypatch, side, expected):
 def test_other_layers_are_left_to_torch(monkeypatch, change):
     calls, conv = taken(monkeypatch), layer(**change)
     x = images(channels=conv.in_channels)
-    with fast_convolutions(conv):
+    with cpu_arithmetic(conv):
         torch.testing.assert_close(
             conv(x),
             F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
@@ -179,7 +199,7 @@ def test_other_layers_are_left_to_torch(monkeypatch, change):
 def test_other_images_are_left_to_torch(monkeypatch, x):
     """Fewer than 32 tiles; tiles mostly empty; sides of more than an eighth of the channels; another dtype."""
     calls, conv = taken(monkeypatch), layer()
-    with fast_convolutions(conv):
+    with cpu_arithmetic(conv):
         if x.dtype == torch.float64:
             with pytest.raises(RuntimeError):  # torch's own answer to two dtypes
                 conv(x)
@@ -190,7 +210,7 @@ def test_other_images_are_left_to_torch(monkeypatch, x):
 
 def test_bfloat16_stays_with_torch(monkeypatch):
     calls, conv = taken(monkeypatch), layer()
-    with fast_convolutions(conv), torch.autocast("cpu", torch.bfloat16):
+    with cpu_arithmetic(conv), torch.autocast("cpu", torch.bfloat16):
         assert conv(images()).dtype == torch.bfloat16
     assert not calls
 
@@ -200,7 +220,7 @@ def test_a_layer_of_another_layout_or_class_is_left_alone():
         pass
 
     for conv in (nn.Conv2d(128, 128, 3, padding=1), lay_out(Own(128, 128, 3, padding=1))):
-        with fast_convolutions(conv):
+        with cpu_arithmetic(conv):
             assert "forward" not in vars(conv)
 
 

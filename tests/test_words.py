@@ -213,6 +213,11 @@ def test_a_command_line_with_printed_dashes_or_quotes_is_refused(capsys):
         assert capsys.readouterr().err.startswith(f"main_imp.py: error: {said}")
 
 
+def test_the_home_of_nobody_is_no_such_file(capsys):
+    assert main_imp.main(["@~nobody-of-this-name/words.txt"]) == 2
+    assert capsys.readouterr().err == "main_imp.py: error: @~nobody-of-this-name/words.txt: no such file\n"
+
+
 def test_a_tilde_is_the_home_folder_in_every_form(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "words.txt").write_text("--save_dir ~/run --data='~/data' --forget indices:~/list.txt\n")

@@ -20,11 +20,10 @@ from dataset.combined import Chain
 from dataset.images import Images
 from dataset.pairs import Marked, Paired
 from pruner import Mask, MaskEnforcer
-from trainer.batch_norm import exact_batch_norm
+from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.flags import Stepping
 from trainer.pulse import Pulse
 from trainer.sam import ASAM
-from trainer.winograd import fast_convolutions
 from utils import finite, memory, parallel, seeds
 from utils.device import half, synchronise
 from utils.errors import DivergedError
@@ -390,7 +389,7 @@ class Training:
     def gradients(self, objective: Objective, batch: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Gradients over a whole batch of ``count`` images from this process's part, masked, then clipped; loss and logits."""
         weight = parallel.weight(count)
-        with exact_batch_norm(self.model, count), fast_convolutions(self.model):
+        with cpu_arithmetic(self.model, count):
             loss, logits = self._gradient(objective, batch, labels, weight)
             if self.climb is not None:
                 self.climb.up()

@@ -48,7 +48,8 @@ def check(arguments: Any) -> Checked:
     Raises:
         UsageError: names the flag.
     """
-    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
+    run = arguments.run
+    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     chosen = prepare.choose(
         arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream

@@ -70,7 +70,8 @@ class Bench:
 def check(arguments: TransferArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data sets, classes to remove, architecture, checkpoint."""
     method = registry.get(arguments.unlearn.unlearn)
-    device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
+    run = arguments.run
+    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     source = prepare.choose(
         arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream

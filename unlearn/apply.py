@@ -49,10 +49,7 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         DivergedError: the loss or a weight left the finite numbers.
         LookupError: the method asked for a set that it did not declare.
     """
-    if context.adapters is not None:
-        importlib.import_module("peft")  # which takes seconds
-    if not _idle(config) and hasattr(config, "unlearn_epochs"):
-        importlib.import_module("torch._dynamo")  # as the first optimiser does; no part of a method's memory
+    _load_libraries(config, context)
     peak = PeakMemory(context.device)
     run = _plainly if context.adapters is None else _with_adapters
     with _memory_of(config):
@@ -89,7 +86,7 @@ def _with_adapters(
     plan, mask, copied = context.adapters, context.mask, copy.deepcopy(model)
     pruner.MaskEnforcer(copied, mask)
     _start_clock(context)
-    adapted = lora.attach(copied, plan, mask, context.seed)
+    adapted = lora.attach(copied, plan, context.seed)
     context.mask, context.frozen = {}, lora.frozen(adapted).keys()
     if not _idle(config):
         method.run(adapted, Sets(sets, method.reads, method.name), config, context)
@@ -102,6 +99,14 @@ def _with_adapters(
     if not plan.apart:
         pruner.check_held(unlearned, mask, method.name)
     return Unlearned(unlearned, mask, seconds)
+
+
+def _load_libraries(config: Any, context: Context) -> None:
+    """Import what a method imports when it first needs it, so that this is no part of its time (RTE) and its memory."""
+    if context.adapters is not None:
+        importlib.import_module("peft")
+    if hasattr(config, "unlearn_epochs") and not _idle(config):
+        importlib.import_module("torch._dynamo")  # by the first optimiser
 
 
 def _memory_of(config: Any) -> AbstractContextManager[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -181,8 +180,6 @@ class Context:
             still: modules that stay in eval mode while training.
             steps: end after so many steps in all, in the middle of an epoch.
         """
-        with self.clock.paused():
-            importlib.import_module("torch._dynamo")  # the first optimiser of a process does, for a second or two
         passes = images if isinstance(images, Sequence) else [Pass(images, objective)]
         if config.no_aug:
             passes = [replace(each, images=_plain(each.images)) for each in passes]

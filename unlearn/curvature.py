@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner import Mask
-from trainer.batch_norm import exact_batch_norm
-from trainer.winograd import fast_convolutions
+from trainer.cpu_arithmetic import cpu_arithmetic
 
 Tensors = dict[str, Tensor]
 
@@ -36,7 +35,7 @@ def fisher_of_batches(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     count = 0
-    with fast_convolutions(model):
+    with cpu_arithmetic(model):
         for images, _ in batches:
             log_probs = F.log_softmax(model(images), dim=1)
             belief = log_probs.detach().exp().mean(0)
@@ -56,7 +55,7 @@ def summed_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], 
     """Gradient of the summed cross-entropy over all batches, by parameter name; pruned weights get 0."""
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    with fast_convolutions(model):
+    with cpu_arithmetic(model):
         for images, labels in batches:
             loss = F.cross_entropy(model(images), labels, reduction="sum")
             torch._foreach_add_(list(total.values()), list(torch.autograd.grad(loss, list(parameters.values()))))
@@ -67,7 +66,7 @@ def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``; the model keeps its mode."""
     parameters = [model.get_parameter(name) for name in names]
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    with exact_batch_norm(model), fast_convolutions(model):
+    with cpu_arithmetic(model):
         for images, labels in batches:
             torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
     return dict(zip(names, total))
@@ -92,7 +91,7 @@ def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**
                 found[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with fast_convolutions(model, tiles=0), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with cpu_arithmetic(model, tiles=0), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             kept = model(torch.stack([image] * count)).sum()  # held until counted, so that no address is used twice
         del kept
         return sum(found.values())
@@ -129,7 +128,7 @@ def weighted_gradient(
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     start = 0
-    with fast_convolutions(model):
+    with cpu_arithmetic(model):
         for images, labels in batches:
             losses = F.cross_entropy(model(images), labels, reduction="none")
             weight = weights[start : start + len(labels)].to(losses)

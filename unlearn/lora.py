@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -31,11 +30,7 @@ from utils.errors import RunError, UsageError
 KINDS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."  # peft's, before every name
-AFTERWARDS = {
-    "masked": "afterwards merged, then masked",
-    "held": "under the mask all along, afterwards merged",
-    "none": "afterwards kept apart",
-}
+AFTERWARDS = {"masked": "afterwards merged, then masked", "none": "afterwards kept apart"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
     targets = _by_default(blank, head) if flags.lora_targets is None else _named(blank, head, flags.lora_targets)
     norms = tuple(name for name, module in blank.named_modules() if isinstance(module, _BatchNorm))
     whole, last = (sum(p.numel() for p in module.parameters()) for module in (blank, classifier))
-    adapted = attach(blank, Plan(flags, targets, head, norms, 0, 0), {}, 0)
+    adapted = attach(blank, Plan(flags, targets, head, norms, 0, 0), 0)
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     return Plan(flags, targets, head, norms, trainable, whole - last + trainable)
 
@@ -148,11 +143,10 @@ def _mergeable(module: nn.Module) -> bool:
     return getattr(module, "groups", 1) == 1  # peft cannot merge a grouped convolution
 
 
-def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
+def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
     """Freeze ``model`` and give it adapters, in place; the result is peft's model around it.
 
     Args:
-        mask: of the model; read where the adapters are held under it.
         seed: of the run; the adapters' first values are derived from it, on the CPU.
     """
     import peft
@@ -165,10 +159,7 @@ def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
         target_modules=list(chosen.targets),
         modules_to_save=[chosen.head, *chosen.norms],
     )
-    held = mask if flags.lora_merge == "held" else {}
-    config._register_custom_module(
-        _layer_types() if held else {nn.MultiheadAttention: _layer_types()[nn.MultiheadAttention]}
-    )
+    config._register_custom_module({nn.MultiheadAttention: _exact_attention()})
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft looks at what transformers is about to rename
         torch.manual_seed(seeds.derive(seed, "adapters"))
@@ -176,46 +167,15 @@ def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
     for module in adapted.modules():
         if isinstance(module, _BatchNorm):
             module.requires_grad_(False)
-        elif isinstance(module, _layer_types()[nn.MultiheadAttention]):
+        elif isinstance(module, _exact_attention()):
             module.get_base_layer().out_proj.requires_grad_(False)
-    for target in chosen.targets:
-        layer = adapted.get_submodule(PREFIX + target)
-        weight = "in_proj_weight" if isinstance(layer.get_base_layer(), nn.MultiheadAttention) else "weight"
-        kept = held.get(f"{target}.{weight}")
-        layer.keep = None if kept is None else kept.to(getattr(layer.get_base_layer(), weight))
     return parts.lay_out(adapted)
 
 
 @functools.cache
-def _layer_types() -> dict[type, type]:
-    """Layers with adapters, by what they adapt, that know a mask: in ``keep``, 1 where a weight may change, None for everywhere."""
-    from peft.tuners.lora.layer import Conv2d, Linear, MultiheadAttention
-
-    def update(layer: nn.Module) -> Tensor:
-        whole = sum(layer.get_delta_weight(name) for name in layer.active_adapters)
-        return whole if layer.keep is None else layer.keep * whole
-
-    class HeldLinear(Linear):
-        """peft's adapter of a linear layer, its update masked."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            if self.keep is None or self.disable_adapters or self.merged:
-                return super().forward(x)
-            base, dropout = self.get_base_layer(), self.lora_dropout[self.active_adapters[0]]
-            if self.training:
-                return base(x) + F.linear(dropout(x), update(self))
-            return F.linear(x, base.weight + update(self), base.bias)
-
-    class HeldConv2d(Conv2d):
-        """peft's adapter of a convolution, its update masked."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            if self.keep is None or self.disable_adapters or self.merged:
-                return super().forward(x)
-            base, dropout = self.get_base_layer(), self.lora_dropout[self.active_adapters[0]]
-            if self.training:
-                return base(x) + base._conv_forward(dropout(x), update(self), None)
-            return base._conv_forward(x, base.weight + update(self), base.bias)
+def _exact_attention() -> type:
+    """peft's adapter of attention with packed weights, mended; a class that is made where peft is imported."""
+    from peft.tuners.lora.layer import MultiheadAttention
 
     class ExactAttention(MultiheadAttention):
         """peft's adapter of torch's packed attention, without its two faults, and with its names.
@@ -229,14 +189,15 @@ def _layer_types() -> dict[type, type]:
             base = self.get_base_layer()
             if self.disable_adapters or self.merged:
                 return base(query, *args, **kwargs)
+            update = sum(self.get_delta_weight(name) for name in self.active_adapters)
             return torch.func.functional_call(
-                base, {"in_proj_weight": base.in_proj_weight + update(self)}, (query, *args), kwargs
+                base, {"in_proj_weight": base.in_proj_weight + update}, (query, *args), kwargs
             )
 
         def _restore_weights(self) -> None:
             """Nothing was taken away."""
 
-    return {nn.MultiheadAttention: ExactAttention, nn.Linear: HeldLinear, nn.Conv2d: HeldConv2d}
+    return ExactAttention
 
 
 def without(model: nn.Module) -> nn.Module:
@@ -326,7 +287,7 @@ def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
     import peft
     from safetensors.torch import load_file
 
-    adapted = attach(model, chosen, {}, 0)
+    adapted = attach(model, chosen, 0)
     try:
         stored = load_file(folder / WEIGHTS)
         fitting = stored.keys() == peft.get_peft_model_state_dict(adapted).keys()

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.winograd import convolve, fast_convolutions
+from trainer.cpu_arithmetic import cpu_arithmetic
+from trainer.cpu_arithmetic.winograd import convolve
 from unlearn.curvature import Tensors, plain_attention
 
 AT_ONCE = 64  # images per batch: as many as make the transforms of weights cheap
@@ -66,7 +67,7 @@ def _slopes_backward(
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
-        with fast_convolutions(model):
+        with cpu_arithmetic(model):
             for images, labels in batches:
                 F.cross_entropy(model(images.detach().requires_grad_()), labels, reduction="sum").backward()
                 rows.append(torch.stack(found).double().sum(0).cpu())

@@ -15,24 +15,24 @@ from utils import parallel
 from utils.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT, MAPPED = (
-    2**31 - 1,
-    24 * 2**20,
-)  # bytes that stay with the process when freed; size from which a block that needs new memory is mapped alone
+KEPT = 2**31 - 1  # bytes that stay with the process when freed
+MAPPED = 24 * 2**20  # size from which a block that needs new memory is mapped alone
 ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large are freed
 
 
-def resolve(name: str, gpu: int | None = None, deterministic: bool = False) -> torch.device:
+def resolve(name: str, gpu: int | None = None, deterministic: bool = False, no_fast_cpu: bool = False) -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
 
     ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all. Under
     ``torchrun`` every process takes the GPU of its own local rank, and joins the others.
 
     Args:
-        deterministic: let a GPU compute the same bits every time; where it cannot, torch raises a RuntimeError. The CPU always does.
+        deterministic: let a GPU compute the same bits every time; where it cannot, torch raises a RuntimeError.
+        no_fast_cpu: compute on the CPU as torch does, see ``fast_cpu``.
     Raises:
         UsageError: for a device that this machine lacks.
     """
+    _Arithmetic.fast = not no_fast_cpu
     if parallel.size() > 1:
         on_gpu = name != "cpu" and torch.cuda.is_available()
         name = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu"
@@ -57,6 +57,15 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False) -> t
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
     return device
+
+
+class _Arithmetic:
+    fast = True
+
+
+def fast_cpu() -> bool:
+    """Whether layers compute by ``trainer.cpu_arithmetic`` on the CPU, as ``resolve`` was told for this process."""
+    return _Arithmetic.fast
 
 
 def half(device: torch.device, enabled: bool) -> torch.autocast:
@@ -90,8 +99,8 @@ def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
 
     Args:
         kept: free bytes at the end of the heap that stay.
-        mapped: blocks from this size on go back at once if no room for them had been left by others; without it the heap of a
-            training with batches of 256 grows by half a gigabyte of holes.
+        mapped: blocks from this size on go back at once if no room for them had been left by others; without it the
+            heap of a training with batches of 256 grows by half a gigabyte of holes.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_TRIM_THRESHOLD, kept)
@@ -107,7 +116,7 @@ def synchronise(device: torch.device) -> None:
 
 
 class PeakMemory:
-    """By how many bytes the memory in use grew at its highest since this was made: the device's on CUDA, else the process's.
+    """By how many bytes memory in use grew at most since this was made: the device's on CUDA, else the process's.
 
     The latter on Linux only; where the C library is not glibc it is lower by what the process had set free before.
     """

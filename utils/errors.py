@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +26,7 @@ class RunError(Exception):
 
 
 class DivergedError(RunError):
-    """A loss, a weight or a model's output became NaN or infinite. The script exits with code 3, which means nothing else, and this one line."""
+    """A loss, a weight or a model's output became NaN or infinite. The script exits with code 3 and this one line."""
 
     code = 3
 
@@ -73,7 +72,7 @@ def leave(code: int) -> NoReturn:
 
 
 def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | None], int]:
-    """Turn the errors of ``main`` and the signals that stop it into one line on stderr and an exit code; ``main`` returns that code."""
+    """Turn the errors of ``main``, and signals that stop it, into one line on stderr and an exit code."""
 
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> int:
@@ -83,30 +82,27 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | Non
                 with _saying_last():
                     return main(argv)
             except (UsageError, RunError) as error:
-                if (
-                    parallel.is_main() or isinstance(error, RunError) and not isinstance(error, DivergedError)
-                ):  # which all processes see
+                seen_by_all = not isinstance(error, RunError) or isinstance(error, DivergedError)
+                if parallel.is_main() or not seen_by_all:
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
             except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
-                return 128 + signal.SIGPIPE
-            except OSError as error:  # what no one nearer could say more of: standard output on a full disk, or a disk that went away
+                return 141  # 128 + SIGPIPE, which Windows has no name for
+            except OSError as error:  # standard output on a full disk, or a disk that went away
                 where = "" if error.filename is None else f"{error.filename}: "
                 _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
                 return 1
             except (MemoryError, RuntimeError) as error:
                 if (whose := exhausted(error)) is not None:
-                    _say(
-                        f"{name}.py: error: {whose} does not suffice; try a smaller --arch or --input_size, or more memory"
-                    )
+                    way = "try a smaller --arch or --input_size, or more memory"
+                    _say(f"{name}.py: error: {whose} does not suffice; {way}")
                     return 1
                 if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
                     return _resumable(name, "a signal")
                 said = one_line(str(error))
                 if "deterministic implementation" in said:
-                    _say(
-                        f"{name}.py: error: --deterministic: {said.split('.')[0]}; leave the flag out, or use --device cpu"
-                    )
+                    way = "leave the flag out, or use --device cpu"
+                    _say(f"{name}.py: error: --deterministic: {said.split('.')[0]}; {way}")
                     return 1
                 if not said.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
                     raise

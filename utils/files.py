@@ -1,4 +1,4 @@
-"""The one way to write a file, beside its target, flushed, renamed; and to read one that may be damaged or a stranger's."""
+"""The one way to write a file: beside its target, flushed, renamed; and to read one that may be damaged."""
 
 from __future__ import annotations
 
@@ -142,13 +142,9 @@ def read_bytes(path: Path, where: str, kind: str = "file", most: int = TEXT) -> 
     """
     size_of(path, where, kind, most)
     try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
+        return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{where}: {error.strerror}") from error
-    if len(content) > most:
-        raise UsageError(f"{where}: {_too_large(most)}")
-    return content
 
 
 def read_text(path: Path, where: str, kind: str = "text file", most: int = TEXT) -> str:
@@ -184,11 +180,8 @@ def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        reason = (
-            "no such file"
-            if isinstance(error, (FileNotFoundError, NotADirectoryError))
-            else getattr(error, "strerror", None) or error
-        )
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        reason = "no such file" if missing else getattr(error, "strerror", None) or error
         raise UsageError(f"{where}: {reason}") from None
     if stat.S_ISDIR(found.st_mode):
         raise UsageError(f"{where}: is a folder, not a {kind}")
@@ -197,12 +190,9 @@ def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
     if found.st_size == 0:
         raise UsageError(f"{where}: is empty")
     if most is not None and found.st_size > most:
-        raise UsageError(f"{where}: {_too_large(most, found.st_size)}")
+        sizes = f"{found.st_size / 1e6:,.0f} MB, at most {most / 1e6:,.0f} MB"
+        raise UsageError(f"{where}: is larger than it can be ({sizes})")
     return found.st_size
-
-
-def _too_large(most: int, size: int | None = None) -> str:
-    return f"is larger than it can be ({'' if size is None else f'{size / 1e6:,.0f} MB, '}at most {most / 1e6:,.0f} MB)"
 
 
 def read_json(path: Path, where: str, most: int = TEXT) -> Any:
@@ -245,7 +235,7 @@ def torch_bytes(content: Any) -> bytes:
 
 
 def _rebuilt(value: Any) -> Any:
-    """The same value whose equal strings are one object, since a pickle tells identical objects from equal ones."""
+    """The value with equal strings made one object, since a pickle tells identical objects from equal ones."""
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, dict):
@@ -257,7 +247,7 @@ def _rebuilt(value: Any) -> Any:
 
 
 def write_figure(path: Path, figure: Any) -> None:
-    """``write_bytes`` for a matplotlib figure, in the format that the suffix of ``path`` names; the same figure gives the same bytes."""
+    """``write_bytes`` for a matplotlib figure, in the format of the suffix; equal figures give equal bytes."""
     from matplotlib import rc_context
 
     buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
@@ -269,11 +259,9 @@ def write_figure(path: Path, figure: Any) -> None:
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else (hashlib.sha256(file.read()).hexdigest())
-        )
+        if hasattr(hashlib, "file_digest"):  # from Python 3.11
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _umask() -> int:

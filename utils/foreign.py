@@ -41,7 +41,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
-    """All state dicts in a file's content, by where they lie: "" is the file itself, "model.weights" an entry of an entry.
+    """All state dicts in a file's content by place: "" is the file itself, "model.weights" an entry of an entry.
 
     A state dict is a mapping that has tensors under names with dots; whole modules stand for theirs. Values under names
     without dots may be anything. Optimisers' states, and weights that pruning goes back to, are none.
@@ -71,7 +71,7 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def with_statistics(state: dict[str, Tensor], beside: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """A state dict with the mean and standard deviation by channel that its file holds beside it, and what to say of that.
+    """A state dict with the mean and standard deviation that its file holds beside it, and what to say of that.
 
     Args:
         state: its own statistics win.
@@ -159,7 +159,7 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
 
 
 def fits(found: Shapes, expected: Shapes, head: str | None = None) -> bool:
-    """Whether a file holds such a model, whatever its names, its number of classes and a transformer's side of images."""
+    """Whether a file holds such a model, whatever its names, classes and a transformer's side of images."""
     how = rename(found, expected, head)
     held = {new: tuple(found[old]) for old, new in how.names.items()}
     plain = {PRUNED.sub("", name): shape for name, shape in held.items()}

@@ -1,44 +1,51 @@
-"""One run at a time in a folder: a lock that the system takes back when its owner ends, however it ends."""
+"""Locks on folders, which the system takes back when their owner ends, however it ends; on Windows and macOS too."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-NAME = ".run.lock"
-_held: dict[Path, int] = {}  # open files by folder
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+RUN, SWEEP, CELL = ".run.lock", ".sweep.lock", ".lock"  # a script's, a sweep's, and that of a sweep's job in a cell
+PLACE = 1 << 20  # the byte that is locked: behind the owner's name, since a locked byte cannot be read on Windows
+_open: dict[Path, int] = {}  # descriptors of the lock files that this process holds
 
 
-def take(folder: Path) -> str | None:
+def take(folder: Path, name: str = RUN) -> str | None:
     """Keep other processes out of a folder until ``scope`` or the process ends.
 
-    A record lock: processes forked off this one, which may outlive it, have no part in it. Where no lock can be
-    made nothing is locked: such a folder cannot be written to either, or its file system knows no locks.
+    Processes forked off this one, which may outlive it, have no part in the lock. Where no lock can be made nothing
+    is locked: such a folder cannot be written to either, or its file system knows no locks.
 
     Returns:
         None if the folder is this process's now, else who is at work there.
     """
-    folder = folder.resolve()
-    while folder not in _held:
+    path = folder.resolve() / name
+    while path not in _open:
         try:
-            file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:
             return None
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except OSError as error:
-            owner = os.pread(file, 200, 0).decode(errors="replace").strip()
+            owner = os.read(file, 200).decode(errors="replace").strip()
             os.close(file)
             return (owner or "another process") if error.errno in (errno.EACCES, errno.EAGAIN) else None
-        if _is_at(file, folder / NAME):
-            _held[folder] = file
+        if _is_at(file, path):
+            _open[path] = file
             with suppress(OSError):  # a full disk: then it is a lock without a name
                 os.truncate(file, 0)
-                os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+                os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
         else:
             os.close(file)  # its owner has just removed it
     return None
@@ -47,14 +54,26 @@ def take(folder: Path) -> str | None:
 @contextmanager
 def scope() -> Iterator[None]:
     """Give back at the end what was taken inside."""
-    before = set(_held)
+    before = set(_open)
     try:
         yield
     finally:
-        for folder in set(_held) - before:
-            with suppress(OSError):
-                (folder / NAME).unlink()
-            os.close(_held.pop(folder))
+        for path in set(_open) - before:
+            with suppress(OSError):  # Windows deletes no open file; there it stays, unlocked
+                path.unlink()
+            os.close(_open.pop(path))
+
+
+def _lock(file: int) -> None:
+    """Lock one byte of an open file for this process alone, or raise OSError with EACCES or EAGAIN."""
+    os.lseek(file, PLACE, os.SEEK_SET)
+    try:
+        if fcntl is None:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, PLACE)
+    finally:
+        os.lseek(file, 0, os.SEEK_SET)
 
 
 def _is_at(file: int, path: Path) -> bool:

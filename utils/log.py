@@ -49,7 +49,7 @@ class Log:
 
     @contextmanager
     def epoch(self, phase: str, epochs: int, log: EpochLog, **more: float) -> Iterator[None]:
-        """Record one finished epoch, and print it after the block, which stores it: whoever reads the line finds the checkpoint.
+        """Record a finished epoch, and print it after the block, which stores the checkpoint.
 
         Args:
             more: further accuracies in [0, 1].

@@ -26,7 +26,8 @@ def lookup(name: str, known: Iterable[str], flag: str) -> str:
     if name in known:
         return name
     raise UsageError(
-        f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}{f' and {len(known) - MANY} more' if len(known) > MANY else ''}"
+        f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}"
+        + (f" and {len(known) - MANY} more" if len(known) > MANY else "")
     )
 
 

@@ -49,7 +49,7 @@ def part(count: int) -> slice:
 
 
 def weight(count: int) -> float:
-    """This process's share of ``count`` images times the number of processes: the factor that makes mean losses average to the whole batch's."""
+    """The factor that makes processes' mean losses average to that of the whole batch of ``count`` images."""
     if count < size():
         return 1.0
     mine = part(count)

@@ -20,7 +20,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR
 
 
 class Preempted(BaseException):
-    """The signal has come. Like KeyboardInterrupt it is no Exception, so that nothing but the script's end catches it."""
+    """The signal has come. Like KeyboardInterrupt it is no Exception, so that only the script's end catches it."""
 
 
 class _State:

@@ -92,7 +92,7 @@ def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> N
         glance: compare declared sizes alone.
     Raises:
         UsageError: it is a program.
-        zipfile.BadZipFile: an entry is compressed, which torch never does, or damaged, or all together are larger than the file.
+        zipfile.BadZipFile: an entry is compressed, which torch never does, or damaged, or all are larger than the file.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -140,5 +140,5 @@ def kind(value: Tensor) -> str:
 
 
 def room(model: nn.Module) -> int:
-    """Bytes that a checkpoint of the model may have: weights, masks, weights to go back to, an optimiser's two moments, and some more."""
+    """Bytes that a checkpoint of the model may have: weights, masks, earlier weights, moments, and some more."""
     return ROOM + 8 * sum(value.numel() * value.element_size() for value in model.state_dict().values())

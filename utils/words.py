@@ -6,7 +6,6 @@ is used or refused with its line; what starts the script (``python main_forget.p
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import unicodedata
@@ -33,22 +32,7 @@ TOKEN = re.compile(
       | (?P<plain>[^\s'"\\$`|;&<>(){}*?[\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]+)""",
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-LAUNCHERS = {
-    "torchrun",
-    "srun",
-    "accelerate",
-    "deepspeed",
-    "mpirun",
-    "mpiexec",
-    "env",
-    "exec",
-    "nohup",
-    "time",
-    "nice",
-    "uv",
-    "poetry",
-    "conda",
-}
+LAUNCHERS = set("torchrun srun accelerate deepspeed mpirun mpiexec env exec nohup time nice uv poetry conda".split())
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -77,12 +61,12 @@ def where(word: str) -> str:
 
 
 def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
-    """A command line with the words of its files in place of every ``@FILE``, and warnings of what was left out of them.
+    """A command line with the words of every ``@FILE`` in its place, and warnings of what was left out of them.
 
     Args:
         script: the script's name, "main_forget.py".
     Raises:
-        UsageError: a file cannot be read or has words that cannot be used, or a word has printed text's dashes or quotes.
+        UsageError: a file cannot be read, a word cannot be used, or has printed text's dashes or quotes.
     """
     found: list[str] = []
     left_out = []
@@ -101,7 +85,7 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
 
 
 def _at_home(word: str) -> str:
-    """A word whose ``~`` is the home folder where a path begins: at its start, behind ``--flag=``, in ``indices:~/x``."""
+    """A word with the home folder for ``~`` where a path begins: ``~/x``, ``--flag=~/x``, ``indices:~/x``."""
     before, path = re.fullmatch(r"((?:--[\w-]+=)?(?:[a-z]+:)?)(.*)", word, re.DOTALL).groups()
     if not path.startswith("~"):
         return word
@@ -126,13 +110,8 @@ def _arguments(word: str, script: str) -> tuple[list[Word], list[str]]:
 
 def _text(word: str) -> str:
     """A file's text with plain line ends: UTF-8, or UTF-16 as some editors and shells of Windows write it."""
-    content = files.read_bytes(Path(word[1:]).expanduser(), word, "text file", MOST)
-    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    try:
-        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        kind = encoding.removesuffix("-sig").upper()
-        raise UsageError(f"{word}: is no text file (byte {error.start} is no {kind}); save it as UTF-8") from None
+    path = Path(os.path.expanduser(word[1:]))  # unlike Path.expanduser, this leaves the home of nobody as it is
+    return files.read_text(path, word, most=MOST).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _check_kind(word: str, text: str) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.parts import forwards
+from utils.device import fast_cpu
 
 CHANNELS = 128  # below, moving numbers in and out of tiles takes as long as the products that are saved
 TILES = 32  # below, transforming the weights does
 AT_ONCE = 2**17  # tiles times channels that are transformed at a time: 19 MB of numbers
-FEW = 64  # images: of more, transforms are worked out again in the backward pass, which costs less time than they take memory
+FEW = (
+    64  # images: of more, transforms are worked out again in the backward pass, which saves much memory for little time
+)
 IN, OUT = 6, 4  # pixels along a tile's side, in the input and in the output
 
 # Lavin & Gray 2016, section 4.3: tile of the input, filter, and tile of the output, along one side.
@@ -45,21 +46,19 @@ OF_FILTER = (
 OF_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
 
-@contextmanager
-def fast_convolutions(model: nn.Module, tiles: int = TILES) -> Iterator[None]:
-    """Inside, the model's convolutions take the faster of torch's way and Winograd's; the modules stay what they are.
+def forwards(model: nn.Module, tiles: int = TILES) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """Functions by which the model's convolutions take the faster of torch's way and Winograd's.
 
     Args:
         tiles: from how many on, in all images of a batch, Winograd's is taken to be faster.
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d) and "forward" not in vars(module)]
-    with forwards({layer: functools.partial(_forward, layer, tiles) for layer in layers if _fits(layer, layer.weight)}):
-        yield
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    return {layer: functools.partial(_forward, layer, tiles) for layer in layers if _fits(layer, layer.weight)}
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What ``layer``, of one group and with a border of zeros, would make of ``x`` with other weights and as many outputs as they have."""
-    if _fits(layer, weight) and _pays(x, weight):
+    """What ``layer``, of one group and bordered by zeros, makes of ``x`` with other weights, for any number of outputs."""
+    if fast_cpu() and _fits(layer, weight) and _pays(x, weight):
         return conv2d(x, weight, bias)
     return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
@@ -201,7 +200,10 @@ def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
 
 
 def _pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
-    """Whether tiles are many and mostly full, and sides short beside the channels: transforms multiply by matrices as wide as a side."""
+    """Whether tiles are many and mostly full, and sides short beside the channels.
+
+    Transforms multiply by matrices that are as wide as a side.
+    """
     if x.ndim != 4 or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     height, width = x.shape[2:]

@@ -1,10 +1,9 @@
-"""Batch norm in training mode: its statistics exact, over all processes' images, and what it does where there are none."""
+"""Batch norm in training mode: exact statistics over all processes' images, and what it does where there are none."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,33 +12,31 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.parts import forwards
 from utils import parallel
 
 SLAB = 2**18  # numbers that are worked on at once, so few that they stay in the processor's cache
 
 
-@contextmanager
-def exact_batch_norm(model: nn.Module, batch: int = 0) -> Iterator[None]:
-    """Inside, training-mode batch norm takes mean and variance over all processes' images, and to full precision.
+def forwards(model: nn.Module, batch: int = 0, exact: bool = True) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """Functions by which training-mode batch norm takes mean and variance over all processes' images.
 
     torch's own SyncBatchNorm replaces modules and runs on GPUs only, and its batch norm on the CPU adds
-    channels-last numbers up one by one, which costs two of float32's seven digits; here the modules stay what they are.
+    channels-last numbers up one by one, which costs two of float32's seven digits.
 
-    A layer that sees one number per channel (the last image of a set, where maps have shrunk to 1 x 1) has no variance to
-    normalise by. It uses its running statistics for that step and leaves them alone; torch would raise a ValueError.
+    A layer that sees one number per channel (the last image of a set, where maps have shrunk to 1 x 1) has no variance
+    to normalise by. It uses its running statistics for that step and leaves them alone; torch would raise a ValueError.
 
     Args:
         batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
+        exact: add up to full precision on the CPU; without it one process gets torch's own result.
     """
-    forward = _single
+    forward = functools.partial(_single, exact=exact)
     if parallel.size() > 1:
         forward = functools.partial(_synchronised, copies=parallel.size() if batch < parallel.size() else 1)
     layers = [
         layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training and _is_known(layer)
     ]
-    with forwards({layer: functools.partial(forward, layer) for layer in layers}):
-        yield
+    return {layer: functools.partial(forward, layer) for layer in layers}
 
 
 def _is_known(layer: _BatchNorm) -> bool:
@@ -58,11 +55,11 @@ def _by_running_statistics(layer: _BatchNorm, x: Tensor) -> Tensor:
     return _activated(layer, F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps))
 
 
-def _single(layer: _BatchNorm, x: Tensor) -> Tensor:
+def _single(layer: _BatchNorm, x: Tensor, exact: bool) -> Tensor:
     if x.numel() == x.shape[1]:
         return _by_running_statistics(layer, x)
     last = x.ndim == 4 and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
-    if not last or x.device.type != "cpu" or layer.weight is None:
+    if not exact or not last or x.device.type != "cpu" or layer.weight is None:
         return type(layer).forward(layer, x)
     y, mean, variance = ChannelsLast.apply(x, layer.weight, layer.bias, layer.eps)
     values = x.numel() // x.shape[1]
