@@ -101,7 +101,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(
+    chosen = prepare.find(
         arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
     )
     start.check_validation(method, chosen, arguments.data.dataset)

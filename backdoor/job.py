@@ -68,7 +68,7 @@ def check(arguments: BackdoorArguments) -> Checked:
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    chosen = prepare.find(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
     if chosen.source.streamed:
         raise UsageError(
             f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset.names import SUFFIXES
+from dataset.catalog import SUFFIXES
 from utils import files
 from utils.errors import UsageError, one_line
 
@@ -149,24 +149,14 @@ def _number(word: str) -> int | float | bool | None:
 
 
 def _array(content: bytes) -> list[Any]:
-    """The members of a NumPy array of one row or column; nothing larger than the file is made, whatever it declares."""
+    """The members of a NumPy array of one row or column."""
     import numpy as np
 
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
-        version
-    )
-    if read_header is None:
-        raise ValueError(f"format {version} of a .npy file is not known")
     try:
-        shape, _, kind = read_header(file)
-    except Exception as error:  # noqa: BLE001  (it is read as Python's syntax, which can be wrong in many ways)
-        raise ValueError(f"its header is damaged: {error}") from None
-    if math.prod(shape) * kind.itemsize > len(content):
-        raise ValueError("it declares more numbers than it has")
-    file.seek(0)
-    return _row(np.lib.format.read_array(file, allow_pickle=False))
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # noqa: BLE001  (a header is read as Python's syntax, which can be wrong in many ways)
+        raise ValueError(f"it is damaged ({error})") from None
+    return _row(array)
 
 
 def _row(array: np.ndarray) -> list[Any]:

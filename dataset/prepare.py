@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import sources, split, tree
+from dataset import catalog, sources, split, tree
 from dataset.images import Augment, Images, ImageSet
+from dataset.locate import find_root
 from dataset.reading import open_image
 from dataset.scenario import Scenario
 from dataset.stream import OnDisk, StreamedSet, Zoom
@@ -28,7 +29,7 @@ class DatasetInfo:
         typed: the folder that was named, of which ``root`` is part or which is part of it; None if ``root`` itself was, or none.
     """
 
-    source: sources.Source
+    source: catalog.Source
     root: Path
     size: int | None
     official: list[int]
@@ -84,7 +85,7 @@ class DatasetInfo:
         return fitted.resolve(self.train_counts)
 
 
-def choose(name: str, root: str | None, size: int | None, stream: bool = False) -> DatasetInfo:
+def find(name: str, root: str | None, size: int | None, stream: bool = False) -> DatasetInfo:
     """Find a data set and count its classes and training images.
 
     Args:
@@ -92,10 +93,10 @@ def choose(name: str, root: str | None, size: int | None, stream: bool = False) 
     Raises:
         UsageError: an unknown name, one that cannot be streamed, or no such folder tree.
     """
-    source = sources.get(name, stream)
+    source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
-    place = sources.find_root(source, typed)
-    files = source.layout(place)
+    place = find_root(source, typed)
+    files = source.files(place)
     elsewhere = typed is not None and place != typed
     return DatasetInfo(
         source,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset
 
 from utils import files
@@ -178,3 +179,12 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     for piece, chunk in zip(pieces, in_chunks(Whole(paths, size, first), pieces, workers)):
         images[piece.start : piece.stop] = chunk.numpy()
     return images
+
+
+def resize(images: np.ndarray, size: int | None) -> np.ndarray:
+    """Bilinear resize of uint8 [N, H, W, C] to ``size`` x ``size``; unchanged for None or that size."""
+    if size is None or images.shape[1:3] == (size, size):
+        return images
+    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    small = interpolate(planes, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy())

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.architectures import architecture
 from models.normalize import Normalize
-from models.registry import architecture
 
 
 class Block(nn.Module):

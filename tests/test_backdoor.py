@@ -19,7 +19,8 @@ from torch import nn
 import main_backdoor
 import main_imp
 from backdoor import report
-from dataset import prepare, sources, split
+from dataset import catalog, prepare, sources, split
+from dataset.named.cifar import CIFAR10_CLASSES
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario
 from dataset.trigger import PLACES, Trigger
@@ -75,12 +76,12 @@ def here(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(here) -> sources.Dataset:
-    return sources.load(sources.get("folder"), here / "images", None)
+    return sources.load(catalog.get("folder"), here / "images", None)
 
 
 @pytest.fixture(scope="module")
 def digits() -> sources.Dataset:
-    return sources.load(sources.get("digits"), Path("."), 8)
+    return sources.load(catalog.get("digits"), Path("."), 8)
 
 
 @pytest.fixture(scope="module")
@@ -632,13 +633,13 @@ def test_help_is_fast_because_it_needs_no_torch():
 
 def test_the_side_of_the_images_is_known_before_they_are_read(tmp_path):
     for part in ("train", "test"):
-        for name in sources.CIFAR10_CLASSES:
+        for name in CIFAR10_CLASSES:
             (tmp_path / part / name).mkdir(parents=True)
             Image.new("RGB", (12, 12)).save(tmp_path / part / name / "0.png")
-    assert prepare.choose("folder", str(tmp_path), None).side == 12
-    assert prepare.choose("folder", str(tmp_path), 16).side == 16
-    assert prepare.choose("cifar10", str(tmp_path), None).side == 12
-    assert prepare.choose("digits", str(tmp_path), None).side == 32
+    assert prepare.find("folder", str(tmp_path), None).side == 12
+    assert prepare.find("folder", str(tmp_path), 16).side == 16
+    assert prepare.find("cifar10", str(tmp_path), None).side == 12
+    assert prepare.find("digits", str(tmp_path), None).side == 32
 
 
 def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):

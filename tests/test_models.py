@@ -87,7 +87,7 @@ def test_unknown_names_and_stems():
         models.build("resnet19", 10)
     with pytest.raises(
         UsageError,
-        match="--imagenet_arch: vgg16_bn_lth has no ImageNet stem; only resnet18, resnet50, vgg16_bn, swin_t have one",
+        match="--imagenet_arch: vgg16_bn_lth has no ImageNet stem; only resnet18, resnet50, swin_t, vgg16_bn have one",
     ):
         models.build("vgg16_bn_lth", 10, imagenet_stem=True)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset import prepare, sources
+from dataset import catalog, prepare, sources
 from dataset.scenario import Scenario
 from dataset.split import BaseSplit, choose_forget, digest, split_base, split_for_unlearning, train_counts
 from utils.errors import UsageError
@@ -89,10 +89,10 @@ def test_forget_and_retain_are_those_of_the_reference(classes, seed, scenario, f
 
 def test_validation_and_training_counts_of_svhn():
     # The constants of the reference: class 0 keeps 4,454 of 4,948.
-    left = train_counts(sources.SVHN_TRAIN, True)
+    left = train_counts(list(catalog.get("svhn").official), True)
     assert left == [4454, 12475, 9527, 7648, 6713, 6194, 5155, 5036, 4541, 4194]
-    assert sum(sources.SVHN_TRAIN) == 73_257 and sum(left) == 65_937
-    assert train_counts(sources.SVHN_TRAIN, False) == sources.SVHN_TRAIN
+    assert sum(list(catalog.get("svhn").official)) == 73_257 and sum(left) == 65_937
+    assert train_counts(list(catalog.get("svhn").official), False) == list(catalog.get("svhn").official)
 
 
 # ---- properties of a split ------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def check(arguments: Any) -> Checked:
     """
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(
+    chosen = prepare.find(
         arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
     )
     blank, found = given.blank(arguments, chosen), None

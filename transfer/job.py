@@ -72,11 +72,11 @@ def check(arguments: TransferArguments) -> Checked:
     method = registry.get(arguments.unlearn.unlearn)
     device = resolve(arguments.run.device, arguments.run.gpu, arguments.run.deterministic)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    source = prepare.choose(
+    source = prepare.find(
         arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
     )
     with renamed({"--dataset": "--target_dataset", "--data": "--target"}):
-        target = prepare.choose(
+        target = prepare.find(
             arguments.transfer.target_dataset or "folder", arguments.transfer.target, source.side, arguments.data.stream
         )
     start.check_validation(method, source, arguments.data.dataset)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset.names import EMBEDDED, with_validation
 from utils import run_folder
 from utils.log import Log
 
@@ -29,7 +28,7 @@ def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -
 
 def data(chosen: DatasetInfo) -> str:
     """A data set that is not read yet: where it is and how much there is."""
-    where = "" if with_validation(chosen.source.name) in EMBEDDED else f" in {chosen.root}"
+    where = "" if chosen.source.embedded else f" in {chosen.root}"
     missing = ", downloaded if it is not there" if where and chosen.files is None else ""
     val = sum(chosen.official) - sum(chosen.train_counts)
     apart = f", {val:,} more for validation" if val else ""

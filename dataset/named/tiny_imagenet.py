@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from dataset import tree
+from dataset.catalog import IMAGENET, Source, register
 from utils import files
 from utils.errors import UsageError
 
@@ -99,3 +100,10 @@ def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict
     if paths:
         raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")
     return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in found.items()}
+
+
+register(
+    Source(
+        "TinyImagenet", layout=listing, mean=IMAGENET[0], std=IMAGENET[1], size=64, with_validation=False, folder=FOLDER
+    )
+)

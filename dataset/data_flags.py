@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset import positions
-from dataset.names import NAMES, with_validation
+from dataset import catalog, positions
 from dataset.scenario import Scenario
 from utils import files
 from utils.errors import UsageError
@@ -20,7 +19,7 @@ from utils.options import option
 class Data:
     dataset: str = option(
         "cifar10",
-        f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)",
+        "cifar10, cifar100, svhn, TinyImagenet, imagenet, digits, noisy_digits, or folder (any class-folder tree)",
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )
@@ -51,7 +50,7 @@ class Data:
     @property
     def streamed(self) -> bool:
         """Whether images stay on disk."""
-        return self.stream or with_validation(self.dataset) == "imagenet"
+        return self.stream or catalog.get(self.dataset).streamed
 
 
 @dataclass(frozen=True)
