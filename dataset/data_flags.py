@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,14 @@ class Data:
     stream: bool = option(
         False,
         "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory",
+    )
+    split: str | None = option(
+        None,
+        "who trains, validates, is forgotten and tests: a split.npz that a run has left, any .npz or folder of .npy with "
+        "train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or NAME:ARGUMENT "
+        "(seeds: by --seed and --split_seed)",
+        common="a split.npz of another run or tool; by seeds",
+        metavar="FILE|NAME",
     )
     workers: int = option(
         4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0
@@ -95,16 +103,16 @@ def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
         return _listed(forget.indexes_to_replace, f"--indexes_to_replace {forget.indexes_to_replace}")
     if forget.forget is not None:
         return _from_word(forget.forget)
-    chosen = forget.class_to_replace
-    if len(set(chosen)) < len(chosen) or ("-1" in chosen and len(chosen) > 1):
+    classes = forget.class_to_replace
+    if len(set(classes)) < len(classes) or ("-1" in classes and len(classes) > 1):
         raise UsageError(f"--class_to_replace {typed['class_to_replace']}: must be different classes, or -1 alone")
-    if chosen == ("-1",):
+    if classes == ("-1",):
         if forget.num_indexes_to_replace is None:
             raise UsageError("--class_to_replace -1 draws from all classes and needs --num_indexes_to_replace N")
         return Scenario(None, forget.num_indexes_to_replace)
-    for word in chosen:
+    for word in classes:
         class_word(word, "--class_to_replace", -1)
-    return of_classes(chosen, forget.num_indexes_to_replace)
+    return replace(of_classes(classes, forget.num_indexes_to_replace), implied=not ways)
 
 
 def class_word(word: str, flag: str, low: int = 0) -> str:

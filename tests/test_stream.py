@@ -410,7 +410,7 @@ def test_tinyimagenet_validates_and_tests_on_different_images_and_forgets_in_the
     assert chosen.train_counts == [4, 4, 4] and data.pad == 1
     base = prepare.base_split(data, 2, None, "fixed")
     split = split_for_unlearning(
-        data.train_labels, data.test_labels, base, base, Scenario((1,)).resolve(chosen.train_counts), 2
+        data.train_labels, data.test_labels, base, Scenario((1,)).resolve(chosen.train_counts), 2
     )
     assert (len(split.retain), split.forget.tolist(), split.whole_classes) == (8, [4, 5, 6, 7], (1,))
     views = prepare.Views(data, CPU)
@@ -559,7 +559,7 @@ def test_bad_imagenet_folders(tmp_path, capsys):
 
 # ---- the scripts, end to end ----------------------------------------------------------------------
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 ROUND_FILES = {
     f"{round_}{name}" for round_ in (0, 1) for name in ("checkpoint.pth.tar", "model_SA_best.pth.tar", "net_train.png")
 }

@@ -29,7 +29,7 @@ from utils import checkpoints, files
 from utils.errors import UsageError, renamed
 from utils.log import Log
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 OUTPUT = {"transfer.md", "transfer.csv", "transfer.png"}
 FAST = ["--unlearn_epochs", "1", "--batch_size", "64"]
 TEST_IMAGES = 359
