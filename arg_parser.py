@@ -787,6 +787,7 @@ def deciding(
     for group, key in (
         ("data", "data"),
         ("data", "no_val"),
+        ("data", "split"),
         ("data", "workers"),
         ("resume", "resume"),
         ("resume", "checkpoint"),

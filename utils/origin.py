@@ -200,6 +200,8 @@ class Inherited:
 
     def _split(self, where: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
+        if "split" in self.flags:
+            return {}
         given = self.flags.get("split_seed")
         seed = str(self.flags.get("seed", self.default_seed)).strip()
         default = (
