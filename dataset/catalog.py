@@ -1,4 +1,4 @@
-"""The catalogue of data sets: what each declares about itself before anything of it is read. Imports neither numpy nor torch.
+"""The catalogue of data sets: what each declares before anything of it is read. Imports neither numpy nor torch.
 
 A data set is one file in ``dataset/named``, or a module of another package (``docs/adding.md``).
 """

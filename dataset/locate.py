@@ -14,7 +14,7 @@ DEPTH = 2  # levels of folders that are looked into below the one that was named
 
 
 def find_root(source: Source, root: Path | None) -> Path:
-    """The folder to read: ``root`` if it holds the data set, the folder above or below it that does, or where a download would go.
+    """The folder to read: ``root``, one above or below it that holds the data set, or where a download would go.
 
     Without ``root``, ``./data/NAME``, ``./data`` and their like in ``..`` are tried. TinyImageNet's own folder is also
     looked for in ``root`` and in the current folder.
@@ -91,7 +91,8 @@ def _below(source: Source, root: Path) -> Path | None:
         fitting = [folder for folder in level if _fits_if_readable(source, folder)]
         if len(fitting) > 1:
             raise UsageError(
-                f"--data {root}: several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give one of them"
+                f"--data {root}: several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give "
+                "one of them"
             )
         if fitting:
             return fitting[0]

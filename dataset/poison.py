@@ -1,4 +1,4 @@
-"""A data set with a backdoor: poisoned copies beside the clean images, and the sets that training and unlearning see."""
+"""A data set with a backdoor: poisoned copies beside the clean images, and the sets made of both."""
 
 from __future__ import annotations
 

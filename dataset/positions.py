@@ -106,7 +106,7 @@ def _values(content: bytes, where: str) -> list[Any]:
 
 
 def _words(text: str) -> list[Any]:
-    """The members of a text: numbers, True and False, or one file name a line; a heading over one column is left out."""
+    """The members of a text: numbers, True and False, or a file name a line; a column's heading is left out."""
     lines = [line.strip() for line in re.sub(r"#.*", "", text).splitlines() if line.strip()]
     names = [line.strip("\"'") for line in lines]
     if names and all(name.lower().endswith(SUFFIXES) for name in names):
@@ -273,7 +273,8 @@ def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[
         if len(fitting) != 1:
             what = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
             raise UsageError(
-                f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as class/image.png"
+                f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as "
+                "class/image.png"
             )
         found += fitting
     return _unique(tuple(found), typed_as)

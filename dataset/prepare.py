@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ class DatasetInfo:
     given: split_file.GivenSplit | None = None
 
     @property
+    def _given_sets(self) -> Mapping[str, np.ndarray]:
+        """Index arrays by name, if a file divides the data set."""
+        return {} if self.given is None else self.given.sets
+
+    @property
     def classes(self) -> int:
         return len(self.official)
 
@@ -57,22 +63,20 @@ class DatasetInfo:
     @property
     def train_counts(self) -> list[int]:
         """Training images per class, validation part taken off; of a split that is a file no more than these."""
-        if self.given is not None and self.given.sets and self.files is not None:
-            labels = self.files.train[1][self.given.sets["train"]]
-            return np.bincount(labels, minlength=self.classes).tolist()
+        if self._given_sets and self.files is not None:
+            return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=self.classes).tolist()
         own = self.files is not None and self.files.val is not None
         return split.train_counts(self.official, self.source.with_validation and not own)
 
     @property
     def train_total(self) -> int:
         """Training images in all, validation part taken off."""
-        given = self.given is not None and self.given.sets
-        return len(given["train"]) if given else sum(self.train_counts)
+        return len(self._given_sets["train"]) if self._given_sets else sum(self.train_counts)
 
     @property
     def val_total(self) -> int:
         """Training images that validate."""
-        given = self.given is not None and self.given.sets
+        given = self._given_sets
         return len(given.get("val", ())) if given else sum(self.official) - self.train_total
 
     @property
@@ -85,7 +89,7 @@ class DatasetInfo:
         """What a header says beside numbers, by keyword: where files are, what serves for what, what is not read."""
         found = {} if self.typed is None else {"found": f"in {self.root}, for --data {self.typed}"}
         if self.given is not None:
-            left_out = self.given.left_out(sum(self.official)) if self.given.sets else 0
+            left_out = self.given.left_out(sum(self.official))
             said = f"; left out: {left_out:,} training images, in none of its sets" if left_out else ""
             found |= {"split from": f"{self.given.typed}{said}"}
         return found | ({} if self.files is None else self.files.notes)
@@ -150,7 +154,7 @@ def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat:
 
 
 class Views:
-    """Image sets of one data set. Images in memory are put on the device once; streamed ones arrive there batch by batch.
+    """Image sets of one data set. Images in memory are put on the device once, streamed ones batch by batch.
 
     Args:
         device: where batches, labels and indices are.

@@ -57,7 +57,8 @@ def tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listin
         if files is not None and not locate.same_classes(files.classes, classes):
             found = f"{len(files.classes)} classes ({', '.join(files.classes[:3])}, ...)"
             raise UsageError(
-                f"--data {root}: has {found}, {name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this order; "
+                f"--data {root}: has {found}, {name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this "
+                "order; "
                 "give --dataset folder"
             )
         return files

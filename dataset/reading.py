@@ -49,9 +49,8 @@ def open_image(path: bytes) -> Image.Image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-                raise ValueError(
-                    f"its pixels are {'floats' if image.mode == 'F' else '32-bit integers'}, not brightness from 0 to 255"
-                )
+                kind = "floats" if image.mode == "F" else "32-bit integers"
+                raise ValueError(f"its pixels are {kind}, not brightness from 0 to 255")
             if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
                 image = image.point(lambda level: level / 257).convert("L")
             return image.convert("RGB")
@@ -171,7 +170,8 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     first = Whole(paths, size).pixels(0).shape
     if first[0] != first[1]:
         raise UsageError(
-            f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images square, or --stream"
+            f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images "
+            "square, or --stream"
         )
     images = np.empty((len(paths), *first), dtype=np.uint8)
     pieces = spans(len(paths), 256)

@@ -69,14 +69,16 @@ class Scenario:
         if self.files is not None:
             if paths is None:
                 raise UsageError(
-                    f"{said}: names image files, and this data set is not read from files; give positions in its training set, from 0"
+                    f"{said}: names image files, and this data set is not read from files; give positions in its "
+                    "training set, from 0"
                 )
             return replace(self, indices=positions.of_files(self.files, paths, said), files=None)
         if self.indices is None:
             return self
         if self.over not in (None, total):
             raise UsageError(
-                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images of the "
+                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images "
+                "of the "
                 "official training set, those that validate included"
             )
         if not self.indices:
@@ -90,7 +92,8 @@ class Scenario:
                 else ""
             )
             raise UsageError(
-                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: {first}); "
+                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: "
+                f"{first}); "
                 f"they go from 0 to {total - 1}, images that validate included{counted}"
             )
         return self
@@ -174,7 +177,8 @@ def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tupl
         names: all classes, in order.
         flag: for errors.
     Raises:
-        UsageError: a class that does not exist, one given twice, or a word that is the number of one class and the name of another.
+        UsageError: a class that does not exist, one given twice, or a word that is the number of one class and the
+            name of another.
     """
     found: list[int] = []
     for typed in classes:

@@ -144,13 +144,15 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         outside = np.setdiff1d(listed, train)
         if outside.size:
             why = (
-                "they are in the validation part of this split, which no model trains on: list training images only, or train the model and "
+                "they are in the validation part of this split, which no model trains on: list training images only, "
+                "or train the model and "
                 "unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where all images train"
             )
             if outside[0] < 0 or outside[-1] >= len(labels):
                 why = f"positions go from 0 to {len(labels) - 1}"
             raise UsageError(
-                f"{scenario.typed or '--indexes_to_replace'}: {outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
+                f"{scenario.typed or '--indexes_to_replace'}: {outside.size:,} of {listed.size:,} are not training "
+                f"images (first: {outside[0]}); {why}"
             )
         return listed
     candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]

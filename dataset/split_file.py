@@ -41,9 +41,9 @@ class GivenSplit:
         return tuple(self.sets["forget"].tolist()) if "forget" in self.sets else None
 
     def left_out(self, total: int) -> int:
-        """How many of ``total`` training images are in none of the file's sets."""
+        """How many of ``total`` training images are in none of the file's sets; 0 for a scheme."""
         used = [self.sets[name] for name in ("train", "retain", "forget", "val") if name in self.sets]
-        return total - len(np.unique(np.concatenate(used)))
+        return total - len(np.unique(np.concatenate(used))) if used else 0
 
     def base(self, test_images: int) -> BaseSplit:
         """The file's sets.
@@ -103,7 +103,8 @@ def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in KEYS if name in stored.files}
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         raise UsageError(
-            f"{where}: is no .npz file and no folder of .npy files of index arrays ({str(error).splitlines()[0][:120]}); "
+            f"{where}: is no .npz file and no folder of .npy files of index arrays "
+            f"({str(error).splitlines()[0][:120]}); "
             f"np.savez('{NAME}', train=..., forget=..., val=..., test=...) writes one"
         ) from None
 

@@ -159,7 +159,7 @@ def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
 
 
 def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
-    """Paths of the image files in ``folder`` and in the folders below it, in the order of torchvision's ``ImageFolder``.
+    """Paths of the image files in ``folder`` and below it, in the order of torchvision's ``ImageFolder``.
 
     Hidden files and folders, and what a system leaves behind, are passed over. Links are followed; a link to
     anything but an image is refused when it is read, like a damaged image.
@@ -264,7 +264,8 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     """
     if not is_tree(root):
         raise UsageError(
-            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
+            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and "
+            f"{tests[0]}/<class>/*.jpg{_hint(root)}"
         )
     found, left = parts(root), LeftOut(root)
     train = _by_class(found["train"], left)
@@ -301,7 +302,8 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
         raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
     if not any(files.values()):
         raise UsageError(
-            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; expected {place.name}/<class>/*.jpg"
+            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; "
+            f"expected {place.name}/<class>/*.jpg"
         )
     return files
 

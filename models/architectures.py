@@ -27,8 +27,8 @@ _imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architectur
 def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], Builder]:
     """Decorator that registers a builder under ``name``; ``imagenet_stem`` marks the variant for large images.
 
-    A builder takes the number of classes and returns a freshly initialised module with a sub-module ``normalize``. It is
-    also given what it declares of ``size``, the images' side in pixels, and ``compat``, "fixed" or "reference".
+    A builder takes the number of classes and returns a new module with a sub-module ``normalize``. It is also given
+    what it declares of ``size``, the images' side in pixels, and ``compat``, "fixed" or "reference".
 
     Raises:
         ValueError: the name is taken.
@@ -90,7 +90,7 @@ def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn
         with torch.inference_mode():
             model(torch.zeros(1, 3, size, size))
         model = model.to("meta")
-    except Exception as error:  # noqa: BLE001  (what a layer raises for a shape that it does not take is its own affair)
+    except Exception as error:  # noqa: BLE001  (a layer may raise anything for a shape that it does not take)
         raise UsageError(
             f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size"
         ) from error
@@ -142,7 +142,7 @@ def _shapes(builder: Builder) -> tuple[dict[str, tuple[int, ...]], str | None]:
 
 
 def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
-    """Registered architectures of which ``shapes``, of a state dict by name, can be, each with whether it has the ImageNet stem.
+    """Registered architectures that have ``shapes``, of a state dict by name, each with whether its stem is ImageNet's.
 
     Other names are taken as ``foreign.rename`` does, and any number of classes.
     """
@@ -161,7 +161,7 @@ def guess(state: dict[str, torch.Tensor]) -> str | None:
 
 
 def side(shapes: foreign.Shapes) -> int | None:
-    """Side in pixels of the square images that a vision transformer was built for, from its positions; None for other models."""
+    """Side in pixels of the images that a vision transformer was built for, by its positions; None for other models."""
     positions = [shape for name, shape in shapes.items() if foreign.is_position(name) and len(shape) == 3]
     patches = [
         shape

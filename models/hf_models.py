@@ -1,4 +1,4 @@
-"""Vision transformers of Hugging Face from a folder or the local cache, as ``hf:FOLDER_OR_NAME``; transformers is imported only for these.
+"""Vision transformers of Hugging Face from a folder or the local cache, as ``hf:FOLDER_OR_NAME``.
 
 Nothing is downloaded. A folder without weights, such as one that holds nothing but a ``config.json``, gives new ones.
 """
@@ -26,7 +26,7 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 def check(source: str) -> None:
-    """Raise a ``UsageError`` if transformers is not installed or ``source`` is no vision transformer on this machine."""
+    """Raise a ``UsageError`` if transformers is not installed or ``source`` is no vision transformer that is here."""
     _transformers(source)
     try:
         kind = json.loads((_folder(source) / CONFIG).read_text())["model_type"]
@@ -76,7 +76,8 @@ def digest(source: str) -> str:
 
 
 def _on_images(model: nn.Module) -> nn.Module:
-    """Make ``model(images)`` logits, float [N, classes], of float images [N, 3, H, W] in [0, 1]; see ``normalize_first`` for the way."""
+    """Make ``model(images)`` logits, float [N, classes], of float images [N, 3, H, W] in [0, 1], as "
+    "``normalize_first``."""
     parent, size = type(model), model.config.image_size
     side = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
 
@@ -104,7 +105,8 @@ def _folder(source: str) -> Path:
         cached = None
     if not isinstance(cached, str):
         raise UsageError(
-            f"--arch hf:{source}: is neither a folder with a {CONFIG} nor in the local Hugging Face cache; nothing is downloaded "
+            f"--arch hf:{source}: is neither a folder with a {CONFIG} nor in the local Hugging Face cache; nothing is "
+            "downloaded "
             "here (hf download NAME fetches a model into the cache)"
         )
     return Path(cached).parent

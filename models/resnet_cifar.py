@@ -14,7 +14,8 @@ from models.normalize import Normalize
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions; where the shape changes, the shortcut subsamples and zero-pads channels, or is a convolution (``projects``)."""
+    """Two 3x3 convolutions; where the shape changes, the shortcut subsamples and zero-pads, or convolves "
+    "(``projects``)."""
 
     def __init__(self, inputs: int, width: int, stride: int, projects: bool = False):
         super().__init__()

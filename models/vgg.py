@@ -1,4 +1,4 @@
-"""VGG-16 with batch normalisation (Simonyan & Zisserman, 2015), two variants for 32x32 images and torchvision's for ImageNet.
+"""VGG-16 with batch normalisation (Simonyan & Zisserman, 2015), two for 32x32 images and torchvision's for ImageNet.
 
 ``vgg16_bn`` has bias-free convolutions and a three-layer classifier; ``vgg16_bn_lth`` has
 convolution biases (never pruned) and one linear layer, as in the lottery-ticket literature.

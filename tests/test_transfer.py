@@ -364,7 +364,7 @@ def test_the_same_command_again_does_nothing_and_another_only_what_is_new(linear
     assert names(folder) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_2", "removed_3", "earlier"}
     [shelf] = (folder / "earlier").iterdir()
     assert (
-        names(shelf) == {"result.json", "log.jsonl", "command.txt"} | OUTPUT
+        names(shelf) == {"result.json", "log.jsonl", "command.txt", "split.npz"} | OUTPUT
         and (shelf / "transfer.csv").read_bytes() == first
     )
     assert [point["removed"]["count"] for point in result(folder)["points"]] == [0, 2, 3]

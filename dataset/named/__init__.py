@@ -1,1 +1,1 @@
-"""The data sets that ``--dataset`` names, one file each. Importing one reads nothing and loads neither numpy nor torch."""
+"""The data sets that ``--dataset`` names, one file each. Importing one loads neither numpy nor torch."""

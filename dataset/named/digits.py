@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 handwritten digits, 8x8 and enlarged, plain and with noise; every fifth image is a test image."""
+"""scikit-learn's 1,797 handwritten digits, plain and with noise; every fifth image is a test image."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ REFERENCE_BASE_SEED = 1  # the reference trains on this split whatever its flags
 def seeds(draw: Draw) -> BaseSplit:
     """The split of ``--split_seed``, or of ``--seed`` without it.
 
-    In ``--compat reference`` models are trained on split 1 and forget and retain images come from the split of ``--seed``.
+    In ``--compat reference`` models are trained on split 1, and forget and retain images come from that of ``--seed``.
     """
     if draw.argument:
         raise UsageError(f"--split seeds:{draw.argument}: seeds takes no argument; give --split_seed {draw.argument}")
