@@ -104,7 +104,7 @@ def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         raise UsageError(
             f"{where}: is no .npz file and no folder of .npy files of index arrays "
-            f"({str(error).splitlines()[0][:120]}); "
+            f"({str(error).partition('. ')[0][:120]}); "
             f"np.savez('{NAME}', train=..., forget=..., val=..., test=...) writes one"
         ) from None
 
