@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset.flags import Data, Forget, class_order, class_word, forgotten, of_classes
-from dataset.names import EMBEDDED, IMAGENET, NO_VAL, canonical, with_validation
+from dataset import catalog
+from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
+from dataset.data_flags import Data, Forget, class_order, class_word, forgotten, of_classes
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import MILESTONES, TRANSFORMER, Optimisation, beyond, epochs_of, is_transformer, milestones
@@ -793,6 +794,7 @@ def deciding(
     for group, key in (
         ("data", "data"),
         ("data", "no_val"),
+        ("data", "split"),
         ("data", "workers"),
         ("resume", "resume"),
         ("resume", "checkpoint"),
@@ -851,7 +853,7 @@ def steps(config: Any) -> str:
 
 def reading(arguments: Any) -> str:
     """What a run is about to read, for people who would otherwise wait in silence."""
-    files = arguments.data.data is not None and with_validation(arguments.data.dataset) not in EMBEDDED
+    files = arguments.data.data is not None and not catalog.get(arguments.data.dataset).embedded
     where = f" from {arguments.data.data}" if files else ""
     file = arguments.unlearn.mask if hasattr(arguments, "unlearn") else None
     model = f"a new {arguments.model.arch}" if file is None else f"{arguments.model.arch} from {file}"
@@ -1098,7 +1100,7 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
     from unlearn import registry
 
     unused = set() if data.streamed else {"workers"}
-    unused |= {"data"} if with_validation(data.dataset) in EMBEDDED else set()
+    unused |= {"data"} if catalog.get(data.dataset).embedded else set()
     read = {name for config in configs for name in config.__dataclass_fields__} - unused
     idle = [name for name in typed if name not in read]
     shared = {*REFERENCE_FLAGS, *registry.Iterative.__dataclass_fields__, *Lora.__dataclass_fields__}

@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_forget(argv)
     say_last(arg_parser.remarks(arguments))
     checked = check(arguments)
+    from dataset import split_file
     from unlearn.session import clear, outputs
 
     if arguments.run.dry_run:
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_forget.py", argv)
         log.line(f"main_forget.py: {arg_parser.reading(arguments)}")
         job = read_data(arguments, checked)
+        split_file.write(folder.path, vars(job.split), job.split.digest)
         log.facts(
             f"main_forget.py: {checked.method.name}, {checked.method.summary}",
             header(arguments, checked, job, folder.path),
@@ -100,8 +102,12 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     run = arguments.run
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(
-        arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
+    chosen = prepare.find(
+        arguments.data.dataset,
+        arguments.data.data,
+        arguments.data.input_size,
+        arguments.data.stream,
+        arguments.data.split,
     )
     start.check_validation(method, chosen, arguments.data.dataset)
     scenario = chosen.resolve(arguments.scenario)
@@ -112,7 +118,7 @@ def check(arguments: arg_parser.ForgetArguments) -> Checked:
     config = arg_parser.deciding(arguments) | {
         "method": method.name,
         "scenario": scenario.facts(),
-        "official_counts": chosen.official,
+        **chosen.identity,
         **beginning.digests,
         "saliency": digest,
         "retrained": retrained and retrained.sha256,
@@ -142,8 +148,7 @@ def read_data(arguments: arg_parser.ForgetArguments, checked: Checked) -> Job:
     run = arguments.run
     data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
-    marked = prepare.forget_split(data, run.seed, base, run.compat)
-    split = split_for_unlearning(data.train_labels, data.test_labels, base, marked, checked.scenario, run.seed)
+    split = split_for_unlearning(data.train_labels, data.test_labels, base, checked.scenario, run.seed)
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
     check_retrained(arguments, checked, base, split)
     sets = prepare.Views(data, checked.device, arguments.data.workers, run.compat).divided(split)
@@ -321,9 +326,7 @@ def kind(checked: Checked, job: Job) -> str:
 
 def words(checked: Checked, job: Job) -> str:
     """What is forgotten, in words."""
-    labels = checked.scenario.labels
-    size = None if labels is None else sum(checked.chosen.train_counts[label] for label in labels)
-    forgotten = len(job.split.forget)
+    forgotten, size = len(job.split.forget), job.split.count(job.data.train_labels, checked.scenario.labels)
     return checked.scenario.words(forgotten, forgotten + len(job.split.retain), size, job.data.classes)
 
 

@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         facts = main_forget.intended(arguments, checked, label(arguments), outputs(arguments))
         preview.show(arguments.run.dry_run, "main_saliency.py: " + describe(arguments.hyper), facts, checked.config)
         return 0
+    from dataset import split_file
     from utils.log import Log
     from utils.run_folder import RunFolder, fingerprint
 
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_saliency.py", argv)
         log.line(f"main_saliency.py: {arg_parser.reading(arguments)}")
         job = main_forget.read_data(arguments, checked)
+        split_file.write(folder.path, vars(job.split), job.split.digest)
         log.facts(
             "main_saliency.py: " + describe(arguments.hyper), main_forget.header(arguments, checked, job, folder.path)
         )

@@ -25,6 +25,7 @@ from utils.errors import leave, say_last, script
 def main(argv: list[str] | None = None) -> int:
     arguments = arg_parser.parse_transfer(argv)
     say_last(arg_parser.remarks(arguments))
+    from dataset import split_file
     from transfer.job import check, read_data
 
     checked = check(arguments)
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         folder.begin("main_transfer.py", argv)
         log.line(f"main_transfer.py: {arg_parser.reading(arguments)}")
         bench = read_data(arguments, checked)
+        split_file.write(folder.path, bench.base.sets(len(bench.data.test_labels)), bench.base.digest)
         log.facts(
             f"main_transfer.py: {checked.method.name}, {checked.method.summary}",
             header(arguments, checked, bench, folder.path),

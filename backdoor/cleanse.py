@@ -83,6 +83,7 @@ def cleanse(
 ) -> None:
     """Score the model, make it forget the poisoned images, score it again, and write everything; ``result.json`` comes last."""
     run, bench, method = arguments.run, job.bench, checked.method
+    job.write_split(folder.path)
     tests = {name: bench.sets[name] for name in ("test", "triggered")}
     predictions = {"before": predict(bench.model, tests)}
     scores = {"before": score(**predictions["before"])}

@@ -31,6 +31,7 @@ def curve(arguments: BackdoorArguments, checked: Checked, argv: list[str] | None
         folder.begin("main_backdoor.py", argv)
         log.line(f"main_backdoor.py: {reading(arguments)}")
         job = read_data(arguments, checked)
+        job.write_split(home)
         log.facts(
             f"main_backdoor.py: {checked.method.name} at sparsity {describe(arguments.sparsities)}",
             report.header(arguments, checked, job, home),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import models
 from arg_parser import BackdoorArguments, PoisonedPrune, Train, check_counterpart, deciding
-from dataset import prepare
+from dataset import prepare, split_file
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario, number_of
 from dataset.sources import Dataset
@@ -62,6 +63,12 @@ class Job:
     words: str
     bench: pretrain.Bench
 
+    def write_split(self, folder: Path) -> None:
+        """Leave ``split.npz``, whose images to forget are the poisoned ones."""
+        base, poisoned = self.bench.base, self.poison.indices
+        sets = base.sets(len(self.bench.data.test_labels))
+        split_file.write(folder, sets | {"retain": np.setdiff1d(base.train, poisoned), "forget": poisoned}, base.digest)
+
 
 def check(arguments: BackdoorArguments) -> Checked:
     """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
@@ -69,7 +76,9 @@ def check(arguments: BackdoorArguments) -> Checked:
     run = arguments.run
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(arguments.data.dataset, arguments.data.data, arguments.data.input_size)
+    chosen = prepare.find(
+        arguments.data.dataset, arguments.data.data, arguments.data.input_size, given=arguments.data.split
+    )
     if chosen.source.streamed:
         raise UsageError(
             f"--dataset {chosen.source.name}: images are poisoned in memory, and these are read from disk as needed; use another data set"
@@ -87,7 +96,7 @@ def check(arguments: BackdoorArguments) -> Checked:
         given = start.read_other(arguments, chosen, arguments.unlearn.mask, "--mask")
     rewound = start.read_other(arguments, chosen, getattr(arguments.hyper, "rewind_pth", None), "--rewind_pth")
     only, digest = saliency.given(arguments, chosen)
-    config = deciding(arguments) | {"scenario": scenario.facts(), "target": target, "official_counts": chosen.official}
+    config = deciding(arguments) | {"scenario": scenario.facts(), "target": target, **chosen.identity}
     config |= models.origin(arguments.model.arch)
     training = fingerprint(
         {key: value for key, value in config.items() if key not in ("unlearn", "hyper", "sparsities")}
@@ -156,13 +165,17 @@ def read_data(arguments: BackdoorArguments, checked: Checked) -> Job:
     run = arguments.run
     data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
-    marked = prepare.forget_split(data, run.seed, base, run.compat)
+    drawn_from = base.forget_split
     poison = Poison(
-        choose_forget(data.train_labels, marked.train, checked.scenario, run.seed), checked.target, arguments.trigger
+        choose_forget(data.train_labels, drawn_from.train, checked.scenario, run.seed),
+        checked.target,
+        arguments.trigger,
     )
-    sets = image_sets(data, poison, marked.train, base.val, checked.device)
+    sets = image_sets(data, poison, drawn_from, base.val, checked.device)
     model = pretrain.new_model(arguments, checked, data)
-    return Job(poison, words(checked, data, poison, len(marked.train)), pretrain.Bench(data, marked, sets, model))
+    return Job(
+        poison, words(checked, data, poison, len(drawn_from.train)), pretrain.Bench(data, drawn_from, sets, model)
+    )
 
 
 def words(checked: Checked, data: Dataset, poison: Poison, train: int) -> str:

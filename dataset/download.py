@@ -1,4 +1,4 @@
-"""Downloading a named data set: over TLS alone, of a known size and SHA-256, and nothing is left where a check fails."""
+"""Download a named data set over TLS, of a known size and SHA-256; nothing is left where a check fails."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ FILES = {
 
 
 def fetch(remote: Remote, root: Path) -> None:
-    """Have ``remote.name`` in ``root``: unpacked from the archive if that lies there, else from the network; a line says so.
+    """Have ``remote.name`` in ``root``: from the archive if that lies there, else from the network; a line says so.
 
     Of several processes the main one downloads, and the others wait.
 
@@ -92,7 +92,8 @@ def fetch(remote: Remote, root: Path) -> None:
     if parallel.is_main() and not (root / remote.name).exists():
         if packed and (archive.stat().st_size != remote.size or files.sha256(archive) != remote.sha256):
             raise UsageError(
-                f"{archive}: is not the published file (another size or SHA-256); unpack it to {root / remote.folder}, or delete it"
+                f"{archive}: is not the published file (another size or SHA-256); unpack it to {root / remote.folder}, "
+                "or delete it"
             )
         print(
             f"unpacking {archive}" if packed else f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}",

@@ -61,19 +61,19 @@ class Images(ABC):
         return self._labels[self.indices]
 
     def relabelled(self, labels: Tensor) -> Images:
-        """The same images with other labels, int64 [M], in this set's order; the source's own stay as they are."""
+        """A set with other labels, int64 [M], in this set's order; the source's own stay as they are."""
         everyone = self._labels.clone()
         everyone[self.indices] = labels.to(everyone)
         return self._copy(_labels=everyone)
 
     def first(self, count: int, order: Tensor | None = None) -> Images:
-        """The first ``count`` images, or all if there are fewer; with ``order``, int64 [M], those at its first places."""
+        """At most ``count`` images: the first, or those at the first places of ``order``, int64 [M]."""
         return self._copy(
             indices=self.indices[:count] if order is None else self.indices[order[:count].to(self.device)]
         )
 
     def plain(self) -> Images:
-        """The same images without augmentation."""
+        """This set without augmentation."""
         return self.at(self.indices)
 
     def at(self, indices: np.ndarray | Tensor) -> Images:
@@ -81,7 +81,7 @@ class Images(ABC):
         return self._copy(indices=torch.as_tensor(indices, dtype=torch.int64).to(self.device), augment=None)
 
     def in_order(self) -> Images:
-        """The same images, never shuffled and so never augmented."""
+        """This set, never shuffled and so never augmented."""
         return self._copy(augment=None, shuffle=False)
 
     def of_classes(self, labels: Tensor) -> Images:
@@ -126,7 +126,7 @@ class Images(ABC):
     def _read(
         self, order: Tensor, size: int, seed: int | None, part: Part | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """``part`` of batches of the images ``order``; augmented by ``seed`` and each image's place in ``order``, or not at all for None."""
+        """``part`` of batches of the images ``order``, augmented by ``seed`` and each image's place; not for None."""
 
 
 class ImageSet(Images):
@@ -183,21 +183,21 @@ def gather(images: Tensor, order: Tensor) -> Tensor:
     return images[order]
 
 
-def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, chosen: Tensor | None = None) -> Tensor:
+def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, picked: Tensor | None = None) -> Tensor:
     """Move every image by its own offset over a zero border, then mirror the marked ones.
 
     Args:
         images: [N, C, H, W], any dtype.
         shifts: int64 [B, 2] on the CPU, top and left corner of the crop in the padded image, 0 to 2 * pad.
         flips: bool [B] on the CPU.
-        chosen: int64 [B], which images, on their device; all in order without it.
+        picked: int64 [B], which images, on their device; all in order without it.
     Returns:
         [B, C, H, W] in channels-last layout; lines are copied whole.
     """
     count, (channels, height, width) = len(flips), images.shape[1:]
     order = torch.argsort(flips.to(torch.uint8), stable=True)  # on the CPU, so that no device is waited for
     plain = count - int(flips.sum())
-    sorted_in = order.to(images.device) if chosen is None else chosen[order.to(images.device)]
+    sorted_in = order.to(images.device) if picked is None else picked[order.to(images.device)]
     padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
     inner, pixels = padded[:, pad : pad + height, pad : pad + width], gather(images, sorted_in).permute(0, 2, 3, 1)
     inner[:plain], inner[plain:] = pixels[:plain], pixels[plain:].flip(2)

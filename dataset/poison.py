@@ -1,4 +1,4 @@
-"""A data set with a backdoor: poisoned copies beside the clean images, and the sets that training and unlearning see."""
+"""A data set with a backdoor: poisoned copies beside the clean images, and the sets made of both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from dataset.images import ImageSet
 from dataset.prepare import Views
 from dataset.sources import Dataset
-from dataset.split import digest
+from dataset.split import BaseSplit, digest
 from dataset.trigger import PLACES, Trigger
 
 
@@ -51,21 +51,21 @@ class Poison:
 
 
 def image_sets(
-    data: Dataset, poison: Poison, train: np.ndarray, val: np.ndarray | None, device: torch.device
+    data: Dataset, poison: Poison, base: BaseSplit, val: np.ndarray | None, device: torch.device
 ) -> dict[str, ImageSet]:
     """The sets of a poisoned training and of its cleansing.
 
     Args:
-        train: the training part, ascending, of which ``poison.indices`` are some.
+        base: what is trained on, of which ``poison.indices`` are some, and what tests.
         val: validation images, or None for the data set's own, or else the whole test set.
     Returns:
         "train" (clean, then poisoned), "retain" (its clean part), "forget" (its poisoned part, labelled
         ``target``), "val" and "test" (clean), "triggered" (every test image with the trigger, labelled ``target``).
     """
     views = Views(poison.apply(data), device)
-    clean = np.setdiff1d(train, poison.indices, assume_unique=True)
+    clean = np.setdiff1d(base.train, poison.indices, assume_unique=True)
     poisoned = len(data.train_labels) + np.arange(len(poison.indices))
-    test = np.arange(len(data.test_labels))
+    test = base.sets(len(data.test_labels))["test"]
     own = data.val is not None  # as TinyImageNet has; otherwise the clean half of the test images serves
     return {
         "train": views.train(np.concatenate([clean, poisoned])),
@@ -73,5 +73,5 @@ def image_sets(
         "forget": views.train(poisoned),
         "val": views.test(test) if val is None and not own else views.val(val),
         "test": views.test(test),
-        "triggered": views.test(test + len(test)),
+        "triggered": views.test(test + len(data.test_labels)),
     }

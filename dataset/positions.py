@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset.names import SUFFIXES
+from dataset.catalog import SUFFIXES
 from utils import files
 from utils.errors import UsageError, one_line
 
@@ -106,7 +106,7 @@ def _values(content: bytes, where: str) -> list[Any]:
 
 
 def _words(text: str) -> list[Any]:
-    """The members of a text: numbers, True and False, or one file name a line; a heading over one column is left out."""
+    """The members of a text: numbers, True and False, or a file name a line; a column's heading is left out."""
     lines = [line.strip() for line in re.sub(r"#.*", "", text).splitlines() if line.strip()]
     names = [line.strip("\"'") for line in lines]
     if names and all(name.lower().endswith(SUFFIXES) for name in names):
@@ -149,24 +149,14 @@ def _number(word: str) -> int | float | bool | None:
 
 
 def _array(content: bytes) -> list[Any]:
-    """The members of a NumPy array of one row or column; nothing larger than the file is made, whatever it declares."""
+    """The members of a NumPy array of one row or column."""
     import numpy as np
 
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
-        version
-    )
-    if read_header is None:
-        raise ValueError(f"format {version} of a .npy file is not known")
     try:
-        shape, _, kind = read_header(file)
-    except Exception as error:  # noqa: BLE001  (it is read as Python's syntax, which can be wrong in many ways)
-        raise ValueError(f"its header is damaged: {error}") from None
-    if math.prod(shape) * kind.itemsize > len(content):
-        raise ValueError("it declares more numbers than it has")
-    file.seek(0)
-    return _row(np.lib.format.read_array(file, allow_pickle=False))
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # noqa: BLE001  (a header is read as Python's syntax, which can be wrong in many ways)
+        raise ValueError(f"it is damaged ({error})") from None
+    return _row(array)
 
 
 def _row(array: np.ndarray) -> list[Any]:
@@ -283,7 +273,8 @@ def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[
         if len(fitting) != 1:
             what = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
             raise UsageError(
-                f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as class/image.png"
+                f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as "
+                "class/image.png"
             )
         found += fitting
     return _unique(tuple(found), typed_as)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import sources, split, tree
+from dataset import catalog, sources, split, split_file, tree
 from dataset.images import Augment, Images, ImageSet
+from dataset.locate import find_root
 from dataset.reading import open_image
 from dataset.scenario import Scenario
 from dataset.stream import OnDisk, StreamedSet, Zoom
-
-REFERENCE_BASE_SEED = 1  # the reference trains on this split whatever its flags say
+from utils.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,23 @@ class DatasetInfo:
     Attributes:
         official: training images per class, validation part included.
         files: its image files, if it is stored so.
-        typed: the folder that was named, of which ``root`` is part or which is part of it; None if ``root`` itself was, or none.
+        typed: the folder that was named, of which ``root`` is part or which is part of it; None if ``root`` itself was,
+            or none.
+        given: what ``--split`` names; None for the default.
     """
 
-    source: sources.Source
+    source: catalog.Source
     root: Path
     size: int | None
     official: list[int]
     files: tree.Listing | None = field(repr=False)
     typed: Path | None = None
+    given: split_file.GivenSplit | None = None
+
+    @property
+    def _given_sets(self) -> Mapping[str, np.ndarray]:
+        """Index arrays by name, if a file divides the data set."""
+        return {} if self.given is None else self.given.sets
 
     @property
     def classes(self) -> int:
@@ -53,73 +62,99 @@ class DatasetInfo:
 
     @property
     def train_counts(self) -> list[int]:
-        """Training images per class, validation part taken off."""
+        """Training images per class, validation part taken off; of a split that is a file no more than these."""
+        if self._given_sets and self.files is not None:
+            return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=self.classes).tolist()
         own = self.files is not None and self.files.val is not None
         return split.train_counts(self.official, self.source.with_validation and not own)
 
     @property
+    def train_total(self) -> int:
+        """Training images in all, validation part taken off."""
+        return len(self._given_sets["train"]) if self._given_sets else sum(self.train_counts)
+
+    @property
+    def val_total(self) -> int:
+        """Training images that validate."""
+        given = self._given_sets
+        return len(given.get("val", ())) if given else sum(self.official) - self.train_total
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides a run's numbers of the data set itself and of its split, as plain data."""
+        return {"official_counts": self.official} | ({} if self.given is None else {"split": self.given.identity})
+
+    @property
     def notes(self) -> dict[str, str]:
-        """What a header says of the files beside their number, by keyword: where they are, what serves for what, what is not read."""
+        """What a header says beside numbers, by keyword: where files are, what serves for what, what is not read."""
         found = {} if self.typed is None else {"found": f"in {self.root}, for --data {self.typed}"}
+        if self.given is not None:
+            left_out = self.given.left_out(sum(self.official))
+            said = f"; left out: {left_out:,} training images, in none of its sets" if left_out else ""
+            found |= {"split from": f"{self.given.typed}{said}"}
         return found | ({} if self.files is None else self.files.notes)
 
     @property
     def validates(self) -> bool:
-        """Whether there are validation images, taken off the training images or the data set's own; else the test images stand in."""
-        return sum(self.official) > sum(self.train_counts) or (self.files is not None and self.files.val is not None)
+        """Whether there are validation images, taken off the training images or the data set's own."""
+        return self.val_total > 0 or (self.files is not None and self.files.val is not None)
 
     def load(self) -> sources.Dataset:
         """The data set; see ``sources.load``."""
-        return replace(sources.load(self.source, self.root, self.size, self.files), notes=self.notes)
+        return replace(sources.load(self.source, self.root, self.size, self.files), notes=self.notes, given=self.given)
 
     def resolve(self, scenario: Scenario) -> Scenario:
-        """``scenario`` in numbers, checked against this data set: classes by their names, images by their files, masks by their length.
+        """``scenario`` in numbers, checked: classes by their names, images by their files, masks by their length.
+
+        A split that says what is forgotten takes the place of a scenario that nobody typed.
 
         Raises:
             UsageError: no such class or image, or an impossible count.
         """
+        if scenario.implied and self.given is not None and self.given.forget is not None:
+            return Scenario(None, None, self.given.forget, f"--split {self.given.typed}")
         fitted = scenario.named(self.names).placed(
             sum(self.official), None if self.files is None else self.files.train[0]
         )
-        return fitted.resolve(self.train_counts)
+        return fitted.resolve(self.train_counts, self.train_total)
 
 
-def choose(name: str, root: str | None, size: int | None, stream: bool = False) -> DatasetInfo:
+def find(name: str, root: str | None, size: int | None, stream: bool = False, given: str | None = None) -> DatasetInfo:
     """Find a data set and count its classes and training images.
 
     Args:
         stream: leave its images on disk.
+        given: the value of ``--split``.
     Raises:
-        UsageError: an unknown name, one that cannot be streamed, or no such folder tree.
+        UsageError: an unknown name, one that cannot be streamed, no such folder tree, or a file that is no split of it.
     """
-    source = sources.get(name, stream)
+    source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
-    place = sources.find_root(source, typed)
-    files = source.layout(place)
-    elsewhere = typed is not None and place != typed
-    return DatasetInfo(
-        source,
-        place,
-        size,
-        list(source.official if files is None else files.counts),
-        files,
-        typed if elsewhere else None,
-    )
+    place = find_root(source, typed)
+    files = source.files(place)
+    official = list(source.official if files is None else files.counts)
+    elsewhere = typed if typed is not None and place != typed else None
+    return DatasetInfo(source, place, size, official, files, elsewhere, split_file.given(given, sum(official)))
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
-    """What a model is trained on: by ``--split_seed``, or ``--seed`` without it; always split 1 in ``--compat reference``."""
-    chosen = REFERENCE_BASE_SEED if compat == "reference" and split_seed is None else split_seed
-    return split.split_base(data.train_labels, seed if chosen is None else chosen, data.with_validation)
+    """What a model is trained on: by ``--split``, or by seeds without it.
 
-
-def forget_split(data: sources.Dataset, seed: int, base: split.BaseSplit, compat: str) -> split.BaseSplit:
-    """Where forget and retain images come from: the base split; in ``--compat reference`` that of ``--seed``."""
-    return base if compat == "fixed" else split.split_base(data.train_labels, seed, data.with_validation)
+    Raises:
+        UsageError: an unknown scheme, or ``--split_seed`` beside a file.
+    """
+    given = data.given
+    if given is not None and given.sets:
+        if split_seed is not None:
+            raise UsageError(f"--split {given.typed} and --split_seed {split_seed} both say who validates; give one")
+        return given.base(len(data.test_labels))
+    name, _, argument = ("seeds" if given is None else given.typed).partition(":")
+    draw = split.Draw(argument, data.train_labels, data.test_labels, data.with_validation, seed, split_seed, compat)
+    return split.SCHEMES.get(name)(draw)
 
 
 class Views:
-    """Image sets of one data set. Images in memory are put on the device once; streamed ones arrive there batch by batch.
+    """Image sets of one data set. Images in memory are put on the device once, streamed ones batch by batch.
 
     Args:
         device: where batches, labels and indices are.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset
 
 from utils import files
@@ -48,9 +49,8 @@ def open_image(path: bytes) -> Image.Image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
             if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-                raise ValueError(
-                    f"its pixels are {'floats' if image.mode == 'F' else '32-bit integers'}, not brightness from 0 to 255"
-                )
+                kind = "floats" if image.mode == "F" else "32-bit integers"
+                raise ValueError(f"its pixels are {kind}, not brightness from 0 to 255")
             if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
                 image = image.point(lambda level: level / 257).convert("L")
             return image.convert("RGB")
@@ -170,7 +170,8 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     first = Whole(paths, size).pixels(0).shape
     if first[0] != first[1]:
         raise UsageError(
-            f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images square, or --stream"
+            f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images "
+            "square, or --stream"
         )
     images = np.empty((len(paths), *first), dtype=np.uint8)
     pieces = spans(len(paths), 256)
@@ -178,3 +179,12 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     for piece, chunk in zip(pieces, in_chunks(Whole(paths, size, first), pieces, workers)):
         images[piece.start : piece.stop] = chunk.numpy()
     return images
+
+
+def resize(images: np.ndarray, size: int | None) -> np.ndarray:
+    """Bilinear resize of uint8 [N, H, W, C] to ``size`` x ``size``; unchanged for None or that size."""
+    if size is None or images.shape[1:3] == (size, size):
+        return images
+    planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    small = interpolate(planes, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy())

@@ -29,6 +29,7 @@ class Scenario:
         classes: names or numbers of classes as typed; ``named`` makes ``labels`` of them.
         over: length of the mask whose ones ``indices`` are; None for a list of positions.
         files: image files in place of positions; ``placed`` makes ``indices`` of them.
+        implied: whether nobody typed it.
     """
 
     labels: tuple[int, ...] | None = (0,)
@@ -38,9 +39,10 @@ class Scenario:
     classes: tuple[str, ...] | None = field(default=None, compare=False)
     over: int | None = field(default=None, compare=False)
     files: tuple[str, ...] | None = field(default=None, compare=False)
+    implied: bool = field(default=False, compare=False)
 
     def named(self, names: tuple[str, ...]) -> Scenario:
-        """The same with classes by number.
+        """A scenario with classes by number.
 
         Args:
             names: all classes, in order.
@@ -55,7 +57,7 @@ class Scenario:
         return replace(self, labels=tuple(sorted(numbers(self.classes, names, flag))), classes=None)
 
     def placed(self, total: int, paths: np.ndarray | None) -> Scenario:
-        """The same with images by position.
+        """A scenario with images by position.
 
         Args:
             total: images of the official training set.
@@ -67,14 +69,16 @@ class Scenario:
         if self.files is not None:
             if paths is None:
                 raise UsageError(
-                    f"{said}: names image files, and this data set is not read from files; give positions in its training set, from 0"
+                    f"{said}: names image files, and this data set is not read from files; give positions in its "
+                    "training set, from 0"
                 )
             return replace(self, indices=positions.of_files(self.files, paths, said), files=None)
         if self.indices is None:
             return self
         if self.over not in (None, total):
             raise UsageError(
-                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images of the "
+                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images "
+                "of the "
                 "official training set, those that validate included"
             )
         if not self.indices:
@@ -88,16 +92,18 @@ class Scenario:
                 else ""
             )
             raise UsageError(
-                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: {first}); "
+                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: "
+                f"{first}); "
                 f"they go from 0 to {total - 1}, images that validate included{counted}"
             )
         return self
 
-    def resolve(self, counts: list[int]) -> Scenario:
-        """The same scenario with its count as an int, checked against the data.
+    def resolve(self, counts: list[int], total: int | None = None) -> Scenario:
+        """A scenario whose count is an int, checked against the data.
 
         Args:
             counts: training images of each class, validation images already taken off.
+            total: training images in all, where they are fewer than ``counts`` has.
         Raises:
             UsageError: no such class, too many images, or nothing left to forget or to retain.
         """
@@ -107,7 +113,8 @@ class Scenario:
         if self.labels is not None and max(self.labels) >= len(counts):
             whose = self.typed or f"--class_to_replace {named}"
             raise UsageError(f"{whose}: the classes are 0 to {len(counts) - 1} (-1 draws from all)")
-        available = sum(counts) if self.labels is None else sum(counts[label] for label in self.labels)
+        total = sum(counts) if total is None else total
+        available = total if self.labels is None else sum(counts[label] for label in self.labels)
         count = round(self.count * available) if isinstance(self.count, float) else self.count
         amount = available if count is None else count
         said = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
@@ -122,7 +129,7 @@ class Scenario:
             raise UsageError(f"{said}: {whose} {available} training images")
         if amount == 0:
             raise UsageError(f"{said}: nothing to forget")
-        if amount == sum(counts):
+        if amount == total:
             raise UsageError(f"{said}: would leave none of the {available} training images to retain")
         return replace(self, count=count)
 
@@ -170,7 +177,8 @@ def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tupl
         names: all classes, in order.
         flag: for errors.
     Raises:
-        UsageError: a class that does not exist, one given twice, or a word that is the number of one class and the name of another.
+        UsageError: a class that does not exist, one given twice, or a word that is the number of one class and the
+            name of another.
     """
     found: list[int] = []
     for typed in classes:

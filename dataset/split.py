@@ -7,12 +7,14 @@ names the same images here and there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from dataset.scenario import Scenario
 from utils.errors import UsageError
+from utils.registry import Registry
 
 VALIDATION_FRACTION = 0.1
 
@@ -24,11 +26,33 @@ class BaseSplit:
     Attributes:
         train: ascending.
         val: class by class in the order drawn; None when the data set's own validation or test images serve.
+        seed: the split seed; None if none decides it.
+        forget: ascending, if the split itself says who is forgotten.
+        test: into the test set; None for all of it.
+        pool: where retain and forget images come from; None for this very split.
     """
 
     train: np.ndarray
     val: np.ndarray | None
-    seed: int
+    seed: int | None = None
+    forget: np.ndarray | None = None
+    test: np.ndarray | None = None
+    pool: BaseSplit | None = None
+
+    @property
+    def forget_split(self) -> BaseSplit:
+        """The split that retain and forget images come from."""
+        return self.pool or self
+
+    def sets(self, test_images: int) -> dict[str, np.ndarray | None]:
+        """Its index arrays by name, of a data set with that many test images."""
+        test = np.arange(test_images) if self.test is None else self.test
+        return {"train": self.train, "forget": self.forget, "val": self.val, "test": test}
+
+    @property
+    def words(self) -> str:
+        """Seed and digest, for the header."""
+        return f"digest {self.digest}" if self.seed is None else f"seed {self.seed}, digest {self.digest}"
 
     @property
     def digest(self) -> str:
@@ -41,13 +65,15 @@ class Split:
     """Who is retained, forgotten, and scored; int64 indices, ascending but for ``val``.
 
     Attributes:
+        train: what the model to unlearn must have been trained on.
         retain, forget: into the official training set; disjoint.
         val: into the training set, or None when the data set's own validation images or all test images serve.
         test: into the test set; without the classes that are forgotten whole.
         whole_classes: those that are forgotten whole, ascending.
-        base_digest: digest of the split that the model to unlearn must have been trained on.
+        base_digest: digest of ``train`` and ``val``.
     """
 
+    train: np.ndarray
     retain: np.ndarray
     forget: np.ndarray
     val: np.ndarray | None
@@ -57,8 +83,13 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """16 hex digits over all four index arrays."""
+        """16 hex digits over retain, forget, validation and test indices."""
         return digest(self.retain, self.forget, self.val, self.test)
+
+    def count(self, train_labels: np.ndarray, classes: tuple[int, ...] | None) -> int | None:
+        """How many retain and forget images are of these classes; None without classes."""
+        labels = train_labels[np.concatenate([self.retain, self.forget])]
+        return None if classes is None else int(np.isin(labels, classes).sum())
 
 
 def digest(*indices: np.ndarray | None) -> str:
@@ -113,38 +144,91 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         outside = np.setdiff1d(listed, train)
         if outside.size:
             why = (
-                "they are in the validation part of this split, which no model trains on: list training images only, or train the model and "
+                "they are in the validation part of this split, which no model trains on: list training images only, "
+                "or train the model and "
                 "unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where all images train"
             )
             if outside[0] < 0 or outside[-1] >= len(labels):
                 why = f"positions go from 0 to {len(labels) - 1}"
             raise UsageError(
-                f"{scenario.typed or '--indexes_to_replace'}: {outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
+                f"{scenario.typed or '--indexes_to_replace'}: {outside.size:,} of {listed.size:,} are not training "
+                f"images (first: {outside[0]}); {why}"
             )
         return listed
     candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]
     if scenario.count is None:
         return candidates
+    if scenario.count > len(candidates):  # the counts of a split that is a file are not known before the labels
+        said = scenario.typed or f"--num_indexes_to_replace {scenario.count}"
+        raise UsageError(f"{said}: the split has {len(candidates):,} such training images")
     random = np.random.RandomState((seed - 1) % 2**32)
     return np.sort(random.choice(candidates, scenario.count, replace=False))
 
 
 def split_for_unlearning(
-    train_labels: np.ndarray, test_labels: np.ndarray, base: BaseSplit, marked: BaseSplit, scenario: Scenario, seed: int
+    train_labels: np.ndarray, test_labels: np.ndarray, base: BaseSplit, scenario: Scenario, seed: int
 ) -> Split:
     """Divide the training part into retain and forget, and drop wholly forgotten classes from the test set.
 
+    Test images that ``base`` names beside the images to forget stay as they are.
+
     Args:
         base: what the model was trained on.
-        marked: where forget and retain images are drawn from; the same as ``base``, but in
-            ``--compat reference``, which draws them from a split of its own seed.
+    Raises:
+        UsageError: nothing is left to retain or to test, or ``base`` and ``scenario`` name different images.
     """
-    forget = choose_forget(train_labels, marked.train, scenario, seed)
-    retain = np.setdiff1d(marked.train, forget, assume_unique=True)
+    pool = base.forget_split.train
+    forget = choose_forget(train_labels, pool, scenario, seed)
+    if base.forget is not None and not np.array_equal(forget, base.forget):
+        raise UsageError(
+            f"{scenario.typed or '--class_to_replace'}: names other images to forget than the file of --split "
+            f"({len(forget):,} and {len(base.forget):,}); leave one of the two out"
+        )
+    retain = np.setdiff1d(pool, forget, assume_unique=True)
     if retain.size == 0:
         raise UsageError("nothing is left to retain")
     whole = np.setdiff1d(train_labels[forget], train_labels[retain])
-    test = np.flatnonzero(~np.isin(test_labels, whole)).astype(np.int64)
+    test = np.arange(len(test_labels), dtype=np.int64) if base.test is None else base.test
+    if base.forget is None:
+        test = test[~np.isin(test_labels[test], whole)]
     if test.size == 0:
         raise UsageError("no test image is left: the forgotten classes are all that the test set has")
-    return Split(retain, forget, base.val, test, tuple(whole.tolist()), base.digest)
+    return Split(base.train, retain, forget, base.val, test, tuple(whole.tolist()), base.digest)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a split scheme may depend on.
+
+    Attributes:
+        argument: what was typed behind the scheme's name and a colon.
+        labels, test_labels: int64 [N], of the official training and test sets.
+        with_validation: whether training images are to be set apart.
+    """
+
+    argument: str
+    labels: np.ndarray
+    test_labels: np.ndarray
+    with_validation: bool
+    seed: int
+    split_seed: int | None
+    compat: str
+
+
+SCHEMES: Registry[Callable[[Draw], BaseSplit]] = Registry(
+    "--split", "split scheme", "dataset.schemes", "unlearn_sparse.splits", forms=("FILE",)
+)
+
+
+def scheme(name: str) -> Callable:
+    """Decorator that registers a function as the scheme of ``--split NAME`` and ``--split NAME:ARGUMENT``.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(divide: Callable[[Draw], BaseSplit]) -> Callable[[Draw], BaseSplit]:
+        SCHEMES.add(name, divide)
+        return divide
+
+    return register

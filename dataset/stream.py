@@ -16,13 +16,13 @@ from dataset.images import Images, Part, scale
 from dataset.reading import Reader, in_chunks, open_image, spans
 from utils import seeds
 
-CHUNK = 16  # images that one worker reads at a time: batches come together from all workers and pass through little shared memory
+CHUNK = 16  # images that a worker reads at a time: all workers share in a batch, which needs little shared memory
 RESIZED = 256 / 224  # shorter side before the central crop, in sides of the crop
 
 
 @dataclass(frozen=True)
 class Zoom:
-    """A random 8 to 100 % of the image's area, 3:4 to 4:3 in shape, resized to the whole; then a flip with probability 1/2.
+    """A random 8 to 100 % of the image's area, 3:4 to 4:3 in shape, resized to the whole; flipped half of the time.
 
     Source: Szegedy et al. 2015, section 6.
     """

@@ -11,11 +11,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dataset.names import SUFFIXES
+from dataset.catalog import SUFFIXES
 from utils.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Part = tuple[np.ndarray, np.ndarray]  # paths, bytes [N] in the file system's own encoding; labels, int64 [N]
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SYSTEM = {
@@ -34,7 +38,6 @@ PARTS = {
     "val": ("val", "valid", "validation"),
 }  # the first name is the usual one
 SHOWN = 8  # kinds of files that are named one by one
-Part = tuple[np.ndarray, np.ndarray]  # paths, bytes [N] in the file system's own encoding; labels, int64 [N]
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ class Listing:
     @property
     def counts(self) -> list[int]:
         """Training images per class, in the order of ``classes``."""
+        import numpy as np
+
         return np.bincount(self.train[1], minlength=len(self.classes)).tolist()
 
     def without_val(self) -> Listing:
-        """The same without validation files of its own."""
+        """A listing that leaves the data set's own validation files out."""
         if self.val is None:
             return self
         return replace(
@@ -154,7 +159,7 @@ def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
 
 
 def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
-    """Paths of the image files in ``folder`` and in the folders below it, in the order of torchvision's ``ImageFolder``.
+    """Paths of the image files in ``folder`` and below it, in the order of torchvision's ``ImageFolder``.
 
     Hidden files and folders, and what a system leaves behind, are passed over. Links are followed; a link to
     anything but an image is refused when it is read, like a damaged image.
@@ -223,6 +228,8 @@ def _check_circle(link: str, above: tuple[str, ...]) -> str:
 
 def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:
     """Paths and labels from the files of each class; a label is the place of its class in ``classes``."""
+    import numpy as np
+
     paths = [os.fsencode(path) for name in classes for path in files.get(name, [])]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(files.get(name, [])) for name in classes])
     return np.array(paths, dtype=np.bytes_), labels
@@ -257,7 +264,8 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     """
     if not is_tree(root):
         raise UsageError(
-            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
+            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and "
+            f"{tests[0]}/<class>/*.jpg{_hint(root)}"
         )
     found, left = parts(root), LeftOut(root)
     train = _by_class(found["train"], left)
@@ -294,7 +302,8 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
         raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
     if not any(files.values()):
         raise UsageError(
-            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; expected {place.name}/<class>/*.jpg"
+            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; "
+            f"expected {place.name}/<class>/*.jpg"
         )
     return files
 

@@ -1,19 +1,17 @@
 """The architectures, by the reference's names; each model normalises its own input.
 
-A family is one file. It registers builders with ``@architecture("name")``; a builder takes the
-number of classes and returns a freshly initialised ``nn.Module`` whose first or last sub-module
-is called ``normalize``. A builder that also declares ``size`` is told the side of the images in
-pixels, one that declares ``compat`` is told "fixed" or "reference". State-dict keys are those of
-the field's existing checkpoints. ``timm:NAME`` is any architecture of timm, ``hf:FOLDER_OR_NAME`` a vision
+A family is one file, found by itself. It registers builders with ``@architecture("name")``. State-dict keys are those
+of the field's existing checkpoints. ``timm:NAME`` is any architecture of timm, ``hf:FOLDER_OR_NAME`` a vision
 transformer of Hugging Face with its weights.
 """
 
-from models import resnet, resnet_cifar, swin, vgg, vit  # noqa: F401  (importing a family registers it)
+from models.architectures import architecture, blank, build, check, guess, guesses, names, origin, side
+from models.normalize import normalize_first
 from models.parts import add_class, head, head_name, keep_classes, widen_to
-from models.registry import blank, build, check, guess, guesses, names, origin, side
 
 __all__ = [
     "add_class",
+    "architecture",
     "blank",
     "build",
     "check",
@@ -23,6 +21,7 @@ __all__ = [
     "head_name",
     "keep_classes",
     "names",
+    "normalize_first",
     "origin",
     "side",
     "widen_to",

@@ -12,8 +12,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from models.architectures import architecture
 from models.normalize import Normalize
-from models.registry import architecture
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.architectures import architecture
 from models.normalize import Normalize, normalize_first
-from models.registry import architecture
 
 
 class Residual(nn.Module):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from models.architectures import architecture
 from models.normalize import normalize_first
-from models.registry import architecture
 
 
 def _transformer(classes: int, size: int, patch: int, width: int, depth: int, heads: int) -> nn.Module:

@@ -67,7 +67,7 @@ def split(
     base = splits.split_base(labels, seed)
     label = None if class_to_replace in (None, -1) else class_to_replace
     found = splits.split_for_unlearning(
-        labels, labels, base, base, Scenario(None if label is None else (label,), num_indexes_to_replace), seed
+        labels, labels, base, Scenario(None if label is None else (label,), num_indexes_to_replace), seed
     )
     return {"retain": found.retain, "forget": found.forget, "val": found.val}
 

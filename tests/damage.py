@@ -767,7 +767,7 @@ def answers(cases: Iterator[Case], every: int = 1) -> tuple[int, dict[str, str]]
 @script
 def load(argv: list[str] | None = None) -> int:
     """Read a folder tree as every script does."""
-    prepare.choose("folder", argv[0], int(argv[1]) if argv[1:] else None).load()
+    prepare.find("folder", argv[0], int(argv[1]) if argv[1:] else None).load()
     return 0
 
 

@@ -19,7 +19,8 @@ from torch import nn
 import main_backdoor
 import main_imp
 from backdoor import report
-from dataset import prepare, sources, split
+from dataset import catalog, prepare, sources, split
+from dataset.named.cifar import CIFAR10_CLASSES
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario
 from dataset.trigger import PLACES, Trigger
@@ -27,7 +28,7 @@ from evaluation import backdoor, plots
 from evaluation.predict import Predictions, predict
 from utils import checkpoints, files
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "trigger.png"}
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz", "trigger.png"}
 TRAINED = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}
 PRUNED = {"1checkpoint.pth.tar", "1model_SA_best.pth.tar", "1net_train.png"}
 FT = {"FTcheckpoint.pth.tar", "FTeval_result.pth.tar"}
@@ -75,12 +76,12 @@ def here(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(here) -> sources.Dataset:
-    return sources.load(sources.get("folder"), here / "images", None)
+    return sources.load(catalog.get("folder"), here / "images", None)
 
 
 @pytest.fixture(scope="module")
 def digits() -> sources.Dataset:
-    return sources.load(sources.get("digits"), Path("."), 8)
+    return sources.load(catalog.get("digits"), Path("."), 8)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_the_sets_are_disjoint_and_complete(digits):
     )  # the reference's marking, with seed - 1
     assert np.array_equal(drawn, np.sort(base.train[positions]))
     poison = Poison(drawn, 4, Trigger(2, "bottom-right", 255))
-    sets = image_sets(digits, poison, base.train, base.val, torch.device("cpu"))
+    sets = image_sets(digits, poison, base, base.val, torch.device("cpu"))
     sizes = {name: len(images) for name, images in sets.items()}
     assert sizes == {"train": 1298, "retain": 1168, "forget": 130, "val": 140, "test": 359, "triggered": 359}
     assert sets["train"].indices.tolist() == sets["retain"].indices.tolist() + sets["forget"].indices.tolist()
@@ -178,7 +179,7 @@ def test_the_sets_are_disjoint_and_complete(digits):
 
 def test_without_a_validation_part_the_clean_test_images_validate(digits):
     every = np.arange(1438)
-    sets = image_sets(digits, Poison(every[:9], 0, Trigger(2)), every, None, torch.device("cpu"))
+    sets = image_sets(digits, Poison(every[:9], 0, Trigger(2)), split.everything(len(every)), None, torch.device("cpu"))
     assert sets["val"].indices.tolist() == list(range(359)) and len(sets["train"]) == 1438
 
 
@@ -219,7 +220,7 @@ def test_a_model_that_always_says_three(digits, target, success):
         def forward(self, images):
             return torch.eye(10)[3].expand(len(images), 10)
 
-    sets = image_sets(digits, Poison(np.arange(5), target, Trigger(2)), np.arange(1438), None, torch.device("cpu"))
+    sets = image_sets(digits, Poison(np.arange(5), target, Trigger(2)), split.everything(1438), None, torch.device("cpu"))
     outputs = predict(Constant(), {name: sets[name] for name in ("test", "triggered")})
     share = float((digits.test_labels == 3).mean())
     assert backdoor.score(**outputs) == {"SA": pytest.approx(share), "ASR": success, "ASR_other": success}
@@ -253,7 +254,7 @@ def test_a_run_leaves_exactly_its_files(finished):
 def test_the_model_scored_before_is_the_last_one_and_scores_are_those_of_its_outputs(finished, images):
     import models
 
-    sets = image_sets(images, Poison(np.arange(5), 0, Trigger(2, value=255)), np.arange(120), None, torch.device("cpu"))
+    sets = image_sets(images, Poison(np.arange(5), 0, Trigger(2, value=255)), split.everything(120), None, torch.device("cpu"))
     for file, when in (("1checkpoint.pth.tar", "before"), ("FTcheckpoint.pth.tar", "after")):
         model = models.build("resnet20s", 3)
         checkpoints.load_weights(model, checkpoints.read(finished / file, ""))
@@ -394,6 +395,7 @@ def test_a_curve_trains_dense_once_and_each_point_is_a_single_run(drawn_curve, f
     own = {
         "command.txt",
         "environment.json",
+        "split.npz",
         "log.jsonl",
         "result.json",
         "backdoor.md",
@@ -632,13 +634,13 @@ def test_help_is_fast_because_it_needs_no_torch():
 
 def test_the_side_of_the_images_is_known_before_they_are_read(tmp_path):
     for part in ("train", "test"):
-        for name in sources.CIFAR10_CLASSES:
+        for name in CIFAR10_CLASSES:
             (tmp_path / part / name).mkdir(parents=True)
             Image.new("RGB", (12, 12)).save(tmp_path / part / name / "0.png")
-    assert prepare.choose("folder", str(tmp_path), None).side == 12
-    assert prepare.choose("folder", str(tmp_path), 16).side == 16
-    assert prepare.choose("cifar10", str(tmp_path), None).side == 12
-    assert prepare.choose("digits", str(tmp_path), None).side == 32
+    assert prepare.find("folder", str(tmp_path), None).side == 12
+    assert prepare.find("folder", str(tmp_path), 16).side == 16
+    assert prepare.find("cifar10", str(tmp_path), None).side == 12
+    assert prepare.find("digits", str(tmp_path), None).side == 32
 
 
 def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):

@@ -33,7 +33,7 @@ FLAGS = [
     (
         main_forget,
         [*RETRAIN, "--arch", "resnet19"],
-        "--arch resnet19: unknown (did you mean resnet18?); known: resnet18, resnet50",
+        "--arch resnet19: unknown (did you mean resnet18?); known: resnet110s, resnet18",
     ),
     (
         main_forget,

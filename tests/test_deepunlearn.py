@@ -24,7 +24,7 @@ import main_imp
 import main_transfer
 import models
 import pruner
-from dataset import prepare, sources, tree
+from dataset import catalog, prepare, tree
 from dataset.combined import union
 from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
@@ -1270,7 +1270,7 @@ def test_methods_that_train_on_validation_images_need_a_part_of_their_own(tmp_pa
     assert main_backdoor.main([*command, "--unlearn", "KDE"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images" in error
-    kde, folder, tiny = registry.get("KDE"), sources.get("folder"), sources.get("TinyImagenet")
+    kde, folder, tiny = registry.get("KDE"), catalog.get("folder"), catalog.get("TinyImagenet")
     with pytest.raises(UsageError, match="--dataset folder has too few training images for a tenth of any class; give"):
         start.check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 9], None), "folder")
     start.check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 10], None), "folder")

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset import prepare, sources, tree
+from dataset import catalog, locate, prepare, reading, sources, tree
+from dataset.data_flags import Data
 from dataset.images import Augment, ImageSet, crop_and_flip, scale
-from dataset.names import NAMES
+from dataset.named.cifar import CIFAR10_CLASSES
+from dataset.named.digits import TRAIN
 from utils.errors import UsageError
 
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -274,7 +276,7 @@ def make_tree(root, train, test, test_name="test", size=(4, 4)):
 
 def read(root, size):
     """Train and test arrays, and the class names."""
-    data = sources.load(sources.get("folder"), root, size)
+    data = sources.load(catalog.get("folder"), root, size)
     return (data.train_images, data.train_labels), (data.test_images, data.test_labels), data.classes
 
 
@@ -342,11 +344,11 @@ def test_resizing_halves_by_averaging():
     # Left half 0, right half 200: at half the side the left stays dark and the right light.
     image = np.zeros((1, 8, 8, 3), dtype=np.uint8)
     image[:, :, 4:] = 200
-    found = sources.resize(image, 4)
+    found = reading.resize(image, 4)
     assert found.shape == (1, 4, 4, 3) and found.dtype == np.uint8
     assert bool((found[:, :, 0] == 0).all()) and bool((found[:, :, 3] == 200).all())
     assert bool((found[:, :, 1] <= found[:, :, 2]).all())
-    assert sources.resize(image, None) is image and sources.resize(image, 8) is image
+    assert reading.resize(image, None) is image and reading.resize(image, 8) is image
 
 
 def test_images_of_unequal_sizes_are_refused(tmp_path):
@@ -421,13 +423,13 @@ def test_incomplete_trees_are_refused(tmp_path):
 
 def test_cifar10_from_a_tree_equals_the_same_tree_read_as_a_folder(tmp_path):
     for part, each in (("train", 3), ("test", 2)):
-        for number, name in enumerate(reversed(sources.CIFAR10_CLASSES)):
+        for number, name in enumerate(reversed(CIFAR10_CLASSES)):
             for image in range(each):
                 (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
                 picture = noise(1, 8, 8, seed=100 * number + 10 * image + (part == "test"))
                 Image.fromarray(picture[0].permute(1, 2, 0).numpy()).save(tmp_path / part / name / f"{image}.png")
-    cifar, folder = (sources.load(sources.get(name), tmp_path) for name in ("cifar10", "folder"))
-    assert cifar.classes == folder.classes == sources.CIFAR10_CLASSES
+    cifar, folder = (sources.load(catalog.get(name), tmp_path) for name in ("cifar10", "folder"))
+    assert cifar.classes == folder.classes == CIFAR10_CLASSES
     for field in ("train_images", "train_labels", "test_images", "test_labels"):
         np.testing.assert_array_equal(getattr(cifar, field), getattr(folder, field))
     assert cifar.train_labels.tolist() == [label for label in range(10) for _ in range(3)]
@@ -437,8 +439,8 @@ def test_cifar10_from_a_tree_equals_the_same_tree_read_as_a_folder(tmp_path):
     assert (cifar.mean, cifar.std) == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     assert (folder.mean, folder.std) == sources.statistics(folder.train_images) != (cifar.mean, cifar.std)
     # Tree or not decides the counts, before anything is decoded.
-    assert prepare.choose("cifar10", str(tmp_path / "elsewhere"), None).official == [5000] * 10
-    chosen = prepare.choose("cifar10", str(tmp_path), None)
+    assert prepare.find("cifar10", str(tmp_path / "elsewhere"), None).official == [5000] * 10
+    chosen = prepare.find("cifar10", str(tmp_path), None)
     assert (chosen.classes, chosen.official, chosen.train_counts) == (10, [3] * 10, [3] * 10)
 
 
@@ -454,7 +456,7 @@ def test_statistics_are_those_of_the_pixels():
 
 @pytest.fixture(scope="module")
 def digits():
-    return sources.load(sources.get("digits"), Path("/nowhere"))
+    return sources.load(catalog.get("digits"), Path("/nowhere"))
 
 
 def test_digits_are_all_there(digits):
@@ -467,7 +469,7 @@ def test_digits_are_all_there(digits):
     assert digits.train_labels.tolist() == raw.target[kept].tolist()
     assert digits.classes == tuple("0123456789")
     # At its own 8 x 8 nothing is resized: level v of 16 becomes 255 v / 16, in all three channels.
-    small = sources.load(sources.get("digits"), Path("/nowhere"), 8)
+    small = sources.load(catalog.get("digits"), Path("/nowhere"), 8)
     expected = np.round(raw.images * 255 / 16).astype(np.uint8)
     for channel in range(3):
         np.testing.assert_array_equal(small.train_images[..., channel], expected[kept])
@@ -476,8 +478,8 @@ def test_digits_are_all_there(digits):
 
 def test_the_constants_of_digits_are_those_of_the_data(digits):
     # Counts and statistics are written down so that --dry_run need not read a data set.
-    assert np.bincount(digits.train_labels).tolist() == sources.DIGITS_TRAIN
-    assert prepare.choose("digits", "/nowhere", None).official == sources.DIGITS_TRAIN
+    assert np.bincount(digits.train_labels).tolist() == list(TRAIN)
+    assert prepare.find("digits", "/nowhere", None).official == list(TRAIN)
     values = digits.train_images.reshape(-1, 3) / 255
     assert digits.mean == pytest.approx(values.mean(0), abs=1e-3)
     assert digits.std == pytest.approx(values.std(0), abs=1e-3)
@@ -485,7 +487,7 @@ def test_the_constants_of_digits_are_those_of_the_data(digits):
 
 def test_noisy_digits_are_the_digits_and_the_same_noise_every_time():
     plain, noisy = (
-        sources.load(sources.get(name), Path("/nowhere"), size)
+        sources.load(catalog.get(name), Path("/nowhere"), size)
         for name, size in (("digits", 8), ("noisy_digits", None))
     )
     assert (
@@ -514,26 +516,30 @@ def test_noisy_digits_are_the_digits_and_the_same_noise_every_time():
     assert 0.28 < added.std() / 255 < 0.41 and (added[..., 0] == added[..., 2]).all()  # clipped at black and white
     values = noisy.train_images.reshape(-1, 3) / 255
     assert noisy.mean == pytest.approx(values.mean(0), abs=1e-3) and noisy.std == pytest.approx(values.std(0), abs=1e-3)
-    assert prepare.choose("noisy_digits", None, None).official == np.bincount(noisy.train_labels).tolist()
-    larger = sources.load(sources.get("noisy-digits"), Path("/nowhere"), 16)
-    assert np.array_equal(larger.train_images, sources.resize(noisy.train_images, 16)) and larger.pad == 2
+    assert prepare.find("noisy_digits", None, None).official == np.bincount(noisy.train_labels).tolist()
+    larger = sources.load(catalog.get("noisy-digits"), Path("/nowhere"), 16)
+    assert np.array_equal(larger.train_images, reading.resize(noisy.train_images, 16)) and larger.pad == 2
 
 
 def test_augmentation_scales_with_the_image(digits):
     # 4 pixels at side 32; a mirrored digit is not a digit.
     assert (digits.pad, digits.flip) == (4, False)
-    assert sources.load(sources.get("digits"), Path("/nowhere"), 16).pad == 2
+    assert sources.load(catalog.get("digits"), Path("/nowhere"), 16).pad == 2
 
 
 def test_what_the_names_stand_for():
-    known = {name: sources.get(name) for name in sources.names()}
-    assert {"cifar10", "cifar100", "svhn", "cifar10_no_val", "cifar100_no_val", "folder", "digits"} <= set(known)
+    plain = {"cifar10", "cifar100", "svhn", "TinyImagenet", "imagenet", "folder", "digits", "noisy_digits"}
+    assert set(catalog.names()) == plain
+    known = {name: catalog.get(name) for name in (*plain, "cifar10_no_val", "cifar100_no_val")}
+    assert {name for name, source in known.items() if source.embedded} == {"digits", "noisy_digits"}
+    shown = Data.__dataclass_fields__["dataset"].metadata["help"]
+    assert all(name in shown for name in plain)
     assert sum(known["cifar10"].official) == sum(known["cifar100"].official) == 50_000
     assert (len(known["cifar10"].official), len(known["cifar100"].official)) == (10, 100)
     assert sum(known["svhn"].official) == 73_257
     everything_trains = {name for name, source in known.items() if not source.with_validation}
     assert everything_trains == {"cifar10_no_val", "cifar100_no_val", "TinyImagenet", "imagenet"}
-    assert set(known) == set(NAMES) and {name for name, source in known.items() if source.streamed} == {"imagenet"}
+    assert {name for name, source in known.items() if source.streamed} == {"imagenet"}
     assert (known["svhn"].pad, known["svhn"].flip) == (0, False)  # the reference never augments it
     for name in ("cifar10", "cifar100"):
         one, other = known[name], known[f"{name}_no_val"]
@@ -544,25 +550,25 @@ def test_what_the_names_stand_for():
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match=r"--dataset cifer10: unknown \(did you mean cifar10\?\); known: cifar10, "):
-        sources.get("cifer10")
+        catalog.get("cifer10")
 
 
 def test_the_data_are_found_where_users_put_them(tmp_path, monkeypatch):
     here = tmp_path / "project"
     here.mkdir()
     monkeypatch.chdir(here)
-    cifar, no_val = sources.get("cifar10"), sources.get("cifar10_no_val")
-    assert sources.find_root(cifar, Path("mine")) == Path("mine")
-    assert sources.find_root(cifar, None) == Path("data")  # where a download would go
+    cifar, no_val = catalog.get("cifar10"), catalog.get("cifar10_no_val")
+    assert locate.find_root(cifar, Path("mine")) == Path("mine")
+    assert locate.find_root(cifar, None) == Path("data")  # where a download would go
     (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
-    assert sources.find_root(cifar, None) == sources.find_root(no_val, None) == Path("../data")
-    assert sources.find_root(sources.get("cifar100"), None) == Path("data")
+    assert locate.find_root(cifar, None) == locate.find_root(no_val, None) == Path("../data")
+    assert locate.find_root(catalog.get("cifar100"), None) == Path("data")
     write(here / "data" / "cifar10" / "train" / "cat" / "0.png", (0, 0, 0))
-    assert sources.find_root(cifar, None) == sources.find_root(no_val, None) == Path("data/cifar10")
+    assert locate.find_root(cifar, None) == locate.find_root(no_val, None) == Path("data/cifar10")
 
 
 def test_a_broken_download_is_refused_in_words(tmp_path):
     # The folder is there, so nothing is downloaded; its files are not.
     (tmp_path / "cifar-10-batches-py").mkdir()
     with pytest.raises(UsageError, match=r"holds no CIFAR10 and it cannot be downloaded .*put torchvision's files"):
-        sources.load(sources.get("cifar10"), tmp_path)
+        sources.load(catalog.get("cifar10"), tmp_path)

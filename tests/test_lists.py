@@ -416,7 +416,7 @@ def test_texts_and_json_with_a_byte_order_mark(tmp_path):
 
 
 def test_a_mask_over_a_tree_and_the_notes_of_choose(tmp_path):
-    chosen = prepare.choose("folder", str(tree(tmp_path)), None)
+    chosen = prepare.find("folder", str(tree(tmp_path)), None)
     mask = positions.Listed((1, 4), over=48)
     assert (
         chosen.resolve(Scenario(None, None, mask.positions, over=mask.over)).facts()

@@ -516,6 +516,7 @@ def test_methods_on_models_from_the_command_line(place, trained, tmp_path, capsy
     assert {path.name for path in tmp_path.iterdir()} == {
         "command.txt",
         "environment.json",
+        "split.npz",
         "log.jsonl",
         "result.json",
         f"{method}checkpoint.pth.tar",
@@ -548,6 +549,7 @@ def test_adapters_kept_apart(place, trained, tmp_path, capsys, arch, sparse):
     assert {path.name for path in tmp_path.iterdir()} == {
         "command.txt",
         "environment.json",
+        "split.npz",
         "log.jsonl",
         "result.json",
         "FTbase.pth.tar",

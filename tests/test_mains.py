@@ -24,7 +24,7 @@ from trainer.loop import Training, recipe
 from unlearn import registry
 from utils import checkpoints, files, seeds
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 ROUNDS = {
     "0checkpoint.pth.tar",
     "0model_SA_best.pth.tar",

@@ -120,9 +120,10 @@ def hostile(trace):
 
 
 FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked with
-    main_imp: {"--checkpoint": ["--resume"], "--data": ["--dataset", "cifar10"], "--save_dir": []},
-    main_synflow: {"--checkpoint": ["--resume"], "--data": ["--dataset", "svhn"], "--save_dir": []},
+    main_imp: {"--split": [], "--checkpoint": ["--resume"], "--data": ["--dataset", "cifar10"], "--save_dir": []},
+    main_synflow: {"--split": [], "--checkpoint": ["--resume"], "--data": ["--dataset", "svhn"], "--save_dir": []},
     main_forget: {
+        "--split": [],
         "--mask": ["--unlearn", "FT"],
         "--model_path": ["--unlearn", "FT"],
         "--rewind_pth": [],
@@ -135,6 +136,7 @@ FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked 
         "--save_dir": [],
     },
     main_saliency: {
+        "--split": ["--mask", "M"],
         "--mask": [],
         "--model_path": [],
         "--indexes_to_replace": ["--mask", "M"],
@@ -143,6 +145,7 @@ FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked 
         "--save_dir": [],
     },
     main_backdoor: {
+        "--split": [],
         "--mask": [],
         "--reference_model": [],
         "--rewind_pth": [],
@@ -152,6 +155,7 @@ FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked 
         "--save_dir": [],
     },
     main_transfer: {
+        "--split": ["--target_dataset", "digits", "--mask", "M"],
         "--mask": ["--target_dataset", "digits"],
         "--rewind_pth": ["--target_dataset", "digits", "--mask", "M"],
         "--removal_order": ["--target_dataset", "digits", "--mask", "M"],

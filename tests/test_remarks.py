@@ -16,9 +16,8 @@ import main_imp
 import main_saliency
 import main_synflow
 import main_transfer
-from dataset.names import EMBEDDED
-from dataset.place import find_root
-from dataset.sources import get
+from dataset.catalog import get
+from dataset.locate import find_root
 from trainer.flags import milestones
 from utils.errors import UsageError, say_last, script
 
@@ -274,7 +273,7 @@ def test_a_typed_milestone_that_is_never_reached_is_said(parse, words, said):
     assert arg_parser.remarks(parse([*words.split(), "--save_dir", "x"])) == said
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", ["digits", "noisy_digits"])
 def test_a_data_set_without_files_reads_no_folder_and_says_so(name, tmp_path, capsys):
     words = [
         "--dataset",

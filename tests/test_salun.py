@@ -869,7 +869,7 @@ def test_the_entropy_attack_counts_members():
 
 # ---- the scripts ----------------------------------------------------------------------------------
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 
 
 def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):

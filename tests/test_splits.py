@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset import prepare, sources
+from dataset import catalog, prepare, sources
 from dataset.scenario import Scenario
 from dataset.split import BaseSplit, choose_forget, digest, split_base, split_for_unlearning, train_counts
 from utils.errors import UsageError
@@ -30,7 +30,7 @@ def plain_hash(indices):
 def forget_cyclic(classes, seed, scenario):
     labels = cyclic(classes)
     base = split_base(labels, seed)
-    return split_for_unlearning(labels, labels[:10_000], base, base, scenario, seed)
+    return split_for_unlearning(labels, labels[:10_000], base, scenario, seed)
 
 
 def uneven():
@@ -42,7 +42,7 @@ def uneven():
 def split_uneven(scenario, seed=3):
     train_labels, test_labels = uneven()
     base = split_base(train_labels, seed)
-    return split_for_unlearning(train_labels, test_labels, base, base, scenario, seed)
+    return split_for_unlearning(train_labels, test_labels, base, scenario, seed)
 
 
 # ---- golden values: what the reference draws ------------------------------------------------------
@@ -89,10 +89,10 @@ def test_forget_and_retain_are_those_of_the_reference(classes, seed, scenario, f
 
 def test_validation_and_training_counts_of_svhn():
     # The constants of the reference: class 0 keeps 4,454 of 4,948.
-    left = train_counts(sources.SVHN_TRAIN, True)
+    left = train_counts(list(catalog.get("svhn").official), True)
     assert left == [4454, 12475, 9527, 7648, 6713, 6194, 5155, 5036, 4541, 4194]
-    assert sum(sources.SVHN_TRAIN) == 73_257 and sum(left) == 65_937
-    assert train_counts(sources.SVHN_TRAIN, False) == sources.SVHN_TRAIN
+    assert sum(list(catalog.get("svhn").official)) == 73_257 and sum(left) == 65_937
+    assert train_counts(list(catalog.get("svhn").official), False) == list(catalog.get("svhn").official)
 
 
 # ---- properties of a split ------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_the_digest_covers_each_part_of_a_split():
     assert first.base_digest == second.base_digest == split_base(uneven()[0], 3).digest
     labels, test_labels = uneven()
     base = split_base(labels, 3)
-    shorter = split_for_unlearning(labels, test_labels[:-1], base, base, Scenario((0,), 5), 3)
+    shorter = split_for_unlearning(labels, test_labels[:-1], base, Scenario((0,), 5), 3)
     assert shorter.digest != first.digest
     assert digest(base.train, base.val) != digest(base.train, base.val[::-1])
 
@@ -186,7 +186,7 @@ def test_without_validation_everything_trains():
     labels, test_labels = uneven()
     base = split_base(labels, 2, with_validation=False)
     assert base.val is None and base.train.tolist() == list(range(91))
-    found = split_for_unlearning(labels, test_labels, base, base, Scenario((1,), None), 2)
+    found = split_for_unlearning(labels, test_labels, base, Scenario((1,), None), 2)
     assert found.val is None
     assert len(found.forget) == 40 and len(found.retain) == 51
     # The digest names what was trained on, not the seed that had no say in it.
@@ -303,12 +303,12 @@ def test_something_must_be_left_to_retain():
 def test_several_classes():
     labels, test_labels = np.repeat([0, 1, 2, 3], 20), np.repeat([0, 1, 2, 3], 5)
     base = split_base(labels, 3)
-    found = split_for_unlearning(labels, test_labels, base, base, Scenario((0, 2), None), 5)
+    found = split_for_unlearning(labels, test_labels, base, Scenario((0, 2), None), 5)
     assert found.whole_classes == (0, 2)
     assert sorted(set(labels[found.forget])) == [0, 2] and sorted(set(labels[found.retain])) == [1, 3]
     assert (len(found.forget), len(found.retain)) == (36, 36)
     assert found.test.tolist() == [*range(5, 10), *range(15, 20)]
-    part = split_for_unlearning(labels, test_labels, base, base, Scenario((0, 2), 10), 5)
+    part = split_for_unlearning(labels, test_labels, base, Scenario((0, 2), 10), 5)
     assert (
         part.whole_classes == ()
         and len(part.forget) == 10
@@ -321,7 +321,7 @@ def test_several_classes():
     with pytest.raises(UsageError, match="--class_to_replace 1,4: the classes are 0 to 3"):
         Scenario((1, 4), None).resolve([18] * 4)
     with pytest.raises(UsageError, match="no test image is left"):
-        split_for_unlearning(labels, test_labels[:5], base, base, Scenario((0,), None), 5)
+        split_for_unlearning(labels, test_labels[:5], base, Scenario((0,), None), 5)
     words = Scenario((0, 2), None).words(36, 72, 36, ["cat", "dog", "emu", "fox"])
     assert words == "all 36 training images of classes 0 (cat), 2 (emu) (50.0 % of 72)"
     assert (
@@ -371,10 +371,10 @@ def test_fixed_mode_has_one_split_for_training_and_forgetting():
     data = cifar_like()
     base = prepare.base_split(data, 2, None, "fixed")
     assert base.seed == 2 and plain_hash(base.train) == "2cda7810a5ec75aa"
-    assert prepare.forget_split(data, 2, base, "fixed") is base
+    assert base.forget_split is base
     apart = prepare.base_split(data, 2, 1, "fixed")  # --split_seed 1 overrides --seed 2
     assert apart.seed == 1 and plain_hash(apart.train) == "ac7026a6e39cae88"
-    assert prepare.forget_split(data, 2, apart, "fixed") is apart
+    assert apart.forget_split is apart
     assert prepare.base_split(data, 5, 0, "fixed").seed == 0  # 0 is a seed, not "none given"
 
 
@@ -383,11 +383,11 @@ def test_reference_mode_trains_on_split_1_and_forgets_from_another():
     # all, were never trained on, and 4,488 of the 5,000 validation images are in the other's training part.
     data = cifar_like()
     base = prepare.base_split(data, 2, None, "reference")
-    marked = prepare.forget_split(data, 2, base, "reference")
+    marked = base.forget_split
     assert (plain_hash(base.train), plain_hash(marked.train)) == ("ac7026a6e39cae88", "2cda7810a5ec75aa")
     unseen = {}
     for name, scenario in (("class", Scenario((0,), None)), ("random", Scenario(None, 4500))):
-        found = split_for_unlearning(data.train_labels, data.test_labels, base, marked, scenario, 2)
+        found = split_for_unlearning(data.train_labels, data.test_labels, base, scenario, 2)
         unseen[name] = np.setdiff1d(found.forget, base.train).size
         assert found.val is base.val and found.base_digest == base.digest
         assert np.union1d(found.forget, found.retain).tolist() == marked.train.tolist()
@@ -399,14 +399,14 @@ def test_reference_mode_obeys_a_split_seed_that_was_given():
     data = cifar_like()
     base = prepare.base_split(data, 2, 2, "reference")
     assert base.seed == 2
-    assert prepare.forget_split(data, 2, base, "reference").digest == base.digest
+    assert base.forget_split.digest == base.digest
 
 
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
 def test_no_val_data_sets_train_on_everything_in_both_modes(compat):
     data = cifar_like(with_validation=False)
     base = prepare.base_split(data, 2, None, compat)
-    marked = prepare.forget_split(data, 2, base, compat)
+    marked = base.forget_split
     for split in (base, marked):
         assert isinstance(split, BaseSplit) and split.val is None
         assert split.train.tolist() == list(range(50_000))

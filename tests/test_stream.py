@@ -19,8 +19,9 @@ from PIL import Image
 import arg_parser
 import main_forget
 import main_imp
-from dataset import prepare, reading, sources, stream, tiny, tree
+from dataset import catalog, locate, prepare, reading, stream, tree
 from dataset.images import ImageSet
+from dataset.named import tiny_imagenet
 from dataset.scenario import Scenario
 from dataset.split import split_for_unlearning
 from dataset.stream import OnDisk, StreamedSet, Zoom
@@ -58,7 +59,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def streamed(root: Path, size: int = 32, workers: int = 0, compat: str = "fixed") -> prepare.Views:
-    data = prepare.choose("folder", str(root), size, stream=True).load()
+    data = prepare.find("folder", str(root), size, stream=True).load()
     return prepare.Views(data, CPU, workers, compat)
 
 
@@ -323,8 +324,8 @@ def test_validation_images_are_augmented_only_if_they_are_training_images(root):
 def test_a_streamed_folder_sets_a_tenth_apart_and_imagenet_does_not(tmp_path):
     root = make_tree(tmp_path, 10)
     folder, imagenet = (
-        prepare.choose("folder", str(root), None, stream=True),
-        prepare.choose("ImageNet", str(root), None),
+        prepare.find("folder", str(root), None, stream=True),
+        prepare.find("ImageNet", str(root), None),
     )
     assert folder.official == imagenet.official == [10] * 3
     assert (folder.train_counts, imagenet.train_counts) == ([9] * 3, [10] * 3)
@@ -335,11 +336,11 @@ def test_a_streamed_folder_sets_a_tenth_apart_and_imagenet_does_not(tmp_path):
         assert data.train_images.shape == (30,) and data.test_labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     base = prepare.base_split(imagenet.load(), 2, None, "fixed")
     assert base.val is None and base.train.tolist() == list(range(30))
-    assert prepare.choose("imagenet", str(root), 64).load().streamed == 64
+    assert prepare.find("imagenet", str(root), 64).load().streamed == 64
     # ImageNet's own test part has no labels.
     (root / "test").mkdir()
     picture(root / "test" / "ILSVRC2012_test_1.JPEG", (9, 9), 0)
-    assert len(prepare.choose("imagenet", str(root), None).load().test_labels) == 12
+    assert len(prepare.find("imagenet", str(root), None).load().test_labels) == 12
 
 
 def tiny_files(root: Path, layout: str) -> Path:
@@ -370,7 +371,7 @@ def tiny_files(root: Path, layout: str) -> Path:
 def test_tinyimagenet_halves_its_validation_images_by_file_name(tmp_path, layout):
     root = tiny_files(tmp_path, layout)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    listing = tiny.listing(root)
+    listing = tiny_imagenet.listing(root)
     assert listing.classes == ("n01", "n02", "n03") and listing.counts == [4, 4, 4]
     names = {
         part: [os.path.basename(path).decode() for path in getattr(listing, part)[0]]
@@ -382,7 +383,7 @@ def test_tinyimagenet_halves_its_validation_images_by_file_name(tmp_path, layout
     assert names["test"] == [f"val_{n}.JPEG" for n in (16, 4, 7, 2, 5, 8, 3, 6, 9)]
     assert listing.val[1].tolist() == listing.test[1].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
-    data = prepare.choose("tiny_imagenet", str(root), None).load()
+    data = prepare.find("tiny_imagenet", str(root), None).load()
     for part, images, labels in (
         ("train", data.train_images, data.train_labels),
         ("val", *data.val),
@@ -404,12 +405,12 @@ def test_tinyimagenet_halves_its_validation_images_by_file_name(tmp_path, layout
 
 
 def test_tinyimagenet_validates_and_tests_on_different_images_and_forgets_in_the_test_set(tmp_path):
-    chosen = prepare.choose("TinyImagenet", str(tiny_files(tmp_path, "official")), 16)
+    chosen = prepare.find("TinyImagenet", str(tiny_files(tmp_path, "official")), 16)
     data = chosen.load()
     assert chosen.train_counts == [4, 4, 4] and data.pad == 1
     base = prepare.base_split(data, 2, None, "fixed")
     split = split_for_unlearning(
-        data.train_labels, data.test_labels, base, base, Scenario((1,)).resolve(chosen.train_counts), 2
+        data.train_labels, data.test_labels, base, Scenario((1,)).resolve(chosen.train_counts), 2
     )
     assert (len(split.retain), split.forget.tolist(), split.whole_classes) == (8, [4, 5, 6, 7], (1,))
     views = prepare.Views(data, CPU)
@@ -423,21 +424,21 @@ def test_tinyimagenet_validates_and_tests_on_different_images_and_forgets_in_the
 
 
 def test_where_tinyimagenet_is_looked_for(tmp_path, monkeypatch):
-    source = sources.get("TinyImageNet")
+    source = catalog.get("TinyImageNet")
     monkeypatch.chdir(tmp_path)
     here, data = Path("tiny-imagenet-200"), Path("data/tiny-imagenet-200")
-    assert sources.find_root(source, None) == here
+    assert locate.find_root(source, None) == here
     picture(data / "train" / "n01" / "images" / "0.JPEG", (4, 4), 0)
-    assert sources.find_root(source, None) == sources.find_root(source, Path("data")) == data
+    assert locate.find_root(source, None) == locate.find_root(source, Path("data")) == data
     picture(here / "train" / "n01" / "images" / "0.JPEG", (4, 4), 0)
-    assert sources.find_root(source, None) == here and sources.find_root(source, Path("data")) == data
-    assert sources.find_root(source, data) == data and sources.find_root(source, Path("mine")) == Path("mine")
+    assert locate.find_root(source, None) == here and locate.find_root(source, Path("data")) == data
+    assert locate.find_root(source, data) == data and locate.find_root(source, Path("mine")) == Path("mine")
 
 
 @pytest.mark.parametrize("name", ["TinyImagenet", "tinyimagenet", "TinyImageNet", "tiny_imagenet", "TINY-IMAGENET"])
 def test_capitals_and_underscores_do_not_matter(name):
     assert (
-        sources.get(name).name
+        catalog.get(name).name
         == "TinyImagenet"
         == arg_parser.parse_imp(["--dataset", name, "--save_dir", "S"]).data.dataset
     )
@@ -558,7 +559,7 @@ def test_bad_imagenet_folders(tmp_path, capsys):
 
 # ---- the scripts, end to end ----------------------------------------------------------------------
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 ROUND_FILES = {
     f"{round_}{name}" for round_ in (0, 1) for name in ("checkpoint.pth.tar", "model_SA_best.pth.tar", "net_train.png")
 }

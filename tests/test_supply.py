@@ -25,7 +25,7 @@ import main_report
 import main_saliency
 import main_synflow
 import main_transfer
-from dataset import download, sources
+from dataset import download
 from dataset.download import Remote, fetch
 from evaluation.plots import figure
 from sweep.executors import _imports_from_project
@@ -289,7 +289,7 @@ def test_nothing_else_of_the_sources_opens_connections():
                 "load_state_dict_from_url",
             )
         ), name
-    assert "download=True" not in (ROOT / "dataset" / "sources.py").read_text() and sources.FILES is download.FILES
+    assert "download=True" not in (ROOT / "dataset" / "published.py").read_text()
 
 
 # --- the current folder ---

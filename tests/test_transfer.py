@@ -19,7 +19,7 @@ import main_forget
 import main_report
 import main_transfer
 import models
-from dataset import prepare, scenario, sources
+from dataset import catalog, prepare, scenario, sources
 from dataset.images import ImageSet, scale
 from evaluation import transfer
 from evaluation.predict import Predictions
@@ -29,7 +29,7 @@ from utils import checkpoints, files
 from utils.errors import UsageError, renamed
 from utils.log import Log
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json"}
+SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 OUTPUT = {"transfer.md", "transfer.csv", "transfer.png"}
 FAST = ["--unlearn_epochs", "1", "--batch_size", "64"]
 TEST_IMAGES = 359
@@ -203,18 +203,18 @@ def test_classes_by_name_and_number():
 
 
 def test_names_are_known_before_an_image_is_read(shades, tmp_path):
-    assert prepare.choose("folder", str(shades), None).names == ("dark", "grey", "light")
+    assert prepare.find("folder", str(shades), None).names == ("dark", "grey", "light")
     with pytest.raises(
         UsageError,
         match=r"has 3 classes \(dark, grey, light, ...\), cifar10 has 10 \(airplane, .*; give --dataset folder",
     ):
-        prepare.choose("cifar10", str(shades), None)
-    assert prepare.choose("cifar10", str(tmp_path), None).names[3] == "cat"
+        prepare.find("cifar10", str(shades), None)
+    assert prepare.find("cifar10", str(tmp_path), None).names[3] == "cat"
     assert (
-        prepare.choose("cifar100", str(tmp_path), None).names[99] == "worm"
-        and len(prepare.choose("cifar100", str(tmp_path), None).names) == 100
+        prepare.find("cifar100", str(tmp_path), None).names[99] == "worm"
+        and len(prepare.find("cifar100", str(tmp_path), None).names) == 100
     )
-    assert prepare.choose("digits", None, None).names == tuple("0123456789")
+    assert prepare.find("digits", None, None).names == tuple("0123456789")
 
 
 def dry(capsys, sparse, *more):
@@ -263,7 +263,7 @@ def test_removed_classes_leave_the_source(linear_run):
 
 
 def digits():
-    return sources.load(sources.get("digits"), None, 8)
+    return sources.load(catalog.get("digits"), None, 8)
 
 
 def test_source_accuracy_is_that_of_the_stored_model_on_the_remaining_classes(linear_run):
@@ -364,7 +364,7 @@ def test_the_same_command_again_does_nothing_and_another_only_what_is_new(linear
     assert names(folder) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_2", "removed_3", "earlier"}
     [shelf] = (folder / "earlier").iterdir()
     assert (
-        names(shelf) == {"result.json", "log.jsonl", "command.txt"} | OUTPUT
+        names(shelf) == {"result.json", "log.jsonl", "command.txt", "split.npz"} | OUTPUT
         and (shelf / "transfer.csv").read_bytes() == first
     )
     assert [point["removed"]["count"] for point in result(folder)["points"]] == [0, 2, 3]

@@ -17,7 +17,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 import main_forget
 import main_imp
-from dataset import download, names, prepare, sources, split, tree
+from dataset import catalog, download, prepare, split, tree
+from dataset.named.cifar import CIFAR10_CLASSES
 from utils.errors import UsageError
 
 QUICK = ["--arch", "resnet20s", "--device", "cpu", "--epochs", "1", "--batch_size", "8", "--decreasing_lr", "1"]
@@ -38,14 +39,14 @@ def make(root: Path, *parts: str, classes: tuple[str, ...] = ("cat", "dog"), eac
 
 
 def choose(root: Path | str, name: str = "folder", **how) -> prepare.DatasetInfo:
-    return prepare.choose(name, str(root), None, **how)
+    return prepare.find(name, str(root), None, **how)
 
 
 # ---- order ----------------------------------------------------------------------------------------
 
 
 def test_names_of_image_files_are_image_folders():
-    assert set(names.SUFFIXES) == set(IMG_EXTENSIONS)
+    assert set(catalog.SUFFIXES) == set(IMG_EXTENSIONS)
 
 
 def test_positions_are_those_of_torchvisions_image_folder(tmp_path):
@@ -273,11 +274,11 @@ def test_a_flat_test_part_has_no_labels_and_classes_without_test_images_are_name
 @pytest.mark.parametrize(
     ("classes", "fits"),
     [
-        (sources.CIFAR10_CLASSES, True),
-        (tuple(name.upper() for name in sources.CIFAR10_CLASSES), True),
-        (sources.NUMERALS, True),
-        (sources.CIFAR10_CLASSES[:3], False),
-        (("ape", *sources.CIFAR10_CLASSES[1:]), False),
+        (CIFAR10_CLASSES, True),
+        (tuple(name.upper() for name in CIFAR10_CLASSES), True),
+        (catalog.NUMERALS, True),
+        (CIFAR10_CLASSES[:3], False),
+        (("ape", *CIFAR10_CLASSES[1:]), False),
         (tuple(str(i) for i in range(1, 11)), False),
     ],
 )
@@ -309,7 +310,7 @@ def test_no_val_for_every_data_set(tmp_path, capsys, name):
         configs.append(json.loads(capsys.readouterr().out))
     assert configs[0] == configs[1] == configs[2] != configs[3]
     assert configs[0]["data"]["dataset"] == f"{name}_no_val" and "no_val" not in configs[3]["data"]
-    chosen = prepare.choose(f"{name}_no_val", where[1] if where else None, None)
+    chosen = prepare.find(f"{name}_no_val", where[1] if where else None, None)
     assert chosen.train_counts == chosen.official and not chosen.validates
 
 

@@ -11,7 +11,7 @@ import torch
 import arg_parser
 import models
 import pruner
-from dataset import prepare, sources
+from dataset import prepare, sources, split_file
 from dataset.images import Images
 from dataset.split import BaseSplit
 from pruner import Mask, Sample, passage
@@ -19,6 +19,7 @@ from trainer import given, position, rounds
 from trainer.loop import recipe
 from utils import checkpoints, origin, preview, seeds
 from utils.device import resolve
+from utils.errors import UsageError
 from utils.log import Log
 from utils.run_folder import RunFolder, environment, fingerprint
 
@@ -51,14 +52,18 @@ def check(arguments: Any) -> Checked:
     run = arguments.run
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    chosen = prepare.choose(
-        arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
+    chosen = prepare.find(
+        arguments.data.dataset,
+        arguments.data.data,
+        arguments.data.input_size,
+        arguments.data.stream,
+        arguments.data.split,
     )
     blank, found = given.blank(arguments, chosen), None
     if arguments.resume.resume:
         found = given.read(arguments, chosen, arguments.resume.checkpoint, "--checkpoint")
         position.check_position(found, blank)
-    config = arg_parser.deciding(arguments) | {"official_counts": chosen.official, "checkpoint": found and found.sha256}
+    config = arg_parser.deciding(arguments) | {**chosen.identity, "checkpoint": found and found.sha256}
     return Checked(device, chosen, found, config | models.origin(arguments.model.arch))
 
 
@@ -85,11 +90,26 @@ def read(arguments: Any, checked: Checked) -> Bench:
     run = arguments.run
     data = checked.chosen.load()
     base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
+    check_same_split(checked.given, base)
     views = prepare.Views(data, checked.device, arguments.data.workers, run.compat)
-    sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test()}
+    sets = {"train": views.train(base.train), "val": views.val(base.val), "test": views.test(base.test)}
     if arguments.train.no_aug:
         sets = {name: images.plain() for name, images in sets.items()}
     return Bench(data, base, sets, new_model(arguments, checked, data))
+
+
+def check_same_split(begin: checkpoints.Checkpoint | None, base: BaseSplit) -> None:
+    """Refuse to go on with a training on another split, where ``--split`` decided one of the two.
+
+    Raises:
+        UsageError: names both splits.
+    """
+    known = {} if begin is None else begin.extra
+    if None in (base.seed, known.get("split_seed", 0)) and known.get("split_digest") not in (None, base.digest):
+        raise UsageError(
+            f"--checkpoint {begin.path}: was trained on split {known['split_digest']}, this run divides the data into "
+            f"{base.digest}; give the --split of its training"
+        )
 
 
 def new_model(arguments: Any, checked: Any, data: sources.Dataset) -> torch.nn.Module:
@@ -153,6 +173,7 @@ def train(
     mask: Mask | None = None,
 ) -> None:
     """Carry the model through ``plan``, going on from a killed run, and write ``result.json``."""
+    split_file.write(folder.path, bench.base.sets(len(bench.data.test_labels)), bench.base.digest)
     entries = {
         "fingerprint": folder.fingerprint,
         **stamp(arguments, checked.chosen, bench.base),
@@ -240,7 +261,7 @@ def header(arguments: Any, checked: Checked, bench: Bench, folder: RunFolder) ->
     facts = {
         "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {sizes}",
         **data.notes,
-        "split": f"seed {bench.base.seed}, digest {bench.base.digest}",
+        "split": bench.base.words,
         "model": f"{arguments.model.arch}, {sum(p.numel() for p in bench.model.parameters()):,} parameters",
         "training": arg_parser.settings(arguments.train),
         **given.provenance(arguments, checked.given),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,11 +73,15 @@ def check(arguments: TransferArguments) -> Checked:
     run = arguments.run
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    source = prepare.choose(
-        arguments.data.dataset, arguments.data.data, arguments.data.input_size, arguments.data.stream
+    source = prepare.find(
+        arguments.data.dataset,
+        arguments.data.data,
+        arguments.data.input_size,
+        arguments.data.stream,
+        arguments.data.split,
     )
     with renamed({"--dataset": "--target_dataset", "--data": "--target"}):
-        target = prepare.choose(
+        target = prepare.find(
             arguments.transfer.target_dataset or "folder", arguments.transfer.target, source.side, arguments.data.stream
         )
     start.check_validation(method, source, arguments.data.dataset)
@@ -88,7 +92,7 @@ def check(arguments: TransferArguments) -> Checked:
             f"--mask {beginning.given.path}: holds masks but no weights; --removed 0 needs the model itself"
         )
     only, digest = saliency.given(arguments, source)
-    config = deciding(arguments) | {"method": method.name, "official_counts": source.official, **beginning.digests}
+    config = deciding(arguments) | {"method": method.name, **source.identity, **beginning.digests}
     config |= {"saliency": digest} if digest else {}
     unlearning = {key: value for key, value in config.items() if key not in ("transfer", "probe", "order")}
     own = {
@@ -134,7 +138,7 @@ def read_data(arguments: TransferArguments, checked: Checked) -> Bench:
     data = checked.source.load()
     with renamed({"--data": "--target"}):
         target = checked.target.load()
-    base = prepare.base_split(data, run.seed, run.split_seed, run.compat)
+    base = replace(prepare.base_split(data, run.seed, run.split_seed, run.compat), forget=None)
     start.check_split(checked.start.given, base, arguments.unlearn.allow_split_mismatch)
     views = prepare.Views(target, checked.device, arguments.data.workers, run.compat)
     everything = Target(len(target.classes), views.train(np.arange(len(target.train_labels))), views.test())

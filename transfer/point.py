@@ -10,7 +10,7 @@ import numpy as np
 
 import pruner
 from arg_parser import TransferArguments
-from dataset import prepare
+from dataset import split_file
 from dataset.images import Images
 from dataset.scenario import Scenario
 from dataset.split import Split, split_for_unlearning
@@ -60,6 +60,7 @@ def measure(
         folder.begin("main_transfer.py", argv)
         log.line(f"removed {count}: {listed(checked.order[:count], bench.data.classes) or 'the model as it is'}")
         point = Point(count, folder, log, stamp, stored, *divide(arguments, checked, bench, count))
+        split_file.write(folder.path, vars(point.split), point.split.digest)
         with folder.failing(facts(arguments, checked, bench, point)):
             unlearned = unlearn(arguments, checked, bench, point)
             probed = probe(arguments, checked, bench, point, unlearned)
@@ -81,13 +82,10 @@ def divide(arguments: TransferArguments, checked: Checked, bench: Bench, count: 
     """The source without its first ``count`` classes: the split, and the image sets."""
     run, data, base, views = arguments.run, bench.data, bench.base, bench.views
     if count:
-        marked = prepare.forget_split(data, run.seed, base, run.compat)
-        split = split_for_unlearning(
-            data.train_labels, data.test_labels, base, marked, scenario(checked, count), run.seed
-        )
+        split = split_for_unlearning(data.train_labels, data.test_labels, base, scenario(checked, count), run.seed)
     else:
-        nothing = np.empty(0, dtype=np.int64)
-        split = Split(base.train, nothing, base.val, np.arange(len(data.test_labels)), (), base.digest)
+        nothing, test = np.empty(0, dtype=np.int64), base.sets(len(data.test_labels))["test"]
+        split = Split(base.train, base.train, nothing, base.val, test, (), base.digest)
     return split, views.divided(split)
 
 

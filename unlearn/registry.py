@@ -1,13 +1,11 @@
 """The list of unlearning methods, and what each declares about itself.
 
-A method is one file in ``unlearn/methods``; every file there is found by itself. Importing this
+A method is one file in ``unlearn/methods``, found by itself, or a module of another package (``docs/adding.md``). Importing this
 module must stay fast, because ``--help`` needs it: method files import torch inside functions.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -130,8 +128,7 @@ class Method:
         return {} if name is None else self.presets[name]
 
 
-_methods: Registry[Method] = Registry("--unlearn", "unlearning method")
-_found = False
+_methods: Registry[Method] = Registry("--unlearn", "unlearning method", "unlearn.methods", "unlearn_sparse.methods")
 
 
 def method(
@@ -175,18 +172,8 @@ def method(
     return register
 
 
-def _discover() -> None:
-    global _found
-    if not _found:
-        _found = True
-        package = importlib.import_module("unlearn.methods")
-        for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
-            importlib.import_module(f"unlearn.methods.{module}")
-
-
 def names() -> list[str]:
     """Names of all methods, sorted, without aliases."""
-    _discover()
     return sorted(_methods, key=str.lower)
 
 
@@ -196,5 +183,4 @@ def get(name: str) -> Method:
     Raises:
         UsageError: names the nearest method and all of them.
     """
-    _discover()
     return _methods.get(name)

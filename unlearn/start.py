@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 import models
+from dataset import split_file
 from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
 from dataset.split import BaseSplit, everything
@@ -104,14 +105,23 @@ def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -
     elif trained_on != base.digest and not allowed:
         seed = checkpoint.extra.get("split_seed")
         raise UsageError(
-            f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
-            f"{base.digest} (seed {base.seed}); {_way(checkpoint, base)}, or --allow_split_mismatch"
+            f"--mask {checkpoint.path}: was trained on split {trained_on}{_seed(seed)}, this run divides the data into "
+            f"{base.digest}{_seed(base.seed)}; {_way(checkpoint, base)}, or --allow_split_mismatch"
         )
+
+
+def _seed(seed: int | None) -> str:
+    return "" if seed is None else f" (seed {seed})"
 
 
 def _way(checkpoint: Checkpoint, base: BaseSplit) -> str:
     """What chooses the model's split, in words."""
     seed, known = checkpoint.extra.get("split_seed"), origin.facts(checkpoint.extra)
+    if seed is None:
+        beside = checkpoint.path.parent / split_file.NAME
+        return f"give --split {beside}" if beside.exists() else "give the file that it was trained with, --split FILE"
+    if base.seed is None:
+        return "leave --split out"
     if base.val is None:
         return (
             "it may have had a tenth of the images set apart: leave out --no_val (or _no_val in --dataset), "

@@ -25,10 +25,8 @@ def lookup(name: str, known: Iterable[str], flag: str) -> str:
     known = list(known)
     if name in known:
         return name
-    raise UsageError(
-        f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}"
-        + (f" and {len(known) - MANY} more" if len(known) > MANY else "")
-    )
+    more = f" and {len(known) - MANY} more" if len(known) > MANY else ""
+    raise UsageError(f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}{more}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

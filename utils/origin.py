@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataset.names import NAMES, canonical, with_validation
+from dataset import catalog
+from dataset.catalog import canonical, with_validation
 from utils.errors import UsageError
 
 _TEXT, _SWITCH, _WHOLE = (str,), (bool,), (int, type(None))
@@ -154,7 +155,7 @@ class Inherited:
             return {} if value is None or value is False else {name: tuple(value) if name in ("mean", "std") else value}
         given = self.flags[name]
         if (
-            self._same(name, given, value) or name == "dataset" and with_validation(canonical(str(given))) not in NAMES
+            self._same(name, given, value) or name == "dataset" and not catalog.is_known(str(given))
         ):  # which is refused later
             return {}
         if name == "arch":
@@ -199,6 +200,8 @@ class Inherited:
 
     def _split(self, where: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
+        if "split" in self.flags:
+            return {}
         given = self.flags.get("split_seed")
         seed = str(self.flags.get("seed", self.default_seed)).strip()
         default = (
@@ -230,10 +233,8 @@ def _decides(known: Mapping[str, Any]) -> bool:
 def _size_of(known: Mapping[str, Any]) -> int | None:
     """Side in pixels of the images that a model was trained on: as it says, or the data set's own if it was told none."""
     side = known.get("input_size") or known.get("side")
-    if side is None and "input_size" in known and with_validation(canonical(str(known.get("dataset")))) in NAMES:
-        from dataset import sources
-
-        return sources.get(known["dataset"]).size
+    if side is None and "input_size" in known and catalog.is_known(str(known.get("dataset"))):
+        return catalog.get(known["dataset"]).size
     return side
 
 
@@ -293,13 +294,13 @@ def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None
     Raises:
         UsageError: says what was trained on.
     """
-    from dataset.sources import find_root, get
+    from dataset.locate import find_root
     from dataset.tree import is_tree
 
     if (
         with_validation(str(known.get("dataset"))) != "folder"
         or "data" in found.flags
-        or is_tree(find_root(get("folder"), None))
+        or is_tree(find_root(catalog.get("folder"), None))
     ):
         return
     classes = [str(name) for name in known.get("classes") or ()]

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset.names import EMBEDDED, with_validation
 from utils import run_folder
 from utils.log import Log
 
@@ -29,20 +28,19 @@ def show(form: str, title: str, facts: dict[str, str], config: dict[str, Any]) -
 
 def data(chosen: DatasetInfo) -> str:
     """A data set that is not read yet: where it is and how much there is."""
-    where = "" if with_validation(chosen.source.name) in EMBEDDED else f" in {chosen.root}"
+    where = "" if chosen.source.embedded else f" in {chosen.root}"
     missing = ", downloaded if it is not there" if where and chosen.files is None else ""
-    val = sum(chosen.official) - sum(chosen.train_counts)
-    apart = f", {val:,} more for validation" if val else ""
-    images = f"{sum(chosen.train_counts):,} training images{apart}"
+    apart = f", {chosen.val_total:,} more for validation" if chosen.val_total else ""
+    images = f"{chosen.train_total:,} training images{apart}"
     return f"{chosen.source.name}{where}{missing}: {chosen.classes} classes, {images}"
 
 
 def images(chosen: DatasetInfo, scenario: Scenario) -> str:
     """Which images of a data set that is not read yet are forgotten or poisoned."""
-    counts = chosen.train_counts
-    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
+    total = chosen.train_total
+    named = None if scenario.labels is None else sum(chosen.train_counts[label] for label in scenario.labels)
     listed = None if scenario.indices is None else len(set(scenario.indices))
-    return scenario.words(listed or scenario.count or named or sum(counts), sum(counts), named, list(chosen.names))
+    return scenario.words(listed or scenario.count or named or total, total, named, list(chosen.names))
 
 
 def run(arguments: Any, device: Any) -> str:

@@ -1,10 +1,17 @@
-"""The one way to look something up by name: architectures, unlearning methods, pruning scores."""
+"""Look-up by name, for everything a flag can name: methods, architectures, data sets, split schemes, pruning scores.
+
+A registry finds the modules of a package of this project by itself. Other installed packages join it by an entry
+point, whose import registers the item.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from utils.errors import UsageError
 from utils.names import lookup
 
 Item = TypeVar("Item")
@@ -16,10 +23,16 @@ class Registry(Generic[Item]):
     Args:
         flag: named in the error for an unknown name.
         what: one of the items in words, for programmers' errors.
+        package: every module in it is imported before the first look-up.
+        group: entry points of this group are imported when a name is not found otherwise, or all names are asked for.
+        forms: what else the flag takes, for errors.
     """
 
-    def __init__(self, flag: str, what: str):
-        self._flag, self._what = flag, what
+    def __init__(
+        self, flag: str, what: str, package: str | None = None, group: str | None = None, forms: tuple[str, ...] = ()
+    ):
+        self._flag, self._what, self._forms = flag, what, forms
+        self._package, self._group = package, group
         self._items: dict[str, Item] = {}
         self._aliases: dict[str, str] = {}
 
@@ -41,12 +54,40 @@ class Registry(Generic[Item]):
         Raises:
             UsageError: names the flag, the value, the nearest name and all of them.
         """
-        if name not in self._items and name not in self._aliases:
-            lookup(name, sorted(self._items, key=str.lower), self._flag)
+        if name not in self:
+            lookup(name, [*sorted(self._items, key=str.lower), *self._forms], self._flag)
         return self._items[self._aliases.get(name, name)]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+        self._import_package()
+        self._import_plugins()
+        return iter(list(self._items))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._items
+        for search in (self._import_package, self._import_plugins):
+            search()
+            if name in self._items or name in self._aliases:
+                return True
+        return False
+
+    def _import_package(self) -> None:
+        package, self._package = self._package, None
+        if package is not None:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                importlib.import_module(f"{package}.{module.name}")
+
+    def _import_plugins(self) -> None:
+        group, self._group = self._group, None
+        if group is None:
+            return
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group=group):
+            try:
+                entry.load()
+            except Exception as error:  # noqa: BLE001  (another package's import can raise anything)
+                owner = entry.dist.name if entry.dist else "an unknown package"
+                raise UsageError(
+                    f"{self._flag}: the entry point {entry.name} of {owner} ({group}) cannot be loaded "
+                    f"({type(error).__name__}: {error}); repair or uninstall that package"
+                ) from error

@@ -22,7 +22,7 @@ from utils import files, lock, parallel
 from utils.errors import DivergedError, UsageError, one_line
 from utils.words import expanded
 
-SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png")
+SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png", "split.npz")
 
 
 class RunFolder:

@@ -1,4 +1,4 @@
-"""Look-up of architectures by name."""
+"""Architectures by name: look-up, building, and telling one by its weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from models import hf_models, parts, timm_models
 from models.normalize import Normalize
 from utils import foreign
 from utils.errors import UsageError
-from utils.names import lookup
 from utils.registry import Registry
 
 Builder = Callable[..., nn.Module]
 ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # families of other packages, by what their names begin with
-_builders: Registry[Builder] = Registry("--arch", "architecture")
-_imagenet_builders: Registry[Builder] = Registry("--arch", "architecture with the ImageNet stem")
+FOUND_IN = {"package": "models", "group": "unlearn_sparse.architectures"}
+_builders: Registry[Builder] = Registry("--arch", "architecture", **FOUND_IN, forms=("timm:NAME", "hf:FOLDER"))
+_imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architecture with the ImageNet stem", **FOUND_IN)
 
 
 def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], Builder]:
-    """Register a builder under ``name``; ``imagenet_stem`` marks the variant for large images."""
+    """Decorator that registers a builder under ``name``; ``imagenet_stem`` marks the variant for large images.
+
+    A builder takes the number of classes and returns a new module with a sub-module ``normalize``. It is also given
+    what it declares of ``size``, the images' side in pixels, and ``compat``, "fixed" or "reference".
+
+    Raises:
+        ValueError: the name is taken.
+    """
     table = _imagenet_builders if imagenet_stem else _builders
 
     def register(builder: Builder) -> Builder:
@@ -83,7 +90,7 @@ def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn
         with torch.inference_mode():
             model(torch.zeros(1, 3, size, size))
         model = model.to("meta")
-    except Exception as error:  # noqa: BLE001  (what a layer raises for a shape that it does not take is its own affair)
+    except Exception as error:  # noqa: BLE001  (a layer may raise anything for a shape that it does not take)
         raise UsageError(
             f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size"
         ) from error
@@ -95,8 +102,8 @@ def check(name: str, imagenet_stem: bool = False) -> None:
     family, rest = _elsewhere(name)
     if family is not None:
         family.check(rest)
-    elif name not in _builders:
-        lookup(name, [*_builders, "timm:NAME", "hf:FOLDER"], "--arch")
+    else:
+        _builders.get(name)
     if imagenet_stem and name not in _imagenet_builders:
         raise UsageError(f"--imagenet_arch: {name} has no ImageNet stem; only {', '.join(_imagenet_builders)} have one")
 
@@ -135,7 +142,7 @@ def _shapes(builder: Builder) -> tuple[dict[str, tuple[int, ...]], str | None]:
 
 
 def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
-    """Registered architectures of which ``shapes``, of a state dict by name, can be, each with whether it has the ImageNet stem.
+    """Registered architectures that have ``shapes``, of a state dict by name, each with whether its stem is ImageNet's.
 
     Other names are taken as ``foreign.rename`` does, and any number of classes.
     """
@@ -154,7 +161,7 @@ def guess(state: dict[str, torch.Tensor]) -> str | None:
 
 
 def side(shapes: foreign.Shapes) -> int | None:
-    """Side in pixels of the square images that a vision transformer was built for, from its positions; None for other models."""
+    """Side in pixels of the images that a vision transformer was built for, by its positions; None for other models."""
     positions = [shape for name, shape in shapes.items() if foreign.is_position(name) and len(shape) == 3]
     patches = [
         shape

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset import positions
-from dataset.names import NAMES, with_validation
+from dataset import catalog, positions
 from dataset.scenario import Scenario
 from utils import files
 from utils.errors import UsageError
@@ -20,19 +19,21 @@ from utils.options import option
 class Data:
     dataset: str = option(
         "cifar10",
-        f"{', '.join(NAMES[:-1])}, or {NAMES[-1]} (any class-folder tree)",
+        "cifar10, cifar100, svhn, TinyImagenet, imagenet, digits, noisy_digits, or folder (any class-folder tree)",
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )
     data: str | None = option(
         None,
-        "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
+        "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and "
+        "../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
         common="folder of the data set (./data or ../data)",
         metavar="DIR",
     )
     no_val: bool = option(
         False,
-        "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in cifar10_no_val)",
+        "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in "
+        "cifar10_no_val)",
     )
     input_size: int | None = option(
         None,
@@ -42,7 +43,18 @@ class Data:
     )
     stream: bool = option(
         False,
-        "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory",
+        "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets "
+        "larger than memory",
+    )
+    split: str | None = option(
+        None,
+        "who trains, validates, is forgotten and tests: a split.npz that a run has left, any .npz or folder of .npy "
+        "with "
+        "train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or "
+        "NAME:ARGUMENT "
+        "(seeds: by --seed and --split_seed)",
+        common="a split.npz of another run or tool; by seeds",
+        metavar="FILE|NAME",
     )
     workers: int = option(
         4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0
@@ -51,7 +63,7 @@ class Data:
     @property
     def streamed(self) -> bool:
         """Whether images stay on disk."""
-        return self.stream or with_validation(self.dataset) == "imagenet"
+        return self.stream or catalog.get(self.dataset).streamed
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,8 @@ class Forget:
     )
     indexes_to_replace: str | None = option(
         None,
-        "the very images to forget: positions in the official training set, from 0, with commas between, or a file of them (.npy, .json, .txt, .pt, ...); or a mask of 0 and 1 over that set, or image files",
+        "the very images to forget: positions in the official training set, from 0, with commas between, or a file of "
+        "them (.npy, .json, .txt, .pt, ...); or a mask of 0 and 1 over that set, or image files",
         metavar="LIST|FILE",
     )
     forget: str | None = option(
@@ -96,16 +109,16 @@ def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
         return _listed(forget.indexes_to_replace, f"--indexes_to_replace {forget.indexes_to_replace}")
     if forget.forget is not None:
         return _from_word(forget.forget)
-    chosen = forget.class_to_replace
-    if len(set(chosen)) < len(chosen) or ("-1" in chosen and len(chosen) > 1):
+    classes = forget.class_to_replace
+    if len(set(classes)) < len(classes) or ("-1" in classes and len(classes) > 1):
         raise UsageError(f"--class_to_replace {typed['class_to_replace']}: must be different classes, or -1 alone")
-    if chosen == ("-1",):
+    if classes == ("-1",):
         if forget.num_indexes_to_replace is None:
             raise UsageError("--class_to_replace -1 draws from all classes and needs --num_indexes_to_replace N")
         return Scenario(None, forget.num_indexes_to_replace)
-    for word in chosen:
+    for word in classes:
         class_word(word, "--class_to_replace", -1)
-    return of_classes(chosen, forget.num_indexes_to_replace)
+    return replace(of_classes(classes, forget.num_indexes_to_replace), implied=not ways)
 
 
 def class_word(word: str, flag: str, low: int = 0) -> str:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from dataset import tree
+from dataset.catalog import IMAGENET, Source, register
 from utils import files
 from utils.errors import UsageError
 
@@ -28,7 +29,8 @@ def listing(root: Path) -> tree.Listing:
     """
     if not tree.is_tree(root):
         raise UsageError(
-            f"--data {root}: no {FOLDER} there; expected train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
+            f"--data {root}: no {FOLDER} there; expected train/<wnid>/images/*.JPEG, val/images/*.JPEG and "
+            "val/val_annotations.txt"
         )
     left, place = _Others(root), tree.parts(root)["train"]
     train = {wnid: _images(place / wnid, left) for wnid in tree.subfolders(place, left)}
@@ -38,7 +40,8 @@ def listing(root: Path) -> tree.Listing:
     official = _annotated(root, classes, left) if annotated else _sorted(root, classes, left)
     if max(map(len, official.values())) < 2:
         raise UsageError(
-            f"--data {root}: no two validation images of any class; expected val/images/*.JPEG and val/val_annotations.txt, "
+            f"--data {root}: no two validation images of any class; expected val/images/*.JPEG and "
+            "val/val_annotations.txt, "
             "or val/<wnid>/images/*.JPEG"
         )
     first = {wnid: files[: len(files) // 2] for wnid, files in official.items()}
@@ -99,3 +102,10 @@ def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict
     if paths:
         raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")
     return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in found.items()}
+
+
+register(
+    Source(
+        "TinyImagenet", layout=listing, mean=IMAGENET[0], std=IMAGENET[1], size=64, with_validation=False, folder=FOLDER
+    )
+)

@@ -1,0 +1,128 @@
+"""The catalogue of data sets: what each declares before anything of it is read. Imports neither numpy nor torch.
+
+A data set is one file in ``dataset/named``, or a module of another package (``docs/adding.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.errors import UsageError
+from utils.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dataset.tree import Listing
+
+    Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, 3], int64 [N]
+    Reader = Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation by channel, on [0, 1]
+NUMERALS = tuple("0123456789")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
+NO_VAL = "_no_val"  # ends the name of a data set that sets no training images apart; any may have it
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set by name.
+
+    Attributes:
+        read: (root, image side or None) -> train arrays, test arrays, class names; None if there always are files.
+        layout: root -> its image files, or None if there are none and ``read`` must do.
+        official: training images per class, validation part included; None if only the disk knows.
+        classes: their names, unless a folder tree says otherwise; None if only the disk knows.
+        mean, std: per-channel statistics on [0, 1]; None if they are taken from the training images.
+        size: side of the images in pixels; None if only the disk knows.
+        streamed: whether images are read from disk whenever they are needed.
+        pad, flip: augmentation at that size; pad 0 means none. Streamed images are zoomed into instead of padded.
+        with_validation: whether a tenth of the training images is set apart.
+        embedded: whether it comes with a package or is computed; it has no files and reads no ``--data``.
+        marks: files or folders by one of which its root is known, besides a class-folder tree.
+        archive: the published archive, which may lie in the root in place of these.
+        folder: the name under which it is usually unpacked, if it is looked for there too.
+    """
+
+    name: str
+    read: Reader | None = None
+    layout: Callable[[Path], Listing | None] | None = None
+    official: tuple[int, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: int | None = 32
+    streamed: bool = False
+    pad: int = 4
+    flip: bool = True
+    with_validation: bool = True
+    embedded: bool = False
+    marks: tuple[str, ...] = ()
+    archive: str | None = None
+    folder: str | None = None
+
+    def files(self, root: Path) -> Listing | None:
+        """Its image files in ``root``; None if it is not stored so."""
+        found = None if self.layout is None else self.layout(root)
+        return found.without_val() if found is not None and self.name.endswith(NO_VAL) else found
+
+
+_sources: Registry[Source] = Registry("--dataset", "data set", "dataset.named", "unlearn_sparse.datasets")
+
+
+def register(source: Source) -> None:
+    """Let ``--dataset`` take ``source.name``.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    _sources.add(source.name, source)
+
+
+def names() -> list[str]:
+    """What ``--dataset`` takes; every name may end in ``_no_val``."""
+    return list(_sources)
+
+
+def is_known(name: str) -> bool:
+    """Whether ``get`` finds a data set of this name."""
+    return with_validation(canonical(name)) in _sources
+
+
+def canonical(name: str) -> str:
+    """The data set that ``name`` means, whatever its capitals, hyphens and underscores; an unknown name as it is."""
+    if name in _sources:
+        return name
+    known = {_bare(one + end): one + end for one in _sources for end in ("", NO_VAL)}
+    return known.get(_bare(name), name)
+
+
+def with_validation(name: str) -> str:
+    """The data set without ``NO_VAL``."""
+    return name.removesuffix(NO_VAL)
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def get(name: str, stream: bool = False) -> Source:
+    """The source called ``name``, in any capitals.
+
+    Args:
+        stream: leave its images on disk; they are then normalised as ImageNet's, for want of a look at all of them.
+    Raises:
+        UsageError: for an unknown name, or one that cannot be streamed.
+    """
+    name = canonical(name)
+    source = _sources.get(with_validation(name))
+    if name != source.name:
+        source = replace(source, name=name, with_validation=False)
+    if not stream or source.streamed:
+        return source
+    if with_validation(name) != "folder":
+        raise UsageError(f"--stream: {source.name} is kept in memory; folder and imagenet can be streamed")
+    return replace(source, streamed=True, size=224, mean=IMAGENET[0], std=IMAGENET[1])

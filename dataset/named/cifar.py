@@ -1,0 +1,44 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009): torchvision's files, a fresh download, or a class-folder tree."""
+
+from dataset.catalog import Source, register
+from dataset.published import read_torchvision, tree_of
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_CLASSES = tuple(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
+    shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+    telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """.split()  # noqa: SIM905
+)
+
+register(
+    Source(
+        "cifar10",
+        read_torchvision("CIFAR10"),
+        tree_of("cifar10", CIFAR10_CLASSES),
+        (5000,) * 10,
+        CIFAR10_CLASSES,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        marks=("cifar-10-batches-py",),
+        archive="cifar-10-python.tar.gz",
+    )
+)
+register(
+    Source(
+        "cifar100",
+        read_torchvision("CIFAR100"),
+        tree_of("cifar100", CIFAR100_CLASSES),
+        (500,) * 100,
+        CIFAR100_CLASSES,
+        mean=(0.5071, 0.4866, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+        marks=("cifar-100-python",),
+        archive="cifar-100-python.tar.gz",
+    )
+)

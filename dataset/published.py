@@ -1,0 +1,66 @@
+"""Data sets that torchvision reads and that can be downloaded. Imports neither numpy nor torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataset import locate, tree
+from dataset.catalog import NUMERALS
+from utils.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataset.catalog import Arrays, Reader
+
+PARTS = ("train", "test")
+
+
+def read_torchvision(dataset_class: str) -> Reader:
+    """Reader of torchvision's layout, or of a fresh download."""
+
+    def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+        import numpy as np
+        import torchvision.datasets
+
+        from dataset.download import FILES, fetch
+        from dataset.reading import resize
+
+        make = getattr(torchvision.datasets, dataset_class)
+        svhn = dataset_class == "SVHN"
+        try:
+            for remote in FILES[dataset_class]:
+                fetch(remote, root)
+            parts = [make(str(root), split=part) if svhn else make(str(root), part == "train") for part in PARTS]
+        except (OSError, RuntimeError, UsageError) as error:
+            raise UsageError(
+                f"--data {root}: holds no {dataset_class} and it cannot be downloaded ({error}); "
+                f"put torchvision's files or a tree train/<class>/*.png, test/<class>/*.png there"
+            ) from error
+        train, test = (
+            (
+                resize(part.data.transpose(0, 2, 3, 1) if svhn else part.data, size),
+                np.asarray(part.labels if svhn else part.targets, dtype=np.int64),
+            )
+            for part in parts
+        )
+        return train, test, NUMERALS if svhn else tuple(parts[0].classes)
+
+    return read
+
+
+def tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listing | None]:
+    """A class-folder tree where torchvision's files would be; another data set's tree is refused."""
+
+    def layout(root: Path) -> tree.Listing | None:
+        files = tree.listing(root) if tree.is_tree(root) else None
+        if files is not None and not locate.same_classes(files.classes, classes):
+            found = f"{len(files.classes)} classes ({', '.join(files.classes[:3])}, ...)"
+            raise UsageError(
+                f"--data {root}: has {found}, {name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this "
+                "order; "
+                "give --dataset folder"
+            )
+        return files
+
+    return layout

@@ -1,0 +1,165 @@
+"""A split as a file: index arrays under the names of the sets, ours or another tool's."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dataset.split import BaseSplit, digest
+from utils import files
+from utils.errors import UsageError
+
+NAME = "split.npz"
+KEYS = ("train", "retain", "forget", "val", "test")
+MOST = 1 << 30  # bytes of such a file, 20 million images in all sets
+SHOWN = 3  # indices that an error names
+
+
+@dataclass(frozen=True, eq=False)
+class GivenSplit:
+    """What ``--split`` names: a file of index arrays, or a scheme that computes them.
+
+    Attributes:
+        typed: the flag's value.
+        sets: int64 [M] by name, of a file: "train", "forget" and "retain" ascending, "val" in the file's order; "train"
+            and "test" always, "retain" wherever "forget" is. Empty for a scheme.
+        identity: what names the split among a run's settings.
+    """
+
+    typed: str
+    identity: str
+    sets: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def forget(self) -> tuple[int, ...] | None:
+        """Positions of the images that the file says are forgotten; None if it does not say."""
+        return tuple(self.sets["forget"].tolist()) if "forget" in self.sets else None
+
+    def left_out(self, total: int) -> int:
+        """How many of ``total`` training images are in none of the file's sets; 0 for a scheme."""
+        used = [self.sets[name] for name in ("train", "retain", "forget", "val") if name in self.sets]
+        return total - len(np.unique(np.concatenate(used))) if used else 0
+
+    def base(self, test_images: int) -> BaseSplit:
+        """The file's sets.
+
+        Raises:
+            UsageError: a test index that is out of range.
+        """
+        sets, pool = self.sets, None
+        _check_range(f"--split {self.typed}", "test", sets["test"], test_images)
+        if "forget" in sets:
+            pool = BaseSplit(np.union1d(sets["retain"], sets["forget"]), sets.get("val"), test=sets["test"])
+        return BaseSplit(sets["train"], sets.get("val"), None, sets.get("forget"), sets["test"], pool)
+
+
+def given(text: str | None, total: int) -> GivenSplit | None:
+    """What a value of ``--split`` names; None for the default scheme.
+
+    Args:
+        total: images of the official training set.
+    Raises:
+        UsageError: no such file, or one that holds no valid split.
+    """
+    if text is None or text == "seeds":
+        return None
+    path = Path(text).expanduser()
+    if not path.exists() and re.fullmatch(r"[A-Za-z]\w*(:.*)?", text):
+        return GivenSplit(text, text)
+    where = f"--split {text}"
+    sets = _complete(where, {name: _indices(where, name, array) for name, array in _arrays(where, path).items()})
+    _check(where, sets, total)
+    return GivenSplit(text, digest(*(sets.get(name) for name in KEYS)), sets)
+
+
+def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> None:
+    """Leave the indices of a run's sets in ``folder``; equal sets give equal bytes.
+
+    Args:
+        sets: by name, of ``KEYS``; None is left out.
+        mark: the digest that the run's result holds.
+    """
+    buffer = io.BytesIO()
+    arrays = {name: np.asarray(sets[name], dtype=np.int64) for name in KEYS if sets.get(name) is not None}
+    np.savez(buffer, **arrays, digest=np.array(mark))
+    files.write_bytes(folder / NAME, buffer.getvalue())
+
+
+def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, or of a folder of .npy files, that have names of sets."""
+    if not path.is_dir():
+        files.size_of(path, where, "split", MOST)
+    try:
+        if path.is_dir():
+            return {name: np.load(path / f"{name}.npy") for name in KEYS if (path / f"{name}.npy").exists()}
+        with np.load(path) as stored:
+            if sum(member.file_size for member in stored.zip.infolist()) > MOST:
+                raise ValueError(f"it unpacks to more than {MOST / 1e6:,.0f} MB")
+            return {name: stored[name] for name in KEYS if name in stored.files}
+    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
+        raise UsageError(
+            f"{where}: is no .npz file and no folder of .npy files of index arrays "
+            f"({str(error).partition('. ')[0][:120]}); "
+            f"np.savez('{NAME}', train=..., forget=..., val=..., test=...) writes one"
+        ) from None
+
+
+def _indices(where: str, name: str, array: np.ndarray) -> np.ndarray:
+    """An array as int64 [M], ascending but for validation images."""
+    if array.dtype == bool:
+        raise UsageError(f"{where}: {name} is a mask; np.flatnonzero({name}) gives the indices")
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise UsageError(
+            f"{where}: {name} is {array.dtype} of shape {array.shape}; it must be integers in one dimension"
+        )
+    array = array.astype(np.int64)
+    once, times = np.unique(array, return_counts=True)
+    if len(once) < len(array):
+        raise UsageError(f"{where}: {name} has {once[times > 1][0]} more than once; np.unique({name}) has it once")
+    return array if name == "val" else once
+
+
+def _complete(where: str, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The sets with those that follow from the others."""
+    if "retain" in sets and "train" not in sets and "forget" in sets:
+        sets["train"] = np.union1d(sets["retain"], sets["forget"])
+    missing = [name for name in ("train", "test") if name not in sets]
+    if missing:
+        said = " and ".join(missing).replace("train", "train (or retain and forget)")
+        raise UsageError(f"{where}: lacks {said}; it has {', '.join(sets) or 'none of the sets'}")
+    if "forget" in sets and "retain" not in sets:
+        sets["retain"] = np.setdiff1d(sets["train"], sets["forget"])
+    if "retain" in sets and "forget" not in sets:
+        sets["forget"] = np.setdiff1d(sets["train"], sets["retain"])
+    return sets
+
+
+def _check(where: str, sets: dict[str, np.ndarray], total: int) -> None:
+    """Refuse sets that are empty, out of range or overlap."""
+    for name, array in sets.items():
+        if len(array) == 0:
+            raise UsageError(f"{where}: {name} is empty; leave it out, or put images in")
+        if name != "test":
+            _check_range(where, name, array, total)
+    for one, other in (("retain", "forget"), ("retain", "val"), ("forget", "val"), ("train", "val")):
+        _check_none(where, f"in {one} and in {other}", np.intersect1d(sets.get(one, []), sets.get(other, [])))
+    for name in ("retain", "forget"):
+        _check_none(where, f"in {name} and not in train", np.setdiff1d(sets.get(name, []), sets["train"]))
+
+
+def _check_range(where: str, name: str, array: np.ndarray, total: int) -> None:
+    images = "test" if name == "test" else "training"
+    _check_none(
+        where, f"of {name} outside 0 to {total - 1}, the {images} images", array[(array < 0) | (array >= total)]
+    )
+
+
+def _check_none(where: str, what: str, wrong: np.ndarray) -> None:
+    if len(wrong):
+        first = ", ".join(str(int(index)) for index in wrong[:SHOWN])
+        raise UsageError(f"{where}: {len(wrong):,} images are {what} (first: {first}); each belongs to one set")
