@@ -11,8 +11,8 @@ from conftest import ROOT
 from test_report import NONE, RUNS, made, result, write
 
 import main_report
-from evaluation import marks
-from evaluation.latex import ESCAPES, escaped, latex
+from report import marks
+from report.latex import ESCAPES, escaped, latex
 
 COMMITTED = sorted((ROOT / "results").rglob("*.tex"))
 needs_latex = pytest.mark.skipif(

@@ -27,7 +27,7 @@ import main_synflow
 import main_transfer
 from dataset import download, sources
 from dataset.download import Remote, fetch
-from evaluation.plots import figure
+from report.plots import figure
 from sweep.executors import _project_alone
 from utils.errors import UsageError
 

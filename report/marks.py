@@ -5,8 +5,9 @@ Imports neither torch nor numpy.
 
 from __future__ import annotations
 
-from evaluation.published import base
-from evaluation.results import METRICS, Table
+from report.comparison import Table
+from report.published import base
+from report.runs import METRICS
 
 GAP, TIME = "avg. gap", "RTE (min)"  # titles of columns
 LEARNT = 0.9  # accuracy of Retrain on its own training images below which it has learnt too little
@@ -36,7 +37,7 @@ def best(table: Table) -> Marks:
         if len(frozenset().union(*(cell.machines for cell in times.values()))) <= 1:
             columns[f"{TIME} {model}"] = {
                 row: cell.mean / 10 for row, cell in times.items()
-            }  # shown with three decimals
+            }  # three decimals are shown
         for title, values in columns.items():
             shown = {row: round(value, 4) for row, value in values.items() if value is not None}
             if len(set(shown.values())) > 1:

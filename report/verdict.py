@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation import results
-from evaluation.results import METRICS
-from evaluation.tables import aligned, minutes, percent
+from report import runs
+from report.runs import METRICS
+from report.text import aligned, minutes, percent
 from utils.errors import UsageError
 
 MOVED = 0.01  # a share by which UA must differ to count, where the forget set is large enough to tell
 RUINED = 0.2  # loss of accuracy on test images, in [0, 1], that no forgetting explains
+WORKS = 0.3  # attack success from which a trigger can be said to work
+BACKDOOR = {"ASR": "ASR", "ASR_other": "ASR, other classes", "SA": "SA"}  # scores in words
 UNTOUCHED = "raw"  # the method that leaves the model as it is
 SAME_MODEL = ("arch", "dataset", "sparsity")
 
@@ -65,9 +67,9 @@ def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
 def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Finished runs beside a run's folder, and in it, that forget the same images and are scored in the same way."""
     for path in sorted(folder.absolute().parent.glob("*/result.json")) + sorted(folder.glob("earlier/*/result.json")):
-        other = results.read(path)
+        other = runs.read(path)
         try:
-            results.check(other, results.SHAPES["main_forget.py"], path)
+            runs.check(other, runs.SHAPES["main_forget.py"], path)
         except UsageError:  # another script's, unfinished or of an early version: of no use here
             continue
         same = other["compat"] == result["compat"] and other.get("split", {}).get("digest") == result["split"]["digest"]
@@ -153,6 +155,23 @@ def _against_retrain(own: dict[str, float], first: Beside | None, exact: Beside)
         return line
     idle = _gap(first.scores, exact.scores)
     return f"{line}; doing nothing: {100 * idle:.2f}" + ("" if gap < idle else ", which is nearer")
+
+
+def backdoor_scores(scores: dict[str, float | None]) -> str:
+    """Scores on one line, in per cent."""
+    return "  ".join(f"{title} {percent(scores[name])} %" for name, title in BACKDOOR.items())
+
+
+def backdoor_words(found: dict[str, Any]) -> str:
+    """What the attack success of a finished cleanse says, in one sentence."""
+    before, after = (found["scores"][when]["ASR"] for when in ("before", "after"))
+    moved = f"ASR {percent(before)} -> {percent(after)} %"
+    if before < WORKS:
+        said = "there is nothing to cleanse; poison more images or enlarge --trigger_size"
+        return f"the trigger never worked ({moved}): {said}"
+    if after > before / 2:
+        return f"the trigger still works ({moved}); {knobs('raise', found['config'].get('hyper', {}))}"
+    return f"the trigger works on less than half as many images ({moved})"
 
 
 def knobs(direction: str, hyper: dict[str, Any]) -> str:

@@ -1,15 +1,11 @@
-"""What ``main_transfer.py`` says of its run, and the table of all its points."""
+"""What ``main_transfer.py`` says of its run before it begins."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pruner
 from arg_parser import TransferArguments, settings, steps
-from evaluation import plots, transfer
-from evaluation.publish import publish
 from trainer.given import provenance
 from transfer.job import Bench, Checked, listed, target_name
 from utils import preview
@@ -55,15 +51,3 @@ def header(arguments: TransferArguments, checked: Checked, bench: Bench, folder:
             f"{', '.join(arguments.unread)}: nothing that {checked.method.name}, --probe {arguments.probe.probe} or this script uses"
         )
     return found
-
-
-def show(points: list[dict[str, Any]], folder: Path) -> None:
-    """Print the table and write it as transfer.md, transfer.csv and transfer.png."""
-    [table] = transfer.tables(points)
-    publish(
-        folder / "transfer",
-        table.title,
-        *transfer.layout(table),
-        transfer.long_rows(table),
-        partial(plots.transfer_curves, table=table),
-    )

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #111; background: #fff; margin: 2rem auto; max-width: 110rem;
@@ -29,7 +33,7 @@ th[aria-sort=ascending] button::after { content: "\\a0\\2191"; color: #111; }
 th[aria-sort=descending] button::after { content: "\\a0\\2193"; color: #111; }
 td.words { text-align: left; white-space: normal; min-width: 22rem; }
 tr.published td { color: #555; font-style: italic; border-bottom-color: #999; }
-td.gone { color: #666; background: #f2f2f2; }
+td.missing { color: #666; background: #f2f2f2; }
 td.differs { color: #a00; }
 td.best { font-weight: bold; background: #e3f1e0; }
 .wide img { width: max(100%, 45rem); height: auto; display: block; } .picture { margin: 1.2rem 0; max-height: none; }
@@ -82,6 +86,8 @@ class Section:
         explained: what columns mean, by the start of their titles.
         runs: head and rows of a second table that is folded up.
         runs_note: a sentence below that.
+        slug: starts the names of its files.
+        long: the table for its CSV file; None where that is the table itself.
     """
 
     title: str
@@ -94,6 +100,8 @@ class Section:
     explained: Mapping[str, str] = field(default_factory=dict)
     runs: tuple[list[str], list[list[str]]] = ([], [])
     runs_note: str = ""
+    slug: str = ""
+    long: DataFrame | None = None
 
 
 def page(title: str, sections: list[Section]) -> str:
@@ -142,7 +150,7 @@ def _row(head: list[str], row: list[str], best: Set[tuple[str, str]]) -> str:
 
 def _look(title: str, cell: str) -> str:
     if cell.startswith(("- (", "failed")):
-        return ' class="gone"'
+        return ' class="missing"'
     if title == "settings":
         return ' class="words"'
     return ' class="differs"' if cell.endswith("≠") else ""

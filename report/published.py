@@ -1,4 +1,4 @@
-"""Published numbers beside ours, from ``experiments/paper.json``. Imports neither torch nor numpy."""
+"""Published numbers beside ours, from ``experiments/paper.json``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.results import METRICS, Cell, Table
-from evaluation.rows import Model
+from report.comparison import Cell, Table
+from report.row_names import Model
+from report.runs import METRICS
 
 FILE = Path(__file__).resolve().parent.parent / "experiments" / "paper.json"
 
@@ -31,7 +32,8 @@ class Published:
 
     Attributes:
         tables: entries of the file.
-        exact: whether they are of the same data set, architecture and share of the data; else they stand beside ours only for orientation.
+        exact: whether they are of the same data set, architecture and share of the data; else they stand beside ours
+            only for orientation.
     """
 
     tables: list[dict[str, Any]]
@@ -43,13 +45,8 @@ class Published:
             name = next((name for name, sparsity in table["models"].items() if self._same(sparsity, model)), None)
             pair = table["rows"].get(base(row), {}).get(name, {}).get(metric)
             if pair is not None:
-                scale = 1 if metric == "RTE" else 100
-                return Value(
-                    pair[0] / scale,
-                    pair[1] / scale if len(pair) > 1 else None,
-                    table.get("read_off", False),
-                    table["paper"],
-                )
+                mean, std = (number / (1 if metric == "RTE" else 100) for number in (*pair, math.nan)[:2])
+                return Value(mean, std if len(pair) > 1 else None, table.get("read_off", False), table["paper"])
         return None
 
     def _same(self, sparsity: float, model: Model) -> bool:
@@ -62,9 +59,8 @@ class Published:
         value = self.value(row, model, metric)
         if value is None:
             return None
-        exact = Published([table for table in self.tables if table["paper"] == value.paper], self.exact).value(
-            "Retrain", model, metric
-        )
+        same = Published([table for table in self.tables if table["paper"] == value.paper], self.exact)
+        exact = same.value("Retrain", model, metric)
         return None if exact is None else abs(value.mean - exact.mean)
 
     def average_gap(self, row: str, model: Model) -> float | None:
@@ -73,7 +69,7 @@ class Published:
         return None if None in gaps else statistics.fmean(gaps)
 
     def differs(self, cell: Cell, row: str, model: Model, metric: str) -> bool:
-        """Whether ours differs by more than the combined spread sqrt(ours^2 + theirs^2); never where the setting is another."""
+        """Whether ours differs by more than the combined spread sqrt(ours^2 + theirs^2); never in another setting."""
         value = self.value(row, model, metric) if self.exact else None
         return value is not None and abs(cell.mean - value.mean) > math.hypot(cell.std, value.std or 0.0) + 1e-12
 
@@ -103,18 +99,11 @@ def beside(table: Table, named: list[str]) -> Published:
 
     Those of the same setting; where there are none, those that ``named`` (starts of names) asks for.
     """
-    entries = [
-        entry
-        for entry in load()["tables"]
-        if entry["kind"] == table.key["kind"] and _near(entry["share"], _share(table))
-    ]
-    same = [
-        entry
-        for entry in entries
-        if entry["dataset"] == table.key["dataset"].removesuffix("_no_val")
-        and entry["arch"] == table.key["arch"]
-        and not table.key["imagenet stem"]
-    ]
+    kind, share = table.key["kind"], _share(table)
+    entries = [entry for entry in load()["tables"] if entry["kind"] == kind and _near(entry["share"], share)]
+    setting = table.key["dataset"].removesuffix("_no_val"), table.key["arch"], False
+    stem = table.key["imagenet stem"]
+    same = [entry for entry in entries if (entry["dataset"], entry["arch"], stem) == setting]
     if same:
         return Published(same, exact=True)
     return Published([entry for entry in entries if any(entry["name"].startswith(name) for name in named)], exact=False)

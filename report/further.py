@@ -1,16 +1,17 @@
-"""Tables of the scores beside the paper's five. Imports neither torch nor numpy."""
+"""Tables of the scores beside the paper's five."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluation import closeness
-from evaluation.results import Found, Table, seed_of
 from utils.errors import UsageError
 from utils.names import nearest
+
+if TYPE_CHECKING:
+    from report.comparison import Table
 
 Accuracies = Mapping[str, float]
 
@@ -20,7 +21,7 @@ class Score:
     """A score of one run.
 
     Attributes:
-        of: from a ``result.json`` and the accuracies of the model retrained with the same seeds, which are None where there is none.
+        of: from a ``result.json`` and the accuracies of the model retrained with the same seeds, None where there is none.
         percent: whether it is printed in per cent, with two decimals; else as it is, with four.
         says: what it is, for the note below the table.
     """
@@ -86,12 +87,10 @@ SCORES = {
         f"MIA-{key}": Score(
             _stored("SVC_MIA_forget_efficacy", key), True, f"MIA-Efficacy by {words} in place of confidence"
         )
-        for key, words in {
-            "correctness": "correctness",
-            "entropy": "entropy",
-            "m_entropy": "modified entropy",
-            "prob": "all probabilities",
-        }.items()
+        for key, words in zip(
+            ("correctness", "entropy", "m_entropy", "prob"),
+            ("correctness", "entropy", "modified entropy", "all probabilities"),
+        )
     },
 }
 
@@ -110,31 +109,32 @@ def chosen(text: str) -> list[str]:
     return names
 
 
-def table(of: Table, found: list[Found], names: list[str]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: each score over the models, mean ± standard deviation over the seeds; scores that no run has are left out."""
-    runs = [
-        (*of.places[one.content["fingerprint"]], one.content)
-        for one in found
-        if one.content["fingerprint"] in of.places and not one.failed
-    ]
+def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: each score over the models, mean ± standard deviation; scores that no run has are left out."""
+    import pandas as pd
+
+    from report.comparison import cells_by, seed_of
+
+    runs = table.frame[~table.frame["failed"].astype(bool)]
+    places = [(row, model, run.content) for row, model, run in runs[["row", "model", "run"]].itertuples(index=False)]
     retrained = {
         (model, seed_of(content)): content["accuracy"]
-        for row, models, content in runs
-        for model in models
+        for row, model, content in places
         if row == "Retrain" and _whole(content)
     }
-    values: dict[tuple[str, str, str], list[float]] = {}
-    for row, models, content in runs:
-        for model in models:
-            for name in names:
-                value = SCORES[name].of(content, retrained.get((model, seed_of(content))))
-                if value is not None:
-                    values.setdefault((row, model, name), []).append(value)
-    columns = [(name, model.name) for name in names if any(key[2] == name for key in values) for model in of.models]
-    rows = [
-        [row, *(_cell(values.get((row, model, name)), SCORES[name].percent) for name, model in columns)]
-        for row in of.rows
+    lines = [
+        (row, model, name, SCORES[name].of(content, retrained.get((model, seed_of(content)))))
+        for row, model, content in places
+        for name in names
     ]
+    cells = cells_by(pd.DataFrame(lines, columns=["row", "model", "score", "value"]), ["row", "model", "score"])
+    told = {name for *_, name in cells}
+    columns = [(name, model.name) for name in names if name in told for model in table.models]
+    rows = []
+    for row in table.rows:
+        found = [(cells.get((row, model, name)), SCORES[name].percent) for name, model in columns]
+        forms = ((100, ".2f") if percent else (1, ".4f") for _, percent in found)
+        rows.append([row, *(cell.text(*form) if cell else "-" for (cell, _), form in zip(found, forms))])
     return ["method", *(f"{name} {model}" for name, model in columns)], rows
 
 
@@ -142,11 +142,3 @@ def note(head: list[str], names: list[str]) -> str:
     """What the columns are."""
     shown = [name for name in names if any(title.startswith(f"{name} ") for title in head)]
     return "; ".join(f"{name}{' (%)' if SCORES[name].percent else ''}: {SCORES[name].says}" for name in shown) + "."
-
-
-def _cell(values: list[float] | None, percent: bool) -> str:
-    if not values:
-        return "-"
-    factor, digits = (100, 2) if percent else (1, 4)
-    spread = f"±{factor * statistics.pstdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{factor * statistics.fmean(values):.{digits}f}{spread}"

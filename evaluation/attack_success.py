@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from evaluation.tables import minutes, percent
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evaluation.predict import Predictions
-
-COLUMNS = {"ASR": "ASR", "ASR_other": "ASR, other classes", "SA": "SA"}  # as tables name and order them
 
 
 def score(test: Predictions, triggered: Predictions) -> dict[str, float | None]:
@@ -39,31 +35,3 @@ def reference_result(before: dict[str, float | None], after: dict[str, float | N
     if after is not None:
         found |= {"test_acc_unlearn": 100 * after["SA"], "attack_acc_unlearn": 100 * after["ASR"]}
     return found
-
-
-def table(points: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, one row per point (``sparsity``, ``before``, ``after``, ``RTE``), in per cent."""
-    head = [
-        "sparsity %",
-        *(f"{title}{when}" for title in COLUMNS.values() for when in (" before %", " after %")),
-        "RTE (min)",
-    ]
-    rows = [
-        [
-            f"{100 * point['sparsity']:.4g}",
-            *(percent(point[when][name]) for name in COLUMNS for when in ("before", "after")),
-            minutes(point["RTE"]),
-        ]
-        for point in points
-    ]
-    return head, rows
-
-
-def long_rows(points: list[dict[str, Any]]) -> list[list[str]]:
-    """The same as plain rows for a CSV file: fractions and minutes, unrounded; empty where there is none."""
-    names = [(name, when) for name in COLUMNS for when in ("before", "after")]
-    lines = [["sparsity", *(f"{name}_{when}" for name, when in names), "RTE"]]
-    for point in points:
-        values = [point["sparsity"], *(point[when][name] for name, when in names), point["RTE"]]
-        lines.append(["" if value is None else repr(value) for value in values])
-    return lines

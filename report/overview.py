@@ -9,40 +9,20 @@ import math
 import statistics
 from typing import Any
 
-from evaluation.plots import DASHES, HATCHES, MARKERS, colours, figure
-from evaluation.results import METRICS, Table
-from evaluation.rows import Model
+from report.comparison import Table
+from report.plots import DASHES, HATCHES, MARKERS, colours, figure, legend
+from report.row_names import Model
+from report.runs import METRICS
 
 GAP = "average gap to Retrain"
 EXACT = "#d4351c"  # of Retrain's mark: no shade of the models, so that it is seen on dark bars and beside light ones
 
 
-def pictures(table: Table) -> dict[str, Any]:
-    """Figures by the end of their file names; those that there is too little for are left out."""
-    from evaluation.cost import cost
-
-    if not any(table.runs(row, model.name) for row in table.rows for model in table.models):
-        return {}
-    drawn = {"bars": bars(table)} if len(table.models) <= len(HATCHES) else {}
-    if any(table.average_gap(row, model.name) is not None for row in others(table) for model in table.models):
-        drawn |= {"glance": glance(table), "cost": cost(table)}
-    for pruner, models in families(table).items():
-        drawn["sparsity" + (f"-{pruner}" if len(families(table)) > 1 else "")] = against_sparsity(table, models, pruner)
-    return drawn
-
-
-def others(table: Table) -> list[str]:
-    """Rows with any run, without Retrain, which every other row is held against."""
-    return [
-        row for row in table.rows if row != "Retrain" and any(table.runs(row, model.name) for model in table.models)
-    ]
-
-
 def by_gap(table: Table) -> list[str]:
-    """``others`` in order of their average gap, in the mean over the models; those without one last."""
+    """Rows but Retrain's in order of their average gap, in the mean over the models; those without one last."""
     gaps = {
         row: [gap for model in table.models if (gap := table.average_gap(row, model.name)) is not None]
-        for row in others(table)
+        for row in table.tried()
     }
     return sorted(gaps, key=lambda row: statistics.fmean(gaps[row]) if gaps[row] else math.inf)
 
@@ -132,14 +112,6 @@ def _look(place: int, shade: Any) -> dict[str, Any]:
     }
 
 
-def legend(owner: Any, axis: Any, **where: Any) -> None:
-    """One legend for all panels with the names in ``axis``, each once; a figure's is below them by default."""
-    named = dict(zip(reversed(axis.get_legend_handles_labels()[1]), reversed(axis.get_legend_handles_labels()[0])))
-    labels = list(reversed(named))
-    where = where or {"loc": "outside lower center", "ncols": min(len(labels), 6)}
-    owner.legend([named[label] for label in labels], labels, fontsize=8, handlelength=3, **where)
-
-
 def glance(table: Table) -> Any:
     """By how many points each metric misses Retrain's, and what share of Retrain's time a method takes, as dots.
 
@@ -205,7 +177,7 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
 
     Bars are one standard deviation.
     """
-    rows = [row for row in table.rows if row in ("Retrain", *others(table))]
+    rows = [row for row in table.rows if row in ("Retrain", *table.tried())]
     drawn, axes = figure(12.0, 7.0, 2, 3)
     axes[1, 2].axis("off")
     styles = dict(zip(rows, zip(colours(len(rows)), MARKERS * 3, DASHES * 4)))

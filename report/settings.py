@@ -1,14 +1,14 @@
-"""What the rows of a table were run with: hyper-parameters, the commit, the day. Imports neither torch nor numpy."""
+"""What the rows of a table were run with: hyper-parameters, the commit, the day."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.results import Found, Table
-from evaluation.rows import hyper
+from report.comparison import Table
+from report.row_names import hyper
+from report.runs import Run
 from utils.errors import one_line
 
 PER_ROW = ("unlearn_epochs", "unlearn_lr", "alpha")  # said of every row, even where all rows agree
@@ -40,35 +40,30 @@ class Settings:
         return f"Settings that all rows with them share: {self.common}." if self.common else ""
 
 
-def of(table: Table, found: Iterable[Found]) -> Settings:
+def settings_of(table: Table) -> Settings:
     """What the runs of a table were given, from their result files."""
-    runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for one in found:
-        row, models = table.places.get(one.content["fingerprint"], ("", []))
-        for model in models:
-            runs.setdefault(row, {}).setdefault(model, []).append(one.content)
-    values = {row: _values(models) for row, models in runs.items()}
+    members = table.members()
+    values = {row: _values(models) for row, models in members.items()}
     common = _common(values)
     made = Settings(", ".join(_said(key, {"": text}) for key, text in common.items()))
-    for row, models in runs.items():
-        contents = [content for members in models.values() for content in members]
-        made.rows[row] = (
-            ", ".join(_said(key, by_model) for key, by_model in values[row].items() if key not in common) or "-"
-        )
+    for row, models in members.items():
+        contents = [run.content for runs in models.values() for run in runs]
+        own = [_said(key, by_model) for key, by_model in values[row].items() if key not in common]
+        made.rows[row] = ", ".join(own) or "-"
         made.commits[row] = ", ".join(sorted({_commit(content) for content in contents}))
         days = sorted({str(content.get("finished", ""))[:10] for content in contents} - {""})
         made.days[row] = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-"
     return made
 
 
-def _values(models: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
+def _values(models: dict[str, list[Run]]) -> dict[str, dict[str, str]]:
     """By hyper-parameter, by model: its value in words, several where runs differ.
 
     What is unset on every model is left out.
     """
     found: dict[str, dict[str, str]] = {}
-    for model, contents in models.items():
-        settings = [hyper(content) for content in contents]
+    for model, runs in models.items():
+        settings = [hyper(run.content) for run in runs]
         for key in dict.fromkeys(key for setting in settings for key in setting):
             values = [setting.get(key) for setting in settings]
             texts = sorted({_words(value) for value in values if value is not None and value is not False})

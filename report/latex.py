@@ -1,14 +1,15 @@
-"""A table as LaTeX for a paper. Imports neither torch nor numpy."""
+"""A table as LaTeX for a paper."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
 
-from evaluation.marks import GAP, TIME, Marks
-from evaluation.published import Published
-from evaluation.results import METRICS, Table
-from evaluation.tables import paper_table
+from report.comparison import Table
+from report.marks import GAP, TIME, Marks
+from report.paper_table import paper_table
+from report.published import Published
+from report.runs import METRICS
 
 ESCAPES = {
     "\\": r"\textbackslash{}",

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from evaluation.overview import legend, others
-from evaluation.plots import MARKERS, colours, figure
-from evaluation.results import Table
+from report.comparison import Table
+from report.plots import MARKERS, colours, figure, legend
 
 EDGED = {"markeredgecolor": "black", "linestyle": "none"}
 
@@ -22,7 +21,7 @@ def cost(table: Table) -> Any:
     doing nothing (Original) leaves of the gap is a line across, what Retrain took a line upwards. Where gaps reach from
     near zero to far off, their axis is linear below one point and logarithmic above.
     """
-    rows = [row for row in others(table) if row != "Original"]
+    rows = [row for row in table.tried() if row != "Original"]
     named = len(rows) > len(MARKERS)
     count = len(table.models) if named else 1
     drawn, axes = figure(9.0 if named else 8.0, 5.5 * count if named else 4.6, rows=count, sharex=True)

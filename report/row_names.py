@@ -1,4 +1,4 @@
-"""Names of a table's rows and columns, from what tells its runs apart. Imports neither torch nor numpy."""
+"""Names of a table's rows and columns, from what tells its runs apart. Imports neither torch nor pandas."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Model:
 
 
 def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
-    """How the model was trained and pruned, without its seeds; None if its file does not say. A dense round's pruning flags say nothing."""
-    model = result["model"]
-    stored = model.get("recipe")
-    return (
-        {key: value for key, value in stored.items() if key != "prune"}
-        if stored and model.get("round") == 0
-        else stored
-    )
+    """How the model was trained and pruned, without its seeds; None if its file does not say.
+
+    A dense round's pruning flags say nothing and are left out.
+    """
+    stored = result["model"].get("recipe")
+    if not stored or result["model"].get("round") != 0:
+        return stored
+    return {key: value for key, value in stored.items() if key != "prune"}
 
 
 def models(results: list[dict[str, Any]]) -> dict[str, Model]:
     """The columns of these results by what tells them apart (``_model_key``), sorted."""
-    first = {_model_key(result): result for result in reversed(results) if not _adrift(result, results)}
+    first = {_model_key(result): result for result in reversed(results) if not _without_checkpoint(result, results)}
     ordered = sorted(first.items(), key=lambda item: (item[1]["model"]["sparsity"], pruner_of(item[1]), item[0]))
     plain = [model_name(result["model"]["sparsity"]) for _, result in ordered]
     named = [
@@ -60,12 +60,12 @@ def models(results: list[dict[str, Any]]) -> dict[str, Model]:
 
 
 def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
-    """Names of the columns that a result stands in: its own, or every dense one for a new model that was given no checkpoint."""
+    """Names of the columns that a result stands in: its own, or every dense one for a model made without a checkpoint."""
     key = _model_key(result)
     return [columns[key].name] if key in columns else [model.name for model in columns.values() if model.sparsity == 0]
 
 
-def _adrift(result: dict[str, Any], results: list[dict[str, Any]]) -> bool:
+def _without_checkpoint(result: dict[str, Any], results: list[dict[str, Any]]) -> bool:
     """Whether it retrained without a checkpoint, so that any dense model of the table is the one it belongs to."""
     fresh = result["config"].get("checkpoint", "") is None and result["model"]["sparsity"] == 0
     return fresh and any(
