@@ -1,4 +1,4 @@
-"""What a backdoor does: accuracy on clean images, and how often the trigger is obeyed. Imports neither torch nor numpy."""
+"""What a backdoor does: accuracy on clean images, and how often the trigger is obeyed. Imports no torch."""
 
 from __future__ import annotations
 

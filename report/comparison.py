@@ -196,7 +196,7 @@ def seed_of(result: dict[str, Any]) -> Seeds:
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:
-    """What runs must have in common to be compared: data, model family, what is forgotten, how it is split and scored."""
+    """What runs must share to be compared: data, model family, what is forgotten, how it is split and scored."""
     config, scenario, sizes = result["config"], result["scenario"], result.get("split", {})
     split_seed = config.get("run", {}).get("split_seed")
     return {
@@ -229,7 +229,7 @@ def tables(runs: Iterable[Run]) -> list[Table]:
     """One table for each group of runs that may be compared."""
     found = frame(runs)
     _join_same_splits(found)
-    groups = {key: group for key, group in found.groupby("key", sort=False)}
+    groups = dict(list(found.groupby("key", sort=False)))
     made = [_table(json.loads(key), groups[key]) for key in sorted(groups, key=lambda text: _order(json.loads(text)))]
     tell_apart(made)
     return made

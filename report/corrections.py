@@ -30,7 +30,7 @@ def _but_compat(table: Table) -> str:
 
 
 def changes(fixed: Table, reference: Table) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: for every method and model the four metrics and the average gap, reference → fixed (difference)."""
+    """Head and rows: by method and model the four metrics and the average gap, reference → fixed (difference)."""
     rows = []
     for name in fixed.rows:
         for model in (model.name for model in fixed.models):

@@ -21,7 +21,7 @@ class Score:
     """A score of one run.
 
     Attributes:
-        of: from a ``result.json`` and the accuracies of the model retrained with the same seeds, None where there is none.
+        of: from a ``result.json`` and the accuracies of the model retrained with the same seeds, if there is one.
         percent: whether it is printed in per cent, with two decimals; else as it is, with four.
         says: what it is, for the note below the table.
     """

@@ -15,12 +15,15 @@ from report.text import minutes, percent
 UNEQUAL = "≠"  # marks a cell of ours that differs from the published one
 EXPLAINED = {  # the columns, for the page
     "UA": "unlearning accuracy, the share of forget images that are read wrong: 100 − the accuracy on the forget set",
-    "MIA-Efficacy": "share of forget images that a membership inference attack (SVC on confidence) takes for never seen",
+    "MIA-Efficacy": "share of forget images that a membership inference attack (SVC on confidence) takes for "
+    "never seen",
     "RA": "remaining accuracy, on the training images that were not to be forgotten",
     "TA": "testing accuracy, on the test set, which lacks a class that is forgotten whole",
-    "avg. gap": "mean distance of these four from Retrain's; the smaller, the nearer to never having seen the forget set",
+    "avg. gap": "mean distance of these four from Retrain's; the smaller, the nearer to never having seen the forget "
+    "set",
     "RTE": "run-time efficiency: minutes that unlearning took, without loading data and scoring",
-    "n": "runs with different seeds; ± is their standard deviation, in brackets the distance of the mean from Retrain's",
+    "n": "runs with different seeds; ± is their standard deviation, in brackets the distance of the mean from "
+    "Retrain's",
 }
 
 

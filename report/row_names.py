@@ -60,7 +60,7 @@ def models(results: list[dict[str, Any]]) -> dict[str, Model]:
 
 
 def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
-    """Names of the columns that a result stands in: its own, or every dense one for a model made without a checkpoint."""
+    """Names of the columns that a result stands in: its own, or every dense one for a model of no checkpoint."""
     key = _model_key(result)
     return [columns[key].name] if key in columns else [model.name for model in columns.values() if model.sparsity == 0]
 

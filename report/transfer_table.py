@@ -46,7 +46,7 @@ class TransferTable:
 
 
 def tables(results: Iterable[dict[str, Any]]) -> list[TransferTable]:
-    """One table per source, target, architecture, probe and ``--compat``, from a result per number of removed classes."""
+    """One table per source, target, architecture, probe and ``--compat``, from a result per number of classes."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         if "removed" in result:

@@ -46,8 +46,8 @@ def picture(path: Path, data: Dataset, poison: Poison, outputs: dict[str, dict[s
     rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in pairs]
     target = data.classes[poison.target]
     title = (
-        f"test images, clean and triggered (framed; target {target}), and the model's answer before and after {method}; "
-        "below, the frame's surroundings"
+        f"test images, clean and triggered (framed; target {target}), and the model's answer before and after "
+        f"{method}; below, the frame's surroundings"
     )
     trigger_examples(path, rows, title, ("triggered", window))
 

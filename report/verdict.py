@@ -52,7 +52,7 @@ def original(result: dict[str, Any], folder: Path) -> Beside | None:
 
 
 def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
-    """Retrain's scores on the same split and sparsity: of ``--reference_model`` or a run beside this one; None if unknown."""
+    """Retrain's scores on the same split and sparsity, of ``--reference_model`` or a run beside; None if unknown."""
     if result["method"] == "retrain":
         return None
     if "retrained" in result:
@@ -142,9 +142,9 @@ def _against_original(
     if exact is not None and exact.scores["UA"] - before["UA"] < moved:
         return []
     now, then = _said(own["UA"]), _said(before["UA"])
-    still = f"forgot nothing: UA is {f'that of the original ({now})' if now == then else f'{now}, that of the original {then}'}"
+    still = f"that of the original ({now})" if now == then else f"{now}, that of the original {then}"
     wanted = "" if exact is None else f", Retrain's is {_said(exact.scores['UA'])}"
-    return [f"{still}{wanted}; {knobs('raise', hyper)}"]
+    return [f"forgot nothing: UA is {still}{wanted}; {knobs('raise', hyper)}"]
 
 
 def _against_retrain(own: dict[str, float], first: Beside | None, exact: Beside) -> str:

@@ -19,8 +19,8 @@ import main_sweep
 import main_synflow
 import main_transfer
 from dataset.images import ImageSet
-from report.runs import read
 from evaluation.predict import accuracy_on, predict
+from report.runs import read
 from trainer import loop
 from unlearn import registry
 from utils import checkpoints, finite

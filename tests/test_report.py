@@ -329,7 +329,7 @@ def test_fixed_and_reference_side_by_side():
 
 
 def sweep(folder, states, name="s"):
-    """A sweep of FT, GA and retrain on digits with three seeds; ``states`` by method: what became of each seed's run."""
+    """A sweep of FT, GA and retrain on digits with three seeds; ``states`` by method: what became of each run."""
     cells = []
     for method, ends in states.items():
         for seed, end in enumerate(ends, 1):
@@ -456,7 +456,7 @@ def test_a_linked_training_is_no_further_seed(tmp_path):
         "model": {"arch": "resnet20s"},
         "config": {"data": {"dataset": "digits"}, "run": {"compat": "fixed", "seed": 1, "train_seed": 1}},
     }
-    [folder] = [path for path in write(tmp_path / "runs", [content]).iterdir()]
+    [folder] = list(write(tmp_path / "runs", [content]).iterdir())
     epochs(folder, "round 0", [(1, 0.5)])
     (tmp_path / "runs" / "linked").symlink_to(folder)
     shutil.copytree(folder, tmp_path / "runs" / "copied")
@@ -788,8 +788,48 @@ def test_files(tmp_path, capsys):
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing outside the page
 
 
+def test_a_packed_file_gives_the_report_of_its_folders(tmp_path, capsys):
+    """With a sweep of which some runs are missing or failed, curves, a failed run, another script's, an earlier one."""
+    runs = sweep(tmp_path / "runs", {"retrain": ["done", "done"], "FT": ["done", "failed"], "GA": [None, None]})
+    (runs / "s.sweep.json").rename(runs / "other.sweep.json")
+    diverged = {**result("GA", 0.9, 1, (0,) * 5), "status": "failed", "reason": "the loss is NaN"}
+    write(runs / "more", [*RUNS, diverged, backdoor(0.95, 1, (0.9, 0.8), (0.1, 0.7)), {"script": "main_other.py"}])
+    epochs(runs / "more" / "2", "unlearn", [(1, 0.4), (2, 0.5)])
+    write(runs / "more" / "2" / "earlier", [{**diverged, "fingerprint": "x"}])
+    packed = tmp_path / "packed" / "runs.jsonl"
+    assert main_report.main([str(runs), "--pack", "--out", str(packed.parent)]) == 0
+    shutil.move(runs, tmp_path / "gone")
+    capsys.readouterr()
+    reports = []
+    for name, source in (("a", tmp_path / "gone"), ("b", packed)):
+        assert main_report.main([str(source), "--out", str(tmp_path / name)]) == 0
+        said = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path) not in line]
+        made = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.name != "report.html"}
+        reports.append((said, made))
+    assert reports[0] == reports[1] and len(reports[0][1]) > 15 and any("curves" in name for name in reports[0][1])
+    assert any("failed" in line for line in reports[0][0])
+    (packed.parent / "copy").mkdir()
+    (packed.parent / "copy" / "runs.jsonl").write_bytes(packed.read_bytes())
+    assert len(made_of(packed.parent)[0].frame) == len(made_of(packed)[0].frame), "a run counts once"
+    shutil.move(tmp_path / "gone" / "more", packed.parent / "runs")
+    assert len(collect([packed]).runs) == packed.read_text().count('"folder":"../runs')
+
+
+def test_a_damaged_packed_file_is_refused_with_its_line(tmp_path, capsys):
+    packed = tmp_path / "runs.jsonl"
+    good = json.dumps({"folder": "a", "result": RUNS[0], "epochs": []})
+    for bad, said in (
+        ('{"folder": "b"', "is damaged or no JSON"),
+        ("3", "is no whole result (folder is missing or of another type)"),
+        (json.dumps({"folder": "b", "result": {**RUNS[1], "seal": "0" * 16}, "epochs": []}), "is damaged (its content"),
+    ):
+        packed.write_text(f"{good}\n{bad}\n")
+        assert main_report.main([str(tmp_path), "--no_plots"]) == 2
+        assert f"runs.jsonl:2: {said}" in capsys.readouterr().err
+
+
 def scenario_runs(gaps, kind, seed=1, compat="fixed"):
-    """Retrain, and methods whose four scores are all ``gap`` below its; RTE of Retrain 4 minutes, of the others as given."""
+    """Retrain, and methods whose four scores are all ``gap`` below its; RTE of Retrain 4 minutes."""
     words = {"class": "all of class 0", "random": "90 images"}[kind]
     runs = [result("retrain", 0, seed, (0.9, 0.9, 0.9, 0.9, 4.0), "Retrain", kind=kind, words=words, compat=compat)]
     return runs + [
