@@ -11,8 +11,7 @@ number of seeds, the best of each column, and what was published of it; what spa
 (main_backdoor.py) and per transfer (main_transfer.py). Each is printed and written as Markdown and CSV, the first kind
 as LaTeX too, with its pictures as PNG and SVG; report.html shows all of them in one page, with the settings, commit and
 day of every row. Runs of a sweep that are missing or failed are named, and so is what lies below PATH and stands in no
-table. Links to folders and files are followed; a run counts once. --pack writes all runs with the curves of their
-training into one file, runs.jsonl, which is read like the folders that they came from.
+table. Links are followed; a run counts once. --pack writes all runs into one file, read like their folders.
 """
 
 from __future__ import annotations
@@ -23,31 +22,22 @@ from pathlib import Path
 from report import further
 from report.runs import PACKED, collect
 from utils import files
-from utils.errors import UsageError, leave, script
+from utils.errors import leave, script
 from utils.options import Parser
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
     wanted = parse(argv)
-    for place in wanted.folders:
-        if not place.is_dir() and not (place.is_file() and place.suffix == ".jsonl"):
-            reason = "is a file; give the folder that holds it" if place.is_file() else "no such folder"
-            raise UsageError(f"{place}: {reason}")
-    from report import assemble, leftout
+    found = collect(wanted.folders)
+    files.make_folder(wanted.out)
+    from report import assemble
     from report.writer import Report
 
-    files.make_folder(wanted.out)
-    found, report = collect(wanted.folders), Report(wanted.out, wanted.plots)
+    report = Report(wanted.out, wanted.plots)
     assemble.add_unlearning(report, found, wanted.scores, wanted.settings)
     assemble.add_others(report, found)
-    lines = leftout.left_out(found)
-    if not report.sections:
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        beside = f"; left out: {lines[0]}{more}" if lines else ""
-        kinds = "main_forget.py, main_backdoor.py or main_transfer.py"
-        raise UsageError(f"{wanted.folders[0]}: no finished result of {kinds} below it{beside}")
-    report.say("left out:", "Left out", lines)
+    assemble.add_left_out(report, found, wanted.folders[0])
     if wanted.plots:
         assemble.add_trainings(report, found)
     report.finish(", ".join(place.resolve().name for place in wanted.folders))
@@ -71,19 +61,18 @@ class Wanted:
 def parse(argv: list[str] | None) -> Wanted:
     """What was typed; raises UsageError at an unknown flag or score, or without a folder."""
     parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
-    text = "folder that holds the runs, at any depth, or a packed file of runs; several are merged"
-    parser.add_argument("folders", metavar="PATH", nargs="+", help=text)
+    parser.add_argument(
+        "folders", metavar="PATH", nargs="+", help="folders that hold runs at any depth, or packed files"
+    )
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
-    text = "a further table of these scores, or of all: " + ", ".join(further.SCORES)
-    parser.add_argument("--scores", metavar="NAME,NAME", default=None, help=text)
-    text = "a last column with the hyper-parameters of each row; the page has them anyway"
-    parser.add_argument("--settings", action="store_true", help=text)
+    listed = f"a further table of these scores, or of all: {', '.join(further.SCORES)}"
+    parser.add_argument("--scores", metavar="NAME,NAME", default=None, help=listed)
+    parser.add_argument("--settings", action="store_true", help="a last column with each row's hyper-parameters")
     parser.add_argument("--pack", action="store_true", help=f"write all runs into one file, {PACKED}, too")
     typed = parser.read(argv)
-    folders = [Path(folder) for folder in typed["folders"]]
+    folders, scores = [Path(folder) for folder in typed["folders"]], further.chosen(typed["scores"])
     out = Path(typed["out"] or (folders[0].parent if folders[0].is_file() else folders[0]))
-    scores = further.chosen(typed["scores"]) if typed["scores"] else []
     return Wanted(folders, out, not typed["no_plots"], scores, typed["settings"], typed["pack"])
 
 

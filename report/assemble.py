@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from report import (
@@ -24,6 +25,7 @@ from report.runs import Collection
 from report.settings import HEAD, settings_of
 from report.writer import Report
 from utils import files
+from utils.errors import UsageError
 
 
 def add_unlearning(report: Report, found: Collection, scores: list[str], with_settings: bool) -> None:
@@ -119,6 +121,21 @@ def add_others(report: Report, found: Collection) -> None:
             section = report.add(table.section())
             if report.plots:
                 report.draw(section, {"": kind.draw(table)})
+
+
+def add_left_out(report: Report, found: Collection, place: Path) -> None:
+    """What stands in no table.
+
+    Raises:
+        UsageError: there is no table; names ``place``.
+    """
+    lines = leftout.left_out(found)
+    if not report.sections:
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        beside = f"; left out: {lines[0]}{more}" if lines else ""
+        kinds = "main_forget.py, main_backdoor.py or main_transfer.py"
+        raise UsageError(f"{place}: no finished result of {kinds} below it{beside}")
+    report.say("left out:", "Left out", lines)
 
 
 def add_trainings(report: Report, found: Collection) -> None:

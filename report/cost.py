@@ -62,9 +62,8 @@ def _references(axis: Any, table: Table, model: str, shade: Any) -> None:
 
 
 Box = tuple[float, float, float, float]  # left, low, right, high, in points of 1/72 inch
-AROUND = [
-    (math.cos(turn * math.pi / 4), math.sin(turn * math.pi / 4)) for turn in (0, 1, -1, 4, 3, -3, 2, -2)
-]  # east first, then west, north, south
+TURNS = (0, 1, -1, 4, 3, -3, 2, -2)  # eighths of a circle: east first, then west, north, south
+AROUND = [(math.cos(turn * math.pi / 4), math.sin(turn * math.pi / 4)) for turn in TURNS]
 STEPS = (8, 15, 24, 36, 50, 66, 84)  # from a marker's centre to its name
 
 
@@ -79,33 +78,18 @@ def _name(axis: Any, points: dict[str, tuple[float, float]]) -> None:
             (left_end, lower), (right_end, upper) = line.get_transform().transform(line.get_xydata()) * to_points
             taken.append((left_end - 1, lower - 1, right_end + 1, upper + 1))
     for row, (x, y) in sorted(centres.items(), key=lambda item: (-item[1][1], item[1][0])):
-        places = [
-            (_box(row, x + step * across, y + step * up, across), step) for step in STEPS for across, up in AROUND
-        ]
-        covered = [
-            sum(_overlap(box, other) for other in taken)
-            + 1e3 * (box[0] < left or box[2] > right or box[1] < low or box[3] > high)
-            for box, _ in places
-        ]
-        box, step = places[covered.index(min(covered))]
+        ways = [(step, across, up) for step in STEPS for across, up in AROUND]
+        places = [(_box(row, x + step * across, y + step * up, across), step) for step, across, up in ways]
+        outside = [box[0] < left or box[2] > right or box[1] < low or box[3] > high for box, _ in places]
+        covered = [sum(_overlap(box, other) for other in taken) for box, _ in places]
+        costs = [area + 1e3 * out for area, out in zip(covered, outside)]
+        box, step = places[costs.index(min(costs))]
         taken.append(box)
-        line = (
-            {"arrowstyle": "-", "color": "0.45", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-            if step > STEPS[0]
-            else None
-        )
         middle = ((box[0] + box[2]) / 2 - x, (box[1] + box[3]) / 2 - y)
-        axis.annotate(
-            row,
-            points[row],
-            middle,
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=7,
-            zorder=4,
-            arrowprops=line,
-        ).set_in_layout(False)
+        look = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 7, "zorder": 4}
+        line = {"arrowstyle": "-", "color": "0.45", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+        look["arrowprops"] = line if step > STEPS[0] else None
+        axis.annotate(row, points[row], middle, **look).set_in_layout(False)
 
 
 def _box(text: str, x: float, y: float, across: float) -> Box:
@@ -117,9 +101,8 @@ def _box(text: str, x: float, y: float, across: float) -> Box:
 
 def _overlap(one: Box, other: Box) -> float:
     """Area that two boxes share."""
-    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
-        0.0, min(one[3], other[3]) - max(one[1], other[1])
-    )
+    wide, high = (min(one[end], other[end]) - max(one[end - 2], other[end - 2]) for end in (2, 3))
+    return max(0.0, wide) * max(0.0, high)
 
 
 def _scales(axis: Any, gaps: list[float]) -> None:

@@ -95,13 +95,13 @@ SCORES = {
 }
 
 
-def chosen(text: str) -> list[str]:
-    """Names of scores from what was typed: names with commas between, or ``all``.
+def chosen(text: str | None) -> list[str]:
+    """Names of scores from what was typed: names with commas between, or ``all``; none where nothing was typed.
 
     Raises:
         UsageError: there is no such score.
     """
-    typed = list(dict.fromkeys(text.split(",")))
+    typed = list(dict.fromkeys(text.split(","))) if text else []
     names = list(SCORES) if "all" in typed else typed
     for name in typed if "all" not in typed else []:
         if name not in SCORES:

@@ -11,37 +11,12 @@ from report.paper_table import paper_table
 from report.published import Published
 from report.runs import METRICS
 
-ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "`": r"\textasciigrave{}",
-    "±": r"$\pm$",
-    "≠": r"$^{\neq}$",
-    "≈": r"$\approx$",
-    "ℓ": r"$\ell$",
-    "√": r"$\surd$",
-    "→": r"$\rightarrow$",
-    "×": r"$\times$",
-    "[": "{[}",
-    "*": "{*}",
-    "α": r"$\alpha$",
-    "–": "--",
-    "—": "---",
-    "’": "'",
-    "\N{NO-BREAK SPACE}": "~",
-}
+_LETTERS = '\\{}&%_#$~^<>|"`±≠≈ℓ√→×[*α–—’\N{NO-BREAK SPACE}'
+_TYPESET = r"""
+    \textbackslash{} \{ \} \& \% \_ \# \$ \textasciitilde{} \textasciicircum{} \textless{} \textgreater{} \textbar{} ''
+    \textasciigrave{} $\pm$ $^{\neq}$ $\approx$ $\ell$ $\surd$ $\rightarrow$ $\times$ {[} {*} $\alpha$ -- --- ' ~
+"""
+ESCAPES = dict(zip(_LETTERS, _TYPESET.split()))
 # grave, acute, circumflex, tilde, macron, breve, dot, diaeresis, ring, double acute, caron
 ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c"
 

@@ -14,6 +14,7 @@ from report.plots import DASHES, HATCHES, MARKERS, colours, figure, legend
 from report.row_names import Model
 from report.runs import METRICS
 
+Height = tuple[float, float]  # mean and standard deviation
 GAP = "average gap to Retrain"
 EXACT = "#d4351c"  # of Retrain's mark: no shade of the models, so that it is seen on dark bars and beside light ones
 
@@ -27,7 +28,7 @@ def by_gap(table: Table) -> list[str]:
     return sorted(gaps, key=lambda row: statistics.fmean(gaps[row]) if gaps[row] else math.inf)
 
 
-def height(table: Table, row: str, model: Model, panel: str) -> tuple[float, float] | None:
+def height(table: Table, row: str, model: Model, panel: str) -> Height | None:
     """Mean and standard deviation of a metric in per cent, or the average gap in points."""
     if panel == GAP:
         gap = table.average_gap(row, model.name)
@@ -49,10 +50,8 @@ def bars(table: Table) -> Any:
         for place, (model, shade) in enumerate(zip(table.models, shades)):
             exact = height(table, "Retrain", model, panel) if panel != GAP else None
             for position, row in enumerate(methods):
-                found, where = (
-                    height(table, row, model, panel),
-                    position + (place - (len(table.models) - 1) / 2) * thick,
-                )
+                found = height(table, row, model, panel)
+                where = position + (place - (len(table.models) - 1) / 2) * thick
                 if found is not None:
                     _bar(axis, where, thick, found, exact, {"label": model.name, **_look(place, shade)})
         axis.set(xlabel="points" if panel == GAP else "%", title=panel, xlim=(0, None if panel == GAP else 103))
@@ -65,51 +64,25 @@ def bars(table: Table) -> Any:
     return drawn
 
 
-def _bar(
-    axis: Any,
-    where: float,
-    thick: float,
-    found: tuple[float, float],
-    exact: tuple[float, float] | None,
-    look: dict[str, Any],
-) -> None:
+def _bar(axis: Any, where: float, thick: float, found: Height, exact: Height | None, look: dict[str, Any]) -> None:
     """One bar, with its value in a column right of the panel, a stroke for what is zero, and Retrain's mark."""
     value, spread = found
     axis.barh(where, value, thick * 0.92, xerr=spread or None, capsize=2, **look)
     if value < 0.5:
-        axis.plot(
-            [0, 0],
-            [where - thick * 0.46, where + thick * 0.46],
-            color=look["color"],
-            linewidth=4,
-            zorder=3,
-            solid_capstyle="butt",
-        )
+        stroke = {"color": look["color"], "linewidth": 4, "zorder": 3, "solid_capstyle": "butt"}
+        axis.plot([0, 0], [where - thick * 0.46, where + thick * 0.46], **stroke)
     if exact is not None:
-        axis.vlines(
-            exact[0],
-            where - thick / 2,
-            where + thick / 2,
-            colors=EXACT,
-            linewidths=2,
-            zorder=4,
-            label="Retrain, same model",
-        )
-    axis.text(
-        1.02, where, f"{value:.2f}", transform=axis.get_yaxis_transform(), fontsize=6.5, va="center", family="monospace"
-    )
+        mark = {"colors": EXACT, "linewidths": 2, "zorder": 4, "label": "Retrain, same model"}
+        axis.vlines(exact[0], where - thick / 2, where + thick / 2, **mark)
+    text = {"transform": axis.get_yaxis_transform(), "fontsize": 6.5, "va": "center", "family": "monospace"}
+    axis.text(1.02, where, f"{value:.2f}", **text)
 
 
 def _look(place: int, shade: Any) -> dict[str, Any]:
     """Of the bars of a model: colour, hatch, edge, and whiskers that are seen on both."""
     dark, hatch = sum(shade[:3]) < 1.2, HATCHES[place % len(HATCHES)]
-    return {
-        "color": shade,
-        "hatch": hatch,
-        "edgecolor": "white" if dark and hatch else "black",
-        "linewidth": 0.5,
-        "ecolor": "0.5",
-    }
+    edge = "white" if dark and hatch else "black"
+    return {"color": shade, "hatch": hatch, "edgecolor": edge, "linewidth": 0.5, "ecolor": "0.5"}
 
 
 def glance(table: Table) -> Any:
@@ -150,9 +123,8 @@ def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple
     for number, (model, shade, marker) in enumerate(zip(models, colours(len(models)), MARKERS)):
         aside = 0.5 * (number - (len(models) - 1) / 2) / len(models)
         there = [(values[row, model], place + aside) for place, row in enumerate(methods) if (row, model) in values]
-        axis.plot(
-            [value for value, _ in there], [place for _, place in there], marker, color=shade, label=model.name, **look
-        )
+        found, places = [value for value, _ in there], [place for _, place in there]
+        axis.plot(found, places, marker, color=shade, label=model.name, **look)
 
 
 def _time(table: Table, row: str, model: Model) -> float | None:
@@ -184,21 +156,14 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
     for axis, panel in zip(axes.flat, [*METRICS, GAP]):
         for row in rows:
             points = [(-math.log10(1 - model.sparsity), height(table, row, model, panel)) for model in models]
-            places = [(place, *found) for place, found in points if found is not None]
-            if places:
+            found = [(place, *height) for place, height in points if height is not None]
+            if found:
                 shade, marker, dash = styles[row]
                 look = {"color": "black", "linewidth": 2.2} if row == "Retrain" else {"color": shade, "linewidth": 1.3}
                 look |= {"marker": marker, "markersize": 4, "linestyle": dash, "capsize": 2, "label": row}
-                axis.errorbar(
-                    *zip(*((place, value) for place, value, _ in places)),
-                    yerr=[spread for *_, spread in places],
-                    **look,
-                )
-        axis.set_xticks(
-            [-math.log10(1 - model.sparsity) for model in models],
-            [f"{100 * model.sparsity:.3g}" for model in models],
-            fontsize=8,
-        )
+                axis.errorbar(*zip(*found), **look)
+        places = [-math.log10(1 - model.sparsity) for model in models]
+        axis.set_xticks(places, [f"{100 * model.sparsity:.3g}" for model in models], fontsize=8)
         axis.set(title=panel, xlabel="pruned weights (%)", ylabel="points" if panel == GAP else "%")
         axis.grid(alpha=0.3)
     legend(axes[1, 2], axes[0, 0], loc="center")

@@ -169,13 +169,16 @@ def collect(places: Iterable[Path]) -> Collection:
     Links to folders are followed; trials of a search are passed over unless their own folder is given.
 
     Raises:
-        UsageError: names a file that is damaged.
+        UsageError: names a file that is damaged, or a place that is neither.
     """
     found, known = Collection(), set()
     for place in places:
-        if place.is_file():
+        if place.is_file() and place.suffix == ".jsonl":
             _unpack(place, found, known)
             continue
+        if not place.is_dir():
+            reason = "is a file; give the folder that holds it" if place.is_file() else "no such folder"
+            raise UsageError(f"{place}: {reason}")
         for here, names in _walk(place, found, known):
             for path in (here / name for name in names):
                 if path.name == SEARCH and path.is_dir():
