@@ -102,12 +102,10 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> BackdoorTable:
             place = name if pruner in ("omp", "none") else f"{name} ({pruner})", result["model"]["sparsity"]
             for score, when in STORED:
                 lines.append((*place, score, when, scores[when].get(score) if when else scores[score]))
-    found = pd.DataFrame(lines, columns=["line", "sparsity", "score", "when", "value"])
-    order = dict.fromkeys(found["line"])
-    cells: dict[str, Any] = {line: {} for line in order}
-    for (line, sparsity, *column), cell in sorted(
-        cells_by(found, ["line", "sparsity", "score", "when"]).items(), key=lambda item: item[0][1]
-    ):
+    by = ["line", "sparsity", "score", "when"]
+    found = cells_by(pd.DataFrame(lines, columns=[*by, "value"]), by)
+    cells: dict[str, Any] = {line: {} for line, *_ in lines}
+    for (line, sparsity, *column), cell in sorted(found.items(), key=lambda item: item[0][1]):
         cells[line].setdefault(sparsity, {})[tuple(column)] = cell
     return BackdoorTable(title, file_name(slug), key, cells)
 

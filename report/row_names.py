@@ -53,10 +53,8 @@ def models(results: list[dict[str, Any]]) -> dict[str, Model]:
         f"{name} #{named[:place].count(name) + 1}" if named.count(name) > 1 else name
         for place, name in enumerate(named)
     ]
-    return {
-        key: Model(name, result["model"]["sparsity"], pruner_of(result))
-        for name, (key, result) in zip(numbered, ordered)
-    }
+    made = [Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (_, result) in zip(numbered, ordered)]
+    return dict(zip((key for key, _ in ordered), made))
 
 
 def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
@@ -74,9 +72,8 @@ def _without_checkpoint(result: dict[str, Any], results: list[dict[str, Any]]) -
 
 
 def _model_key(result: dict[str, Any]) -> str:
-    return json.dumps(
-        [result["model"]["sparsity"], recipe(result), result["config"].get("checkpoint", "") is None], sort_keys=True
-    )
+    fresh = result["config"].get("checkpoint", "") is None
+    return json.dumps([result["model"]["sparsity"], recipe(result), fresh], sort_keys=True)
 
 
 def pruner_of(result: dict[str, Any]) -> str:
@@ -117,9 +114,8 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         varying = _varying([json.loads(setting) for setting in sorted({_hyper(result) for result in members})])
         for result in members:
             given = hyper(result)
-            rows.setdefault(
-                ", ".join([name, *(f"{key} {given[key]}" for key in varying if given.get(key) is not None)]), []
-            ).append(result)
+            words = [f"{key} {given[key]}" for key in varying if given.get(key) is not None]
+            rows.setdefault(", ".join([name, *words]), []).append(result)
     return dict(sorted(rows.items(), key=lambda item: (position(item[0]), item[0])))
 
 

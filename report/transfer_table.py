@@ -70,13 +70,10 @@ def _table(results: list[dict[str, Any]]) -> TransferTable:
             place = f"{name}, {model_name(result['model']['sparsity'])}", result["removed"]["count"]
             lines += [(*place, metric, result["accuracy"][metric]) for metric in ACCURACIES]
             lines += [(*place, metric, result["seconds"][metric]) for metric in TIMES]
-    found = pd.DataFrame(lines, columns=["line", "count", "metric", "value"])
-    places = found[["line", "count"]].drop_duplicates().itertuples(index=False)
+    by = ["line", "count", "metric"]
     cells: dict[str, Any] = {}
-    for line, count in places:
-        cells.setdefault(line, {})[count] = {}
-    for (line, count, metric), cell in cells_by(found, ["line", "count", "metric"]).items():
-        cells[line][count][metric] = cell
+    for (line, count, metric), cell in cells_by(pd.DataFrame(lines, columns=[*by, "value"]), by).items():
+        cells.setdefault(line, {}).setdefault(count, {})[metric] = cell
     return TransferTable(title, file_name(slug), cells)
 
 

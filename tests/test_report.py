@@ -7,12 +7,15 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import matplotlib.colors
 import matplotlib.text
 import pytest
+from conftest import ROOT
 
 import main_report
 from report import (
@@ -1064,6 +1067,12 @@ def test_the_ranking_is_among_the_files_of_a_report(tmp_path, capsys):
         "Retrain in per cent" in (tmp_path / "ranking-digits-resnet20s.md").read_text()
         and "methods by average gap" in (tmp_path / "report.html").read_text()
     )
+
+
+def test_help_needs_none_of_the_large_libraries():
+    code = "import sys, main_report, main_sweep, main_forget; print({'pandas', 'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
