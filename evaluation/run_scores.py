@@ -74,7 +74,7 @@ def paper_scores(scores: dict[str, Any], seconds: float | None) -> dict[str, flo
 
 
 def reference_result(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """The same scores as the reference's files hold them: accuracies in per cent, attacks as fractions."""
+    """The scores as the reference's files hold them: accuracies in per cent, attacks as fractions."""
     return {
         "accuracy": {name: None if value is None else 100 * value for name, value in scores["accuracy"].items()},
         "SVC_MIA_forget_efficacy": dict(scores["SVC_MIA_forget_efficacy"]),
