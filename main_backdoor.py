@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
     checked = check(arguments)
     if arguments.run.dry_run:
-        from backdoor.report import intended
+        from backdoor.backdoor_header import intended
 
         title = f"main_backdoor.py: {checked.method.name}, {checked.method.summary}"
         preview.show(arguments.run.dry_run, title, intended(arguments, checked), checked.config)
@@ -47,7 +47,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list[str] | None) -> None:
     """Train or load a poisoned model, and cleanse it."""
-    from backdoor import cleanse, job, report
+    from backdoor import cleanse, job
+    from backdoor.backdoor_header import header
+    from report.backdoor_table import printed
+    from report.verdict import backdoor_words
     from trainer.rounds import Names
     from unlearn.session import clear
 
@@ -59,7 +62,7 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
         job.check_origin(arguments, checked, poisoned)
         log.facts(
             f"main_backdoor.py: {checked.method.name}, {checked.method.summary}",
-            report.header(arguments, checked, poisoned, folder.path),
+            header(arguments, checked, poisoned, folder.path),
         )
         with folder.failing(cleanse.facts(arguments, checked, poisoned)):
             if checked.given is not None:
@@ -72,8 +75,7 @@ def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     clear(checked.method, folder)
-    report.show([report.point(folder.result())], log)
-    log.line(f"\n{report.verdict(folder.result())}")
+    log.line(f"\n{printed([folder.result()])}\n\n{backdoor_words(folder.result())}")
 
 
 if __name__ == "__main__":

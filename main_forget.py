@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
-from evaluation.rows import ADAPTED
+from report.row_names import ADAPTED
 from utils import preview
 from utils.errors import UsageError, leave, say_last, script
 
@@ -221,15 +221,15 @@ def unlearn(
 def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unlearned: Any, session: Any) -> None:
     """Run the model once over every set, derive all scores, and write them; ``result.json`` comes last."""
     import pruner
-    from evaluation import report
+    from evaluation import run_scores
     from evaluation.predict import predict_all
 
     known, adapters, compat = facts(arguments, checked, job), checked.adapters, arguments.run.compat
     others, scored = beside(arguments, checked, job, known, folder.path)
     outputs, *rest = predict_all([unlearned.model, *others.values()], job.sets)
     compared = dict(zip(others, rest))
-    scores = report.score(outputs, compat, compared.get("retrained"), checked.method.trains_on_val)
-    session.save(unlearned, report.reference_result(scores))
+    scores = run_scores.score(outputs, compat, compared.get("retrained"), checked.method.trains_on_val)
+    session.save(unlearned, run_scores.reference_result(scores))
     log.record("scores", **scores)
     parameters = adapters.total if adapters and adapters.apart else sum(p.numel() for p in unlearned.model.parameters())
     after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": parameters}
@@ -241,8 +241,8 @@ def score(arguments: Any, checked: Checked, job: Job, folder: Any, log: Any, unl
             "seconds": {"unlearning": unlearned.seconds},
             "memory": {"unlearning": unlearned.memory},
             **scored,
-            **{name: report.four(found, compat) for name, found in compared.items()},
-            "scores": report.paper_scores(scores, unlearned.seconds),
+            **{name: run_scores.four(found, compat) for name, found in compared.items()},
+            "scores": run_scores.paper_scores(scores, unlearned.seconds),
             "units": "fractions in [0, 1]; RTE in minutes; memory in bytes",
             **scores,
         }
@@ -288,7 +288,7 @@ def beside(
     Returns:
         Models by name, ``original`` and ``retrained``, and scores by name.
     """
-    from evaluation import verdict
+    from report import verdict
     from unlearn import start
 
     others, given = {"retrained": checked.retrained}, checked.start.given
@@ -305,12 +305,12 @@ def beside(
 
 def show(arguments: arg_parser.ForgetArguments, checked: Checked, result: dict[str, Any], log: Any) -> None:
     """Print accuracies, with ``--verbose`` every attack, and last the original, the unlearned and the retrained model side by side."""
-    from evaluation import report, verdict
+    from report import scores_text, verdict
 
     folder = Path(arguments.run.save_dir)
     first, exact = verdict.original(result, folder), verdict.retrained(result, folder)
-    attacks = ["", *report.attacks(result)] if arguments.unlearn.verbose else []
-    for line in ["", *report.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
+    attacks = ["", *scores_text.attacks(result)] if arguments.unlearn.verbose else []
+    for line in ["", *scores_text.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
         log.line(line)
     for line in verdict.words(result, first, exact, checked.chosen.classes):
         log.line(line)

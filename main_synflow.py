@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import arg_parser
-from evaluation import tables
+from report import text
 from utils import preview
 from utils.errors import leave, say_last, script
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         log.line(f"done already: {folder.path / 'result.json'}")
     log.line()
-    log.line(tables.rounds(folder.result()["rounds"]))
+    log.line(text.rounds(folder.result()["rounds"]))
     return 0
 
 

@@ -30,13 +30,14 @@ def main(argv: list[str] | None = None) -> int:
 
     checked = check(arguments)
     if arguments.run.dry_run:
-        from transfer.report import intended
+        from transfer.transfer_header import intended
 
         title = f"main_transfer.py: {checked.method.name}, {checked.method.summary}"
         preview.show(arguments.run.dry_run, title, intended(arguments, checked), checked.config)
         return 0
+    from report.transfer_table import show
     from transfer.point import measure
-    from transfer.report import OUTPUTS, header, show
+    from transfer.transfer_header import OUTPUTS, header
     from utils.log import Log
     from utils.run_folder import RunFolder, environment, fingerprint
 

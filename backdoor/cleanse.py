@@ -8,10 +8,11 @@ from typing import Any
 
 import pruner
 from arg_parser import BackdoorArguments
-from backdoor import report
 from backdoor.job import Checked, Job, stamp
-from evaluation.backdoor import reference_result, score
+from evaluation.attack_success import reference_result, score
 from evaluation.predict import predict
+from report.trigger_picture import picture
+from report.verdict import backdoor_scores
 from trainer import pretrain
 from trainer.rounds import OUTPUTS, Names
 from unlearn.apply import Unlearned
@@ -90,7 +91,7 @@ def cleanse(
     session = Session(method, folder, stamp(arguments, checked, job))
     session.save_evaluation(reference_result(scores["before"]))
     log.line(f"* remain weight ratio = {100 * pruner.density(trained.mask):.4f} %")
-    log.line(f"before  {report.said(scores['before'])}")
+    log.line(f"before  {backdoor_scores(scores['before'])}")
     log.record("before", **scores["before"])
     start = pretrain.new_model(arguments, checked, bench.data) if method.fresh else bench.model
     if checked.rewound is not None:
@@ -120,10 +121,10 @@ def cleanse(
     )
     predictions["after"] = predict(unlearned.model, tests)
     scores["after"] = score(**predictions["after"])
-    log.line(f"after   {report.said(scores['after'])}")
+    log.line(f"after   {backdoor_scores(scores['after'])}")
     log.record("after", **scores["after"])
     session.save(unlearned, reference_result(**scores))
-    report.picture(folder.path / "trigger.png", job, predictions, method.name)
+    picture(folder.path / "trigger.png", bench.data, job.poison, predictions, method.name)
     folder.finish(result(arguments, checked, job, trained, unlearned, scores))
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from arg_parser import BackdoorArguments, describe, parse_backdoor, reading
-from backdoor import cleanse, report
+from backdoor import cleanse
+from backdoor.backdoor_header import CURVE, header
 from backdoor.job import Checked, Job, check, read_data
+from report import backdoor_table
 from trainer.rounds import OUTPUTS, Names
 from unlearn.session import clear
 from utils import checkpoints
 from utils.log import Log
-from utils.run_folder import RunFolder, fingerprint
+from utils.run_folder import RunFolder, environment, fingerprint
 
 
 def curve(arguments: BackdoorArguments, checked: Checked, argv: list[str] | None) -> None:
@@ -23,9 +25,7 @@ def curve(arguments: BackdoorArguments, checked: Checked, argv: list[str] | None
         sparsity: at(arguments, sparsity, home / f"sparsity_{sparsity:g}") for sparsity in (0.0, *arguments.sparsities)
     }
     dense = several[0.0][1]
-    folder = RunFolder(
-        home, "curve", fingerprint(checked.config), report.CURVE, parts={"training": (dense.training, OUTPUTS)}
-    )
+    folder = RunFolder(home, "curve", fingerprint(checked.config), CURVE, parts={"training": (dense.training, OUTPUTS)})
     log = Log(home)
     if folder.result() is None:
         folder.begin("main_backdoor.py", argv)
@@ -34,14 +34,38 @@ def curve(arguments: BackdoorArguments, checked: Checked, argv: list[str] | None
         job.write_split(home)
         log.facts(
             f"main_backdoor.py: {checked.method.name} at sparsity {describe(arguments.sparsities)}",
-            report.header(arguments, checked, job, home),
+            header(arguments, checked, job, home),
         )
         trained = cleanse.train(*several[0.0], job, Names(home), log)
         results = [a_point(*several[sparsity], job, trained, home) for sparsity in arguments.sparsities]
-        report.finish(folder, job, checked, results)
+        finish(folder, checked, results)
     else:
         log.line(f"done already: {home / 'result.json'}")
-    report.show(folder.result()["points"], log)
+    log.line(f"\n{backdoor_table.printed(backdoor_table.results_of(folder.result(), checked.method.paper))}")
+
+
+def finish(folder: RunFolder, checked: Checked, results: list[dict[str, Any]]) -> None:
+    """Write the curve as Markdown, CSV and picture, and ``result.json``."""
+    first = results[0]
+    backdoor_table.save(results, folder.path / "backdoor")
+    points = [{"sparsity": found["model"]["sparsity"], **_scores(found)} for found in results]
+    folder.finish(
+        {
+            "label": folder.label,
+            "script": "main_backdoor.py",
+            "status": "done",
+            "method": checked.method.name,
+            "points": points,
+            **{key: first[key] for key in ("units", "poison", "split")},
+            "config": checked.config,
+            "device": first["device"],
+            "environment": environment(),
+        }
+    )
+
+
+def _scores(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: found["scores"][key] for key in ("before", "after", "RTE")}
 
 
 def at(arguments: BackdoorArguments, sparsity: float, folder: Path) -> tuple[BackdoorArguments, Checked]:

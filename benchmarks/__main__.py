@@ -22,7 +22,7 @@ import torch
 
 from benchmarks import startup
 from benchmarks.rows import Row, rows
-from evaluation.tables import aligned
+from report.text import aligned
 from utils.device import ORDINARY, has_bfloat16, keep_memory, resolve, synchronise
 from utils.errors import leave, script
 

@@ -15,7 +15,7 @@ from benchmarks import baseline, data
 from dataset.images import Augment
 from evaluation import mia
 from evaluation.predict import predict
-from evaluation.report import score
+from evaluation.run_scores import score
 from models.parts import lay_out
 from pruner import MaskEnforcer
 from trainer.loop import Recipe, Training

@@ -1,1 +1,1 @@
-"""Scores of a model: accuracy, membership attacks, tables and plots."""
+"""Scores of a model: accuracy, membership attacks, distance from the retrained model."""

@@ -31,10 +31,12 @@ def retention(accuracy: float, retrained: float) -> float:
 
 
 def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float | None:
-    """RD, the sum of |retention - 1| over the retain, forget and test set; 0 is ideal, None where the retrained model is never right.
+    """RD, the sum of |retention - 1| over the retain, forget and test set; 0 is ideal.
 
     Args:
         accuracies, retrained: accuracy in [0, 1] by set, with "retain", "forget" and "test".
+    Returns:
+        None where the retrained model is never right.
     """
     if not all(retrained[name] for name in SETS):
         return None
@@ -42,7 +44,7 @@ def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str,
 
 
 def mean_sape(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float:
-    """SAPE, the mean of ``sape`` over the retain, forget and test set, in [0, 1]; arguments as of ``retention_deviation``."""
+    """SAPE, the mean of ``sape`` over the retain, forget and test set, in [0, 1], of accuracies by set."""
     return sum(sape(accuracies[name], retrained[name]) for name in SETS) / len(SETS)
 
 

@@ -133,7 +133,7 @@ def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.n
 
 
 def mixed(predictions: Predictions) -> Predictions:
-    """The same outputs so that the first of them are of all classes: shuffled, always alike, if they lie class by class.
+    """Outputs in an order whose beginning holds all classes: shuffled, always alike, if they lie class by class.
 
     So they do in a class-folder tree, where the first retain images, which the attacks take for shadow members, would
     be of one or two classes. The official files of CIFAR and SVHN are in mixed order and stay in it.

@@ -8,48 +8,41 @@ The first folder is the one to compare with. All hold runs of ``demo.yaml`` or o
 
 from __future__ import annotations
 
-import csv
-import io
+import statistics
 import sys
 from itertools import combinations
 from pathlib import Path
 
+import pandas as pd
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation import results, tables  # noqa: E402
+from report import comparison, runs, text  # noqa: E402
 from utils import files  # noqa: E402
 
-Gaps = dict[
-    tuple[str, str, str], tuple[float, float]
-]  # scenario, model, method -> average gap and its spread, in points
+Place = tuple[str, str, str]  # scenario, model, method
+Gaps = dict[Place, tuple[float, float]]  # average gap and the standard deviation of the single seeds' gaps, in points
 CLOSE = 3.0  # points: gaps nearer than this are a tie
 
 
 def gaps(folder: Path) -> Gaps:
-    """The average gap to Retrain of every method on every column of a folder's tables, in points.
-
-    With it stands the standard deviation over the seeds of the single seeds' gaps.
-    """
+    """The average gap to Retrain of every method on every column of a folder's tables."""
     found = {}
-    for table in results.tables(results.collect([folder])):
-        for model in table.models:
-            for row in table.rows:
-                if row not in ("Original", "Retrain"):
-                    single = results.Cell(tuple(table.gaps_by_seed(row, model.name).values()))
-                    found[table.key["kind"], model.name, row] = (
-                        100 * table.average_gap(row, model.name),
-                        100 * single.std,
-                    )
+    for table in comparison.tables(runs.collect([folder]).of("main_forget.py")):
+        for row, model in ((row, model.name) for model in table.models for row in table.rows):
+            if row not in ("Original", "Retrain"):
+                spread = statistics.pstdev(table.gaps_by_seed(row, model).values())
+                found[table.key["kind"], model, row] = 100 * table.average_gap(row, model), 100 * spread
     return found
 
 
-def moved(first: Gaps, other: Gaps) -> dict[tuple[str, str, str], float]:
+def moved(first: Gaps, other: Gaps) -> dict[Place, float]:
     """By how many points each average gap differs."""
     return {where: abs(gap - other[where][0]) for where, (gap, _) in first.items()}
 
 
 def swapped(first: Gaps, other: Gaps) -> list[tuple[str, str, str, str]]:
-    """Scenario, model and two methods whose order differs, the one nearer to Retrain in ``first`` in front; ties are left out."""
+    """Scenario, model and two methods whose order differs, the nearer to Retrain in ``first`` first; without ties."""
     found = []
     for one, two in combinations(first, 2):
         if one[:2] == two[:2] and abs(first[one][0] - first[two][0]) > CLOSE:
@@ -60,7 +53,7 @@ def swapped(first: Gaps, other: Gaps) -> list[tuple[str, str, str, str]]:
 
 
 def table(named: dict[str, Gaps]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: the gaps under each name, the spread under the first, and the largest difference from the first."""
+    """Head and rows: the gaps under each name, the spread of the first, and the largest difference from the first."""
     first, *others = named.values()
     head = ["scenario", "model", "method", *named, "sd over seeds", "largest change"]
     rows = []
@@ -76,12 +69,9 @@ def words(named: dict[str, Gaps]) -> str:
     lines = []
     for name, other in others:
         where, change = max(moved(first, other).items(), key=lambda item: item[1])
-        order = "; ".join(
-            f"{far} before {near} ({scenario}, {model})" for scenario, model, near, far in swapped(first, other)
-        )
-        lines.append(
-            f"{name}: largest change {change:.2f} points ({', '.join(where)}); order {f'differs: {order}' if order else 'as in the first'}"
-        )
+        order = "; ".join(f"{far} before {near} ({kind}, {model})" for kind, model, near, far in swapped(first, other))
+        order = f"order differs: {order}" if order else "order as in the first"
+        lines.append(f"{name}: largest change {change:.2f} points ({', '.join(where)}); {order}")
     return "\n".join(lines)
 
 
@@ -89,7 +79,6 @@ if __name__ == "__main__":
     out, *listed = sys.argv[1:]
     named = {name: gaps(Path(folder)) for name, folder in (word.split("=", 1) for word in listed)}
     head, rows = table(named)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    files.write_text(Path(out), text.getvalue())
-    print(f"{tables.markdown(head, rows)}\n{words(named)}")
+    csv = pd.DataFrame(rows, columns=head).to_csv(index=False, lineterminator="\n")
+    files.write_text(Path(out), csv)
+    print(f"{text.markdown(head, rows)}\n{words(named)}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation import results
+from report import runs
 from sweep.grid import PROJECT, Cell
 from sweep.job import PATIENCE, Job, python
 from sweep.state import State
@@ -212,7 +212,7 @@ class Slurm:
         """Take up jobs of an earlier sweep that still wait or run."""
         from submitit import SlurmJob
 
-        known = results.read(self.state.spec.folder / NUMBERS)
+        known = runs.read(self.state.spec.folder / NUMBERS)
         states = (job_states() or {}) if known else {}
         for name, number in known.items():
             if name in self.state.by_name and states.get(number) in LIVING:

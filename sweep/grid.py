@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import arg_parser
-from evaluation.rows import ADAPTED
+from report.row_names import ADAPTED
 from sweep.spec import LAST, Flags, Spec, reference
 from utils.errors import UsageError
 from utils.names import lookup, nearest

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from evaluation.planned import STATUS
+from report.runs import STATUS
 from utils import files, lock
 from utils.preempt import RESUMABLE, SIGNALS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from arg_parser import Lora
-from evaluation import results
-from evaluation.results import METRICS, SEARCH
-from evaluation.tables import aligned
+from report import runs as stored
+from report.runs import METRICS, SEARCH
+from report.text import aligned
 from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
 from sweep.spec import Spec, check_keys, check_seeds
@@ -319,7 +319,7 @@ class Study:
         share of the standard deviation of the single seeds' gaps.
         """
         sides = [
-            [results.read(cell.folder / "result.json")["scores"] for cell in side] for side in (runs, self.retrained)
+            [stored.read(cell.folder / "result.json")["scores"] for cell in side] for side in (runs, self.retrained)
         ]
         means = [{metric: statistics.fmean(scores[metric] for scores in side) for metric in METRICS} for side in sides]
         spread = statistics.pstdev(_distance(*pair) for pair in zip(*sides))

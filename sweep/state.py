@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation import planned, results
+from report.runs import MANIFEST, STATUS, read
 from sweep.grid import Cell, stage
 from sweep.spec import Spec
 from utils import files, lock
@@ -69,7 +69,7 @@ class State:
 
     def status(self, cell: Cell) -> dict[str, Any]:
         """How the last attempt ended: "failed", "killed", "interrupted", "running", ...; empty before the first."""
-        return results.read(cell.folder / planned.STATUS)
+        return read(cell.folder / STATUS)
 
     def failed(self, cell: Cell) -> bool:
         """Whether the last attempt failed by itself."""
@@ -82,7 +82,7 @@ class State:
     def note_failure(self, cell: Cell, code: int | None) -> None:
         """Store that the cell is given up, also where its job could not say so itself."""
         files.make_folder(cell.folder)
-        files.write_json(cell.folder / planned.STATUS, {**self.status(cell), "status": "failed", "code": code})
+        files.write_json(cell.folder / STATUS, {**self.status(cell), "status": "failed", "code": code})
 
     def write_manifest(self) -> None:
         """Say which runs there are to be, for the report, which names those that are not there."""
@@ -97,15 +97,13 @@ class State:
             "file": str(self.spec.file),
             "cells": listed,
         }
-        files.write_json(self.spec.folder / f"{self.spec.file.stem}{planned.MANIFEST}", content)
+        files.write_json(self.spec.folder / f"{self.spec.file.stem}{MANIFEST}", content)
 
 
 def finished(cell: Cell) -> bool:
     """Whether the cell's folder holds the finished result of its command."""
     stored = [cell.folder / "result.json", *sorted(cell.folder.glob("earlier/*/result.json"))]
-    marks = {
-        content.get("fingerprint") for path in stored if (content := results.read(path)).get("status") == "done"
-    } - {None}
+    marks = {content.get("fingerprint") for path in stored if (content := read(path)).get("status") == "done"} - {None}
     return bool(marks) and expected(cell) in marks
 
 

@@ -15,8 +15,9 @@ from torch import nn
 
 import models
 from dataset.images import Augment, ImageSet
-from evaluation import mia, report
+from evaluation import mia, run_scores
 from evaluation.predict import Predictions, accuracy_on, predict
+from report import scores_text
 
 pytestmark = pytest.mark.numeric
 
@@ -383,7 +384,7 @@ def test_score_holds_every_score_of_a_run(n_retain, n_test, compat):
         "val": drawn(9, 3, 2),
         "test": drawn(n_test, 3, 3),
     }
-    found = report.score(outputs, compat)
+    found = run_scores.score(outputs, compat)
     assert set(found) == {
         "accuracy",
         "SVC_MIA_forget_efficacy",
@@ -426,7 +427,7 @@ def test_shadows_are_of_all_classes_where_images_lie_class_by_class():
     assert mia.mixed(official) is official  # in the order of the official files, as the reference
 
     outputs = {"retain": lying, "test": class_by_class(100, 1), "val": drawn(30, 10, 2), "forget": drawn(40, 10, 3)}
-    efficacy = {compat: report.score(outputs, compat)["SVC_MIA_forget_efficacy"] for compat in ("fixed", "reference")}
+    efficacy = {compat: run_scores.score(outputs, compat)["SVC_MIA_forget_efficacy"] for compat in ("fixed", "reference")}
     assert efficacy["fixed"] == mia.forget_efficacy(found, mia.mixed(outputs["test"]), outputs["forget"], "fixed")
     assert efficacy["reference"] == mia.forget_efficacy(lying, outputs["test"], outputs["forget"], "reference")
     assert efficacy["fixed"]["confidence"] != efficacy["reference"]["confidence"]
@@ -448,13 +449,13 @@ SCORES = {
 
 def test_the_paper_s_scores():
     # UA = 1 - accuracy on what is forgotten; MIA-Efficacy is the confidence attack; RTE in minutes.
-    assert report.paper_scores(SCORES, 90.0) == {"UA": 0.75, "RA": 0.95, "TA": 0.875, "MIA-Efficacy": 0.625, "RTE": 1.5}
-    assert report.paper_scores(SCORES, 0.0)["RTE"] == 0.0
-    assert report.paper_scores(SCORES, None)["RTE"] is None
+    assert run_scores.paper_scores(SCORES, 90.0) == {"UA": 0.75, "RA": 0.95, "TA": 0.875, "MIA-Efficacy": 0.625, "RTE": 1.5}
+    assert run_scores.paper_scores(SCORES, 0.0)["RTE"] == 0.0
+    assert run_scores.paper_scores(SCORES, None)["RTE"] is None
 
 
 def test_the_reference_s_result_holds_per_cent_and_fractions():
-    found = report.reference_result(SCORES)
+    found = run_scores.reference_result(SCORES)
     assert list(found) == ["accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy"]
     assert found["accuracy"] == pytest.approx({"retain": 95, "forget": 25, "val": 50, "test": 87.5})
     assert found["SVC_MIA_forget_efficacy"] == SCORES["SVC_MIA_forget_efficacy"]
@@ -462,8 +463,8 @@ def test_the_reference_s_result_holds_per_cent_and_fractions():
 
 
 def test_the_printed_block_shows_each_number_in_its_row():
-    assert report.accuracies(SCORES) == ["retain acc: 95.00", "forget acc: 25.00", "val acc: 50.00", "test acc: 87.50"]
-    text = "\n".join(report.attacks(SCORES)).splitlines()
+    assert scores_text.accuracies(SCORES) == ["retain acc: 95.00", "forget acc: 25.00", "val acc: 50.00", "test acc: 87.50"]
+    text = "\n".join(scores_text.attacks(SCORES)).splitlines()
     numbers = [row.split()[-5:] for row in text]
     assert ["75.00", "62.50", "50.00", "37.50", "25.00"] in numbers
     assert ["51.00", "52.00", "53.00", "54.00", "55.00"] in numbers

@@ -18,14 +18,14 @@ from torch import nn
 
 import main_backdoor
 import main_imp
-from backdoor import report
 from dataset import catalog, prepare, sources, split
 from dataset.named.cifar import CIFAR10_CLASSES
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario
 from dataset.trigger import PLACES, Trigger
-from evaluation import backdoor, plots
+from evaluation import attack_success
 from evaluation.predict import Predictions, predict
+from report import trigger_picture
 from utils import checkpoints, files
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz", "trigger.png"}
@@ -202,11 +202,11 @@ def answers(guesses: list[int], labels: list[int]) -> Predictions:
 
 
 def test_scores_by_hand():
-    found = backdoor.score(answers([0, 1, 1, 0, 2], [0, 1, 2, 0, 1]), answers([0, 0, 2, 1, 1], [0] * 5))
+    found = attack_success.score(answers([0, 1, 1, 0, 2], [0, 1, 2, 0, 1]), answers([0, 0, 2, 1, 1], [0] * 5))
     assert found == {"SA": 3 / 5, "ASR": 2 / 5, "ASR_other": 1 / 3}  # of images 1, 2 and 4 the second alone obeys
-    assert backdoor.score(answers([0], [0]), answers([0], [0])) == {"SA": 1.0, "ASR": 1.0, "ASR_other": None}
+    assert attack_success.score(answers([0], [0]), answers([0], [0])) == {"SA": 1.0, "ASR": 1.0, "ASR_other": None}
     after = {"SA": 0.25, "ASR": 0.125, "ASR_other": 0.0}
-    assert backdoor.reference_result(found, after) == {
+    assert attack_success.reference_result(found, after) == {
         "test_acc": 60.0,
         "attack_acc": 40.0,
         "test_acc_unlearn": 25.0,
@@ -223,7 +223,7 @@ def test_a_model_that_always_says_three(digits, target, success):
     sets = image_sets(digits, Poison(np.arange(5), target, Trigger(2)), split.everything(1438), None, torch.device("cpu"))
     outputs = predict(Constant(), {name: sets[name] for name in ("test", "triggered")})
     share = float((digits.test_labels == 3).mean())
-    assert backdoor.score(**outputs) == {"SA": pytest.approx(share), "ASR": success, "ASR_other": success}
+    assert attack_success.score(**outputs) == {"SA": pytest.approx(share), "ASR": success, "ASR_other": success}
 
 
 # --- end to end ---
@@ -435,22 +435,23 @@ def test_the_table_of_a_curve(drawn_curve, capsys):
         assert (point["before"], point["after"], point["RTE"]) == (scores["before"], scores["after"], scores["RTE"])
     with (drawn_curve / "backdoor.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert (
-        float(rows[1]["ASR_after"]) == points[1]["after"]["ASR"]
-        and float(rows[0]["SA_before"]) == points[0]["before"]["SA"]
-    )
-    lines = (drawn_curve / "backdoor.md").read_text().splitlines()
-    assert lines[-1].startswith(
-        f"| 80 | {100 * points[1]['before']['ASR']:.2f} | {100 * points[1]['after']['ASR']:.2f} |"
-    )
+    means = {(float(row["sparsity"]) > 0, row["score"], row["when"]): float(row["mean"]) for row in rows}
+    for number, point in enumerate(points):
+        for when in ("before", "after"):
+            assert {name: means[number, name, when] for name in point[when]} == point[when]
+        assert means[number, "RTE", ""] == point["RTE"]
+    shown = [
+        "FT",
+        "80",
+        *(f"{100 * points[1][when][name]:.2f}" for name in ("ASR", "SA") for when in ("before", "after")),
+    ]
+    [line] = [line for line in (drawn_curve / "backdoor.md").read_text().splitlines() if line.startswith("| FT | 80 |")]
+    assert line.split(" | ")[:6] == ["| FT", *shown[1:]]
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in drawn_curve.rglob("*")}
     assert cleanse(drawn_curve, "--rewind_epoch", "1", "--sparsities", "0,0.8") == 0
     said = capsys.readouterr().out
-    assert "done already" in said and said.splitlines()[-1].split()[:2] == [
-        "80",
-        f"{100 * points[1]['before']['ASR']:.2f}",
-    ]
+    assert "done already" in said and said.splitlines()[-1].split()[:6] == shown
     assert {path: path.stat().st_mtime_ns for path in drawn_curve.rglob("*")} == before
 
 
@@ -476,7 +477,7 @@ def test_a_killed_curve_goes_on_to_the_same_bytes(drawn_curve, tmp_path, monkeyp
         cleanse(tmp_path, *command)
     if write == 6:  # in the middle of unlearning, what was scored before it is not lost
         scores = torch.load(tmp_path / "sparsity_0" / "FTeval_result.pth.tar")
-        assert scores == backdoor.reference_result(read(drawn_curve / "sparsity_0")["scores"]["before"])
+        assert scores == attack_success.reference_result(read(drawn_curve / "sparsity_0")["scores"]["before"])
     monkeypatch.setattr(files, "write_bytes", original)
     assert cleanse(tmp_path, *command) == 0
     assert tensors(tmp_path) == tensors(drawn_curve)
@@ -649,8 +650,11 @@ def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):
     clean = np.zeros((2, 8, 8, 3), np.uint8)
     clean[0, 4, 5] = 200  # the square covers rows and columns 4 and 5
     stamped, window = trigger.stamp(clean), trigger.window(8, 8)
-    assert [report._changed(one, other) for one, other in zip(clean, stamped)] == ["changes 1 pixel", "changes nothing"]
-    shown = report._enlarged(clean[0], stamped[0], window)
+    assert [trigger_picture._changed(one, other) for one, other in zip(clean, stamped)] == [
+        "changes 1 pixel",
+        "changes nothing",
+    ]
+    shown = trigger_picture._enlarged(clean[0], stamped[0], window)
     assert (
         shown.shape == (6, 13, 3)
         and (shown[:, 6] == 255).all()
@@ -658,7 +662,7 @@ def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):
         and not shown[:, 7:].any()
     )
     for row in ("triggered", "nothing"):
-        plots.trigger_examples(
+        trigger_picture.trigger_examples(
             tmp_path / f"{row}.png", {"triggered": [(image, "") for image in stamped]}, "", (row, window)
         )
     framed, plain = (matplotlib.image.imread(tmp_path / f"{row}.png") for row in ("triggered", "nothing"))

@@ -29,7 +29,7 @@ from dataset.combined import union
 from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
 from dataset.scenario import Scenario
-from evaluation import closeness, deepunlearn, report
+from evaluation import closeness, deepunlearn, run_scores
 from evaluation.predict import Predictions, accuracy_on
 from trainer import loop
 from unlearn import distill, layers, registry, start
@@ -1167,7 +1167,7 @@ def drawn(count: int, seed: int, pull: float = 0.0) -> Predictions:
 
 def test_the_attack_is_in_the_result_and_on_unseen_images_alone():
     outputs = {"retain": drawn(50, 0, 3.0), "forget": drawn(30, 1, 3.0), "val": drawn(25, 2), "test": drawn(5, 3)}
-    found = report.score(outputs, "fixed")["deepunlearn"]
+    found = run_scores.score(outputs, "fixed")["deepunlearn"]
     losses = [
         -F.log_softmax(outputs[name].logits, 1)[range(len(outputs[name])), outputs[name].labels].numpy()
         for name in ("val", "forget")
@@ -1177,7 +1177,7 @@ def test_the_attack_is_in_the_result_and_on_unseen_images_alone():
         "val": {"attack": pytest.approx(mean), "indiscernibility": pytest.approx(1 - abs(2 * mean - 1))},
         "test": {"attack": None, "indiscernibility": None},
     }
-    assert set(report.score(outputs, "fixed", trained_on_val=True)["deepunlearn"]) == {"test"}
+    assert set(run_scores.score(outputs, "fixed", trained_on_val=True)["deepunlearn"]) == {"test"}
     assert [name for name in registry.names() if registry.get(name).trains_on_val] == ["KDE"]
 
 

@@ -19,8 +19,8 @@ import main_sweep
 import main_synflow
 import main_transfer
 from dataset.images import ImageSet
-from evaluation import results
 from evaluation.predict import accuracy_on, predict
+from report.runs import read
 from trainer import loop
 from unlearn import registry
 from utils import checkpoints, finite
@@ -228,8 +228,8 @@ def test_transfer_fails_in_one_point_and_says_so(mask, tmp_path, capsys):
         str(tmp_path),
     ]
     assert main_transfer.main(command) == 3
-    assert results.read(tmp_path / "removed_0" / "result.json")["status"] == "done"
-    assert results.read(tmp_path / "removed_1" / "result.json")["status"] == "failed"
+    assert read(tmp_path / "removed_0" / "result.json")["status"] == "done"
+    assert read(tmp_path / "removed_1" / "result.json")["status"] == "failed"
 
 
 # --- tables and sweeps ---

@@ -11,10 +11,10 @@ from conftest import ROOT
 from test_report import NONE, RUNS, made, result, write
 
 import main_report
-from evaluation import marks
-from evaluation.latex import ESCAPES, escaped, latex
+from report import marks
+from report.latex import ESCAPES, escaped, latex
 
-COMMITTED = sorted((ROOT / "results").rglob("*.tex"))
+COMMITTED = [path.parent for path in sorted((ROOT / "results").glob("*/runs.jsonl"))]
 needs_latex = pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="no pdflatex (apt-get install texlive-latex-recommended)"
 )
@@ -68,9 +68,32 @@ def test_every_row_has_as_many_columns_as_the_table():
     assert r"unlearn\_lr 0.1 \\" in tex and "p{7cm}}" in tex
 
 
-def test_committed_tables_have_no_escaped_separators():
-    assert len(COMMITTED) >= 4
-    for path in COMMITTED:
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """The folder of reports from the results that are kept here, a folder each."""
+    out = tmp_path_factory.mktemp("committed")
+    for folder in COMMITTED:
+        words = ["--scores", "all"] if list(folder.glob("*-scores.md")) else []
+        assert main_report.main([str(folder), "--out", str(out / folder.name), "--no_plots", *words]) == 0
+    return out
+
+
+def test_committed_tables_are_those_of_the_committed_runs(committed):
+    assert len(COMMITTED) >= 2
+    for folder in COMMITTED:
+        kept = {path.name: path.read_text() for kind in ("md", "csv") for path in folder.glob(f"*.{kind}")}
+        made = {
+            path.name: path.read_text()
+            for kind in ("md", "csv")
+            for path in (committed / folder.name).glob(f"*.{kind}")
+        }
+        assert kept == made and len(kept) >= 8
+
+
+def test_committed_tables_have_no_escaped_separators(committed):
+    found = list(committed.rglob("*.tex"))
+    assert len(found) >= 4
+    for path in found:
         assert len(set(columns(path.read_text()))) == 1 and r"\&" not in path.read_text(), path
 
 
@@ -100,7 +123,7 @@ def test_latex_typesets_every_character(tmp_path):
 
 
 @needs_latex
-def test_latex_typesets_tables_with_whatever_is_in_them(tmp_path):
+def test_latex_typesets_tables_with_whatever_is_in_them(tmp_path, committed):
     """Names of methods and files with every special character, the settings of each row, the committed tables."""
     odd = r"[a]*_b & 5 % #1 $x$ ~ ^ \ {y} é 猫 <|>"
     runs = [result("retrain", 0, 1, (1.0, 1.0, 0.9, 0.9, 2.0), "Retrain", words=odd)]
@@ -112,7 +135,7 @@ def test_latex_typesets_tables_with_whatever_is_in_them(tmp_path):
     folder = write(tmp_path / "runs", runs)
     assert main_report.main([str(folder), "--out", str(tmp_path / "out"), "--no_plots", "--settings"]) == 0
     [path] = (tmp_path / "out").glob("*.tex")
-    files = [path, *COMMITTED]
+    files = [path, *committed.rglob("*.tex")]
     typeset(tmp_path, [rf"\resizebox{{\linewidth}}{{!}}{{\input{{{file}}}}}" for file in files])
     if shutil.which("pdftotext"):
         read = subprocess.run(

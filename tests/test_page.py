@@ -12,9 +12,9 @@ import pytest
 from test_report import RUNS, made, result, write
 
 import main_report
-from evaluation import marks, settings, tables
-from evaluation.page import Section, page
-from evaluation.results import Found
+from report import marks, paper_table, settings, text
+from report.page import Section, page
+from report.published import Published
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium (apt-get install chromium)")
@@ -57,10 +57,10 @@ def test_the_best_cells_by_hand():
     )
     [table] = made(runs[:4])
     assert marks.best(table) == frozenset(), "one method competes with nobody"
-    assert "| **80.00 (20.00)** |" in tables.markdown(*tables.paper_table(made(runs)[0], NONE_PUBLISHED), best)
+    assert "| **80.00 (20.00)** |" in text.markdown(*paper_table.paper_table(made(runs)[0], NONE_PUBLISHED), best)
 
 
-NONE_PUBLISHED = tables.Published([], exact=False)
+NONE_PUBLISHED = Published([], exact=False)
 
 
 def poor(ra, ta, classes=10, method="retrain"):
@@ -133,7 +133,7 @@ def test_what_rows_were_run_with(tmp_path, capsys):
         result("IU", 0, 1, (0.5,) * 5, hyper={"alpha": 0.5, "decreasing_lr": [91, 136], "saliency_mask": "/some/file"}),
     ]
     [table] = made(runs)
-    found = settings.of(table, [Found(None, run) for run in runs])
+    found = settings.settings_of(table)
     assert found.note() == "Settings that all rows with them share: batch_size 64, no_aug."
     assert found.lines(table) == [
         ["Retrain", "unlearn_epochs 8", "0123456789", "2026-03-01"],
@@ -184,7 +184,7 @@ def test_the_page_explains_marks_and_escapes():
         and '<tr class="published">' in html
         and "<details>" not in html
     )
-    assert set(tables.EXPLAINED) == {*("UA", "MIA-Efficacy", "RA", "TA"), "avg. gap", "RTE", "n"}
+    assert set(paper_table.EXPLAINED) == {*("UA", "MIA-Efficacy", "RA", "TA"), "avg. gap", "RTE", "n"}
 
 
 PROBE = """

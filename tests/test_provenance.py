@@ -19,7 +19,8 @@ import main_saliency
 import main_synflow
 import main_transfer
 import models
-from evaluation import results
+from report import comparison
+from report.runs import Run
 from utils import checkpoints, origin
 
 CPU = ["--device", "cpu"]
@@ -177,7 +178,7 @@ def test_the_whole_way_without_a_word_of_the_model(trained, tmp_path, capsys):
     assert main_forget.main([*CPU, *third]) == 0
     three = json.loads((tmp_path / "third" / "result.json").read_text())
     assert (two["config"]["run"]["split_seed"], three["config"]["run"]["split_seed"]) == (2, None)
-    [table] = results.tables([results.Found(tmp_path, two), results.Found(tmp_path, three)])  # one model, seeds 3 and 2
+    [table] = comparison.tables([Run("", tmp_path, two), Run("", tmp_path, three)])  # one model, seeds 3 and 2
     assert table.key["split"] == "of seed 2"
     assert one["split"] == two["split"] and one["accuracy"] == two["accuracy"] and two["model"]["arch"] == "resnet20s"
 

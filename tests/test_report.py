@@ -7,31 +7,38 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import matplotlib.colors
 import matplotlib.text
 import pytest
+from conftest import ROOT
 
 import main_report
-from evaluation import (
-    cleanse,
+from report import (
+    assemble,
+    backdoor_table,
+    comparison,
     corrections,
     cost,
     curves,
     further,
     leftout,
+    missing,
     overview,
-    planned,
+    paper_table,
     published,
     ranking,
-    results,
-    rows,
+    row_names,
     sparsity,
-    tables,
+    text,
 )
-from evaluation.results import Found
+from report.page import Section
+from report.runs import METRICS, Run, collect
+from report.writer import Report
 
 NONE = published.Published([], exact=False)
 SIZES = {"forget": 100, "retain": 900, "test": 360}
@@ -80,11 +87,15 @@ RUNS = [
 
 
 def made(runs):
-    return results.tables([Found(None, run) for run in runs])
+    return comparison.tables([Run("", Path(), run) for run in runs])
+
+
+def made_of(*folders):
+    return comparison.tables(collect(folders).of("main_forget.py"))
 
 
 def named(table, known=NONE):
-    head, rows = tables.paper_table(table, known)
+    head, rows = paper_table.paper_table(table, known)
     return {row[0]: dict(zip(head, row)) for row in rows}
 
 
@@ -119,10 +130,10 @@ def test_means_gaps_and_averages_by_hand():
         "FT",
         "GA",
     ]
-    cell = table.rows["FT"]["dense"]["UA"]
+    cell = table.cell("FT", "dense", "UA")
     assert cell.mean == pytest.approx(0.6) and cell.std == pytest.approx(0.1)  # 0.5 and 0.7
     # dense gaps of FT: UA |0.6 - 1|, MIA |0.7 - 0.95|, RA |0.9 - 0.98|, TA |0.85 - 0.85|
-    assert [table.gap("FT", "dense", m) for m in results.METRICS] == pytest.approx([0.4, 0.25, 0.08, 0.0])
+    assert [table.gap("FT", "dense", m) for m in METRICS] == pytest.approx([0.4, 0.25, 0.08, 0.0])
     assert table.average_gap("FT", "dense") == pytest.approx(0.1825)
     assert table.average_gap("FT", "95 % sparse") == pytest.approx((0.1 + 0 + 0 + 0.1) / 4)
     assert table.gap("Retrain", "dense", "UA") == 0 and table.average_gap("GA", "dense") is None
@@ -139,7 +150,7 @@ def test_a_gap_is_taken_over_the_seeds_that_both_have():
 
 def test_layout_of_the_paper():
     [table] = made(RUNS)
-    head, rows = tables.paper_table(table, NONE)
+    head, rows = paper_table.paper_table(table, NONE)
     assert head[:5] == ["method", "UA dense", "UA 95 % sparse", "MIA-Efficacy dense", "MIA-Efficacy 95 % sparse"]
     assert head[-6:] == [
         "avg. gap dense",
@@ -157,7 +168,7 @@ def test_layout_of_the_paper():
         and finetuned["n dense"] == "2"
     )
     assert named(table)["GA"]["UA dense"] == "- (0 of 2 seeds)" and named(table)["GA"]["n dense"] == "0 of 2"
-    assert tables.markdown(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n"
+    assert text.markdown(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n"
 
 
 def test_runs_that_differ_in_anything_that_matters_never_share_a_table():
@@ -193,7 +204,7 @@ def test_methods_with_several_settings_get_a_row_each():
     assert list(table.rows) == ["FT, lr 0.1", "FT, lr 0.2"]
     tuned = [result("FT", sparsity, 1, (0.1,) * 5, hyper={"lr": sparsity + 1}) for sparsity in (0, 0.9)]
     [table] = made(tuned)  # tuned per model: one row
-    assert list(table.rows) == ["FT"] and set(table.rows["FT"]) == {"dense", "90 % sparse"}
+    assert list(table.rows) == ["FT"] and {model for _, model, _ in table.cells} == {"dense", "90 % sparse"}
 
 
 def recipe(epochs, round_=1, script="main_imp.py", **prune):
@@ -269,7 +280,7 @@ def test_the_file_holds_the_main_table_of_the_paper():
 )
 def test_published_average_gaps_follow_from_the_published_values(share, entry, row, average):
     [found] = [table for table in published.load()["tables"] if table["name"] == entry]
-    model = rows.Model("x", found["models"][share])
+    model = row_names.Model("x", found["models"][share])
     assert 100 * published.Published([found], True).average_gap(row, model) == pytest.approx(average, abs=0.006)
 
 
@@ -284,7 +295,7 @@ def test_published_values_stand_below_ours_and_differences_are_marked():
     for mean, marked in ((0.313, True), (0.312, False)):
         [table] = made(paper_runs((mean - 0.03, mean + 0.03)))
         assert named(table, known)["FT"]["UA dense"].endswith(" ≠") is marked
-    notes = tables.notes(table, known)
+    notes = paper_table.notes(table, known)
     assert any("Model Sparsity Can Simplify" in note for note in notes) and not any("SalUn" in note for note in notes)
 
 
@@ -309,7 +320,7 @@ def test_fixed_and_reference_side_by_side():
         for run in RUNS
     ]
     [pair] = corrections.pairs(made([*RUNS, *reference]))
-    head, rows = corrections.table(pair)
+    head, rows = corrections.changes(*pair)
     found = {(row[0], row[1]): dict(zip(head, row)) for row in rows}
     assert found["FT", "dense"]["UA"] == "40.00±0.00 → 60.00±10.00 (+20.00) ≠"
     assert found["FT", "95 % sparse"]["UA"] == "40.00 → 90.00 (+50.00)"  # one seed has no spread
@@ -321,7 +332,7 @@ def test_fixed_and_reference_side_by_side():
 
 
 def sweep(folder, states, name="s"):
-    """A sweep of FT, GA and retrain on digits with three seeds; ``states`` by method: what became of each seed's run."""
+    """A sweep of FT, GA and retrain on digits with three seeds; ``states`` by method: what became of each run."""
     cells = []
     for method, ends in states.items():
         for seed, end in enumerate(ends, 1):
@@ -352,6 +363,14 @@ def sweep(folder, states, name="s"):
     return folder
 
 
+def planned(folders):
+    """The tables of folders with what is missing in them, and cells that stand in none."""
+    found = collect(folders)
+    runs = found.of("main_forget.py")
+    made = comparison.tables(runs)
+    return made, missing.note_missing(made, missing.planned_runs(found, {run.content["fingerprint"] for run in runs}))
+
+
 def test_missing_and_failed_cells_say_so(tmp_path):
     folders = [
         sweep(
@@ -364,9 +383,8 @@ def test_missing_and_failed_cells_say_so(tmp_path):
             },
         )
     ]
-    found = results.collect(folders)
-    [table] = results.tables(found)
-    assert planned.place([table], planned.collect(folders, found)) == []
+    [table], lost = planned(folders)
+    assert lost == []
     rows = named(table)
     assert list(rows) == ["Retrain", "FT", "GA", "raw"]
     assert (
@@ -375,8 +393,8 @@ def test_missing_and_failed_cells_say_so(tmp_path):
         and rows["FT"]["UA dense"] == "50.00 (0.00)"
     )
     assert rows["GA"]["UA dense"] == "failed (0 of 3 seeds)" and rows["raw"]["UA dense"] == "- (0 of 3 seeds)"
-    [line] = [line for line in tables.long_rows(table, NONE) if line[1:4] == ["GA", "dense", "UA"]]
-    assert line[4:9] == ["", "", "0", "3", "1"]
+    long = paper_table.long_table(table, NONE).set_index(["method", "model", "metric"]).loc["GA", "dense", "UA"]
+    assert long[["mean", "std"]].isna().all() and list(long[["seeds", "missing", "failed"]]) == [0, 3, 1]
 
 
 def test_what_two_machines_did_adds_up(tmp_path):
@@ -384,9 +402,7 @@ def test_what_two_machines_did_adds_up(tmp_path):
         sweep(tmp_path / "a", {"retrain": ["done", "done", None], "FT": ["done", None, "failed"]}),
         sweep(tmp_path / "b", {"retrain": [None, "done", "done"], "FT": [None, "failed", "done"]}),
     ]
-    found = results.collect(folders)
-    [table] = results.tables(found)
-    planned.place([table], planned.collect(folders, found))
+    [table], _ = planned(folders)
     assert named(table)["Retrain"]["n dense"] == "3" and named(table)["FT"]["n dense"] == "2 of 3, 1 failed"
 
 
@@ -423,18 +439,12 @@ def test_links_lead_to_runs_and_each_run_counts_once(tmp_path, capsys):
     (runs / "FT1" / "loop").symlink_to(runs)
     (runs / "itself").symlink_to(runs / "itself")
     epochs(elsewhere / "2", "unlearn", [(1, 0.5)])
-    [table] = results.tables(results.collect([runs]))
+    [table] = made_of(runs)
     assert (table.runs("FT", "dense"), table.runs("Retrain", "dense")) == (2, 2) and table.average_gap(
         "FT", "dense"
     ) == pytest.approx(0.1825)
-    assert (
-        len(results.below([runs], "result.json"))
-        == len(results.below([runs, runs, runs / "again"], "result.json"))
-        == 4
-    )
-    assert curves.draw_unlearning(table, results.collect([runs])) is not None, (
-        "the log lies beside the file that the link leads to"
-    )
+    assert len(collect([runs]).runs) == len(collect([runs, runs, runs / "again"]).runs) == 4
+    assert curves.draw_unlearning(table) is not None, "the log lies beside the file that the link leads to"
     rows, lines = table_of([runs, elsewhere, runs], capsys)
     assert "18.25" in rows["FT"] and lines == [f"{runs}/itself: is a link to {runs}/itself, which is not there"]
 
@@ -449,11 +459,11 @@ def test_a_linked_training_is_no_further_seed(tmp_path):
         "model": {"arch": "resnet20s"},
         "config": {"data": {"dataset": "digits"}, "run": {"compat": "fixed", "seed": 1, "train_seed": 1}},
     }
-    [folder] = [path for path in write(tmp_path / "runs", [content]).iterdir()]
+    [folder] = list(write(tmp_path / "runs", [content]).iterdir())
     epochs(folder, "round 0", [(1, 0.5)])
     (tmp_path / "runs" / "linked").symlink_to(folder)
     shutil.copytree(folder, tmp_path / "runs" / "copied")
-    [(title, found)] = curves.trainings([tmp_path / "runs"]).values()
+    [(title, found)] = curves.trainings(collect([tmp_path / "runs"])).values()
     assert len(found) == 1 and "1 seed," in title
 
 
@@ -504,8 +514,8 @@ def test_a_folder_that_cannot_be_listed_is_named():
         if root:
             os.seteuid(65534)  # to whom folders can be closed
         try:
-            lines = leftout.left_out([runs])
-            found = len(results.below([runs], "result.json"))
+            lines = leftout.left_out(collect([runs]))
+            found = len(collect([runs]).runs)
         finally:
             if root:
                 os.seteuid(0)
@@ -532,9 +542,9 @@ def test_backdoor_table_by_hand(tmp_path, capsys):
         backdoor(0, 1, (1.0, 0.9), (0.5, 0.9)),
         backdoor(0, 1, (1.0, 0.9), (0.2, 0.9), config={"train": {"epochs": 3}}),
     ]
-    found = cleanse.tables([*runs, {"points": [], "scores": {}}])
-    assert [len(table.lines["FT"]) for table in found] == [2, 1]  # another training is another table
-    head, rows = cleanse.layout(found[0])
+    found = backdoor_table.tables([*runs, {"points": [], "scores": {}}])
+    assert [len(table.cells["FT"]) for table in found] == [2, 1]  # another training is another table
+    head, rows = backdoor_table.layout(found[0])
     assert rows[2] == ["FT", "95", "95.00±5.00", "20.00±10.00", "85.00±5.00", "80.00±10.00", "2.000", "2"]
     assert rows[3] == ["FT, published", "95", "≈99.80", "≈14.40", "≈93.90", "≈92.80", "", ""] and rows[0][3] == "50.00"
     write(tmp_path / "runs", runs)
@@ -546,8 +556,11 @@ def test_backdoor_table_by_hand(tmp_path, capsys):
     }
 
 
-def test_names_that_occur_before_get_numbers():
-    assert main_report.distinct(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
+def test_names_that_occur_before_get_numbers(tmp_path):
+    report = Report(tmp_path, plots=False)
+    slugs = [report.add(Section("", ["x"], [["1"]], slug=slug)).slug for slug in ("a", "b", "a", "a")]
+    assert slugs == ["a", "b", "a-2", "a-3"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{slug}.{kind}" for slug in slugs for kind in ("md", "csv")}
 
 
 # --- files ---
@@ -563,9 +576,9 @@ def epochs(folder, phase, values):
 
 def test_curves_of_a_log_that_was_gone_on_with(tmp_path):
     epochs(tmp_path, "round 0", [(1, 0.1), (2, 0.2), (2, 0.3)])
-    found = curves.read_epochs(tmp_path / "log.jsonl")
+    found = Run("", tmp_path, {}).epochs
     assert {epoch: record["accuracy"] for epoch, record in found["round 0"].items()} == {1: 0.1, 2: 0.3}
-    assert curves.read_epochs(tmp_path / "nowhere") == {}
+    assert Run("", tmp_path / "nowhere", {}).epochs == {}
 
 
 def test_every_picture_can_be_drawn_and_has_its_parts(tmp_path):
@@ -575,12 +588,12 @@ def test_every_picture_can_be_drawn_and_has_its_parts(tmp_path):
         for sparsity in (0, 0.5, 0.9, 0.99)
     ]
     [table] = made(runs)
-    drawn = overview.pictures(table)
+    drawn = {name: one for name, one in assemble._pictures(table).items() if one is not None}
     assert list(drawn) == ["bars", "glance", "cost", "sparsity"]
     axis = drawn["sparsity"].axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "50", "90", "99"]
     assert list(axis.get_lines()[0].get_ydata()) == pytest.approx([10, 35, 55, 59.5])
-    assert [axis.get_title() for axis in drawn["bars"].axes][:5] == [*results.METRICS, "average gap to Retrain"]
+    assert [axis.get_title() for axis in drawn["bars"].axes][:5] == [*METRICS, "average gap to Retrain"]
     assert drawn["cost"].axes[0].get_xlabel() == "RTE: minutes that unlearning took"
 
 
@@ -653,7 +666,7 @@ def test_bars_are_sorted_and_carry_their_values():
     ]
     [table] = made(runs)
     drawn = overview.bars(table)
-    assert [axis.get_title() for axis in drawn.axes] == [*results.METRICS, "average gap to Retrain"]
+    assert [axis.get_title() for axis in drawn.axes] == [*METRICS, "average gap to Retrain"]
     axis = drawn.axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["FT", "GA", "Original", "IU"], (
         "gaps of 5, 27.75, 47.75 points, and none"
@@ -677,7 +690,7 @@ def test_differences_to_retrain_have_a_sign():
         "FT", "dense", "TA"
     ) == pytest.approx(0)
     drawn = overview.glance(table)
-    assert [axis.get_title() for axis in drawn.axes] == [*results.METRICS, "RTE"]
+    assert [axis.get_title() for axis in drawn.axes] == [*METRICS, "RTE"]
     dense, sparse = [line for line in drawn.axes[0].get_lines() if line.get_linestyle() == "None"]
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["FT", "GA"]
     assert (list(dense.get_xdata()), list(sparse.get_xdata()), list(sparse.get_ydata())) == (
@@ -697,8 +710,7 @@ def test_curves_have_one_scale_and_end_with_forget_and_test_accuracy(tmp_path):
     for number, run in enumerate(runs):
         write(tmp_path / str(number), [run])
         epochs(tmp_path / str(number) / "0", "unlearn", [(1, 0.8), (2, 0.9)] if run["method"] == "FT" else [(1, 0.1)])
-    found = results.collect([tmp_path])
-    drawn = curves.draw_unlearning(results.tables(found)[0], found)
+    drawn = curves.draw_unlearning(made_of(tmp_path)[0])
     finetuned, ascent = drawn.axes
     assert finetuned.get_ylim() == ascent.get_ylim() == (-3, 103)
     assert list(ascent.get_xticks()) == [1] and list(finetuned.get_xticks()) == [1, 2]
@@ -712,10 +724,10 @@ def test_curves_have_one_scale_and_end_with_forget_and_test_accuracy(tmp_path):
 
 def test_before_and_after_a_cleanse_look_different():
     """With one sparsity there is no line whose dashes could tell them apart."""
-    [table] = cleanse.tables(
+    [table] = backdoor_table.tables(
         [backdoor(0.95, 1, (0.9, 0.8), (0.9, 0.7)), backdoor(0.95, 1, (0.9, 0.8), (0.2, 0.6), "GA")]
     )
-    axis = cleanse.draw(table).axes[0]
+    axis = backdoor_table.draw(table).axes[0]
     lines = {container.get_label(): container.lines[0] for container in axis.containers}
     assert list(lines) == ["before FT", "after FT", "before GA", "after GA"]
     assert [line.get_markerfacecolor() == "white" for line in lines.values()] == [True, False, True, False]
@@ -779,8 +791,48 @@ def test_files(tmp_path, capsys):
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # nothing outside the page
 
 
+def test_a_packed_file_gives_the_report_of_its_folders(tmp_path, capsys):
+    """With a sweep of which some runs are missing or failed, curves, a failed run, another script's, an earlier one."""
+    runs = sweep(tmp_path / "runs", {"retrain": ["done", "done"], "FT": ["done", "failed"], "GA": [None, None]})
+    (runs / "s.sweep.json").rename(runs / "other.sweep.json")
+    diverged = {**result("GA", 0.9, 1, (0,) * 5), "status": "failed", "reason": "the loss is NaN"}
+    write(runs / "more", [*RUNS, diverged, backdoor(0.95, 1, (0.9, 0.8), (0.1, 0.7)), {"script": "main_other.py"}])
+    epochs(runs / "more" / "2", "unlearn", [(1, 0.4), (2, 0.5)])
+    write(runs / "more" / "2" / "earlier", [{**diverged, "fingerprint": "x"}])
+    packed = tmp_path / "packed" / "runs.jsonl"
+    assert main_report.main([str(runs), "--pack", "--out", str(packed.parent)]) == 0
+    shutil.move(runs, tmp_path / "gone")
+    capsys.readouterr()
+    reports = []
+    for name, source in (("a", tmp_path / "gone"), ("b", packed)):
+        assert main_report.main([str(source), "--out", str(tmp_path / name)]) == 0
+        said = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path) not in line]
+        made = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.name != "report.html"}
+        reports.append((said, made))
+    assert reports[0] == reports[1] and len(reports[0][1]) > 15 and any("curves" in name for name in reports[0][1])
+    assert any("failed" in line for line in reports[0][0])
+    (packed.parent / "copy").mkdir()
+    (packed.parent / "copy" / "runs.jsonl").write_bytes(packed.read_bytes())
+    assert len(made_of(packed.parent)[0].frame) == len(made_of(packed)[0].frame), "a run counts once"
+    shutil.move(tmp_path / "gone" / "more", packed.parent / "runs")
+    assert len(collect([packed]).runs) == packed.read_text().count('"folder":"../runs')
+
+
+def test_a_damaged_packed_file_is_refused_with_its_line(tmp_path, capsys):
+    packed = tmp_path / "runs.jsonl"
+    good = json.dumps({"folder": "a", "result": RUNS[0], "epochs": []})
+    for bad, said in (
+        ('{"folder": "b"', "is damaged or no JSON"),
+        ("3", "is no whole result (folder is missing or of another type)"),
+        (json.dumps({"folder": "b", "result": {**RUNS[1], "seal": "0" * 16}, "epochs": []}), "is damaged (its content"),
+    ):
+        packed.write_text(f"{good}\n{bad}\n")
+        assert main_report.main([str(tmp_path), "--no_plots"]) == 2
+        assert f"runs.jsonl:2: {said}" in capsys.readouterr().err
+
+
 def scenario_runs(gaps, kind, seed=1, compat="fixed"):
-    """Retrain, and methods whose four scores are all ``gap`` below its; RTE of Retrain 4 minutes, of the others as given."""
+    """Retrain, and methods whose four scores are all ``gap`` below its; RTE of Retrain 4 minutes."""
     words = {"class": "all of class 0", "random": "90 images"}[kind]
     runs = [result("retrain", 0, seed, (0.9, 0.9, 0.9, 0.9, 4.0), "Retrain", kind=kind, words=words, compat=compat)]
     return runs + [
@@ -798,7 +850,7 @@ def test_methods_are_ranked_by_gap_and_by_cost_over_all_scenarios():
         run["paper_name"] = {"raw": "Original"}.get(run["method"], run["paper_name"])
     [group] = ranking.groups(made(runs))
     assert group.slug == "ranking-digits-resnet20s"
-    head, rows = ranking.table(group)
+    head, rows = ranking.order(group)
     assert head == [
         "method",
         "rank",
@@ -826,7 +878,7 @@ def test_misses_on_either_side_of_retrain_do_not_cancel_in_a_ranking():
     ]
     runs = [run for seed in (1, 2) for kind in ("class", "random") for run in scenario_runs(gaps[seed - 1], kind, seed)]
     [group] = ranking.groups(made(runs))
-    assert [(row[0], row[2]) for row in ranking.table(group)[1]] == [("FT", "5.00"), ("FF", "15.00"), ("GA", "35.00")]
+    assert [(row[0], row[2]) for row in ranking.order(group)[1]] == [("FT", "5.00"), ("FF", "15.00"), ("GA", "35.00")]
     [table, _] = made(runs)
     assert table.average_gap("GA", "dense") == pytest.approx(0.05) and table.gap_by_seed(
         "GA", "dense"
@@ -845,7 +897,7 @@ def test_a_ranking_says_what_is_uneven():
         if run["method"] == "GA":
             run["environment"] = {"platform": "another"}
     [group] = ranking.groups(made(runs))
-    rows = {row[0]: row[-3:] for row in ranking.table(group)[1]}
+    rows = {row[0]: row[-3:] for row in ranking.order(group)[1]}
     assert rows == {
         "FT": ["1.000", "20.0 %", "1 to 2"],
         "GA": ["0.500*", "8.3 %*", "2"],
@@ -875,10 +927,10 @@ def test_what_is_ranked_together():
         for run in scenario_runs(enough, "class")
     ]
     [group] = ranking.groups(made(twice))
-    assert ranking.table(group)[0][3:5] == ["all of class 0, dense", "all of class 3, dense"]
+    assert ranking.order(group)[0][3:5] == ["all of class 0, dense", "all of class 3, dense"]
     third = [run for run in twice if run["scenario"]["class"] == 0 or run["method"] == "retrain"]
     [group] = ranking.groups(made(scenario_runs(enough, "random") + third))
-    assert ranking.table(group)[0][3:5] == ["class, dense", "random, dense"], (
+    assert ranking.order(group)[0][3:5] == ["class, dense", "random, dense"], (
         "a scenario that is only retrained so far takes no rank away"
     )
 
@@ -912,12 +964,12 @@ def test_what_sparsity_changes_by_hand():
         result("GA", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 1.0)),  # no seed with both
     ]
     [table] = made(runs)
-    assert sparsity.table(table) == (
+    assert sparsity.effect(table) == (
         ["method", "95 % sparse, by seed", "95 % sparse, mean"],
         [["FT", "+5.00, -1.00", "+2.00±3.00"]],
     )
     [dense] = made([run for run in runs if run["model"]["sparsity"] == 0])
-    assert sparsity.table(dense)[1] == []
+    assert sparsity.effect(dense)[1] == []
 
 
 def scored(method, seed, retain, forget, test, **more):
@@ -945,9 +997,8 @@ def test_further_scores_by_hand():
         ),
         scored("GA", 3, 0.8, 0.6, 0.4, deepunlearn={"test": {"attack": None}}),  # nothing was retrained with this seed
     ]
-    found = [Found(None, run) for run in runs]
-    [table] = results.tables(found)
-    head, rows = further.table(table, found, ["KL", "ToW", "RD", "SAPE", "loss_attack", "entropy_attack"])
+    [table] = made(runs)
+    head, rows = further.scores_table(table, ["KL", "ToW", "RD", "SAPE", "loss_attack", "entropy_attack"])
     assert head == ["method", "KL dense", "ToW dense", "RD dense", "SAPE dense", "entropy_attack dense"], (
         "no run has a loss_attack"
     )
@@ -967,18 +1018,16 @@ def test_further_scores_by_hand():
 
 
 def test_retention_has_no_deviation_from_nothing():
-    runs = [Found(None, scored("retrain", 1, 1.0, 0.0, 0.5)), Found(None, scored("FT", 1, 0.9, 0.5, 0.4))]
-    [table] = results.tables(runs)
-    head, rows = further.table(table, runs, ["RD", "ToW"])
+    [table] = made([scored("retrain", 1, 1.0, 0.0, 0.5), scored("FT", 1, 0.9, 0.5, 0.4)])
+    head, rows = further.scores_table(table, ["RD", "ToW"])
     assert head == ["method", "ToW dense"] and rows == [["Retrain", "1.0000"], ["FT", "0.4050"]]
 
 
 def test_a_result_without_an_accuracy_has_no_score_that_needs_it():
     runs = [scored("retrain", 1, 1.0, 0.4, 0.5), scored("FT", 1, 0.9, 0.5, 0.4), scored("GA", 1, 0.9, 0.5, 0.4)]
     del runs[1]["accuracy"]["test"]
-    found = [Found(None, run) for run in runs]
-    [table] = results.tables(found)
-    assert [row[:2] for row in further.table(table, found, ["ToW"])[1]] == [
+    [table] = made(runs)
+    assert [row[:2] for row in further.scores_table(table, ["ToW"])[1]] == [
         ["Retrain", "1.0000"],
         ["FT", "-"],
         ["GA", "0.7290"],
@@ -1018,6 +1067,12 @@ def test_the_ranking_is_among_the_files_of_a_report(tmp_path, capsys):
         "Retrain in per cent" in (tmp_path / "ranking-digits-resnet20s.md").read_text()
         and "methods by average gap" in (tmp_path / "report.html").read_text()
     )
+
+
+def test_help_needs_none_of_the_large_libraries():
+    code = "import sys, main_report, main_sweep, main_forget; print({'pandas', 'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):

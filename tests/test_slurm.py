@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from evaluation import results
+from report.runs import read
 
 SWEEP = """
 title: a sweep to be disturbed
@@ -109,7 +109,7 @@ def run(*words: str) -> str:
 def scores(folder: Path) -> dict[str, dict[str, float]]:
     """The scores of all runs by cell, but for the time that they took."""
     read = {
-        path.parent.relative_to(folder).as_posix(): results.read(path)
+        path.parent.relative_to(folder).as_posix(): read(path)
         for path in folder.glob("seed*/*/*/*/result.json")
     }
     return {

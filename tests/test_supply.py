@@ -27,7 +27,7 @@ import main_synflow
 import main_transfer
 from dataset import download
 from dataset.download import Remote, fetch
-from evaluation.plots import figure
+from report.plots import figure
 from sweep.executors import _imports_from_project
 from utils.errors import UsageError
 

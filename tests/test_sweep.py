@@ -23,7 +23,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 import arg_parser
 import main_report
 import main_sweep
-from evaluation import results
+from report.runs import read
 from sweep import executors, grid, search, spec
 from sweep.job import WAITING, Job, last_line
 from sweep.runner import TRIES, Runner, summary
@@ -829,11 +829,11 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
     assert all(1e-3 <= trial.params["unlearn_lr"] <= 1 for trial in trials)
 
     retrained = [
-        results.read(runs / f"search/seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)
+        read(runs / f"search/seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)
     ]
     for trial in trials:  # the gap by hand
         ran = [
-            results.read(runs / f"search/dense-class-FT/trial{trial.number:03}/seed{seed}/result.json")
+            read(runs / f"search/dense-class-FT/trial{trial.number:03}/seed{seed}/result.json")
             for seed in (11, 12)
         ]
         assert all(

@@ -21,8 +21,8 @@ import main_transfer
 import models
 from dataset import catalog, prepare, scenario, sources
 from dataset.images import ImageSet, scale
-from evaluation import transfer
 from evaluation.predict import Predictions
+from report import transfer_table
 from trainer import probe
 from unlearn.context import Progress
 from utils import checkpoints, files
@@ -515,15 +515,17 @@ def test_tables_by_hand():
         point(1, 1, 0.1, 0.1, 0.1, probe="full"),
         point(1, 1, 0.1, 0.1, 0.1, compat="reference"),
     ]
-    found = {table.slug: table for table in transfer.tables([*results, {"points": results}])}
+    found = {table.slug: table for table in transfer_table.tables([*results, {"points": results}])}
     assert set(found) == {f"transfer-digits-pets-resnet20s-{end}" for end in ("linear", "full", "linear-reference")}
     table = found["transfer-digits-pets-resnet20s-linear"]
-    assert transfer.layout(table)[1] == [
+    assert transfer_table.layout(table)[1] == [
         ["Retrain, 95 % sparse", "1", "95.00", "0.00", "55.00", "10.000", "0.100"],
         ["l1-sparse, 95 % sparse", "0", "80.00", "-", "40.00", "0.000", "0.100"],
         ["l1-sparse, 95 % sparse", "1", "80.00±10.00", "30.00±10.00", "55.00±5.00", "2.000", "0.100"],
     ]
-    assert ["l1-sparse, 95 % sparse", "1", "unlearning_seconds", "120.0", "60.0", "2"] in transfer.long_rows(table)
+    assert ("l1-sparse, 95 % sparse", 1, "unlearning_seconds", 120.0, 60.0, 2) in set(
+        transfer_table.long_table(table).itertuples(index=False, name=None)
+    )
 
 
 # ---- wrong input ----------------------------------------------------------------------------------

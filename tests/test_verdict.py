@@ -13,8 +13,9 @@ from torch import nn
 import main_forget
 from backdoor import report as backdoor
 from dataset.images import ImageSet
-from evaluation import report, verdict
+from evaluation import run_scores
 from evaluation.predict import Predictions, predict, predict_all
+from report import verdict
 
 HYPER = {"unlearn_lr": 0.01, "unlearn_epochs": 10}
 
@@ -162,8 +163,8 @@ def test_the_four_scores_alone_are_those_of_the_whole(compat):
         name: Predictions(2 * torch.randn(size, 4), torch.randint(0, 4, (size,)).sort().values)
         for name, size in sizes.items()
     }
-    whole = report.paper_scores(report.score(outputs, compat), None)
-    assert report.four(outputs, compat) == {name: whole[name] for name in ("UA", "MIA-Efficacy", "RA", "TA")}
+    whole = run_scores.paper_scores(run_scores.score(outputs, compat), None)
+    assert run_scores.four(outputs, compat) == {name: whole[name] for name in ("UA", "MIA-Efficacy", "RA", "TA")}
 
 
 def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp_run, tmp_path, capsys, monkeypatch):

@@ -14,9 +14,9 @@ from torch import nn
 
 import pruner
 from dataset.images import Images
-from evaluation import plots
 from evaluation.predict import accuracy_on, predict
 from pruner import passage
+from report import plots
 from trainer import position
 from trainer.loop import EpochLog, Recipe, Training, smoothed_cross_entropy
 from utils import checkpoints, seeds

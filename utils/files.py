@@ -201,14 +201,31 @@ def read_json(path: Path, where: str, most: int = TEXT) -> Any:
     Raises:
         UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
     """
+    return check_seal(parse_json(read_text(path, where, most=most), where), where)
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The content of JSON text.
+
+    Raises:
+        UsageError: begins with ``where``; it is no JSON.
+    """
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no number of JSON")
 
     try:
-        content = json.loads(read_text(path, where, most=most), parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: is damaged or no JSON ({error})") from None
+
+
+def check_seal(content: Any, where: str) -> Any:
+    """``content`` itself.
+
+    Raises:
+        UsageError: begins with ``where``; it is not what its own ``seal`` says.
+    """
     if isinstance(content, dict) and SEAL in content and content[SEAL] != seal(content):
         raise UsageError(f"{where}: is damaged (its content is not what its seal says)")
     return content

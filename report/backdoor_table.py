@@ -1,0 +1,200 @@
+"""Results of ``main_backdoor.py``: attack success and accuracy against sparsity, before and after unlearning.
+
+matplotlib is imported only when a picture is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from report import published
+from report.comparison import Cell, cells_by, seed_of
+from report.page import Section
+from report.row_names import by_method
+from report.text import aligned, minutes, percent
+from report.writer import write
+from utils import files
+from utils.names import file_name
+
+COLUMNS = tuple((score, when) for score in ("ASR", "SA") for when in ("before", "after"))
+STORED = (*COLUMNS[:2], ("ASR_other", "before"), ("ASR_other", "after"), *COLUMNS[2:], ("RTE", ""))
+BEFORE_AFTER = {  # hollow and dashed, filled and solid: told apart in grey, and where there is one point and no line
+    "before": {"linestyle": "--", "marker": "s", "markerfacecolor": "white", "markersize": 9},
+    "after": {"linestyle": "-", "marker": "o", "markersize": 5},
+}
+
+
+@dataclass
+class BackdoorTable:
+    """One poison on one data set and architecture.
+
+    Attributes:
+        title: in words.
+        slug: starts file names.
+        key: what all runs share.
+        cells: by method (and pruner, where it is not OMP), by sparsity, by score and "before" or "after".
+    """
+
+    title: str
+    slug: str
+    key: dict[str, Any]
+    cells: dict[str, dict[float, dict[tuple[str, str], Cell]]]
+
+    @property
+    def share(self) -> float:
+        """Of the target class among the images, in [0, 1]: about the attack success of a clean model."""
+        return 1 / len(self.key["images"] or [None] * 10)
+
+    def section(self) -> Section:
+        """The table as it is printed and written."""
+        return Section(self.title, *layout(self), notes(self), slug=self.slug, long=long_table(self))
+
+
+def tables(results: Iterable[dict[str, Any]]) -> list[BackdoorTable]:
+    """One table per data set, architecture, poison, training, split and ``--compat``."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        if "before" in result.get("scores", {}):
+            groups.setdefault(json.dumps(_shared(result), sort_keys=True), []).append(result)
+    return [_table(json.loads(key), group) for key, group in sorted(groups.items())]
+
+
+def results_of(curve: dict[str, Any], paper_name: str) -> list[dict[str, Any]]:
+    """The points of a ``result.json`` with several sparsities as results of their own."""
+    config = curve["config"]
+    model = {"arch": config["model"]["arch"], "dataset": config["data"]["dataset"]}
+    run = {"paper_name": paper_name, "compat": config["run"]["compat"], "seed": config["run"]["seed"]}
+    return [
+        {**curve, **run, "model": {**model, "sparsity": point["sparsity"]}, "scores": point}
+        for point in curve["points"]
+    ]
+
+
+def _shared(result: dict[str, Any]) -> dict[str, Any]:
+    config, poison = result["config"], result["poison"]
+    return {
+        "dataset": result["model"]["dataset"],
+        "arch": result["model"]["arch"],
+        "compat": result["compat"],
+        "poison": {key: value for key, value in poison.items() if key not in ("digest", "words")},
+        "train": config.get("train"),
+        "data": config.get("data"),
+        "images": config.get("official_counts"),
+        "split": config.get("run", {}).get("split_seed"),
+    }
+
+
+def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> BackdoorTable:
+    compat = "" if key["compat"] == "fixed" else key["compat"]
+    words = results[0]["poison"]["words"]
+    title = f"{key['dataset']}, {key['arch']}: {words}" + (compat and f" (compat {compat})")
+    slug = f"backdoor-{key['dataset']}-{key['arch']}-to-{key['poison'].get('target')}" + (compat and f"-{compat}")
+    lines = []
+    for name, members in by_method(results).items():
+        for result in sorted(members, key=seed_of):
+            pruner, scores = result["config"].get("prune", {}).get("prune", "omp"), result["scores"]
+            place = name if pruner in ("omp", "none") else f"{name} ({pruner})", result["model"]["sparsity"]
+            for score, when in STORED:
+                lines.append((*place, score, when, scores[when].get(score) if when else scores[score]))
+    by = ["line", "sparsity", "score", "when"]
+    found = cells_by(pd.DataFrame(lines, columns=[*by, "value"]), by)
+    cells: dict[str, Any] = {line: {} for line, *_ in lines}
+    for (line, sparsity, *column), cell in sorted(found.items(), key=lambda item: item[0][1]):
+        cells[line].setdefault(sparsity, {})[tuple(column)] = cell
+    return BackdoorTable(title, file_name(slug), key, cells)
+
+
+def printed(results: list[dict[str, Any]]) -> str:
+    """The table of results of one poison, as text."""
+    return "\n\n".join(aligned(*layout(table)) for table in tables(results))
+
+
+def save(results: list[dict[str, Any]], stem: Path) -> None:
+    """Write the table of results of one poison as Markdown, CSV and PNG with ``stem``'s name."""
+    [table] = tables(results)
+    write(table.section(), stem)
+    files.write_figure(stem.with_name(f"{stem.name}.png"), draw(table))
+
+
+def known(table: BackdoorTable, name: str, sparsity: float) -> list[float | None]:
+    """The published values beside a line's sparsity, by ``COLUMNS``, in [0, 1]; empty in another setting."""
+    paper = published.load()["backdoor"]
+    if (table.key["dataset"], table.key["arch"]) != (paper["dataset"], paper["arch"]):
+        return []
+    values = next((values for text, values in paper.get(name, {}).items() if abs(float(text) - sparsity) < 0.005), [])
+    return [None if value is None else value / 100 for value in values]
+
+
+def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
+    """Head and rows for people, in per cent; below a row what was published of it."""
+    head = ["unlearning", "pruned %", *(f"{score} {when} %" for score, when in COLUMNS), "RTE (min)", "n"]
+    rows = []
+    for name, line in table.cells.items():
+        for sparsity, cells in line.items():
+            pruned, time = f"{100 * sparsity:.4g}", cells.get(("RTE", ""))
+            shown = [cell.text() if (cell := cells.get(column)) else "-" for column in COLUMNS]
+            rows.append([name, pruned, *shown, minutes(time and time.mean), str(len(cells["SA", "after"].values))])
+            if values := known(table, name, sparsity):
+                shown = ["" if value is None else f"≈{percent(value)}" for value in values]
+                rows.append([f"{name}, published", pruned, *shown, "", ""])
+    return head, rows
+
+
+def notes(table: BackdoorTable) -> list[str]:
+    """What a reader must know of the table."""
+    said = [
+        "ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± "
+        "standard deviation over n seeds."
+    ]
+    if any(known(table, name, sparsity) for name, line in table.cells.items() for sparsity in line):
+        paper = published.load()["backdoor"]
+        said.append(f"Published: {published.load()['papers'][paper['paper']]}; {paper['source']} ({paper['words']}).")
+    return said
+
+
+def long_table(table: BackdoorTable) -> pd.DataFrame:
+    """The table for a CSV file: fractions and minutes, unrounded."""
+    lines = [
+        (name, sparsity, score, when, cell.mean, cell.std, len(cell.values))
+        for name, line in table.cells.items()
+        for sparsity, cells in line.items()
+        for (score, when), cell in cells.items()
+    ]
+    return pd.DataFrame(lines, columns=["unlearning", "sparsity", "score", "when", "mean", "std", "seeds"])
+
+
+def draw(table: BackdoorTable) -> Any:
+    """Attack success and accuracy against sparsity, hollow before and filled after unlearning.
+
+    Bars are one standard deviation.
+    """
+    from report.plots import MARKERS, colours, figure, legend
+
+    drawn, axes = figure(10, 4.2, 1, 2)
+    sparsities = sorted({sparsity for line in table.cells.values() for sparsity in line})
+    words = {"ASR": "attack success (ASR, %)", "SA": "accuracy on clean images (SA, %)"}
+    for axis, score in zip(axes[0], words):
+        for place, ((name, line), shade) in enumerate(zip(table.cells.items(), colours(len(table.cells)))):
+            aside = 0.06 * (place - (len(table.cells) - 1) / 2)  # methods share what was before them
+            for when, look in BEFORE_AFTER.items():
+                cells = {sparsity: found[score, when] for sparsity, found in line.items() if (score, when) in found}
+                look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}
+                values, spread = (
+                    [100 * cell.mean for cell in cells.values()],
+                    [100 * cell.std for cell in cells.values()],
+                )
+                places = [sparsities.index(sparsity) + aside for sparsity in cells]
+                axis.errorbar(places, values, spread, label=f"{when} {name}", **look)
+        axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])
+        axis.set(xlabel="pruned weights (%)", ylabel=words[score], ylim=(-3, 105))
+        axis.grid(alpha=0.3)
+    axes[0, 0].axhline(100 * table.share, color="grey", linestyle=":", label="share of the target class")
+    legend(drawn, axes[0, 0])
+    drawn.suptitle(table.title, fontsize=9, wrap=True)
+    return drawn

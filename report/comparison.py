@@ -1,0 +1,304 @@
+"""Runs that may be compared, as tables: one pandas DataFrame of runs, grouped by scenario, row and column."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from report.row_names import Model, by_method, models, models_of
+from report.runs import METRICS, Run
+from utils.names import file_name
+
+Seeds = tuple[int, int]  # of unlearning and of training; runs with the same are compared with each other
+SCORES, SEED, CELL = [*METRICS, "RTE"], ["seed", "train_seed"], ["row", "model", "metric"]
+COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric over the runs of a row and a model.
+
+    Attributes:
+        values: one per run, in order of their seeds, in [0, 1] (RTE in minutes).
+        machines: the kinds of machines that they ran on.
+        shared: their mean, and Retrain's on the same model, over the seeds that both have; None without any.
+    """
+
+    values: tuple[float, ...]
+    machines: frozenset[str] = frozenset()
+    shared: tuple[float, float] | None = None
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation, as the reference's tables have it."""
+        return statistics.pstdev(self.values)
+
+    @property
+    def difference(self) -> float | None:
+        """The mean minus Retrain's over the seeds that both have."""
+        return self.shared and self.shared[0] - self.shared[1]
+
+    def text(self, factor: float = 100, form: str = ".2f") -> str:
+        """Mean ± standard deviation, the latter where there are several runs; in per cent by default."""
+        spread = f"±{format(factor * self.std, form.lstrip('+'))}" if len(self.values) > 1 else ""
+        return format(factor * self.mean, form) + spread
+
+
+@dataclass
+class MissingRuns:
+    """Runs that were planned and are not there: their number, and how many of them failed."""
+
+    missing: int = 0
+    failed: int = 0
+
+
+@dataclass(eq=False)
+class Table:
+    """Runs that may be compared: one scenario on one data set and architecture, split and scored in one way.
+
+    Attributes:
+        title: in words.
+        slug: starts file names; no other table of the same report has it.
+        key: what all runs of the table share, see ``shared``.
+        models: columns, dense first.
+        rows: names.
+        frame: one line for each run and column that it stands in: ``COLUMNS``, "row" and "model".
+        missing: by row and model name; absent where every planned run is there.
+    """
+
+    title: str
+    slug: str
+    key: dict[str, Any]
+    models: list[Model]
+    rows: list[str]
+    frame: pd.DataFrame
+    missing: dict[tuple[str, str], MissingRuns] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int | None:
+        """How many the data set has; None if no run tells."""
+        counts = [run.content["config"].get("official_counts") for run in self.frame["run"]]
+        return next((len(found) for found in counts if isinstance(found, list)), None)
+
+    @property
+    def places(self) -> dict[str, tuple[str, list[str]]]:
+        """The row and the columns of every run, by its fingerprint."""
+        groups = self.frame.groupby("fingerprint", sort=False)
+        return {name: (found["row"].iloc[0], list(found["model"])) for name, found in groups}
+
+    def members(self) -> dict[str, dict[str, list[Run]]]:
+        """All runs, failed ones too, by row and model."""
+        found: dict[str, dict[str, list[Run]]] = {}
+        for (row, model), group in self.frame.groupby(["row", "model"], sort=False):
+            found.setdefault(row, {})[model] = list(group["run"])
+        return found
+
+    @cached_property
+    def values(self) -> pd.DataFrame:
+        """One line for each score of a finished run, in order of seeds: row, model, metric, seeds, machine, value."""
+        finished = self.frame[~self.frame["failed"].astype(bool)].sort_values(SEED, kind="stable")
+        long = finished.melt(["row", "model", *SEED, "machine"], SCORES, "metric")
+        return long.dropna(subset="value")
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str, str], Cell]:
+        """By row, model and metric."""
+        if self.values.empty:
+            return {}
+        seed = ["model", "metric", *SEED]
+        exact = self.values[self.values["row"] == "Retrain"]
+        own = self.values.merge(exact[seed].drop_duplicates(), on=seed)
+        other = own[["row", *seed]].drop_duplicates().merge(exact[[*seed, "value"]], on=seed)
+        pairs = [side.groupby(CELL)["value"].agg(statistics.fmean).to_dict() for side in (own, other)]
+        cells = self.values.groupby(CELL).agg(values=("value", tuple), machines=("machine", frozenset))
+        return {
+            key: Cell(values, machines, (pairs[0][key], pairs[1][key]) if key in pairs[0] else None)
+            for key, values, machines in cells.itertuples()
+        }
+
+    @cached_property
+    def seed_gaps(self) -> pd.Series:
+        """By row, model and seeds: the mean distance of the four scores from those of Retrain with the same seeds."""
+        four = self.values[self.values["metric"].isin(METRICS)]
+        by_seed = four.groupby([*CELL, *SEED])["value"].agg(statistics.fmean).unstack("metric")
+        if set(by_seed.columns) != set(METRICS) or "Retrain" not in by_seed.index.get_level_values("row"):
+            return pd.Series(dtype=float)
+        by_seed = by_seed.dropna()
+        exact = by_seed.xs("Retrain", level="row").reindex(by_seed.index.droplevel("row"))
+        distances = (by_seed - exact.to_numpy()).abs().dropna()
+        return pd.Series([statistics.fmean(row) for row in distances.to_numpy().tolist()], distances.index)
+
+    def cell(self, row: str, model: str, metric: str) -> Cell | None:
+        """The cell, if there is any run in it."""
+        return self.cells.get((row, model, metric))
+
+    def difference(self, row: str, model: str, metric: str) -> float | None:
+        """The mean minus Retrain's on the same model over the seeds that both have, in [-1, 1]; None without any."""
+        cell = self.cell(row, model, metric)
+        return cell and cell.difference
+
+    def gap(self, row: str, model: str, metric: str) -> float | None:
+        """Size of the ``difference``, in [0, 1]; None without any."""
+        difference = self.difference(row, model, metric)
+        return None if difference is None else abs(difference)
+
+    def average_gap(self, row: str, model: str) -> float | None:
+        """Mean of the four gaps ("disparity average" in the paper), in [0, 1]."""
+        gaps = [self.gap(row, model, metric) for metric in METRICS]
+        return None if None in gaps else statistics.fmean(gaps)
+
+    def gaps_by_seed(self, row: str, model: str) -> dict[Seeds, float]:
+        """``seed_gaps`` of a cell by seeds, ascending."""
+        found = self.seed_gaps
+        return found.loc[row, model].to_dict() if len(found) and (row, model) in found.index.droplevel(SEED) else {}
+
+    def gap_by_seed(self, row: str, model: str) -> float | None:
+        """Mean of ``gaps_by_seed``, in which misses on either side of Retrain do not cancel; None without any."""
+        gaps = self.gaps_by_seed(row, model)
+        return statistics.fmean(gaps.values()) if gaps else None
+
+    def runs(self, row: str, model: str) -> int:
+        """Number of finished runs."""
+        cell = self.cell(row, model, METRICS[0])
+        return len(cell.values) if cell else 0
+
+    def seeds(self, model: str) -> int:
+        """Number of seeds with a run on this model; where there is none, with a run on any."""
+        told = self.values[self.values["metric"] == METRICS[0]]
+        here = told[told["model"] == model]
+        return len((told if here.empty else here)[SEED].drop_duplicates())
+
+    def tried(self) -> list[str]:
+        """Rows with any run, without Retrain, which every other row is held against."""
+        return [row for row in self.rows if row != "Retrain" and any(self.runs(row, each.name) for each in self.models)]
+
+
+def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
+    """The cells of a frame with a column "value", by the columns of these names; lines without a value are left out."""
+    values = found.astype({"value": float}).dropna(subset="value").groupby(by, sort=False)["value"].agg(tuple)
+    return {key: Cell(found) for key, found in values.items()}
+
+
+def seed_of(result: dict[str, Any]) -> Seeds:
+    """The seeds of unlearning and of training."""
+    return result["seed"], result["config"].get("run", {}).get("train_seed", 0)
+
+
+def shared(result: dict[str, Any]) -> dict[str, Any]:
+    """What runs must share to be compared: data, model family, what is forgotten, how it is split and scored."""
+    config, scenario, sizes = result["config"], result["scenario"], result.get("split", {})
+    split_seed = config.get("run", {}).get("split_seed")
+    return {
+        "dataset": result["model"]["dataset"],
+        "arch": result["model"]["arch"],
+        "kind": scenario["kind"],
+        "forget": {key: value for key, value in scenario.items() if key not in ("kind", "words")},
+        "words": scenario["words"],
+        "compat": result["compat"],
+        "imagenet stem": config.get("model", {}).get("imagenet_arch", False),
+        "input size": config.get("data", {}).get("input_size"),
+        "images": _digest(config["official_counts"]) if "official_counts" in config else None,
+        "sizes": {name: sizes.get(name) for name in ("retain", "forget", "test")},
+        "split": "of each run's seed" if split_seed is None else f"of seed {split_seed}",
+    }
+
+
+def frame(runs: Iterable[Run]) -> pd.DataFrame:
+    """One line for each run of ``main_forget.py``, with ``COLUMNS``; scores of failed runs are NaN."""
+    lines = []
+    for run in runs:
+        content, seeds = run.content, seed_of(run.content)
+        facts = run, content["fingerprint"], _text(shared(content)), run.failed, _machine(content)
+        scores = content["scores"] if run.done else {}
+        lines.append([*facts, *seeds, *(scores.get(name) for name in SCORES)])
+    return pd.DataFrame(lines, columns=COLUMNS).astype(dict.fromkeys(SCORES, float))
+
+
+def tables(runs: Iterable[Run]) -> list[Table]:
+    """One table for each group of runs that may be compared."""
+    found = frame(runs)
+    _join_same_splits(found)
+    groups = dict(list(found.groupby("key", sort=False)))
+    made = [_table(json.loads(key), groups[key]) for key in sorted(groups, key=lambda text: _order(json.loads(text)))]
+    tell_apart(made)
+    return made
+
+
+def _join_same_splits(found: pd.DataFrame) -> None:
+    """Put runs of one seed, on the split of that seed, beside those that other seeds made on the same split."""
+    for text, group in list(found.groupby("key", sort=False)):
+        key, seeds = json.loads(text), group["seed"].unique()
+        same = _text({**key, "split": f"of seed {seeds[0]}"})
+        if key["split"] == "of each run's seed" and len(seeds) == 1 and (found["key"] == same).any():
+            found.loc[group.index, "key"] = same
+
+
+def _order(key: dict[str, Any]) -> tuple:
+    return key["dataset"], key["arch"], key["kind"], key["words"], key["compat"], _text(key)
+
+
+def _table(key: dict[str, Any], group: pd.DataFrame) -> Table:
+    fixed = key["compat"] == "fixed"
+    slug = f"{key['dataset']}-{key['arch']}-{_forgotten(key)}" + ("" if fixed else f"-{key['compat']}")
+    title = f"{key['dataset']}, {key['arch']}: forget {key['words']}" + ("" if fixed else f" (compat {key['compat']})")
+    results = [run.content for run in group["run"]]
+    columns, rows = models(results), by_method(results)
+    row_of = {result["fingerprint"]: row for row, members in rows.items() for result in members}
+    group = group.assign(row=group["fingerprint"].map(row_of), model=[models_of(result, columns) for result in results])
+    whole = group.explode("model", ignore_index=True)
+    whole = whole[whole["model"].notna()]
+    table = Table(title, file_name(slug), key, list(dict.fromkeys(columns.values())), list(rows), whole)
+    for place, failed in whole[whole["failed"].astype(bool)].groupby(["row", "model"]):
+        table.missing[place] = MissingRuns(len(failed), len(failed))
+    return table
+
+
+def _machine(result: dict[str, Any]) -> str:
+    environment = result.get("environment", {})
+    threads = f"{environment.get('platform')}, {environment.get('cpu_threads')} threads"
+    return environment.get("gpu") or threads if str(result.get("device", "")).startswith("cuda") else threads
+
+
+def _forgotten(key: dict[str, Any]) -> str:
+    """What is forgotten, for file names."""
+    forget, kind = key["forget"], key["kind"].replace(" ", "-")
+    if "indices" in forget:
+        return f"{kind}-{forget['indices']}-{forget['indices_digest'][:6]}"
+    label = forget.get("class")
+    listed = "" if label is None else "-" + "-".join(map(str, label if isinstance(label, list) else [label]))
+    return kind + listed + ("" if forget.get("count") is None else f"-{forget['count']}")
+
+
+def tell_apart(made: list[Any]) -> None:
+    """Give those of equal slug or title (tables, or what is made of them, with a ``key``) what they differ in."""
+    for attribute in ("slug", "title"):
+        texts = [getattr(table, attribute) for table in made]
+        for table, text in zip(made, texts):
+            if texts.count(text) > 1:
+                others = [other.key for other, its in zip(made, texts) if its == text]
+                differing = [name for name in table.key if len({_text(other[name]) for other in others}) > 1]
+                said = "; ".join(f"{name} {_plain(table.key[name])}" for name in differing)
+                setattr(table, attribute, f"{text}-{_digest(table.key)}" if attribute == "slug" else f"{text} ({said})")
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _text(content: Any) -> str:
+    return json.dumps(content, sort_keys=True)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(_text(content).encode()).hexdigest()[:6]

@@ -1,0 +1,58 @@
+"""What the corrections change: the same runs under ``--compat fixed`` and ``--compat reference`` side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from report.comparison import Cell, Table
+from report.paper_table import UNEQUAL
+from report.runs import METRICS
+from report.text import percent
+
+Pair = tuple[Table, Table]  # under fixed and under reference; they differ in nothing else
+NOTE = (
+    "Per cent, mean ± standard deviation over the seeds: --compat reference, which repeats what published numbers were "
+    f"made with, then --compat fixed; in brackets fixed minus reference. {UNEQUAL}: they differ by more than the "
+    "combined spread."
+)
+
+
+def pairs(tables: list[Table]) -> list[Pair]:
+    """Every table under ``fixed`` with its twin under ``reference``."""
+    twins = {_but_compat(table): table for table in tables if table.key["compat"] == "reference"}
+    fixed = [table for table in tables if table.key["compat"] == "fixed"]
+    return [(table, twins[_but_compat(table)]) for table in fixed if _but_compat(table) in twins]
+
+
+def _but_compat(table: Table) -> str:
+    return json.dumps({**table.key, "compat": None}, sort_keys=True)
+
+
+def changes(fixed: Table, reference: Table) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: by method and model the four metrics and the average gap, reference → fixed (difference)."""
+    rows = []
+    for name in fixed.rows:
+        for model in (model.name for model in fixed.models):
+            sides = reference, fixed
+            counts = [side.runs(name, model) for side in sides]
+            if all(counts):
+                cells = [_change(*(side.cell(name, model, metric) for side in sides)) for metric in METRICS]
+                before, after = (side.average_gap(name, model) for side in sides)
+                gaps = (
+                    "-" if None in (before, after) else f"{percent(before)} → {percent(after)}{_points(after - before)}"
+                )
+                rows.append([name, model, *cells, gaps, f"{counts[0]}, {counts[1]}"])
+    return ["method", "model", *METRICS, "avg. gap", "n"], rows
+
+
+def _change(before: Cell | None, after: Cell | None) -> str:
+    if before is None or after is None:
+        return "-"
+    moved, several = after.mean - before.mean, min(len(before.values), len(after.values)) > 1
+    mark = f" {UNEQUAL}" if several and abs(moved) > math.hypot(before.std, after.std) + 1e-12 else ""
+    return f"{before.text()} → {after.text()}{_points(moved)}{mark}"
+
+
+def _points(moved: float) -> str:
+    return f" ({100 * moved:+.2f})"

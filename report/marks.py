@@ -1,0 +1,69 @@
+"""What a reader of a table is told: the best cell of each column, and where Retrain is too poor to compare with.
+
+Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from report.comparison import Table
+from report.published import base
+from report.runs import METRICS
+
+GAP, TIME = "avg. gap", "RTE (min)"  # titles of columns
+LEARNT = 0.9  # accuracy of Retrain on its own training images below which it has learnt too little
+Marks = frozenset[tuple[str, str]]  # row name and column title of each best cell
+NOTE = (
+    "Bold: the best of its column, nearest to Retrain or fastest; Original and Retrain are references and take no part."
+)
+
+
+def reference(row: str) -> bool:
+    """Whether a row is what others are held against: the original model, or retraining in any variety."""
+    return base(row) == "Original" or base(row).startswith("Retrain")
+
+
+def best(table: Table) -> Marks:
+    """The smallest gap to Retrain of every column, and the smallest RTE; as shown, so that ties share the mark.
+
+    A column has no mark where fewer than two methods have a value, where all are alike, and RTE none where it was taken
+    on different machines.
+    """
+    found: set[tuple[str, str]] = set()
+    rows = [row for row in table.rows if not reference(row)]
+    for model in (model.name for model in table.models):
+        columns = {f"{metric} {model}": {row: table.gap(row, model, metric) for row in rows} for metric in METRICS}
+        columns[f"{GAP} {model}"] = {row: table.average_gap(row, model) for row in rows}
+        times = {row: cell for row in rows if (cell := table.cell(row, model, "RTE"))}
+        if len(frozenset().union(*(cell.machines for cell in times.values()))) <= 1:
+            columns[f"{TIME} {model}"] = {
+                row: cell.mean / 10 for row, cell in times.items()
+            }  # three decimals are shown
+        for title, values in columns.items():
+            shown = {row: round(value, 4) for row, value in values.items() if value is not None}
+            if len(set(shown.values())) > 1:
+                found |= {(row, title) for row, value in shown.items() if value == min(shown.values())}
+    return frozenset(found)
+
+
+def warnings(table: Table) -> list[str]:
+    """Where gaps say little: models without Retrain, and Retrain that has learnt little; one sentence a line."""
+    said = []
+    for model in (model.name for model in table.models):
+        cells = {metric: table.cell("Retrain", model, metric) for metric in ("RA", "TA")}
+        if cells["RA"] is None or cells["TA"] is None:
+            said.append(
+                f"No Retrain on the {model} model, so no gaps there: main_forget.py --unlearn retrain makes it."
+            )
+            continue
+        chance = 1 / table.classes if table.classes else 0.0
+        reasons = []
+        if cells["RA"].mean < LEARNT:
+            reasons.append(f"RA {100 * cells['RA'].mean:.1f} % on the images that it was trained on")
+        if cells["TA"].mean < chance + (1 - chance) / 10:
+            reasons.append(f"TA {100 * cells['TA'].mean:.1f} %, where guessing gives {100 * chance:.1f} %")
+        if reasons:
+            said.append(
+                f"Retrain on the {model} model is poor ({'; '.join(reasons)}): "
+                "it has learnt little, and gaps to it say little."
+            )
+    return said

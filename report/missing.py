@@ -1,0 +1,133 @@
+"""What sweeps planned, beside what is there: cells that are missing and cells that failed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from report import row_names, runs
+from report.comparison import MissingRuns, Table
+from report.row_names import Model
+from report.runs import Collection
+
+Places = dict[Any, tuple[str, list[str]]]  # of a table: row and columns by fingerprint
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One cell of a sweep.
+
+    Attributes:
+        sweep: names the sweep, on whatever machine it ran.
+        facts: what the sweep says of the cell: ``name``, ``stage`` ("train" or "unlearn"), ``seed``, ``model``, ..
+        folder: the cell's own.
+        content: of the ``result.json`` in it; empty if there is none.
+        finished: the fingerprint of its result if a table may hold that; None if not.
+        failed: whether its last attempt failed by itself, not by being stopped.
+        last_line: the last that this attempt said.
+    """
+
+    sweep: str
+    facts: dict[str, Any]
+    folder: Path
+    content: dict[str, Any]
+    finished: str | None
+    failed: bool
+    last_line: str
+
+    def shares(self, other: PlannedRun, *names: str) -> bool:
+        """Whether the other is of the same sweep with the same facts of these names."""
+        return self.sweep == other.sweep and all(self.facts.get(name) == other.facts.get(name) for name in names)
+
+
+def planned_runs(found: Collection, known: set[str]) -> list[PlannedRun]:
+    """All cells of the sweeps; of one that several machines planned, the copy that finished.
+
+    Args:
+        known: fingerprints of the runs that tables hold.
+    """
+    contents = {os.path.realpath(run.folder): run.content for run in found.runs}
+    cells: dict[tuple[str, str], PlannedRun] = {}
+    for path, plan in found.plans.items():
+        for facts in plan["cells"]:
+            folder, status = path.parent / facts["folder"], runs.status_of(facts, path)
+            content = contents.get(os.path.realpath(folder), {})
+            done = mark if (mark := content.get("fingerprint")) in known else None
+            failed, said = done is None and status.get("status") == "failed", str(status.get("last_line"))
+            cell = PlannedRun(plan["name"], facts, folder, content, done, failed, said)
+            first = cells.setdefault((cell.sweep, facts["command"]), cell)
+            if first.finished is None and (done or cell.failed):
+                cells[cell.sweep, facts["command"]] = cell
+    return list(cells.values())
+
+
+def papers(found: Collection) -> list[str]:
+    """Names of the published tables that the sweeps say they repeat."""
+    return list(dict.fromkeys(plan["paper"] for plan in found.plans.values() if plan.get("paper")))
+
+
+def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRun]:
+    """Note in every table how many of its runs are missing and how many of those failed.
+
+    Returns:
+        Cells that belong to no table, because nothing of their scenario has finished.
+    """
+    unlearning = [cell for cell in cells if cell.facts["stage"] == "unlearn"]
+    places = [(table, table.places) for table in tables]
+    lost = []
+    for cell in unlearning:
+        if cell.finished is not None:
+            continue
+        near = [(table, place) for table, place in places if _twin(cell, unlearning, place, "setting", "scenario")]
+        if not near:
+            lost.append(cell)
+            continue
+        table, place = near[0]
+        same_row = _twin(cell, unlearning, place, "setting", "method")
+        same_model = _twin(cell, unlearning, place, "setting", "model")
+        row = same_row[0] if same_row else _new_row(table, cell, unlearning)
+        model = same_model[1][0] if same_model else _new_model(table, cell, cells)
+        noted = table.missing.setdefault((row, model), MissingRuns())
+        noted.missing += 1
+        noted.failed += cell.failed
+    for table in tables:
+        table.rows.sort(key=lambda name: (row_names.position(name), name))
+    return lost
+
+
+def _twin(cell: PlannedRun, cells: list[PlannedRun], places: Places, *names: str) -> tuple[str, list[str]] | None:
+    """Row and columns of the first finished run of a table that shares the facts of these names with ``cell``."""
+    near = (places.get(other.finished) for other in cells if other.shares(cell, *names))
+    return next(filter(None, near), None)
+
+
+def _new_row(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
+    """The row of a method of which nothing has finished."""
+    paper = cell.facts["paper_name"]
+    variants = {other.facts["method"] for other in cells if other.shares(cell, "paper_name")}
+    name = paper if len(variants) == 1 else f"{paper} ({cell.facts['method']})"
+    if name not in table.rows:
+        table.rows.append(name)
+    return name
+
+
+def _new_model(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
+    """The column of a model on which nothing has finished, if need be a new one."""
+    sparsity = _sparsity(cell, cells)
+    name = cell.facts["model"] if sparsity is None else row_names.model_name(sparsity)
+    if name not in [model.name for model in table.models]:
+        table.models.append(Model(name, sparsity))
+        table.models.sort(key=lambda model: 1.0 if model.sparsity is None else model.sparsity)
+    return name
+
+
+def _sparsity(cell: PlannedRun, cells: list[PlannedRun]) -> float | None:
+    """What the training of the cell's model says that it pruned."""
+    for other in cells:
+        if other.sweep == cell.sweep and other.facts["name"] in cell.facts["needs"]:
+            rounds = other.content.get("rounds", [])
+            densities = [found["density"] for found in rounds if found["round"] == cell.facts["round"]]
+            return 1 - densities[0] if densities else None
+    return None

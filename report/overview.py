@@ -1,0 +1,171 @@
+"""A table as pictures: bars, differences to Retrain, cost against gap, against sparsity.
+
+matplotlib is imported only when one is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+from report.comparison import Table
+from report.plots import DASHES, HATCHES, MARKERS, colours, figure, legend
+from report.row_names import Model
+from report.runs import METRICS
+
+Height = tuple[float, float]  # mean and standard deviation
+GAP = "average gap to Retrain"
+EXACT = "#d4351c"  # of Retrain's mark: no shade of the models, so that it is seen on dark bars and beside light ones
+
+
+def by_gap(table: Table) -> list[str]:
+    """Rows but Retrain's in order of their average gap, in the mean over the models; those without one last."""
+    gaps = {
+        row: [gap for model in table.models if (gap := table.average_gap(row, model.name)) is not None]
+        for row in table.tried()
+    }
+    return sorted(gaps, key=lambda row: statistics.fmean(gaps[row]) if gaps[row] else math.inf)
+
+
+def height(table: Table, row: str, model: Model, panel: str) -> Height | None:
+    """Mean and standard deviation of a metric in per cent, or the average gap in points."""
+    if panel == GAP:
+        gap = table.average_gap(row, model.name)
+        return None if gap is None else (100 * gap, 0.0)
+    cell = table.cell(row, model.name, panel)
+    return None if cell is None else (100 * cell.mean, 100 * cell.std)
+
+
+def bars(table: Table) -> Any:
+    """The four metrics and the average gap: a bar with its value for every method and model.
+
+    Whiskers are one standard deviation. Methods are sorted by their average gap. A line across each bar is Retrain on
+    the same model, which every method should meet.
+    """
+    methods, shades = by_gap(table), colours(len(table.models))
+    drawn, axes = figure(14, 1.6 + len(methods) * (0.1 + 0.16 * len(table.models)), 1, 5, sharey=True)
+    thick = 0.85 / len(table.models)
+    for axis, panel in zip(axes[0], [*METRICS, GAP]):
+        for place, (model, shade) in enumerate(zip(table.models, shades)):
+            exact = height(table, "Retrain", model, panel) if panel != GAP else None
+            for position, row in enumerate(methods):
+                found = height(table, row, model, panel)
+                where = position + (place - (len(table.models) - 1) / 2) * thick
+                if found is not None:
+                    _bar(axis, where, thick, found, exact, {"label": model.name, **_look(place, shade)})
+        axis.set(xlabel="points" if panel == GAP else "%", title=panel, xlim=(0, None if panel == GAP else 103))
+        axis.set_yticks(range(len(methods)), methods, fontsize=8)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_axisbelow(True)
+    axes[0, 0].set_ylim(len(methods) - 0.45, -0.55)
+    legend(drawn, axes[0, 0])
+    drawn.suptitle(table.title, fontsize=10)
+    return drawn
+
+
+def _bar(axis: Any, where: float, thick: float, found: Height, exact: Height | None, look: dict[str, Any]) -> None:
+    """One bar, with its value in a column right of the panel, a stroke for what is zero, and Retrain's mark."""
+    value, spread = found
+    axis.barh(where, value, thick * 0.92, xerr=spread or None, capsize=2, **look)
+    if value < 0.5:
+        stroke = {"color": look["color"], "linewidth": 4, "zorder": 3, "solid_capstyle": "butt"}
+        axis.plot([0, 0], [where - thick * 0.46, where + thick * 0.46], **stroke)
+    if exact is not None:
+        mark = {"colors": EXACT, "linewidths": 2, "zorder": 4, "label": "Retrain, same model"}
+        axis.vlines(exact[0], where - thick / 2, where + thick / 2, **mark)
+    text = {"transform": axis.get_yaxis_transform(), "fontsize": 6.5, "va": "center", "family": "monospace"}
+    axis.text(1.02, where, f"{value:.2f}", **text)
+
+
+def _look(place: int, shade: Any) -> dict[str, Any]:
+    """Of the bars of a model: colour, hatch, edge, and whiskers that are seen on both."""
+    dark, hatch = sum(shade[:3]) < 1.2, HATCHES[place % len(HATCHES)]
+    edge = "white" if dark and hatch else "black"
+    return {"color": shade, "hatch": hatch, "edgecolor": edge, "linewidth": 0.5, "ecolor": "0.5"}
+
+
+def glance(table: Table) -> Any:
+    """By how many points each metric misses Retrain's, and what share of Retrain's time a method takes, as dots.
+
+    Methods are sorted by their average gap; all metrics have one scale. With more than four models, the dense and the
+    sparsest one.
+    """
+    models = table.models if len(table.models) <= 4 else [table.models[0], table.models[-1]]
+    methods = [row for row in by_gap(table) if any(table.average_gap(row, model.name) is not None for model in models)]
+    drawn, axes = figure(13, 1.7 + 0.26 * len(methods), 1, 5, sharey=True)
+    for axis, metric in zip(axes[0], METRICS):
+        values = {(row, model): table.difference(row, model.name, metric) for row in methods for model in models}
+        _dots(axis, methods, models, {key: 100 * value for key, value in values.items() if value is not None})
+        axis.axvline(0, color=EXACT, linewidth=1.5, zorder=1, label="Retrain, same model")
+        axis.set(title=metric, xlabel="points above or below")
+    ends = [end for axis in axes[0, :4] for end in axis.get_xlim()]
+    for axis in axes[0, :4]:
+        axis.set_xlim(min(ends), max(ends))
+    shares = {(row, model): _time(table, row, model) for row in methods for model in models}
+    _dots(axes[0, 4], methods, models, {key: share for key, share in shares.items() if share})
+    axes[0, 4].axvline(100, color=EXACT, linewidth=1.5, zorder=1)
+    axes[0, 4].set(title="RTE", xlabel="% of Retrain's", xscale="log")
+    axes[0, 4].xaxis.set_major_formatter("{x:g}")
+    for axis in axes[0]:
+        axis.set_yticks(range(len(methods)), methods, fontsize=8)
+        axis.grid(alpha=0.3)
+        axis.set_axisbelow(True)
+    axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
+    legend(drawn, axes[0, 0])
+    drawn.suptitle(f"{table.title}: difference to Retrain", fontsize=10)
+    return drawn
+
+
+def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple[str, Model], float]) -> None:
+    """A dot for each value, the models of a method a little above each other so that none hides another."""
+    look = {"markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.6, "linestyle": "none", "zorder": 3}
+    for number, (model, shade, marker) in enumerate(zip(models, colours(len(models)), MARKERS)):
+        aside = 0.5 * (number - (len(models) - 1) / 2) / len(models)
+        there = [(values[row, model], place + aside) for place, row in enumerate(methods) if (row, model) in values]
+        found, places = [value for value, _ in there], [place for _, place in there]
+        axis.plot(found, places, marker, color=shade, label=model.name, **look)
+
+
+def _time(table: Table, row: str, model: Model) -> float | None:
+    """RTE in per cent of Retrain's; None where it is not known, and for the original model, which takes no step."""
+    spent, full = table.cell(row, model.name, "RTE"), table.cell("Retrain", model.name, "RTE")
+    return 100 * spent.mean / full.mean if spent and full and full.mean and row != "Original" else None
+
+
+def families(table: Table) -> dict[str, list[Model]]:
+    """Models by pruner, dense ones in each, where there are at least three sparsities."""
+    known = [model for model in table.models if model.sparsity is not None]
+    dense = [model for model in known if model.sparsity == 0][:1]
+    pruners = list(dict.fromkeys(model.pruner for model in known if model.sparsity))
+    grouped = {
+        pruner: dense + [model for model in known if model.sparsity and model.pruner == pruner] for pruner in pruners
+    }
+    return {pruner: models for pruner, models in grouped.items() if len(models) >= 3}
+
+
+def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
+    """The four metrics and the average gap over the pruned share of the weights, one line per method.
+
+    Bars are one standard deviation.
+    """
+    rows = [row for row in table.rows if row in ("Retrain", *table.tried())]
+    drawn, axes = figure(12.0, 7.0, 2, 3)
+    axes[1, 2].axis("off")
+    styles = dict(zip(rows, zip(colours(len(rows)), MARKERS * 3, DASHES * 4)))
+    for axis, panel in zip(axes.flat, [*METRICS, GAP]):
+        for row in rows:
+            points = [(-math.log10(1 - model.sparsity), height(table, row, model, panel)) for model in models]
+            found = [(place, *height) for place, height in points if height is not None]
+            if found:
+                shade, marker, dash = styles[row]
+                look = {"color": "black", "linewidth": 2.2} if row == "Retrain" else {"color": shade, "linewidth": 1.3}
+                look |= {"marker": marker, "markersize": 4, "linestyle": dash, "capsize": 2, "label": row}
+                axis.errorbar(*zip(*found), **look)
+        places = [-math.log10(1 - model.sparsity) for model in models]
+        axis.set_xticks(places, [f"{100 * model.sparsity:.3g}" for model in models], fontsize=8)
+        axis.set(title=panel, xlabel="pruned weights (%)", ylabel="points" if panel == GAP else "%")
+        axis.grid(alpha=0.3)
+    legend(axes[1, 2], axes[0, 0], loc="center")
+    drawn.suptitle(table.title + (f"; pruned by {pruner}" if pruner else ""), fontsize=10)
+    return drawn

@@ -1,0 +1,118 @@
+"""Published numbers beside ours, from ``experiments/paper.json``."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from report.comparison import Cell, Table
+from report.row_names import Model
+from report.runs import METRICS
+
+FILE = Path(__file__).resolve().parent.parent / "experiments" / "paper.json"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A published mean and its spread, in [0, 1] (RTE in minutes); ``read_off`` if it was read off a figure."""
+
+    mean: float
+    std: float | None
+    read_off: bool
+    paper: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published tables that a table of ours repeats, best first.
+
+    Attributes:
+        tables: entries of the file.
+        exact: whether they are of the same data set, architecture and share of the data; else they stand beside ours
+            only for orientation.
+    """
+
+    tables: list[dict[str, Any]]
+    exact: bool
+
+    def value(self, row: str, model: Model, metric: str) -> Value | None:
+        """The published value of a cell, from the first table that has its row and model."""
+        for table in self.tables:
+            name = next((name for name, sparsity in table["models"].items() if self._same(sparsity, model)), None)
+            pair = table["rows"].get(base(row), {}).get(name, {}).get(metric)
+            if pair is not None:
+                mean, std = (number / (1 if metric == "RTE" else 100) for number in (*pair, math.nan)[:2])
+                return Value(mean, std if len(pair) > 1 else None, table.get("read_off", False), table["paper"])
+        return None
+
+    def _same(self, sparsity: float, model: Model) -> bool:
+        if sparsity == 0 or model.sparsity == 0 or model.sparsity is None:
+            return sparsity == model.sparsity
+        return model.pruner in ("", "OMP") and (not self.exact or abs(sparsity - model.sparsity) < 0.005)
+
+    def gap(self, row: str, model: Model, metric: str) -> float | None:
+        """The published distance from the same paper's Retrain."""
+        value = self.value(row, model, metric)
+        if value is None:
+            return None
+        same = Published([table for table in self.tables if table["paper"] == value.paper], self.exact)
+        exact = same.value("Retrain", model, metric)
+        return None if exact is None else abs(value.mean - exact.mean)
+
+    def average_gap(self, row: str, model: Model) -> float | None:
+        """Mean of the four published gaps."""
+        gaps = [self.gap(row, model, metric) for metric in METRICS]
+        return None if None in gaps else statistics.fmean(gaps)
+
+    def differs(self, cell: Cell, row: str, model: Model, metric: str) -> bool:
+        """Whether ours differs by more than the combined spread sqrt(ours^2 + theirs^2); never in another setting."""
+        value = self.value(row, model, metric) if self.exact else None
+        return value is not None and abs(cell.mean - value.mean) > math.hypot(cell.std, value.std or 0.0) + 1e-12
+
+    def sources(self, table: Table) -> list[str]:
+        """What the numbers beside this table of ours are, one line per published table that any was taken from."""
+        papers = load()["papers"]
+        used = []
+        for row in table.rows:
+            for model in table.models:
+                found = [entry for entry in self.tables if Published([entry], self.exact).value(row, model, "UA")]
+                used += [entry for entry in found[:1] if entry not in used]
+        return [f"{papers[entry['paper']]}; {entry['source']} ({entry['words']})." for entry in used]
+
+
+def base(row: str) -> str:
+    """A row's method, without the settings that tell it from others."""
+    return row.split(",")[0].split(" (")[0]
+
+
+def load() -> dict[str, Any]:
+    """The whole file."""
+    return json.loads(FILE.read_text())
+
+
+def beside(table: Table, named: list[str]) -> Published:
+    """The published tables that belong beside ``table``.
+
+    Those of the same setting; where there are none, those that ``named`` (starts of names) asks for.
+    """
+    kind, share = table.key["kind"], _share(table)
+    entries = [entry for entry in load()["tables"] if entry["kind"] == kind and _near(entry["share"], share)]
+    setting = table.key["dataset"].removesuffix("_no_val"), table.key["arch"], False
+    stem = table.key["imagenet stem"]
+    same = [entry for entry in entries if (entry["dataset"], entry["arch"], stem) == setting]
+    if same:
+        return Published(same, exact=True)
+    return Published([entry for entry in entries if any(entry["name"].startswith(name) for name in named)], exact=False)
+
+
+def _share(table: Table) -> float | None:
+    sizes = table.key["sizes"]
+    return sizes["forget"] / (sizes["forget"] + sizes["retain"]) if sizes["forget"] and sizes["retain"] else None
+
+
+def _near(share: float, ours: float | None) -> bool:
+    return ours is None or abs(share - ours) < 0.02

@@ -1,0 +1,117 @@
+"""Methods in order of what they leave undone and of what they cost, over all scenarios and models."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from report.comparison import Table, tell_apart
+from report.row_names import position
+from report.text import minutes, percent
+from utils.names import file_name
+
+LEAST = 3  # methods that a column must have, and that must have all columns; fewer need no order
+SCENARIO = ("kind", "forget", "words", "sizes")  # what the tables of a group may differ in
+NOTE = (
+    "Average gap to Retrain in per cent (mean of UA, MIA-Efficacy, RA and TA) of each seed, so that misses on either "
+    "side of Retrain do not cancel as in the tables' means; then the mean over seeds, by scenario and model, then the "
+    "mean of these columns; smaller is better. RTE: mean of the same columns, and what part of Retrain's with the same "
+    "seeds that is (* where machines differ). n: seeds of each column. Original, which does nothing, has no rank; "
+    "neither has a method that lacks a column."
+)
+
+
+@dataclass
+class Group:
+    """Tables that differ in nothing but what is forgotten.
+
+    Attributes:
+        title, slug: as a table's.
+        key: what the tables share.
+        columns: scenarios and models on which enough methods have been run.
+    """
+
+    title: str
+    slug: str
+    key: dict[str, Any]
+    columns: list[tuple[Table, str]]
+
+    @property
+    def methods(self) -> list[str]:
+        """Rows that any column has, but for Retrain's and Original's, in the order of tables."""
+        names = {row for table, model in self.columns for row in _finished(table, model)}
+        return sorted(names, key=lambda name: (position(name), name))
+
+    def gaps(self, name: str) -> list[float | None]:
+        """A row's average gap, in [0, 1], on every column: that of each seed, then their mean."""
+        return [table.gap_by_seed(name, model) for table, model in self.columns]
+
+
+def groups(tables: list[Table]) -> list[Group]:
+    """The tables that are ranked together, where three methods have been run on at least two scenarios or models."""
+    found: dict[str, list[Table]] = {}
+    for table in tables:
+        shared = {name: value for name, value in table.key.items() if name not in SCENARIO}
+        found.setdefault(json.dumps(shared, sort_keys=True), []).append(table)
+    made = []
+    for text, members in found.items():
+        key = json.loads(text)
+        compat = "" if key["compat"] == "fixed" else key["compat"]
+        slug = file_name(f"ranking-{key['dataset']}-{key['arch']}" + (compat and f"-{compat}"))
+        title = f"{key['dataset']}, {key['arch']}: methods by average gap" + (compat and f" (compat {compat})")
+        places = [(table, model.name) for table in members for model in table.models]
+        group = Group(title, slug, key, [place for place in places if len(_finished(*place)) >= LEAST])
+        if len(group.columns) > 1 and sum(None not in group.gaps(name) for name in group.methods) >= LEAST:
+            made.append(group)
+    tell_apart(made)
+    return made
+
+
+def _finished(table: Table, model: str) -> list[str]:
+    """Methods with a gap to Retrain on a model."""
+    names = (row for row in table.rows if row not in ("Retrain", "Original"))
+    return [row for row in names if table.average_gap(row, model) is not None]
+
+
+def order(group: Group) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, the smallest mean gap first; what lacks a column comes last."""
+    gaps = {name: group.gaps(name) for name in ["Original", *group.methods]}
+    means = {name: statistics.fmean(found) for name, found in gaps.items() if None not in found}
+    times = {name: _times(group, name) for name in gaps}
+    whole = sorted(means, key=means.__getitem__)
+    ranked = [name for name in whole if name != "Original"]
+    by_cost = sorted((name for name in ranked if times[name]), key=lambda name: times[name][0])
+    partial = [name for name in gaps if name not in means and any(gap is not None for gap in gaps[name])]
+    rows = []
+    for name in whole + partial:
+        place, cost = (str(names.index(name) + 1) if name in names else "-" for names in (ranked, by_cost))
+        counts = sorted({table.runs(name, model) for table, model in group.columns})
+        seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        found = [percent(means.get(name)), *map(percent, gaps[name])]
+        rows.append([name, place, *found, cost, *_cost(group, name, times[name]), seeds])
+    titles = [f"{_scenario(group, table)}, {model}" for table, model in group.columns]
+    return ["method", "rank", "mean gap", *titles, "rank by RTE", "RTE (min)", "of Retrain's", "n"], rows
+
+
+def _times(group: Group, name: str) -> tuple[float, float] | None:
+    """Mean RTE over all columns, and Retrain's with the same seeds, in minutes; None where a column lacks one."""
+    cells = [table.cell(name, model, "RTE") for table, model in group.columns]
+    if any(cell is None or cell.shared is None for cell in cells):
+        return None
+    return tuple(map(statistics.fmean, zip(*(cell.shared for cell in cells))))
+
+
+def _cost(group: Group, name: str, times: tuple[float, float] | None) -> tuple[str, str]:
+    if times is None:
+        return "-", "-"
+    cells = [table.cell(row, model, "RTE") for table, model in group.columns for row in (name, "Retrain")]
+    star = "*" if len(frozenset().union(*(cell.machines for cell in cells))) > 1 else ""
+    return minutes(times[0]) + star, (f"{100 * times[0] / times[1]:.1f} %" if times[1] else "-") + star
+
+
+def _scenario(group: Group, table: Table) -> str:
+    """Its kind; in full where another scenario is of the same kind."""
+    words = {other.key["words"] for other, _ in group.columns if other.key["kind"] == table.key["kind"]}
+    return table.key["kind"] if len(words) == 1 else table.key["words"]

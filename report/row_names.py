@@ -1,0 +1,140 @@
+"""Names of a table's rows and columns, from what tells its runs apart. Imports neither torch nor pandas."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
+ADAPTED = " + LoRA"  # behind a method's name in the rows of its runs with adapters
+ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A column: dense or pruned by some means.
+
+    Attributes:
+        name: "dense", "95 % sparse", or that with the pruner where several reach the same sparsity.
+        sparsity: pruned fraction of the prunable weights; None if no run has told it yet.
+        pruner: "OMP", "IMP", "random", "synflow", ...; empty for dense models and where it is not known.
+    """
+
+    name: str
+    sparsity: float | None
+    pruner: str = ""
+
+
+# --- columns ---
+
+
+def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
+    """How the model was trained and pruned, without its seeds; None if its file does not say.
+
+    A dense round's pruning flags say nothing and are left out.
+    """
+    stored = result["model"].get("recipe")
+    if not stored or result["model"].get("round") != 0:
+        return stored
+    return {key: value for key, value in stored.items() if key != "prune"}
+
+
+def models(results: list[dict[str, Any]]) -> dict[str, Model]:
+    """The columns of these results by what tells them apart (``_model_key``), sorted."""
+    first = {_model_key(result): result for result in reversed(results) if not _without_checkpoint(result, results)}
+    ordered = sorted(first.items(), key=lambda item: (item[1]["model"]["sparsity"], pruner_of(item[1]), item[0]))
+    plain = [model_name(result["model"]["sparsity"]) for _, result in ordered]
+    named = [
+        f"{name} ({pruner_of(result)})" if plain.count(name) > 1 and pruner_of(result) else name
+        for name, (_, result) in zip(plain, ordered)
+    ]
+    numbered = [
+        f"{name} #{named[:place].count(name) + 1}" if named.count(name) > 1 else name
+        for place, name in enumerate(named)
+    ]
+    made = [Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (_, result) in zip(numbered, ordered)]
+    return dict(zip((key for key, _ in ordered), made))
+
+
+def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
+    """Names of the columns that a result stands in: its own, or every dense one for a model of no checkpoint."""
+    key = _model_key(result)
+    return [columns[key].name] if key in columns else [model.name for model in columns.values() if model.sparsity == 0]
+
+
+def _without_checkpoint(result: dict[str, Any], results: list[dict[str, Any]]) -> bool:
+    """Whether it retrained without a checkpoint, so that any dense model of the table is the one it belongs to."""
+    fresh = result["config"].get("checkpoint", "") is None and result["model"]["sparsity"] == 0
+    return fresh and any(
+        other["config"].get("checkpoint", "") is not None and other["model"]["sparsity"] == 0 for other in results
+    )
+
+
+def _model_key(result: dict[str, Any]) -> str:
+    fresh = result["config"].get("checkpoint", "") is None
+    return json.dumps([result["model"]["sparsity"], recipe(result), fresh], sort_keys=True)
+
+
+def pruner_of(result: dict[str, Any]) -> str:
+    """What pruned the model, in the field's words; empty for a dense one and where its file does not say."""
+    stored = recipe(result) or {}
+    prune = stored.get("prune", {})
+    if not prune or result["model"]["sparsity"] == 0:
+        return ""
+    if "score" in prune:
+        return prune["score"]
+    return "random" if prune.get("random_prune") else "OMP" if prune.get("pruning_times") == 2 else "IMP"
+
+
+def model_name(sparsity: float) -> str:
+    """Column name of a model: sparsity in per cent, or "dense"."""
+    return "dense" if sparsity == 0 else f"{100 * sparsity:.4g} % sparse"
+
+
+# --- rows ---
+
+
+def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Runs by row name. A method that was run with several settings on one model gets a row for each."""
+    methods: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    for result in results:
+        methods.setdefault((result["method"], "adapters" in result), []).append(result)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    taken = [members[0]["paper_name"] for members in methods.values()]
+    for (method, _), members in methods.items():
+        paper = members[0]["paper_name"]
+        name = paper if taken.count(paper) == 1 else f"{paper} ({method})"
+        per_model: dict[str, set[str]] = {}
+        for result in members:
+            per_model.setdefault(_model_key(result), set()).add(_hyper(result))
+        if all(len(settings) == 1 for settings in per_model.values()):
+            rows[name] = members
+            continue
+        varying = _varying([json.loads(setting) for setting in sorted({_hyper(result) for result in members})])
+        for result in members:
+            given = hyper(result)
+            words = [f"{key} {given[key]}" for key in varying if given.get(key) is not None]
+            rows.setdefault(", ".join([name, *words]), []).append(result)
+    return dict(sorted(rows.items(), key=lambda item: (position(item[0]), item[0])))
+
+
+def hyper(result: dict[str, Any]) -> dict[str, Any]:
+    """The hyper-parameters, adapters' among them; of files, that there is one, because no two seeds share it."""
+    found = {**result["config"]["hyper"], **result["config"].get("lora", {})}
+    return {key: bool(value) if key in FILES else value for key, value in found.items()}
+
+
+def _hyper(result: dict[str, Any]) -> str:
+    return json.dumps(hyper(result), sort_keys=True)
+
+
+def _varying(settings: list[dict[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    return [key for key in keys if len({json.dumps(setting.get(key)) for setting in settings}) > 1]
+
+
+def position(name: str) -> int:
+    """Place of a row in the paper's order; unknown ones come last."""
+    first = name.split(",")[0].split(" (")[0].removesuffix(ADAPTED)
+    return ORDER.index(first) if first in ORDER else len(ORDER)

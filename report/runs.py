@@ -1,0 +1,317 @@
+"""Result files: what lies below a folder, packed into one file or not. Imports neither torch nor pandas."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from utils import files
+from utils.errors import UsageError
+
+METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
+SEARCH = "search"  # the folder of a sweep that holds the trials of its search
+MANIFEST = ".sweep.json"  # ends the name of a sweep's list of its cells
+STATUS = "status.json"  # how the last attempt of a sweep's cell ended
+PACKED = "runs.jsonl"  # many runs in one file, one a line
+EPOCH = ("phase", "epoch", "loss", "accuracy", "val")  # what a packed run keeps of each epoch in its log
+
+NUMBER, SCORE = (int, float), (int, float, type(None))
+_RUN = {"fingerprint": str, "method": str, "paper_name": str, "compat": str, "seed": int}
+_MODEL = {"dataset": str, "arch": str, "sparsity": NUMBER, "recipe?": (dict, type(None))}
+SHAPES: dict[str, dict[str, Any]] = {  # what tables read of a finished result, by script; see ``check``
+    "main_forget.py": _RUN
+    | {
+        "scores": {**dict.fromkeys(METRICS, SCORE), "RTE": SCORE},
+        "scenario": {"kind": str, "words": str},
+        "split?": dict,
+        "model": _MODEL,
+        "config": {"hyper": dict, "run?": dict, "data?": dict, "model?": dict},
+        "environment?": dict,
+    },
+    "main_backdoor.py": {
+        "fingerprint": str,
+        "method": str,
+        "scores?": {"before?": dict, "after?": dict, "RTE?": SCORE},
+        "model?": _MODEL,
+        "poison": {"words": str},
+        "config": {"hyper": dict, "run?": dict, "prune?": dict},
+    },
+    "main_transfer.py": {
+        "fingerprint": str,
+        "method": str,
+        "removed?": {"count": int},
+        "accuracy?": dict,
+        "seconds?": dict,
+        "model?": _MODEL,
+        "target?": {"name": str},
+        "config": {"hyper": dict, "probe": {"probe": str}, "target": dict},
+    },
+}
+TRAINING = {
+    "label": str,
+    "script": str,
+    "rounds": list,
+    "model": {"arch": str},
+    "config": {"data": {"dataset": str}, "run": {"compat": str}, "prune?": dict},
+}
+Epochs = dict[str, dict[int, dict[str, float]]]  # by phase, by epoch from 1: what was logged of it
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A result and where it lies.
+
+    Attributes:
+        path: the result file, or the packed file with the number of the line.
+        folder: the run's own; of a packed run, where it would lie beside the packed file.
+        content: of ``result.json``.
+        logged: the epochs of a packed run.
+    """
+
+    path: Path | str
+    folder: Path
+    content: dict[str, Any]
+    logged: list[dict[str, Any]] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it finished."""
+        return self.content.get("status") == "done"
+
+    @property
+    def failed(self) -> bool:
+        """Whether its numbers went wrong, so that it has no scores, and no later run has taken its place."""
+        return self.content.get("status") == "failed" and self.folder.parent.name != "earlier"
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """What was logged; of a run that was begun twice, the last time."""
+        found: Epochs = {}
+        for record in read_epochs(self.folder / "log.jsonl") if self.logged is None else self.logged:
+            found.setdefault(record["phase"], {})[record["epoch"]] = record
+        return found
+
+    def packed(self, base: Path) -> dict[str, Any]:
+        """The run as a line of a packed file in ``base``."""
+        logged = [record for epochs in self.epochs.values() for record in epochs.values()]
+        return {
+            "folder": os.path.relpath(self.folder, base),
+            "result": self.content,
+            "epochs": [{key: record[key] for key in EPOCH if key in record} for record in logged],
+        }
+
+
+@dataclass
+class Collection:
+    """Everything that a report reads.
+
+    Attributes:
+        runs: every result, in order of path; one of them may be there more than once.
+        plans: lists of sweeps' cells, by their paths.
+        remarks: what was passed over on the way, and why.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    plans: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def of(self, script: str, failed: bool = False) -> list[Run]:
+        """The finished runs of a script, each once.
+
+        Args:
+            failed: those whose numbers went wrong as well, unless the same run finished elsewhere; they have no scores.
+        Raises:
+            UsageError: names a file that lacks what a table needs; without it a table would be wrong.
+        """
+        found: dict[str, Run] = {}
+        for run in self.runs:
+            if run.content.get("script") != script or not (run.done or failed and run.failed):
+                continue
+            check(
+                run.content,
+                {key: kind for key, kind in SHAPES[script].items() if run.done or key != "scores"},
+                run.path,
+            )
+            known = found.setdefault(run.content["fingerprint"], run)
+            if known.failed and run.done:
+                found[run.content["fingerprint"]] = run
+        return list(found.values())
+
+    def pack(self, path: Path) -> None:
+        """Write all runs and plans into one file, which is read like the folders that they came from."""
+        lines = [
+            {"sweep": os.path.relpath(plan, path.parent), "content": _with_status(plan, content)}
+            for plan, content in self.plans.items()
+        ]
+        lines += [run.packed(path.parent) for run in self.runs if run.content]
+        files.write_text(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+
+
+def _with_status(plan: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """A sweep's list in which every cell says how it ended, where a file beside it does."""
+    cells = [{**cell, "status": status} if (status := status_of(cell, plan)) else cell for cell in content["cells"]]
+    return {**content, "cells": cells}
+
+
+def status_of(cell: dict[str, Any], plan: Path) -> dict[str, Any]:
+    """How the last attempt of a sweep's cell ended; empty if there was none."""
+    return cell.get("status") or read(plan.parent / cell["folder"] / STATUS)
+
+
+def collect(places: Iterable[Path]) -> Collection:
+    """Read all results below folders and in packed files, each file once whatever leads to it.
+
+    Links to folders are followed; trials of a search are passed over unless their own folder is given.
+
+    Raises:
+        UsageError: names a file that is damaged, or a place that is neither.
+    """
+    found, known = Collection(), set()
+    for place in places:
+        if place.is_file() and place.suffix == ".jsonl":
+            _unpack(place, found, known)
+            continue
+        if not place.is_dir():
+            reason = "is a file; give the folder that holds it" if place.is_file() else "no such folder"
+            raise UsageError(f"{place}: {reason}")
+        for here, names in _walk(place, found, known):
+            for path in (here / name for name in names):
+                if path.name == SEARCH and path.is_dir():
+                    found.remarks.append(f"{path}: trials of a search; give this folder to see them")
+                elif path.is_symlink() and not path.exists():
+                    found.remarks.append(f"{path}: is a link to {os.readlink(path)}, which is not there")
+                if path.name == PACKED:
+                    _unpack(path, found, known)
+                elif (path.name == "result.json" or path.name.endswith(MANIFEST)) and _new(path, known):
+                    content = read_whole(path)
+                    if path.name == "result.json":
+                        folder = path.resolve().parent if path.is_symlink() else path.parent
+                        found.runs.append(Run(path, folder, content))
+                    else:
+                        _add_plan(found, path, content)
+    return found
+
+
+def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Path, list[str]]]:
+    """Every folder at and below ``folder`` with the sorted names in it, each once, in order of path."""
+    walked: list[tuple[Path, list[str]]] = []
+
+    def refused(error: OSError) -> None:
+        found.remarks.append(f"{error.filename}: cannot be listed ({error.strerror})")
+
+    for here, inner, others in os.walk(folder, onerror=refused, followlinks=True):
+        if not _new(here, known):  # by another name, or a link in a loop
+            inner.clear()
+            continue
+        walked.append((Path(here), sorted(inner + others)))
+        linked = {name: os.path.islink(os.path.join(here, name)) for name in inner if name != SEARCH}
+        inner[:] = sorted(linked, key=lambda name: (linked[name], name))
+    return sorted(walked)
+
+
+def _new(path: Path | str, known: set[str]) -> bool:
+    """Whether nothing led to this file or folder before; from now on something has."""
+    real = os.path.realpath(path)
+    return real not in known and (known.add(real) or True)
+
+
+def _unpack(path: Path, found: Collection, known: set[str]) -> None:
+    """Add the runs of a packed file, but for those whose own folders are there too."""
+    if not _new(path, known):
+        return
+    for number, line in enumerate(files.read_text(path, str(path)).rstrip("\n").split("\n"), 1):
+        where = f"{path}:{number}"
+        record = files.parse_json(line, where)
+        record = record if isinstance(record, dict) else {}
+        plan, run = {"sweep": str, "content": dict}, {"folder": str, "result": dict, "epochs": list}
+        check(record, plan if "sweep" in record else run, where)
+        if "sweep" in record and not (path.parent / record["sweep"]).exists():
+            _add_plan(found, path.parent / record["sweep"], record["content"])
+        elif "folder" in record and not (path.parent / record["folder"] / "result.json").exists():
+            files.check_seal(record["result"], where)
+            epochs = [epoch for epoch in record["epochs"] if _is_epoch({"kind": "epoch", **epoch})]
+            found.runs.append(Run(where, path.parent / record["folder"], record["result"], epochs))
+
+
+def _add_plan(found: Collection, path: Path, content: dict[str, Any]) -> None:
+    check(content, {"name": str, "cells": list}, path)
+    for cell in content["cells"]:
+        check_cell(cell, path)
+    found.plans[path] = content
+
+
+def check_cell(cell: Any, path: Path) -> None:
+    """Refuse a cell of a sweep that does not say what a table needs.
+
+    Raises:
+        UsageError: names the file and the entry.
+    """
+    shape = {"folder": str, "name": str, "command": str, "stage": str}
+    unlearning = {"method": str, "paper_name": str, "model": str, "round": int, "needs": list}
+    content = cell if isinstance(cell, dict) else {}
+    check(content, shape | (unlearning if content.get("stage") == "unlearn" else {}), path)
+
+
+def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> None:
+    """Refuse content that lacks an entry of ``shape`` or has one of another type; an entry with a ? may be absent.
+
+    Raises:
+        UsageError: names the file and the entry.
+    """
+    for key, kind in shape.items():
+        name = key.removesuffix("?")
+        if name not in content and name != key:
+            continue
+        if isinstance(kind, dict) and isinstance(content.get(name), dict):
+            check(content[name], kind, path)
+        elif isinstance(kind, dict) or name not in content or not isinstance(content[name], kind):
+            raise UsageError(
+                f"{path}: is no whole result ({name} is missing or of another type); give its command again"
+            )
+        elif kind is str and not content[name].isprintable():
+            raise UsageError(f"{path}: is no result ({name} holds control characters)")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty if there is none or it is damaged."""
+    try:
+        return read_whole(path)
+    except UsageError:
+        return {}
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty if the file holds something else.
+
+    Raises:
+        UsageError: it is missing or damaged.
+    """
+    content = files.read_json(path, str(path))
+    return content if isinstance(content, dict) else {}
+
+
+def read_epochs(path: Path) -> list[dict[str, Any]]:
+    """The epochs in a log, in its order; damaged lines are passed over, and so is a log that is not there."""
+    found = []
+    try:
+        lines = files.read_bytes(path, str(path)).decode(errors="replace").splitlines()
+    except UsageError:
+        return found
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and _is_epoch(record):
+            found.append(record)
+    return found
+
+
+def _is_epoch(record: dict[str, Any]) -> bool:
+    whole = isinstance(record.get("phase"), str) and isinstance(record.get("epoch"), int)
+    return whole and record.get("kind") == "epoch"

@@ -1,0 +1,53 @@
+"""Numbers and tables as text. Imports neither torch nor pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in [0, 1] as per cent with two decimals; a dash for None."""
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def minutes(value: float | None) -> str:
+    """Minutes with three decimals; a dash for None."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def aligned(head: list[str], rows: list[list[str]]) -> str:
+    """Plain text columns: the first flush left, the others flush right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def markdown(head: list[str], rows: list[list[str]], best: Set[tuple[str, str]] = frozenset()) -> str:
+    """A Markdown table; all columns but the first are right-aligned.
+
+    Args:
+        best: cells in bold, by row name and column title.
+    """
+    cells = [[f"**{cell}**" if (row[0], title) in best else cell for title, cell in zip(head, row)] for row in rows]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *([cell.replace("|", r"\|") for cell in row] for row in cells)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def rounds(summaries: list[dict[str, Any]]) -> str:
+    """The end of ``main_imp.py``: one line per round, in per cent."""
+    head = ["round", "density %", "sparsity %", "best val %", "its test %", "last test %", "file of the best"]
+    rows = [
+        [
+            str(found["round"]),
+            percent(found["density"]),
+            f"{100 - 100 * found['density']:.2f}",
+            *(percent(found[key]) for key in ("best_val", "test_of_best", "test_of_last")),
+            found["best"],
+        ]
+        for found in summaries
+    ]
+    return aligned(head, rows)

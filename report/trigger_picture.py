@@ -1,0 +1,95 @@
+"""Test images with and without the trigger, and what a model takes them for. matplotlib is imported only to draw."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from report.plots import figure
+from utils import files
+
+if TYPE_CHECKING:
+    from dataset.poison import Poison
+    from dataset.sources import Dataset
+    from evaluation.predict import Predictions
+
+EXAMPLES = 8  # images, each of another class
+
+
+def picture(path: Path, data: Dataset, poison: Poison, outputs: dict[str, dict[str, Predictions]], method: str) -> None:
+    """Some test images, clean and with the trigger, and what the model takes them for before and after.
+
+    Args:
+        outputs: by "before" and "after", by "test" and "triggered".
+    """
+    there = [label for label in range(len(data.classes)) if (data.test_labels == label).any()]
+    labels = [label for label in there if label != poison.target][:EXAMPLES]
+    chosen = [int((data.test_labels == label).argmax()) for label in labels]
+    if not chosen:
+        return
+    clean = data.test_images[chosen]
+    stamped, window = poison.trigger.stamp(clean), poison.trigger.window(*clean.shape[1:3])
+    rows = {}
+    for row, name, images in (("clean", "test", clean), ("triggered", "triggered", stamped)):
+        logits = {when: outputs[when][name].logits[chosen].argmax(1) for when in ("before", "after")}
+        rows[row] = [
+            (
+                image,
+                "\n".join([data.classes[label], *(f"{when}: {data.classes[logits[when][place]]}" for when in logits)]),
+            )
+            for place, (image, label) in enumerate(zip(images, labels))
+        ]
+    pairs = list(zip(clean, stamped))
+    rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in pairs]
+    target = data.classes[poison.target]
+    title = (
+        f"test images, clean and triggered (framed; target {target}), and the model's answer before and after "
+        f"{method}; below, the frame's surroundings"
+    )
+    trigger_examples(path, rows, title, ("triggered", window))
+
+
+def _enlarged(clean: np.ndarray, stamped: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+    """The trigger's place and two pixels around it, clean, a white column, and stamped (uint8 [h, 2 w + 1, C])."""
+    down, across = (slice(max(0, part.start - 2), part.stop + 2) for part in window)
+    one, other = clean[down, across], stamped[down, across]
+    return np.concatenate([one, np.full_like(one[:, :1], 255), other], axis=1)
+
+
+def _changed(clean: np.ndarray, stamped: np.ndarray) -> str:
+    changed = int((clean != stamped).any(-1).sum())
+    return f"changes {changed} pixel{'s' * (changed > 1)}" if changed else "changes nothing"
+
+
+def trigger_examples(
+    path: Path, rows: dict[str, list[tuple[Any, str]]], title: str, outlined: tuple[str, tuple[slice, slice]]
+) -> None:
+    """Rows of images (uint8 [H, W, C], or [H, 2 W + 1, C] for two side by side), each with up to three lines above it.
+
+    Args:
+        rows: by what stands left of a row; all of one length.
+        outlined: the row whose images get a frame around these rows and columns of pixels.
+    """
+    from matplotlib.patches import Rectangle
+
+    count = len(next(iter(rows.values())))
+    drawn, axes = figure(1.7 * count + 0.6, 2.15 * len(rows) + 0.5)
+    axis, step, (framed, (down, across)) = axes[0, 0], 1.36, outlined
+    for line, (name, row) in enumerate(rows.items()):
+        shares = [0.94 * min(1, image.shape[0] / image.shape[1]) for image, _ in row]
+        axis.text(-0.06, -step * line - shares[0] / 2, name, ha="right", va="center", fontsize=8, rotation=90)
+        for column, (image, words) in enumerate(row):
+            top, (height, width) = -step * line, image.shape[:2]
+            axis.imshow(image, extent=(column, column + 0.94, top - shares[column], top), interpolation="nearest")
+            axis.text(column + 0.47, top + 0.03, words, ha="center", va="bottom", fontsize=7)
+            if name == framed:
+                corner = (column + 0.94 * across.start / width, top - shares[column] * down.stop / height)
+                size = (0.94 * (across.stop - across.start) / width, shares[column] * (down.stop - down.start) / height)
+                axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor="#ff3b30", linewidth=1.5, zorder=3))
+    axis.set(xlim=(-0.25, count), ylim=(-step * (len(rows) - 1) - shares[0] - 0.04, 0.42))
+    axis.axis("off")
+    drawn.suptitle(textwrap.fill(title, 24 * count), fontsize=9)
+    files.write_figure(path, drawn)

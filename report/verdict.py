@@ -1,0 +1,187 @@
+"""How a run of unlearning ended: original, unlearned and retrained model side by side, and one line in words.
+
+Imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from report import runs
+from report.runs import METRICS
+from report.text import aligned, minutes, percent
+from utils.errors import UsageError
+
+MOVED = 0.01  # a share by which UA must differ to count, where the forget set is large enough to tell
+RUINED = 0.2  # loss of accuracy on test images, in [0, 1], that no forgetting explains
+WORKS = 0.3  # attack success from which a trigger can be said to work
+BACKDOOR = {"ASR": "ASR", "ASR_other": "ASR, other classes", "SA": "SA"}  # scores in words
+UNTOUCHED = "raw"  # the method that leaves the model as it is
+SAME_MODEL = ("arch", "dataset", "sparsity")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another model's UA, MIA-Efficacy, RA and TA in [0, 1], its RTE in minutes if known, and where they come from."""
+
+    scores: dict[str, float]
+    minutes: float | None = None
+    place: str = ""
+
+
+def original(result: dict[str, Any], folder: Path) -> Beside | None:
+    """The scores of the model that a run began with: its own finding, or that of a run beside it; None if nobody knows.
+
+    Args:
+        result: the run's ``result.json``, or of it so far ``method``, ``split``, ``compat``, ``model`` and ``config``.
+        folder: the run's own.
+    """
+    if result["method"] == UNTOUCHED:
+        return None
+    if "original" in result:
+        return Beside(result["original"])
+    for place, other in _siblings(result, folder):
+        scores = other["scores"] if other["method"] == UNTOUCHED else other.get("original")
+        if other["config"].get("checkpoint") == result["config"].get("checkpoint") and scores is not None:
+            return Beside({metric: scores[metric] for metric in METRICS}, place=str(place))
+    return None
+
+
+def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
+    """Retrain's scores on the same split and sparsity, of ``--reference_model`` or a run beside; None if unknown."""
+    if result["method"] == "retrain":
+        return None
+    if "retrained" in result:
+        return Beside(result["retrained"], place="--reference_model")
+    for place, other in _siblings(result, folder):
+        same = all(other["model"].get(key) == result["model"].get(key) for key in SAME_MODEL)
+        if other["method"] == "retrain" and same and other["config"].get("data") == result["config"].get("data"):
+            return Beside({metric: other["scores"][metric] for metric in METRICS}, other["scores"]["RTE"], str(place))
+    return None
+
+
+def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Finished runs beside a run's folder, and in it, that forget the same images and are scored in the same way."""
+    for path in sorted(folder.absolute().parent.glob("*/result.json")) + sorted(folder.glob("earlier/*/result.json")):
+        other = runs.read(path)
+        try:
+            runs.check(other, runs.SHAPES["main_forget.py"], path)
+        except UsageError:  # another script's, unfinished or of an early version: of no use here
+            continue
+        same = other["compat"] == result["compat"] and other.get("split", {}).get("digest") == result["split"]["digest"]
+        if same and other.get("status") == "done":
+            yield path.parent, other
+
+
+def table(result: dict[str, Any], first: Beside | None, exact: Beside | None) -> str:
+    """Scores of the original, the unlearned and the retrained model in per cent, with the average gap to the last."""
+    own = result["scores"]
+    rows = [] if first is None else [_row("original", first.scores, exact, None)]
+    rows.append(_row(result["paper_name"], own, exact, own["RTE"]))
+    if exact is not None:
+        rows.append(_row("Retrain", exact.scores, None, exact.minutes))
+    return aligned(["model", *(f"{metric} (%)" for metric in METRICS), "avg. gap", "RTE (min)"], rows)
+
+
+def _row(name: str, scores: dict[str, float], exact: Beside | None, took: float | None) -> list[str]:
+    gap = None if exact is None else _gap(scores, exact.scores)
+    return [name, *(percent(scores[metric]) for metric in METRICS), percent(gap), minutes(took)]
+
+
+def _gap(scores: dict[str, float], exact: dict[str, float]) -> float:
+    return statistics.fmean(abs(scores[metric] - exact[metric]) for metric in METRICS)
+
+
+def words(result: dict[str, Any], first: Beside | None, exact: Beside | None, classes: int) -> list[str]:
+    """What the scores say, each line a sentence: what is wrong first, else how near to Retrain the model came.
+
+    Args:
+        classes: of the data set, to know what guessing would reach.
+    """
+    own, hyper = result["scores"], result["config"].get("hyper", {})
+    found = []
+    if first is not None and first.scores["RA"] < min(2 / classes, 0.5):
+        found.append(
+            f"warning: the original model knows nothing of these images (RA {_said(first.scores['RA'])}); "
+            "check --dataset, --data, --input_size and how the model was normalised"
+        )
+    if first is not None:
+        forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
+        found += _against_original(own, first.scores, exact, hyper, forgotten, fresh)
+    if exact is not None and result["method"] != "retrain" and not found:
+        found.append(_against_retrain(own, first, exact))
+    if exact is None and first is not None and not found and result["method"] != "retrain":
+        rose = f"UA rose from {_said(first.scores['UA'])} to {_said(own['UA'])}"
+        found.append(f"{rose}; only Retrain's can tell whether that is enough")
+    if exact is not None and exact.place:
+        found.append(f"Retrain: {exact.place}")
+    return found
+
+
+def _against_original(
+    own: dict[str, float],
+    before: dict[str, float],
+    exact: Beside | None,
+    hyper: dict[str, Any],
+    forgotten: int | None,
+    fresh: bool,
+) -> list[str]:
+    lost = before["TA"] - own["TA"]
+    if fresh:
+        poor = f"has learnt less than the original (TA {_said(own['TA'])} for {_said(before['TA'])})"
+        return [f"warning: {poor}; train it as the original was, or gaps to it say little"] if lost > RUINED else []
+    if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
+        return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {knobs('lower', hyper)}"]
+    moved = max(MOVED, min(1.5 / forgotten, 1.0) if forgotten else 0.0)
+    if own["UA"] - before["UA"] >= moved:
+        return []
+    if exact is not None and exact.scores["UA"] - before["UA"] < moved:
+        return []
+    now, then = _said(own["UA"]), _said(before["UA"])
+    still = f"that of the original ({now})" if now == then else f"{now}, that of the original {then}"
+    wanted = "" if exact is None else f", Retrain's is {_said(exact.scores['UA'])}"
+    return [f"forgot nothing: UA is {still}{wanted}; {knobs('raise', hyper)}"]
+
+
+def _against_retrain(own: dict[str, float], first: Beside | None, exact: Beside) -> str:
+    signed = ", ".join(f"{metric} {100 * (own[metric] - exact.scores[metric]):+.2f}" for metric in METRICS)
+    gap = _gap(own, exact.scores)
+    line = f"average gap to Retrain {100 * gap:.2f} points ({signed})"
+    if first is None:
+        return line
+    idle = _gap(first.scores, exact.scores)
+    return f"{line}; doing nothing: {100 * idle:.2f}" + ("" if gap < idle else ", which is nearer")
+
+
+def backdoor_scores(scores: dict[str, float | None]) -> str:
+    """Scores on one line, in per cent."""
+    return "  ".join(f"{title} {percent(scores[name])} %" for name, title in BACKDOOR.items())
+
+
+def backdoor_words(found: dict[str, Any]) -> str:
+    """What the attack success of a finished cleanse says, in one sentence."""
+    before, after = (found["scores"][when]["ASR"] for when in ("before", "after"))
+    moved = f"ASR {percent(before)} -> {percent(after)} %"
+    if before < WORKS:
+        said = "there is nothing to cleanse; poison more images or enlarge --trigger_size"
+        return f"the trigger never worked ({moved}): {said}"
+    if after > before / 2:
+        return f"the trigger still works ({moved}); {knobs('raise', found['config'].get('hyper', {}))}"
+    return f"the trigger works on less than half as many images ({moved})"
+
+
+def knobs(direction: str, hyper: dict[str, Any]) -> str:
+    """The flags of the method that make it forget more or less, with their present values."""
+    steps = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper]
+    names = steps or [name for name in ("alpha",) if name in hyper]
+    numbers = {name: f" (now {hyper[name]:g})" for name in names if isinstance(hyper[name], (int, float))}
+    listed = " or ".join(f"--{name}{numbers.get(name, '')}" for name in names)
+    return f"{direction} {listed}" if listed else "choose another method"
+
+
+def _said(share: float) -> str:
+    return f"{percent(share)} %"

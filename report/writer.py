@@ -1,0 +1,74 @@
+"""Prints a report's sections and writes each as Markdown, CSV and pictures, and all of them as one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from report.page import Section, page
+from report.plots import save
+from report.text import aligned, markdown
+from utils import files
+
+
+def printed(section: Section) -> str:
+    """A section's table with its title and warnings."""
+    warnings = [f"Warning: {line}" for line in section.warnings]
+    return "\n".join([section.title, "", aligned(section.head, section.rows), *warnings, ""])
+
+
+def write(section: Section, stem: Path) -> None:
+    """Write ``stem`` with .md and .csv behind it."""
+    warnings = [f"Warning: {line}" for line in section.warnings]
+    notes = "".join(f"\n{note}\n" for note in warnings + section.notes)
+    table = markdown(section.head, section.rows, section.best)
+    files.write_text(stem.with_name(f"{stem.name}.md"), f"{section.title}\n\n{table}{notes}")
+    long = pd.DataFrame(section.rows, columns=section.head) if section.long is None else section.long
+    files.write_text(stem.with_name(f"{stem.name}.csv"), long.to_csv(index=False, lineterminator="\n"))
+
+
+@dataclass
+class Report:
+    """A report in the making.
+
+    Attributes:
+        out: the folder that is written to.
+        plots: whether pictures are drawn.
+        sections: what there is so far.
+        slugs: names of files that are taken.
+    """
+
+    out: Path
+    plots: bool
+    sections: list[Section] = field(default_factory=list)
+    slugs: list[str] = field(default_factory=list)
+
+    def add(self, section: Section) -> Section:
+        """Print a table and write it; one of the same name as before gets a number."""
+        before = self.slugs.count(section.slug)
+        self.slugs.append(section.slug)
+        section.slug += f"-{before + 1}" if before else ""
+        print(printed(section), flush=True)
+        write(section, self.out / section.slug)
+        self.sections.append(section)
+        return section
+
+    def draw(self, section: Section, pictures: dict[str, Any]) -> None:
+        """Write figures, by the end of their file names, as PNG and SVG; the page shows the latter."""
+        for name, drawn in pictures.items():
+            section.pictures.append(save(self.out, section.slug + name, drawn)[1])
+
+    def say(self, said: str, title: str, lines: list[str]) -> None:
+        """Print lines and give them a section of their own; nothing where there are none."""
+        if lines:
+            print("\n".join([said, *lines, ""]), flush=True)
+            self.sections.append(Section(title, notes=lines))
+
+    def finish(self, title: str) -> None:
+        """Write the page that shows all of it."""
+        files.write_text(self.out / "report.html", page(title, self.sections))
+        pictures = ", each picture as .png and .svg" if self.plots else ""
+        print(f"written: {self.out / 'report.html'}, and each table as .md, .csv and .tex{pictures}", flush=True)
