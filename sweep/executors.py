@@ -26,10 +26,20 @@ JOBS, NUMBERS = "jobs", "jobs.json"  # submitit's folder, and the numbers of SLU
 REQUEUES = 50  # times that a job may run out of its time and go on
 STATUS_EVERY = 5  # seconds between questions to SLURM
 GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
-LIVING = set(
-    "PENDING RUNNING CONFIGURING COMPLETING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING SIGNALING STOPPED SUSPENDED "
-    "STAGE_OUT".split()
-)
+LIVING = {
+    "PENDING",
+    "RUNNING",
+    "CONFIGURING",
+    "COMPLETING",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "RESIZING",
+    "SIGNALING",
+    "STOPPED",
+    "SUSPENDED",
+    "STAGE_OUT",
+}
 CANCELLED = -1000  # stands for an exit code
 
 

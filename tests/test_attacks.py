@@ -339,7 +339,7 @@ def test_threshold_attacks_equal_a_slow_twin():
     assert list(result) == ["correctness", "confidence", "entropy", "m_entropy"]
     for key, pair in expected.items():
         assert result[key] == pytest.approx(pair, abs=1e-7), key  # means of float32 ones and zeros
-    assert len({pair for pair in result.values()}) > 1
+    assert len(set(result.values())) > 1
 
 
 def two_way(confidences, label):
@@ -427,7 +427,9 @@ def test_shadows_are_of_all_classes_where_images_lie_class_by_class():
     assert mia.mixed(official) is official  # in the order of the official files, as the reference
 
     outputs = {"retain": lying, "test": class_by_class(100, 1), "val": drawn(30, 10, 2), "forget": drawn(40, 10, 3)}
-    efficacy = {compat: run_scores.score(outputs, compat)["SVC_MIA_forget_efficacy"] for compat in ("fixed", "reference")}
+    efficacy = {
+        compat: run_scores.score(outputs, compat)["SVC_MIA_forget_efficacy"] for compat in ("fixed", "reference")
+    }
     assert efficacy["fixed"] == mia.forget_efficacy(found, mia.mixed(outputs["test"]), outputs["forget"], "fixed")
     assert efficacy["reference"] == mia.forget_efficacy(lying, outputs["test"], outputs["forget"], "reference")
     assert efficacy["fixed"]["confidence"] != efficacy["reference"]["confidence"]
@@ -449,7 +451,13 @@ SCORES = {
 
 def test_the_paper_s_scores():
     # UA = 1 - accuracy on what is forgotten; MIA-Efficacy is the confidence attack; RTE in minutes.
-    assert run_scores.paper_scores(SCORES, 90.0) == {"UA": 0.75, "RA": 0.95, "TA": 0.875, "MIA-Efficacy": 0.625, "RTE": 1.5}
+    assert run_scores.paper_scores(SCORES, 90.0) == {
+        "UA": 0.75,
+        "RA": 0.95,
+        "TA": 0.875,
+        "MIA-Efficacy": 0.625,
+        "RTE": 1.5,
+    }
     assert run_scores.paper_scores(SCORES, 0.0)["RTE"] == 0.0
     assert run_scores.paper_scores(SCORES, None)["RTE"] is None
 
@@ -463,7 +471,12 @@ def test_the_reference_s_result_holds_per_cent_and_fractions():
 
 
 def test_the_printed_block_shows_each_number_in_its_row():
-    assert scores_text.accuracies(SCORES) == ["retain acc: 95.00", "forget acc: 25.00", "val acc: 50.00", "test acc: 87.50"]
+    assert scores_text.accuracies(SCORES) == [
+        "retain acc: 95.00",
+        "forget acc: 25.00",
+        "val acc: 50.00",
+        "test acc: 87.50",
+    ]
     text = "\n".join(scores_text.attacks(SCORES)).splitlines()
     numbers = [row.split()[-5:] for row in text]
     assert ["75.00", "62.50", "50.00", "37.50", "25.00"] in numbers

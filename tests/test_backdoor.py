@@ -220,7 +220,9 @@ def test_a_model_that_always_says_three(digits, target, success):
         def forward(self, images):
             return torch.eye(10)[3].expand(len(images), 10)
 
-    sets = image_sets(digits, Poison(np.arange(5), target, Trigger(2)), split.everything(1438), None, torch.device("cpu"))
+    sets = image_sets(
+        digits, Poison(np.arange(5), target, Trigger(2)), split.everything(1438), None, torch.device("cpu")
+    )
     outputs = predict(Constant(), {name: sets[name] for name in ("test", "triggered")})
     share = float((digits.test_labels == 3).mean())
     assert attack_success.score(**outputs) == {"SA": pytest.approx(share), "ASR": success, "ASR_other": success}
@@ -254,7 +256,9 @@ def test_a_run_leaves_exactly_its_files(finished):
 def test_the_model_scored_before_is_the_last_one_and_scores_are_those_of_its_outputs(finished, images):
     import models
 
-    sets = image_sets(images, Poison(np.arange(5), 0, Trigger(2, value=255)), split.everything(120), None, torch.device("cpu"))
+    sets = image_sets(
+        images, Poison(np.arange(5), 0, Trigger(2, value=255)), split.everything(120), None, torch.device("cpu")
+    )
     for file, when in (("1checkpoint.pth.tar", "before"), ("FTcheckpoint.pth.tar", "after")):
         model = models.build("resnet20s", 3)
         checkpoints.load_weights(model, checkpoints.read(finished / file, ""))

@@ -323,10 +323,7 @@ def test_validation_images_are_augmented_only_if_they_are_training_images(root):
 
 def test_a_streamed_folder_sets_a_tenth_apart_and_imagenet_does_not(tmp_path):
     root = make_tree(tmp_path, 10)
-    folder, imagenet = (
-        prepare.find("folder", str(root), None, stream=True),
-        prepare.find("ImageNet", str(root), None),
-    )
+    folder, imagenet = (prepare.find("folder", str(root), None, stream=True), prepare.find("ImageNet", str(root), None))
     assert folder.official == imagenet.official == [10] * 3
     assert (folder.train_counts, imagenet.train_counts) == ([9] * 3, [10] * 3)
     for chosen in (folder, imagenet):

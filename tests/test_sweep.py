@@ -828,14 +828,9 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
     ) == 3
     assert all(1e-3 <= trial.params["unlearn_lr"] <= 1 for trial in trials)
 
-    retrained = [
-        read(runs / f"search/seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)
-    ]
+    retrained = [read(runs / f"search/seed{seed}/class/dense/retrain/result.json")["scores"] for seed in (11, 12)]
     for trial in trials:  # the gap by hand
-        ran = [
-            read(runs / f"search/dense-class-FT/trial{trial.number:03}/seed{seed}/result.json")
-            for seed in (11, 12)
-        ]
+        ran = [read(runs / f"search/dense-class-FT/trial{trial.number:03}/seed{seed}/result.json") for seed in (11, 12)]
         assert all(
             one["config"]["hyper"]["unlearn_lr"] == trial.params["unlearn_lr"]
             and one["config"]["hyper"]["momentum"] == 0.5
