@@ -65,7 +65,9 @@ def one(place: Path, name: str, rate: float, way: str) -> dict[str, Any]:
     import models
     import pruner
     from dataset.images import ImageSet
-    from trainer.loop import Recipe, Training
+    from trainer.loop import Training
+    from trainer.recipe import Recipe
+    from trainer.task import Classification
     from unlearn import lora
     from utils.device import PeakMemory
 
@@ -89,7 +91,7 @@ def one(place: Path, name: str, rate: float, way: str) -> dict[str, Any]:
     optimizer = "sgd" if name.startswith("resnet") else "adamw"
     training = Training(model, Recipe(steps, 1e-5, optimizer, batch_size=batch, milestones=()), mask)
     times = [time.process_time()]
-    for _ in training.run(images, 0):
+    for _ in training.run(images, 0, Classification().mean):
         times.append(time.process_time())
     fastest = min(after - before for before, after in zip(times[1:], times[2:]))
     return {

@@ -7,7 +7,10 @@ from torch import nn
 
 from models.parts import forwards, lay_out
 from trainer import winograd
-from trainer.loop import Recipe, Training, cross_entropy
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.steps import Step
+from trainer.task import Batch, Classification
 from trainer.winograd import conv2d, convolve, fast_convolutions
 
 pytestmark = pytest.mark.numeric
@@ -133,7 +136,7 @@ def test_training_steps_and_batch_norm_in_the_context(monkeypatch):
     for rho, expected in ((0.0, 1), (0.5, 2)):
         calls = taken(monkeypatch)
         Training(model, Recipe(1, 0.01, schedule="constant", sam_rho=rho), {}).gradients(
-            cross_entropy, images(), torch.arange(8) % 3, 8
+            Step(Batch(images(), torch.arange(8) % 3), 8, Classification().mean)
         )
         assert len(calls) == expected
 

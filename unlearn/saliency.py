@@ -43,16 +43,16 @@ def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context:
     model.eval()
     batches = context.in_order(forget, size, no_aug)
     if context.compat == "fixed":
-        total = curvature.summed_gradient(model, batches, context.mask)
+        total = curvature.summed_gradient(model, batches, context.mask, context.losses)
     else:
-        total = _mean_over_batches(model, batches, context.mask, lambda value: value)
+        total = _mean_over_batches(model, batches, context.mask, lambda value: value, context.losses)
     return {name: value.abs() for name, value in total.items()}
 
 
 def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no_aug: bool, context: Context) -> Scores:
     """Diagonal Fisher information on the forget set over that on the retain set, by parameter name; 0 for pruned weights.
 
-    Fisher information is the mean over images of the squared gradient of log p(y|x), y the true class.
+    Fisher information is the mean over images of the squared gradient of the loss with the true target (for a classifier -log p(y|x)).
     With ``--compat reference`` it is the mean over batches of the squared gradient of the batch's mean,
     on images augmented unless ``no_aug``.
 
@@ -61,8 +61,8 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
 
     def information(images: Images) -> Scores:
         if context.compat == "fixed":
-            return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {})
-        return _mean_over_batches(model, context.in_order(images, size, no_aug), {}, Tensor.square)
+            return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {}, context.losses)
+        return _mean_over_batches(model, context.in_order(images, size, no_aug), {}, Tensor.square, context.losses)
 
     model.eval()
     above, below = information(forget), information(retain)
@@ -72,12 +72,14 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
     }
 
 
-def _mean_over_batches(model: nn.Module, batches: Any, mask: Mask, change: Callable[[Tensor], Tensor]) -> Scores:
+def _mean_over_batches(
+    model: nn.Module, batches: Any, mask: Mask, change: Callable[[Tensor], Tensor], losses: curvature.Losses
+) -> Scores:
     """Mean over batches of the changed gradients of their mean losses."""
     parameters = dict(model.named_parameters())
     total, count = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}, 0
-    for images, labels in batches:
-        loss = nn.functional.cross_entropy(model(images), labels)
+    for inputs, targets in batches:
+        loss = losses(model, inputs, targets).mean()
         for name, found in zip(total, torch.autograd.grad(loss, list(parameters.values()))):
             total[name] += change(found)
         count += 1
@@ -106,10 +108,10 @@ def at_least(scores: Scores, threshold: float, mask: Mask) -> Mask:
     return {name: value & mask[name].cpu() if name in mask else value for name, value in found.items()}
 
 
-def share(only: Mask, mask: Mask) -> str:
+def share(update_mask: Mask, mask: Mask) -> str:
     """In words: how many of the weights that ``mask`` does not prune may change."""
-    free = sum(int(part.sum()) for part in only.values())
-    weights = sum(int(mask[name].sum()) if name in mask else part.numel() for name, part in only.items())
+    free = sum(int(part.sum()) for part in update_mask.values())
+    weights = sum(int(mask[name].sum()) if name in mask else part.numel() for name, part in update_mask.items())
     return f"{100 * free / max(weights, 1):.2f} % of {weights:,} weights may change"
 
 
@@ -153,6 +155,6 @@ def given(arguments: Any, chosen: DatasetInfo) -> tuple[Mask | None, str | None]
     return read(Path(stored), blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
 
 
-def write(path: Path, only: Mask) -> None:
+def write(path: Path, update_mask: Mask) -> None:
     """Store a mask."""
-    files.write_bytes(path, files.torch_bytes({name: value.contiguous() for name, value in only.items()}))
+    files.write_bytes(path, files.torch_bytes({name: value.contiguous() for name, value in update_mask.items()}))

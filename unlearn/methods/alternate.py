@@ -11,7 +11,6 @@ from utils.options import option
 if TYPE_CHECKING:
     from torch import nn
 
-    from pruner import Mask
     from unlearn.context import Context, Sets
 
 
@@ -31,7 +30,7 @@ class Config(Iterative):
     reshapes="prunes weights",
 )
 def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.
+    """Descend the loss on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.
 
     These are the epochs an even number of epochs before the end, so the last one is free to recover.
     """
@@ -42,13 +41,13 @@ def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     times = [epoch for epoch in range(config.unlearn_epochs) if (config.unlearn_epochs - epoch) % 2 == 0] or [0]
     share = 1 - (1 - config.rate) ** (1 / len(times))
 
-    def shrink(epoch: int, mask: Mask) -> Mask:
+    def shrink(epoch: int) -> None:
         if epoch not in times:
-            return mask
+            return
         score = "random" if config.random_prune else "magnitude"
-        smaller = pruner.prune(model, score, share, pruner.Sample(seeds.derive(context.seed, "pruning", epoch)), mask)
+        sample = pruner.Sample(seeds.derive(context.seed, "pruning", epoch))
+        context.mask = pruner.prune(model, score, share, sample, context.mask)
         with context.clock.paused():
-            passage.warn(model, smaller, sets.retain, context.log)
-        return smaller
+            passage.warn(model, context.mask, sets.retain, context.log)
 
-    context.fit(model, sets.retain, config, shrink=shrink)
+    context.fit(model, sets.retain, config, before=shrink)

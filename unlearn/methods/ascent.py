@@ -11,6 +11,7 @@ from utils.options import changed, option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainer.task import Batch, Figures
     from unlearn.context import Context, Sets
 
 
@@ -38,7 +39,7 @@ class SparseConfig(Config):
     },
 )
 def ascent(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend the negative cross-entropy on the forget set; batch-norm statistics follow that set too."""
+    """Descend the negative loss on the forget set; batch-norm statistics follow that set too."""
     _climb(model, sets, config, context, alpha=0.0)
 
 
@@ -51,16 +52,15 @@ def ascent(model: nn.Module, sets: Sets, config: Config, context: Context) -> No
     source="Jia et al. 2023, released code",
 )
 def sparse_ascent(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
-    """Descend the negative cross-entropy plus ``alpha`` times the l1 norm of all parameters."""
+    """Descend the negative loss plus ``alpha`` times the l1 norm of all parameters."""
     _climb(model, sets, config, context, config.alpha)
 
 
 def _climb(model: nn.Module, sets: Sets, config: Config, context: Context, alpha: float) -> None:
-    from trainer.loop import cross_entropy
     from unlearn.penalty import l1_norm
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        loss, logits = cross_entropy(model, images, labels, epoch)
-        return (alpha * l1_norm(model) - loss if alpha else -loss), logits
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        loss, figures = context.task.mean(model, batch)
+        return (alpha * l1_norm(model) - loss if alpha else -loss), figures
 
-    context.fit(model, sets.forget, config, objective, only=context.only)
+    context.fit(model, sets.forget, config, objective)

@@ -28,6 +28,7 @@ class Config(Salient):
     paper="BE",
     source="Chen et al. 2023 (Boundary Unlearning)",
     aliases=("BE",),
+    tasks={"classification"},
 )
 def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the forget set to a class of its own, whose output is dropped afterwards.
@@ -56,11 +57,12 @@ def expand(model: nn.Module, sets: Sets, config: Config, context: Context, row: 
 
     models.add_class(model, row, bias)
     labels = torch.full_like(sets.forget.labels, context.classes)
-    only = context.only
-    if only is not None:  # the new class has no saliency and is free
+    mask = context.update_mask
+    if mask is not None:  # the new class has no saliency and is free
         shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-        grown = {name: torch.ones(shapes[name], dtype=torch.bool) for name in only if only[name].shape != shapes[name]}
+        grown = {name: torch.ones(shapes[name], dtype=torch.bool) for name in mask if mask[name].shape != shapes[name]}
         for name, free in grown.items():
-            free[: context.classes] = only[name]
-        only = only | grown
-    context.fit(model, sets.forget.relabelled(labels), config, only=only)
+            free[: context.classes] = mask[name]
+        context.update_mask = mask | grown
+    context.fit(model, sets.forget.relabelled(labels), config)
+    context.update_mask = mask

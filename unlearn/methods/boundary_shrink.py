@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from unlearn.registry import Salient, method
@@ -11,6 +11,7 @@ from utils.options import changed, option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainer.task import Batch, Figures
     from unlearn.context import Context, Sets
 
 
@@ -31,21 +32,19 @@ class Config(Salient):
     paper="BS",
     source="Chen et al. 2023 (Boundary Unlearning)",
     aliases=("BS",),
+    tasks={"classification"},
 )
 def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the forget set to the class that the starting weights see after an attack (``neighbours``)."""
-    import copy
+    from unlearn.distill import teacher_of
 
-    from trainer.loop import cross_entropy
+    start = teacher_of(model)
 
-    start = copy.deepcopy(model).eval().requires_grad_(False)
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        nearest = neighbours(start, batch.inputs, batch.targets, config.attack_radius, context.compat)
+        return context.task.mean(model, replace(batch, targets=nearest))
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        return cross_entropy(
-            model, images, neighbours(start, images, labels, config.attack_radius, context.compat), epoch
-        )
-
-    context.fit(model, sets.forget, config, objective, only=context.only)
+    context.fit(model, sets.forget, config, objective)
 
 
 def neighbours(model: nn.Module, images: Tensor, labels: Tensor, radius: float, compat: str) -> Tensor:

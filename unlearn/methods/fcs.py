@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import LR, OWN, PAPER, TEMPERATURE, WEIGHT_DECAY, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import LR, TEMPERATURE, WEIGHT_DECAY, Benchmarked, challenge_entry
 from utils.options import changed, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainer.task import Batch, Figures
     from unlearn.context import Context, Sets
 
 REFERENCE_BATCH = 64  # the batch size that ``unlearn_lr`` is meant for
@@ -40,14 +40,12 @@ class Config(Benchmarked):
     temperature: float = option(1.15, "softens the similarities of outputs", above=0, search=TEMPERATURE)
 
 
-@method(
+@challenge_entry(
     "FCS",
+    1,
     config=Config,
     reads={"retain", "forget"},
     summary="forget, contrast, strengthen: uniform outputs on the forget set, then outputs unlike the retain set's",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop1",),
-    presets=OWN,
 )
 def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """One pass over the forget set descends KL(uniform || p); then every epoch has a forget and a retain pass.
@@ -59,18 +57,21 @@ def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, con
     import torch.nn.functional as F
 
     from dataset.pairs import Paired
-    from trainer.loop import Pass, recipe
+    from trainer.recipe import recipe
+    from trainer.steps import Pass
+    from trainer.task import accuracy
     from unlearn.distill import from_uniform
 
-    def erase(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images)
-        return from_uniform(logits), logits
+    def erase(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs)
+        return from_uniform(logits), accuracy(logits, batch.targets)
 
-    def contrast(model: nn.Module, images: tuple, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images[0])
+    def contrast(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs[0])
         with torch.no_grad():
-            others = model(images[1])
-        return -F.log_softmax(logits @ others.T / config.temperature, dim=1).mean(), logits
+            retained = model(batch.inputs[1])
+        loss = -F.log_softmax(logits @ retained.T / config.temperature, dim=1).mean()
+        return loss, accuracy(logits, batch.targets[0])
 
     size = config.forget_batch_size or config.batch_size
     once = replace(
@@ -84,9 +85,7 @@ def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, con
     )
     context.fit(model, sets.forget, once, erase)
     falling = replace(config, weight_decay=config.contrast_weight_decay, warmup=0)
-    falling = replace(
-        recipe(falling, config.unlearn_epochs, config.contrast_lr), schedule="smooth", floor=config.contrast_floor
-    )
+    falling = recipe(falling, config.unlearn_epochs, config.contrast_lr, schedule="smooth", floor=config.contrast_floor)
     pairs = Paired(sets.forget, sets.retain, config.batch_size, cycle=False)
     scaled = replace(config, unlearn_lr=config.unlearn_lr * config.batch_size / REFERENCE_BATCH)
-    context.fit(model, [Pass(pairs, contrast, falling, size), Pass(sets.retain)], scaled)
+    context.fit(model, [Pass(pairs, contrast, falling, size), Pass(sets.retain, context.task.mean)], scaled)

@@ -11,6 +11,7 @@ from utils.options import option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainer.task import Batch, Figures
     from unlearn.context import Context, Sets
 
 
@@ -38,8 +39,8 @@ class SparseConfig(Salient):
     },
 )
 def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
-    """Cross-entropy on the retain set."""
-    context.fit(model, sets.retain, config, only=context.only)
+    """Descend the loss on the retain set."""
+    context.fit(model, sets.retain, config)
 
 
 _SPARSE = {
@@ -58,19 +59,18 @@ _SPARSE = {
     **_SPARSE,
 )
 def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
-    """Cross-entropy on the retain set plus gamma_t times the l1 norm of all parameters.
+    """Descend the loss on the retain set plus gamma_t times the l1 norm of all parameters.
 
     gamma follows ``l1_schedule`` epoch by epoch (``gamma``). Nothing is thresholded.
     """
-    from trainer.loop import cross_entropy
     from unlearn.penalty import l1_norm
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        loss, logits = cross_entropy(model, images, labels, epoch)
-        weight = gamma(config.l1_schedule, config.alpha, epoch, config.unlearn_epochs, config.no_l1_epochs)
-        return (loss + weight * l1_norm(model) if weight else loss), logits
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        loss, figures = context.task.mean(model, batch)
+        weight = gamma(config.l1_schedule, config.alpha, batch.epoch, config.unlearn_epochs, config.no_l1_epochs)
+        return (loss + weight * l1_norm(model) if weight else loss), figures
 
-    context.fit(model, sets.retain, config, objective, only=context.only)
+    context.fit(model, sets.retain, config, objective)
 
 
 def gamma(schedule: str, alpha: float, epoch: int, epochs: int, without: int) -> float:

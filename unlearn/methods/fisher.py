@@ -34,7 +34,7 @@ class Config:
 def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + min(sqrt(alpha / F), 1e-3) * noise, ten times that for the head.
 
-    F is the mean over retain images of the squared gradient of log p(y|x), plus 1e-8 before squaring.
+    F is the mean over retain images of the squared gradient of the loss, minus 1e-8 before squaring.
     With ``--compat reference`` the factor goes to tensors whose last dimension is 10, whatever they are.
     """
     import torch
@@ -46,8 +46,8 @@ def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> No
 
     model.eval()
     batches = context.in_order(sets.retain, 64, config.no_aug)
-    curvature = mean_squared_gradient(model, batches, context.mask)
-    random, heads = seeds.generator(context.seed, "fisher noise"), head_parameters(model, context.classes, "fixed")
+    curvature = mean_squared_gradient(model, batches, context.mask, context.losses)
+    random, heads = seeds.generator(context.seed, "fisher noise"), head_parameters(model, context, "fixed")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             spread = (config.alpha / curvature[name].clamp(min=1e-30)).sqrt().clamp(max=LARGEST)

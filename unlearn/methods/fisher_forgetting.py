@@ -47,9 +47,9 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
     model.eval()
     batches = context.in_order(sets.retain, config.fisher_batch_size, config.no_aug)
     with half(context.device, config.amp):
-        curvature = fisher_of_batches(model, batches, context.mask)
+        curvature = fisher_of_batches(model, batches, context.mask, context.expected)
     rows = [] if config.keep_rows else wiped_rows(context)
-    mean, variance = noise(model, curvature, context.mask, config.alpha, context.classes, rows, context.compat)
+    mean, variance = noise(model, curvature, config.alpha, rows, context)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             draw = context.draws.normal(name, parameter, "fisher noise")

@@ -37,6 +37,7 @@ class Config:
     source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
     aliases=("IU", "influence"),
     presets={"deepunlearn": {"alpha": 0.2, "no_aug": True}},
+    tasks={"classification"},
 )
 def influence(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * k, where k is the difference of mean gradients after the recursion of ``correction``."""

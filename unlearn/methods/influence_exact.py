@@ -31,6 +31,7 @@ class Config:
     paper="IU (exact)",
     source="Jia et al. 2023, section 2; Singh & Alistarh 2020, section 3",
     aliases=("IU_exact",),
+    tasks={"classification"},
 )
 def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * F^-1 v, where v is ``wfisher``'s difference of mean gradients.

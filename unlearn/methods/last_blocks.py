@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import FRACTION, OWN, PAPER, WEIGHT_DECAY, Benchmarked, reference_drops
-from unlearn.registry import method
+from unlearn.benchmark import FRACTION, PAPER, WEIGHT_DECAY, Benchmarked, benchmarked, reference_drops
 from utils.options import changed, option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from trainer.task import Batch, Figures
     from unlearn.context import Context, Sets
 
 
@@ -39,10 +39,10 @@ class ExactConfig(Config):
     )
 
 
-_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}", "presets": OWN}
+_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}"}
 
 
-@method(
+@benchmarked(
     "CF-k",
     config=Config,
     summary="catastrophic forgetting: train the last blocks alone on the retain set",
@@ -56,7 +56,7 @@ def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) 
     _train(model, sets, config, context, layers.tail(model, config.blocks))
 
 
-@method(
+@benchmarked(
     "EU-k",
     config=ExactConfig,
     summary="exact unlearning: train the last blocks alone, from new weights",
@@ -65,18 +65,18 @@ def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) 
     **_SHARED,
 )
 def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
-    """The same after the last blocks were given new weights; their batch norm starts afresh and follows, all else is in eval mode.
+    """Give the last blocks new weights, then train like CF-k; their batch norm starts afresh and follows, all else is in eval mode.
 
     With ``--compat reference`` these batch norms keep and use the old weights' statistics.
     """
     from pruner import MaskEnforcer
-    from unlearn import layers
+    from unlearn import layers, reinitialise
 
     config = replace(config, eval_mode=True) if context.compat == "reference" else config
     blocks = layers.tail(model, config.blocks)
-    layers.renew_blocks(blocks, context.draws, keep_statistics=config.eval_mode)
+    reinitialise.reset_blocks(blocks, context.draws, keep_statistics=config.eval_mode)
     MaskEnforcer(model, context.mask)
-    _train(model, sets, config, context, blocks, still=layers.outside(model, blocks))
+    _train(model, sets, config, context, blocks, layers.outside(model, blocks))
 
 
 def _train(
@@ -85,18 +85,17 @@ def _train(
     config: Config,
     context: Context,
     blocks: dict[str, nn.Module],
-    still: Sequence[nn.Module] = (),
+    eval_modules: Sequence[nn.Module] = (),
 ) -> None:
-    from trainer.loop import cross_entropy
     from unlearn import layers
     from unlearn.penalty import squared_distance
 
     config = reference_drops(config, late=1) if context.compat == "reference" else config
     start = {name: model.get_parameter(name).detach().clone() for name in layers.parameter_names(blocks)}
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        loss, logits = cross_entropy(model, images, labels, epoch)
-        return loss + config.anchor / 2 * squared_distance(model, start), logits
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        loss, figures = context.task.mean(model, batch)
+        return loss + config.anchor / 2 * squared_distance(model, start), figures
 
-    with layers.only(model, set(start)):
-        context.fit(model, sets.retain, config, objective, still=still)
+    with layers.train_only(model, set(start)):
+        context.fit(model, sets.retain, config, objective, eval_modules=eval_modules)

@@ -72,22 +72,21 @@ _DEEP_UNLEARN = {
     **_BOTH,
 )
 def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy to a random class on the forget set and to the true one on the retain set.
+    """Descend the loss towards random targets on the forget set and towards the true ones on the retain set.
 
-    The random class is never the true one; with ``--compat reference`` it may be.
+    The random target is never the true one; with ``--compat reference`` it may be.
     """
-    from unlearn.relabel import random_labels
     from utils import seeds
 
     def wrong(epoch: int) -> Tensor:
         seed = seeds.derive(context.seed, "relabel", epoch if config.relabel == "epoch" else 0)
-        return random_labels(sets.forget.labels, context.classes, seed, exclude_true=context.compat == "fixed")
+        return context.task.wrong_targets(sets.forget.labels, seed, exclude_true=context.compat == "fixed")
 
     train(model, sets, config, context, wrong)
 
 
 def train(model: nn.Module, sets: Sets, config: Config, context: Context, wrong: Callable[[int], Tensor]) -> None:
-    """The same with labels by ``wrong``, from an epoch's number to int64 [n], in the order of the forget set."""
+    """Train on both sets, the forget set with targets ``wrong(epoch)``, int64 [n] in its order."""
     import torch
 
     from dataset.combined import Chain, union
@@ -101,4 +100,4 @@ def train(model: nn.Module, sets: Sets, config: Config, context: Context, wrong:
             return both.relabelled(torch.cat([wrong(epoch), sets.retain.labels]))
         return Chain(sets.forget.relabelled(wrong(epoch)), sets.retain)
 
-    context.fit(model, images, config, only=context.only)
+    context.fit(model, images, config)

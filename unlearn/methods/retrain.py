@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from unlearn.registry import Iterative, method
@@ -55,6 +55,7 @@ class SharpnessConfig(Config):
     reads={"retain"},
     fresh=True,
     summary="retrain with label smoothing",
+    tasks={"classification"},
     paper="Retrain + LS",
     source="Szegedy et al. 2016, section 7; Jia et al. 2023, released code",
 )
@@ -69,6 +70,5 @@ class SharpnessConfig(Config):
 )
 def retrain(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the retain set; the caller hands over freshly initialised, masked weights."""
-    from trainer.loop import smoothed_cross_entropy
-
-    context.fit(model, sets.retain, config, smoothed_cross_entropy(config.label_smoothing))
+    objective = replace(context.task, label_smoothing=config.label_smoothing).mean if config.label_smoothing else None
+    context.fit(model, sets.retain, config, objective)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trainer.flags import Stepping
-from unlearn.benchmark import EPOCHS, FRACTION, LR, OWN, PAPER, WEIGHT_DECAY, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import EPOCHS, FRACTION, LR, WEIGHT_DECAY, Benchmarked, challenge_entry
 from utils.options import changed, option
 
 if TYPE_CHECKING:
@@ -40,14 +39,12 @@ class Config(Stepping):
     fine_weight_decay: float = option(5e-4, "weight decay there", low=0, search=WEIGHT_DECAY)
 
 
-@method(
+@challenge_entry(
     "RNI",
+    7,
     config=Config,
     reads={"retain"},
     summary="repeated noise injection: a few parameters at a time get noise and train, then all do",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop7",),
-    presets=OWN,
     reshapes="draws weights anew",
 )
 def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
@@ -59,9 +56,9 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
     import torch
 
     from pruner import MaskEnforcer
-    from unlearn import layers
+    from unlearn import layers, reinitialise
 
-    layers.reset(*layers.named_head(model), context.draws, "reset")
+    reinitialise.reset(*layers.named_head(model), context.draws, "reset")
     norms = layers.norm_parameters(model, by_name=context.compat == "reference")
     ordinary = [name for name, _ in model.named_parameters() if name not in norms]
     before: set[str] = set()
@@ -84,5 +81,5 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
                 "weight_decay": config.fine_weight_decay,
             }
         )
-        with layers.only(model, norms | set(chosen)):
+        with layers.train_only(model, norms | set(chosen)):
             context.fit(model, sets.retain, replace(config, unlearn_epochs=1, **step))

@@ -81,12 +81,13 @@ def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
     forget, retain = (images.plain() if config.no_aug else images for images in (sets.forget, sets.retain))
     if config.retain_subset is not None:
         retain = retain.first(config.retain_subset or len(forget), context.draws.order(len(retain), "retain subset"))
-    only = None if config.no_saliency else context.only or salient(model, sets, config, context)
+    mask = None if config.no_saliency else context.update_mask or salient(model, sets, config, context)
     over = "batch" if context.compat == "reference" else "set"
-    ascent = Ascent(model, forget, 0.0 if config.no_adaptive else config.adaptive_power, over, config.batch_size)
-    alternation = FastSlow(model, ascent, retain, only, config, context)
-    beside = (ascent, alternation.forget)
-    context.phase(alternation.repair, alternation.run, alternation.epochs, beside)
+    power = 0.0 if config.no_adaptive else config.adaptive_power
+    plan = FastSlow(
+        model, Ascent(model, context, forget, power, over, config.batch_size), retain, mask, config, context
+    )
+    context.phase(plan.training, plan)
 
 
 def salient(model: nn.Module, sets: Sets, config: Config, context: Context) -> Mask:
@@ -94,6 +95,6 @@ def salient(model: nn.Module, sets: Sets, config: Config, context: Context) -> M
     from unlearn import saliency
 
     ratio = saliency.fisher_ratio(model, sets.forget, sets.retain, config.batch_size, config.no_aug, context)
-    only = saliency.at_least(ratio, config.fisher_ratio, context.mask)
-    context.log.line(f"saliency: {saliency.share(only, context.mask)}")
-    return only
+    mask = saliency.at_least(ratio, config.fisher_ratio, context.mask)
+    context.log.line(f"saliency: {saliency.share(mask, context.mask)}")
+    return mask

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import OWN, PAPER, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import PAPER, Benchmarked, benchmarked
 from utils.options import changed
 
 if TYPE_CHECKING:
@@ -22,14 +21,13 @@ class Config(Benchmarked):
     unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 0.1)
 
 
-@method(
+@benchmarked(
     "SRL",
     config=Config,
     reads={"retain", "forget"},
     summary="train on everything, the forget set under random labels that change every epoch",
     source=f"{PAPER}; Golatkar et al. 2020 (random labels)",
     aliases=("successive_random_labels",),
-    presets=OWN,
 )
 def successive_labels(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on forget images with labels drawn anew every epoch (the true one may come up) and on retain images."""
