@@ -22,13 +22,13 @@ from dataset.scenario import Scenario
 from evaluation import divergence as divergences
 from evaluation import mia
 from evaluation.predict import Predictions
-from unlearn import curvature, layers, registry
+from unlearn import curvature, layers, registry, relabel
 from unlearn import saliency as salient
 from unlearn.apply import apply
 from unlearn.context import Context
 from unlearn.draws import Draws
 from unlearn.fisher_noise import noise, wiped_rows
-from unlearn.methods import boundary_expanding, msg, relabel
+from unlearn.methods import boundary_expanding, msg
 from utils import checkpoints
 from utils.log import Log
 

@@ -18,10 +18,10 @@ from dataset.scenario import Scenario
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Classification
-from unlearn import curvature, fisher_noise, registry
+from unlearn import curvature, fisher_noise, penalty, registry
 from unlearn.apply import apply
 from unlearn.context import Context
-from unlearn.methods import finetune, influence
+from unlearn.methods import influence
 from utils import seeds
 from utils.errors import RunError, UsageError
 from utils.log import Log
@@ -377,13 +377,13 @@ def test_l1_sparse(name, model, mask):
 
 def test_gamma_of_the_l1_penalty():
     # the table of the reference's behaviour: linear decay, none in the last epochs, constant if none is left
-    decaying = functools.partial(finetune.gamma, "decaying")
+    decaying = functools.partial(penalty.gamma, "decaying")
     assert [decaying(1, t, 10, 0) for t in range(10)] == pytest.approx([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     assert [decaying(1, t, 10, 5) for t in range(10)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0, 0])
     assert [decaying(3, t, 10, 10) for t in range(10)] == [3] * 10
     assert [decaying(1, t, 5, 7) for t in range(5)] == [0] * 5
-    assert [finetune.gamma("growing", 2, t, 5, 1) for t in range(5)] == pytest.approx([0.5, 1.0, 1.5, 2.0, 0])
-    assert [finetune.gamma("constant", 2, t, 4, 2) for t in range(4)] == [2, 2, 0, 0]
+    assert [penalty.gamma("growing", 2, t, 5, 1) for t in range(5)] == pytest.approx([0.5, 1.0, 1.5, 2.0, 0])
+    assert [penalty.gamma("constant", 2, t, 4, 2) for t in range(4)] == [2, 2, 0, 0]
 
 
 @pytest.mark.parametrize("schedule, weights", [("growing", (0.005, 0.01)), ("constant", (0.01, 0.01))])

@@ -26,10 +26,10 @@ from evaluation.predict import Predictions
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Batch, Classification
-from unlearn import fast_slow, registry, saliency
+from unlearn import fast_slow, registry, relabel, saliency
 from unlearn.apply import apply
 from unlearn.context import Progress
-from unlearn.methods import boundary_shrink, relabel
+from unlearn.methods import boundary_shrink
 from utils import checkpoints, files, seeds
 from utils.errors import RunError, UsageError
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from unlearn import presets
 from unlearn.registry import Iterative, method
 from utils.options import changed
 
 PAPER = "Cadet et al. 2025 (Deep Unlearn)"
 SFRON = "Huang et al. 2024 (SFR-on)"
-OWN = {"deepunlearn": {}}  # the preset of a method whose defaults are Deep Unlearn's already
 FRACTION = (0.0, 1.0, "linear")
 EPOCHS = (1, 37, "linear")  # a fifth of the 182 epochs that its models were trained for
 LR = WEIGHT_DECAY = (1e-5, 1e-1, "log")
@@ -38,9 +38,9 @@ class Entry(Benchmarked):
     schedule: str = changed(Benchmarked, "schedule", "cosine")
 
 
-def benchmarked(name: str, presets: dict[str, Any] | None = None, **declared: Any) -> Callable:
+def benchmarked(name: str, **declared: Any) -> Callable:
     """``registry.method`` for one whose defaults are Deep Unlearn's; of classifiers unless told otherwise."""
-    return method(name, presets=OWN | (presets or {}), **({"tasks": {"classification"}} | declared))
+    return method(name, **({"presets": {"deepunlearn": {}} | presets.of(name), "tasks": {"classification"}} | declared))
 
 
 def challenge_entry(name: str, place: int, **declared: Any) -> Callable:

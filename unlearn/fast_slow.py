@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,9 @@ from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.steps import Plan, Step
 from trainer.task import Batch, Figures
+from unlearn import saliency
+from unlearn.context import Context, Sets
 from utils import parallel, seeds
-
-if TYPE_CHECKING:
-    from unlearn.context import Context
 
 SMALLEST_LOSS = 1e-6  # an image with no loss at all would take all of the weight
 DECAYS: dict[str, Callable[[float], float]] = {
@@ -190,3 +189,11 @@ class FastSlow(Plan):
     def _go_back(self) -> None:
         torch._foreach_mul_(self._parameters, self.config.slow_rate)
         torch._foreach_add_(self._parameters, self._before, alpha=1 - self.config.slow_rate)
+
+
+def fisher_mask(model: nn.Module, sets: Sets, config: Any, context: Context) -> Mask:
+    """Weights whose Fisher information on the forget set is at least ``fisher_ratio`` times that on the retain set."""
+    ratio = saliency.fisher_ratio(model, sets.forget, sets.retain, config.batch_size, config.no_aug, context)
+    mask = saliency.at_least(ratio, config.fisher_ratio, context.mask)
+    context.log.line(f"saliency: {saliency.share(mask, context.mask)}")
+    return mask

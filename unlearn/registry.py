@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.flags import Optimisation
+from unlearn import presets
 from utils.errors import UsageError
 from utils.options import option
 from utils.registry import Registry
@@ -147,7 +148,7 @@ def method(name: str, *, paper: str | None = None, **declared: Any) -> Callable[
     """
 
     def register(run: Callable) -> Callable:
-        found = Method(name, run, paper=paper or name, **declared)
+        found = Method(name, run, paper=paper or name, **({"presets": presets.of(name)} | declared))
         _methods.add(name, found, found.aliases)
         return run
 

@@ -33,10 +33,6 @@ class SparseConfig(Config):
     summary="gradient ascent on the forget set",
     source="Jia et al. 2023, section 2; Graves et al. 2021; Thudi et al. 2022",
     aliases=("gradient_ascent", "GradAscent"),
-    presets={
-        "deepunlearn": {"unlearn_epochs": 10, "unlearn_lr": 0.01, "schedule": "constant", "no_aug": True},
-        "sfron": {"unlearn_epochs": 9, "batch_size": 128, "schedule": "constant", "eval_mode": True, "max_norm": 0.1},
-    },
 )
 def ascent(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the negative loss on the forget set; batch-norm statistics follow that set too."""

@@ -29,17 +29,6 @@ class Config(Benchmarked):
     summary="Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
     source=f"Chundawat et al. 2023; {PAPER}; preset sfron: {SFRON}",
     aliases=("bad_teacher", "BadTeacher"),
-    presets={
-        "sfron": {
-            "optimizer": "sgd",
-            "unlearn_lr": 0.02,
-            "unlearn_epochs": 10,
-            "batch_size": 128,
-            "schedule": "cosine",
-            "weight_decay": 5e-4,
-            "no_aug": False,
-        }
-    },
 )
 def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the mean over images of KL(teacher || student): an untrained teacher for forget images, the original for others.

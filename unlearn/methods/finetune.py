@@ -33,10 +33,6 @@ class SparseConfig(Salient):
     summary="fine-tune on the retain set",
     source="Jia et al. 2023, section 2; Golatkar et al. 2020",
     aliases=("finetune", "Finetune"),
-    presets={
-        "deepunlearn": {"unlearn_epochs": 5, "unlearn_lr": 0.1, "schedule": "cosine", "no_aug": True},
-        "sfron": {"batch_size": 128, "schedule": "cosine"},
-    },
 )
 def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
     """Descend the loss on the retain set."""
@@ -63,7 +59,7 @@ def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Conte
 
     gamma follows ``l1_schedule`` epoch by epoch (``gamma``). Nothing is thresholded.
     """
-    from unlearn.penalty import l1_norm
+    from unlearn.penalty import gamma, l1_norm
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         loss, figures = context.task.mean(model, batch)
@@ -71,20 +67,3 @@ def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Conte
         return (loss + weight * l1_norm(model) if weight else loss), figures
 
     context.fit(model, sets.retain, config, objective)
-
-
-def gamma(schedule: str, alpha: float, epoch: int, epochs: int, without: int) -> float:
-    """Penalty weight of an epoch (counted from 0) out of ``epochs``, the last ``without`` of which have none.
-
-    Over E penalised epochs it falls linearly from alpha at the first to alpha / E at the last
-    ("decaying"), rises the same way ("growing"), or stays. Constant ``alpha`` where ``without``
-    leaves no epoch, as the reference has it.
-    Source: Jia et al. 2023, section 4 and its ablation of schedulers.
-    """
-    penalised = epochs - without
-    if penalised == 0:
-        return alpha
-    if epoch >= penalised:
-        return 0.0
-    share = {"decaying": 1 - epoch / penalised, "growing": (epoch + 1) / penalised, "constant": 1.0}
-    return alpha * share[schedule]

@@ -33,7 +33,6 @@ class Config:
     paper="FF",
     source="Golatkar et al. 2020; Jia et al. 2023, section 2",
     aliases=("FF",),
-    presets={"deepunlearn": {"alpha": 0.2, "fisher_batch_size": 64, "keep_rows": True, "no_aug": True}},
 )
 def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add Gaussian noise whose variance per weight is alpha over the curvature on the retain set."""

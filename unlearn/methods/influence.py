@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from unlearn.registry import ALPHA, method
@@ -20,9 +21,7 @@ SCALE = 1000  # the recursion's constant; it reads two samples more than this
 class Config:
     alpha: float = option(1.0, "length of the step", common=ALPHA, low=0, search=(1e-3, 1e2, "log"))
     batch_size: int = option(
-        256,
-        "most images per gradient batch; fewer where 1 GiB does not hold them; changes memory, not the result",
-        low=1,
+        256, "most images per gradient batch, fewer where 1 GiB does not hold them; changes no result", low=1
     )
     amp: bool = option(False, "forward passes in bfloat16")
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
@@ -36,7 +35,6 @@ class Config:
     paper="IU",
     source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
     aliases=("IU", "influence"),
-    presets={"deepunlearn": {"alpha": 0.2, "no_aug": True}},
     tasks={"classification"},
 )
 def influence(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
@@ -48,9 +46,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     from unlearn.slopes import AT_ONCE, slopes
     from utils.device import half
 
-    def batches(images, size):
-        return context.in_order(images, size, config.no_aug)
-
+    batches = partial(context.in_order, no_aug=config.no_aug)
     model.eval()
     sample = curvature.single(batches(sets.retain, 1))
     size = curvature.images_at_once(model, sample[0][0][0], config.batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from unlearn.registry import ALPHA, method
@@ -45,9 +46,7 @@ def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Conte
     from pruner import MaskEnforcer
     from unlearn import curvature
 
-    def batches(images, size):
-        return context.in_order(images, size, config.no_aug)
-
+    batches = partial(context.in_order, no_aug=config.no_aug)
     model.eval()
     step = curvature.influence_step(model, sets, lambda images: batches(images, config.batch_size), context.mask)
     samples = sets.retain.first(config.fisher_samples)

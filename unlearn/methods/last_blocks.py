@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from unlearn.benchmark import FRACTION, PAPER, WEIGHT_DECAY, Benchmarked, benchmarked, reference_drops
+from unlearn.benchmark import FRACTION, PAPER, WEIGHT_DECAY, Benchmarked, benchmarked
 from utils.options import changed, option
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from trainer.task import Batch, Figures
     from unlearn.context import Context, Sets
 
 
@@ -52,8 +50,9 @@ _SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}"}
 def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, in eval mode."""
     from unlearn import layers
+    from unlearn.last_blocks import train
 
-    _train(model, sets, config, context, layers.tail(model, config.blocks))
+    train(model, sets, config, context, layers.tail(model, config.blocks))
 
 
 @benchmarked(
@@ -71,31 +70,10 @@ def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: 
     """
     from pruner import MaskEnforcer
     from unlearn import layers, reinitialise
+    from unlearn.last_blocks import train
 
     config = replace(config, eval_mode=True) if context.compat == "reference" else config
     blocks = layers.tail(model, config.blocks)
     reinitialise.reset_blocks(blocks, context.draws, keep_statistics=config.eval_mode)
     MaskEnforcer(model, context.mask)
-    _train(model, sets, config, context, blocks, layers.outside(model, blocks))
-
-
-def _train(
-    model: nn.Module,
-    sets: Sets,
-    config: Config,
-    context: Context,
-    blocks: dict[str, nn.Module],
-    eval_modules: Sequence[nn.Module] = (),
-) -> None:
-    from unlearn import layers
-    from unlearn.penalty import squared_distance
-
-    config = reference_drops(config, late=1) if context.compat == "reference" else config
-    start = {name: model.get_parameter(name).detach().clone() for name in layers.parameter_names(blocks)}
-
-    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        loss, figures = context.task.mean(model, batch)
-        return loss + config.anchor / 2 * squared_distance(model, start), figures
-
-    with layers.train_only(model, set(start)):
-        context.fit(model, sets.retain, config, objective, eval_modules=eval_modules)
+    train(model, sets, config, context, blocks, layers.outside(model, blocks))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     paper="Original",
     source="the starting point of every method",
     aliases=("original", "Original", "Baseline"),
-    presets={"deepunlearn": {}},
 )
 def raw(model: nn.Module, sets: Sets, config: NoOptions, context: Context) -> None:
     """Does nothing."""

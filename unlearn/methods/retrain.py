@@ -44,10 +44,6 @@ class SharpnessConfig(Config):
     paper="Retrain",
     source="Jia et al. 2023, section 2",
     aliases=("naive", "Retrain"),
-    presets={
-        "deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"},
-        "sfron": {"unlearn_epochs": 200, "batch_size": 128, "schedule": "cosine"},
-    },
 )
 @method(
     "retrain_ls",

@@ -24,9 +24,7 @@ class Config(Stepping):
     batch_size: int = changed(Stepping, "batch_size", 64)
     no_aug: bool = changed(Benchmarked, "no_aug", True)
     reset_epochs: int = option(1, "first epochs without noise", low=0, search=EPOCHS)
-    noise_ratio: float = option(
-        0.7, "fraction of the selected parameters that gets noise", low=0, high=1, search=FRACTION
-    )
+    noise_ratio: float = option(0.7, "fraction of the selected ones that gets noise", low=0, high=1, search=FRACTION)
     noise_std: float = option(0.04, "standard deviation of the noise", low=0, search=FRACTION)
     fine_epochs: int = option(4, "last epochs, in which everything trains", low=0, search=EPOCHS)
     fine_lr: tuple[float, ...] = option(
@@ -73,13 +71,8 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
                         parameter.add_(context.draws.normal(name, parameter, "noise", epoch), alpha=config.noise_std)
         before |= set(chosen)
         MaskEnforcer(model, context.mask)
-        step = (
-            {"unlearn_lr": config.unlearn_lr}
-            if fine < 0
-            else {
-                "unlearn_lr": config.fine_lr[min(fine, len(config.fine_lr) - 1)],
-                "weight_decay": config.fine_weight_decay,
-            }
-        )
+        lr = config.unlearn_lr if fine < 0 else config.fine_lr[min(fine, len(config.fine_lr) - 1)]
+        decay = config.weight_decay if fine < 0 else config.fine_weight_decay
+        step = replace(config, unlearn_epochs=1, unlearn_lr=lr, weight_decay=decay)
         with layers.train_only(model, norms | set(chosen)):
-            context.fit(model, sets.retain, replace(config, unlearn_epochs=1, **step))
+            context.fit(model, sets.retain, step)

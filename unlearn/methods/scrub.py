@@ -38,22 +38,6 @@ class Config(Benchmarked):
     summary="part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
     source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}; preset sfron: {SFRON}",
     aliases=("scrubv2", "SCRUB+R"),
-    presets={
-        "sfron": {
-            "unlearn_epochs": 6,
-            "unlearn_lr": 8e-5,
-            "schedule": "cosine",
-            "weight_decay": 5e-4,
-            "max_steps": 2,
-            "gamma": 0.99,
-            "alpha": 1e-3,
-            "temperature": 4.0,
-            "no_rewind": True,
-            "batch_size": 128,
-            "forget_batch_size": 128,
-            "no_aug": False,
-        }
-    },
 )
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set in all.
