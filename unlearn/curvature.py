@@ -62,30 +62,44 @@ def fisher_of_batches(
                 )
             count += 1
     torch._foreach_div_(list(total.values()), max(count, 1))
-    return _masked(total, mask)
+    return masked(total, mask)
 
 
 def summed_gradient(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, losses: Losses = cross_entropy
 ) -> Tensors:
     """Gradient of the summed losses over all batches, by parameter name; pruned weights get 0."""
-    parameters = dict(model.named_parameters())
+    return masked(gradients(model, (losses(model, *batch).sum() for batch in batches)), mask)
+
+
+def gradient_of_means(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str], losses: Losses = cross_entropy
+) -> Tensors:
+    """Sum over batches of the gradient of the mean loss, of the parameters ``names``; the model keeps its mode."""
+    with exact_batch_norm(model):
+        return gradients(model, (losses(model, *batch).mean() for batch in batches), names)
+
+
+def gradients(
+    model: nn.Module,
+    losses: Iterable[Tensor],
+    names: Iterable[str] | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
+) -> Tensors:
+    """Sum of the gradients of several losses by parameter name.
+
+    Args:
+        losses: scalars; each is worked out when it is needed.
+        names: of the parameters; all without it.
+        change: what is done to every loss's gradients before they are added.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if names is None or name in names}
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with fast_convolutions(model):
-        for inputs, targets in batches:
-            found = torch.autograd.grad(losses(model, inputs, targets).sum(), list(parameters.values()))
-            torch._foreach_add_(list(total.values()), list(found))
-    return _masked(total, mask)
-
-
-def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str]) -> Tensors:
-    """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``; the model keeps its mode."""
-    parameters = [model.get_parameter(name) for name in names]
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    with exact_batch_norm(model), fast_convolutions(model):
-        for images, labels in batches:
-            torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
-    return dict(zip(names, total))
+        for loss in losses:
+            found = torch.autograd.grad(loss, list(parameters.values()))
+            torch._foreach_add_(list(total.values()), [change(each) for each in found] if change else list(found))
+    return total
 
 
 def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**30) -> int:
@@ -136,23 +150,16 @@ def influence_step(
 def weighted_gradient(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], weights: Tensor, mask: Mask
 ) -> Tensors:
-    """Sum over samples of ``weights[n]`` times the gradient of sample n's cross-entropy.
+    """Sum over samples of ``weights[n]``, float [N] in the order of the batches, times the gradient of their loss."""
 
-    Args:
-        weights: float [N], in the order of the batches.
-    """
-    parameters = dict(model.named_parameters())
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    start = 0
-    with fast_convolutions(model):
-        for images, labels in batches:
-            losses = F.cross_entropy(model(images), labels, reduction="none")
-            weight = weights[start : start + len(labels)].to(losses)
-            torch._foreach_add_(
-                list(total.values()), list(torch.autograd.grad((losses * weight).sum(), list(parameters.values())))
-            )
-            start += len(labels)
-    return _masked(total, mask)
+    def weighted() -> Iterator[Tensor]:
+        start = 0
+        for batch in batches:
+            losses = cross_entropy(model, *batch)
+            yield (losses * weights[start : start + len(losses)].to(losses)).sum()
+            start += len(losses)
+
+    return masked(gradients(model, weighted()), mask)
 
 
 def mean_squared_gradient(
@@ -166,7 +173,7 @@ def mean_squared_gradient(
         for name, gradients in _per_sample(model, inputs, targets, list(parameters), losses).items():
             total[name] += (1e-8 - gradients).square_().sum(0)
         count += len(targets)
-    return _masked({name: value / count for name, value in total.items()}, mask)
+    return masked({name: value / count for name, value in total.items()}, mask)
 
 
 def gram(
@@ -277,5 +284,6 @@ def single(batches: Iterator[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tenso
     return [(images[:1], labels[:1]) for images, labels in islice(batches, 1)]
 
 
-def _masked(tensors: Tensors, mask: Mask) -> Tensors:
+def masked(tensors: Tensors, mask: Mask) -> Tensors:
+    """Tensors by parameter name with 0 for pruned weights."""
     return {name: t * mask[name].to(t) if name in mask else t for name, t in tensors.items()}

@@ -7,7 +7,6 @@ may change. Batch-norm statistics are no parameters and always follow the data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,8 @@ def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context:
     if context.compat == "fixed":
         total = curvature.summed_gradient(model, batches, context.mask, context.losses)
     else:
-        total = _mean_over_batches(model, batches, context.mask, lambda value: value, context.losses)
+        losses = (context.losses(model, *batch).mean() for batch in batches)
+        total = curvature.masked(curvature.gradients(model, losses), context.mask)
     return {name: value.abs() for name, value in total.items()}
 
 
@@ -62,30 +62,14 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
     def information(images: Images) -> Scores:
         if context.compat == "fixed":
             return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {}, context.losses)
-        return _mean_over_batches(model, context.in_order(images, size, no_aug), {}, Tensor.square, context.losses)
+        losses = (context.losses(model, *batch).mean() for batch in context.in_order(images, size, no_aug))
+        total = curvature.gradients(model, losses, change=Tensor.square)
+        return {name: value / len(images.sizes(size)) for name, value in total.items()}
 
     model.eval()
     above, below = information(forget), information(retain)
     ratio = {name: (above[name] + SMALLEST) / (below[name] + SMALLEST) for name in above}
-    return {
-        name: value * context.mask[name].to(value) if name in context.mask else value for name, value in ratio.items()
-    }
-
-
-def _mean_over_batches(
-    model: nn.Module, batches: Any, mask: Mask, change: Callable[[Tensor], Tensor], losses: curvature.Losses
-) -> Scores:
-    """Mean over batches of the changed gradients of their mean losses."""
-    parameters = dict(model.named_parameters())
-    total, count = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}, 0
-    for inputs, targets in batches:
-        loss = losses(model, inputs, targets).mean()
-        for name, found in zip(total, torch.autograd.grad(loss, list(parameters.values()))):
-            total[name] += change(found)
-        count += 1
-    return {
-        name: value * mask[name].to(value) / count if name in mask else value / count for name, value in total.items()
-    }
+    return curvature.masked(ratio, context.mask)
 
 
 def largest(scores: Scores, density: float, mask: Mask) -> Mask:

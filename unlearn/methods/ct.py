@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from unlearn.benchmark import Entry, challenge_entry
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
+from unlearn.signature import Context, Sets, nn
 
 
 @challenge_entry(

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from unlearn.benchmark import LR, TEMPERATURE, WEIGHT_DECAY, Benchmarked, challenge_entry
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from trainer.task import Batch, Figures
-    from unlearn.context import Context, Sets
 
 REFERENCE_BATCH = 64  # the batch size that ``unlearn_lr`` is meant for
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from unlearn.registry import ALPHA, Salient, method
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from trainer.task import Batch, Figures
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)

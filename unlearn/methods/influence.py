@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from unlearn.registry import ALPHA, method
+from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 SCALE = 1000  # the recursion's constant; it reads two samples more than this
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from unlearn.benchmark import FRACTION, Entry, challenge_entry
+from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 REFERENCE_BATCH = 64  # retain images per gradient batch in the reference, whatever the forget batches
 KEPT = 0.1  # share of the gradient that weights that were not renewed train with

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from unlearn.registry import NoOptions, method
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
+from unlearn.signature import Context, Sets, nn
 
 
 @method(

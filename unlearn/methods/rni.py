@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from trainer.flags import Stepping
 from unlearn.benchmark import EPOCHS, FRACTION, LR, WEIGHT_DECAY, Benchmarked, challenge_entry
+from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
 
 SELECTED = 9  # parameters that train in an epoch before the last ones, norms aside
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from trainer.flags import Stepping
 from unlearn.registry import Salient, method
+from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from unlearn.benchmark import PAPER, Benchmarked, benchmarked
+from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from dataset.images import Images
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -33,8 +27,7 @@ def successive_labels(model: nn.Module, sets: Sets, config: Config, context: Con
     """Cross-entropy on forget images with labels drawn anew every epoch (the true one may come up) and on retain images."""
     from dataset.combined import union
 
-    def relabelled(epoch: int) -> Images:
-        labels = context.draws.labels(sets.forget.labels, context.classes, "random labels", epoch)
-        return union(sets.forget.relabelled(labels), sets.retain)
+    def labels(epoch: int) -> Tensor:
+        return context.draws.labels(sets.forget.labels, context.classes, "random labels", epoch)
 
-    context.fit(model, relabelled, config)
+    context.fit(model, lambda epoch: union(sets.forget.relabelled(labels(epoch)), sets.retain), config)
