@@ -148,11 +148,22 @@ def method(name: str, *, paper: str | None = None, **declared: Any) -> Callable[
     """
 
     def register(run: Callable) -> Callable:
-        found = Method(name, run, paper=paper or name, **({"presets": presets.of(name)} | declared))
+        said = {"presets": presets.of(name)} | declared | vars(run).pop("about", {})
+        found = Method(name, run, paper=paper or name, **said)
         _methods.add(name, found, found.aliases)
         return run
 
     return register
+
+
+def about(summary: str, **source: str) -> Callable[[Callable], Callable]:
+    """Decorator below ``method`` that tells it ``summary`` and ``source``."""
+
+    def describe(run: Callable) -> Callable:
+        vars(run)["about"] = {"summary": summary, **source}
+        return run
+
+    return describe
 
 
 def _discover() -> None:

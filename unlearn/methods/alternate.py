@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import Iterative, method
+from unlearn.registry import Iterative, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
@@ -15,15 +15,8 @@ class Config(Iterative):
     random_prune: bool = option(False, "prune at random instead of by magnitude")
 
 
-@method(
-    "FT_prune_bi",
-    config=Config,
-    reads={"retain"},
-    summary="fine-tune on the retain set, pruning every other epoch",
-    paper="FT + pruning",
-    source="Jia et al. 2023, released code",
-    reshapes="prunes weights",
-)
+@method("FT_prune_bi", config=Config, reads={"retain"}, paper="FT + pruning", reshapes="prunes weights")
+@about("fine-tune on the retain set, pruning every other epoch", source="Jia et al. 2023, released code")
 def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the loss on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import ALPHA, Salient, method
+from unlearn.registry import ALPHA, Salient, about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -20,27 +20,15 @@ class SparseConfig(Config):
     alpha: float = option(1e-4, "weight of the l1 penalty", common=ALPHA, low=0, search=(1e-6, 1e-2, "log"))
 
 
-@method(
-    "GA",
-    config=Config,
-    reads={"forget"},
-    summary="gradient ascent on the forget set",
-    source="Jia et al. 2023, section 2; Graves et al. 2021; Thudi et al. 2022",
-    aliases=("gradient_ascent", "GradAscent"),
-)
+@method("GA", config=Config, reads={"forget"}, aliases=("gradient_ascent", "GradAscent"))
+@about("gradient ascent on the forget set", source="Jia et al. 2023, section 2; Graves et al. 2021; Thudi et al. 2022")
 def ascent(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the negative loss on the forget set; batch-norm statistics follow that set too."""
     _climb(model, sets, config, context, alpha=0.0)
 
 
-@method(
-    "GA_l1",
-    config=SparseConfig,
-    reads={"forget"},
-    summary="gradient ascent on the forget set with a constant l1 penalty",
-    paper="GA + l1",
-    source="Jia et al. 2023, released code",
-)
+@method("GA_l1", config=SparseConfig, reads={"forget"}, paper="GA + l1")
+@about("gradient ascent on the forget set with a constant l1 penalty", source="Jia et al. 2023, released code")
 def sparse_ascent(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
     """Descend the negative loss plus ``alpha`` times the l1 norm of all parameters."""
     _climb(model, sets, config, context, config.alpha)

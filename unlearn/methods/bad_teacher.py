@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import PAPER, SFRON, TEMPERATURE, Benchmarked, benchmarked
+from unlearn.registry import about
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -16,13 +17,10 @@ class Config(Benchmarked):
     temperature: float = option(1.0, "softens the outputs of teachers and student", above=0, search=TEMPERATURE)
 
 
-@benchmarked(
-    "BT",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
+@benchmarked("BT", config=Config, reads={"retain", "forget"}, aliases=("bad_teacher", "BadTeacher"))
+@about(
+    "Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
     source=f"Chundawat et al. 2023; {PAPER}; preset sfron: {SFRON}",
-    aliases=("bad_teacher", "BadTeacher"),
 )
 def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the mean over images of KL(teacher || student): an untrained teacher for forget images, the original for others.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import Salient, method
+from unlearn.registry import Salient, about, method
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed
 
@@ -15,15 +15,10 @@ class Config(Salient):
     unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-5, search=(1e-6, 1e-4, "log"))
 
 
-@method(
-    "boundary_expanding",
-    config=Config,
-    reads={"forget"},
-    summary="teach the forget set a new class and remove it from the model again",
-    paper="BE",
+@method("boundary_expanding", config=Config, reads={"forget"}, paper="BE", aliases=("BE",), tasks={"classification"})
+@about(
+    "teach the forget set a new class and remove it from the model again",
     source="Chen et al. 2023 (Boundary Unlearning)",
-    aliases=("BE",),
-    tasks={"classification"},
 )
 def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the forget set to a class of its own, whose output is dropped afterwards.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from unlearn.registry import Salient, method
+from unlearn.registry import Salient, about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -18,16 +18,8 @@ class Config(Salient):
     )
 
 
-@method(
-    "boundary_shrink",
-    config=Config,
-    reads={"forget"},
-    summary="teach the forget set the nearest other class",
-    paper="BS",
-    source="Chen et al. 2023 (Boundary Unlearning)",
-    aliases=("BS",),
-    tasks={"classification"},
-)
+@method("boundary_shrink", config=Config, reads={"forget"}, paper="BS", aliases=("BS",), tasks={"classification"})
+@about("teach the forget set the nearest other class", source="Chen et al. 2023 (Boundary Unlearning)")
 def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the forget set to the class that the starting weights see after an attack (``neighbours``)."""
     from unlearn.distill import teacher_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import FRACTION, Entry, challenge_entry
+from unlearn.registry import about
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -19,14 +20,8 @@ class Config(Entry):
     )
 
 
-@challenge_entry(
-    "CFW",
-    3,
-    config=Config,
-    reads={"retain"},
-    summary="confuse, fine-tune, weaken: noise on the first layer before and near the end of fine-tuning",
-    reshapes="adds noise to weights",
-)
+@challenge_entry("CFW", 3, config=Config, reads={"retain"}, reshapes="adds noise to weights")
+@about("confuse, fine-tune, weaken: noise on the first layer before and near the end of fine-tuning")
 def confuse_finetune_weaken(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add N(0, std^2) to the first layer's weights, then descend the cross-entropy weighted by n / (K n_c).
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from unlearn.benchmark import Entry, challenge_entry
+from unlearn.registry import about
 from unlearn.signature import Context, Sets, nn
 
 
-@challenge_entry(
-    "CT",
-    5,
-    tasks=None,
-    config=Entry,
-    reads={"retain"},
-    summary="convolution transpose: swap height and width of every kernel, then fine-tune",
-    reshapes="transposes kernels",
-)
+@challenge_entry("CT", 5, tasks=None, config=Entry, reads={"retain"}, reshapes="transposes kernels")
+@about("convolution transpose: swap height and width of every kernel, then fine-tune")
 def transpose(model: nn.Module, sets: Sets, config: Entry, context: Context) -> None:
     """Transpose every square kernel, then descend the cross-entropy on the retain set.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unlearn.benchmark import LR, TEMPERATURE, WEIGHT_DECAY, Benchmarked, challenge_entry
+from unlearn.registry import about
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -27,13 +28,8 @@ class Config(Benchmarked):
     temperature: float = option(1.15, "softens the similarities of outputs", above=0, search=TEMPERATURE)
 
 
-@challenge_entry(
-    "FCS",
-    1,
-    config=Config,
-    reads={"retain", "forget"},
-    summary="forget, contrast, strengthen: uniform outputs on the forget set, then outputs unlike the retain set's",
-)
+@challenge_entry("FCS", 1, config=Config, reads={"retain", "forget"})
+@about("forget, contrast, strengthen: uniform outputs on the forget set, then outputs unlike the retain set's")
 def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """One pass over the forget set descends KL(uniform || p); then every epoch has a forget and a retain pass.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import ALPHA, Salient, method
+from unlearn.registry import ALPHA, Salient, about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import option
 
@@ -20,14 +20,8 @@ class SparseConfig(Salient):
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 
 
-@method(
-    "FT",
-    config=Salient,
-    reads={"retain"},
-    summary="fine-tune on the retain set",
-    source="Jia et al. 2023, section 2; Golatkar et al. 2020",
-    aliases=("finetune", "Finetune"),
-)
+@method("FT", config=Salient, reads={"retain"}, aliases=("finetune", "Finetune"))
+@about("fine-tune on the retain set", source="Jia et al. 2023, section 2; Golatkar et al. 2020")
 def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
     """Descend the loss on the retain set."""
     context.fit(model, sets.retain, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
@@ -18,12 +18,9 @@ class Config:
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
 
-@method(
-    "fisher",
-    config=Config,
-    reads={"retain"},
-    summary="noise scaled by the inverse curvature of single retain images",
-    paper="Fisher",
+@method("fisher", config=Config, reads={"retain"}, paper="Fisher")
+@about(
+    "noise scaled by the inverse curvature of single retain images",
     source="Golatkar et al. 2020; Jia et al. 2023, released code",
 )
 def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:

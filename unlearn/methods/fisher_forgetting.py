@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
@@ -20,14 +20,10 @@ class Config:
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
 
-@method(
-    "fisher_new",
-    config=Config,
-    reads={"retain"},
-    summary="Fisher forgetting: noise scaled by the inverse curvature of the retain loss",
-    paper="FF",
+@method("fisher_new", config=Config, reads={"retain"}, paper="FF", aliases=("FF",))
+@about(
+    "Fisher forgetting: noise scaled by the inverse curvature of the retain loss",
     source="Golatkar et al. 2020; Jia et al. 2023, section 2",
-    aliases=("FF",),
 )
 def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add Gaussian noise whose variance per weight is alpha over the curvature on the retain set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import option
 
@@ -26,11 +26,13 @@ class Config:
     "wfisher",
     config=Config,
     reads={"retain", "forget"},
-    summary="influence unlearning: one step up the forget loss and down the retain loss",
     paper="IU",
-    source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
     aliases=("IU", "influence"),
     tasks={"classification"},
+)
+@about(
+    "influence unlearning: one step up the forget loss and down the retain loss",
+    source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
 )
 def influence(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * k, where k is the difference of mean gradients after the recursion of ``correction``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
@@ -23,11 +23,13 @@ class Config:
     "wfisher_exact",
     config=Config,
     reads={"retain", "forget"},
-    summary="influence unlearning with WoodFisher's inverse in full",
     paper="IU (exact)",
-    source="Jia et al. 2023, section 2; Singh & Alistarh 2020, section 3",
     aliases=("IU_exact",),
     tasks={"classification"},
+)
+@about(
+    "influence unlearning with WoodFisher's inverse in full",
+    source="Jia et al. 2023, section 2; Singh & Alistarh 2020, section 3",
 )
 def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * F^-1 v, where v is ``wfisher``'s difference of mean gradients.

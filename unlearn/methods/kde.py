@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unlearn.benchmark import EPOCHS, LR, TEMPERATURE, WEIGHT_DECAY, Entry, challenge_entry
+from unlearn.registry import about
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import option
 
@@ -19,14 +20,9 @@ class Config(Entry):
     temperature: float = option(5.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
 
 
-@challenge_entry(
-    "KDE",
-    6,
-    config=Config,
-    reads={"retain", "val"},
-    summary="knowledge distillation with entropy: new first and last layers, distilled on validation images, then fine-tuned",
-    trains_on_val=True,
-    reshapes="draws weights anew",
+@challenge_entry("KDE", 6, config=Config, reads={"retain", "val"}, trains_on_val=True, reshapes="draws weights anew")
+@about(
+    "knowledge distillation with entropy: new first and last layers, distilled on validation images, then fine-tuned"
 )
 def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend KL(q || s) on validation images, then -sum q log s + CE + KL(q || s) on the retain set.

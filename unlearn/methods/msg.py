@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import FRACTION, Entry, challenge_entry
+from unlearn.registry import about
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -21,13 +22,9 @@ class Config(Entry):
     )
 
 
-@challenge_entry(
-    "MSG",
-    2,
-    config=Config,
-    reads={"retain", "forget"},
-    summary="masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune",
-    reshapes="draws weights anew",
+@challenge_entry("MSG", 2, config=Config, reads={"retain", "forget"}, reshapes="draws weights anew")
+@about(
+    "masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune"
 )
 def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Per prunable layer, draw the ``init_rate`` of the weights with the smallest |gradient| anew; the rest trains at a tenth.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import FRACTION, PAPER, Benchmarked, benchmarked
-from unlearn.registry import ALPHA
+from unlearn.registry import ALPHA, about
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -21,14 +21,10 @@ class Config(Benchmarked):
     eval_mode: bool = changed(Benchmarked, "eval_mode", True)
 
 
-@benchmarked(
-    "NG+",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="descend the retain loss and climb the forget loss in the same step",
+@benchmarked("NG+", config=Config, reads={"retain", "forget"}, aliases=("neggradplus", "NegGrad+"), tasks=None)
+@about(
+    "descend the retain loss and climb the forget loss in the same step",
     source=f"Kurmanji et al. 2023 (NegGrad+); {PAPER}",
-    aliases=("neggradplus", "NegGrad+"),
-    tasks=None,
 )
 def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend alpha * (L(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * L(forget), one batch of each per step.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import FRACTION, Entry, challenge_entry
+from unlearn.registry import about
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -21,14 +22,8 @@ class Config(Entry):
     )
 
 
-@challenge_entry(
-    "PRMQ",
-    4,
-    config=Config,
-    reads={"retain"},
-    summary="prune, reinitialise, match, quantise: most weights are drawn anew and trained to the original's entropies",
-    reshapes="draws weights anew",
-)
+@challenge_entry("PRMQ", 4, config=Config, reads={"retain"}, reshapes="draws weights anew")
+@about("prune, reinitialise, match, quantise: most weights are drawn anew and trained to the original's entropies")
 def prune_reinitialise_match_quantise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend CE weighted by n_c^-0.1 plus the squared distance of the outputs' entropies from the original's.
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from unlearn.registry import NoOptions, method
+from unlearn.registry import NoOptions, about, method
 from unlearn.signature import Context, Sets, nn
 
 
-@method(
-    "raw",
-    reads=set(),
-    summary="score the model as it is",
-    paper="Original",
-    source="the starting point of every method",
-    aliases=("original", "Original", "Baseline"),
-)
+@method("raw", reads=set(), paper="Original", aliases=("original", "Original", "Baseline"))
+@about("score the model as it is", source="the starting point of every method")
 def raw(model: nn.Module, sets: Sets, config: NoOptions, context: Context) -> None:
     """Does nothing."""

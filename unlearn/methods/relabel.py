@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import PAPER
-from unlearn.registry import Salient, method
+from unlearn.registry import Salient, about, method
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -27,21 +27,15 @@ class SalUnConfig(Config):
     saliency_threshold: float | None = changed(Config, "saliency_threshold", 0.5, search=(0.1, 0.9, "linear"))
 
 
-@method(
-    "RL",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="random labels for the forget set, true ones for the retain set",
+@method("RL", config=Config, reads={"retain", "forget"}, aliases=("RandomLabel",))
+@about(
+    "random labels for the forget set, true ones for the retain set",
     source="Golatkar et al. 2020; Graves et al. 2021; Fan et al. 2024",
-    aliases=("RandomLabel",),
 )
-@method(
-    "SalUn",
-    config=SalUnConfig,
-    reads={"retain", "forget"},
-    summary="random labels, changing only the weights that matter for the forget set",
+@method("SalUn", config=SalUnConfig, reads={"retain", "forget"}, aliases=("salun", "SalUN"))
+@about(
+    "random labels, changing only the weights that matter for the forget set",
     source=f"Fan et al. 2024 (SalUn), section 4; preset deepunlearn: {PAPER}",
-    aliases=("salun", "SalUN"),
 )
 def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the loss towards random targets on the forget set and towards the true ones on the retain set.

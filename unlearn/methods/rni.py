@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from trainer.flags import Stepping
 from unlearn.benchmark import EPOCHS, FRACTION, LR, WEIGHT_DECAY, Benchmarked, challenge_entry
+from unlearn.registry import about
 from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
 
@@ -32,14 +33,8 @@ class Config(Stepping):
     fine_weight_decay: float = option(5e-4, "weight decay there", low=0, search=WEIGHT_DECAY)
 
 
-@challenge_entry(
-    "RNI",
-    7,
-    config=Config,
-    reads={"retain"},
-    summary="repeated noise injection: a few parameters at a time get noise and train, then all do",
-    reshapes="draws weights anew",
-)
+@challenge_entry("RNI", 7, config=Config, reads={"retain"}, reshapes="draws weights anew")
+@about("repeated noise injection: a few parameters at a time get noise and train, then all do")
 def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Draw the head anew; then each epoch descends the cross-entropy with an optimiser of its own.
 

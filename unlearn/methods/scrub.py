@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import EPOCHS, FRACTION, PAPER, SFRON, TEMPERATURE, Benchmarked, benchmarked, reference_drops
-from unlearn.registry import ALPHA
+from unlearn.registry import ALPHA, about
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -25,13 +25,10 @@ class Config(Benchmarked):
     temperature: float = option(2.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
 
 
-@benchmarked(
-    "SCRUB",
-    config=Config,
-    reads={"retain", "forget", "val"},
-    summary="part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
+@benchmarked("SCRUB", config=Config, reads={"retain", "forget", "val"}, aliases=("scrubv2", "SCRUB+R"))
+@about(
+    "part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
     source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}; preset sfron: {SFRON}",
-    aliases=("scrubv2", "SCRUB+R"),
 )
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set in all.

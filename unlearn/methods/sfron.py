@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.flags import Stepping
-from unlearn.registry import Salient, method
+from unlearn.registry import Salient, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
 
@@ -53,12 +53,11 @@ class Config(Stepping):
     "SFRon",
     config=Config,
     reads={"retain", "forget"},
-    summary="adaptive ascent on salient weights with fast-slow repair",
     paper="SFR-on",
-    source="Huang et al. 2024 (SFR-on)",
     aliases=("SFR-on",),
     reshapes="chooses single weights to change",
 )
+@about("adaptive ascent on salient weights with fast-slow repair", source="Huang et al. 2024 (SFR-on)")
 def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Saliency by Fisher ratio at the start, adaptive ascent, fast-slow repair; each can be switched off."""
     from unlearn.fast_slow import Ascent, FastSlow, fisher_mask

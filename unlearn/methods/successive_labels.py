@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import PAPER, Benchmarked, benchmarked
+from unlearn.registry import about
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed
 
@@ -15,13 +16,10 @@ class Config(Benchmarked):
     unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 0.1)
 
 
-@benchmarked(
-    "SRL",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="train on everything, the forget set under random labels that change every epoch",
+@benchmarked("SRL", config=Config, reads={"retain", "forget"}, aliases=("successive_random_labels",))
+@about(
+    "train on everything, the forget set under random labels that change every epoch",
     source=f"{PAPER}; Golatkar et al. 2020 (random labels)",
-    aliases=("successive_random_labels",),
 )
 def successive_labels(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on forget images with labels drawn anew every epoch (the true one may come up) and on retain images."""
