@@ -141,7 +141,9 @@ class Training:
         while self.epoch < self.recipe.epochs:
             if not self._step:
                 self._begin(seeds.derive(seed, "epoch", self.epoch), before)
-            self._set_mode()
+            self.model.train(not self.recipe.eval_mode)
+            for module in self._eval_modules:
+                module.eval()
             yield self._one_epoch(plan, seed, save if parallel.size() == 1 else None, every)
 
     def _begin(self, seed: int, before: Callable[[int], None] | None) -> None:
@@ -153,11 +155,6 @@ class Training:
         torch.manual_seed(seed)
         self.random.manual_seed(seed)
 
-    def _set_mode(self) -> None:
-        self.model.train(not self.recipe.eval_mode)
-        for module in self._eval_modules:
-            module.eval()
-
     def _one_epoch(self, plan: Plan, seed: int, save: Callable[[], None] | None, every: int) -> EpochLog:
         """Take the steps that are left of one epoch; its figures are those of the last group of steps."""
         start, total = self._step, plan.count(self.epoch)
@@ -165,14 +162,9 @@ class Training:
             total = min(total, self.recipe.steps - self.epoch * total)
         lr, saved = self.schedule.lr, start
         shown = sys.stderr.isatty() and parallel.is_main()
-        bar = tqdm(
-            islice(plan.steps(self.epoch, seed, start), total - start),
-            total=total,
-            initial=start,
-            desc=f"epoch {self.epoch + 1}/{self.recipe.epochs}",
-            leave=False,
-            disable=not shown,
-        )
+        steps, title = plan.steps(self.epoch, seed, start), f"epoch {self.epoch + 1}/{self.recipe.epochs}"
+        steps = islice(steps, total - start)
+        bar = tqdm(steps, total=total, initial=start, desc=title, leave=False, disable=not shown)
         pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, parallel.is_main() and not shown)
         for taken, step in enumerate(bar):
             with memory.steps(*step.limit):

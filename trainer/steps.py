@@ -133,15 +133,9 @@ class Passes(Plan):
             batches = images.batches(size, seeds.derive(seed, "pass", number) if number else seed, parallel.part)
             limit = size, "--forget_batch_size" if each.batch_size else "--batch_size"
             for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
-                yield Step(
-                    Batch(inputs, targets, epoch, self._training.random),
-                    sizes[step],
-                    each.objective,
-                    self._own.get(each.recipe),
-                    (step, len(sizes)),
-                    number,
-                    limit=limit,
-                )
+                batch, place = Batch(inputs, targets, epoch, self._training.random), (step, len(sizes))
+                schedule = self._own.get(each.recipe)
+                yield Step(batch, sizes[step], each.objective, schedule, place, number, limit=limit)
 
     def _parts(self, epoch: int) -> list[_Part]:
         """The passes that the epoch has; made once, because sets may draw labels."""

@@ -56,10 +56,8 @@ def fisher_of_batches(
         for inputs, targets in batches:
             terms = list(expected(model, inputs, targets))
             for number, (weight, loss) in enumerate(terms, 1):
-                gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=number < len(terms))
-                torch._foreach_addcmul_(
-                    list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients)
-                )
+                found = torch.autograd.grad(loss, list(parameters.values()), retain_graph=number < len(terms))
+                torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(found), weight), list(found))
             count += 1
     torch._foreach_div_(list(total.values()), max(count, 1))
     return masked(total, mask)

@@ -15,7 +15,7 @@ from dataset.combined import endless
 from dataset.images import Images
 from pruner import Mask, MaskEnforcer
 from trainer.loop import Training
-from trainer.recipe import Recipe
+from trainer.recipe import recipe
 from trainer.steps import Plan, Step
 from trainer.task import Batch, Figures
 from unlearn import saliency
@@ -109,15 +109,8 @@ class FastSlow(Plan):
         reference = context.compat == "reference"
         self.per_update = 1 if reference else config.forget_freq
         self.decay = DECAYS[config.forget_decay or ("cosine" if reference else "linear")]
-        repairing = Recipe(
-            -(-self.iterations // self.per_epoch),
-            config.unlearn_lr,
-            config.optimizer,
-            config.momentum,
-            config.weight_decay,
-            "constant",
-            amp=config.amp,
-        )
+        epochs = -(-self.iterations // self.per_epoch)
+        repairing = recipe(config, epochs, config.unlearn_lr, schedule="constant", max_norm=0.0)
         self.training = Training(model, repairing, context.mask)
         shared = self.training.optimizer if reference or config.no_fast_slow else None
         forgetting = replace(repairing, weight_decay=0.0, max_norm=config.max_norm)
@@ -176,14 +169,12 @@ class FastSlow(Plan):
     def _repair(self, iteration: int, epoch: int, images: Tensor, targets: Tensor, count: int) -> Step:
         """The step down the retain loss; at the end of a round it takes the weights part of the way back."""
         last = (iteration + 1) % self.per_update == 0 or iteration + 1 == self.iterations
-        return Step(
+        batch, after = (
             Batch(images, targets, epoch, self.training.random),
-            count,
-            self.task.mean,
-            lr=self._lr(iteration),
-            after=self._go_back if self._slow and last else None,
-            resumable=last or not self._slow,
+            self._go_back if self._slow and last else None,
         )
+        lr, resumable = self._lr(iteration), last or not self._slow
+        return Step(batch, count, self.task.mean, lr=lr, after=after, resumable=resumable)
 
     @torch.no_grad()
     def _go_back(self) -> None:
