@@ -18,7 +18,9 @@ from evaluation.predict import predict
 from evaluation.run_scores import score
 from models.parts import lay_out
 from pruner import MaskEnforcer
-from trainer.loop import Recipe, Training
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.task import Classification
 from unlearn import curvature
 from unlearn.methods.influence import correction
 from unlearn.slopes import AT_ONCE, slopes
@@ -103,7 +105,11 @@ def epoch(device: torch.device, amp: bool) -> Pair:
 
     def ours() -> dict[str, Tensor]:
         trained = copy.deepcopy(model)
-        list(Training(trained, Recipe(1, lr, schedule="constant", batch_size=size, amp=amp), kept).run(images, seed))
+        list(
+            Training(trained, Recipe(1, lr, schedule="constant", batch_size=size, amp=amp), kept).run(
+                images, seed, Classification().mean
+            )
+        )
         return trained.state_dict()
 
     shuffled = drawn.shuffled(images, seeds.derive(seed, "epoch", 0))
@@ -260,9 +266,6 @@ def _settled(arch: str, device: torch.device) -> nn.Module:
     """A model after a few steps, so that its outputs are neither equal nor certain."""
     model = data.model(arch, device)
     images = data.draw(256, seed=9).ours(device)
-    list(
-        Training(model, Recipe(1 if arch == "resnet18" else 4, 0.02, schedule="constant", batch_size=32), {}).run(
-            images, 1
-        )
-    )
+    recipe = Recipe(1 if arch == "resnet18" else 4, 0.02, schedule="constant", batch_size=32)
+    list(Training(model, recipe, {}).run(images, 1, Classification().mean))
     return model.eval()

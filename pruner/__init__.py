@@ -5,7 +5,7 @@ True where the weight is kept. ``density`` is the fraction kept, ``sparsity`` th
 A pruning score is one function in ``pruner/scores.py``.
 """
 
-from pruner.hold import MaskEnforcer, check_held
+from pruner.enforcer import MaskEnforcer, check_held
 from pruner.layers import prunable
 from pruner.masks import Mask, Scores, choose, density, empty_layers, sparsity
 from pruner.scores import Sample, prune, score, scores

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.parts import lay_out
-from pruner.hold import MaskEnforcer
+from pruner.enforcer import MaskEnforcer
 from pruner.layers import prunable
 from pruner.masks import Mask, Scores, kept, remove
 from utils import seeds

@@ -28,13 +28,13 @@ from evaluation.populations.roc import roc  # noqa: F401
 from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
 from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
-from unlearn import curvature, layers, registry
+from unlearn import curvature, layers, registry, relabel
 from unlearn import saliency as salient
 from unlearn.apply import apply
 from unlearn.context import Context
 from unlearn.draws import Draws
 from unlearn.fisher_noise import noise, wiped_rows
-from unlearn.methods import boundary_expanding, msg, relabel
+from unlearn.methods import boundary_expanding, msg
 from utils import checkpoints
 from utils.log import Log
 
@@ -111,7 +111,7 @@ def fisher_noise(checkpoint: str, retain: tuple, hyper: dict) -> tuple[dict[str,
     model.eval()
     context = _context(mask, hyper)
     h = curvature.fisher_of_batches(model, _image_set(retain).batches(hyper["batch"]), mask)
-    return noise(model, h, mask, hyper["alpha"], 10, wiped_rows(context), "reference")
+    return noise(model, h, hyper["alpha"], wiped_rows(context), context)
 
 
 def svc_mia(shadow_train, shadow_test, target_train, target_test) -> dict[str, float]:
@@ -177,9 +177,11 @@ def saliency(name: str, checkpoint: str, retain: tuple, forget: tuple, hyper: di
     method = registry.get("SFRon" if name.startswith("sfron_") or name == "sfron" else METHODS[_known(name)])
     values = {FLAGS.get(key, key): value for key, value in hyper.items()} | {"batch_size": size}
     values |= _switches(name, hyper)
-    context.only = {key: torch.as_tensor(value) for key, value in extra["mask"].items()} if "mask" in extra else None
+    context.update_mask = (
+        {key: torch.as_tensor(value) for key, value in extra["mask"].items()} if "mask" in extra else None
+    )
     if name == "sfronrepo_salun":
-        context.only = _saliency_mask(False, model, sets, size, hyper, context)
+        context.update_mask = _saliency_mask(False, model, sets, size, hyper, context)
     known = {field.name for field in fields(method.config)}
     config = method.config(**{key: value for key, value in values.items() if key in known})
     return apply(_with_given_draws(method, extra), model, sets, config, context).model.state_dict()

@@ -14,7 +14,9 @@ from benchmarks import baseline, data
 from benchmarks.rows import relative, rows
 from dataset.images import Augment
 from pruner import MaskEnforcer
-from trainer.loop import Recipe, Training
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.task import Classification
 from unlearn import curvature
 from utils import seeds
 
@@ -39,7 +41,9 @@ def test_both_sides_of_an_epoch_give_the_same_weights():
     images, kept = drawn.ours(CPU, Augment()), data.mask(model)
     MaskEnforcer(model, kept)
     plain = baseline.epoch(model, kept, drawn.shuffled(images, seeds.derive(1, "epoch", 0)), 0.01, 20)
-    list(Training(model, Recipe(1, 0.01, schedule="constant", batch_size=20), kept).run(images, 1))
+    list(
+        Training(model, Recipe(1, 0.01, schedule="constant", batch_size=20), kept).run(images, 1, Classification().mean)
+    )
     moved = {
         name: value for name, value in model.state_dict().items() if "running" not in name and "num_batches" not in name
     }

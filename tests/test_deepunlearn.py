@@ -31,12 +31,14 @@ from dataset.pairs import Marked, Paired
 from dataset.scenario import Scenario
 from evaluation import closeness, deepunlearn, run_scores
 from evaluation.predict import Predictions, accuracy_on
-from trainer import loop
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.steps import Pass, Passes
+from trainer.task import Classification
 from unlearn import distill, layers, registry, start
 from unlearn.apply import apply
 from unlearn.context import Context, Progress
 from unlearn.draws import Draws
-from unlearn.relabel import random_labels
 from utils import seeds
 from utils.errors import UsageError
 from utils.log import Log
@@ -114,7 +116,7 @@ def run(
 def learn(model: nn.Module, epochs: int) -> None:
     """Train on the retain and the forget set."""
     both = union(SETS["retain"], SETS["forget"])
-    list(loop.Training(model, loop.Recipe(epochs, 0.1, batch_size=8, milestones=()), {}).run(both, 1))
+    list(Training(model, Recipe(epochs, 0.1, batch_size=8, milestones=()), {}).run(both, 1, Classification().mean))
 
 
 def batches(name: str, size: int) -> list:
@@ -173,7 +175,8 @@ def test_successive_random_labels(model):
     optimizer = sgd(twin, 0.05)
     (forgotten, _), (retained, labels) = next(SETS["forget"].batches(99)), next(SETS["retain"].batches(99))
     drawn = [
-        random_labels(SETS["forget"].labels, CLASSES, seeds.derive(2, "random labels", epoch)) for epoch in range(2)
+        Classification(CLASSES).wrong_targets(SETS["forget"].labels, seeds.derive(2, "random labels", epoch), False)
+        for epoch in range(2)
     ]
     assert not torch.equal(*drawn)
     for wrong in drawn:
@@ -930,16 +933,13 @@ def test_marks_tell_the_sets_apart():
 
 
 def test_random_labels():
-    labels = torch.arange(30_000) % 10
-    drawn = random_labels(labels, 10, 5)
-    assert (
-        drawn.dtype == torch.int64
-        and torch.equal(drawn, random_labels(labels, 10, 5))
-        and not torch.equal(drawn, random_labels(labels, 10, 6))
-    )
+    labels, task = torch.arange(30_000) % 10, Classification(10)
+    drawn = task.wrong_targets(labels, 5, exclude_true=False)
+    assert drawn.dtype == torch.int64 and torch.equal(drawn, task.wrong_targets(labels, 5, exclude_true=False))
+    assert not torch.equal(drawn, task.wrong_targets(labels, 6, exclude_true=False))
     assert all(abs(int(count) - 3000) < 300 for count in torch.bincount(drawn, minlength=10))
     assert abs(float((drawn == labels).float().mean()) - 0.1) < 0.01
-    wrong = random_labels(labels, 10, 5, exclude_true=True)
+    wrong = task.wrong_targets(labels, 5)
     assert not (wrong == labels).any() and all(
         abs(int(count) - 3000 / 9) < 120 for count in torch.bincount(((wrong - labels) % 10), minlength=10)[1:] / 9
     )
@@ -1053,9 +1053,9 @@ def test_what_is_outside_of_the_last_blocks(model):
     assert set(blocks) == {"layer2", "layer2.0", "layer2.1", "layer2.2", "fc"}
     assert layers.outside(model, blocks) == [model.conv1, model.bn1, model.layer1, *model.layer1]
     model.train()
-    training = loop.Training(model, loop.Recipe(1, 0.1, batch_size=8), {}, still=layers.outside(model, blocks))
+    training = Training(model, Recipe(1, 0.1, batch_size=8), {}, eval_modules=layers.outside(model, blocks))
     before = copy.deepcopy(model.state_dict())
-    list(training.run(SETS["retain"], 1))
+    list(training.run(SETS["retain"], 1, Classification().mean))
     same = {key for key, value in model.state_dict().items() if "running" in key and torch.equal(value, before[key])}
     assert same == {f"{layer}.running_{kind}" for layer in ("bn1", "layer1.1") for kind in ("mean", "var")}
 
@@ -1063,21 +1063,21 @@ def test_what_is_outside_of_the_last_blocks(model):
 # --- the loop ---
 
 
-def step_sizes(recipe: loop.Recipe, model: nn.Module) -> list[float]:
+def step_sizes(recipe: Recipe, model: nn.Module) -> list[float]:
     sizes = []
 
-    def objective(model, batch, labels, epoch):
+    def objective(model, batch):
         sizes.append(training.optimizer.param_groups[0]["lr"])
-        return loop.cross_entropy(model, batch, labels, epoch)
+        return Classification().mean(model, batch)
 
-    training = loop.Training(model, recipe, {})
+    training = Training(model, recipe, {})
     list(training.run(SETS["retain"], 1, objective))
     return sizes
 
 
 def test_further_step_sizes_by_hand(model):
     def sizes(epochs, schedule, size=32, **more):
-        return step_sizes(loop.Recipe(epochs, 0.6, schedule=schedule, batch_size=size, **more), model)
+        return step_sizes(Recipe(epochs, 0.6, schedule=schedule, batch_size=size, **more), model)
 
     assert sizes(5, "triangle") == pytest.approx([0.2, 0.4, 0.6, 0.4, 0.2])
     assert sizes(4, "triangle") == pytest.approx([0.3, 0.6, 0.4, 0.2])
@@ -1093,27 +1093,27 @@ def test_passes_share_an_optimiser_or_have_their_own(model):
     seen = []
 
     def watch(name):
-        def objective(model, batch, labels, epoch):
-            seen.append((name, epoch, len(labels)))
-            return loop.cross_entropy(model, batch, labels, epoch)
+        def objective(model, batch):
+            seen.append((name, batch.epoch, len(batch)))
+            return Classification().mean(model, batch)
 
         return objective
 
-    own = loop.Recipe(2, 0.5, schedule="constant", batch_size=5)
+    own = Recipe(2, 0.5, schedule="constant", batch_size=5)
     passes = [
-        loop.Pass(SETS["forget"], watch("a"), batch_size=9, epochs=1),
-        loop.Pass(lambda epoch: SETS["retain"].first(10 - 5 * epoch), watch("b"), own),
-        loop.Pass(SETS["retain"], watch("c"), batch_size=21),
+        Pass(SETS["forget"], watch("a"), batch_size=9, epochs=1),
+        Pass(lambda epoch: SETS["retain"].first(10 - 5 * epoch), watch("b"), own),
+        Pass(SETS["retain"], watch("c"), batch_size=21),
     ]
-    training = loop.Training(model, loop.Recipe(2, 0.1, batch_size=8), {}, others=[own])
-    logs = list(training.run(passes, 3))
+    training = Training(model, Recipe(2, 0.1, batch_size=8), {})
+    plan = Passes(passes, training)
+    logs = list(training.run(plan, 3))
     assert seen == [("a", 0, 9), ("b", 0, 5), ("b", 0, 5), ("c", 0, 21), ("b", 1, 5), ("c", 1, 21)]
     assert [log.lr for log in logs] == [0.1, 0.1]
-    state = training.state()
-    assert len(state["others"]) == 1 and state["others"][0]["optimizer"]["param_groups"][0]["lr"] == 0.5
+    [own] = plan.state()["optimizers"]
+    assert own["optimizer"]["param_groups"][0]["lr"] == 0.5
     assert not torch.equal(
-        state["others"][0]["optimizer"]["state"][0]["momentum_buffer"],
-        state["optimizer"]["state"][0]["momentum_buffer"],
+        own["optimizer"]["state"][0]["momentum_buffer"], training.state()["optimizer"]["state"][0]["momentum_buffer"]
     )
 
 

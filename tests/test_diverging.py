@@ -21,7 +21,10 @@ import main_transfer
 from dataset.images import ImageSet
 from evaluation.predict import accuracy_on, predict
 from report.runs import read
-from trainer import loop
+from trainer.loop import Training
+from trainer.meter import EpochMeter
+from trainer.recipe import Recipe
+from trainer.task import accuracy
 from unlearn import registry
 from utils import checkpoints, finite
 from utils.errors import DivergedError
@@ -62,11 +65,12 @@ def broken_at(epoch, step, value):
     """An objective whose loss is ``value`` in one step, counted from 1."""
     seen = {}
 
-    def objective(model, batch, labels, now):
-        seen[now] = seen.get(now, 0) + 1
-        logits = model(batch)
-        loss = nn.functional.cross_entropy(logits, labels)
-        return (loss * value if (now + 1, seen[now]) == (epoch, step) else loss), logits
+    def objective(model, batch):
+        seen[batch.epoch] = seen.get(batch.epoch, 0) + 1
+        logits = model(batch.inputs)
+        loss = nn.functional.cross_entropy(logits, batch.targets)
+        broken = (batch.epoch + 1, seen[batch.epoch]) == (epoch, step)
+        return (loss * value if broken else loss), accuracy(logits, batch.targets)
 
     return objective
 
@@ -76,15 +80,15 @@ def broken_at(epoch, step, value):
 def test_the_line_names_epoch_step_and_learning_rate(value, prompt, monkeypatch):
     asked = []
     if not prompt:
-        original, number = loop.EpochMeter.__init__, torch.Tensor.__float__
+        original, number = EpochMeter.__init__, torch.Tensor.__float__
 
         def silent(self, device):
             original(self, device)
             self._prompt = False
 
-        monkeypatch.setattr(loop.EpochMeter, "__init__", silent)
+        monkeypatch.setattr(EpochMeter, "__init__", silent)
         monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: asked.append(1) or number(tensor))
-    training = loop.Training(Line(), loop.Recipe(3, 0.25, batch_size=4, milestones=(1,)), {})
+    training = Training(Line(), Recipe(3, 0.25, batch_size=4, milestones=(1,)), {})
     epochs = training.run(images(22), 1, broken_at(2, 3, value))
     assert next(epochs).epoch == 1
     with pytest.raises(
@@ -96,20 +100,20 @@ def test_the_line_names_epoch_step_and_learning_rate(value, prompt, monkeypatch)
 
 
 def test_a_weight_that_overflows_in_the_last_step_is_noticed_before_it_is_stored():
-    def steep(model, batch, labels, epoch):
-        return model.fc.bias.sum() * 1e30, model(batch)
+    def steep(model, batch):
+        return model.fc.bias.sum() * 1e30, {}
 
-    training = loop.Training(Line(), loop.Recipe(1, 1e30, batch_size=8, weight_decay=0), {})
+    training = Training(Line(), Recipe(1, 1e30, batch_size=8, weight_decay=0), {})
     with pytest.raises(DivergedError, match=r"^fc.bias became NaN or infinite in epoch 1 at learning rate 1e\+30"):
         next(training.run(images(8), 1, steep))
     assert training.epoch == 0
 
 
 def test_what_the_optimiser_remembers_is_looked_at_too():
-    def steep(model, batch, labels, epoch):  # its square overflows, the step does not
-        return model.fc.bias.sum() * 1e25, model(batch)
+    def steep(model, batch):  # its square overflows, the step does not
+        return model.fc.bias.sum() * 1e25, {}
 
-    training = loop.Training(Line(), loop.Recipe(1, 1e-3, "adam", batch_size=8), {})
+    training = Training(Line(), Recipe(1, 1e-3, "adam", batch_size=8), {})
     with pytest.raises(DivergedError, match="^exp_avg_sq became NaN or infinite in epoch 1"):
         next(training.run(images(8), 1, steep))
 

@@ -20,7 +20,9 @@ import main_synflow
 import models
 import pruner
 from trainer import pretrain
-from trainer.loop import Training, recipe
+from trainer.loop import Training
+from trainer.recipe import recipe
+from trainer.task import Classification
 from unlearn import registry
 from utils import checkpoints, files, seeds
 
@@ -194,7 +196,7 @@ def test_training_without_crop_and_flip_sees_the_images_as_they_are(tmp_path):
     images = bench.sets["train"]
     assert images.augment is not None
     training = Training(bench.model, recipe(arguments.train, 1, arguments.train.lr), {})
-    list(training.run(images.at(images.indices), seeds.derive(1, "round", 0)))
+    list(training.run(images.at(images.indices), seeds.derive(1, "round", 0), Classification().mean))
     plain, moved = trained("plain", "--no_aug"), trained("moved")
     assert all(torch.equal(weight, plain[name]) for name, weight in bench.model.state_dict().items())
     assert not torch.equal(plain["conv1.weight"], moved["conv1.weight"])

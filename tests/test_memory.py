@@ -79,7 +79,7 @@ def test_training_that_ran_out_of_memory_goes_on(tmp_path, capsys, monkeypatch):
     whole = (tmp_path / "whole" / "0checkpoint.pth.tar").read_bytes()
     step = Training.advance
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "advance", lambda self, pace=None: full() if self.epoch == 1 else step(self, pace))
+        patch.setattr(Training, "advance", lambda self, schedule: full() if self.epoch == 1 else step(self, schedule))
         capsys.readouterr()
         assert main_imp.main([*IMP, "--save_dir", str(tmp_path / "cut")]) == 1
     said = capsys.readouterr().err

@@ -15,11 +15,13 @@ import models
 import pruner
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
-from trainer import loop
-from unlearn import curvature, fisher_noise, registry
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.task import Classification
+from unlearn import curvature, fisher_noise, penalty, registry
 from unlearn.apply import apply
 from unlearn.context import Context
-from unlearn.methods import finetune, influence
+from unlearn.methods import influence
 from utils import seeds
 from utils.errors import RunError, UsageError
 from utils.log import Log
@@ -301,7 +303,7 @@ def test_what_is_forgotten_is_the_forget_set(name, learnt):
 
 
 def _method(run, reads):
-    return registry.Method("greedy", run, registry.NoOptions, frozenset(reads), "", "", "", False, ())
+    return registry.Method("greedy", run, frozenset(reads), "", "")
 
 
 def test_asking_for_an_undeclared_set_raises(model):
@@ -375,13 +377,13 @@ def test_l1_sparse(name, model, mask):
 
 def test_gamma_of_the_l1_penalty():
     # the table of the reference's behaviour: linear decay, none in the last epochs, constant if none is left
-    decaying = functools.partial(finetune.gamma, "decaying")
+    decaying = functools.partial(penalty.gamma, "decaying")
     assert [decaying(1, t, 10, 0) for t in range(10)] == pytest.approx([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     assert [decaying(1, t, 10, 5) for t in range(10)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0, 0])
     assert [decaying(3, t, 10, 10) for t in range(10)] == [3] * 10
     assert [decaying(1, t, 5, 7) for t in range(5)] == [0] * 5
-    assert [finetune.gamma("growing", 2, t, 5, 1) for t in range(5)] == pytest.approx([0.5, 1.0, 1.5, 2.0, 0])
-    assert [finetune.gamma("constant", 2, t, 4, 2) for t in range(4)] == [2, 2, 0, 0]
+    assert [penalty.gamma("growing", 2, t, 5, 1) for t in range(5)] == pytest.approx([0.5, 1.0, 1.5, 2.0, 0])
+    assert [penalty.gamma("constant", 2, t, 4, 2) for t in range(4)] == [2, 2, 0, 0]
 
 
 @pytest.mark.parametrize("schedule, weights", [("growing", (0.005, 0.01)), ("constant", (0.01, 0.01))])
@@ -497,7 +499,7 @@ def hand_noise(curvature_value: float, cap: float, alpha: float) -> float:
 def test_noise_by_hand(model):
     h = {name: torch.full_like(p, 0.5) for name, p in model.named_parameters()}
     h["conv.weight"][0, 0, 0, 0] = 0.0  # 1e8, capped at 1e3
-    mean, variance = fisher_noise.noise(model, h, {}, 1e-2, CLASSES, [], "fixed")
+    mean, variance = fisher_noise.noise(model, h, 1e-2, [], context({}))
     assert torch.equal(mean["conv.weight"], model.conv.weight)
     plain = hand_noise(0.5, 1e3, 1e-2)  # 0.02
     assert variance["conv.weight"][1, 2, 1, 1].item() == pytest.approx(plain)
@@ -506,13 +508,13 @@ def test_noise_by_hand(model):
     assert variance["bn.weight"].tolist() == pytest.approx([10 * plain] * 4)
     assert variance["fc.weight"][0, 0].item() == pytest.approx(10 * plain)
     h["fc.bias"] = torch.zeros(3)  # the head's cap is 1e2
-    _, variance = fisher_noise.noise(model, h, {}, 1e-2, CLASSES, [], "fixed")
+    _, variance = fisher_noise.noise(model, h, 1e-2, [], context({}))
     assert variance["fc.bias"].tolist() == pytest.approx([10 * 1e2 * 1e-2] * 3)
 
 
 def test_a_forgotten_class_loses_its_row(model):
     h = {name: torch.full_like(p, 0.5) for name, p in model.named_parameters()}
-    mean, variance = fisher_noise.noise(model, h, {}, 1e-2, CLASSES, [1], "fixed")
+    mean, variance = fisher_noise.noise(model, h, 1e-2, [1], context({}))
     assert mean["fc.weight"][1].tolist() == [0] * 4 and mean["fc.bias"][1].item() == 0
     assert variance["fc.weight"][1].tolist() == pytest.approx([1e-3] * 4)
     assert torch.equal(mean["fc.weight"][[0, 2]], model.fc.weight[[0, 2]])
@@ -523,11 +525,13 @@ def test_a_layer_as_wide_as_there_are_classes_is_no_head_but_in_the_reference(mo
     h = {name: torch.full_like(p, 0.5) for name, p in model.named_parameters()}
     plain = hand_noise(0.5, 1e3, 1e-2)
     for compat, conv in (("fixed", [plain] * 4), ("reference", [10 * plain, 1e-3, 10 * plain, 10 * plain])):
-        mean, variance = fisher_noise.noise(model, h, {}, 1e-2, 4, [1], compat)
+        where = context({}, compat)
+        where.classes = 4
+        mean, variance = fisher_noise.noise(model, h, 1e-2, [1], where)
         assert variance["conv.weight"][:, 0, 0, 0].tolist() == pytest.approx(conv)
         assert variance["fc.bias"].tolist() == pytest.approx([10 * plain, 1e-3, 10 * plain, 10 * plain])
         assert bool(mean["conv.weight"][1].any()) == (compat == "fixed") and not mean["fc.weight"][1].any()
-    assert fisher_noise.head_parameters(model, 4, "fixed") == {"fc.weight", "fc.bias"}
+    assert fisher_noise.head_parameters(model, where, "fixed") == {"fc.weight", "fc.bias"}
 
 
 def test_pruned_weights_inflate_the_noise_in_the_reference_only(model):
@@ -536,8 +540,8 @@ def test_pruned_weights_inflate_the_noise_in_the_reference_only(model):
     mask["conv.weight"][0, 0] = False
     h["conv.weight"][0, 0] = 0.0
     plain = hand_noise(0.5, 1e3, 1e-2)
-    _, fixed = fisher_noise.noise(model, h, mask, 1e-2, CLASSES, [], "fixed")
-    _, reference = fisher_noise.noise(model, h, mask, 1e-2, CLASSES, [], "reference")
+    _, fixed = fisher_noise.noise(model, h, 1e-2, [], context(mask))
+    _, reference = fisher_noise.noise(model, h, 1e-2, [], context(mask, "reference"))
     assert fixed["conv.weight"][0, 1, 0, 0].item() == pytest.approx(plain)
     assert reference["conv.weight"][0, 1, 0, 0].item() == pytest.approx((10 + 2 * plain) / 3)
 
@@ -568,7 +572,7 @@ def test_fisher_forgetting_draws_the_stated_noise(model):
     wide.bn, wide.fc = nn.BatchNorm2d(4000), nn.Linear(4000, CLASSES)
     wide.eval()
     h = curvature.fisher_of_batches(wide, SETS["retain"].batches(32), {})
-    _, variance = fisher_noise.noise(wide, h, {}, 1e-3, CLASSES, [], "fixed")
+    _, variance = fisher_noise.noise(wide, h, 1e-3, [], context({}))
     after = run("fisher_new", wide, {}, alpha=1e-3)
     drawn = (after["conv.weight"] - wide.conv.weight.detach()) / variance["conv.weight"].sqrt()
     assert abs(float(drawn.mean())) < 0.01 and abs(float(drawn.std()) - 1) < 0.01  # 108,000 draws
@@ -700,37 +704,37 @@ def test_the_recursion_reads_two_samples_more_than_its_constant(monkeypatch):
 # --- the loop ---
 
 
-def step_sizes(recipe: loop.Recipe, model: nn.Module) -> list[float]:
+def step_sizes(recipe: Recipe, model: nn.Module) -> list[float]:
     sizes = []
 
-    def objective(model, batch, labels, epoch):
+    def objective(model, batch):
         sizes.append(training.optimizer.param_groups[0]["lr"])
-        return loop.cross_entropy(model, batch, labels, epoch)
+        return Classification().mean(model, batch)
 
-    training = loop.Training(model, recipe, {})
+    training = Training(model, recipe, {})
     list(training.run(SETS["retain"], 1, objective))
     return sizes
 
 
 def test_step_sizes_by_hand(model):
     # 21 images in batches of 11: two steps per epoch
-    falling = loop.Recipe(4, 0.8, milestones=(1, 3), batch_size=11)
+    falling = Recipe(4, 0.8, milestones=(1, 3), batch_size=11)
     assert step_sizes(falling, model) == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.08, 0.08, 0.008, 0.008])
-    warm = loop.Recipe(3, 0.8, milestones=(9,), warmup=2, batch_size=11)
+    warm = Recipe(3, 0.8, milestones=(9,), warmup=2, batch_size=11)
     assert step_sizes(warm, model) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
-    ahead = loop.Recipe(2, 0.8, milestones=(2,), batch_size=11, ahead=1)
+    ahead = Recipe(2, 0.8, milestones=(2,), batch_size=11, schedule_offset=1)
     assert step_sizes(ahead, model) == pytest.approx([0.8, 0.8, 0.08, 0.08])
 
 
 def test_cosine_and_constant_step_sizes_by_hand(model):
     # one step per epoch; a cosine over 4 epochs: 1, cos 45 degrees between, 1/2, ...
-    cosine = loop.Recipe(4, 0.8, schedule="cosine", batch_size=32)
+    cosine = Recipe(4, 0.8, schedule="cosine", batch_size=32)
     assert step_sizes(cosine, model) == pytest.approx([0.8, 0.4 * (1 + 0.5**0.5), 0.4, 0.4 * (1 - 0.5**0.5)])
-    warm = loop.Recipe(4, 0.8, schedule="cosine", warmup=2, batch_size=32)
+    warm = Recipe(4, 0.8, schedule="cosine", warmup=2, batch_size=32)
     assert step_sizes(warm, model) == pytest.approx([0.4, 0.8, 0.8, 0.4])
-    ahead = loop.Recipe(3, 0.8, schedule="cosine", ahead=2, batch_size=32)  # past its end it stays at zero
+    ahead = Recipe(3, 0.8, schedule="cosine", schedule_offset=2, batch_size=32)  # past its end it stays at zero
     assert step_sizes(ahead, model) == pytest.approx([0.4 * (1 - 0.5), 0, 0], abs=1e-12)
-    assert step_sizes(loop.Recipe(3, 0.8, schedule="constant", milestones=(1,), batch_size=32), model) == [0.8] * 3
+    assert step_sizes(Recipe(3, 0.8, schedule="constant", milestones=(1,), batch_size=32), model) == [0.8] * 3
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
@@ -744,10 +748,8 @@ def test_other_optimisers(optimizer, model, mask):
             plain.zero_grad()
             F.cross_entropy(twin(batch), labels).backward()
             plain.step()
-    training = loop.Training(
-        ours, loop.Recipe(2, 0.01, optimizer, weight_decay=0.1, schedule="constant", batch_size=8), {}
-    )
-    list(training.run(SETS["retain"], 4))
+    training = Training(ours, Recipe(2, 0.01, optimizer, weight_decay=0.1, schedule="constant", batch_size=8), {})
+    list(training.run(SETS["retain"], 4, Classification().mean))
     close(ours.state_dict(), twin.state_dict())
 
 
@@ -755,36 +757,37 @@ def test_half_precision_trains_float_weights_and_hardly_differs(model):
     found = []
     for amp in (False, True):
         copied = copy.deepcopy(model)
-        [log] = loop.Training(copied, loop.Recipe(1, 0.05, batch_size=8, amp=amp), {}).run(SETS["retain"], 4)
+        [log] = Training(copied, Recipe(1, 0.05, batch_size=8, amp=amp), {}).run(
+            SETS["retain"], 4, Classification().mean
+        )
         found.append((log.loss, copied.fc.weight))
     assert found[1][1].dtype == torch.float32
     assert found[0][0] != found[1][0] and found[0][0] == pytest.approx(found[1][0], rel=0.02)
 
 
 def test_a_resumed_training_repeats_the_undisturbed_one(model, mask):
-    recipe = loop.Recipe(4, 0.05, milestones=(3,), batch_size=8)
+    recipe = Recipe(4, 0.05, milestones=(3,), batch_size=8)
     whole = copy.deepcopy(model)
-    list(loop.Training(whole, recipe, mask).run(SETS["retain"], 7))
+    list(Training(whole, recipe, mask).run(SETS["retain"], 7, Classification().mean))
     part = copy.deepcopy(model)
-    first = loop.Training(part, recipe, mask)
-    for log in first.run(SETS["retain"], 7):
+    first = Training(part, recipe, mask)
+    for log in first.run(SETS["retain"], 7, Classification().mean):
         if log.epoch == 2:
             break
     torch.rand(99)  # whatever else happens in between
-    second = loop.Training(part, recipe, mask)
+    second = Training(part, recipe, mask)
     second.restore(copy.deepcopy(first.state()))
-    assert [log.epoch for log in second.run(SETS["retain"], 7)] == [3, 4]
+    assert [log.epoch for log in second.run(SETS["retain"], 7, Classification().mean)] == [3, 4]
     assert all(torch.equal(value, part.state_dict()[key]) for key, value in whole.state_dict().items())
 
 
 def test_epoch_figures_by_hand(model):
-    def objective(model, batch, labels, epoch):  # loss 2 on every image; the first class always wins
-        logits = torch.tensor([[1.0, 0, 0]]).repeat(len(labels), 1)
-        return model.fc.bias.sum() * 0 + 2.0, logits
+    def objective(model, batch):  # loss 2 on every image; the first class always wins
+        return model.fc.bias.sum() * 0 + 2.0, {"accuracy": batch.targets == 0}
 
-    [log] = list(loop.Training(model, loop.Recipe(1, 0.1, batch_size=8), {}).run(SETS["retain"], 1, objective))
+    [log] = list(Training(model, Recipe(1, 0.1, batch_size=8), {}).run(SETS["retain"], 1, objective))
     assert log.loss == pytest.approx(2.0) and log.lr == 0.1 and log.epoch == 1
-    assert log.accuracy == pytest.approx(float((SETS["retain"].labels == 0).float().mean()))
+    assert log.figures["accuracy"] == pytest.approx(float((SETS["retain"].labels == 0).float().mean()))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(model):

@@ -135,7 +135,10 @@ import sys, torch
 from torch import nn
 from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
-from trainer.loop import Pass, Recipe, Training, cross_entropy
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.steps import Pass
+from trainer.task import Classification, accuracy
 from utils.device import resolve
 from utils.errors import leave  # as the scripts end: gloo's threads may abort a process that is taken down in order
 
@@ -157,17 +160,18 @@ images = torch.randint(0, 256, (29, 3, 9, 9), dtype=torch.uint8, generator=rando
 data = ImageSet(images, torch.arange(29) % 3, None, Augment(2))  # batches of 7, the last of one image
 recipe = Recipe(6, 0.1, batch_size=7, sam_rho=float(sys.argv[2]))
 
-def contrast(model, images, labels, epoch):
-    outputs, others = model(images[0]), model(images[1])
-    return 0.1 * (outputs @ others.T).square().mean(), outputs
+def contrast(model, batch):
+    outputs, others = model(batch.inputs[0]), model(batch.inputs[1])
+    return 0.1 * (outputs @ others.T).square().mean(), accuracy(outputs, batch.targets[0])
 
-def marked(model, images, labels, epoch):
-    loss, logits = cross_entropy(model, images, labels[0], epoch)
-    return loss + (logits.square().mean(1) * labels[1]).mean(), logits
+def marked(model, batch):
+    logits, (classes, marks) = model(batch.inputs), batch.targets
+    loss = nn.functional.cross_entropy(logits, classes)
+    return loss + (logits.square().mean(1) * marks).mean(), accuracy(logits, classes)
 
 few = ImageSet(images[:9].flip(3), torch.arange(9) % 3)
 passes = [Pass(Paired(few, data, 5, cycle=False), contrast, batch_size=4), Pass(Marked(data, few, 3), marked)] if sys.argv[3] == "passes" else data
-figures = [(log.loss, log.accuracy) for log in Training(model, recipe, {}).run(passes, 5)]
+figures = [(log.loss, log.figures["accuracy"]) for log in Training(model, recipe, {}).run(passes, 5, Classification().mean)]
 torch.save((figures, model.state_dict()), sys.argv[1]) if __import__("utils.parallel").parallel.is_main() else None
 leave(0)
 """

@@ -23,12 +23,13 @@ from dataset.combined import Chain, endless, union
 from dataset.images import Augment, ImageSet
 from evaluation import closeness, divergence, mia
 from evaluation.predict import Predictions
-from trainer.loop import Recipe, Training
-from unlearn import fast_slow, registry, saliency
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.task import Batch, Classification
+from unlearn import fast_slow, registry, relabel, saliency
 from unlearn.apply import apply
 from unlearn.context import Progress
-from unlearn.methods import boundary_shrink, relabel
-from unlearn.relabel import random_labels
+from unlearn.methods import boundary_shrink
 from utils import checkpoints, files, seeds
 from utils.errors import RunError, UsageError
 
@@ -62,8 +63,8 @@ def half(model, seed=0):
 
 
 def test_random_labels_are_uniform_over_all_classes_or_over_the_others():
-    true = torch.arange(30_000) % 5
-    drawn, wrong = random_labels(true, 5, 1), random_labels(true, 5, 1, exclude_true=True)
+    true, task = torch.arange(30_000) % 5, Classification(5)
+    drawn, wrong = task.wrong_targets(true, 1, exclude_true=False), task.wrong_targets(true, 1)
     assert drawn.dtype == wrong.dtype == torch.int64
     assert torch.allclose(
         torch.bincount(drawn, minlength=5) / 30_000, torch.full((5,), 0.2), atol=0.012
@@ -73,7 +74,7 @@ def test_random_labels_are_uniform_over_all_classes_or_over_the_others():
     for label in range(5):
         others = torch.bincount(wrong[true == label], minlength=5) / 6000
         assert torch.allclose(others, torch.where(torch.arange(5) == label, 0.0, 0.25), atol=0.028)
-    assert torch.equal(drawn, random_labels(true, 5, 1)) and not torch.equal(drawn, random_labels(true, 5, 2))
+    assert torch.equal(wrong, task.wrong_targets(true, 1)) and not torch.equal(wrong, task.wrong_targets(true, 2))
 
 
 def test_relabelling_leaves_the_store_alone():
@@ -219,12 +220,12 @@ def test_masks_go_through_a_file_and_others_are_refused(model, tmp_path):
 @pytest.mark.parametrize("name", SALIENT)
 def test_weights_outside_are_held_to_the_bit_and_pruned_ones_stay_zero(name, optimizer, model, mask):
     where = context(mask)
-    where.only = half(model)
+    where.update_mask = half(model)
     lr = 0.05 if optimizer == "sgd" else 0.01
     after = parameters(run(name, model, where, unlearn_lr=lr, optimizer=optimizer, weight_decay=0.1))
     for key, start in parameters(model).items():
         start = start * mask[key] if key in mask else start
-        free = where.only[key] & mask.get(key, torch.ones_like(where.only[key]))
+        free = where.update_mask[key] & mask.get(key, torch.ones_like(where.update_mask[key]))
         assert torch.equal(after[key][~free], start[~free]), key
         assert bool((after[key][free] != start[free]).all()), key
 
@@ -233,25 +234,25 @@ def test_weights_outside_are_held_to_the_bit_and_pruned_ones_stay_zero(name, opt
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
 def test_what_becomes_of_the_other_weights(compat, outside, model):
     where = context({}, compat)
-    where.only = half(model)
+    where.update_mask = half(model)
     after = parameters(run("FT", model, where, weight_decay=0.1, saliency_outside=outside))
     key, start = "conv.weight", model.conv.weight.detach()
-    rest = start[~where.only[key]]
+    rest = start[~where.update_mask[key]]
     if outside == "held" or (outside is None and compat == "fixed"):
-        assert torch.equal(after[key][~where.only[key]], rest)
+        assert torch.equal(after[key][~where.update_mask[key]], rest)
         return
     # two epochs of three batches, no gradient: weight decay through momentum alone
     speed, size = 0.0, 1.0
     for _ in range(6):
         speed = 0.9 * speed + 0.1 * size
         size -= 0.05 * speed
-    assert torch.allclose(after[key][~where.only[key]], rest * size, rtol=1e-5)
+    assert torch.allclose(after[key][~where.update_mask[key]], rest * size, rtol=1e-5)
 
 
 def test_a_threshold_and_the_mask_it_stands_for_do_the_same(model, mask):
     scores = saliency.gradient(model_under(model, mask), SETS["forget"], 8, False, context(mask))
     where = context(mask)
-    where.only = saliency.largest(scores, 0.3, mask)
+    where.update_mask = saliency.largest(scores, 0.3, mask)
     by_file = run("GA", model, where, unlearn_lr=0.01)
     by_threshold = run("GA", model, context(mask), unlearn_lr=0.01, saliency_threshold=0.3)
     assert all(torch.equal(value, by_threshold.state_dict()[key]) for key, value in by_file.state_dict().items())
@@ -323,7 +324,8 @@ def cross_entropy(twin, pixels, labels):
 
 
 def wrong_labels(epoch, compat="fixed"):
-    return random_labels(SETS["forget"].labels, CLASSES, seeds.derive(2, "relabel", epoch), compat == "fixed")
+    seed = seeds.derive(2, "relabel", epoch)
+    return Classification(CLASSES).wrong_targets(SETS["forget"].labels, seed, compat == "fixed")
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -342,8 +344,8 @@ def test_random_labels(compat, order, masked, model, mask):
             yield from SETS["retain"].batches(8, seeds.derive(seed, "set", 1))
 
     where = context(mask, compat)
-    where.only = half(model) if masked else None
-    expected = slow_training(model, mask, where.only, batches, 2, cross_entropy)
+    where.update_mask = half(model) if masked else None
+    expected = slow_training(model, mask, where.update_mask, batches, 2, cross_entropy)
     close(run("RL", model, where, order=order, saliency_outside="held").state_dict(), expected)
 
 
@@ -466,7 +468,7 @@ def test_boundary_expanding(compat, model, mask):
 
 def test_a_new_class_is_free_under_a_saliency_mask(model):
     where = context({}, "reference")
-    where.only = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in parameters(model).items()}
+    where.update_mask = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in parameters(model).items()}
     after = run("boundary_expanding", model, where, unlearn_epochs=1, saliency_outside="held")
     start = parameters(model)
     assert torch.equal(after.fc.weight[:CLASSES], start["fc.weight"]) and torch.equal(
@@ -577,7 +579,7 @@ def slow_sfron(
 
 def sfron(model, mask, compat="fixed", only=None, **hyper):
     where = context(mask, compat)
-    where.only = only
+    where.update_mask = only
     hyper = {"iterations": 7, "forget_freq": 3, "forget_alpha": 2.0, "max_norm": 0.7, **hyper}
     return run("SFRon", model, where, **hyper).state_dict()
 
@@ -654,10 +656,10 @@ def test_without_ascent_repair_alone_is_left(model):
 
 def test_epochs_are_passes_over_the_retain_set_and_one_ascent_is_the_least(model, monkeypatch):
     taken = []
-    original = fast_slow.FastSlow._up
+    original = fast_slow.FastSlow._climb
     monkeypatch.setattr(
         fast_slow.FastSlow,
-        "_up",
+        "_climb",
         lambda self, iteration, *rest: (taken.append(iteration), original(self, iteration, *rest))[1],
     )
     sfron(model, {}, iterations=None, unlearn_epochs=2, forget_freq=99)
@@ -672,13 +674,16 @@ def test_in_fixed_mode_forgetting_moves_salient_weights_alone(model):
     """One ascent and a repair of no length: momentum and weight decay move nothing else."""
     only = half(model)
     where = context({})
-    where.only = only
+    where.update_mask = only
     config = registry.get("SFRon").config(iterations=1, batch_size=8, unlearn_lr=0.05)
-    ascent = fast_slow.Ascent(model, SETS["forget"], 0.5, "set", 8)
-    alternation = fast_slow.FastSlow(model, ascent, SETS["retain"], only, config, where)
+    ascent = fast_slow.Ascent(model, where, SETS["forget"], 0.5, "set", 8)
+    plan = fast_slow.FastSlow(model, ascent, SETS["retain"], only, config, where)
     start = parameters(copy.deepcopy(model))
     for iteration in range(3):
-        alternation._up(iteration, *next(endless(ascent.images, 8, 1, iteration)))
+        step = plan._climb(iteration, 0, *next(endless(ascent.images, 8, 1, iteration)))
+        step.schedule.set_lr(0.05)
+        plan.training.gradients(step)
+        plan.training.advance(step.schedule)
     for name, value in parameters(model).items():
         assert torch.equal(value[~only[name]], start[name][~only[name]]) and bool(
             (value[only[name]] != start[name][only[name]]).any()
@@ -687,11 +692,11 @@ def test_in_fixed_mode_forgetting_moves_salient_weights_alone(model):
 
 def test_adaptive_weights_by_hand(model):
     # over the batch: 1/sqrt of 1/4, 1, 4 are 2, 1, 1/2; of sum 7/2, times 3 images
-    batch = fast_slow.Ascent(model, SETS["forget"], 0.5, "batch", 8)
+    batch = fast_slow.Ascent(model, context({}), SETS["forget"], 0.5, "batch", 8)
     losses, positions = torch.tensor([0.25, 1.0, 4.0]), torch.tensor([0, 4, 8])
     assert batch.weights(losses, positions).tolist() == pytest.approx([12 / 7, 6 / 7, 3 / 7])
     # over the set: the other six losses are those seen before
-    over = fast_slow.Ascent(model, SETS["forget"], 0.5, "set", 8)
+    over = fast_slow.Ascent(model, context({}), SETS["forget"], 0.5, "set", 8)
     logits = model.eval()(next(SETS["forget"].batches(9))[0])
     assert torch.allclose(
         over.state()["seen"], F.cross_entropy(logits, SETS["forget"].labels, reduction="none"), atol=1e-6
@@ -710,12 +715,16 @@ def test_adaptive_weights_by_hand(model):
         1,
         4,
     ]
-    assert fast_slow.Ascent(model, SETS["forget"], 0.0, "set", 8).weights(losses, positions).tolist() == [1, 1, 1]
+    assert fast_slow.Ascent(model, context({}), SETS["forget"], 0.0, "set", 8).weights(losses, positions).tolist() == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_an_image_without_loss_does_not_take_all_of_the_weight_and_weights_are_constants(model):
     losses = torch.tensor([0.0, 1.0])
-    over, batch = (fast_slow.Ascent(model, SETS["forget"], 0.5, how, 8) for how in ("set", "batch"))
+    over, batch = (fast_slow.Ascent(model, context({}), SETS["forget"], 0.5, how, 8) for how in ("set", "batch"))
     over.restore({"seen": torch.ones(9)})
     assert over.weights(losses, torch.tensor([0, 1])).tolist() == pytest.approx(
         [9000 / 1008, 9 / 1008]
@@ -725,7 +734,7 @@ def test_an_image_without_loss_does_not_take_all_of_the_weight_and_weights_are_c
     )  # the reference's
     batch.restore({"seen": None})
     pixels, positions = next(batch.images.batches(9))
-    loss, _ = batch.objective(3.0)(model.eval(), pixels, positions, 0)
+    loss, _ = batch.objective(3.0, model.eval(), Batch(pixels, positions))
     losses = F.cross_entropy(model(pixels), SETS["forget"].labels, reduction="none")
     expected = -3 * (losses.detach() ** -0.5 / (losses.detach() ** -0.5).sum() * losses).sum()
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -790,7 +799,11 @@ def test_each_method_moves_its_own_objective(name, model):
         return float(F.cross_entropy(after.eval()(pixels), labels))
 
     learned = copy.deepcopy(model)
-    list(Training(learned, Recipe(60, 0.2, batch_size=10), {}).run(union(SETS["forget"], SETS["retain"]), 1))
+    list(
+        Training(learned, Recipe(60, 0.2, batch_size=10), {}).run(
+            union(SETS["forget"], SETS["retain"]), 1, Classification().mean
+        )
+    )
     assert forget_loss(learned) < 0.7
     hyper = {"forget_freq": 1} if name == "SFRon" else {}
     assert forget_loss(run(name, learned, context({}), unlearn_epochs=10, **hyper)) > forget_loss(learned) + 0.1

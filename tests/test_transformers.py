@@ -24,7 +24,9 @@ from evaluation.predict import predict
 from models import vit
 from models.normalize import Normalize
 from models.swin import PatchMerging, Swin, WindowAttention
-from trainer.loop import Recipe, Training
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.task import Classification
 from unlearn import curvature, registry
 from unlearn.apply import apply
 from unlearn.context import Context
@@ -369,7 +371,7 @@ def test_training_under_a_mask(model):
     training = Training(model, Recipe(epochs=2, lr=0.1, batch_size=4, milestones=()), mask)
     optimised = [id(p) for group in training.optimizer.param_groups for p in group["params"]]
     assert sorted(optimised) == sorted(id(p) for p in model.parameters())
-    logs = list(training.run(SETS["retain"], 0))
+    logs = list(training.run(SETS["retain"], 0, Classification().mean))
     assert len(logs) == 2 and all(math.isfinite(log.loss) for log in logs)
     pruner.check_held(model, mask, "training")
 

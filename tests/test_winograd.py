@@ -10,7 +10,10 @@ from torch import nn
 from models.parts import lay_out
 from trainer.cpu_arithmetic import cpu_arithmetic, winograd
 from trainer.cpu_arithmetic.winograd import conv2d, convolve
-from trainer.loop import Recipe, Training, cross_entropy
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.steps import Step
+from trainer.task import Batch, Classification
 
 pytestmark = pytest.mark.numeric
 
@@ -153,7 +156,7 @@ def test_training_steps_and_batch_norm_in_the_context(monkeypatch):
     for rho, expected in ((0.0, 1), (0.5, 2)):
         calls = taken(monkeypatch)
         Training(model, Recipe(1, 0.01, schedule="constant", sam_rho=rho), {}).gradients(
-            cross_entropy, images(), torch.arange(8) % 3, 8
+            Step(Batch(images(), torch.arange(8) % 3), 8, Classification().mean)
         )
         assert len(calls) == expected
 

@@ -60,7 +60,7 @@ def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
     Raises:
         UsageError: they are not those of such a training.
     """
-    own = training.pace.state()
+    own = training.schedule.state()
     try:
         schedule = {
             key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]

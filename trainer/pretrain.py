@@ -16,7 +16,7 @@ from dataset.images import Images
 from dataset.split import BaseSplit
 from pruner import Mask, Sample, passage
 from trainer import given, position, rounds
-from trainer.loop import recipe
+from trainer.recipe import recipe
 from utils import checkpoints, origin, preview, seeds
 from utils.device import resolve
 from utils.errors import UsageError

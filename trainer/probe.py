@@ -16,7 +16,9 @@ from torch import nn
 from dataset.images import ImageSet
 from evaluation.predict import Predictions, predict
 from pruner import Mask, check_held
-from trainer.loop import Training, recipe
+from trainer.loop import Training
+from trainer.recipe import recipe
+from trainer.task import Classification
 from unlearn.context import Clock, Progress
 from utils import checkpoints, seeds
 from utils.log import Log
@@ -133,7 +135,7 @@ def full(model: nn.Module, mask: Mask, target: Target, flags: Any, seed: int, lo
         training.restore(progress.state)
         before = progress.state["seconds"]
     clock.start(before)
-    for done in training.run(target.train, seeds.derive(seed, "probe")):
+    for done in training.run(target.train, seeds.derive(seed, "probe"), Classification().mean):
         with clock.paused(), log.epoch("probe", flags.probe_epochs, done):
             progress.save(seconds=clock.seconds, state_dict=checkpoints.pack(model, mask), **training.state())
     seconds = clock.seconds

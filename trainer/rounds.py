@@ -18,7 +18,10 @@ from evaluation.predict import accuracy_on, predict
 from pruner import passage
 from report import plots
 from trainer import position
-from trainer.loop import EpochLog, Recipe, Training, smoothed_cross_entropy
+from trainer.loop import Training
+from trainer.meter import EpochLog
+from trainer.recipe import Recipe
+from trainer.task import Classification
 from utils import checkpoints, seeds
 from utils.errors import DivergedError
 from utils.log import Log
@@ -148,19 +151,19 @@ class Rounds:
             self._prune_and_rewind()
 
     def _train(self) -> None:
-        recipe = replace(self.recipe, ahead=self.plan.rewind_epoch if self.at.round else 0)
+        recipe = replace(self.recipe, schedule_offset=self.plan.rewind_epoch if self.at.round else 0)
         training = Training(self.model, recipe, self.at.mask)
         if self._resumed is not None:
             position.restore_training(training, self._resumed, self._from)
             self._resumed = None
         phase = f"round {self.at.round}"
         self.log.line(f"{phase}: * remain weight ratio = {100 * pruner.density(self.at.mask):.4f} %")
-        objective = smoothed_cross_entropy(self.plan.label_smoothing)
+        objective = Classification(label_smoothing=self.plan.label_smoothing).mean
         for done in training.run(self.sets["train"], seeds.derive(self.plan.seed, "round", self.at.round), objective):
             if self.at.round == 0 and done.epoch == self.plan.rewind_epoch:
                 self._keep_rewind_weights()
             validation = self._validate(done)
-            self.at.result["train_ta"].append(100 * done.accuracy)
+            self.at.result["train_ta"].append(100 * done.figures["accuracy"])
             self.at.result["val_ta"].append(100 * validation)
             with self.log.epoch(phase, recipe.epochs, done, val=validation):
                 self._save(training, validation)

@@ -48,7 +48,9 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         RunError: a pruned weight is not exactly zero afterwards.
         DivergedError: the loss or a weight left the finite numbers.
         LookupError: the method asked for a set that it did not declare.
+        UsageError: the method cannot unlearn the context's task.
     """
+    method.check_task(context.task.name)
     _load_libraries(config, context)
     peak = PeakMemory(context.device)
     run = _plainly if context.adapters is None else _with_adapters
@@ -58,17 +60,17 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
 
 
 def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
-    """The same, on the model's own weights."""
+    """Run it on the model's own weights."""
     unlearned = copy.deepcopy(model)
     pruner.MaskEnforcer(unlearned, context.mask)
     _start_clock(context)
     if _idle(config):
         return Unlearned(unlearned, context.mask, context.clock.seconds)
-    if isinstance(config, Salient) and config.saliency_threshold is not None and context.only is None:
+    if isinstance(config, Salient) and config.saliency_threshold is not None and context.update_mask is None:
         scores = saliency.gradient(unlearned, sets["forget"], config.batch_size, config.no_aug, context)
-        context.only = saliency.largest(scores, config.saliency_threshold, context.mask)
-    if context.only is not None:
-        context.log.line(f"saliency: {saliency.share(context.only, context.mask)}")
+        context.update_mask = saliency.largest(scores, config.saliency_threshold, context.mask)
+    if context.update_mask is not None:
+        context.log.line(f"saliency: {saliency.share(context.update_mask, context.mask)}")
     method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
     seconds = context.clock.seconds
     finite.check(finite.state(unlearned), f"by {method.name}; try milder settings")
@@ -79,7 +81,7 @@ def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: 
 def _with_adapters(
     method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context
 ) -> Unlearned:
-    """The same on adapters: what was frozen must not have changed, then they are merged or kept.
+    """Run it on adapters: what was frozen must not have changed, then they are merged or kept.
 
     While the method runs it has no mask to hold, because the pruned weights are frozen at zero.
     """

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from unlearn.registry import Iterative
+from unlearn import presets
+from unlearn.registry import Iterative, method
 from utils.options import changed
 
 PAPER = "Cadet et al. 2025 (Deep Unlearn)"
 SFRON = "Huang et al. 2024 (SFR-on)"
-OWN = {"deepunlearn": {}}  # the preset of a method whose defaults are Deep Unlearn's already
 FRACTION = (0.0, 1.0, "linear")
 EPOCHS = (1, 37, "linear")  # a fifth of the 182 epochs that its models were trained for
 LR = WEIGHT_DECAY = (1e-5, 1e-1, "log")
@@ -24,6 +26,27 @@ class Benchmarked(Iterative):
     no_aug: bool = changed(
         Iterative, "no_aug", True, help="train without random crop and flip; with false after it, with them"
     )
+
+
+@dataclass(frozen=True)
+class Entry(Benchmarked):
+    """Flags of an entry of the NeurIPS 2023 unlearning challenge that fine-tunes on the retain set."""
+
+    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 3)
+    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
+    batch_size: int = changed(Benchmarked, "batch_size", 64)
+    schedule: str = changed(Benchmarked, "schedule", "cosine")
+
+
+def benchmarked(name: str, **declared: Any) -> Callable:
+    """``registry.method`` for one whose defaults are Deep Unlearn's; of classifiers unless told otherwise."""
+    return method(name, **({"presets": {"deepunlearn": {}} | presets.of(name), "tasks": {"classification"}} | declared))
+
+
+def challenge_entry(name: str, place: int, **declared: Any) -> Callable:
+    """``benchmarked`` for the challenge's entry of that place."""
+    source = f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}"
+    return benchmarked(name, source=source, aliases=(f"kgltop{place}",), **declared)
 
 
 def reference_drops(config: Benchmarked, late: int) -> Benchmarked:

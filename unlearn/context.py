@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dataset.images import Images
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer.loop import EpochLog, Objective, Pass, Trainable, Training, cross_entropy, recipe
+from trainer.loop import Training
+from trainer.recipe import recipe
+from trainer.steps import Pass, Passes, Plan, Trainable
+from trainer.task import Batch, Classification, Objective, Task
+from unlearn import lora
 from unlearn.draws import Draws
-from unlearn.lora import Plan
 from unlearn.registry import Salient
 from utils import checkpoints, files, seeds
 from utils.device import synchronise
 from utils.log import Log
 
-Shrink = Callable[[int, Mask], Mask]
-
-
-class Stateful(Protocol):
-    """What a killed run needs to go on with, as plain values and tensors."""
-
-    def state(self) -> dict[str, Any]: ...
-
-    def restore(self, state: dict[str, Any]) -> None: ...
+SAVE_EVERY = 1000  # steps of a long epoch after which it is stored how far the run is
 
 
 class Sets:
@@ -122,10 +118,13 @@ class Context:
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
         whole_classes: those that are forgotten whole.
-        only: weights that may change, True by parameter name; None for all. For methods whose flags are ``Salient``.
+        update_mask: weights that may change, True by parameter name; None for all. For methods whose flags are
+            ``Salient``, and SFR-on.
         draws: where its random numbers come from; made from ``seed`` unless given.
         adapters: what trains in place of the model's weights; None for these themselves.
         frozen: entries of the model's state dict that do not change, and so are not stored after every epoch.
+        task: what the model is trained for; classification unless given.
+        save_every: steps after which it is stored inside an epoch how far the run is.
         memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
             epoch of ``fit``, so what is put there before an epoch is there after it.
     """
@@ -140,10 +139,12 @@ class Context:
     whole_classes: tuple[int, ...]
     log: Log
     progress: Progress = field(default_factory=Progress)
-    only: Mask | None = None
+    update_mask: Mask | None = None
     draws: Draws | None = None
-    adapters: Plan | None = None
+    adapters: lora.Plan | None = None
     frozen: Collection[str] = ()
+    task: Task | None = None
+    save_every: int = SAVE_EVERY
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
@@ -151,69 +152,56 @@ class Context:
     def __post_init__(self) -> None:
         self.clock = Clock(self.device)
         self.draws = self.draws or Draws(self.seed)
+        self.task = self.task or Classification(self.classes)
         self.memory = (self.progress.state or {}).get("memory", {})
+        self._random = torch.Generator(self.device)
+        self._random.manual_seed(seeds.derive(self.seed, "losses"))
 
     def fit(
         self,
         model: nn.Module,
         images: Trainable | Callable[[int], Trainable] | Sequence[Pass],
         config: Any,
-        objective: Objective = cross_entropy,
-        *,
-        shrink: Shrink | None = None,
-        only: Mask | None = None,
+        objective: Objective | None = None,
         before: Callable[[int], None] | None = None,
-        still: Sequence[nn.Module] = (),
+        eval_modules: Sequence[nn.Module] = (),
         steps: int | None = None,
     ) -> None:
-        """Train ``model`` on ``images`` with the shared loop, going on from a killed run's last epoch.
+        """Train ``model`` on ``images`` with the shared loop, going on from where a killed run was.
 
-        A method may call this several times; each call is a phase of its own, with an optimiser of its own. What
+        A method may call this several times; each call is a phase with an optimiser of its own. What
         the method does before a phase is done again when a killed run goes on, and then replaced by stored weights.
+        Weights outside of ``update_mask`` do not change, or drift as ``config`` says.
 
         Args:
-            images: what to train on, a function from an epoch's number, from 0, to it, or the passes that make an epoch.
+            images: what to train on, a function from an epoch's number, from 0, to it, or the passes of an epoch.
             config: with ``unlearn_epochs``, ``unlearn_lr`` and ``no_aug`` beside the flags of ``trainer.flags.Stepping``.
-            shrink: called before every epoch with its number from 0 and the mask; returns the mask to hold from then on.
-            only: weights that may change; None for all. ``config`` says what becomes of the others.
-            before: called before every epoch with its number; may change weights, and pruned ones are zero again afterwards.
-            still: modules that stay in eval mode while training.
-            steps: end after so many steps in all, in the middle of an epoch.
+            objective: what to descend where ``images`` are no passes; the task's mean loss without it.
+            before: called before every epoch with its number; may change weights and ``mask``, which is enforced next.
+            eval_modules: modules that stay in eval mode while training.
+            steps: end after so many steps in all instead of ``unlearn_epochs``.
         """
-        passes = images if isinstance(images, Sequence) else [Pass(images, objective)]
+        passes = images if isinstance(images, Sequence) else [Pass(images, objective or self.task.mean)]
         if config.no_aug:
-            passes = [replace(each, images=_plain(each.images)) for each in passes]
-        ahead = config.rewind_epoch if getattr(config, "rewind_pth", None) is not None else 0
-        plan = recipe(config, config.unlearn_epochs, config.unlearn_lr, ahead, steps)
-        others = [each.recipe for each in passes if each.recipe is not None]
-        training = Training(model, plan, self.mask, only, self._held(config), others=others, still=still)
+            passes = [each.plain() for each in passes]
+        epochs = config.unlearn_epochs
+        if steps is not None:
+            epochs = math.ceil(steps / sum(len(each.at(0).sizes(config.batch_size)) for each in passes))
+        offset = config.rewind_epoch if getattr(config, "rewind_pth", None) is not None else 0
+        how = recipe(config, epochs, config.unlearn_lr, schedule_offset=offset, steps=steps)
+        training = Training(model, how, self.mask, self.update_mask, self._freezes_rest(config), eval_modules)
 
-        def epochs(seed: int) -> Iterator[EpochLog]:
-            running = training.run(passes, seed)
-            while training.epoch < config.unlearn_epochs:
-                if shrink is not None:
-                    self.mask = shrink(training.epoch, self.mask)
-                    training.hold_mask(self.mask)
-                if before is not None:
-                    before(training.epoch)
-                    training.hold()
-                yield next(running)
+        def prepare(epoch: int) -> None:
+            before(epoch)
+            training.enforce_mask(self.mask)
 
-        self.phase(training, epochs, config.unlearn_epochs)
+        self.phase(training, Passes(passes, training), before and prepare)
 
-    def phase(
-        self,
-        training: Training,
-        epochs: Callable[[int], Iterator[EpochLog]],
-        total: int,
-        beside: tuple[Stateful, ...] = (),
-    ) -> None:
-        """Take ``training`` through epochs of any kind, keeping after each what a killed run goes on from.
+    def phase(self, training: Training, plan: Plan, before: Callable[[int], None] | None = None) -> None:
+        """Take ``training`` through the epochs of ``plan``, keeping what a killed run goes on from.
 
         Args:
-            epochs: from a seed to the epochs that ``training`` has not finished yet; they count themselves in ``training.epoch``.
-            total: how many there are in all, for the log.
-            beside: whatever else changes from epoch to epoch.
+            before: called before every epoch with its number.
         """
         number, self._phase = self._phase, self._phase + 1
         saved, model = self.progress.state, training.model
@@ -223,23 +211,34 @@ class Context:
             weights, self.mask = checkpoints.unpack(saved["state_dict"])
             unchanged = {key: value for key, value in model.state_dict().items() if key in self.frozen}
             model.load_state_dict({**unchanged, **weights})
-            for part, state in zip((training, *beside), (saved, *saved["beside"])):
-                part.restore(state)
-            training.hold_mask(self.mask)
-        for log in epochs(seeds.derive(self.seed, "unlearn", number)):
-            with self.clock.paused(), self.log.epoch("unlearn", total, log):
+            training.restore(saved)
+            plan.restore(saved["plan"])
+            training.enforce_mask(self.mask)
+
+        def save() -> None:
+            with self.clock.paused():
                 self.progress.save(
                     phase=number,
                     seconds=self.clock.seconds,
                     state_dict=checkpoints.pack(model, self.mask, self.frozen),
                     **training.state(),
-                    beside=[part.state() for part in beside],
+                    plan=plan.state(),
                     memory=self.memory,
                 )
 
-    def _held(self, config: Any) -> bool:
-        chosen = config.saliency_outside if isinstance(config, Salient) else None
-        return self.compat == "fixed" if chosen is None else chosen == "held"
+        seed, epochs = seeds.derive(self.seed, "unlearn", number), training.recipe.epochs
+        for log in training.run(plan, seed, before=before, save=save, every=self.save_every):
+            with self.clock.paused(), self.log.epoch("unlearn", epochs, log):
+                save()
+        training.finish()
+
+    def losses(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Every sample's loss by the task, float [B]."""
+        return self.task.losses(model, Batch(inputs, targets, random=self._random))[0]
+
+    def expected(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor | float, Tensor]]:
+        """Weights and mean losses over what the targets could be; see ``Task.expected``."""
+        return self.task.expected(model, Batch(inputs, targets, random=self._random))
 
     def in_order(self, images: Images, size: int, no_aug: bool) -> Iterator:
         """Batches in the set's own order for estimating curvature.
@@ -250,7 +249,6 @@ class Context:
             return images.augmented_in_order(size, seeds.derive(self.seed, "curvature"))
         return images.batches(size)
 
-
-def _plain(images: Trainable | Callable[[int], Trainable]) -> Trainable | Callable[[int], Trainable]:
-    """The same without augmentation."""
-    return (lambda epoch: images(epoch).plain()) if callable(images) else images.plain()
+    def _freezes_rest(self, config: Any) -> bool:
+        outside = config.saliency_outside if isinstance(config, Salient) else None
+        return self.compat == "fixed" if outside is None else outside == "held"

@@ -14,19 +14,35 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner import Mask
 from trainer.cpu_arithmetic import cpu_arithmetic
+from trainer.task import Batch, Classification
 
 Tensors = dict[str, Tensor]
+Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]  # from a model, inputs and targets to every sample's loss [B]
+Expected = Callable[[nn.Module, Tensor, Tensor], Iterable[tuple[Tensor | float, Tensor]]]  # see ``Task.expected``
 
 
-def fisher_of_batches(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask) -> Tensors:
-    """Squared gradients of batch means, labels weighted by the model's own belief.
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """A classifier's loss on every image in nats, float [B]."""
+    return F.cross_entropy(model(images), labels, reduction="none")
 
-    With p the softmax outputs, for T batches b and C classes y:
-        h = 1/T sum_b sum_y mean_b p(y|x) * (d/dtheta mean_b -log p(y|x)) ** 2
+
+def by_belief(model: nn.Module, images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor | float, Tensor]]:
+    """A classifier's mean loss for every class, weighted by its own belief."""
+    return Classification().expected(model, Batch(images, labels))
+
+
+def fisher_of_batches(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, expected: Expected = by_belief
+) -> Tensors:
+    """Squared gradients of batch means, averaged over what the targets could be.
+
+    With the weights w and mean losses l that ``expected`` gives for each of T batches b:
+        h = 1/T sum_b sum_y w_by * (d/dtheta l_by) ** 2
+    For a classifier these are the classes, weighted by the model's own belief.
 
     Args:
         model: in eval mode.
-        batches: float images [B, 3, H, W] and labels (unused); gradients are of batch means, so B matters.
+        batches: inputs and targets; gradients are of batch means, so the batch size matters.
         mask: pruned weights get 0.
     Returns:
         h by parameter name, in the parameter's shape.
@@ -36,40 +52,50 @@ def fisher_of_batches(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     count = 0
     with cpu_arithmetic(model):
-        for images, _ in batches:
-            log_probs = F.log_softmax(model(images), dim=1)
-            belief = log_probs.detach().exp().mean(0)
-            losses = -log_probs.mean(0)
-            for label, weight in enumerate(belief):
-                keep = label + 1 < len(belief)
-                gradients = torch.autograd.grad(losses[label], list(parameters.values()), retain_graph=keep)
-                torch._foreach_addcmul_(
-                    list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients)
-                )
+        for inputs, targets in batches:
+            terms = list(expected(model, inputs, targets))
+            for number, (weight, loss) in enumerate(terms, 1):
+                found = torch.autograd.grad(loss, list(parameters.values()), retain_graph=number < len(terms))
+                torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(found), weight), list(found))
             count += 1
     torch._foreach_div_(list(total.values()), max(count, 1))
-    return _masked(total, mask)
+    return masked(total, mask)
 
 
-def summed_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask) -> Tensors:
-    """Gradient of the summed cross-entropy over all batches, by parameter name; pruned weights get 0."""
-    parameters = dict(model.named_parameters())
+def summed_gradient(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, losses: Losses = cross_entropy
+) -> Tensors:
+    """Gradient of the summed losses over all batches, by parameter name; pruned weights get 0."""
+    return masked(gradients(model, (losses(model, *batch).sum() for batch in batches)), mask)
+
+
+def gradient_of_means(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str], losses: Losses = cross_entropy
+) -> Tensors:
+    """Sum over batches of the gradient of the mean loss, of the parameters ``names``; the model keeps its mode."""
+    return gradients(model, (losses(model, *batch).mean() for batch in batches), names)
+
+
+def gradients(
+    model: nn.Module,
+    losses: Iterable[Tensor],
+    names: Iterable[str] | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
+) -> Tensors:
+    """Sum of the gradients of several losses by parameter name.
+
+    Args:
+        losses: scalars; each is worked out when it is needed.
+        names: of the parameters; all without it.
+        change: what is done to every loss's gradients before they are added.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if names is None or name in names}
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with cpu_arithmetic(model):
-        for images, labels in batches:
-            loss = F.cross_entropy(model(images), labels, reduction="sum")
-            torch._foreach_add_(list(total.values()), list(torch.autograd.grad(loss, list(parameters.values()))))
-    return _masked(total, mask)
-
-
-def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str]) -> Tensors:
-    """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``; the model keeps its mode."""
-    parameters = [model.get_parameter(name) for name in names]
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    with cpu_arithmetic(model):
-        for images, labels in batches:
-            torch._foreach_add_(total, list(torch.autograd.grad(F.cross_entropy(model(images), labels), parameters)))
-    return dict(zip(names, total))
+        for loss in losses:
+            found = torch.autograd.grad(loss, list(parameters.values()))
+            torch._foreach_add_(list(total.values()), [change(each) for each in found] if change else list(found))
+    return total
 
 
 def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**30) -> int:
@@ -120,35 +146,30 @@ def influence_step(
 def weighted_gradient(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], weights: Tensor, mask: Mask
 ) -> Tensors:
-    """Sum over samples of ``weights[n]`` times the gradient of sample n's cross-entropy.
+    """Sum over samples of ``weights[n]``, float [N] in the order of the batches, times the gradient of their loss."""
 
-    Args:
-        weights: float [N], in the order of the batches.
-    """
-    parameters = dict(model.named_parameters())
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    start = 0
-    with cpu_arithmetic(model):
-        for images, labels in batches:
-            losses = F.cross_entropy(model(images), labels, reduction="none")
-            weight = weights[start : start + len(labels)].to(losses)
-            torch._foreach_add_(
-                list(total.values()), list(torch.autograd.grad((losses * weight).sum(), list(parameters.values())))
-            )
-            start += len(labels)
-    return _masked(total, mask)
+    def weighted() -> Iterator[Tensor]:
+        start = 0
+        for batch in batches:
+            losses = cross_entropy(model, *batch)
+            yield (losses * weights[start : start + len(losses)].to(losses)).sum()
+            start += len(losses)
+
+    return masked(gradients(model, weighted()), mask)
 
 
-def mean_squared_gradient(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask) -> Tensors:
-    """Mean over samples of (gradient of log p(y|x) + 1e-8) ** 2, by parameter name; pruned weights get 0."""
+def mean_squared_gradient(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, losses: Losses = cross_entropy
+) -> Tensors:
+    """Mean over samples of (1e-8 - gradient of the loss) ** 2, by parameter name; pruned weights get 0."""
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     count = 0
-    for images, labels in batches:
-        for name, gradients in _per_sample(model, images, labels, list(parameters)).items():
+    for inputs, targets in batches:
+        for name, gradients in _per_sample(model, inputs, targets, list(parameters), losses).items():
             total[name] += (1e-8 - gradients).square_().sum(0)
-        count += len(labels)
-    return _masked({name: value / count for name, value in total.items()}, mask)
+        count += len(targets)
+    return masked({name: value / count for name, value in total.items()}, mask)
 
 
 def gram(
@@ -210,17 +231,22 @@ def _turns(parameters: dict[str, nn.Parameter], width: int) -> Iterator[tuple[di
         yield start, stop
 
 
-def _per_sample(model: nn.Module, images: Tensor, labels: Tensor, names: list[str]) -> Tensors:
-    """Gradient of every sample's cross-entropy by the named parameters: [B, *shape] by name."""
+def _per_sample(
+    model: nn.Module, inputs: Tensor, targets: Tensor, names: list[str], losses: Losses = cross_entropy
+) -> Tensors:
+    """Gradient of every sample's loss by the named parameters: [B, *shape] by name."""
     state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
     chosen = {name: state.pop(name) for name in names}
 
-    def loss(weights: Tensors, image: Tensor, label: Tensor) -> Tensor:
-        logits = torch.func.functional_call(model, (weights, state), (image[None],))
-        return F.cross_entropy(logits, label[None])
+    def loss(weights: Tensors, one: Tensor, target: Tensor) -> Tensor:
+        def replaced(*arguments: Tensor) -> Tensor:
+            return torch.func.functional_call(model, (weights, state), arguments)
+
+        return losses(replaced, one[None], target[None]).sum()
 
     with plain_attention():
-        return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(chosen, images, labels)
+        gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
+        return gradients(chosen, inputs, targets)
 
 
 @contextmanager
@@ -254,5 +280,6 @@ def single(batches: Iterator[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tenso
     return [(images[:1], labels[:1]) for images, labels in islice(batches, 1)]
 
 
-def _masked(tensors: Tensors, mask: Mask) -> Tensors:
+def masked(tensors: Tensors, mask: Mask) -> Tensors:
+    """Tensors by parameter name with 0 for pruned weights."""
     return {name: t * mask[name].to(t) if name in mask else t for name, t in tensors.items()}

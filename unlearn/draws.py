@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from trainer.task import Classification
 from unlearn import lora
-from unlearn.layers import renew
-from unlearn.relabel import random_labels
+from unlearn.layers import Initialise, renew
 from utils import seeds
-
-Initialise = Callable[[Tensor, torch.Generator], object]
 
 
 class Draws:
@@ -45,7 +42,7 @@ class Draws:
 
     def labels(self, labels: Tensor, classes: int, *purpose: object) -> Tensor:
         """A random class for each of ``labels``, int64 [N]; it may be the true one."""
-        return random_labels(labels, classes, seeds.derive(self._seed, *purpose))
+        return Classification(classes).wrong_targets(labels, seeds.derive(self._seed, *purpose), exclude_true=False)
 
     def order(self, count: int, *purpose: object) -> Tensor:
         """A random order of ``count`` things, int64 [count] on the CPU."""

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataset.combined import endless
 from dataset.images import Images
-from pruner import Mask
-from trainer.loop import EpochLog, EpochMeter, Objective, Recipe, Training, cross_entropy
+from pruner import Mask, MaskEnforcer
+from trainer.loop import Training
+from trainer.recipe import recipe
+from trainer.steps import Plan, Step
+from trainer.task import Batch, Figures
+from unlearn import saliency
+from unlearn.context import Context, Sets
 from utils import parallel, seeds
-
-if TYPE_CHECKING:
-    from unlearn.context import Context
-    from unlearn.methods.sfron import Config
 
 SMALLEST_LOSS = 1e-6  # an image with no loss at all would take all of the weight
 DECAYS: dict[str, Callable[[float], float]] = {
@@ -40,13 +41,17 @@ class Ascent:
     Args:
         power: 0 weights all images equally.
         over: "set" or "batch".
+        size: images per batch in which the first losses are found.
     Source: Huang et al. 2024 (SFR-on), adaptive coefficients; "batch" is their code's.
     """
 
-    def __init__(self, model: nn.Module, forget: Images, power: float, over: str, size: int):
+    def __init__(self, model: nn.Module, context: Context, forget: Images, power: float, over: str, size: int):
         self.images = forget.relabelled(torch.arange(len(forget), device=forget.device))  # labels tell the positions
-        self._labels, self._power = forget.labels, power
-        self._seen = _losses(model, forget, size) if over == "set" and power else None
+        self._task, self._targets, self._power, self._seen = context.task, forget.labels, power, None
+        if over == "set" and power:
+            model.eval()
+            with torch.no_grad():
+                self._seen = torch.cat([context.losses(model, *batch) for batch in forget.batches(size)])
 
     def state(self) -> dict[str, Any]:
         """The losses as they were last seen, float32 [n] or None."""
@@ -54,17 +59,12 @@ class Ascent:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self._seen = state["seen"] if state["seen"] is None else state["seen"].to(self._labels.device)
+        self._seen = state["seen"] if state["seen"] is None else state["seen"].to(self._targets.device)
 
-    def objective(self, strength: float) -> Objective:
-        """To descend: minus ``strength`` times the weighted loss of images whose labels are their positions."""
-
-        def objective(model: nn.Module, images: Tensor, positions: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-            logits = model(images)
-            losses = F.cross_entropy(logits.float(), self._labels[positions], reduction="none")
-            return -strength * (self.weights(losses.detach(), positions) * losses).mean(), logits
-
-        return objective
+    def objective(self, strength: float, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """To descend: minus ``strength`` times the weighted loss of images whose targets are their positions."""
+        losses, figures = self._task.losses(model, replace(batch, targets=self._targets[batch.targets]))
+        return -strength * (self.weights(losses.detach(), batch.targets) * losses).mean(), figures
 
     def weights(self, losses: Tensor, positions: Tensor) -> Tensor:
         """w_i of a batch whose losses, float [B], are known now; the present process's part of it."""
@@ -84,16 +84,7 @@ class Ascent:
         return (coefficients * len(coefficients) / coefficients.sum())[positions]
 
 
-@torch.no_grad()
-def _losses(model: nn.Module, images: Images, size: int) -> Tensor:
-    """Cross-entropy of every image in eval mode, float32 [n], in the set's order."""
-    model.eval()
-    return torch.cat(
-        [F.cross_entropy(model(batch), labels, reduction="none") for batch, labels in images.batches(size)]
-    )
-
-
-class FastSlow:
+class FastSlow(Plan):
     """Alternates one masked step up the forget loss with ``forget_freq`` steps down the retain loss.
 
     Such a round starts at weights t and ends at weights r; it leaves t + slow_rate * (r - t). With
@@ -102,74 +93,98 @@ class FastSlow:
     update comes after every retain step instead of every round.
 
     Args:
-        only: weights that the step up may change; None for all.
+        update_mask: weights that the step up may change; None for all.
+        config: the flags of SFR-on.
+    Attributes:
+        training: runs this plan.
     """
 
     def __init__(
-        self, model: nn.Module, ascent: Ascent, retain: Images, only: Mask | None, config: Config, context: Context
+        self, model: nn.Module, ascent: Ascent, retain: Images, update_mask: Mask | None, config: Any, context: Context
     ):
-        self.ascent, self.retain, self.config = ascent, retain, config
+        self.ascent, self.retain, self.config, self.task = ascent, retain, config, context.task
         per_pass = max(len(retain.sizes(config.batch_size)), 1)
         self.iterations = config.unlearn_epochs * per_pass if config.iterations is None else config.iterations
         self.per_epoch = -(-per_pass // config.forget_freq) * config.forget_freq  # whole rounds, about one pass
-        self.epochs = -(-self.iterations // self.per_epoch)
-        self.per_update = 1 if context.compat == "reference" else config.forget_freq
-        self.decay = DECAYS[config.forget_decay or ("cosine" if context.compat == "reference" else "linear")]
-        plain = {"optimizer": config.optimizer, "momentum": config.momentum, "schedule": "constant", "amp": config.amp}
-        repairing = Recipe(self.epochs, config.unlearn_lr, weight_decay=config.weight_decay, **plain)
-        forgetting = Recipe(self.epochs, config.unlearn_lr, weight_decay=0.0, max_norm=config.max_norm, **plain)
-        self.repair = Training(model, repairing, context.mask)
-        shared = self.repair.optimizer if context.compat == "reference" or config.no_fast_slow else None
-        self.forget = Training(model, forgetting, context.mask, only, held=False, optimizer=shared)
+        reference = context.compat == "reference"
+        self.per_update = 1 if reference else config.forget_freq
+        self.decay = DECAYS[config.forget_decay or ("cosine" if reference else "linear")]
+        epochs = -(-self.iterations // self.per_epoch)
+        repairing = recipe(config, epochs, config.unlearn_lr, schedule="constant", max_norm=0.0)
+        self.training = Training(model, repairing, context.mask)
+        shared = self.training.optimizer if reference or config.no_fast_slow else None
+        forgetting = replace(repairing, weight_decay=0.0, max_norm=config.max_norm)
+        self.schedules = (self.training.schedule_of(forgetting, shared),)
+        self._update = None if update_mask is None else MaskEnforcer(model, update_mask, at_zero=False)
+        self._slow = config.slow_rate != 1 and not config.no_fast_slow
         self._parameters = list(model.parameters())
         self._before: list[Tensor] = []
 
-    def run(self, seed: int) -> Iterator[EpochLog]:
-        """The epochs that are not finished yet; see ``Context.phase``."""
-        size, start = self.config.batch_size, self.repair.epoch * self.per_epoch
-        forget = endless(self.ascent.images, size, seeds.derive(seed, "forget"), start // self.config.forget_freq)
-        retain = endless(self.retain, size, seeds.derive(seed, "retain"), start)
-        while start < self.iterations:
-            stop = min(start + self.per_epoch, self.iterations)
-            tally = self.repair.begin_epoch(seeds.derive(seed, "epoch", self.repair.epoch))
-            for iteration in range(start, stop):
-                lr = self._set_lr(iteration)
-                with self._slow(iteration):
-                    upward = self._up(iteration, *next(forget)) if iteration % self.config.forget_freq == 0 else []
-                    self._down(upward, tally, *next(retain))
-            yield self.repair.end_epoch(tally, lr)
-            start = stop
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), **self.ascent.state()}
 
-    def _set_lr(self, iteration: int) -> float:
-        done = iteration / self.iterations
-        lr = self.config.unlearn_lr * (DECAYS["cosine"](done) if self.config.schedule == "cosine" else 1.0)
-        for training in (self.forget, self.repair):
-            training.set_lr(lr)
-        return lr
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.ascent.restore(state)
 
-    def _up(self, iteration: int, images: Tensor, positions: Tensor, count: int) -> list[Tensor]:
-        """Step up the forget loss, or without fast and slow steps return the gradients for ``_down`` to add."""
+    def count(self, epoch: int) -> int:
+        return len(self._order(epoch))
+
+    def steps(self, epoch: int, seed: int, start: int) -> Iterator[Step]:
+        size, order, first = self.config.batch_size, self._order(epoch), epoch * self.per_epoch
+        repaired = first + sum(not upward for _, upward in order[:start])
+        climbed = first // self.config.forget_freq + sum(upward for _, upward in order[:start])
+        forget = endless(self.ascent.images, size, seeds.derive(seed, "forget"), climbed)
+        retain = endless(self.retain, size, seeds.derive(seed, "retain"), repaired)
+        for iteration, upward in order[start:]:
+            if self._slow and iteration % self.per_update == 0 and (upward or iteration % self.config.forget_freq):
+                self._before = [parameter.detach().clone() for parameter in self._parameters]
+            yield (self._climb if upward else self._repair)(iteration, epoch, *next(forget if upward else retain))
+
+    def _order(self, epoch: int) -> list[tuple[int, bool]]:
+        """Iterations of an epoch, each with whether its step climbs; every ``forget_freq``-th has one of both kinds."""
+        iterations = range(epoch * self.per_epoch, min((epoch + 1) * self.per_epoch, self.iterations))
+        both, down = (True, False), (False,)
+        return [(i, upward) for i in iterations for upward in (down if i % self.config.forget_freq else both)]
+
+    def _lr(self, iteration: int) -> float:
+        falls = self.config.schedule == "cosine"
+        return self.config.unlearn_lr * (DECAYS["cosine"](iteration / self.iterations) if falls else 1.0)
+
+    def _climb(self, iteration: int, epoch: int, images: Tensor, positions: Tensor, count: int) -> Step:
+        """The step up the forget loss; without fast and slow steps it leaves its gradients to the next one."""
         strength = self.config.forget_alpha * self.decay(iteration / self.iterations)
-        self.forget.gradients(self.ascent.objective(strength), images, positions, count)
-        if self.config.no_fast_slow:
-            return [parameter.grad for parameter in self._parameters]
-        self.forget.advance()
-        return []
+        return Step(
+            Batch(images, positions, epoch, self.training.random),
+            count,
+            partial(self.ascent.objective, strength),
+            *self.schedules,
+            group=None,
+            lr=self._lr(iteration),
+            update_mask=self._update,
+            moves=not self.config.no_fast_slow,
+            resumable=False,
+        )
 
-    def _down(self, upward: list[Tensor], tally: EpochMeter, images: Tensor, labels: Tensor, count: int) -> None:
-        tally.add(*self.repair.gradients(cross_entropy, images, labels, count), labels, count)
-        if upward:
-            torch._foreach_add_([parameter.grad for parameter in self._parameters], upward)
-        self.repair.advance()
+    def _repair(self, iteration: int, epoch: int, images: Tensor, targets: Tensor, count: int) -> Step:
+        """The step down the retain loss; at the end of a round it takes the weights part of the way back."""
+        last = (iteration + 1) % self.per_update == 0 or iteration + 1 == self.iterations
+        batch, after = (
+            Batch(images, targets, epoch, self.training.random),
+            self._go_back if self._slow and last else None,
+        )
+        lr, resumable = self._lr(iteration), last or not self._slow
+        return Step(batch, count, self.task.mean, lr=lr, after=after, resumable=resumable)
 
-    @contextmanager
-    def _slow(self, iteration: int) -> Iterator[None]:
-        """Around every iteration: take back part of what the weights moved since the slow update before."""
-        slow = self.config.slow_rate != 1 and not self.config.no_fast_slow
-        if slow and iteration % self.per_update == 0:
-            self._before = [parameter.detach().clone() for parameter in self._parameters]
-        yield
-        if slow and ((iteration + 1) % self.per_update == 0 or iteration + 1 == self.iterations):
-            with torch.no_grad():
-                torch._foreach_mul_(self._parameters, self.config.slow_rate)
-                torch._foreach_add_(self._parameters, self._before, alpha=1 - self.config.slow_rate)
+    @torch.no_grad()
+    def _go_back(self) -> None:
+        torch._foreach_mul_(self._parameters, self.config.slow_rate)
+        torch._foreach_add_(self._parameters, self._before, alpha=1 - self.config.slow_rate)
+
+
+def fisher_mask(model: nn.Module, sets: Sets, config: Any, context: Context) -> Mask:
+    """Weights whose Fisher information on the forget set is at least ``fisher_ratio`` times that on the retain set."""
+    ratio = saliency.fisher_ratio(model, sets.forget, sets.retain, config.batch_size, config.no_aug, context)
+    mask = saliency.at_least(ratio, config.fisher_ratio, context.mask)
+    context.log.line(f"saliency: {saliency.share(mask, context.mask)}")
+    return mask

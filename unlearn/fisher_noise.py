@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pruner import Mask
+from trainer.task import Classification
 from unlearn.context import Context
 from unlearn.layers import named_head, parameter_names
 
@@ -27,23 +27,27 @@ def wiped_rows(context: Context) -> list[int]:
 
 
 def noise(
-    model: nn.Module, curvature: dict[str, Tensor], mask: Mask, alpha: float, classes: int, rows: list[int], compat: str
+    model: nn.Module, curvature: dict[str, Tensor], alpha: float, rows: list[int], context: Context
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean and variance of the new weights, by parameter name, before anything is drawn.
 
     The variance is ``alpha / curvature``, capped at ``alpha * 1e3`` (head: ``1e2``), averaged over
     the inputs of each output, times ten for the head and for vectors. ``rows`` of the head get
-    mean 0 and variance 1e-3. Pruned weights are left out of the average; with ``compat``
-    "reference" they enter it at the cap, and every tensor with ``classes`` rows is taken for the head's.
+    mean 0 and variance 1e-3. Pruned weights are left out of the average; with ``--compat reference``
+    they enter it at the cap, and every tensor with as many rows as classes is taken for the head's.
 
     Source: Jia et al. 2023, released code; Golatkar et al. 2020, section 6.
     """
-    mean, variance, heads = {}, {}, head_parameters(model, classes, compat)
+    mean, variance, heads = {}, {}, head_parameters(model, context, context.compat)
     for name, parameter in model.named_parameters():
         head = name in heads
         spread = (1.0 / (curvature[name] + 1e-8)).clamp(max=1e2 if head else 1e3) * alpha
         if parameter.ndim > 1:
-            spread = _mean_over_inputs(spread, mask.get(name) if compat == "fixed" else None).expand_as(spread).clone()
+            spread = (
+                _mean_over_inputs(spread, context.mask.get(name) if context.compat == "fixed" else None)
+                .expand_as(spread)
+                .clone()
+            )
         centre = parameter.detach().clone()
         if head:
             centre[rows] = 0
@@ -54,10 +58,15 @@ def noise(
     return mean, variance
 
 
-def head_parameters(model: nn.Module, classes: int, compat: str) -> set[str]:
-    """Full names of the head's weight and bias; with ``compat`` "reference", of all parameters with ``classes`` rows."""
+def head_parameters(model: nn.Module, context: Context, compat: str) -> set[str]:
+    """Full names of a classifier's last weight and bias; with ``compat`` "reference", of all with a row per class.
+
+    Other tasks have no layer with a row for each target.
+    """
+    if not isinstance(context.task, Classification):
+        return set()
     if compat == "reference":
-        return {name for name, parameter in model.named_parameters() if parameter.shape[0] == classes}
+        return {name for name, parameter in model.named_parameters() if parameter.shape[0] == context.classes}
     name, layer = named_head(model)
     return set(parameter_names({name: layer}))
 

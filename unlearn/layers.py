@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from models.parts import head
 
-if TYPE_CHECKING:
-    from unlearn.draws import Draws, Initialise
-
+Initialise = Callable[[Tensor, torch.Generator], object]  # fills a new weight in place
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -115,7 +112,7 @@ def norm_parameters(model: nn.Module, by_name: bool = False) -> set[str]:
 
 
 @contextmanager
-def only(model: nn.Module, names: set[str]) -> Iterator[None]:
+def train_only(model: nn.Module, names: set[str]) -> Iterator[None]:
     """Inside, only the parameters ``names`` have gradients; the others do not change."""
     frozen = [
         parameter for name, parameter in model.named_parameters() if name not in names and parameter.requires_grad
@@ -183,39 +180,6 @@ def _uniform(tensor: Tensor, fan_in: int, random: torch.Generator) -> None:
     bound = fan_in**-0.5
     with torch.no_grad():
         tensor.uniform_(-bound, bound, generator=random)
-
-
-@torch.no_grad()
-def reset(name: str, module: nn.Module, draws: Draws, *purpose: object) -> None:
-    """Begin a convolution or linear layer anew, as PyTorch begins it."""
-    module.weight.copy_(draws.weight(f"{name}.weight", module.weight, new_weight, *purpose))
-    if module.bias is not None:
-        module.bias.copy_(draws.weight(f"{name}.bias", module.bias, new_bias(module.weight), *purpose))
-
-
-@torch.no_grad()
-def renew_blocks(modules: dict[str, nn.Module], draws: Draws, keep_statistics: bool) -> None:
-    """Begin the layers among ``modules`` anew: convolutions Kaiming-uniform, linear layers Xavier-uniform, biases 0, batch norms 1 and 0.
-
-    Args:
-        keep_statistics: whether batch norm keeps its running statistics.
-    """
-    for name, module in modules.items():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            kind = kaiming_uniform if isinstance(module, nn.Conv2d) else xavier_uniform
-            module.weight.copy_(draws.weight(f"{name}.weight", module.weight, kind, "new blocks"))
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            module.in_proj_weight.copy_(
-                draws.weight(f"{name}.in_proj_weight", module.in_proj_weight, xavier_uniform, "new blocks")
-            )
-            module.in_proj_bias.zero_()
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.weight.fill_(1)
-            module.bias.zero_()
-            if not keep_statistics:
-                module.reset_running_stats()
 
 
 @torch.no_grad()

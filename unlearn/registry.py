@@ -6,20 +6,15 @@ module must stay fast, because ``--help`` needs it: method files import torch in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainer.flags import Optimisation
+from unlearn import presets
 from utils.errors import UsageError
 from utils.options import option
 from utils.registry import Registry
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
-
 
 ALPHA = "weight or strength, another one in each method"  # what the short help says of --alpha
 
@@ -76,31 +71,42 @@ class Method:
     Attributes:
         name: as typed after ``--unlearn`` and as it starts file names.
         run: ``run(model, sets, config, context)`` changes the model in place and returns nothing.
-        config: frozen dataclass of the flags it reads.
         reads: the image sets it may see: "retain", "forget", "val".
         summary: one phrase for the header and ``--help``.
-        paper: its name in the papers' tables.
         source: the paper, with its section where one says it.
+        config: frozen dataclass of the flags it reads.
+        paper: its name in the papers' tables; ``name`` unless given.
         fresh: whether it starts from new random weights instead of the trained ones.
         aliases: other names that ``--unlearn`` takes.
         presets: by name, the values of another paper's variant where they differ from the defaults.
+        tasks: names of the tasks that it can unlearn; None for all, because it needs no more than losses.
         trains_on_val: whether it trains on validation images, which then must not be the test images that attacks
             use as non-members.
         reshapes: what it does to single weights besides stepping along gradients, in words; empty if nothing.
     """
 
     name: str
-    run: Callable[[nn.Module, Sets, Any, Context], None]
-    config: type
-    reads: frozenset[str]
+    run: Callable[..., None]
+    reads: Collection[str]
     summary: str
-    paper: str
     source: str
-    fresh: bool
-    aliases: tuple[str, ...]
+    config: type = NoOptions
+    paper: str = ""
+    fresh: bool = False
+    aliases: tuple[str, ...] = ()
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: Collection[str] | None = None
     trains_on_val: bool = False
     reshapes: str = ""
+
+    def check_task(self, name: str) -> None:
+        """Refuse a task that the method cannot unlearn.
+
+        Raises:
+            UsageError: names the method, the task and those that it has.
+        """
+        if self.tasks is not None and name not in self.tasks:
+            raise UsageError(f"--unlearn {self.name}: is for {', '.join(sorted(self.tasks))} alone, not for {name}")
 
     def unfit_for_adapters(self, config: Any) -> str:
         """Why it cannot train adapters in place of the weights, in words; empty if it can.
@@ -131,45 +137,30 @@ class Method:
 _methods: Registry[Method] = Registry("--unlearn", "unlearning method", "unlearn.methods", "unlearn_sparse.methods")
 
 
-def method(
-    name: str,
-    *,
-    config: type = NoOptions,
-    reads: set[str],
-    summary: str,
-    source: str,
-    paper: str | None = None,
-    fresh: bool = False,
-    aliases: tuple[str, ...] = (),
-    presets: dict[str, dict[str, Any]] | None = None,
-    trains_on_val: bool = False,
-    reshapes: str = "",
-) -> Callable:
-    """Decorator that registers a function as the unlearning method ``name``.
+def method(name: str, *, paper: str | None = None, **declared: Any) -> Callable[[Callable], Callable]:
+    """Decorator that registers a function as the unlearning method ``name``; ``declared`` are attributes of ``Method``.
 
     Raises:
         ValueError: the name or an alias is taken.
     """
 
     def register(run: Callable) -> Callable:
-        found = Method(
-            name,
-            run,
-            config,
-            frozenset(reads),
-            summary,
-            paper or name,
-            source,
-            fresh,
-            aliases,
-            presets or {},
-            trains_on_val,
-            reshapes,
-        )
-        _methods.add(name, found, aliases)
+        said = {"presets": presets.of(name)} | declared | vars(run).pop("about", {})
+        found = Method(name, run, paper=paper or name, **said)
+        _methods.add(name, found, found.aliases)
         return run
 
     return register
+
+
+def about(summary: str, **source: str) -> Callable[[Callable], Callable]:
+    """Decorator below ``method`` that tells it ``summary`` and ``source``."""
+
+    def describe(run: Callable) -> Callable:
+        vars(run)["about"] = {"summary": summary, **source}
+        return run
+
+    return describe
 
 
 def names() -> list[str]:

@@ -1,23 +1,27 @@
-"""Wrong labels for the images to forget."""
+"""Training on both sets, the forget set under other targets than its own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from utils import seeds
+from dataset.combined import Chain, union
+from dataset.images import Images
+from unlearn.context import Context, Sets
 
 
-def random_labels(labels: Tensor, classes: int, seed: int, exclude_true: bool = False) -> Tensor:
-    """A label for every image, drawn uniformly from all classes.
+def train(model: nn.Module, sets: Sets, config: Any, context: Context, wrong: Callable[[int], Tensor]) -> None:
+    """Train on both sets, the forget set with targets ``wrong(epoch)``, int64 [n] in its order."""
+    by_default = "joint" if context.compat == "fixed" or context.dataset.startswith("cifar100") else "alternate"
+    joint = (config.order or by_default) == "joint"
+    both = union(sets.forget, sets.retain) if joint else None
 
-    Args:
-        labels: true classes, int64 [N].
-        exclude_true: draw from the other classes only.
-    Returns:
-        int64 [N], on the device of ``labels``.
-    """
-    random = seeds.generator(seed, "random labels")
-    if exclude_true:
-        return (labels + torch.randint(1, classes, labels.shape, generator=random).to(labels.device)) % classes
-    return torch.randint(classes, labels.shape, generator=random).to(labels.device)
+    def images(epoch: int) -> Images | Chain:
+        if joint:
+            return both.relabelled(torch.cat([wrong(epoch), sets.retain.labels]))
+        return Chain(sets.forget.relabelled(wrong(epoch)), sets.retain)
+
+    context.fit(model, images, config)

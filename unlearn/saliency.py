@@ -7,7 +7,6 @@ may change. Batch-norm statistics are no parameters and always follow the data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +42,17 @@ def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context:
     model.eval()
     batches = context.in_order(forget, size, no_aug)
     if context.compat == "fixed":
-        total = curvature.summed_gradient(model, batches, context.mask)
+        total = curvature.summed_gradient(model, batches, context.mask, context.losses)
     else:
-        total = _mean_over_batches(model, batches, context.mask, lambda value: value)
+        losses = (context.losses(model, *batch).mean() for batch in batches)
+        total = curvature.masked(curvature.gradients(model, losses), context.mask)
     return {name: value.abs() for name, value in total.items()}
 
 
 def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no_aug: bool, context: Context) -> Scores:
     """Diagonal Fisher information on the forget set over that on the retain set, by parameter name; 0 for pruned weights.
 
-    Fisher information is the mean over images of the squared gradient of log p(y|x), y the true class.
+    Fisher information is the mean over images of the squared gradient of the loss with the true target (for a classifier -log p(y|x)).
     With ``--compat reference`` it is the mean over batches of the squared gradient of the batch's mean,
     on images augmented unless ``no_aug``.
 
@@ -61,29 +61,15 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
 
     def information(images: Images) -> Scores:
         if context.compat == "fixed":
-            return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {})
-        return _mean_over_batches(model, context.in_order(images, size, no_aug), {}, Tensor.square)
+            return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {}, context.losses)
+        losses = (context.losses(model, *batch).mean() for batch in context.in_order(images, size, no_aug))
+        total = curvature.gradients(model, losses, change=Tensor.square)
+        return {name: value / len(images.sizes(size)) for name, value in total.items()}
 
     model.eval()
     above, below = information(forget), information(retain)
     ratio = {name: (above[name] + SMALLEST) / (below[name] + SMALLEST) for name in above}
-    return {
-        name: value * context.mask[name].to(value) if name in context.mask else value for name, value in ratio.items()
-    }
-
-
-def _mean_over_batches(model: nn.Module, batches: Any, mask: Mask, change: Callable[[Tensor], Tensor]) -> Scores:
-    """Mean over batches of the changed gradients of their mean losses."""
-    parameters = dict(model.named_parameters())
-    total, count = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}, 0
-    for images, labels in batches:
-        loss = nn.functional.cross_entropy(model(images), labels)
-        for name, found in zip(total, torch.autograd.grad(loss, list(parameters.values()))):
-            total[name] += change(found)
-        count += 1
-    return {
-        name: value * mask[name].to(value) / count if name in mask else value / count for name, value in total.items()
-    }
+    return curvature.masked(ratio, context.mask)
 
 
 def largest(scores: Scores, density: float, mask: Mask) -> Mask:
@@ -106,10 +92,10 @@ def at_least(scores: Scores, threshold: float, mask: Mask) -> Mask:
     return {name: value & mask[name].cpu() if name in mask else value for name, value in found.items()}
 
 
-def share(only: Mask, mask: Mask) -> str:
+def share(update_mask: Mask, mask: Mask) -> str:
     """In words: how many of the weights that ``mask`` does not prune may change."""
-    free = sum(int(part.sum()) for part in only.values())
-    weights = sum(int(mask[name].sum()) if name in mask else part.numel() for name, part in only.items())
+    free = sum(int(part.sum()) for part in update_mask.values())
+    weights = sum(int(mask[name].sum()) if name in mask else part.numel() for name, part in update_mask.items())
     return f"{100 * free / max(weights, 1):.2f} % of {weights:,} weights may change"
 
 
@@ -153,6 +139,6 @@ def given(arguments: Any, chosen: DatasetInfo) -> tuple[Mask | None, str | None]
     return read(Path(stored), blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
 
 
-def write(path: Path, only: Mask) -> None:
+def write(path: Path, update_mask: Mask) -> None:
     """Store a mask."""
-    files.write_bytes(path, files.torch_bytes({name: value.contiguous() for name, value in only.items()}))
+    files.write_bytes(path, files.torch_bytes({name: value.contiguous() for name, value in update_mask.items()}))

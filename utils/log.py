@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from utils import files, parallel
 
 if TYPE_CHECKING:
-    from trainer.loop import EpochLog
+    from trainer.meter import EpochLog
 
 
 class Log:
@@ -54,10 +54,13 @@ class Log:
         Args:
             more: further accuracies in [0, 1].
         """
-        self.record("epoch", phase=phase, **asdict(log), **more)
+        kept = asdict(log)
+        figures = kept.pop("figures")
+        self.record("epoch", phase=phase, **kept, **figures, **more)
         yield
-        extra = "".join(f"  {name} {100 * value:6.2f} %" for name, value in more.items())
+        named = {"train" if name == "accuracy" else name: value for name, value in figures.items()} | more
+        shares = "".join(f"  {name} {100 * value:6.2f} %" for name, value in named.items())
         self.line(
-            f"{phase}  epoch {log.epoch:>{len(str(epochs))}}/{epochs}  lr {log.lr:<10.4g}loss {log.loss:8.4f}  "
-            f"train {100 * log.accuracy:6.2f} %{extra}  {log.seconds:.1f} s"
+            f"{phase}  epoch {log.epoch:>{len(str(epochs))}}/{epochs}  lr {log.lr:<10.4g}loss {log.loss:8.4f}"
+            f"{shares}  {log.seconds:.1f} s"
         )

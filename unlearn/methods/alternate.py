@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.registry import Iterative, method
+from unlearn.registry import Iterative, about, method
+from unlearn.signature import Context, Sets, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from pruner import Mask
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -21,17 +15,10 @@ class Config(Iterative):
     random_prune: bool = option(False, "prune at random instead of by magnitude")
 
 
-@method(
-    "FT_prune_bi",
-    config=Config,
-    reads={"retain"},
-    summary="fine-tune on the retain set, pruning every other epoch",
-    paper="FT + pruning",
-    source="Jia et al. 2023, released code",
-    reshapes="prunes weights",
-)
+@method("FT_prune_bi", config=Config, reads={"retain"}, paper="FT + pruning", reshapes="prunes weights")
+@about("fine-tune on the retain set, pruning every other epoch", source="Jia et al. 2023, released code")
 def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.
+    """Descend the loss on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.
 
     These are the epochs an even number of epochs before the end, so the last one is free to recover.
     """
@@ -42,13 +29,13 @@ def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     times = [epoch for epoch in range(config.unlearn_epochs) if (config.unlearn_epochs - epoch) % 2 == 0] or [0]
     share = 1 - (1 - config.rate) ** (1 / len(times))
 
-    def shrink(epoch: int, mask: Mask) -> Mask:
+    def shrink(epoch: int) -> None:
         if epoch not in times:
-            return mask
+            return
         score = "random" if config.random_prune else "magnitude"
-        smaller = pruner.prune(model, score, share, pruner.Sample(seeds.derive(context.seed, "pruning", epoch)), mask)
+        sample = pruner.Sample(seeds.derive(context.seed, "pruning", epoch))
+        context.mask = pruner.prune(model, score, share, sample, context.mask)
         with context.clock.paused():
-            passage.warn(model, smaller, sets.retain, context.log)
-        return smaller
+            passage.warn(model, context.mask, sets.retain, context.log)
 
-    context.fit(model, sets.retain, config, shrink=shrink)
+    context.fit(model, sets.retain, config, before=shrink)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.registry import ALPHA, Salient, method
+from unlearn.registry import ALPHA, Salient, about, method
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -25,42 +20,25 @@ class SparseConfig(Config):
     alpha: float = option(1e-4, "weight of the l1 penalty", common=ALPHA, low=0, search=(1e-6, 1e-2, "log"))
 
 
-@method(
-    "GA",
-    config=Config,
-    reads={"forget"},
-    summary="gradient ascent on the forget set",
-    source="Jia et al. 2023, section 2; Graves et al. 2021; Thudi et al. 2022",
-    aliases=("gradient_ascent", "GradAscent"),
-    presets={
-        "deepunlearn": {"unlearn_epochs": 10, "unlearn_lr": 0.01, "schedule": "constant", "no_aug": True},
-        "sfron": {"unlearn_epochs": 9, "batch_size": 128, "schedule": "constant", "eval_mode": True, "max_norm": 0.1},
-    },
-)
+@method("GA", config=Config, reads={"forget"}, aliases=("gradient_ascent", "GradAscent"))
+@about("gradient ascent on the forget set", source="Jia et al. 2023, section 2; Graves et al. 2021; Thudi et al. 2022")
 def ascent(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend the negative cross-entropy on the forget set; batch-norm statistics follow that set too."""
+    """Descend the negative loss on the forget set; batch-norm statistics follow that set too."""
     _climb(model, sets, config, context, alpha=0.0)
 
 
-@method(
-    "GA_l1",
-    config=SparseConfig,
-    reads={"forget"},
-    summary="gradient ascent on the forget set with a constant l1 penalty",
-    paper="GA + l1",
-    source="Jia et al. 2023, released code",
-)
+@method("GA_l1", config=SparseConfig, reads={"forget"}, paper="GA + l1")
+@about("gradient ascent on the forget set with a constant l1 penalty", source="Jia et al. 2023, released code")
 def sparse_ascent(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
-    """Descend the negative cross-entropy plus ``alpha`` times the l1 norm of all parameters."""
+    """Descend the negative loss plus ``alpha`` times the l1 norm of all parameters."""
     _climb(model, sets, config, context, config.alpha)
 
 
 def _climb(model: nn.Module, sets: Sets, config: Config, context: Context, alpha: float) -> None:
-    from trainer.loop import cross_entropy
     from unlearn.penalty import l1_norm
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        loss, logits = cross_entropy(model, images, labels, epoch)
-        return (alpha * l1_norm(model) - loss if alpha else -loss), logits
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        loss, figures = context.task.mean(model, batch)
+        return (alpha * l1_norm(model) - loss if alpha else -loss), figures
 
-    context.fit(model, sets.forget, config, objective, only=context.only)
+    context.fit(model, sets.forget, config, objective)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import OWN, PAPER, SFRON, TEMPERATURE, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import PAPER, SFRON, TEMPERATURE, Benchmarked, benchmarked
+from unlearn.registry import about
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -22,25 +17,10 @@ class Config(Benchmarked):
     temperature: float = option(1.0, "softens the outputs of teachers and student", above=0, search=TEMPERATURE)
 
 
-@method(
-    "BT",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
+@benchmarked("BT", config=Config, reads={"retain", "forget"}, aliases=("bad_teacher", "BadTeacher"))
+@about(
+    "Bad Teacher: imitate an untrained network on the forget set and the original on the retain set",
     source=f"Chundawat et al. 2023; {PAPER}; preset sfron: {SFRON}",
-    aliases=("bad_teacher", "BadTeacher"),
-    presets=OWN
-    | {
-        "sfron": {
-            "optimizer": "sgd",
-            "unlearn_lr": 0.02,
-            "unlearn_epochs": 10,
-            "batch_size": 128,
-            "schedule": "cosine",
-            "weight_decay": 5e-4,
-            "no_aug": False,
-        }
-    },
 )
 def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend the mean over images of KL(teacher || student): an untrained teacher for forget images, the original for others.
@@ -52,16 +32,18 @@ def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) 
     import torch.nn.functional as F
 
     from dataset.pairs import Marked
+    from trainer.task import accuracy
     from unlearn.distill import divergence, teacher_of
 
     good = teacher_of(model)
     bad = teacher_of(context.draws.network(model, "bad teacher"))
     share = 1 / context.classes if context.compat == "reference" else 1.0
 
-    def objective(model: nn.Module, images: Tensor, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
-        logits, forgotten = model(images), labels[1][:, None]
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        images, (classes, forgotten) = batch.inputs, batch.targets
+        logits = model(images)
         with torch.no_grad():
-            target = F.softmax(torch.where(forgotten, bad(images), good(images)) / config.temperature, dim=1)
-        return share * divergence(target, logits, config.temperature), logits
+            target = F.softmax(torch.where(forgotten[:, None], bad(images), good(images)) / config.temperature, dim=1)
+        return share * divergence(target, logits, config.temperature), accuracy(logits, classes)
 
     context.fit(model, Marked(sets.retain, sets.forget, context.classes), config, objective)

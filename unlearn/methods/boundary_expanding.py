@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.registry import Salient, method
+from unlearn.registry import Salient, about, method
+from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -20,14 +15,10 @@ class Config(Salient):
     unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-5, search=(1e-6, 1e-4, "log"))
 
 
-@method(
-    "boundary_expanding",
-    config=Config,
-    reads={"forget"},
-    summary="teach the forget set a new class and remove it from the model again",
-    paper="BE",
+@method("boundary_expanding", config=Config, reads={"forget"}, paper="BE", aliases=("BE",), tasks={"classification"})
+@about(
+    "teach the forget set a new class and remove it from the model again",
     source="Chen et al. 2023 (Boundary Unlearning)",
-    aliases=("BE",),
 )
 def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the forget set to a class of its own, whose output is dropped afterwards.
@@ -56,11 +47,12 @@ def expand(model: nn.Module, sets: Sets, config: Config, context: Context, row: 
 
     models.add_class(model, row, bias)
     labels = torch.full_like(sets.forget.labels, context.classes)
-    only = context.only
-    if only is not None:  # the new class has no saliency and is free
+    mask = context.update_mask
+    if mask is not None:  # the new class has no saliency and is free
         shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-        grown = {name: torch.ones(shapes[name], dtype=torch.bool) for name in only if only[name].shape != shapes[name]}
+        grown = {name: torch.ones(shapes[name], dtype=torch.bool) for name in mask if mask[name].shape != shapes[name]}
         for name, free in grown.items():
-            free[: context.classes] = only[name]
-        only = only | grown
-    context.fit(model, sets.forget.relabelled(labels), config, only=only)
+            free[: context.classes] = mask[name]
+        context.update_mask = mask | grown
+    context.fit(model, sets.forget.relabelled(labels), config)
+    context.update_mask = mask

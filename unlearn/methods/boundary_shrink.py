@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-from unlearn.registry import Salient, method
+from unlearn.registry import Salient, about, method
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -23,29 +18,19 @@ class Config(Salient):
     )
 
 
-@method(
-    "boundary_shrink",
-    config=Config,
-    reads={"forget"},
-    summary="teach the forget set the nearest other class",
-    paper="BS",
-    source="Chen et al. 2023 (Boundary Unlearning)",
-    aliases=("BS",),
-)
+@method("boundary_shrink", config=Config, reads={"forget"}, paper="BS", aliases=("BS",), tasks={"classification"})
+@about("teach the forget set the nearest other class", source="Chen et al. 2023 (Boundary Unlearning)")
 def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the forget set to the class that the starting weights see after an attack (``neighbours``)."""
-    import copy
+    from unlearn.distill import teacher_of
 
-    from trainer.loop import cross_entropy
+    start = teacher_of(model)
 
-    start = copy.deepcopy(model).eval().requires_grad_(False)
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        nearest = neighbours(start, batch.inputs, batch.targets, config.attack_radius, context.compat)
+        return context.task.mean(model, replace(batch, targets=nearest))
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        return cross_entropy(
-            model, images, neighbours(start, images, labels, config.attack_radius, context.compat), epoch
-        )
-
-    context.fit(model, sets.forget, config, objective, only=context.only)
+    context.fit(model, sets.forget, config, objective)
 
 
 def neighbours(model: nn.Module, images: Tensor, labels: Tensor, radius: float, compat: str) -> Tensor:

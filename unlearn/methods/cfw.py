@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import FRACTION, OWN, PAPER, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import FRACTION, Entry, challenge_entry
+from unlearn.registry import about
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
-class Config(Benchmarked):
-    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 4)
-    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 7e-4)
-    batch_size: int = changed(Benchmarked, "batch_size", 64)
-    schedule: str = changed(Benchmarked, "schedule", "cosine")
+class Config(Entry):
+    unlearn_epochs: int = changed(Entry, "unlearn_epochs", 4)
+    unlearn_lr: float = changed(Entry, "unlearn_lr", 7e-4)
     start_std: float = option(0.6, "standard deviation of the first noise", low=0, search=FRACTION)
     final_std: float = option(
         0.005, "standard deviation of the noise before the last epoch, if there are two", low=0, search=FRACTION
     )
 
 
-@method(
-    "CFW",
-    config=Config,
-    reads={"retain"},
-    summary="confuse, fine-tune, weaken: noise on the first layer before and near the end of fine-tuning",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop3",),
-    presets=OWN,
-    reshapes="adds noise to weights",
-)
+@challenge_entry("CFW", 3, config=Config, reads={"retain"}, reshapes="adds noise to weights")
+@about("confuse, fine-tune, weaken: noise on the first layer before and near the end of fine-tuning")
 def confuse_finetune_weaken(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add N(0, std^2) to the first layer's weights, then descend the cross-entropy weighted by n / (K n_c).
 
     With ``--compat reference`` every image of a batch has the mean of the batch's weights.
     """
     import torch
-    import torch.nn.functional as F
 
     from pruner import MaskEnforcer
     from unlearn import layers
@@ -60,11 +44,10 @@ def confuse_finetune_weaken(model: nn.Module, sets: Sets, config: Config, contex
         if 0 < epoch == config.unlearn_epochs - 1:
             confuse(config.final_std, "final")
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images)
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        weight = weights[labels].mean() if context.compat == "reference" else weights[labels]
-        return (weight * losses).mean(), logits
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        losses, figures = context.task.losses(model, batch)
+        weight = weights[batch.targets]
+        return ((weight.mean() if context.compat == "reference" else weight) * losses).mean(), figures
 
     confuse(config.start_std, "start")
     MaskEnforcer(model, context.mask)

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from unlearn.benchmark import OWN, PAPER, Benchmarked
-from unlearn.registry import method
-from utils.options import changed
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
+from unlearn.benchmark import Entry, challenge_entry
+from unlearn.registry import about
+from unlearn.signature import Context, Sets, nn
 
 
-@dataclass(frozen=True)
-class Config(Benchmarked):
-    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 3)
-    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
-    batch_size: int = changed(Benchmarked, "batch_size", 64)
-    schedule: str = changed(Benchmarked, "schedule", "cosine")
-
-
-@method(
-    "CT",
-    config=Config,
-    reads={"retain"},
-    summary="convolution transpose: swap height and width of every kernel, then fine-tune",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop5",),
-    presets=OWN,
-    reshapes="transposes kernels",
-)
-def transpose(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+@challenge_entry("CT", 5, tasks=None, config=Entry, reads={"retain"}, reshapes="transposes kernels")
+@about("convolution transpose: swap height and width of every kernel, then fine-tune")
+def transpose(model: nn.Module, sets: Sets, config: Entry, context: Context) -> None:
     """Transpose every square kernel, then descend the cross-entropy on the retain set.
 
     The mask is not transposed: a weight that lands on a pruned place is lost, and a kept place may

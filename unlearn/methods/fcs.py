@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import LR, OWN, PAPER, TEMPERATURE, WEIGHT_DECAY, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import LR, TEMPERATURE, WEIGHT_DECAY, Benchmarked, challenge_entry
+from unlearn.registry import about
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 REFERENCE_BATCH = 64  # the batch size that ``unlearn_lr`` is meant for
 
@@ -21,34 +16,20 @@ REFERENCE_BATCH = 64  # the batch size that ``unlearn_lr`` is meant for
 class Config(Benchmarked):
     unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 8, help="rounds of a forget and a retain pass")
     unlearn_lr: float = changed(
-        Benchmarked,
-        "unlearn_lr",
-        1e-3,
-        help="step size on the retain set for batches of 64; it grows with --batch_size",
+        Benchmarked, "unlearn_lr", 1e-3, help="step size on the retain set for batches of 64, grows with --batch_size"
     )
     weight_decay: float = changed(Benchmarked, "weight_decay", 1e-2, help="weight decay on the retain set")
     forget_batch_size: int | None = option(None, "forget images per step; without it --batch_size", low=1)
     erase_lr: float = option(5e-3, "step size of the first pass over the forget set", above=0, search=LR)
     erase_weight_decay: float = option(0.0, "weight decay of that pass", low=0, search=WEIGHT_DECAY)
-    contrast_lr: float = option(
-        3e-4, "step size of the later passes over the forget set, at their beginning", above=0, search=LR
-    )
-    contrast_floor: float = option(
-        1e-6, "the same at their end, after half a cosine", low=0, search=(1e-6, 1e-1, "log")
-    )
+    contrast_lr: float = option(3e-4, "step size of the later ones, at their beginning", above=0, search=LR)
+    contrast_floor: float = option(1e-6, "step size of these at their end", low=0, search=(1e-6, 1e-1, "log"))
     contrast_weight_decay: float = option(0.0, "weight decay of these passes", low=0, search=WEIGHT_DECAY)
     temperature: float = option(1.15, "softens the similarities of outputs", above=0, search=TEMPERATURE)
 
 
-@method(
-    "FCS",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="forget, contrast, strengthen: uniform outputs on the forget set, then outputs unlike the retain set's",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop1",),
-    presets=OWN,
-)
+@challenge_entry("FCS", 1, config=Config, reads={"retain", "forget"})
+@about("forget, contrast, strengthen: uniform outputs on the forget set, then outputs unlike the retain set's")
 def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """One pass over the forget set descends KL(uniform || p); then every epoch has a forget and a retain pass.
 
@@ -59,34 +40,28 @@ def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, con
     import torch.nn.functional as F
 
     from dataset.pairs import Paired
-    from trainer.loop import Pass, recipe
+    from trainer.recipe import recipe
+    from trainer.steps import Pass
+    from trainer.task import accuracy
     from unlearn.distill import from_uniform
 
-    def erase(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images)
-        return from_uniform(logits), logits
+    def erase(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs)
+        return from_uniform(logits), accuracy(logits, batch.targets)
 
-    def contrast(model: nn.Module, images: tuple, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images[0])
+    def contrast(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs[0])
         with torch.no_grad():
-            others = model(images[1])
-        return -F.log_softmax(logits @ others.T / config.temperature, dim=1).mean(), logits
+            retained = model(batch.inputs[1])
+        loss = -F.log_softmax(logits @ retained.T / config.temperature, dim=1).mean()
+        return loss, accuracy(logits, batch.targets[0])
 
     size = config.forget_batch_size or config.batch_size
-    once = replace(
-        config,
-        unlearn_epochs=1,
-        unlearn_lr=config.erase_lr,
-        weight_decay=config.erase_weight_decay,
-        batch_size=size,
-        schedule="constant",
-        warmup=0,
-    )
+    once = replace(config, unlearn_epochs=1, batch_size=size, schedule="constant", warmup=0)
+    once = replace(once, unlearn_lr=config.erase_lr, weight_decay=config.erase_weight_decay)
     context.fit(model, sets.forget, once, erase)
-    falling = replace(config, weight_decay=config.contrast_weight_decay, warmup=0)
-    falling = replace(
-        recipe(falling, config.unlearn_epochs, config.contrast_lr), schedule="smooth", floor=config.contrast_floor
-    )
+    falling = {"schedule": "smooth", "floor": config.contrast_floor, "weight_decay": config.contrast_weight_decay}
+    falling = recipe(config, config.unlearn_epochs, config.contrast_lr, warmup=0, **falling)
     pairs = Paired(sets.forget, sets.retain, config.batch_size, cycle=False)
     scaled = replace(config, unlearn_lr=config.unlearn_lr * config.batch_size / REFERENCE_BATCH)
-    context.fit(model, [Pass(pairs, contrast, falling, size), Pass(sets.retain)], scaled)
+    context.fit(model, [Pass(pairs, contrast, falling, size), Pass(sets.retain, context.task.mean)], scaled)

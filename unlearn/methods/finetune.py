@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.registry import ALPHA, Salient, method
+from unlearn.registry import ALPHA, Salient, about, method
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -25,21 +20,11 @@ class SparseConfig(Salient):
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 
 
-@method(
-    "FT",
-    config=Salient,
-    reads={"retain"},
-    summary="fine-tune on the retain set",
-    source="Jia et al. 2023, section 2; Golatkar et al. 2020",
-    aliases=("finetune", "Finetune"),
-    presets={
-        "deepunlearn": {"unlearn_epochs": 5, "unlearn_lr": 0.1, "schedule": "cosine", "no_aug": True},
-        "sfron": {"batch_size": 128, "schedule": "cosine"},
-    },
-)
+@method("FT", config=Salient, reads={"retain"}, aliases=("finetune", "Finetune"))
+@about("fine-tune on the retain set", source="Jia et al. 2023, section 2; Golatkar et al. 2020")
 def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
-    """Cross-entropy on the retain set."""
-    context.fit(model, sets.retain, config, only=context.only)
+    """Descend the loss on the retain set."""
+    context.fit(model, sets.retain, config)
 
 
 _SPARSE = {
@@ -58,33 +43,15 @@ _SPARSE = {
     **_SPARSE,
 )
 def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Context) -> None:
-    """Cross-entropy on the retain set plus gamma_t times the l1 norm of all parameters.
+    """Descend the loss on the retain set plus gamma_t times the l1 norm of all parameters.
 
     gamma follows ``l1_schedule`` epoch by epoch (``gamma``). Nothing is thresholded.
     """
-    from trainer.loop import cross_entropy
-    from unlearn.penalty import l1_norm
+    from unlearn.penalty import gamma, l1_norm
 
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        loss, logits = cross_entropy(model, images, labels, epoch)
-        weight = gamma(config.l1_schedule, config.alpha, epoch, config.unlearn_epochs, config.no_l1_epochs)
-        return (loss + weight * l1_norm(model) if weight else loss), logits
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        loss, figures = context.task.mean(model, batch)
+        weight = gamma(config.l1_schedule, config.alpha, batch.epoch, config.unlearn_epochs, config.no_l1_epochs)
+        return (loss + weight * l1_norm(model) if weight else loss), figures
 
-    context.fit(model, sets.retain, config, objective, only=context.only)
-
-
-def gamma(schedule: str, alpha: float, epoch: int, epochs: int, without: int) -> float:
-    """Penalty weight of an epoch (counted from 0) out of ``epochs``, the last ``without`` of which have none.
-
-    Over E penalised epochs it falls linearly from alpha at the first to alpha / E at the last
-    ("decaying"), rises the same way ("growing"), or stays. Constant ``alpha`` where ``without``
-    leaves no epoch, as the reference has it.
-    Source: Jia et al. 2023, section 4 and its ablation of schedulers.
-    """
-    penalised = epochs - without
-    if penalised == 0:
-        return alpha
-    if epoch >= penalised:
-        return 0.0
-    share = {"decaying": 1 - epoch / penalised, "growing": (epoch + 1) / penalised, "constant": 1.0}
-    return alpha * share[schedule]
+    context.fit(model, sets.retain, config, objective)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
+from unlearn.signature import Context, Sets, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
 
 LARGEST = 1e-3  # no weight is blurred by more than this, before the head's factor
 HEAD_FACTOR = 10
@@ -23,18 +18,15 @@ class Config:
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
 
-@method(
-    "fisher",
-    config=Config,
-    reads={"retain"},
-    summary="noise scaled by the inverse curvature of single retain images",
-    paper="Fisher",
+@method("fisher", config=Config, reads={"retain"}, paper="Fisher")
+@about(
+    "noise scaled by the inverse curvature of single retain images",
     source="Golatkar et al. 2020; Jia et al. 2023, released code",
 )
 def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + min(sqrt(alpha / F), 1e-3) * noise, ten times that for the head.
 
-    F is the mean over retain images of the squared gradient of log p(y|x), plus 1e-8 before squaring.
+    F is the mean over retain images of the squared gradient of the loss, minus 1e-8 before squaring.
     With ``--compat reference`` the factor goes to tensors whose last dimension is 10, whatever they are.
     """
     import torch
@@ -46,8 +38,8 @@ def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> No
 
     model.eval()
     batches = context.in_order(sets.retain, 64, config.no_aug)
-    curvature = mean_squared_gradient(model, batches, context.mask)
-    random, heads = seeds.generator(context.seed, "fisher noise"), head_parameters(model, context.classes, "fixed")
+    curvature = mean_squared_gradient(model, batches, context.mask, context.losses)
+    random, heads = seeds.generator(context.seed, "fisher noise"), head_parameters(model, context, "fixed")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             spread = (config.alpha / curvature[name].clamp(min=1e-30)).sqrt().clamp(max=LARGEST)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
+from unlearn.signature import Context, Sets, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -25,15 +20,10 @@ class Config:
     no_aug: bool = option(False, "with --compat reference: estimate curvature without crop and flip")
 
 
-@method(
-    "fisher_new",
-    config=Config,
-    reads={"retain"},
-    summary="Fisher forgetting: noise scaled by the inverse curvature of the retain loss",
-    paper="FF",
+@method("fisher_new", config=Config, reads={"retain"}, paper="FF", aliases=("FF",))
+@about(
+    "Fisher forgetting: noise scaled by the inverse curvature of the retain loss",
     source="Golatkar et al. 2020; Jia et al. 2023, section 2",
-    aliases=("FF",),
-    presets={"deepunlearn": {"alpha": 0.2, "fisher_batch_size": 64, "keep_rows": True, "no_aug": True}},
 )
 def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add Gaussian noise whose variance per weight is alpha over the curvature on the retain set."""
@@ -47,9 +37,9 @@ def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Con
     model.eval()
     batches = context.in_order(sets.retain, config.fisher_batch_size, config.no_aug)
     with half(context.device, config.amp):
-        curvature = fisher_of_batches(model, batches, context.mask)
+        curvature = fisher_of_batches(model, batches, context.mask, context.expected)
     rows = [] if config.keep_rows else wiped_rows(context)
-    mean, variance = noise(model, curvature, context.mask, config.alpha, context.classes, rows, context.compat)
+    mean, variance = noise(model, curvature, config.alpha, rows, context)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             draw = context.draws.normal(name, parameter, "fisher noise")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
+from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 SCALE = 1000  # the recursion's constant; it reads two samples more than this
 
@@ -20,9 +16,7 @@ SCALE = 1000  # the recursion's constant; it reads two samples more than this
 class Config:
     alpha: float = option(1.0, "length of the step", common=ALPHA, low=0, search=(1e-3, 1e2, "log"))
     batch_size: int = option(
-        256,
-        "most images per gradient batch; fewer where 1 GiB does not hold them; changes memory, not the result",
-        low=1,
+        256, "most images per gradient batch, fewer where 1 GiB does not hold them; changes no result", low=1
     )
     amp: bool = option(False, "forward passes in bfloat16")
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
@@ -32,11 +26,13 @@ class Config:
     "wfisher",
     config=Config,
     reads={"retain", "forget"},
-    summary="influence unlearning: one step up the forget loss and down the retain loss",
     paper="IU",
-    source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
     aliases=("IU", "influence"),
-    presets={"deepunlearn": {"alpha": 0.2, "no_aug": True}},
+    tasks={"classification"},
+)
+@about(
+    "influence unlearning: one step up the forget loss and down the retain loss",
+    source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
 )
 def influence(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * k, where k is the difference of mean gradients after the recursion of ``correction``."""
@@ -47,9 +43,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     from unlearn.slopes import AT_ONCE, slopes
     from utils.device import half
 
-    def batches(images, size):
-        return context.in_order(images, size, config.no_aug)
-
+    batches = partial(context.in_order, no_aug=config.no_aug)
     model.eval()
     sample = curvature.single(batches(sets.retain, 1))
     size = curvature.images_at_once(model, sample[0][0][0], config.batch_size)

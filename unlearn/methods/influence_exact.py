@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
-from unlearn.registry import ALPHA, method
+from unlearn.registry import ALPHA, about, method
+from unlearn.signature import Context, Sets, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -27,10 +23,13 @@ class Config:
     "wfisher_exact",
     config=Config,
     reads={"retain", "forget"},
-    summary="influence unlearning with WoodFisher's inverse in full",
     paper="IU (exact)",
-    source="Jia et al. 2023, section 2; Singh & Alistarh 2020, section 3",
     aliases=("IU_exact",),
+    tasks={"classification"},
+)
+@about(
+    "influence unlearning with WoodFisher's inverse in full",
+    source="Jia et al. 2023, section 2; Singh & Alistarh 2020, section 3",
 )
 def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * F^-1 v, where v is ``wfisher``'s difference of mean gradients.
@@ -44,9 +43,7 @@ def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Conte
     from pruner import MaskEnforcer
     from unlearn import curvature
 
-    def batches(images, size):
-        return context.in_order(images, size, config.no_aug)
-
+    batches = partial(context.in_order, no_aug=config.no_aug)
     model.eval()
     step = curvature.influence_step(model, sets, lambda images: batches(images, config.batch_size), context.mask)
     samples = sets.retain.first(config.fisher_samples)

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import EPOCHS, LR, OWN, PAPER, TEMPERATURE, WEIGHT_DECAY, Benchmarked
-from unlearn.registry import method
-from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
+from unlearn.benchmark import EPOCHS, LR, TEMPERATURE, WEIGHT_DECAY, Entry, challenge_entry
+from unlearn.registry import about
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
+from utils.options import option
 
 
 @dataclass(frozen=True)
-class Config(Benchmarked):
-    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 3)
-    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
-    batch_size: int = changed(Benchmarked, "batch_size", 64)
-    schedule: str = changed(Benchmarked, "schedule", "cosine")
+class Config(Entry):
     distil_epochs: int = option(
         3, "passes over the validation images, before those over the retain set", low=0, search=EPOCHS
     )
@@ -29,16 +20,9 @@ class Config(Benchmarked):
     temperature: float = option(5.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
 
 
-@method(
-    "KDE",
-    config=Config,
-    reads={"retain", "val"},
-    summary="knowledge distillation with entropy: new first and last layers, distilled on validation images, then fine-tuned",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop6",),
-    presets=OWN,
-    trains_on_val=True,
-    reshapes="draws weights anew",
+@challenge_entry("KDE", 6, config=Config, reads={"retain", "val"}, trains_on_val=True, reshapes="draws weights anew")
+@about(
+    "knowledge distillation with entropy: new first and last layers, distilled on validation images, then fine-tuned"
 )
 def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend KL(q || s) on validation images, then -sum q log s + CE + KL(q || s) on the retain set.
@@ -49,22 +33,24 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
     import torch.nn.functional as F
 
     from pruner import MaskEnforcer
-    from unlearn import layers
+    from trainer.task import accuracy
+    from unlearn import layers, reinitialise
     from unlearn.distill import distillation, teacher_of
 
     teacher = teacher_of(model)
     for name, layer in (layers.stem(model), layers.named_head(model)):
-        layers.reset(name, layer, context.draws, "reset")
+        reinitialise.reset(name, layer, context.draws, "reset")
     MaskEnforcer(model, context.mask)
 
-    def imitate(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images)
-        return distillation(teacher(images), logits, config.temperature), logits
+    def imitate(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs)
+        return distillation(teacher(batch.inputs), logits, config.temperature), accuracy(logits, batch.targets)
 
-    def strengthen(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        logits, wanted = model(images), teacher(images)
+    def strengthen(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits, wanted = model(batch.inputs), teacher(batch.inputs)
         soft = F.cross_entropy(logits / config.temperature, F.softmax(wanted / config.temperature, dim=1))
-        return soft + F.cross_entropy(logits, labels) + distillation(wanted, logits, config.temperature), logits
+        loss = soft + F.cross_entropy(logits, batch.targets) + distillation(wanted, logits, config.temperature)
+        return loss, accuracy(logits, batch.targets)
 
     first = replace(
         config,

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import FRACTION, OWN, PAPER, WEIGHT_DECAY, Benchmarked, reference_drops
-from unlearn.registry import method
+from unlearn.benchmark import FRACTION, PAPER, WEIGHT_DECAY, Benchmarked, benchmarked
+from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -39,10 +32,10 @@ class ExactConfig(Config):
     )
 
 
-_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}", "presets": OWN}
+_SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}"}
 
 
-@method(
+@benchmarked(
     "CF-k",
     config=Config,
     summary="catastrophic forgetting: train the last blocks alone on the retain set",
@@ -52,11 +45,12 @@ _SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}", "presets
 def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, in eval mode."""
     from unlearn import layers
+    from unlearn.last_blocks import train
 
-    _train(model, sets, config, context, layers.tail(model, config.blocks))
+    train(model, sets, config, context, layers.tail(model, config.blocks))
 
 
-@method(
+@benchmarked(
     "EU-k",
     config=ExactConfig,
     summary="exact unlearning: train the last blocks alone, from new weights",
@@ -65,38 +59,16 @@ def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) 
     **_SHARED,
 )
 def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
-    """The same after the last blocks were given new weights; their batch norm starts afresh and follows, all else is in eval mode.
+    """Give the last blocks new weights, then train like CF-k; their batch norm starts afresh and follows, all else is in eval mode.
 
     With ``--compat reference`` these batch norms keep and use the old weights' statistics.
     """
     from pruner import MaskEnforcer
-    from unlearn import layers
+    from unlearn import layers, reinitialise
+    from unlearn.last_blocks import train
 
     config = replace(config, eval_mode=True) if context.compat == "reference" else config
     blocks = layers.tail(model, config.blocks)
-    layers.renew_blocks(blocks, context.draws, keep_statistics=config.eval_mode)
+    reinitialise.reset_blocks(blocks, context.draws, keep_statistics=config.eval_mode)
     MaskEnforcer(model, context.mask)
-    _train(model, sets, config, context, blocks, still=layers.outside(model, blocks))
-
-
-def _train(
-    model: nn.Module,
-    sets: Sets,
-    config: Config,
-    context: Context,
-    blocks: dict[str, nn.Module],
-    still: Sequence[nn.Module] = (),
-) -> None:
-    from trainer.loop import cross_entropy
-    from unlearn import layers
-    from unlearn.penalty import squared_distance
-
-    config = reference_drops(config, late=1) if context.compat == "reference" else config
-    start = {name: model.get_parameter(name).detach().clone() for name in layers.parameter_names(blocks)}
-
-    def objective(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        loss, logits = cross_entropy(model, images, labels, epoch)
-        return loss + config.anchor / 2 * squared_distance(model, start), logits
-
-    with layers.only(model, set(start)):
-        context.fit(model, sets.retain, config, objective, still=still)
+    train(model, sets, config, context, blocks, layers.outside(model, blocks))

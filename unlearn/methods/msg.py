@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import FRACTION, OWN, PAPER, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import FRACTION, Entry, challenge_entry
+from unlearn.registry import about
+from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 REFERENCE_BATCH = 64  # retain images per gradient batch in the reference, whatever the forget batches
 KEPT = 0.1  # share of the gradient that weights that were not renewed train with
 
 
 @dataclass(frozen=True)
-class Config(Benchmarked):
-    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 5)
-    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 1e-3)
-    batch_size: int = changed(Benchmarked, "batch_size", 64)
-    schedule: str = changed(Benchmarked, "schedule", "triangle")
+class Config(Entry):
+    unlearn_epochs: int = changed(Entry, "unlearn_epochs", 5)
+    schedule: str = changed(Entry, "schedule", "triangle")
     init_rate: float = option(
         0.3, "fraction of every layer's weights that is drawn anew", low=0, high=1, search=FRACTION
     )
 
 
-@method(
-    "MSG",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop2",),
-    presets=OWN,
-    reshapes="draws weights anew",
+@challenge_entry("MSG", 2, config=Config, reads={"retain", "forget"}, reshapes="draws weights anew")
+@about(
+    "masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune"
 )
 def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Per prunable layer, draw the ``init_rate`` of the weights with the smallest |gradient| anew; the rest trains at a tenth.

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import FRACTION, OWN, PAPER, Benchmarked
-from unlearn.registry import ALPHA, method
+from unlearn.benchmark import FRACTION, PAPER, Benchmarked, benchmarked
+from unlearn.registry import ALPHA, about
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -26,33 +21,26 @@ class Config(Benchmarked):
     eval_mode: bool = changed(Benchmarked, "eval_mode", True)
 
 
-@method(
-    "NG+",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="descend the retain loss and climb the forget loss in the same step",
+@benchmarked("NG+", config=Config, reads={"retain", "forget"}, aliases=("neggradplus", "NegGrad+"), tasks=None)
+@about(
+    "descend the retain loss and climb the forget loss in the same step",
     source=f"Kurmanji et al. 2023 (NegGrad+); {PAPER}",
-    aliases=("neggradplus", "NegGrad+"),
-    presets=OWN,
 )
 def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend alpha * (CE(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * CE(forget), one batch of each per step.
+    """Descend alpha * (L(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * L(forget), one batch of each per step.
 
     An epoch ends with the retain set; forget batches repeat. The network is in eval mode: batch norm
     uses its statistics and keeps them.
     """
-    import torch.nn.functional as F
-
     from dataset.pairs import Paired
     from unlearn.penalty import squared_distance
 
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()} if config.anchor else {}
 
-    def objective(model: nn.Module, images: tuple, labels: tuple, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images[0])
-        retain, forget = F.cross_entropy(logits, labels[0]), F.cross_entropy(model(images[1]), labels[1])
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        (retain, figures), (forget, _) = (context.task.mean(model, batch.part(number)) for number in (0, 1))
         if start:
             retain = retain + config.anchor / 2 * squared_distance(model, start)
-        return config.alpha * retain - (1 - config.alpha) * forget, logits
+        return config.alpha * retain - (1 - config.alpha) * forget, figures
 
     context.fit(model, Paired(sets.retain, sets.forget, config.forget_batch_size), config, objective)

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from unlearn.registry import NoOptions, method
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
+from unlearn.registry import NoOptions, about, method
+from unlearn.signature import Context, Sets, nn
 
 
-@method(
-    "raw",
-    reads=set(),
-    summary="score the model as it is",
-    paper="Original",
-    source="the starting point of every method",
-    aliases=("original", "Original", "Baseline"),
-    presets={"deepunlearn": {}},
-)
+@method("raw", reads=set(), paper="Original", aliases=("original", "Original", "Baseline"))
+@about("score the model as it is", source="the starting point of every method")
 def raw(model: nn.Module, sets: Sets, config: NoOptions, context: Context) -> None:
     """Does nothing."""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-from unlearn.registry import Iterative, method
+from unlearn.registry import Iterative, about, method
+from unlearn.signature import Context, Sets, nn
 from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -35,40 +30,18 @@ class SharpnessConfig(Config):
     sam_rho: float = option(2.0, "radius of adaptive sharpness-aware minimisation", low=0)
 
 
+@method("retrain", config=Config, reads={"retain"}, fresh=True, paper="Retrain", aliases=("naive", "Retrain"))
+@about("train new weights on the retain set only, under the same mask", source="Jia et al. 2023, section 2")
 @method(
-    "retrain",
-    config=Config,
-    reads={"retain"},
-    fresh=True,
-    summary="train new weights on the retain set only, under the same mask",
-    paper="Retrain",
-    source="Jia et al. 2023, section 2",
-    aliases=("naive", "Retrain"),
-    presets={
-        "deepunlearn": {"unlearn_epochs": 182, "schedule": "cosine"},
-        "sfron": {"unlearn_epochs": 200, "batch_size": 128, "schedule": "cosine"},
-    },
+    "retrain_ls", config=SmoothedConfig, reads={"retain"}, fresh=True, tasks={"classification"}, paper="Retrain + LS"
 )
-@method(
-    "retrain_ls",
-    config=SmoothedConfig,
-    reads={"retain"},
-    fresh=True,
-    summary="retrain with label smoothing",
-    paper="Retrain + LS",
-    source="Szegedy et al. 2016, section 7; Jia et al. 2023, released code",
-)
-@method(
-    "retrain_sam",
-    config=SharpnessConfig,
-    reads={"retain"},
-    fresh=True,
-    summary="retrain with adaptive sharpness-aware minimisation",
-    paper="Retrain + SAM",
+@about("retrain with label smoothing", source="Szegedy et al. 2016, section 7; Jia et al. 2023, released code")
+@method("retrain_sam", config=SharpnessConfig, reads={"retain"}, fresh=True, paper="Retrain + SAM")
+@about(
+    "retrain with adaptive sharpness-aware minimisation",
     source="Foret et al. 2021; Kwon et al. 2021; Jia et al. 2023, released code",
 )
 def retrain(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the retain set; the caller hands over freshly initialised, masked weights."""
-    from trainer.loop import smoothed_cross_entropy
-
-    context.fit(model, sets.retain, config, smoothed_cross_entropy(config.label_smoothing))
+    objective = replace(context.task, label_smoothing=config.label_smoothing).mean if config.label_smoothing else None
+    context.fit(model, sets.retain, config, objective)

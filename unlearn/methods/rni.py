@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from trainer.flags import Stepping
-from unlearn.benchmark import EPOCHS, FRACTION, LR, OWN, PAPER, WEIGHT_DECAY, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import EPOCHS, FRACTION, LR, WEIGHT_DECAY, Benchmarked, challenge_entry
+from unlearn.registry import about
+from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unlearn.context import Context, Sets
 
 SELECTED = 9  # parameters that train in an epoch before the last ones, norms aside
 
@@ -25,9 +20,7 @@ class Config(Stepping):
     batch_size: int = changed(Stepping, "batch_size", 64)
     no_aug: bool = changed(Benchmarked, "no_aug", True)
     reset_epochs: int = option(1, "first epochs without noise", low=0, search=EPOCHS)
-    noise_ratio: float = option(
-        0.7, "fraction of the selected parameters that gets noise", low=0, high=1, search=FRACTION
-    )
+    noise_ratio: float = option(0.7, "fraction of the selected ones that gets noise", low=0, high=1, search=FRACTION)
     noise_std: float = option(0.04, "standard deviation of the noise", low=0, search=FRACTION)
     fine_epochs: int = option(4, "last epochs, in which everything trains", low=0, search=EPOCHS)
     fine_lr: tuple[float, ...] = option(
@@ -40,16 +33,8 @@ class Config(Stepping):
     fine_weight_decay: float = option(5e-4, "weight decay there", low=0, search=WEIGHT_DECAY)
 
 
-@method(
-    "RNI",
-    config=Config,
-    reads={"retain"},
-    summary="repeated noise injection: a few parameters at a time get noise and train, then all do",
-    source=f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}",
-    aliases=("kgltop7",),
-    presets=OWN,
-    reshapes="draws weights anew",
-)
+@challenge_entry("RNI", 7, config=Config, reads={"retain"}, reshapes="draws weights anew")
+@about("repeated noise injection: a few parameters at a time get noise and train, then all do")
 def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Draw the head anew; then each epoch descends the cross-entropy with an optimiser of its own.
 
@@ -59,9 +44,9 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
     import torch
 
     from pruner import MaskEnforcer
-    from unlearn import layers
+    from unlearn import layers, reinitialise
 
-    layers.reset(*layers.named_head(model), context.draws, "reset")
+    reinitialise.reset(*layers.named_head(model), context.draws, "reset")
     norms = layers.norm_parameters(model, by_name=context.compat == "reference")
     ordinary = [name for name, _ in model.named_parameters() if name not in norms]
     before: set[str] = set()
@@ -76,13 +61,8 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
                         parameter.add_(context.draws.normal(name, parameter, "noise", epoch), alpha=config.noise_std)
         before |= set(chosen)
         MaskEnforcer(model, context.mask)
-        step = (
-            {"unlearn_lr": config.unlearn_lr}
-            if fine < 0
-            else {
-                "unlearn_lr": config.fine_lr[min(fine, len(config.fine_lr) - 1)],
-                "weight_decay": config.fine_weight_decay,
-            }
-        )
-        with layers.only(model, norms | set(chosen)):
-            context.fit(model, sets.retain, replace(config, unlearn_epochs=1, **step))
+        lr = config.unlearn_lr if fine < 0 else config.fine_lr[min(fine, len(config.fine_lr) - 1)]
+        decay = config.weight_decay if fine < 0 else config.fine_weight_decay
+        step = replace(config, unlearn_epochs=1, unlearn_lr=lr, weight_decay=decay)
+        with layers.train_only(model, norms | set(chosen)):
+            context.fit(model, sets.retain, step)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import EPOCHS, FRACTION, OWN, PAPER, SFRON, TEMPERATURE, Benchmarked, reference_drops
-from unlearn.registry import ALPHA, method
+from unlearn.benchmark import EPOCHS, FRACTION, PAPER, SFRON, TEMPERATURE, Benchmarked, benchmarked, reference_drops
+from unlearn.registry import ALPHA, about
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -30,30 +25,10 @@ class Config(Benchmarked):
     temperature: float = option(2.0, "softens the outputs of teacher and student", above=0, search=TEMPERATURE)
 
 
-@method(
-    "SCRUB",
-    config=Config,
-    reads={"retain", "forget", "val"},
-    summary="part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
+@benchmarked("SCRUB", config=Config, reads={"retain", "forget", "val"}, aliases=("scrubv2", "SCRUB+R"))
+@about(
+    "part from the original on the forget set, stay with it on the retain set, rewind to the fitting epoch",
     source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}; preset sfron: {SFRON}",
-    aliases=("scrubv2", "SCRUB+R"),
-    presets=OWN
-    | {
-        "sfron": {
-            "unlearn_epochs": 6,
-            "unlearn_lr": 8e-5,
-            "schedule": "cosine",
-            "weight_decay": 5e-4,
-            "max_steps": 2,
-            "gamma": 0.99,
-            "alpha": 1e-3,
-            "temperature": 4.0,
-            "no_rewind": True,
-            "batch_size": 128,
-            "forget_batch_size": 128,
-            "no_aug": False,
-        }
-    },
 )
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set in all.
@@ -62,7 +37,10 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
     returned whose forget error is nearest to the last ones' error on validation images of the forget
     set's classes; nothing is trained on these. With ``--compat reference`` the last weights stand in for the first.
     """
-    from trainer.loop import Pass, cross_entropy
+    import torch.nn.functional as F
+
+    from trainer.steps import Pass
+    from trainer.task import accuracy
     from unlearn.distill import distillation, teacher_of
     from unlearn.rewind import rewind
 
@@ -71,13 +49,14 @@ def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
     def distance(images: Tensor, logits: Tensor) -> Tensor:
         return config.temperature**2 * distillation(teacher(images), logits, config.temperature)
 
-    def part(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        logits = model(images)
-        return -distance(images, logits), logits
+    def part(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs)
+        return -distance(batch.inputs, logits), accuracy(logits, batch.targets)
 
-    def stay(model: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        loss, logits = cross_entropy(model, images, labels, epoch)
-        return config.gamma * loss + config.alpha * distance(images, logits), logits
+    def stay(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs)
+        loss = config.gamma * F.cross_entropy(logits, batch.targets) + config.alpha * distance(batch.inputs, logits)
+        return loss, accuracy(logits, batch.targets)
 
     passes = [
         Pass(sets.forget.in_order(), part, batch_size=config.forget_batch_size, epochs=config.max_steps),

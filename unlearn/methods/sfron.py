@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from trainer.flags import Stepping
-from unlearn.registry import method
-from utils.options import option
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from pruner import Mask
-    from unlearn.context import Context, Sets
+from unlearn.registry import Salient, about, method
+from unlearn.signature import Context, Sets, nn
+from utils.options import changed, option
 
 
 @dataclass(frozen=True)
 class Config(Stepping):
     batch_size: int = option(128, "images per step", low=1)
     unlearn_epochs: int = option(4, "passes over the retain set", low=0, search=(1, 37, "linear"))
-    iterations: int | None = option(
-        None, "steps on the retain set, instead of --unlearn_epochs (1500 for CIFAR-10 in the paper's code)", low=0
-    )
+    iterations: int | None = option(None, "steps on the retain set in place of --unlearn_epochs (paper: 1500)", low=0)
     unlearn_lr: float = option(0.01, "step size", above=0, search=(1e-5, 1e-1, "log"))
     schedule: str = option("cosine", "step size over the steps", choices=("cosine", "constant"))
     no_aug: bool = option(False, "train without random crop and flip")
-    forget_freq: int = option(
-        5, "steps on the retain set for each one up the forget loss", low=1, search=(1, 20, "linear")
-    )
+    forget_freq: int = option(5, "steps on the retain set for each ascent", low=1, search=(1, 20, "linear"))
     forget_alpha: float = option(25.0, "weight of the forget loss at the start", low=0, search=(1.0, 500.0, "log"))
     forget_decay: str | None = option(
         None,
@@ -45,20 +35,15 @@ class Config(Stepping):
         low=0,
         search=(0.1, 10.0, "log"),
     )
-    saliency_mask: str | None = option(
-        None,
-        "forgetting changes only the weights that this file names, see main_saliency.py",
-        metavar="FILE",
-        aliases=("mask_path",),
+    saliency_mask: str | None = changed(
+        Salient, "saliency_mask", None, help="forgetting changes only the weights of this file, see main_saliency.py"
     )
     retain_subset: int | None = option(
         None,
         "repair, and count passes, on only so many retain images, drawn once; 0 for as many as there are to forget",
         low=0,
     )
-    slow_rate: float = option(
-        1.0, "alpha: how far the weights follow each round of forgetting and repair", low=0, high=1
-    )
+    slow_rate: float = option(1.0, "alpha: how far the weights follow each round of both", low=0, high=1)
     no_saliency: bool = option(False, "without S: forgetting changes all weights")
     no_adaptive: bool = option(False, "without F: all forget images count alike")
     no_fast_slow: bool = option(False, "without R-on: forget and retain gradients are added and stepped along at once")
@@ -68,32 +53,21 @@ class Config(Stepping):
     "SFRon",
     config=Config,
     reads={"retain", "forget"},
-    summary="adaptive ascent on salient weights with fast-slow repair",
     paper="SFR-on",
-    source="Huang et al. 2024 (SFR-on)",
     aliases=("SFR-on",),
     reshapes="chooses single weights to change",
 )
+@about("adaptive ascent on salient weights with fast-slow repair", source="Huang et al. 2024 (SFR-on)")
 def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Saliency by Fisher ratio at the start, adaptive ascent, fast-slow repair; each can be switched off."""
-    from unlearn.fast_slow import Ascent, FastSlow
+    from unlearn.fast_slow import Ascent, FastSlow, fisher_mask
 
     forget, retain = (images.plain() if config.no_aug else images for images in (sets.forget, sets.retain))
     if config.retain_subset is not None:
         retain = retain.first(config.retain_subset or len(forget), context.draws.order(len(retain), "retain subset"))
-    only = None if config.no_saliency else context.only or salient(model, sets, config, context)
+    mask = None if config.no_saliency else context.update_mask or fisher_mask(model, sets, config, context)
     over = "batch" if context.compat == "reference" else "set"
-    ascent = Ascent(model, forget, 0.0 if config.no_adaptive else config.adaptive_power, over, config.batch_size)
-    alternation = FastSlow(model, ascent, retain, only, config, context)
-    beside = (ascent, alternation.forget)
-    context.phase(alternation.repair, alternation.run, alternation.epochs, beside)
-
-
-def salient(model: nn.Module, sets: Sets, config: Config, context: Context) -> Mask:
-    """Weights whose Fisher information on the forget set is at least ``fisher_ratio`` times that on the retain set."""
-    from unlearn import saliency
-
-    ratio = saliency.fisher_ratio(model, sets.forget, sets.retain, config.batch_size, config.no_aug, context)
-    only = saliency.at_least(ratio, config.fisher_ratio, context.mask)
-    context.log.line(f"saliency: {saliency.share(only, context.mask)}")
-    return only
+    power = 0.0 if config.no_adaptive else config.adaptive_power
+    ascent = Ascent(model, context, forget, power, over, config.batch_size)
+    plan = FastSlow(model, ascent, retain, mask, config, context)
+    context.phase(plan.training, plan)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from unlearn.benchmark import OWN, PAPER, Benchmarked
-from unlearn.registry import method
+from unlearn.benchmark import PAPER, Benchmarked, benchmarked
+from unlearn.registry import about
+from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from dataset.images import Images
-    from unlearn.context import Context, Sets
 
 
 @dataclass(frozen=True)
@@ -22,21 +16,16 @@ class Config(Benchmarked):
     unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 0.1)
 
 
-@method(
-    "SRL",
-    config=Config,
-    reads={"retain", "forget"},
-    summary="train on everything, the forget set under random labels that change every epoch",
+@benchmarked("SRL", config=Config, reads={"retain", "forget"}, aliases=("successive_random_labels",))
+@about(
+    "train on everything, the forget set under random labels that change every epoch",
     source=f"{PAPER}; Golatkar et al. 2020 (random labels)",
-    aliases=("successive_random_labels",),
-    presets=OWN,
 )
 def successive_labels(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on forget images with labels drawn anew every epoch (the true one may come up) and on retain images."""
     from dataset.combined import union
 
-    def relabelled(epoch: int) -> Images:
-        labels = context.draws.labels(sets.forget.labels, context.classes, "random labels", epoch)
-        return union(sets.forget.relabelled(labels), sets.retain)
+    def labels(epoch: int) -> Tensor:
+        return context.draws.labels(sets.forget.labels, context.classes, "random labels", epoch)
 
-    context.fit(model, relabelled, config)
+    context.fit(model, lambda epoch: union(sets.forget.relabelled(labels(epoch)), sets.retain), config)

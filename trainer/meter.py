@@ -1,0 +1,77 @@
+"""What an epoch's steps add up to: the mean loss and the task's figures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.task import Figures
+from utils import parallel
+from utils.errors import DivergedError
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """One finished epoch: its number from 1, step size, mean loss, the task's figures by name in [0, 1], seconds."""
+
+    epoch: int
+    lr: float
+    loss: float
+    figures: dict[str, float]
+    seconds: float
+
+
+class EpochMeter:
+    """Loss and figures of an epoch's steps, added up where the images are."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._prompt = device.type == "cpu" and parallel.size() == 1  # elsewhere every question makes the device wait
+        self._names: tuple[str, ...] = ()
+        self._samples = 0.0
+        self._sums = torch.zeros(1, device=device)  # of losses, then of the figures
+        self._sound = torch.zeros((), device=device)  # steps after which the sum of losses was finite
+
+    @property
+    def broken(self) -> bool:
+        """Whether the loss is known to be no longer finite; only one process on the CPU knows before the end."""
+        return self._prompt and not math.isfinite(self._sums[0])
+
+    def add(self, loss: Tensor, figures: Figures, samples: int, count: int) -> None:
+        """One step on ``samples`` of a batch of ``count``, with the mean loss of these and each one's figures."""
+        if len(self._names) < len(figures):
+            self._names, self._sums = tuple(figures), torch.zeros(1 + len(figures), device=self._device)
+        sums = torch.stack([loss.detach() * samples, *(figure.sum() for figure in figures.values())])
+        copies = 1 if count >= parallel.size() else parallel.size()
+        self._sums += sums if copies == 1 else sums / copies
+        self._samples += samples / copies
+        self._sound += self._sums[0].isfinite()
+
+    def means(self, when: str) -> tuple[float, dict[str, float]]:
+        """Loss per sample and mean figures over all processes.
+
+        Args:
+            when: ends the error, with ``{step}`` where the step's number goes.
+        Raises:
+            DivergedError: the loss is no longer finite.
+        """
+        counted = torch.cat([self._sums, self._sums.new_tensor([self._samples]), self._sound[None]])
+        *sums, samples, sound = parallel.add_up(counted).tolist()
+        loss, *figures = (value / max(samples, 1) for value in sums)
+        if not math.isfinite(loss):
+            step = int(sound) // parallel.size() + 1
+            raise DivergedError(f"the loss became {loss} {when.format(step=step)}; try a smaller one")
+        return loss, dict(zip(self._names, figures))
+
+    def state(self) -> dict[str, Any]:
+        """What was added up so far."""
+        return {"names": self._names, "samples": self._samples, "sums": self._sums, "sound": self._sound}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self._names, self._samples = tuple(state["names"]), state["samples"]
+        self._sums, self._sound = state["sums"].to(self._device), state["sound"].to(self._device)

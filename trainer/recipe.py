@@ -1,0 +1,159 @@
+"""How to train: a recipe, and the optimiser and step sizes that follow from it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pruner import Mask
+from trainer.flags import Stepping
+
+DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" lowers the step size
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        schedule: "step" (times ``decay`` after each milestone), "drops" (the same after 50, 80 and 90 % of the
+            epochs), "cosine" (to zero), "smooth" (the same step by step, to ``floor``), "triangle" (up to ``lr``
+            at the middle epoch and down again) or "constant".
+        warmup: epochs over which the step size grows linearly, step by step, to its scheduled value.
+        schedule_offset: epochs by which the step-size schedule is advanced at the start ("learning-rate rewinding").
+        sam_rho: radius of adaptive sharpness-aware minimisation; 0 is off.
+        amp: forward passes in bfloat16; weights and steps stay float32.
+        decay: factor of schedules "step" and "drops".
+        floor: step size at the end of schedule "smooth".
+        steps: the training ends after so many steps, in the middle of an epoch; None for whole epochs.
+        max_norm: gradients are scaled down to this length, over all weights; 0 leaves them.
+        eval_mode: batch norm uses its running statistics and leaves them alone.
+        ema_decay: share that a moving average of the weights keeps at every step; 0 keeps no average.
+    """
+
+    epochs: int
+    lr: float
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "step"
+    milestones: tuple[int, ...] = (91, 136)
+    warmup: int = 0
+    batch_size: int = 256
+    schedule_offset: int = 0
+    sam_rho: float = 0.0
+    amp: bool = False
+    decay: float = 0.1
+    floor: float = 0.0
+    steps: int | None = None
+    max_norm: float = 0.0
+    eval_mode: bool = False
+    ema_decay: float = 0.0
+
+
+FLAGS = {"milestones": "decreasing_lr", "decay": "lr_decay_rate"}  # flags whose names are not their attributes'
+
+
+def recipe(flags: Stepping, epochs: int, lr: float, **other: Any) -> Recipe:
+    """The recipe that a script's or a method's flags describe; constant step size where they name no schedule.
+
+    Args:
+        other: attributes that no flag gives.
+    """
+    names = Recipe.__dataclass_fields__.keys() - {"epochs", "lr", "schedule_offset", "steps", "floor"}
+    flag = {name: FLAGS.get(name, name) for name in names}
+    found = {name: getattr(flags, flag[name]) for name in names if hasattr(flags, flag[name])}
+    return Recipe(epochs, lr, **({"schedule": "constant", "milestones": ()} | found | other))
+
+
+class OptimizerSchedule:
+    """An optimiser, of its own unless one is given, and its step size over the epochs."""
+
+    def __init__(self, parameters: list[nn.Parameter], recipe: Recipe, optimizer: torch.optim.Optimizer | None = None):
+        self.recipe = recipe
+        self.optimizer = optimizer or _optimizer(parameters, recipe)
+        self.scheduler = _scheduler(self.optimizer, recipe)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the schedule is advanced before the first step on purpose
+            for _ in range(recipe.schedule_offset):
+                self.scheduler.step()
+
+    @property
+    def lr(self) -> float:
+        """The epoch's step size, warm-up aside."""
+        return self.scheduler.get_last_lr()[0]
+
+    @property
+    def now(self) -> float:
+        """The present step's step size."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def before_step(self, epoch: int, step: int, steps: int) -> None:
+        """Set the step size where it changes within an epoch of ``steps`` steps."""
+        if epoch < self.recipe.warmup:
+            self.set_lr(self.lr * min(1.0, (epoch * steps + step + 1) / (self.recipe.warmup * steps)))
+        elif self.recipe.schedule == "smooth":
+            self.set_lr(self.recipe.lr * _share(self.recipe, epoch + step / steps))
+
+    def after_epoch(self) -> None:
+        """Go on to the next epoch's step size."""
+        self.set_lr(self.lr)
+        self.scheduler.step()
+
+    def set_lr(self, lr: float) -> None:
+        """Step by this from now on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def state(self) -> dict[str, Any]:
+        """Optimiser and schedule, under the reference's keys."""
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+
+
+def ordered_parameters(model: nn.Module, mask: Mask) -> list[nn.Parameter]:
+    """Parameters in the order in which the reference's files list them: a pruned weight behind its layer's bias."""
+    ordered = []
+    for layer, module in model.named_modules():
+        own = list(module.named_parameters(recurse=False))
+        own.sort(key=lambda item: f"{layer}.{item[0]}" in mask)
+        ordered += [parameter for _, parameter in own]
+    return ordered
+
+
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
+        )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule in ("step", "drops"):
+        drops = [-(-recipe.epochs * tenths // 10) for tenths in DROPS]
+        milestones = list(recipe.milestones) if recipe.schedule == "step" else drops
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=recipe.decay)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: _share(recipe, epoch))
+
+
+def _share(recipe: Recipe, epoch: float) -> float:
+    """Step size after ``epoch`` epochs as a share of ``recipe.lr``; an advanced schedule does not rise again."""
+    if recipe.schedule == "constant" or epoch < recipe.warmup:
+        return 1.0
+    if recipe.schedule == "triangle":
+        top = (recipe.epochs + 1) // 2
+        return (epoch + 1) / top if epoch < top else max(0.0, (recipe.epochs - epoch) / (recipe.epochs + 1 - top))
+    done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1)
+    share = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return share if recipe.schedule == "cosine" else recipe.floor / recipe.lr + (1 - recipe.floor / recipe.lr) * share

@@ -1,0 +1,150 @@
+"""What an epoch is made of: a sequence of steps, each with a batch, an objective and an optimiser."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from dataset.combined import Chain
+from dataset.images import Images
+from dataset.pairs import Marked, Paired
+from pruner import MaskEnforcer
+from trainer.recipe import OptimizerSchedule, Recipe
+from trainer.task import Batch, Objective
+from utils import parallel, seeds
+
+if TYPE_CHECKING:
+    from trainer.loop import Training
+
+Trainable = Images | Chain | Paired | Marked  # what one pass goes over
+
+
+@dataclass(slots=True)
+class Step:
+    """One step of an epoch.
+
+    Attributes:
+        batch: this process's part of it.
+        count: images of the whole batch, over all processes.
+        objective: what to descend on it.
+        schedule: the optimiser that steps; None for the training's.
+        place: number of the step within its pass, and steps of that pass.
+        group: the meter that counts it; an epoch's figures are those of the last group. None is not counted, nor does
+            the moving average of the weights follow it.
+        lr: step size; None for the schedule's.
+        update_mask: weights whose gradients alone it uses; None for the training's.
+        moves: False leaves its gradients for the next step to add to its own.
+        after: called when it has been taken.
+        resumable: whether a killed run can go on behind it.
+        limit: the flag that says how many images it takes at once, and its value.
+    """
+
+    batch: Batch
+    count: int
+    objective: Objective
+    schedule: OptimizerSchedule | None = None
+    place: tuple[int, int] = (0, 1)
+    group: int | None = 0
+    lr: float | None = None
+    update_mask: MaskEnforcer | None = None
+    moves: bool = True
+    after: Callable[[], None] | None = None
+    resumable: bool = True
+    limit: tuple[int | None, str] = (None, "")
+
+
+class Plan(ABC):
+    """The steps of every epoch of a training, and the optimisers that they use beside the training's own."""
+
+    schedules: Sequence[OptimizerSchedule] = ()
+
+    @abstractmethod
+    def count(self, epoch: int) -> int:
+        """Steps of an epoch, counted from 0."""
+
+    @abstractmethod
+    def steps(self, epoch: int, seed: int, start: int) -> Iterator[Step]:
+        """The steps of an epoch from number ``start`` on; ``seed`` is the training's."""
+
+    def state(self) -> dict[str, Any]:
+        """What a killed run needs to go on with, as plain values and tensors."""
+        return {"optimizers": [schedule.state() for schedule in self.schedules]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        for schedule, stored in zip(self.schedules, state["optimizers"]):
+            schedule.restore(stored)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One walk over a set within every epoch.
+
+    Attributes:
+        images: the set, or a function from the epoch's number (from 0) to it.
+        objective: from the model and a batch to the loss to descend and the figures to log. What a batch's inputs
+            and targets are is up to the set.
+        recipe: of an optimiser of its own; None for the training's.
+        batch_size: None for the recipe's.
+        epochs: only the first so many epochs have it; None for all.
+    """
+
+    images: Trainable | Callable[[int], Trainable]
+    objective: Objective
+    recipe: Recipe | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+
+    def at(self, epoch: int) -> Trainable:
+        """The set of an epoch."""
+        return self.images(epoch) if callable(self.images) else self.images
+
+    def plain(self) -> Pass:
+        """The same without augmentation."""
+        return replace(self, images=lambda epoch: self.at(epoch).plain())
+
+
+_Part = tuple[int, Pass, int, Trainable, list[int]]  # a pass with its number, batch size, set and batches' sizes
+
+
+class Passes(Plan):
+    """Epochs that go over one set after the other.
+
+    Args:
+        training: whose optimiser steps where a pass has none of its own.
+    """
+
+    def __init__(self, passes: Sequence[Pass], training: Training):
+        self._passes, self._training = passes, training
+        self._own = {each.recipe: training.schedule_of(each.recipe) for each in passes if each.recipe is not None}
+        self.schedules = tuple(self._own.values())
+        self._epoch: tuple[int, list[_Part]] = (-1, [])
+
+    def count(self, epoch: int) -> int:
+        return sum(len(sizes) for *_, sizes in self._parts(epoch))
+
+    def steps(self, epoch: int, seed: int, start: int) -> Iterator[Step]:
+        seed = seeds.derive(seed, "epoch", epoch)
+        for number, each, size, images, sizes in self._parts(epoch):
+            skipped, start = min(start, len(sizes)), max(start - len(sizes), 0)
+            batches = images.batches(size, seeds.derive(seed, "pass", number) if number else seed, parallel.part)
+            limit = size, "--forget_batch_size" if each.batch_size else "--batch_size"
+            for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
+                batch, place = Batch(inputs, targets, epoch, self._training.random), (step, len(sizes))
+                schedule = self._own.get(each.recipe)
+                yield Step(batch, sizes[step], each.objective, schedule, place, number, limit=limit)
+
+    def _parts(self, epoch: int) -> list[_Part]:
+        """The passes that the epoch has; made once, because sets may draw labels."""
+        if self._epoch[0] != epoch:
+            parts = []
+            for number, each in enumerate(self._passes):
+                if each.epochs is None or epoch < each.epochs:
+                    size = each.batch_size or (each.recipe or self._training.recipe).batch_size
+                    images = each.at(epoch)
+                    parts.append((number, each, size, images, images.sizes(size)))
+            self._epoch = epoch, parts
+        return self._epoch[1]

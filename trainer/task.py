@@ -1,0 +1,115 @@
+"""What training knows of a task: the losses of a batch's samples, the figures worth logging, and what a wrong target is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils import seeds
+
+Figures = dict[str, Tensor]  # by name a value in [0, 1] for every sample, [B]; their means are logged
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """This process's part of one batch: what an objective is computed from.
+
+    Attributes:
+        inputs: float images [B, C, H, W], or whatever else the set yields, such as a pair of these.
+        targets: int64 classes [B], or whatever else the set yields.
+        epoch: its number, from 0.
+        random: draws whatever the losses draw, on the images' device; None is torch's own generator.
+    """
+
+    inputs: Any
+    targets: Any
+    epoch: int = 0
+    random: torch.Generator | None = None
+
+    def __len__(self) -> int:
+        """Samples; of a pair, those of its first part."""
+        return len(self.inputs[0] if isinstance(self.inputs, tuple) else self.inputs)
+
+    def part(self, number: int) -> Batch:
+        """One part of a pair."""
+        return replace(self, inputs=self.inputs[number], targets=self.targets[number])
+
+
+Objective = Callable[[nn.Module, Batch], tuple[Tensor, Figures]]  # the loss to descend, a scalar, and what to log
+
+
+class Task(ABC):
+    """What a model is trained for. Methods that need no more than losses are written against it.
+
+    Attributes:
+        name: what a method's ``tasks`` lists, in the words of an error.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """Every sample's loss, float [B] and differentiable, and every sample's figures.
+
+        Whatever it draws comes from ``batch.random``. It calls ``model`` as a function and nothing else of it,
+        because single samples' gradients are taken by ``torch.func``.
+        """
+
+    @abstractmethod
+    def wrong_targets(self, targets: Tensor, seed: int, exclude_true: bool = True) -> Tensor:
+        """A random target for every sample, of the shape and on the device of ``targets``.
+
+        Args:
+            exclude_true: never the sample's own.
+        """
+
+    def mean(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """The plain objective: the mean loss."""
+        losses, figures = self.losses(model, batch)
+        return losses.mean(), figures
+
+    def expected(self, model: nn.Module, batch: Batch) -> Iterator[tuple[Tensor | float, Tensor]]:
+        """Weights and mean losses over what the targets could be, for Fisher information; here the targets as they are."""
+        yield 1.0, self.mean(model, batch)[0]
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Cross-entropy of the model's logits, in nats.
+
+    Args:
+        classes: their number; only wrong targets need it.
+        label_smoothing: share of every label's weight that is spread over all classes
+            (Szegedy et al. 2016, section 7).
+    """
+
+    classes: int = 0
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "classification"
+
+    def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        logits = model(batch.inputs)
+        losses = F.cross_entropy(logits, batch.targets, reduction="none", label_smoothing=self.label_smoothing)
+        return losses, accuracy(logits, batch.targets)
+
+    def wrong_targets(self, targets: Tensor, seed: int, exclude_true: bool = True) -> Tensor:
+        """A class for every image, drawn uniformly from all other classes or from all."""
+        random = seeds.generator(seed, "random labels")
+        drawn = torch.randint(int(exclude_true), self.classes, targets.shape, generator=random).to(targets.device)
+        return (targets + drawn) % self.classes if exclude_true else drawn
+
+    def expected(self, model: nn.Module, batch: Batch) -> Iterator[tuple[Tensor | float, Tensor]]:
+        """One loss per class, weighted by the model's own mean belief in it."""
+        log_probs = F.log_softmax(model(batch.inputs), dim=1)
+        yield from zip(log_probs.detach().exp().mean(0), -log_probs.mean(0))
+
+
+def accuracy(logits: Tensor, classes: Tensor) -> Figures:
+    """Whether each image's largest logit is that of its class: bool [B]."""
+    return {"accuracy": logits.detach().argmax(1) == classes}

@@ -1,0 +1,15 @@
+"""The types in a method's signature; at run time none is loaded, because ``--help`` reads every method without torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from trainer.task import Batch, Figures
+    from unlearn.context import Context, Sets
+else:
+    Batch = Context = Figures = Sets = Tensor = nn = Any
+
+__all__ = ["Batch", "Context", "Figures", "Sets", "Tensor", "nn"]
