@@ -11,8 +11,8 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.architectures import architecture
 from models.normalize import Normalize
-from models.registry import architecture
 
 
 class Block(nn.Module):
