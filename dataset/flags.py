@@ -29,10 +29,12 @@ class Data:
         "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
         common="folder of the data set (./data or ../data)",
         metavar="DIR",
+        identity=False,
     )
     no_val: bool = option(
         False,
         "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in cifar10_no_val)",
+        identity=False,
     )
     input_size: int | None = option(
         None,
@@ -45,7 +47,10 @@ class Data:
         "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory",
     )
     workers: int = option(
-        4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0
+        4,
+        "processes that read streamed images; no result depends on it (--num_workers is the same)",
+        low=0,
+        identity=False,
     )
 
     @property

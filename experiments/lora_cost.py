@@ -61,12 +61,12 @@ def one(place: Path, name: str, rate: float, way: str) -> dict[str, Any]:
     """One case: parameters as counts, processor seconds per image of the fastest step after the first, bytes."""
     import torch
 
-    import arg_parser
     import models
     import pruner
     from dataset.images import ImageSet
     from trainer.loop import Recipe, Training
     from unlearn import lora
+    from unlearn.flags import Lora
     from utils.device import PeakMemory
 
     arch, side, batch, steps, rank = CASES[name]
@@ -78,7 +78,7 @@ def one(place: Path, name: str, rate: float, way: str) -> dict[str, Any]:
     mask = pruner.prune(model, "random", rate, pruner.Sample(0)) if rate else {}
     pruner.MaskEnforcer(model, mask)
     total = trainable = sum(p.numel() for p in model.parameters())
-    flags = arg_parser.Lora(
+    flags = Lora(
         lora=True, lora_rank=rank, lora_merge=WAYS[way] or "masked", lora_dropout=0.0 if way == NO_DROPOUT else 0.1
     )
     plan = lora.plan(flags, models.blank(named, 10, side))

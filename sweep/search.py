@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from arg_parser import Lora
 from evaluation import results
 from evaluation.results import METRICS, SEARCH
 from evaluation.tables import aligned
@@ -16,6 +15,7 @@ from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
 from sweep.spec import Spec, check_keys, check_seeds
 from sweep.state import State
+from unlearn.flags import Lora
 from utils import files
 from utils.errors import UsageError
 from utils.names import lookup, nearest

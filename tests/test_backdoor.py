@@ -18,7 +18,7 @@ from torch import nn
 
 import main_backdoor
 import main_imp
-from backdoor import report
+from backdoor import outcome
 from dataset import prepare, sources, split
 from dataset.poison import Poison, image_sets
 from dataset.scenario import Scenario
@@ -647,8 +647,11 @@ def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):
     clean = np.zeros((2, 8, 8, 3), np.uint8)
     clean[0, 4, 5] = 200  # the square covers rows and columns 4 and 5
     stamped, window = trigger.stamp(clean), trigger.window(8, 8)
-    assert [report._changed(one, other) for one, other in zip(clean, stamped)] == ["changes 1 pixel", "changes nothing"]
-    shown = report._enlarged(clean[0], stamped[0], window)
+    assert [outcome._changed(one, other) for one, other in zip(clean, stamped)] == [
+        "changes 1 pixel",
+        "changes nothing",
+    ]
+    shown = outcome._enlarged(clean[0], stamped[0], window)
     assert (
         shown.shape == (6, 13, 3)
         and (shown[:, 6] == 255).all()

@@ -19,6 +19,7 @@ import main_forget
 import main_imp
 from utils import device
 from utils.errors import script
+from utils.options import identity
 
 TRAIN = ["--epochs", "1", "--batch_size", "27", "--pruning_times", "2", "--rate", "0.8"]
 ELSEWHERE = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
@@ -148,7 +149,7 @@ def test_the_flag_decides_no_number_on_the_cpu_and_is_no_part_of_a_runs_identity
         for more in ([], ["--deterministic"])
     )
     assert flagged.run.deterministic and not plain.run.deterministic
-    assert arg_parser.deciding(plain) == arg_parser.deciding(flagged)
+    assert identity(plain) == identity(flagged)
     assert main_imp.main(torture.small(data, *TRAIN, "--deterministic", "--save_dir", str(here / "imp"))) == 0
     assert "done already" in capsys.readouterr().out and not torch.are_deterministic_algorithms_enabled()
 

@@ -11,7 +11,7 @@ from conftest import DIGITS
 from torch import nn
 
 import main_forget
-from backdoor import report as backdoor
+from backdoor import outcome as backdoor
 from dataset.images import ImageSet
 from evaluation import report, verdict
 from evaluation.predict import Predictions, predict, predict_all

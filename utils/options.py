@@ -41,6 +41,7 @@ def option(
     search: tuple | list | None = None,
     common: bool | str = False,
     bare: str | None = None,
+    identity: bool | str = True,
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -53,6 +54,7 @@ def option(
         search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values; no part of the flag.
         common: show it in the short ``--help``; a text stands for ``help`` there.
         bare: the value of the flag when nothing is typed behind it.
+        identity: whether the value decides a run's numbers (``identity``); "changed" if it does where it is not the default.
     """
     metadata = {
         "help": help,
@@ -66,6 +68,7 @@ def option(
         "aliases": aliases,
         "common": common,
         "bare": bare,
+        "identity": identity,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -74,6 +77,21 @@ def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
     """The field ``name`` of ``config`` with another default (and another ``help``, ``search``, ...), for a class derived from it."""
     field = next(field for field in dataclasses.fields(config) if field.name == name)
     return dataclasses.field(default=default, metadata={**field.metadata, **metadata})
+
+
+NO_IDENTITY = {"identity": False}  # metadata of a field that decides no number
+
+
+def identity(config: Any) -> Any:
+    """What decides a run's numbers in a configuration, or in a record of several: fields by name, as plain data."""
+    if not dataclasses.is_dataclass(config):
+        return config
+    return {
+        field.name: identity(value)
+        for field in dataclasses.fields(config)
+        if (wanted := field.metadata.get("identity", True))
+        and ((value := getattr(config, field.name)) != field.default or wanted is True)
+    }
 
 
 SEVERAL = ("class_to_replace", "indexes_to_replace")  # flags of several values, which may look as if they added up

@@ -44,30 +44,27 @@ ASKED = (
 REFERENCE_SPLIT = 1  # the split seed of ``--compat reference`` where none is typed
 
 
-def of(arguments: Any, chosen: Any, split_seed: int | None) -> dict[str, Any]:
+def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None) -> dict[str, Any]:
     """The entry ``origin`` of a checkpoint.
 
     Args:
-        arguments: with the groups data, model and run.
-        chosen: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
+        model, data: the ``trainer.flags.Model`` and ``dataset.flags.Data`` of the run.
+        dataset: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
         split_seed: of its training and validation images; None if it was trained on all.
     """
-    model, data = arguments.model, arguments.data
-    listed = {
-        name: None if value is None else list(value) for name, value in (("mean", model.mean), ("std", model.std))
-    }
     return {
         "arch": model.arch,
         "imagenet_arch": model.imagenet_arch,
-        "dataset": chosen.source.name,
+        "dataset": dataset.source.name,
         "input_size": data.input_size,
         "stream": data.stream,
         "split_seed": split_seed,
-        **listed,
-        "compat": arguments.run.compat,
-        "side": chosen.side,
-        "classes": list(chosen.names),
-        "folder": chosen.root.resolve().name if chosen.files is not None else None,
+        "mean": None if model.mean is None else list(model.mean),
+        "std": None if model.std is None else list(model.std),
+        "compat": compat,
+        "side": dataset.side,
+        "classes": list(dataset.names),
+        "folder": dataset.root.resolve().name if dataset.files is not None else None,
     }
 
 

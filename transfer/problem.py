@@ -1,0 +1,63 @@
+"""What a transfer works on: source and target in memory, and for each number of removed classes the source without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dataset import prepare
+from dataset.sources import Dataset
+from dataset.split import BaseSplit, Split
+from trainer.problem import load, stamp, views
+from transfer.probe import Target
+from transfer.setup import PointSetup, TransferSetup
+from unlearn.problem import ForgetProblem, check_split, divide
+from utils.errors import renamed
+
+
+@dataclass(frozen=True)
+class TransferProblem:
+    """Source and target in memory, the source's split, and views on its images.
+
+    Attributes:
+        stamp: what the checkpoints say of the images that the source was trained on.
+    """
+
+    data: Dataset
+    base: BaseSplit
+    views: prepare.Views
+    stamp: dict[str, Any]
+    target_data: Dataset
+    target: Target
+
+
+def read(setup: TransferSetup) -> TransferProblem:
+    """Load the source and the target, whose images become as large as the source's, and check the source's split."""
+    data, base = load(setup)
+    with renamed({"--data": "--target"}):
+        target = setup.target.load()
+    check_split(setup.checkpoint, base, setup.allow_mismatch)
+    seen = views(setup, target)
+    everything = Target(len(target.classes), seen.train(np.arange(len(target.train_labels))), seen.test())
+    return TransferProblem(data, base, views(setup, data), stamp(setup, base), target, everything)
+
+
+def without(setup: PointSetup, problem: TransferProblem) -> ForgetProblem:
+    """The source without its first classes: the split, the image sets, and the model to begin with or the finished one."""
+    data, base = problem.data, problem.base
+    if setup.count:
+        split = divide(setup, data, base, setup.scenario)
+    else:
+        nothing = np.empty(0, dtype=np.int64)
+        split = Split(base.train, nothing, base.val, np.arange(len(data.test_labels)), (), base.digest)
+    return ForgetProblem(
+        data=data,
+        base=base,
+        sets=problem.views.divided(split),
+        model=setup.network.model(data, setup.weights).to(setup.device),
+        stamp={"fingerprint": setup.stamp, **problem.stamp, "forget_digest": split.digest},
+        split=split,
+        mask=setup.mask,
+    )
