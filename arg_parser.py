@@ -101,7 +101,8 @@ SALIENCY = Command(
 )
 BACKDOOR = Command(
     "main_backdoor.py",
-    "Poison a training set, train or load a model, unlearn the poisoned images; accuracy (SA) and attack success (ASR) before and after.",
+    "Poison a training set, train or load a model, unlearn the poisoned images; accuracy (SA) and attack success (ASR) "
+    "before and after.",
     {
         "poison": backdoor.Poison,
         "training": Train,
@@ -114,7 +115,8 @@ BACKDOOR = Command(
 )
 TRANSFER = Command(
     "main_transfer.py",
-    "Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of both.",
+    "Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of "
+    "both.",
     {
         "unlearning": transfer.Source,
         "transfer": transfer.Transfer,
@@ -223,7 +225,7 @@ def parse_backdoor(argv: list[str] | None, read_files: bool = True) -> backdoor.
 
 
 def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.TransferArguments:
-    """Arguments of ``main_transfer.py``; method and probe decide which hyper-parameters there are. See ``parse_imp``."""
+    """Arguments of ``main_transfer.py``; method and probe decide on the hyper-parameters. See ``parse_imp``."""
     from unlearn import registry
 
     typed, shared = _shared(TRANSFER, _read(TRANSFER, argv), read_files)
@@ -282,7 +284,7 @@ def _typed(
     """What was typed, by a parser of these configurations.
 
     Args:
-        hyper: configurations of methods; the flags of a single one are shown under ``title``, with its own words and defaults.
+        hyper: configurations of methods; the flags of a single one are shown under ``title``, in its own words.
     """
     topic = parser.help_topic(argv)
     short = topic is not None and topic != "all"
@@ -386,7 +388,8 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
         readers = [other for other in registry.names() if name in registry.get(other).config.__dataclass_fields__]
         if readers:
             raise UsageError(
-                f"--{name}: --unlearn {method.name} does not read it; {', '.join(readers)} {'does' if len(readers) == 1 else 'do'}"
+                f"--{name}: --unlearn {method.name} does not read it; {', '.join(readers)} "
+                f"{'does' if len(readers) == 1 else 'do'}"
             )
     for name in idle if method is None else (name for name in idle if not name.startswith("unlearn_")):
         check_counterpart(name, typed, read, f"--unlearn {method.name}" if method is not None else "this script")

@@ -2,7 +2,8 @@
 """Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE.
 
     python main_forget.py --mask runs/omp95/1model_SA_best.pth.tar --unlearn FT --save_dir runs/FT
-    python main_forget.py --mask runs/omp95/1model_SA_best.pth.tar --unlearn retrain --forget class:3 --save_dir runs/retrain
+    python main_forget.py --mask runs/omp95/1model_SA_best.pth.tar --unlearn retrain --forget class:3 \\
+        --save_dir runs/retrain
     python main_forget.py --mask runs/omp95/0model_SA_best.pth.tar --unlearn GA --forget random:0.1 --save_dir runs/GA
 
 The first two fill class-wise, 95 %-sparse rows of the paper's Table 1, the third a dense row of

@@ -122,7 +122,8 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | 
         print(preview(state, resources, where.executor))
         for each in wanted or ():
             print(
-                f"then {each.trials} trials of {each.method} over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each"
+                f"then {each.trials} trials of {each.method} over {', '.join(each.parameters)} for each model and "
+                f"scenario, {len(each.seeds)} runs each"
             )
         return 0
     with alone(stated.folder):
@@ -130,7 +131,8 @@ def carry_out(stated: spec.Spec, cells: list[grid.Cell], wanted: list[Search] | 
             state.write_manifest()
         executor = EXECUTORS[where.executor](state, resources)
         print(
-            f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder {stated.folder}",
+            f"{stated.title}: {len(cells)} runs, {sum(map(state.done, cells))} done; {executor.words}; folder "
+            f"{stated.folder}",
             flush=True,
         )
         deadline = None if where.time_limit is None else began + 60 * where.time_limit

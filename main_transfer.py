@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Remove source classes from a trained classifier, then carry it over to a target data set: accuracy and time of both.
 
-    python main_transfer.py --mask runs/omp95/1model_SA_best.pth.tar --target data/pets --removed 0,1,3 --save_dir runs/pets
-    python main_transfer.py --mask runs/omp95/1model_SA_best.pth.tar --target data/pets --removed 0,1,3 --unlearn retrain \\
-        --save_dir runs/pets-retrain
+    python main_transfer.py --mask runs/omp95/1model_SA_best.pth.tar --target data/pets --removed 0,1,3 \\
+        --save_dir runs/pets
+    python main_transfer.py --mask runs/omp95/1model_SA_best.pth.tar --target data/pets --removed 0,1,3 \\
+        --unlearn retrain --save_dir runs/pets-retrain
     python main_report.py runs
 
 The first unlearns 0, 1 and 3 classes by l1-sparse and fits a new head to each model's frozen features,

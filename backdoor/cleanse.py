@@ -124,7 +124,8 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, kno
         known,
         model={**known.model, **model},
         scores={**scores, "RTE": None if unlearned.seconds is None else unlearned.seconds / 60},
-        units="fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the target class",
+        units="fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the "
+        "target class",
         seconds={"unlearning": unlearned.seconds},
     )
 

@@ -11,7 +11,7 @@ from dataset.trigger import MARGIN, PLACES, Trigger
 from trainer.flags import Arguments, Prune, Train, check_rewind
 from unlearn.flags import Unlearn
 from utils.errors import UsageError
-from utils.options import NO_IDENTITY, build, option
+from utils.options import NO_IDENTITY, build, changed, option
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,24 @@ class PoisonedPrune(Prune):
 
     prune: str = option(
         "omp",
-        "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), or not",
+        "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), "
+        "or not",
         common="how the model is pruned",
         choices=("omp", "imp", "synflow", "none"),
     )
-    rate: float = option(
+    rate: float = changed(
+        Prune,
+        "rate",
         0.95,
-        "fraction of the prunable weights to prune (imp: of those left, before each later round); 0 trains a dense model",
-        common="fraction of the weights to prune",
-        low=0,
-        below=1,
+        help="fraction of the prunable weights to prune (imp: of those left, before each later round); "
+        "0 trains a dense model",
     )
-    pruning_times: int = option(
-        2, "with --prune imp: training rounds; round 0 is dense and each later one is pruned once more", low=1
+    pruning_times: int = changed(
+        Prune,
+        "pruning_times",
+        2,
+        help="with --prune imp: training rounds; round 0 is dense and each later one is pruned once more",
+        common=False,
     )
 
 
@@ -67,16 +72,21 @@ class PoisonedPrune(Prune):
 class Cleanse(Unlearn):
     """Flags of unlearning a backdoor."""
 
-    unlearn: str = option("FT", "unlearning method, see below", common=True, metavar="NAME")
-    mask: str | None = option(
+    unlearn: str = changed(Unlearn, "unlearn", "FT")
+    mask: str | None = changed(
+        Unlearn,
+        "mask",
         None,
-        "checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and written there",
+        help="checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and "
+        "written there",
         common="checkpoint of the poisoned model; trained if missing",
-        metavar="FILE",
-        identity=False,
+        aliases=(),
     )
-    allow_split_mismatch: bool = option(
-        False, "go on although the model was trained on another split or with another poison"
+    allow_split_mismatch: bool = changed(
+        Unlearn,
+        "allow_split_mismatch",
+        False,
+        help="go on although the model was trained on another split or with another poison",
     )
 
 
@@ -86,7 +96,8 @@ class Curve:
 
     sparsities: tuple[float, ...] | None = option(
         None,
-        "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again and unlearn",
+        "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again "
+        "and unlearn",
         common="a curve: prune, train and unlearn at each",
         low=0,
         below=1,

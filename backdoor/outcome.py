@@ -96,7 +96,8 @@ def picture(path: Path, problem: PoisonedProblem, outputs: dict[str, dict[str, P
     rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in pairs]
     target = data.classes[poison.target]
     title = (
-        f"test images, clean and triggered (framed; target {target}), and the model's answer before and after {method}; "
+        f"test images, clean and triggered (framed; target {target}), and the model's answer before and after "
+        f"{method}; "
         "below, the frame's surroundings"
     )
     plots.trigger_examples(path, rows, title, ("triggered", window))
@@ -130,7 +131,8 @@ def verdict(found: dict[str, Any]) -> str:
     before, after = (found["scores"][when]["ASR"] for when in ("before", "after"))
     moved = f"ASR {tables.percent(before)} -> {tables.percent(after)} %"
     if before < WORKS:
-        return f"the trigger never worked ({moved}): there is nothing to cleanse; poison more images or enlarge --trigger_size"
+        return f"the trigger never worked ({moved}): there is nothing to cleanse; poison more images or enlarge "
+        "--trigger_size"
     if after > before / 2:
         return f"the trigger still works ({moved}); {knobs('raise', found['config'].get('hyper', {}))}"
     return f"the trigger works on less than half as many images ({moved})"

@@ -15,9 +15,9 @@ from dataset.trigger import MARGIN, Trigger
 from trainer import network, rounds
 from trainer.flags import Train, check_counterpart
 from trainer.setup import inputs, shared
-from unlearn import registry, saliency
+from unlearn import registry
 from unlearn.session import outputs
-from unlearn.setup import UnlearnSetup, about, check_validation, rewound_weights
+from unlearn.setup import UnlearnSetup, about, check_validation, starting
 from utils.errors import UsageError
 from utils.options import describe, identity
 from utils.run_folder import fingerprint
@@ -95,8 +95,7 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
     built, checkpoint = network.new(arguments.model, dataset, arguments.run), None
     if flags.mask is not None and is_there(Path(flags.mask), Path(arguments.run.save_dir), method):
         checkpoint = built.read(flags.mask, "--mask")
-    rewound = rewound_weights(hyper, built)
-    update_mask, digest = saliency.given(hyper, built)
+    start, digest = starting(flags, hyper, built, checkpoint)
     decides = identity(arguments) | {
         "scenario": scenario.facts(),
         "target": target,
@@ -104,7 +103,7 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
     }
     decides |= models.origin(arguments.model.arch)
     training = fingerprint(_without(decides, "unlearn", "hyper", "sparsities"))
-    config = decides | {"method": method.name, "rewind": rewound and rewound.sha256}
+    config = decides | {"method": method.name, "rewind": start["rewound"] and start["rewound"].sha256}
     config |= {"saliency": digest} if digest else {}
     if arguments.sparsities is not None:
         config["prune"] = _without(config["prune"], "rate")
@@ -119,12 +118,7 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
         keep_files=flags.resume,
         parts={} if checkpoint is not None else {"training": (training, rounds.OUTPUTS)},
         remarks=remarks,
-        hyper=hyper,
-        mask_file=flags.mask,
-        checkpoint=checkpoint,
-        rewound=rewound,
-        update_mask=update_mask,
-        allow_mismatch=flags.allow_split_mismatch,
+        **start,
         train=arguments.train,
         prune=arguments.prune,
         trigger=arguments.trigger,
@@ -168,7 +162,8 @@ def check_trigger(trigger: Trigger, side: int) -> None:
     """Refuse a trigger that does not fit on images of so many pixels."""
     if trigger.size > side - MARGIN:
         raise UsageError(
-            f"--trigger_size {trigger.size}: must be at most {side - MARGIN}, {MARGIN} less than the images' {side} pixels"
+            f"--trigger_size {trigger.size}: must be at most {side - MARGIN}, {MARGIN} less than the images' {side} "
+            "pixels"
         )
 
 
@@ -180,7 +175,8 @@ def is_there(mask: Path, save_dir: Path, method: registry.Method) -> bool:
         mask.match(pattern) for pattern in rounds.OUTPUTS + outputs(method)
     ):
         raise UsageError(
-            f"--mask {mask}: no such file, and this run writes one of that name itself; give another name or leave --mask out"
+            f"--mask {mask}: no such file, and this run writes one of that name itself; give another name or leave "
+            "--mask out"
         )
     nearest = next(place for place in mask.resolve().parents if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):

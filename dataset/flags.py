@@ -26,14 +26,16 @@ class Data:
     )
     data: str | None = option(
         None,
-        "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
+        "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data "
+        "are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
         common="folder of the data set (./data or ../data)",
         metavar="DIR",
         identity=False,
     )
     no_val: bool = option(
         False,
-        "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in cifar10_no_val)",
+        "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in "
+        "cifar10_no_val)",
         identity=False,
     )
     input_size: int | None = option(
@@ -44,7 +46,8 @@ class Data:
     )
     stream: bool = option(
         False,
-        "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets larger than memory",
+        "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets "
+        "larger than memory",
     )
     workers: int = option(
         4,
@@ -72,7 +75,8 @@ class Forget:
     )
     indexes_to_replace: str | None = option(
         None,
-        "the very images to forget: positions in the official training set, from 0, with commas between, or a file of them (.npy, .json, .txt, .pt, ...); or a mask of 0 and 1 over that set, or image files",
+        "the very images to forget: positions in the official training set, from 0, with commas between, or a file of "
+        "them (.npy, .json, .txt, .pt, ...); or a mask of 0 and 1 over that set, or image files",
         metavar="LIST|FILE",
     )
     forget: str | None = option(

@@ -35,7 +35,8 @@ class Optimisation(Stepping):
 
     schedule: str = option(
         "step",
-        "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the epochs (drops), "
+        "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the "
+        "epochs (drops), "
         "up and down (triangle)",
         choices=("step", "cosine", "constant", "triangle", "drops"),
     )
@@ -56,13 +57,18 @@ class Optimisation(Stepping):
 class Model:
     arch: str = option(
         "resnet18",
-        "resnet18, resnet50, resnet20s, resnet32s, resnet44s, resnet56s, resnet110s, resnet20, resnet32, resnet44, resnet56 (the same with convolutions in their shortcuts), vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip install transformers)",
+        "resnet18, resnet50, resnet20s, resnet32s, resnet44s, resnet56s, resnet110s, resnet20, resnet32, resnet44, "
+        "resnet56 (the same with convolutions in their shortcuts), vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, "
+        "vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a "
+        "ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip "
+        "install transformers)",
         common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...",
         metavar="NAME",
     )
     imagenet_arch: bool = option(
         False,
-        "the form for ImageNet: 7x7 stem with stride 2 and max-pool (resnet18 and resnet50), torchvision's own model (vgg16_bn and swin_t)",
+        "the form for ImageNet: 7x7 stem with stride 2 and max-pool (resnet18 and resnet50), torchvision's own model "
+        "(vgg16_bn and swin_t)",
     )
     mean: tuple[float, ...] | None = option(
         None,
@@ -108,7 +114,8 @@ class Prune:
     )
     rate: float = option(
         0.95,
-        "fraction of the remaining prunable weights (convolutions; linear layers in transformers) to prune before each later round",
+        "fraction of the remaining prunable weights (convolutions; linear layers in transformers) to prune before each "
+        "later round",
         common="fraction of the weights to prune",
         low=0,
         below=1,
@@ -247,7 +254,7 @@ def beyond(config: Any) -> tuple[int, ...]:
 
 
 def suited(config: type) -> dict[str, Any]:
-    """What suits transformers where it differs from the defaults of ``config``; the warm-up of ``Train`` follows from its epochs."""
+    """What suits transformers where it differs from the defaults; the warm-up of ``Train`` follows from its epochs."""
     if issubclass(config, Train):
         return {**TRANSFORMER, "lr": 1e-3}
     defaults = {name: field.default for name, field in config.__dataclass_fields__.items()}

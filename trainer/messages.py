@@ -70,7 +70,7 @@ def drawn(dataset: DatasetInfo, scenario: Scenario, chosen: int, train: int) -> 
 
 
 def closing(setup: Setup) -> dict[str, str]:
-    """The end of what ``--dry_run`` says: seeds and device, the folder and what of the run is there, flags without a reader."""
+    """The end of what ``--dry_run`` says: seeds and device, the folder and what is in it, flags without a reader."""
     run = setup.run
     found = run_folder.state(setup.folder, setup.label, setup.config, setup.outputs)
     lines = {

@@ -1,8 +1,8 @@
 """How every script goes: command line, Setup, Problem, run, Result. Imports no torch.
 
 A ``Setup`` has refused whatever can be refused without reading an image, and knows the run's identity. A ``Problem`` is
-data, split, image sets and model. A ``Result`` is the record of what the run found; once it is in the folder, the run is
-done, and the same command only shows it.
+data, split, image sets and model. A ``Result`` is the record of what the run found; once it is in the folder, the
+run is done, and the same command only shows it.
 """
 
 from __future__ import annotations

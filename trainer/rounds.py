@@ -58,7 +58,7 @@ class Files:
     """The files of a training, by the reference's names.
 
     Attributes:
-        stamp: entries that every checkpoint carries besides the reference's; the training is known by its ``fingerprint``.
+        stamp: entries of every checkpoint besides the reference's; the training is known by its ``fingerprint``.
         dense: where round 0's files are, if several trainings share that round; ``folder`` without it.
     """
 

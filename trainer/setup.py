@@ -1,4 +1,4 @@
-"""What every script has settled before an image is read: all that can be refused has been, and the run's identity is known."""
+"""What every script has settled before an image is read: inputs are checked, the run's identity is known."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def preview(setup: TransferSetup) -> dict[str, str]:
     """What ``--dry_run`` says: what would be read, removed and transferred."""
     return {
         "read": messages.data(setup.dataset),
-        "model": f"{setup.arch}, {setup.mask_file}, keeps {100 * pruner.density(setup.mask):.2f} % of its prunable weights",
+        "model": f"{setup.arch}, {setup.mask_file}, keeps {100 * pruner.density(setup.mask):.2f} % of its prunable "
+        "weights",
         "remove": f"{', '.join(map(str, setup.removed))} classes, in this order: "
         + (setup.listed(setup.removed[-1]) or "none"),
         "transfer to": messages.data(setup.target),

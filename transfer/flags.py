@@ -6,22 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.flags import Arguments, Optimisation
-from unlearn.flags import PRESET
-from utils.options import NO_IDENTITY, option
+from unlearn.flags import Unlearn
+from utils.options import NO_IDENTITY, changed, option
 
 
 @dataclass(frozen=True)
 class Source:
     """The trained model that classes are removed from, and how."""
 
-    unlearn: str = option("FT_prune", "unlearning method, see below", common=True, metavar="NAME")
-    preset: str | None = option(
-        None, PRESET, common="another paper's variant: deepunlearn, sfron", metavar="NAME", identity=False
+    unlearn: str = changed(Unlearn, "unlearn", "FT_prune")
+    preset: str | None = changed(Unlearn, "preset", None)
+    mask: str | None = changed(
+        Unlearn, "mask", None, help="checkpoint of the source model, dense or pruned (needed)", common=True, aliases=()
     )
-    mask: str | None = option(
-        None, "checkpoint of the source model, dense or pruned (needed)", common=True, metavar="FILE", identity=False
-    )
-    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+    allow_split_mismatch: bool = changed(Unlearn, "allow_split_mismatch", False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class Transfer:
     )
     removal_order: str | None = option(
         None,
-        "classes in the order of their removal: names or numbers with commas between, or a file of them; without it drawn from --seed",
+        "classes in the order of their removal: names or numbers with commas between, or a file of them; without it "
+        "drawn from --seed",
         metavar="LIST|FILE",
     )
 
@@ -73,12 +72,7 @@ class LinearProbe:
 class FullProbe(Optimisation):
     """A new head and everything below it, by the training loop."""
 
-    probe: str = option(
-        "full",
-        "linear fits a new head to frozen features, full fine-tunes everything",
-        common="a new head (linear), or everything (full)",
-        choices=("linear", "full"),
-    )
+    probe: str = changed(LinearProbe, "probe", "full")
     probe_epochs: int = option(30, "full: passes over the target's training images", common=True, low=0)
     probe_lr: float = option(0.01, "full: step size", common=True, above=0)
     schedule: str = option(

@@ -35,7 +35,7 @@ def measure(setup: PointSetup, problem: TransferProblem, argv: list[str] | None)
 
 
 def unlearn(setup: PointSetup, source: ForgetProblem, place: Place) -> Unlearned:
-    """The model without the classes, its mask and the method's seconds: written, or found; the given one if none is removed."""
+    """The model without the classes, written or found; the given one if none is removed."""
     path = setup.folder / f"{setup.method.name}checkpoint.pth.tar"
     progress = Progress(setup.folder / f"{setup.method.name}progress.pth.tar", setup.stamp)
     if setup.stored is not None:

@@ -1,4 +1,4 @@
-"""What a transfer works on: source and target in memory, and for each number of removed classes the source without them."""
+"""What a transfer works on: source and target in memory, and the source without its removed classes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read(setup: TransferSetup) -> TransferProblem:
 
 
 def without(setup: PointSetup, problem: TransferProblem) -> ForgetProblem:
-    """The source without its first classes: the split, the image sets, and the model to begin with or the finished one."""
+    """The source without its first classes: split, image sets, and the model to begin with or the finished one."""
     data, base = problem.data, problem.base
     if setup.count:
         split = divide(setup, data, base, setup.scenario)

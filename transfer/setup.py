@@ -1,4 +1,4 @@
-"""What a transfer has settled before an image is read: the source and its classes to remove, the model, and the target."""
+"""What a transfer has settled before an image is read: source, classes to remove, model, and target."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataset.scenario import Scenario, numbers
 from trainer import network
 from trainer.setup import inputs, shared
 from transfer.flags import FullProbe, LinearProbe, TransferArguments
-from unlearn import registry, saliency
-from unlearn.setup import UnlearnSetup, about, check_validation, rewound_weights
+from unlearn import registry
+from unlearn.setup import UnlearnSetup, about, check_validation, starting
 from utils import checkpoints, seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError, renamed
@@ -85,7 +85,7 @@ class PointSetup(TransferSetup):
 
 
 def set_up(arguments: TransferArguments) -> TransferSetup:
-    """Refuse what can be refused without reading data: device, data sets, classes to remove, architecture, checkpoint."""
+    """Refuse what can be refused without reading data: device, data sets, classes, architecture, checkpoint."""
     flags, hyper, method = arguments.unlearn, arguments.hyper, registry.get(arguments.unlearn.unlearn)
     told = arguments.transfer
     device, source = inputs(arguments)
@@ -97,13 +97,12 @@ def set_up(arguments: TransferArguments) -> TransferSetup:
     checkpoint = built.read(flags.mask, "--mask", masks_alone=method.fresh)
     if removed[0] == 0 and not checkpoint.weights:
         raise UsageError(f"--mask {checkpoint.path}: holds masks but no weights; --removed 0 needs the model itself")
-    rewound = rewound_weights(hyper, built)
-    update_mask, digest = saliency.given(hyper, built)
+    start, digest = starting(flags, hyper, built, checkpoint)
     unlearning = identity(arguments) | {
         "method": method.name,
         "official_counts": source.official,
         "checkpoint": checkpoint.sha256,
-        "rewind": rewound and rewound.sha256,
+        "rewind": start["rewound"] and start["rewound"].sha256,
         **({"saliency": digest} if digest else {}),
     }
     own = {
@@ -126,12 +125,7 @@ def set_up(arguments: TransferArguments) -> TransferSetup:
             "reader": f"{method.name}, --probe {arguments.probe.probe} or this script",
         },
         config=unlearning | own,
-        hyper=hyper,
-        mask_file=flags.mask,
-        checkpoint=checkpoint,
-        rewound=rewound,
-        update_mask=update_mask,
-        allow_mismatch=flags.allow_split_mismatch,
+        **start,
         target=target,
         order=order,
         removed=removed,

@@ -9,9 +9,12 @@ from dataset.scenario import Scenario
 from trainer.flags import Arguments, Model, in_time, is_transformer, suited
 from unlearn.registry import Method
 from utils.errors import UsageError
-from utils.options import NO_IDENTITY, build, option
+from utils.options import NO_IDENTITY, build, changed, option
 
-PRESET = "another paper's variant of the method, where it has one (deepunlearn, sfron), on every architecture; typed flags win"
+PRESET = (
+    "another paper's variant of the method, where it has one (deepunlearn, sfron), on every architecture; typed "
+    "flags win"
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Lora:
 
     lora: bool = option(
         False,
-        "train adapters and the classifier only, on the frozen model (needs peft); for methods that train by gradient steps alone",
+        "train adapters and the classifier only, on the frozen model (needs peft); for methods that train by gradient "
+        "steps alone",
         common="train adapters in place of the weights (needs peft)",
     )
     lora_rank: int = option(8, "width of the adapters", low=1)
@@ -63,34 +67,32 @@ class Lora:
     )
     lora_targets: tuple[str, ...] | None = option(
         None,
-        "layers with adapters, by the ends of their names; without it all that can be pruned: convolutions, or a transformer's attention and MLP",
+        "layers with adapters, by the ends of their names; without it all that can be pruned: convolutions, or a "
+        "transformer's attention and MLP",
         metavar="NAME,NAME",
     )
     lora_merge: str = option(
         "masked",
-        "afterwards add the adapters to the weights and apply the mask again (masked), the same with the mask on the adapters all along, which takes longer (held), or store them as a peft folder beside the frozen model (none)",
+        "afterwards add the adapters to the weights and apply the mask again (masked), the same with the mask on the "
+        "adapters all along, which takes longer (held), or store them as a peft folder beside the frozen model (none)",
         choices=("masked", "held", "none"),
     )
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    mask: str | None = option(
-        None,
-        "checkpoint of the model to unlearn, dense or pruned (required)",
-        common="checkpoint of the model to unlearn",
-        metavar="FILE",
-        aliases=("model_path",),
-        identity=False,
+    mask: str | None = changed(
+        Unlearn, "mask", None, help="checkpoint of the model to unlearn, dense or pruned (required)"
     )
-    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+    allow_split_mismatch: bool = changed(Unlearn, "allow_split_mismatch", False)
 
 
 @dataclass(frozen=True)
 class Saliency:
     saliency: str = option(
         "gradient",
-        "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set over that on the retain set (SFR-on)",
+        "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set "
+        "over that on the retain set (SFR-on)",
         common="what makes a weight salient",
         choices=("gradient", "fisher"),
     )
@@ -124,7 +126,7 @@ class ForgetArguments(Arguments):
 
 
 def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset: str | None) -> Any:
-    """The method's hyper-parameters: typed, of a preset, or what suits the architecture where that is not the default."""
+    """The method's hyper-parameters: typed, of a preset, or what suits the architecture."""
     if preset is not None:
         fitting = method.preset(preset)
     elif is_transformer(model.arch):
@@ -145,7 +147,8 @@ def adapters(typed: dict[str, Any], method: Method, hyper: Any) -> Lora | None:
     unfit = method.unfit_for_adapters(hyper) if lora.lora else ""
     if unfit:
         raise UsageError(
-            f"--lora: {method.name} {unfit}; adapters need a method that trains by gradient steps alone, such as FT, GA or FT_prune"
+            f"--lora: {method.name} {unfit}; adapters need a method that trains by gradient steps alone, such as FT, "
+            "GA or FT_prune"
         )
     if lora.lora_targets == ():
         raise UsageError("--lora_targets: must name at least one layer")

@@ -1,4 +1,4 @@
-"""The stages of ``main_forget.py``: unlearn, score every set, set the model beside the original and the retrained one."""
+"""The stages of ``main_forget.py``: unlearn, score, compare with the original and the retrained model."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
 
 
 def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
-    """Print accuracies, with ``--verbose`` every attack, and last original, unlearned and retrained model side by side."""
+    """Print accuracies, with ``--verbose`` every attack, and the three models side by side."""
     first, exact = verdict.original(result, setup.folder), verdict.retrained(result, setup.folder)
     attacks = ["", *report.attacks(result)] if setup.verbose else []
     for line in ["", *report.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
@@ -148,7 +148,7 @@ def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
 
 
 def retrain_command(setup: ForgetSetup) -> str:
-    """The command that retrains what the run is to be compared with: the same data, model and scenario, trained like the original."""
+    """The command of the retrained model: the same data, model and scenario, trained like the original."""
     groups = (Data, Model, Run, Forget)
     kept = {"mask", *(name for config in groups for name in config.__dataclass_fields__)}
     kept -= {"save_dir", "dry_run", "allow_pickle"}

@@ -95,7 +95,8 @@ def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -
     elif trained_on != base.digest and not allowed:
         seed = checkpoint.extra.get("split_seed")
         raise UsageError(
-            f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data into "
+            f"--mask {checkpoint.path}: was trained on split {trained_on} (seed {seed}), this run divides the data "
+            "into "
             f"{base.digest} (seed {base.seed}); {_way(checkpoint, base)}, or --allow_split_mismatch"
         )
 

@@ -1,4 +1,4 @@
-"""The stages of ``main_saliency.py``: find the weights that matter for the images to forget, a mask for every threshold."""
+"""The stages of ``main_saliency.py``: find the weights that matter for the forget set, a mask for every threshold."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def outputs(method: Method) -> list[str]:
-    """The files that a run of the method writes: the third only while it runs, the last two in place of the first where adapters stay apart."""
+    """The files of a run: the third while it runs, the last two in place of the first for separate adapters."""
     return [
         *(f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress", "base")),
         f"{method.name}adapter",
@@ -78,7 +78,7 @@ class Session:
         return lora.read(model, context.adapters, self._adapter)
 
     def save(self, unlearned: Unlearned, evaluation: dict[str, Any] | None) -> None:
-        """Write the unlearned model and its evaluation; of a model with adapters these and the frozen model, each by itself."""
+        """Write the unlearned model and its evaluation; adapters and the frozen model each by itself."""
         if lora.is_adapted(unlearned.model):
             lora.write(unlearned.model, self._adapter)
             frozen = checkpoints.frozen_checkpoint(

@@ -13,7 +13,7 @@ from trainer import network
 from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
 from unlearn import lora, registry, saliency
-from unlearn.flags import ForgetArguments
+from unlearn.flags import ForgetArguments, Unlearn
 from unlearn.registry import Method
 from unlearn.session import outputs
 from utils.checkpoints import Checkpoint
@@ -79,8 +79,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     scenario = dataset.resolve(arguments.scenario)
     built = network.new(arguments.model, dataset, arguments.run)
     checkpoint = None if flags.mask is None else built.read(flags.mask, "--mask", masks_alone=method.fresh)
-    rewound = rewound_weights(hyper, built)
-    update_mask, digest = saliency.given(hyper, built)
+    start, digest = starting(flags, hyper, built, checkpoint)
     reference = None if flags.reference_model is None else built.read(flags.reference_model, "--reference_model")
     adapters = None if arguments.lora is None else lora.plan(arguments.lora, built.blank())
     config = identity(arguments) | {
@@ -88,7 +87,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
         "scenario": scenario.facts(),
         "official_counts": dataset.official,
         "checkpoint": checkpoint and checkpoint.sha256,
-        "rewind": rewound and rewound.sha256,
+        "rewind": start["rewound"] and start["rewound"].sha256,
         "saliency": digest,
         "retrained": reference and reference.sha256,
         **models.origin(arguments.model.arch),
@@ -96,14 +95,9 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     return ForgetSetup(
         **shared(arguments, device, built),
         **about(method, "main_forget.py", outputs(method)),
+        **start,
         config=config,
         keep_files=flags.resume,
-        hyper=hyper,
-        mask_file=flags.mask,
-        checkpoint=checkpoint,
-        rewound=rewound,
-        update_mask=update_mask,
-        allow_mismatch=flags.allow_split_mismatch,
         scenario=scenario,
         reference=reference,
         adapters=adapters,
@@ -125,10 +119,28 @@ def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
     }
 
 
-def rewound_weights(hyper: Any, built: Network) -> Checkpoint | None:
-    """The weights that ``--rewind_pth`` names, if the method reads that flag and it is given."""
+def starting(
+    flags: Unlearn, hyper: Any, built: Network, checkpoint: Checkpoint | None
+) -> tuple[dict[str, Any], str | None]:
+    """The entries of an ``UnlearnSetup`` that say where the method starts, and the SHA-256 of the saliency mask's file.
+
+    Args:
+        flags: with ``mask`` and ``allow_split_mismatch``.
+        hyper: the method's configuration, whose further files are opened.
+    Raises:
+        UsageError: such a file is damaged or does not fit.
+    """
     path = getattr(hyper, "rewind_pth", None)
-    return None if path is None else built.read(path, "--rewind_pth")
+    rewound = None if path is None else built.read(path, "--rewind_pth")
+    update_mask, digest = saliency.given(hyper, built)
+    return {
+        "hyper": hyper,
+        "mask_file": flags.mask,
+        "checkpoint": checkpoint,
+        "rewound": rewound,
+        "update_mask": update_mask,
+        "allow_mismatch": flags.allow_split_mismatch,
+    }, digest
 
 
 def check_validation(method: Method, dataset: DatasetInfo) -> None:

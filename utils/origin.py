@@ -81,7 +81,7 @@ def check(entry: Mapping[str, Any]) -> str | None:
 
 
 def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's other entries say of its making, as far as they do; older files have no ``origin``, but others."""
+    """What a checkpoint's other entries say of its making, also those of older files, which have no ``origin``."""
     if isinstance(extra.get("origin"), Mapping):
         return (
             {name: extra["origin"][name] for name in FIELDS if name in extra["origin"]}
@@ -220,12 +220,12 @@ def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
 
 
 def _decides(known: Mapping[str, Any]) -> bool:
-    """Whether ``--compat`` is part of what the model computes: the CIFAR form of swin_t may leave its input as it is."""
+    """Whether ``--compat`` changes what the model computes: swin_t for CIFAR may leave its input as it is."""
     return known.get("arch") == "swin_t" and not known.get("imagenet_arch")
 
 
 def _size_of(known: Mapping[str, Any]) -> int | None:
-    """Side in pixels of the images that a model was trained on: as it says, or the data set's own if it was told none."""
+    """Side in pixels of the images that a model was trained on: as it says, or the data set's own."""
     side = known.get("input_size") or known.get("side")
     if side is None and "input_size" in known and with_validation(canonical(str(known.get("dataset")))) in NAMES:
         from dataset import sources

@@ -19,7 +19,7 @@ class Result:
         status: "done", or "failed" with a ``reason``.
         method, paper_name: of unlearning, as typed and as papers have it.
         scenario: what is forgotten: ``kind``, ``words``, and the choice in numbers.
-        poison: what an attacker did: ``words``, ``digest``, ``target``, ``images``, ``trigger``, and the choice in numbers.
+        poison: what an attacker did: ``words``, ``digest``, ``target``, ``images``, ``trigger``, and the numbers.
         removed: source classes that are removed before a transfer: ``count``, ``classes``, ``names``.
         removal_order: source classes by number, the first to be removed first.
         target: of a transfer: ``name``, ``classes``, and its numbers of images.

@@ -71,7 +71,8 @@ class RunFolder:
         other = lock.take(self.path)
         if other is not None:
             raise UsageError(
-                f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another folder"
+                f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another "
+                "folder"
             )
         own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
         files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
@@ -101,7 +102,7 @@ class RunFolder:
 
     @contextmanager
     def failing(self, facts: Result) -> Iterator[None]:
-        """Where numbers inside go wrong, let ``result.json`` say that the run failed and why; checkpoints stay as they are.
+        """Where numbers inside go wrong, let ``result.json`` say that the run failed and why; checkpoints stay.
 
         Args:
             facts: what tables need to place the run, without scores.
