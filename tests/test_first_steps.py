@@ -1,4 +1,4 @@
-"""README's examples run as they are written, and unlearning lowers what it should."""
+"""The commands of docs/first-steps.md run as they are written, and unlearning lowers what it should."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "first-steps.md").read_text()
 
 
 def block() -> str:
     """The commands of "Try every script"."""
-    section = README[README.index("## Try every script") :]
+    section = PAGE[PAGE.index("## Try every script") :]
     return re.search(r"```\n(.*?)```", section, re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory) -> tuple[Path, str]:
     """A folder in which a shell has run them, and what they printed."""
-    folder = tmp_path_factory.mktemp("readme")
+    folder = tmp_path_factory.mktemp("first-steps")
     bin_ = folder / "bin"
     bin_.mkdir()
     (bin_ / "python").symlink_to(sys.executable)
     for path in [*ROOT.glob("*.py"), *(one for one in ROOT.iterdir() if (one / "__init__.py").exists())]:
         (folder / path.name).symlink_to(path)
-    script = f"set -e\nexport PATH={bin_}:$PATH OMP_NUM_THREADS=1\n{block().replace('python main', f'{sys.executable} main')}"
+    commands = block().replace("python main", f"{sys.executable} main")
+    script = f"set -e\nexport PATH={bin_}:$PATH OMP_NUM_THREADS=1\n{commands}"
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     yield folder / "try", done.stdout
