@@ -10,13 +10,14 @@ transformer of Hugging Face with its weights.
 
 from models import resnet, resnet_cifar, swin, vgg, vit  # noqa: F401  (importing a family registers it)
 from models.parts import add_class, head, head_name, keep_classes, widen_to
-from models.registry import blank, build, check, guess, guesses, names, origin, side
+from models.registry import blank, build, check, fitting, guess, guesses, names, origin, side
 
 __all__ = [
     "add_class",
     "blank",
     "build",
     "check",
+    "fitting",
     "guess",
     "guesses",
     "head",

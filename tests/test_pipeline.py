@@ -70,7 +70,7 @@ def test_identity_is_declared_at_the_flag():
 def counted(monkeypatch) -> tuple[Counter, Counter]:
     """How often each checkpoint is read, and each architecture built, from now on."""
     read, built = Counter(), Counter()
-    reads, builds = checkpoints.read, models.build
+    reads, builds = checkpoints.read, models.fitting
 
     def reading(path, *more, **named):
         read[path.name] += 1
@@ -81,7 +81,7 @@ def counted(monkeypatch) -> tuple[Counter, Counter]:
         return builds(name, *more, **named)
 
     monkeypatch.setattr(checkpoints, "read", reading)
-    monkeypatch.setattr(models, "build", building)
+    monkeypatch.setattr(models, "fitting", building)
     return read, built
 
 

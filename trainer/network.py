@@ -7,7 +7,6 @@ import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import nn
 
 import models
@@ -92,7 +91,6 @@ def new(flags: Model, dataset: DatasetInfo, run: Run) -> Network:
     Raises:
         UsageError: it is unknown, or does not take images of this size.
     """
-    models.check(flags.arch, flags.imagenet_arch)
     pretrained = tuple(models.origin(flags.arch).items())
     fresh = _fresh(
         flags.arch, flags.imagenet_arch, dataset.classes, dataset.side, run.train_seed, run.compat, pretrained
@@ -104,14 +102,4 @@ def new(flags: Model, dataset: DatasetInfo, run: Run) -> Network:
 def _fresh(arch: str, stem: bool, classes: int, side: int, seed: int, compat: str, pretrained: tuple) -> nn.Module:
     """A new model; ``pretrained`` names the weights that it comes with."""
     seeds.seed_everything(seed)
-    try:
-        model = models.build(arch, classes, imagenet_stem=stem, size=side, compat=compat)
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, side, side))
-    except UsageError:
-        raise
-    except Exception as error:  # noqa: BLE001  (what a layer raises for a shape that it does not take is its own affair)
-        raise UsageError(
-            f"--arch {arch}: does not take images of {side}x{side} pixels ({error}); give another --input_size"
-        ) from error
-    return model.train()
+    return models.fitting(arch, classes, side, stem, compat=compat)
