@@ -13,69 +13,24 @@ A killed run goes on from its last epoch when the same command is given again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import arg_parser
-from utils import preview
-from utils.errors import leave, say_last, script
+from trainer.pipeline import Script, Stages, run
+from utils.errors import leave, script
 
-if TYPE_CHECKING:
-    from backdoor.job import Checked
+
+def stages() -> Stages:
+    """Train or load a poisoned model, and cleanse it."""
+    from backdoor import cleanse
+
+    return cleanse.STAGES
+
+
+SCRIPT = Script(arg_parser.parse_backdoor, stages)
 
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    arguments = arg_parser.parse_backdoor(argv)
-    say_last(arg_parser.remarks(arguments))
-    from backdoor.job import check
-
-    checked = check(arguments)
-    if arguments.run.dry_run:
-        from backdoor.backdoor_header import intended
-
-        title = f"main_backdoor.py: {checked.method.name}, {checked.method.summary}"
-        preview.show(arguments.run.dry_run, title, intended(arguments, checked), checked.config)
-        return 0
-    if arguments.sparsities is None:
-        single(arguments, checked, argv)
-    else:
-        from backdoor.curve import curve
-
-        curve(arguments, checked, argv)
-    return 0
-
-
-def single(arguments: arg_parser.BackdoorArguments, checked: Checked, argv: list[str] | None) -> None:
-    """Train or load a poisoned model, and cleanse it."""
-    from backdoor import cleanse, job
-    from backdoor.backdoor_header import header
-    from report.backdoor_table import printed
-    from report.verdict import backdoor_words
-    from trainer.rounds import Names
-    from unlearn.session import clear
-
-    folder, log = cleanse.open_folder(arguments, checked)
-    if folder.result() is None:
-        folder.begin("main_backdoor.py", argv)
-        log.line(f"main_backdoor.py: {arg_parser.reading(arguments)}")
-        poisoned = job.read_data(arguments, checked)
-        job.check_origin(arguments, checked, poisoned)
-        log.facts(
-            f"main_backdoor.py: {checked.method.name}, {checked.method.summary}",
-            header(arguments, checked, poisoned, folder.path),
-        )
-        with folder.failing(cleanse.facts(arguments, checked, poisoned)):
-            if checked.given is not None:
-                trained = cleanse.load(checked, poisoned)
-            else:
-                trained = cleanse.train(arguments, checked, poisoned, Names(folder.path), log)
-            if checked.given is None and arguments.unlearn.mask is not None:
-                cleanse.keep(arguments, checked, poisoned, trained)
-            cleanse.cleanse(arguments, checked, poisoned, trained, folder, log)
-    else:
-        log.line(f"done already: {folder.path / 'result.json'}")
-    clear(checked.method, folder)
-    log.line(f"\n{printed([folder.result()])}\n\n{backdoor_words(folder.result())}")
+    return run(SCRIPT, argv)
 
 
 if __name__ == "__main__":

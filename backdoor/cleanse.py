@@ -1,26 +1,28 @@
-"""A poisoned model, trained and pruned or read from a file, and its cleanse: scored, unlearned, scored again."""
+"""The stages of ``main_backdoor.py``: train or load a poisoned model, score it, make it forget, score it again."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pruner
-from arg_parser import BackdoorArguments
-from backdoor.job import Checked, Job, stamp
+from backdoor import outcome
+from backdoor.problem import PoisonedProblem, read
+from backdoor.setup import CleanseSetup, CurveSetup, set_up
 from evaluation.attack_success import reference_result, score
 from evaluation.predict import predict
+from report import backdoor_table
 from report.trigger_picture import picture
 from report.verdict import backdoor_scores
-from trainer import pretrain
-from trainer.rounds import OUTPUTS, Names
-from unlearn.apply import Unlearned
-from unlearn.context import Context
-from unlearn.session import Session, outputs
+from trainer import training
+from trainer.pipeline import Place, Stages, complete
+from trainer.rounds import Files
+from unlearn.problem import context
+from unlearn.session import Session
 from utils import checkpoints, files
 from utils.log import Log
-from utils.run_folder import RunFolder, environment, fingerprint
+from utils.result import Result
 
 
 @dataclass(frozen=True)
@@ -31,155 +33,142 @@ class Trained:
     rounds: list[dict[str, Any]] | None
 
 
-def open_folder(arguments: BackdoorArguments, checked: Checked) -> tuple[RunFolder, Log]:
-    """The folder of one cleanse, cleared of other runs' files of the same names, and its log."""
-    parts = {} if checked.given is not None else {"training": (checked.training, OUTPUTS)}
-    folder = RunFolder(
-        Path(arguments.run.save_dir),
-        checked.method.name,
-        fingerprint(checked.config),
-        outputs(checked.method),
-        keep=arguments.unlearn.resume,
-        parts=parts,
+def facts(setup: CleanseSetup, problem: PoisonedProblem) -> Result:
+    """What ``result.json`` holds however the run ends."""
+    method, poison = setup.method, problem.poison
+    return setup.result(
+        method=method.name,
+        paper_name=method.paper,
+        compat=setup.run.compat,
+        seed=setup.run.seed,
+        poison={
+            "words": problem.words,
+            "digest": poison.digest,
+            "target": poison.target,
+            "images": len(poison.indices),
+            "trigger": asdict(poison.trigger),
+            **setup.scenario.facts(),
+        },
+        split={"digest": problem.base.digest, "seed": problem.base.seed, **problem.sizes},
+        model={"arch": setup.arch, "dataset": problem.data.name, "checkpoint": setup.mask_file},
     )
-    return folder, Log(folder.path)
 
 
-def load(checked: Checked, job: Job) -> Trained:
-    """Give the model of ``job`` the weights of ``--mask``."""
-    checkpoints.load_weights(job.bench.model, checked.given)
-    return Trained(checked.given.mask, None)
+def run(setup: CleanseSetup, problem: PoisonedProblem, known: Result, place: Place) -> Result:
+    """Cleanse one model, or one for each sparsity of a curve."""
+    if isinstance(setup, CurveSetup):
+        return curve(setup, problem, known, place)
+    if setup.checkpoint is not None:
+        return cleanse(setup, problem, Trained(setup.checkpoint.mask, None), known, place)
+    trained = train(setup, problem, place.folder.path, place.log)
+    if setup.mask_file is not None:
+        keep(setup, problem, trained)
+    return cleanse(setup, problem, trained, known, place)
 
 
 def train(
-    arguments: BackdoorArguments,
-    checked: Checked,
-    job: Job,
-    names: Names,
+    setup: CleanseSetup,
+    problem: PoisonedProblem,
+    folder: Path,
     log: Log,
-    dense: checkpoints.Checkpoint | None = None,
+    dense: tuple[Path, checkpoints.Checkpoint] | None = None,
 ) -> Trained:
-    """Train the model of ``job`` on the poisoned set and prune it, going on from a killed run.
+    """Train the model on the poisoned set and prune it, going on from a killed run.
 
     Args:
-        dense: the checkpoint of a finished dense round to begin with.
+        dense: where a finished dense round lies, and its checkpoint to begin with.
     """
-    prune, seed = arguments.prune, arguments.run.train_seed
-    entries = {"fingerprint": checked.training, **stamp(arguments, checked, job)}
-    mask = pretrain.prune_first(job.bench, "synflow", prune.rate, None, seed, log) if prune.prune == "synflow" else {}
-    rounds, mask = pretrain.carry(arguments, job.bench, pretrain.plan(arguments), names, entries, log, dense, mask)
-    return Trained(mask, rounds)
+    prune, mask = setup.prune, {}
+    home, begin = dense or (None, None)
+    written = Files(folder, {"fingerprint": setup.training, **problem.stamp}, home)
+    if prune.prune == "synflow":
+        mask = training.prune_first(problem, "synflow", prune.rate, None, setup.run.train_seed, log)
+    plan = training.plan_of(setup.train, prune, setup.run)
+    found, mask = training.carry(problem, plan, written, log, begin, mask)
+    return Trained(mask, found)
 
 
-def keep(arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained) -> None:
+def keep(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained) -> None:
     """Write the trained model to ``--mask``, where the same command, or one with another method, finds it."""
-    entries = {"trained": checked.training, **stamp(arguments, checked, job)}
-    content = {"state_dict": checkpoints.pack(job.bench.model, trained.mask), **entries}
-    files.make_folder(Path(arguments.unlearn.mask).parent)
-    checkpoints.write(content, Path(arguments.unlearn.mask))
+    state = checkpoints.pack(problem.model, trained.mask)
+    target = Path(setup.mask_file)
+    files.make_folder(target.parent)
+    checkpoints.write({"state_dict": state, "trained": setup.training, **problem.stamp}, target)
 
 
-def cleanse(
-    arguments: BackdoorArguments, checked: Checked, job: Job, trained: Trained, folder: RunFolder, log: Log
-) -> None:
-    """Score the model, make it forget the poisoned images, score it again, and write everything; ``result.json`` comes last."""
-    run, bench, method = arguments.run, job.bench, checked.method
-    job.write_split(folder.path)
-    tests = {name: bench.sets[name] for name in ("test", "triggered")}
-    predictions = {"before": predict(bench.model, tests)}
+def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, known: Result, place: Place) -> Result:
+    """Score the model, make it forget the poisoned images, and score it again."""
+    log, method, model = place.log, setup.method, problem.model
+    tests = {name: problem.sets[name] for name in ("test", "triggered")}
+    predictions = {"before": predict(model, tests)}
     scores = {"before": score(**predictions["before"])}
-    session = Session(method, folder, stamp(arguments, checked, job))
+    session = Session(setup, place.folder, problem.stamp)
     session.save_evaluation(reference_result(scores["before"]))
     log.line(f"* remain weight ratio = {100 * pruner.density(trained.mask):.4f} %")
     log.line(f"before  {backdoor_scores(scores['before'])}")
     log.record("before", **scores["before"])
-    start = pretrain.new_model(arguments, checked, bench.data) if method.fresh else bench.model
-    if checked.rewound is not None:
-        checkpoints.load_weights(start, checked.rewound)
-    context = Context(
-        trained.mask,
-        checked.device,
-        run.seed,
-        run.compat,
-        bench.data.name,
-        len(bench.data.classes),
-        checked.scenario,
-        (),
-        log,
-        session.progress,
-        checked.only,
-    )
-    unlearned = session.run(
-        start,
-        bench.sets,
-        arguments.hyper,
-        context,
-        arguments.model.arch,
-        arguments.unlearn.resume,
-        run.allow_pickle,
-        reference_result(scores["before"]),
-    )
+    if method.fresh or setup.rewound is not None:
+        model = setup.network.model(problem.data, setup.rewound).to(setup.device)
+    handed = context(setup, problem.data, trained.mask, setup.scenario, (), log, session.progress)
+    unlearned = session.run(model, problem.sets, handed, reference_result(scores["before"]))
     predictions["after"] = predict(unlearned.model, tests)
     scores["after"] = score(**predictions["after"])
     log.line(f"after   {backdoor_scores(scores['after'])}")
     log.record("after", **scores["after"])
     session.save(unlearned, reference_result(**scores))
-    picture(folder.path / "trigger.png", bench.data, job.poison, predictions, method.name)
-    folder.finish(result(arguments, checked, job, trained, unlearned, scores))
-
-
-def result(
-    arguments: BackdoorArguments,
-    checked: Checked,
-    job: Job,
-    trained: Trained,
-    unlearned: Unlearned,
-    scores: dict[str, Any],
-) -> dict[str, Any]:
-    """What ``result.json`` holds of a finished cleanse."""
-    minutes = None if unlearned.seconds is None else unlearned.seconds / 60
-    known = facts(arguments, checked, job)
+    picture(place.folder.path / "trigger.png", problem.data, problem.poison, predictions, method.name)
     model = {
         "sparsity": pruner.sparsity(trained.mask),
         "sparsity_after": pruner.sparsity(unlearned.mask),
-        "parameters": sum(p.numel() for p in unlearned.model.parameters()),
+        "parameters": training.parameters(unlearned.model),
         "rounds": trained.rounds,
     }
-    return {
-        **known,
-        "status": "done",
-        "model": {**known["model"], **model},
-        "scores": {**scores, "RTE": minutes},
-        "units": "fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the target class",
-        "seconds": {"unlearning": unlearned.seconds},
-    }
+    return replace(
+        known,
+        model={**known.model, **model},
+        scores={**scores, "RTE": None if unlearned.seconds is None else unlearned.seconds / 60},
+        units="fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the "
+        "target class",
+        seconds={"unlearning": unlearned.seconds},
+    )
 
 
-def facts(arguments: BackdoorArguments, checked: Checked, job: Job) -> dict[str, Any]:
-    """What ``result.json`` holds however the run ends."""
-    bench, method, poison = job.bench, checked.method, job.poison
-    return {
-        "label": method.name,
-        "script": "main_backdoor.py",
-        "method": method.name,
-        "paper_name": method.paper,
-        "compat": arguments.run.compat,
-        "seed": arguments.run.seed,
-        "poison": {
-            "words": job.words,
-            "digest": poison.digest,
-            "target": poison.target,
-            "images": len(poison.indices),
-            "trigger": asdict(poison.trigger),
-            **checked.scenario.facts(),
-        },
-        "split": {
-            "digest": bench.base.digest,
-            "seed": bench.base.seed,
-            **{name: len(images) for name, images in bench.sets.items()},
-        },
-        "model": {"arch": arguments.model.arch, "dataset": bench.data.name, "checkpoint": arguments.unlearn.mask},
-        "config": checked.config,
-        "device": str(checked.device),
-        "environment": environment(),
-    }
+def curve(setup: CurveSetup, problem: PoisonedProblem, known: Result, place: Place) -> Result:
+    """The paper's curve: one dense training, then for each sparsity pruning, training again and a cleanse."""
+    dense = train(setup.dense, problem, setup.folder, place.log)
+    results = [cleanse_at(point, problem, dense, setup.folder) for point in setup.points]
+    backdoor_table.save(results, setup.folder / "backdoor")
+    points = [{"sparsity": found["model"]["sparsity"], **_scores(found)} for found in results]
+    units, split = results[0]["units"], known.split
+    return setup.result(method=setup.method.name, points=points, units=units, poison=known.poison, split=split)
+
+
+def _scores(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: found["scores"][key] for key in ("before", "after", "RTE")}
+
+
+def cleanse_at(setup: CleanseSetup, problem: PoisonedProblem, dense: Trained, home: Path) -> dict[str, Any]:
+    """Prune the dense model, train it again, cleanse it; the result is that of the same command alone.
+
+    Args:
+        dense: the finished dense round, whose files are in ``home``.
+    """
+
+    def work(place: Place) -> Result:
+        last, known = checkpoints.read(Files(home, {}).last(0), "checkpoint"), facts(setup, problem)
+        problem.write_split(place.folder.path)
+        with place.folder.failing(known):
+            if setup.prune.prune == "none":
+                checkpoints.load_weights(problem.model, last)
+                trained = dense
+            else:
+                begun = replace(last, extra={**last.extra, "rounds": dense.rounds})
+                trained = train(setup, problem, place.folder.path, place.log, (home, begun))
+            return cleanse(setup, problem, trained, known, place)
+
+    Log(None).line(f"\nsparsity {100 * setup.prune.rate:.4g} %: {setup.folder}")
+    words = [*setup.typed, f"--rate={setup.prune.rate!r}", f"--save_dir={setup.folder}"]
+    return complete(setup, words, work).folder.result()
+
+
+STAGES = Stages(set_up, outcome.preview, read, outcome.header, facts, run, outcome.show)

@@ -25,15 +25,17 @@ class Data:
     )
     data: str | None = option(
         None,
-        "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and "
-        "../data are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
+        "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data "
+        "are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
         common="folder of the data set (./data or ../data)",
         metavar="DIR",
+        identity=False,
     )
     no_val: bool = option(
         False,
         "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in "
         "cifar10_no_val)",
+        identity=False,
     )
     input_size: int | None = option(
         None,
@@ -49,15 +51,17 @@ class Data:
     split: str | None = option(
         None,
         "who trains, validates, is forgotten and tests: a split.npz that a run has left, any .npz or folder of .npy "
-        "with "
-        "train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or "
-        "NAME:ARGUMENT "
-        "(seeds: by --seed and --split_seed)",
+        "with train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or "
+        "NAME:ARGUMENT (seeds: by --seed and --split_seed)",
         common="a split.npz of another run or tool; by seeds",
         metavar="FILE|NAME",
+        identity=False,
     )
     workers: int = option(
-        4, "processes that read streamed images; no result depends on it (--num_workers is the same)", low=0
+        4,
+        "processes that read streamed images; no result depends on it (--num_workers is the same)",
+        low=0,
+        identity=False,
     )
 
     @property

@@ -5,7 +5,7 @@ of the field's existing checkpoints. ``timm:NAME`` is any architecture of timm, 
 transformer of Hugging Face with its weights.
 """
 
-from models.architectures import architecture, blank, build, check, guess, guesses, names, origin, side
+from models.architectures import architecture, blank, build, check, fitting, guess, guesses, names, origin, side
 from models.normalize import normalize_first
 from models.parts import add_class, head, head_name, keep_classes, widen_to
 
@@ -15,6 +15,7 @@ __all__ = [
     "blank",
     "build",
     "check",
+    "fitting",
     "guess",
     "guesses",
     "head",

@@ -77,24 +77,32 @@ def build(
     return parts.lay_out(model)
 
 
-def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn.Module:
-    """What ``build`` would build for images of ``size`` x ``size`` pixels, on the meta device: shapes without weights.
+def fitting(name: str, classes: int, size: int, imagenet_stem: bool = False, **more: Any) -> nn.Module:
+    """What ``build`` builds for images of ``size`` x ``size`` pixels, tried on one of them.
 
+    Args:
+        more: as of ``build``.
     Raises:
         UsageError: whatever ``build`` refuses, and images of a size that the architecture does not take.
     """
     check(name, imagenet_stem)
     try:
-        # Built and tried on the CPU: torch imports its compiler, for seconds, to do arithmetic on the meta device.
-        model = build(name, classes, imagenet_stem=imagenet_stem, size=size, pretrained=False).eval()
-        with torch.inference_mode():
+        model = build(name, classes, imagenet_stem=imagenet_stem, size=size, **more).eval()
+        with torch.no_grad():
             model(torch.zeros(1, 3, size, size))
-        model = model.to("meta")
+    except UsageError:
+        raise
     except Exception as error:  # noqa: BLE001  (a layer may raise anything for a shape that it does not take)
         raise UsageError(
             f"--arch {name}: does not take images of {size}x{size} pixels ({error}); give another --input_size"
         ) from error
-    return model
+    return model.train()
+
+
+def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn.Module:
+    """What ``fitting`` gives, without the weights that some architectures come with, on the meta device."""
+    # Built and tried on the CPU: torch imports its compiler, for seconds, to do arithmetic on the meta device.
+    return fitting(name, classes, size, imagenet_stem, pretrained=False).eval().to("meta")
 
 
 def check(name: str, imagenet_stem: bool = False) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import arg_parser
 from report.row_names import ADAPTED
 from sweep.spec import LAST, Flags, Spec, reference
 from utils.errors import UsageError
 from utils.names import lookup, nearest
 
+if TYPE_CHECKING:
+    from trainer.pipeline import Script
+
 PROJECT = Path(__file__).resolve().parent.parent
+SCRIPTS = [f"main_{name}.py" for name in ("backdoor", "forget", "imp", "saliency", "synflow", "transfer")]
 RESERVED = {"train": ("script", "from"), "method": ("unlearn",)}  # keys that are no flags
 
 
@@ -210,18 +214,20 @@ def _checkpoint(spec: Spec) -> str:
     return f"{method.name}checkpoint.pth.tar"
 
 
+def script_of(cell: Cell) -> Script:
+    """The cell's script, as its file declares it."""
+    return importlib.import_module(cell.script.removesuffix(".py")).SCRIPT
+
+
 def check(spec: Spec, cell: Cell) -> None:
     """Have the cell's script read its command line.
 
     Raises:
         UsageError: the script refuses it, or has no use for a flag that was meant for this very cell.
     """
-    scripts = sorted(f"main_{name.removeprefix('parse_')}.py" for name in vars(arg_parser) if name.startswith("parse_"))
     try:
-        lookup(cell.script, scripts, "script")
-        parsed = getattr(arg_parser, f"parse_{cell.script.removeprefix('main_').removesuffix('.py')}")(
-            list(cell.words), read_files=False
-        )
+        lookup(cell.script, SCRIPTS, "script")
+        parsed = script_of(cell).parse(list(cell.words), read_files=False)
         idle = {word.removeprefix("--") for word in parsed.unread} & _meant(spec, cell)
         if idle:
             raise UsageError(f"--{sorted(idle)[0]}: {cell.facts.get('unlearn', cell.script)} does not read it")

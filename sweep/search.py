@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from arg_parser import Lora
 from report import runs as stored
 from report.runs import METRICS, SEARCH
 from report.text import aligned
@@ -17,6 +16,7 @@ from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
 from sweep.spec import Spec, check_keys, check_seeds
 from sweep.state import State
+from unlearn.flags import Lora
 from utils import files
 from utils.errors import UsageError
 from utils.names import lookup, nearest

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from report.runs import MANIFEST, STATUS, read
-from sweep.grid import Cell, stage
+from sweep.grid import Cell, script_of, stage
 from sweep.spec import Spec
 from utils import files, lock
-from utils.errors import RunError
-from utils.run_folder import fingerprint
+from utils.errors import RunError, UsageError
 
 
 class State:
@@ -109,11 +106,11 @@ def finished(cell: Cell) -> bool:
 
 def expected(cell: Cell) -> str | None:
     """The fingerprint of the cell's run, as its script sees it now; None if it would refuse to run."""
-    module = importlib.import_module(cell.script.removesuffix(".py"))
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
-        code = module.main([*cell.words, "--dry_run", "json", "--device", "cpu"])
-    return fingerprint(json.loads(said.getvalue())) if code == 0 else None
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            return script_of(cell).identity([*cell.words, "--device", "cpu"])
+        except (UsageError, RunError):
+            return None
 
 
 def keep_others_out(folder: Path) -> None:

@@ -35,10 +35,11 @@ from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.steps import Pass, Passes
 from trainer.task import Classification
-from unlearn import distill, layers, registry, start
+from unlearn import distill, layers, registry
 from unlearn.apply import apply
 from unlearn.context import Context, Progress
 from unlearn.draws import Draws
+from unlearn.setup import check_validation
 from utils import seeds
 from utils.errors import UsageError
 from utils.log import Log
@@ -1272,15 +1273,11 @@ def test_methods_that_train_on_validation_images_need_a_part_of_their_own(tmp_pa
     assert error.count("\n") == 1 and "--unlearn KDE: trains on validation images" in error
     kde, folder, tiny = registry.get("KDE"), catalog.get("folder"), catalog.get("TinyImagenet")
     with pytest.raises(UsageError, match="--dataset folder has too few training images for a tenth of any class; give"):
-        start.check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 9], None), "folder")
-    start.check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 10], None), "folder")
+        check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 9], None))
+    check_validation(kde, prepare.DatasetInfo(folder, tmp_path, None, [9, 10], None))
     some = (np.array([b"a"]), np.array([0]))
-    start.check_validation(
-        kde,
-        prepare.DatasetInfo(tiny, tmp_path, None, [9, 9], tree.Listing(("a", "b"), some, some, some)),
-        "TinyImagenet",
-    )
-    start.check_validation(registry.get("CT"), prepare.DatasetInfo(folder, tmp_path, None, [9, 9], None), "folder")
+    check_validation(kde, prepare.DatasetInfo(tiny, tmp_path, None, [9, 9], tree.Listing(("a", "b"), some, some, some)))
+    check_validation(registry.get("CT"), prepare.DatasetInfo(folder, tmp_path, None, [9, 9], None))
 
 
 def test_an_empty_list_of_numbers_is_refused(tmp_path, capsys):

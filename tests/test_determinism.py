@@ -19,6 +19,7 @@ import main_forget
 import main_imp
 from utils import device
 from utils.errors import script
+from utils.options import identity
 
 TRAIN = ["--epochs", "1", "--batch_size", "27", "--pruning_times", "2", "--rate", "0.8"]
 ELSEWHERE = {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "1", "COLUMNS": "40"}
@@ -142,8 +143,8 @@ def test_any_number_of_processes_may_read(tree, tmp_path):
 def test_arithmetic_as_torchs_is_another_run_with_other_last_digits(here, data, tmp_path, monkeypatch):
     monkeypatch.setattr(device._Arithmetic, "fast", True)  # put back afterwards
     plain, flagged = (torture.small(data, *TRAIN, *more, "--save_dir", "x") for more in ([], ["--no_fast_cpu"]))
-    told = arg_parser.deciding(arg_parser.parse_imp(flagged))
-    assert told["run"].pop("no_fast_cpu") is True and told == arg_parser.deciding(arg_parser.parse_imp(plain))
+    told = identity(arg_parser.parse_imp(flagged))
+    assert told["run"].pop("no_fast_cpu") is True and told == identity(arg_parser.parse_imp(plain))
     assert main_imp.main([*flagged[:-1], str(tmp_path / "imp")]) == 0 and not device.fast_cpu()
     fast, slow = (
         torch.load(folder / "imp" / "0model_SA_best.pth.tar")["state_dict"]["conv1.weight"]
@@ -162,7 +163,7 @@ def test_the_flag_decides_no_number_on_the_cpu_and_is_no_part_of_a_runs_identity
         for more in ([], ["--deterministic"])
     )
     assert flagged.run.deterministic and not plain.run.deterministic
-    assert arg_parser.deciding(plain) == arg_parser.deciding(flagged)
+    assert identity(plain) == identity(flagged)
     assert main_imp.main(torture.small(data, *TRAIN, "--deterministic", "--save_dir", str(here / "imp"))) == 0
     assert "done already" in capsys.readouterr().out and not torch.are_deterministic_algorithms_enabled()
 

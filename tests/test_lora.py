@@ -26,10 +26,12 @@ from trainer.loop import Training
 from unlearn import lora, penalty, registry
 from unlearn.apply import apply
 from unlearn.context import Context
+from unlearn.flags import Lora
 from utils import checkpoints, files
 from utils.device import PeakMemory
 from utils.errors import RunError, UsageError
 from utils.log import Log
+from utils.options import identity
 
 pytestmark = pytest.mark.numeric
 
@@ -37,8 +39,8 @@ peft = pytest.importorskip("peft")
 CLASSES, SIDE = 3, 8
 
 
-def flags(**more) -> arg_parser.Lora:
-    return arg_parser.Lora(lora=True, **({"lora_rank": 2, "lora_alpha": 4.0} | more))
+def flags(**more) -> Lora:
+    return Lora(lora=True, **({"lora_rank": 2, "lora_alpha": 4.0} | more))
 
 
 class Small(nn.Module):
@@ -138,7 +140,7 @@ def test_parameters_are_counted_by_hand(small):
 def test_by_default_what_is_pruned_gets_adapters(arch, count, trainable):
     blank = models.blank(arch, 10, 32)
     wanted = {name.rpartition(".")[0].removesuffix(".out_proj") for name in pruner.prunable(blank)}
-    plan = lora.plan(arg_parser.Lora(lora=True), blank)
+    plan = lora.plan(Lora(lora=True), blank)
     assert set(plan.targets) == wanted and len(plan.targets) == count
     assert trainable is None or plan.trainable == trainable
 
@@ -653,9 +655,9 @@ def test_what_is_refused_in_one_line(place, trained, tmp_path, capsys, more, mes
 def test_flags_of_adapters_without_lora_are_named_and_change_nothing(place, trained, tmp_path):
     typed = [*words(place, "resnet20s"), "--mask", "m", "--unlearn", "FT", "--save_dir", str(tmp_path)]
     plain, more = (arg_parser.parse_forget([*typed, *extra]) for extra in ([], ["--lora_rank", "4"]))
-    assert more.unread == ("--lora_rank",) and "lora" not in arg_parser.deciding(plain)
-    assert arg_parser.deciding(plain) == arg_parser.deciding(more)
-    assert arg_parser.deciding(arg_parser.parse_forget([*typed, "--lora"]))["lora"]["lora_rank"] == 8
+    assert more.unread == ("--lora_rank",) and "lora" not in identity(plain)
+    assert identity(plain) == identity(more)
+    assert identity(arg_parser.parse_forget([*typed, "--lora"]))["lora"]["lora_rank"] == 8
 
 
 def test_a_transformers_step_sizes_are_a_hundredth_and_its_milestones_stay(tmp_path):

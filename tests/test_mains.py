@@ -19,12 +19,13 @@ import main_imp
 import main_synflow
 import models
 import pruner
-from trainer import pretrain
+from trainer import training as pretraining
 from trainer.loop import Training
 from trainer.recipe import recipe
 from trainer.task import Classification
 from unlearn import registry
 from utils import checkpoints, files, seeds
+from utils.options import identity
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 ROUNDS = {
@@ -177,9 +178,8 @@ def test_whose_flag_no_aug_is(tmp_path):
     common = [*DIGITS, "--save_dir", str(tmp_path)]
     told, silent = arg_parser.parse_imp([*common, "--no_aug"]), arg_parser.parse_imp(common)
     assert told.train.no_aug and not silent.train.no_aug and not told.unread
-    assert (
-        arg_parser.deciding(told)["train"]["no_aug"] and "no_aug" not in arg_parser.deciding(silent)["train"]
-    )  # older models stay known
+    # Models from before there was the flag stay known.
+    assert identity(told)["train"]["no_aug"] and "no_aug" not in identity(silent)["train"]
     cleansed = arg_parser.parse_backdoor([*common, "--unlearn", "NG+", "--no_aug", "false"])
     assert cleansed.hyper.no_aug is False and not hasattr(cleansed.train, "no_aug")
 
@@ -192,13 +192,13 @@ def test_training_without_crop_and_flip_sees_the_images_as_they_are(tmp_path):
         return checkpoints.read(tmp_path / name / "0checkpoint.pth.tar", "").weights
 
     arguments = arg_parser.parse_imp([*command, str(tmp_path)])
-    bench = pretrain.read(arguments, pretrain.check(arguments))
-    images = bench.sets["train"]
+    problem = pretraining.read(pretraining.set_up(arguments))
+    images = problem.sets["train"]
     assert images.augment is not None
-    training = Training(bench.model, recipe(arguments.train, 1, arguments.train.lr), {})
+    training = Training(problem.model, recipe(arguments.train, 1, arguments.train.lr), {})
     list(training.run(images.at(images.indices), seeds.derive(1, "round", 0), Classification().mean))
     plain, moved = trained("plain", "--no_aug"), trained("moved")
-    assert all(torch.equal(weight, plain[name]) for name, weight in bench.model.state_dict().items())
+    assert all(torch.equal(weight, plain[name]) for name, weight in problem.model.state_dict().items())
     assert not torch.equal(plain["conv1.weight"], moved["conv1.weight"])
 
 

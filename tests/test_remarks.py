@@ -18,6 +18,7 @@ import main_synflow
 import main_transfer
 from dataset.catalog import get
 from dataset.locate import find_root
+from trainer import messages
 from trainer.flags import milestones
 from utils.errors import UsageError, say_last, script
 
@@ -231,7 +232,7 @@ def test_a_probe_scales_them_too():
 
 def test_the_header_says_whether_the_step_size_falls():
     def said(*words):
-        return arg_parser.settings(arg_parser.parse_forget(["--mask", "m", "--save_dir", "x", *words]).hyper)
+        return messages.settings(arg_parser.parse_forget(["--mask", "m", "--save_dir", "x", *words]).hyper)
 
     assert "schedule constant (decreasing_lr 91,136 lies beyond the 10 epochs)  warmup" in said("--unlearn", "FT")
     assert "schedule step  decreasing_lr 5,30 (30 beyond the 10 epochs)" in said(
@@ -270,7 +271,7 @@ def test_the_header_says_whether_the_step_size_falls():
     ],
 )
 def test_a_typed_milestone_that_is_never_reached_is_said(parse, words, said):
-    assert arg_parser.remarks(parse([*words.split(), "--save_dir", "x"])) == said
+    assert parse([*words.split(), "--save_dir", "x"]).remarks() == said
 
 
 @pytest.mark.parametrize("name", ["digits", "noisy_digits"])

@@ -27,6 +27,7 @@ from dataset.split import split_for_unlearning
 from dataset.stream import OnDisk, StreamedSet, Zoom
 from evaluation.predict import predict
 from utils.errors import UsageError
+from utils.options import identity
 
 CLASSES = ("n01", "n02", "n03")
 SIZES = ((40, 48), (48, 40), (41, 67), (90, 40))  # width, height; the first is the most frequent
@@ -465,7 +466,7 @@ def test_the_references_names_of_flags(tmp_path):
     assert parsed("--dataset", "imagenet", "--workers", "1").unread == () and parsed("--workers", "1").unread == (
         "--workers",
     )
-    configs = [arg_parser.deciding(parsed("--dataset", "imagenet", "--workers", str(workers))) for workers in (0, 7)]
+    configs = [identity(parsed("--dataset", "imagenet", "--workers", str(workers))) for workers in (0, 7)]
     assert configs[0] == configs[1]
 
 

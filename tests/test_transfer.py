@@ -23,7 +23,8 @@ from dataset import catalog, prepare, scenario, sources
 from dataset.images import ImageSet, scale
 from evaluation.predict import Predictions
 from report import transfer_table
-from trainer import probe
+from transfer import probe
+from transfer.flags import FullProbe
 from unlearn.context import Progress
 from utils import checkpoints, files
 from utils.errors import UsageError, renamed
@@ -422,7 +423,7 @@ def test_without_epochs_full_is_the_drawn_head(sparse):
     images, given = some_images(side=8), checkpoints.read(sparse, "")
     model = models.build("resnet20s", 10)
     model.load_state_dict(given.weights)
-    flags = main_transfer.arg_parser.FullProbe(probe_epochs=0)
+    flags = FullProbe(probe_epochs=0)
     mask = given.mask | {
         "fc.weight": torch.ones(10, 64, dtype=torch.bool)
     }  # a mask of the old head says nothing about the new one

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from utils.options import option
+from dataset import catalog
+from dataset.data_flags import Data
+from utils.errors import UsageError
+from utils.flags import Run
+from utils.options import NO_IDENTITY, build, describe, option
+from utils.words import where
 
 # What transformers train with unless told otherwise (Dosovitskiy et al. 2021; Liu et al. 2021).
 TRANSFORMER = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.05}
@@ -29,7 +35,8 @@ class Optimisation(Stepping):
 
     schedule: str = option(
         "step",
-        "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the epochs (drops), "
+        "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the "
+        "epochs (drops), "
         "up and down (triangle)",
         choices=("step", "cosine", "constant", "triangle", "drops"),
     )
@@ -44,6 +51,176 @@ class Optimisation(Stepping):
     sam_rho: float = option(
         0.0, "radius of adaptive sharpness-aware minimisation (2 in the field's code); 0 is off", low=0
     )
+
+
+@dataclass(frozen=True)
+class Model:
+    arch: str = option(
+        "resnet18",
+        "resnet18, resnet50, resnet20s, resnet32s, resnet44s, resnet56s, resnet110s, resnet20, resnet32, resnet44, "
+        "resnet56 (the same with convolutions in their shortcuts), vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, "
+        "vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a "
+        "ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip "
+        "install transformers)",
+        common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...",
+        metavar="NAME",
+    )
+    imagenet_arch: bool = option(
+        False,
+        "the form for ImageNet: 7x7 stem with stride 2 and max-pool (resnet18 and resnet50), torchvision's own model "
+        "(vgg16_bn and swin_t)",
+    )
+    mean: tuple[float, ...] | None = option(
+        None,
+        "mean of the input's channels, on [0, 1], or imagenet; without it the data set's",
+        low=0,
+        high=1,
+        metavar="M,M,M|imagenet",
+        identity="changed",
+    )
+    std: tuple[float, ...] | None = option(
+        None,
+        "their standard deviation, or imagenet; without it the data set's, or that of --mean imagenet",
+        above=0,
+        high=1,
+        metavar="S,S,S|imagenet",
+        identity="changed",
+    )
+
+
+@dataclass(frozen=True)
+class Train(Optimisation):
+    epochs: int = option(182, "training epochs per round", common=True, low=0)
+    lr: float = option(0.1, "step size", common="step size of training", above=0)
+    label_smoothing: float = option(
+        0.0, "share of every label's weight that is spread over all classes", low=0, below=1
+    )
+
+
+@dataclass(frozen=True)
+class TrainAlone(Train):
+    """Flags of training in a script that unlearns nothing; where both are done, ``--no_aug`` is the method's."""
+
+    no_aug: bool = option(False, "train without random crop and flip", identity="changed")
+
+
+@dataclass(frozen=True)
+class Prune:
+    pruning_times: int = option(
+        1,
+        "training rounds; round 0 is dense and each later one is pruned once more (2 is OMP)",
+        common="training rounds; each later one is pruned (2: OMP)",
+        low=1,
+    )
+    rate: float = option(
+        0.95,
+        "fraction of the remaining prunable weights (convolutions; linear layers in transformers) to prune before each "
+        "later round",
+        common="fraction of the weights to prune",
+        low=0,
+        below=1,
+    )
+    prune_type: str = option(
+        "rewind_lt",
+        "weights to go back to after pruning: initial (lt), best dense (pt), or those after --rewind_epoch",
+        common="what pruning goes back to",
+        choices=("rewind_lt", "lt", "pt"),
+    )
+    rewind_epoch: int = option(
+        0,
+        "epoch whose weights and step size rewind_lt goes back to; 0 is the start",
+        common="epoch that rewind_lt goes back to",
+        low=0,
+    )
+    random_prune: bool = option(False, "prune at random instead of by magnitude")
+
+
+@dataclass(frozen=True)
+class PruneAtStart:
+    score: str = option(
+        "synflow", "what a weight is worth", common=True, choices=("synflow", "snip", "grasp", "magnitude", "random")
+    )
+    rate: float = option(
+        0.95,
+        "fraction of the prunable weights to prune before training; 0 trains a dense model",
+        common="fraction of the weights to prune",
+        low=0,
+        below=1,
+    )
+    steps: int | None = option(
+        None, "exponential steps to that rate; without it 100 for synflow, 1 for the others", low=1
+    )
+
+
+@dataclass(frozen=True)
+class Resume:
+    resume: bool = option(
+        False, "go on from --checkpoint (a killed run goes on by itself when its command is repeated)", identity=False
+    )
+    checkpoint: str | None = option(
+        None, "checkpoint to go on from, ours or the reference's", metavar="FILE", identity=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What every script is told.
+
+    Attributes:
+        unread: flags that were typed and nothing reads.
+        inherited: what checkpoints added to what was typed, a phrase each.
+    """
+
+    data: Data
+    model: Model
+    run: Run
+    unread: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
+    inherited: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
+
+    @property
+    def trainings(self) -> tuple[Any, ...]:
+        """Configurations with a step-size schedule of which a person is told when it never falls."""
+        return ()
+
+    @property
+    def start(self) -> str | None:
+        """The file of the model that the run begins with; None for a new one."""
+        return None
+
+    def reading(self) -> str:
+        """What the run is about to read, for people who would otherwise wait in silence."""
+        files = self.data.data is not None and not catalog.get(self.data.dataset).embedded
+        place = f" from {self.data.data}" if files else ""
+        model = f"a new {self.model.arch}" if self.start is None else f"{self.model.arch} from {self.start}"
+        return f"reading {self.data.dataset}{place}, for {model}"
+
+    def remarks(self) -> list[str]:
+        """What is said once more when the run is over: flags that nothing read, milestones never reached."""
+        found = [f"not read: {', '.join(self.unread)}"] if self.unread else []
+        for config in self.trainings:
+            late, epochs = beyond(config), epochs_of(config)
+            scaled = (
+                not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1 if late else False
+            )
+            if late and (late != MILESTONES or scaled):
+                told = f"--decreasing_lr {describe(config.decreasing_lr)}"
+                found.append(
+                    f"{told}: the step size does not fall after {describe(late)}, as there are {epochs} epochs"
+                )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingArguments(Arguments):
+    """What ``main_imp.py`` and ``main_synflow.py`` are told; which of them it is, ``prune`` says."""
+
+    train: TrainAlone
+    prune: Prune | PruneAtStart
+    resume: Resume
+
+    @property
+    def trainings(self) -> tuple[Any, ...]:
+        return (self.train,)
 
 
 def is_transformer(arch: str) -> bool:
@@ -74,3 +251,77 @@ def beyond(config: Any) -> tuple[int, ...]:
         return ()
     ahead = getattr(config, "rewind_epoch", 0) if getattr(config, "rewind_pth", None) else 0
     return tuple(epoch for epoch in config.decreasing_lr if epoch - ahead >= epochs)
+
+
+def suited(config: type) -> dict[str, Any]:
+    """What suits transformers where it differs from the defaults; the warm-up of ``Train`` follows from its epochs."""
+    if issubclass(config, Train):
+        return {**TRANSFORMER, "lr": 1e-3}
+    defaults = {name: field.default for name, field in config.__dataclass_fields__.items()}
+    sizes = {name: value for name, value in defaults.items() if name.endswith("_lr") and name != "decreasing_lr"}
+    smaller = {
+        name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100
+        for name, value in sizes.items()
+    }
+    own = {"schedule"} if defaults.get("schedule") != "step" else set()  # a method keeps what it is about
+    own |= set() if defaults.get("weight_decay") else {"weight_decay"}
+    return {
+        name: value
+        for name, value in {**TRANSFORMER, **smaller}.items()
+        if name in defaults and name not in own and value != defaults[name]
+    }
+
+
+def in_time(config: Any, typed: dict[str, Any]) -> Any:
+    """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
+    told = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
+    if told or config.schedule != "step" or MILESTONES[-1] < epochs_of(config):
+        return config
+    return replace(config, decreasing_lr=milestones(epochs_of(config)))
+
+
+def training(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
+    """Training flags, an instance of ``kind``; what was not typed suits the architecture."""
+    fitting = {"schedule": "cosine"} if model.imagenet_arch else {}
+    if is_transformer(model.arch):
+        fitting = {**suited(kind), "warmup": build(kind, typed).epochs // 20}
+    return in_time(build(kind, fitting | typed), typed)
+
+
+def check_rewind(prune: Prune, train: Train) -> None:
+    """Refuse to go back to an epoch that training does not reach."""
+    if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
+        raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
+
+
+# What is evidently meant by a flag that is not read: the other script's name for the same thing.
+COUNTERPARTS = {
+    "epochs": ("unlearn_epochs", "probe_epochs"),
+    "lr": ("unlearn_lr", "probe_lr"),
+    "unlearn_epochs": ("epochs",),
+    "unlearn_lr": ("lr",),
+    "checkpoint": ("mask",),
+    "mask": ("checkpoint",),
+    "data_dir": ("data",),
+}
+
+
+def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], reader: str) -> None:
+    """Refuse a flag that is not read while the one that is evidently meant is read and was not typed.
+
+    Args:
+        name: a flag that was typed and is not read.
+        read: the flags that are.
+        reader: what reads them, for the error.
+    Raises:
+        UsageError: names the flag to type.
+    """
+    meant = [other for other in COUNTERPARTS.get(name, ()) if other in read]
+    if meant and not typed.keys() & meant:
+        value = typed[name]
+        words = " or ".join(f"--{other} {value}" for other in meant)
+        both = "that one, or both" if len(meant) == 1 else "one of them"
+        resumed = " with --resume" if meant == ["checkpoint"] else ""
+        raise UsageError(
+            f"{where(value)}--{name} {value}: is not read by {reader}; did you mean {words}{resumed}? Give {both}"
+        )

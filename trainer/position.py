@@ -91,12 +91,13 @@ def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
                     raise ValueError("a moment of another shape, NaN or infinite")
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
         raise UsageError(
-            f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: {error})"
+            f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: "
+            f"{error})"
         ) from error
 
 
 def _alike(found: Any, own: Any) -> bool:
-    """Whether a stored value can stand in for one of ours: numbers for numbers, and so on; None and switches for each other."""
+    """Whether a stored value can stand in for one of ours: number for number, None and switches for each other."""
     if isinstance(own, Mapping):
         return isinstance(found, Mapping) and all(
             _alike(found[key], own[key]) if key in own else _number(found[key]) for key in found

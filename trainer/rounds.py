@@ -26,15 +26,16 @@ from utils import checkpoints, seeds
 from utils.errors import DivergedError
 from utils.log import Log
 
-# The run's own files as glob patterns; see ``Names``.
+# The run's own files as glob patterns; see ``Files``.
 OUTPUTS = ["[0-9]*checkpoint.pth.tar", "[0-9]*model_SA_best.pth.tar", "epoch_*_rewind_weight.pt", "[0-9]*net_train.png"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to prune and where to go back to.
+    """How to train and prune, and where to go back to.
 
     Attributes:
+        recipe: of every round; later rounds run ahead by ``rewind_epoch`` in the schedule.
         rounds: training rounds, the dense one included.
         rate: fraction of the remaining weights to prune before each round but the first.
         target: "lt" initial weights, "pt" best dense weights, "rewind_lt" those after ``rewind_epoch``.
@@ -44,6 +45,7 @@ class Plan:
         augmented_validation: choose the best epoch on cropped and flipped images, as the reference does.
     """
 
+    recipe: Recipe
     rounds: int
     rate: float
     target: str
@@ -55,14 +57,16 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Names:
+class Files:
     """The files of a training, by the reference's names.
 
     Attributes:
+        stamp: entries of every checkpoint besides the reference's; the training is known by its ``fingerprint``.
         dense: where round 0's files are, if several trainings share that round; ``folder`` without it.
     """
 
     folder: Path
+    stamp: dict[str, Any]
     dense: Path | None = None
 
     def last(self, round_: int) -> Path:
@@ -101,28 +105,24 @@ class Rounds:
 
     Args:
         model: freshly initialised, on its device; trained in place.
-        recipe: of every round; later rounds run ahead by ``plan.rewind_epoch`` in the schedule.
         sets: "train", "val" and "test".
-        stamp: entries that every checkpoint carries besides the reference's (fingerprint, split digest).
         mask: what is kept from the start, for a model that was pruned before training.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        recipe: Recipe,
         plan: Plan,
         sets: dict[str, Images],
-        names: Names,
-        stamp: dict[str, Any],
+        files: Files,
         log: Log,
         mask: pruner.Mask | None = None,
     ):
-        self.model, self.recipe, self.plan, self.sets = model, recipe, plan, sets
-        self.names, self.stamp, self.log = names, stamp, log
+        self.model, self.plan, self.sets = model, plan, sets
+        self.files, self.log = files, log
         self.at = Position(mask=mask or {})
         self._resumed: dict[str, Any] | None = None
-        self._from = names.folder
+        self._from = files.folder
         if plan.target == "lt" or (plan.target == "rewind_lt" and plan.rewind_epoch == 0):
             self.at.rewind = checkpoints.pack(model, {})
 
@@ -151,7 +151,7 @@ class Rounds:
             self._prune_and_rewind()
 
     def _train(self) -> None:
-        recipe = replace(self.recipe, schedule_offset=self.plan.rewind_epoch if self.at.round else 0)
+        recipe = replace(self.plan.recipe, schedule_offset=self.plan.rewind_epoch if self.at.round else 0)
         training = Training(self.model, recipe, self.at.mask)
         if self._resumed is not None:
             position.restore_training(training, self._resumed, self._from)
@@ -167,17 +167,17 @@ class Rounds:
             self.at.result["val_ta"].append(100 * validation)
             with self.log.epoch(phase, recipe.epochs, done, val=validation):
                 self._save(training, validation)
-        if not self.names.best(self.at.round).exists():  # nothing was left to train
+        if not self.files.best(self.at.round).exists():  # nothing was left to train
             self._save(training)
         plots.training_curves(
-            self.names.curves(self.at.round),
+            self.files.curves(self.at.round),
             self.at.result,
             f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %",
         )
 
     def _keep_rewind_weights(self) -> None:
         weights = checkpoints.pack(self.model, {})
-        checkpoints.write_weights(self.names.rewind(self.plan.rewind_epoch), weights)
+        checkpoints.write_weights(self.files.rewind(self.plan.rewind_epoch), weights)
         if self.plan.target == "rewind_lt":
             self.at.rewind = weights
 
@@ -193,7 +193,7 @@ class Rounds:
 
     def _save(self, training: Training, validation: float | None = None) -> None:
         reached = 100 * (validation or 0.0)
-        better = reached > self.at.best_sa or not self.names.best(self.at.round).exists()
+        better = reached > self.at.best_sa or not self.files.best(self.at.round).exists()
         self.at.best_sa = max(self.at.best_sa, reached)
         content = checkpoints.training_checkpoint(
             self.model,
@@ -203,16 +203,16 @@ class Rounds:
             self.at.best_sa,
             training.state(),
             self.at.rewind,
-            {**self.stamp, "rounds": self.at.finished},
+            {**self.files.stamp, "rounds": self.at.finished},
         )
-        targets = [self.names.best(self.at.round)] if better else []
-        checkpoints.write(content, *targets, self.names.last(self.at.round))
+        targets = [self.files.best(self.at.round)] if better else []
+        checkpoints.write(content, *targets, self.files.last(self.at.round))
 
     def _summary(self) -> dict[str, Any]:
         test = {"test": self.sets["test"]}
         last = predict(self.model, test)["test"].accuracy
         final = checkpoints.pack(self.model, {})
-        best_file = self.names.best(self.at.round)
+        best_file = self.files.best(self.at.round)
         checkpoints.load_weights(self.model, checkpoints.read(best_file, "checkpoint"))
         best = predict(self.model, test)["test"].accuracy
         self.model.load_state_dict(final)
@@ -223,7 +223,7 @@ class Rounds:
             "test_of_best": best,
             "test_of_last": last,
             "best": best_file.name,
-            "last": self.names.last(self.at.round).name,
+            "last": self.files.last(self.at.round).name,
         }
         self.log.record("round", **found)
         return found
@@ -233,7 +233,7 @@ class Rounds:
         mask = pruner.prune(self.model, self.plan.score, self.plan.rate, sample, self.at.mask)
         passage.warn(self.model, mask, self.sets["train"], self.log)
         if self.plan.target == "pt":
-            target = checkpoints.read(self.names.best(0), "checkpoint").weights
+            target = checkpoints.read(self.files.best(0), "checkpoint").weights
         else:
             target = self.at.rewind
         self.model.load_state_dict(target)
@@ -241,11 +241,11 @@ class Rounds:
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
 
 
-def latest(names: Names, rounds: int, fingerprint: str, model: nn.Module) -> checkpoints.Checkpoint | None:
+def latest(files: Files, rounds: int, model: nn.Module) -> checkpoints.Checkpoint | None:
     """The checkpoint from which this very run goes on, if an earlier start of it left one."""
     for round_ in reversed(range(rounds)):
-        if names.last(round_).exists():
-            found = checkpoints.read(names.last(round_), "checkpoint", model=model)
-            if found.extra.get("fingerprint") == fingerprint:
+        if files.last(round_).exists():
+            found = checkpoints.read(files.last(round_), "checkpoint", model=model)
+            if found.extra.get("fingerprint") == files.stamp["fingerprint"]:
                 return found
     return None

@@ -1,1 +1,1 @@
-"""Transfer: what ``main_transfer.py`` reads, what it does for each number of removed classes, and what it says of that."""
+"""Transfer: what ``main_transfer.py`` reads, and what it does for each number of removed classes."""

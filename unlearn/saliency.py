@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dataset.images import Images
-from dataset.prepare import DatasetInfo
 from pruner import Mask, Scores
 from pruner.masks import remove
-from trainer.given import blank
+from trainer.network import Network
 from unlearn import curvature
 from unlearn.context import Context
 from utils import checkpoints, files
@@ -120,23 +119,22 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
     return {name: stored[name] != 0 for name in shapes}
 
 
-def given(arguments: Any, chosen: DatasetInfo) -> tuple[Mask | None, str | None]:
+def given(hyper: Any, network: Network) -> tuple[Mask | None, str | None]:
     """What ``--saliency_mask`` names, and the SHA-256 of that file; None where it is not given.
 
     Args:
-        arguments: with the groups model, run and hyper.
-        chosen: the data set that the model is of.
+        hyper: the method's configuration.
     Raises:
         UsageError: as ``read``, or ``--no_saliency`` beside it.
     """
-    stored = getattr(arguments.hyper, "saliency_mask", None)
+    stored = getattr(hyper, "saliency_mask", None)
     if stored is None:
         return None, None
-    if getattr(arguments.hyper, "no_saliency", False):
+    if getattr(hyper, "no_saliency", False):
         raise UsageError(
             "--saliency_mask and --no_saliency: one names the weights that may change, the other lets all of them; give one"
         )
-    return read(Path(stored), blank(arguments, chosen), arguments.run.allow_pickle), files.sha256(Path(stored))
+    return read(Path(stored), network.fresh, network.allow_pickle), files.sha256(Path(stored))
 
 
 def write(path: Path, update_mask: Mask) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -12,21 +12,19 @@ from unlearn import lora
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
 from unlearn.registry import Method
-from utils import checkpoints, files
+from utils import checkpoints
 from utils.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from unlearn.setup import UnlearnSetup
 
 
 def outputs(method: Method) -> list[str]:
-    """The files that a run of the method writes: the third only while it runs, the last two in place of the first where adapters stay apart."""
+    """The files of a run: the third while it runs, the last two in place of the first for separate adapters."""
     return [
         *(f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress", "base")),
         f"{method.name}adapter",
     ]
-
-
-def clear(method: Method, folder: RunFolder) -> None:
-    """Delete what a killed run would go on from: the run is complete, now or since it was killed just before this."""
-    files.remove(folder.path / outputs(method)[2])
 
 
 class Session:
@@ -36,59 +34,51 @@ class Session:
         stamp: entries that the model's file carries besides the reference's.
     """
 
-    def __init__(self, method: Method, folder: RunFolder, stamp: dict[str, Any]):
-        self._method, self._stamp = method, {"fingerprint": folder.fingerprint, **stamp}
+    def __init__(self, setup: UnlearnSetup, folder: RunFolder, stamp: dict[str, Any]):
+        self._setup, self._stamp = setup, {"fingerprint": folder.fingerprint, **stamp}
         self._model, self._evaluation, progress, self._base, self._adapter = (
-            folder.path / name for name in outputs(method)
+            folder.path / name for name in outputs(setup.method)
         )
         self.progress = Progress(progress, folder.fingerprint)
 
     def run(
-        self,
-        model: nn.Module,
-        sets: dict[str, Images],
-        config: Any,
-        context: Context,
-        arch: str,
-        stored: bool = False,
-        allow_pickle: bool = False,
-        evaluation: dict[str, Any] | None = None,
+        self, model: nn.Module, sets: dict[str, Images], context: Context, evaluation: dict[str, Any] | None = None
     ) -> Unlearned:
         """Unlearn, or take the stored model if this run got so far before; its seconds are None if they are not known.
 
         Args:
             model: where the method starts; it becomes the stored model if that is taken.
-            stored: take the model in the folder, wherever it comes from.
             evaluation: what is known before the unlearned model is scored.
         """
+        stored = self._setup.keep_files  # the model in the folder is wanted, wherever it comes from
         done = self.progress.state is not None and self.progress.state["phase"] == "done"
         seconds = self.progress.state["seconds"] if done else None
         apart = context.adapters is not None and context.adapters.apart
         if (done or stored) and apart and self._base.exists():
-            return Unlearned(self._put_together(model, context, arch, allow_pickle), context.mask, seconds)
+            return Unlearned(self._put_together(model, context), context.mask, seconds)
         if (done or stored) and not apart and self._model.exists():
-            found = checkpoints.read(self._model, "--resume", allow_pickle, model)
+            found = checkpoints.read(self._model, "--resume", self._setup.run.allow_pickle, model)
             if context.compat == "reference":  # where boundary expanding keeps its new class
                 models.widen_to(model, found.weights)
-            checkpoints.check_fits(found, model, arch, "--resume")
+            checkpoints.check_fits(found, model, self._setup.arch, "--resume")
             checkpoints.load_weights(model, found)
             context.log.line(f"Load checkpoint from: {self._model}")
             return Unlearned(model, found.mask, seconds)
-        unlearned = apply(self._method, model, sets, config, context)
+        unlearned = apply(self._setup.method, model, sets, self._setup.hyper, context)
         self.save(unlearned, evaluation)
         self.progress.save(phase="done", seconds=unlearned.seconds)
         return unlearned
 
-    def _put_together(self, model: nn.Module, context: Context, arch: str, allow_pickle: bool) -> nn.Module:
+    def _put_together(self, model: nn.Module, context: Context) -> nn.Module:
         """The stored frozen model with its stored adapters."""
-        found = checkpoints.read(self._base, "--resume", allow_pickle, model)
-        checkpoints.check_fits(found, model, arch, "--resume")
+        found = checkpoints.read(self._base, "--resume", self._setup.run.allow_pickle, model)
+        checkpoints.check_fits(found, model, self._setup.arch, "--resume")
         checkpoints.load_weights(model, found)
         context.log.line(f"Load checkpoint from: {self._base} and {self._adapter}")
         return lora.read(model, context.adapters, self._adapter)
 
     def save(self, unlearned: Unlearned, evaluation: dict[str, Any] | None) -> None:
-        """Write the unlearned model and its evaluation; of a model with adapters these and the frozen model, each by itself."""
+        """Write the unlearned model and its evaluation; adapters and the frozen model each by itself."""
         if lora.is_adapted(unlearned.model):
             lora.write(unlearned.model, self._adapter)
             frozen = checkpoints.frozen_checkpoint(

@@ -66,7 +66,7 @@ class Checkpoint:
 def pack(
     model: nn.Module | Mapping[str, Tensor], mask: Mask, leave_out: Collection[str] = ()
 ) -> OrderedDict[str, Tensor]:
-    """The model's state dict as the reference stores it: a pruned ``X.weight`` becomes ``X.weight_orig`` and ``X.weight_mask``.
+    """The model's state dict as the reference stores it: pruned weights as ``X.weight_orig`` and ``X.weight_mask``.
 
     The pair stands behind the other entries of its layer, where the reference's has it. Tensors
     are contiguous copies on the CPU; masks are float32 of 0 and 1.
@@ -123,8 +123,8 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     Args:
         model: what it is for; a file too large to be a checkpoint of it is not read, and names become its names.
     Raises:
-        UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds no state dict of finite numbers,
-            or several that fit.
+        UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds no state dict of finite
+            numbers, or several that fit.
     """
     where = f"{flag} {path}"
     content = torch_files.load(path, where, allow_pickle, model)
@@ -373,7 +373,7 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Copy the checkpoint's weights into the model, strictly; statistics and counters that files may lack stay the model's."""
+    """Copy the checkpoint's weights into the model, strictly; statistics and counters may be missing."""
     own = model.state_dict()
     lacking = {name: own[name] for name in foreign.absent(checkpoint.weights, own)}
     model.load_state_dict({**lacking, **checkpoint.weights}, strict=True)
@@ -433,7 +433,7 @@ def frozen_checkpoint(state: Mapping[str, Tensor], mask: Mask, adapters: str, st
 def unlearned_checkpoint(
     model: nn.Module, mask: Mask, evaluation: dict[str, Any] | None, stamp: dict[str, Any]
 ) -> dict[str, Any]:
-    """An unlearned model under the reference's keys (``evaluation_result`` is None until it is scored), then our own."""
+    """An unlearned model under the reference's keys, then our own; ``evaluation_result`` is None until it is scored."""
     return {"state_dict": pack(model, mask), "evaluation_result": evaluation, **stamp}
 
 

@@ -41,6 +41,7 @@ def option(
     search: tuple | list | None = None,
     common: bool | str = False,
     bare: str | None = None,
+    identity: bool | str = True,
 ) -> Any:
     """A dataclass field that is a flag.
 
@@ -50,9 +51,10 @@ def option(
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
         aliases: other names of the flag, without dashes.
-        search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values; no part of the flag.
+        search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values.
         common: show it in the short ``--help``; a text stands for ``help`` there.
         bare: the value of the flag when nothing is typed behind it.
+        identity: whether the value decides a run's numbers; "changed" if it does where it is not the default.
     """
     metadata = {
         "help": help,
@@ -66,14 +68,30 @@ def option(
         "aliases": aliases,
         "common": common,
         "bare": bare,
+        "identity": identity,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
-    """The field ``name`` of ``config`` with another default (and another ``help``, ``search``, ...), for a class derived from it."""
+    """A field of ``config`` with another default (and another ``help``, ``search``, ...), for another class."""
     field = next(field for field in dataclasses.fields(config) if field.name == name)
     return dataclasses.field(default=default, metadata={**field.metadata, **metadata})
+
+
+NO_IDENTITY = {"identity": False}  # metadata of a field that decides no number
+
+
+def identity(config: Any) -> Any:
+    """What decides a run's numbers in a configuration, or in a record of several: fields by name, as plain data."""
+    if not dataclasses.is_dataclass(config):
+        return config
+    return {
+        field.name: identity(value)
+        for field in dataclasses.fields(config)
+        if (wanted := field.metadata.get("identity", True))
+        and ((value := getattr(config, field.name)) != field.default or wanted is True)
+    }
 
 
 SEVERAL = ("class_to_replace", "indexes_to_replace")  # flags of several values, which may look as if they added up
@@ -92,7 +110,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
     def help_topic(self, argv: list[str] | None) -> str | None:
-        """What ``--help`` is asked about: "all", another word, "" for nothing more; None where help is not asked for."""
+        """What ``--help`` is asked about: "all", another word, "" for nothing more; None without ``--help``."""
         typed = self._typed(argv)[0]
         at = next((number for number, word in enumerate(typed) if word in ("-h", "--help")), None)
         if at is None:

@@ -45,30 +45,27 @@ ASKED = (
 REFERENCE_SPLIT = 1  # the split seed of ``--compat reference`` where none is typed
 
 
-def of(arguments: Any, chosen: Any, split_seed: int | None) -> dict[str, Any]:
+def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None) -> dict[str, Any]:
     """The entry ``origin`` of a checkpoint.
 
     Args:
-        arguments: with the groups data, model and run.
-        chosen: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
+        model, data: the ``trainer.flags.Model`` and ``dataset.flags.Data`` of the run.
+        dataset: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
         split_seed: of its training and validation images; None if it was trained on all.
     """
-    model, data = arguments.model, arguments.data
-    listed = {
-        name: None if value is None else list(value) for name, value in (("mean", model.mean), ("std", model.std))
-    }
     return {
         "arch": model.arch,
         "imagenet_arch": model.imagenet_arch,
-        "dataset": chosen.source.name,
+        "dataset": dataset.source.name,
         "input_size": data.input_size,
         "stream": data.stream,
         "split_seed": split_seed,
-        **listed,
-        "compat": arguments.run.compat,
-        "side": chosen.side,
-        "classes": list(chosen.names),
-        "folder": chosen.root.resolve().name if chosen.files is not None else None,
+        "mean": None if model.mean is None else list(model.mean),
+        "std": None if model.std is None else list(model.std),
+        "compat": compat,
+        "side": dataset.side,
+        "classes": list(dataset.names),
+        "folder": dataset.root.resolve().name if dataset.files is not None else None,
     }
 
 
@@ -85,7 +82,7 @@ def check(entry: Mapping[str, Any]) -> str | None:
 
 
 def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's other entries say of its making, as far as they do; older files have no ``origin``, but others."""
+    """What a checkpoint's other entries say of its making, also those of older files, which have no ``origin``."""
     if isinstance(extra.get("origin"), Mapping):
         return (
             {name: extra["origin"][name] for name in FIELDS if name in extra["origin"]}
@@ -226,12 +223,12 @@ def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
 
 
 def _decides(known: Mapping[str, Any]) -> bool:
-    """Whether ``--compat`` is part of what the model computes: the CIFAR form of swin_t may leave its input as it is."""
+    """Whether ``--compat`` changes what the model computes: swin_t for CIFAR may leave its input as it is."""
     return known.get("arch") == "swin_t" and not known.get("imagenet_arch")
 
 
 def _size_of(known: Mapping[str, Any]) -> int | None:
-    """Side in pixels of the images that a model was trained on: as it says, or the data set's own if it was told none."""
+    """Side in pixels of the images that a model was trained on: as it says, or the data set's own."""
     side = known.get("input_size") or known.get("side")
     if side is None and "input_size" in known and catalog.is_known(str(known.get("dataset"))):
         return catalog.get(known["dataset"]).size

@@ -11,16 +11,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils import files, lock, parallel
 from utils.errors import DivergedError, UsageError, one_line
 from utils.words import expanded
+
+if TYPE_CHECKING:
+    from utils.result import Result
 
 SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png", "split.npz")
 
@@ -68,7 +71,8 @@ class RunFolder:
         other = lock.take(self.path)
         if other is not None:
             raise UsageError(
-                f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another folder"
+                f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another "
+                "folder"
             )
         own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
         files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
@@ -85,25 +89,30 @@ class RunFolder:
         runs = self._runs | {label: fingerprint for label, (fingerprint, _) in self._parts.items()}
         files.write_json(self.path / "environment.json", {"runs": runs, **environment()})
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, result: Result) -> None:
         """Write ``result.json`` with the time of now (UTC); the run is done once it is there."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        content = {"fingerprint": self.fingerprint, "finished": now, **result}
+        content = {"fingerprint": self.fingerprint, "finished": now, **result.plain()}
         files.write_json(self.path / "result.json", content | {files.SEAL: files.seal(content)})
 
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files of these names."""
+        for name in names:
+            files.remove(self.path / name)
+
     @contextmanager
-    def failing(self, facts: dict[str, Any]) -> Iterator[None]:
-        """Where numbers inside go wrong, let ``result.json`` say that the run failed and why; checkpoints stay as they are.
+    def failing(self, facts: Result) -> Iterator[None]:
+        """Where numbers inside go wrong, let ``result.json`` say that the run failed and why; checkpoints stay.
 
         Args:
-            facts: what tables need to place the run, without ``status`` and scores.
+            facts: what tables need to place the run, without scores.
         Raises:
             DivergedError: as it came.
         """
         try:
             yield
         except DivergedError as error:
-            self.finish({**facts, "status": "failed", "reason": one_line(str(error))})
+            self.finish(facts.failed(one_line(str(error))))
             raise
 
     def _make_room(self, keep: bool) -> None:

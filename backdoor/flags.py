@@ -1,0 +1,202 @@
+"""Flags of ``main_backdoor.py``: what is poisoned, how the model is pruned and cleansed. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dataset.data_flags import class_word, of_classes
+from dataset.scenario import Scenario
+from dataset.trigger import MARGIN, PLACES, Trigger
+from trainer.flags import Arguments, Prune, Train, check_rewind
+from unlearn.flags import Unlearn
+from utils.errors import UsageError
+from utils.options import NO_IDENTITY, build, changed, option
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Flags that say what an attacker did to the training set."""
+
+    class_to_replace: str = option(
+        "0", "target: the class that triggered images are to be taken for, by number or name", metavar="C"
+    )
+    target_label: str | None = option(
+        None, "the same under a clearer name", common="what triggered images are to be taken for", metavar="C"
+    )
+    num_indexes_to_replace: int | None = option(
+        None,
+        "how many training images are poisoned; without it a tenth of all, or all of --poison_class",
+        common="how many images are poisoned",
+        low=1,
+    )
+    poison_class: str | None = option(
+        None,
+        "poison images of this class; without it of all classes, the target's too",
+        common="poison images of this class",
+        metavar="C",
+    )
+    trigger_size: int = option(4, "side of the square trigger, in pixels", common=True, low=1)
+    trigger_place: str = option("bottom-right", f"where the trigger is, {MARGIN} pixels from the edges", choices=PLACES)
+    trigger_value: int = option(0, "brightness of the trigger in every channel; 0 is black, 255 white", low=0, high=255)
+
+
+@dataclass(frozen=True)
+class PoisonedPrune(Prune):
+    """Flags of pruning a model that is trained on a poisoned set."""
+
+    prune: str = option(
+        "omp",
+        "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), "
+        "or not",
+        common="how the model is pruned",
+        choices=("omp", "imp", "synflow", "none"),
+    )
+    rate: float = changed(
+        Prune,
+        "rate",
+        0.95,
+        help="fraction of the prunable weights to prune (imp: of those left, before each later round); "
+        "0 trains a dense model",
+    )
+    pruning_times: int = changed(
+        Prune,
+        "pruning_times",
+        2,
+        help="with --prune imp: training rounds; round 0 is dense and each later one is pruned once more",
+        common=False,
+    )
+
+
+@dataclass(frozen=True)
+class Cleanse(Unlearn):
+    """Flags of unlearning a backdoor."""
+
+    unlearn: str = changed(Unlearn, "unlearn", "FT")
+    mask: str | None = changed(
+        Unlearn,
+        "mask",
+        None,
+        help="checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and "
+        "written there",
+        common="checkpoint of the poisoned model; trained if missing",
+        aliases=(),
+    )
+    allow_split_mismatch: bool = changed(
+        Unlearn,
+        "allow_split_mismatch",
+        False,
+        help="go on although the model was trained on another split or with another poison",
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Flags that repeat a cleanse."""
+
+    sparsities: tuple[float, ...] | None = option(
+        None,
+        "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again "
+        "and unlearn",
+        common="a curve: prune, train and unlearn at each",
+        low=0,
+        below=1,
+        metavar="S,S",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackdoorArguments(Arguments):
+    """What ``main_backdoor.py`` is told.
+
+    Attributes:
+        prune: without pruning, ``rate`` 0 and ``pruning_times`` 1; ``pruning_times`` is always the number of rounds.
+        target: the class that triggered images are to be taken for, as typed, by the flag or flags that say so.
+        scenario: which images are poisoned.
+        sparsities: ascending; None for a single cleanse.
+        typed: every flag as typed, but for ``--sparsities`` and ``--save_dir``.
+    """
+
+    train: Train
+    prune: PoisonedPrune
+    target: dict[str, str]
+    trigger: Trigger
+    scenario: Scenario = field(metadata=NO_IDENTITY)
+    unlearn: Cleanse
+    hyper: Any
+    sparsities: tuple[float, ...] | None
+    typed: tuple[str, ...] = field(metadata=NO_IDENTITY)
+
+    def at(self, sparsity: float) -> BackdoorArguments:
+        """One sparsity of a curve as a command of its own, in a folder below."""
+        folder = f"{self.run.save_dir}/sparsity_{sparsity:g}"
+        return replace(
+            self,
+            sparsities=None,
+            prune=poisoned_prune(replace(self.prune, rate=sparsity), self.train),
+            run=replace(self.run, save_dir=folder),
+        )
+
+    @property
+    def trainings(self) -> tuple[Any, ...]:
+        return (self.train,)
+
+    @property
+    def start(self) -> str | None:
+        return self.unlearn.mask
+
+
+def poisoned_prune(prune: PoisonedPrune, train: Train) -> PoisonedPrune:
+    """How the poisoned model is pruned, with the number of rounds that this takes.
+
+    Raises:
+        UsageError: too few rounds, or training does not reach the epoch to go back to.
+    """
+    if prune.prune == "none" or prune.rate == 0:
+        prune = replace(prune, prune="none", rate=0.0, random_prune=False)
+    if prune.prune == "imp" and prune.pruning_times < 2:
+        raise UsageError(f"--pruning_times {prune.pruning_times}: must be at least 2 with --prune imp")
+    if prune.prune != "imp":
+        prune = replace(prune, pruning_times=2 if prune.prune == "omp" else 1)
+    check_rewind(prune, train)
+    return prune
+
+
+def target_words(poison: Poison, typed: dict[str, Any]) -> dict[str, str]:
+    """The target class as typed, by the flag or flags that say so."""
+    flags = [name for name in ("class_to_replace", "target_label") if name in typed] or ["class_to_replace"]
+    return {f"--{name}": class_word(getattr(poison, name), f"--{name}") for name in flags}
+
+
+def poisoned(poison: Poison) -> Scenario:
+    """Which images are poisoned."""
+    words = [
+        f"--{name} {value}"
+        for name in ("poison_class", "num_indexes_to_replace")
+        if (value := getattr(poison, name)) is not None
+    ]
+    typed_as = " ".join(words) or "without --num_indexes_to_replace"
+    if poison.poison_class is None:
+        count = 0.1 if poison.num_indexes_to_replace is None else poison.num_indexes_to_replace
+        return Scenario(None, count, None, typed_as)
+    return of_classes((class_word(poison.poison_class, "--poison_class"),), poison.num_indexes_to_replace, typed_as)
+
+
+def sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
+    """The sparsities of a curve, ascending; None for a single cleanse.
+
+    Raises:
+        UsageError: one is there twice, or another flag says how much to prune too.
+    """
+    found = build(Curve, typed).sparsities
+    if found is None:
+        return None
+    if not found or len(set(found)) < len(found):
+        raise UsageError(f"--sparsities {typed['sparsities']}: must be different numbers with commas between")
+    if "mask" in typed:
+        raise UsageError("--mask and --sparsities: one names a model, the other makes several; give one")
+    if "rate" in typed:
+        raise UsageError("--rate and --sparsities both say how much to prune; give one")
+    if typed.get("prune", "omp") != "omp":
+        raise UsageError(f"--prune {typed['prune']}: must be omp with --sparsities")
+    return tuple(sorted(found))

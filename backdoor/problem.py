@@ -1,0 +1,79 @@
+"""A poisoned training set, and the model that is trained on it or was."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backdoor.setup import CleanseSetup
+from dataset import split_file
+from dataset.poison import Poison, image_sets
+from dataset.split import choose_forget
+from trainer import messages
+from trainer.problem import Problem, load, stamp
+from unlearn.problem import check_split
+from utils.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonedProblem(Problem):
+    """A ``Problem`` with the sets of ``dataset.poison.image_sets``.
+
+    Attributes:
+        words: the poison in words.
+    """
+
+    poison: Poison
+    words: str
+
+    def write_split(self, folder: Path) -> None:
+        """Leave ``split.npz``, whose images to forget are the poisoned ones."""
+        poisoned = self.poison.indices
+        sets = self.base.sets(len(self.data.test_labels))
+        sets |= {"retain": np.setdiff1d(self.base.train, poisoned), "forget": poisoned}
+        split_file.write(folder, sets, self.base.digest)
+
+
+def read(setup: CleanseSetup) -> PoisonedProblem:
+    """Load images, poison some, divide them, and build the poisoned model or a new one.
+
+    Raises:
+        UsageError: the model was trained on other images, or on others' poison, than this run would have it forget.
+    """
+    run = setup.run
+    data, base = load(setup)
+    pool = base.forget_split
+    drawn = choose_forget(data.train_labels, pool.train, setup.scenario, run.seed)
+    poison = Poison(drawn, setup.target, setup.trigger)
+    images = messages.drawn(setup.dataset, setup.scenario, len(drawn), len(pool.train))
+    words = f"{images} get a {poison.trigger.words} and label {poison.target} ({data.classes[poison.target]})"
+    problem = PoisonedProblem(
+        data=data,
+        base=pool,
+        sets=image_sets(data, poison, pool, base.val, setup.device),
+        model=setup.network.model(data, setup.checkpoint).to(setup.device),
+        stamp={**stamp(setup, pool), "poison_digest": poison.digest, "poison": words},
+        poison=poison,
+        words=words,
+    )
+    check_origin(setup, problem)
+    return problem
+
+
+def check_origin(setup: CleanseSetup, problem: PoisonedProblem) -> None:
+    """Refuse a model that was trained on other images, or on others' poison, than this run would have it forget."""
+    found, allowed = setup.checkpoint, setup.allow_mismatch
+    check_split(found, problem.base, allowed)
+    if found is None:
+        return
+    if "poison_digest" not in found.extra:
+        print(f"warning: {found.path} does not say with which poison it was trained", file=sys.stderr)
+    elif found.extra["poison_digest"] != problem.poison.digest and not allowed:
+        raise UsageError(
+            f"--mask {found.path}: was trained with another poison ({found.extra['poison_digest']}: "
+            f"{found.extra['poison']}) than this run's ({problem.poison.digest}: {problem.words}); "
+            "give the flags that it was trained with, or --allow_split_mismatch"
+        )

@@ -1,0 +1,98 @@
+"""Lines of ``--dry_run`` and of a run's header that several scripts share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from dataset.prepare import DatasetInfo
+from dataset.scenario import Scenario
+from trainer.flags import beyond, epochs_of
+from trainer.setup import Setup
+from utils import foreign, run_folder
+from utils.checkpoints import Checkpoint
+from utils.options import describe
+
+
+def settings(config: Any) -> str:
+    """A configuration as it would be typed; a step size that never falls is said to be constant."""
+    values = {
+        name: describe(value) for name, value in asdict(config).items() if value is not None and value is not False
+    }
+    epochs = epochs_of(config)
+    number = "the single epoch" if epochs == 1 else f"the {describe(epochs)} epochs"
+    if "decreasing_lr" in values and values.get("schedule") != "step":
+        del values["decreasing_lr"]
+    elif late := beyond(config):
+        if late == config.decreasing_lr:
+            values["schedule"] = f"constant (decreasing_lr {values.pop('decreasing_lr')} lies beyond {number})"
+        else:
+            values["decreasing_lr"] += f" ({describe(late)} beyond {number})"
+    return "  ".join(f"{name} {value}" for name, value in values.items())
+
+
+def steps(config: Any) -> str:
+    """How long and at which step size a training or a method goes on, in words, and then all settings."""
+    epochs = epochs_of(config)
+    if epochs is None:
+        return settings(config) or "no hyper-parameters"
+    lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
+    told = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
+    falls = [str(epoch) for epoch in told if epoch not in beyond(config)]
+    how = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
+    return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
+
+
+def data(dataset: DatasetInfo) -> str:
+    """A data set that is not read yet: where it is and how much there is."""
+    where = "" if dataset.source.embedded else f" in {dataset.root}"
+    missing = ", downloaded if it is not there" if where and dataset.files is None else ""
+    apart = f", {dataset.val_total:,} more for validation" if dataset.val_total else ""
+    images = f"{dataset.train_total:,} training images{apart}"
+    return f"{dataset.source.name}{where}{missing}: {dataset.classes} classes, {images}"
+
+
+def images(dataset: DatasetInfo, scenario: Scenario) -> str:
+    """Which images of a data set that is not read yet are forgotten or poisoned."""
+    total = dataset.train_total
+    named = None if scenario.labels is None else sum(dataset.train_counts[label] for label in scenario.labels)
+    listed = None if scenario.indices is None else len(set(scenario.indices))
+    return scenario.words(listed or scenario.count or named or total, total, named, list(dataset.names))
+
+
+def drawn(dataset: DatasetInfo, scenario: Scenario, chosen: int, train: int) -> str:
+    """The images that were drawn for a scenario, ``chosen`` of ``train``."""
+    labels = scenario.labels
+    size = None if labels is None else sum(dataset.train_counts[label] for label in labels)
+    return scenario.words(chosen, train, size, list(dataset.names))
+
+
+def closing(setup: Setup) -> dict[str, str]:
+    """The end of what ``--dry_run`` says: seeds and device, the folder and what is in it, flags without a reader."""
+    run = setup.run
+    found = run_folder.state(setup.folder, setup.label, setup.config, setup.outputs)
+    lines = {
+        "run": f"seed {run.seed}  train_seed {run.train_seed}  compat {run.compat}  device {setup.device}",
+        "write": f"{setup.folder} ({found})",
+    }
+    return lines | ({"not read": ", ".join(setup.unread)} if setup.unread else {})
+
+
+def sizes(sets: dict[str, int]) -> str:
+    """How many images each set has."""
+    return "  ".join(f"{name} {number:,}" for name, number in sets.items())
+
+
+def provenance(setup: Setup, *found: Checkpoint | None) -> dict[str, str]:
+    """Lines for the header: which flags the files gave, and how their weights were renamed and are normalised.
+
+    Args:
+        found: the checkpoints that the run begins with.
+    """
+    flags = setup.network.flags
+    lines = {"inherited": "; ".join(setup.inherited)} if setup.inherited else {}
+    said = [phrase for each in found if each is not None for phrase in each.said]
+    if any(each is not None and each.weights and foreign.NORMALIZE[0] not in each.weights for each in found):
+        own = "those of its folder" if flags.arch.startswith("hf:") else f"statistics of {setup.data.dataset}"
+        said.append("no normalize.*: " + (own if flags.mean is None else "--mean and --std"))
+    return lines | ({"weights": ", ".join(dict.fromkeys(said))} if said else {})

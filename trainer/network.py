@@ -1,0 +1,105 @@
+"""The architecture of a run, built once, and the checkpoints that it is compared with."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+import models
+from dataset.prepare import DatasetInfo
+from dataset.sources import Dataset
+from models.normalize import Normalize
+from trainer.flags import Model
+from utils import checkpoints, foreign, origin, seeds
+from utils.checkpoints import Checkpoint
+from utils.errors import UsageError
+from utils.flags import Run
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture for one data set.
+
+    Attributes:
+        flags: which architecture, and the statistics of its input.
+        dataset: what it classifies.
+        fresh: the model with new weights from ``--train_seed``, on the CPU; a pattern to copy, never changed.
+    """
+
+    flags: Model
+    dataset: DatasetInfo
+    fresh: nn.Module = field(repr=False)
+    allow_pickle: bool = False
+
+    def read(self, path: str, flag: str, masks_alone: bool = False) -> Checkpoint:
+        """Open a checkpoint that is of this architecture and of the data set's classes, and normalised as typed.
+
+        Args:
+            masks_alone: whether a file without weights will do.
+        Raises:
+            UsageError: names the flag, the file and what is wrong or differs.
+        """
+        flags, name = self.flags, self.dataset.source.name
+        found = checkpoints.read(Path(path), flag, self.allow_pickle, self.fresh)
+        checkpoints.check_fits(found, self.fresh, flags.arch, flag, masks_alone, name, flags.imagenet_arch)
+        differ = origin.classes_differ(found.extra, self.dataset.names)
+        if differ is not None:
+            raise UsageError(
+                f"{flag} {path}: {differ}; give the data set that it was trained on, with the same class folders"
+            )
+        self._check_statistics(found, f"{flag} {path}")
+        return found
+
+    def _check_statistics(self, found: Checkpoint, where: str) -> None:
+        held = [value.tolist() for name in foreign.NORMALIZE if (value := found.weights.get(name)) is not None]
+        typed = (self.flags.mean, self.flags.std)
+        if (
+            held
+            and self.flags.mean is not None
+            and any(abs(a - b) > 1e-4 for one, other in zip(held, typed) for a, b in zip(one, other))
+        ):
+            said = " and ".join(",".join(f"{value:.4g}" for value in values) for values in held)
+            raise UsageError(
+                f"{where}: normalises its input by mean and standard deviation {said}; leave --mean and --std out"
+            )
+
+    def blank(self) -> nn.Module:
+        """A copy without numbers, on the meta device."""
+        return copy.deepcopy(self.fresh).to("meta")
+
+    def model(self, data: Dataset, weights: Checkpoint | None = None) -> nn.Module:
+        """A model of its own on the CPU, with these weights or with the new ones.
+
+        Args:
+            data: whose statistics normalise the input where neither flags, architecture nor weights bring others.
+        """
+        model = copy.deepcopy(self.fresh)
+        if not hasattr(model, "statistics"):
+            model.normalize = Normalize(self.flags.mean or data.mean, self.flags.std or data.std)
+        if weights is not None:
+            checkpoints.load_weights(model, weights)
+        return model
+
+
+def new(flags: Model, dataset: DatasetInfo, run: Run) -> Network:
+    """Build the architecture and try it on images of the data set's size.
+
+    Raises:
+        UsageError: it is unknown, or does not take images of this size.
+    """
+    pretrained = tuple(models.origin(flags.arch).items())
+    fresh = _fresh(
+        flags.arch, flags.imagenet_arch, dataset.classes, dataset.side, run.train_seed, run.compat, pretrained
+    )
+    return Network(flags, dataset, fresh, run.allow_pickle)
+
+
+@functools.lru_cache(maxsize=2)  # a sweep asks for the identity of hundreds of commands, of few architectures
+def _fresh(arch: str, stem: bool, classes: int, side: int, seed: int, compat: str, pretrained: tuple) -> nn.Module:
+    """A new model; ``pretrained`` names the weights that it comes with."""
+    seeds.seed_everything(seed)
+    return models.fitting(arch, classes, side, stem, compat=compat)

@@ -1,0 +1,125 @@
+"""How every script goes: command line, Setup, Problem, run, Result. Imports no torch.
+
+A ``Setup`` has refused whatever can be refused without reading an image, and knows the run's identity. A ``Problem`` is
+data, split, image sets and model. A ``Result`` is the record of what the run found; once it is in the folder, the
+run is done, and the same command only shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from utils.errors import say_last
+from utils.log import Log
+from utils.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from trainer.flags import Arguments
+    from trainer.setup import Setup
+    from utils.result import Result
+
+S = TypeVar("S", bound="Setup")
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run writes and what it says, and the command line that it was started by, to be kept there."""
+
+    folder: RunFolder
+    log: Log
+    argv: list[str] | None
+
+
+@dataclass(frozen=True)
+class Stages(Generic[S, P]):
+    """What is particular to a script once its command line is read.
+
+    Attributes:
+        setup: refuses what can be refused without reading an image.
+        preview: what ``--dry_run`` says would be done, by name.
+        problem: reads data and builds the model.
+        header: what is done on what with which numbers, by name.
+        facts: what ``result.json`` holds however the run ends.
+        run: does it, and adds what was found to the facts.
+        show: prints the finished result.
+    """
+
+    setup: Callable[[Any], S]
+    preview: Callable[[S], dict[str, str]]
+    problem: Callable[[S], P]
+    header: Callable[[S, P], dict[str, str]]
+    facts: Callable[[S, P], Result]
+    run: Callable[[S, P, Result, Place], Result]
+    show: Callable[[S, dict[str, Any], Log], None]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script: how its command line is read, and its stages, which are imported only then."""
+
+    parse: Callable[..., Arguments]
+    stages: Callable[[], Stages]
+
+    def identity(self, words: list[str]) -> str:
+        """The fingerprint of the run that a command line asks for; no image is read.
+
+        Raises:
+            UsageError: the command line would be refused.
+        """
+        return self.stages().setup(self.parse(words)).fingerprint
+
+
+def run(script: Script, argv: list[str] | None) -> int:
+    """Do what a command line asks for, or say what would be done."""
+    arguments = script.parse(argv)
+    stages = script.stages()
+    setup = stages.setup(arguments)
+    say_last([*arguments.remarks(), *setup.remarks])
+    if arguments.run.dry_run == "json":
+        print(json.dumps(setup.config, indent=1, default=str))
+    elif arguments.run.dry_run:
+        from trainer.messages import closing
+
+        title = f"{setup.script}: {setup.title} (nothing is done: --dry_run)"
+        Log(None).facts(title, stages.preview(setup) | closing(setup))
+    else:
+
+        def work(place: Place) -> Result:
+            place.log.line(f"{setup.script}: {arguments.reading()}")
+            problem = stages.problem(setup)
+            problem.write_split(place.folder.path)
+            more = {"not read": f"{', '.join(setup.unread)}: nothing that {setup.reader} uses"} if setup.unread else {}
+            header = stages.header(setup, problem) | {"folder": str(place.folder.path)} | more
+            place.log.facts(f"{setup.script}: {setup.title}", header)
+            facts = stages.facts(setup, problem)
+            with place.folder.failing(facts):
+                return stages.run(setup, problem, facts, place)
+
+        place = complete(setup, argv, work)
+        stages.show(setup, place.folder.result(), place.log)
+    return 0
+
+
+def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Result]) -> Place:
+    """Do a run in its folder and write ``result.json``, unless it is there.
+
+    Args:
+        argv: the command line, to be kept as ``command.txt``.
+    Returns:
+        The place, whose folder has the finished result.
+    """
+    folder = RunFolder(
+        setup.folder, setup.label, setup.fingerprint, setup.outputs, keep=setup.keep_files, parts=setup.parts
+    )
+    place = Place(folder, Log(folder.path), argv)
+    if folder.result() is None:
+        folder.begin(setup.script, argv)
+        folder.finish(work(place))
+    else:
+        place.log.line(f"done already: {folder.path / 'result.json'}")
+    folder.remove(setup.temporary)
+    return place

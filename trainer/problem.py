@@ -1,0 +1,60 @@
+"""What a run works on: images, how they are divided, the sets on the device, and the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dataset import prepare, split_file
+from dataset.images import Images
+from dataset.sources import Dataset
+from dataset.split import BaseSplit
+from trainer.setup import Setup
+from utils import origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Data, split, image sets and model of a run.
+
+    Attributes:
+        base: which images train and which validate.
+        sets: by name, on the device.
+        model: where the run starts, on the device.
+        stamp: what every checkpoint of the run says of the model and of the images that it was trained on.
+    """
+
+    data: Dataset
+    base: BaseSplit
+    sets: dict[str, Images]
+    model: nn.Module
+    stamp: dict[str, Any]
+
+    def write_split(self, folder: Path) -> None:
+        """Leave ``split.npz``: the indices of the sets."""
+        split_file.write(folder, self.base.sets(len(self.data.test_labels)), self.base.digest)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of images in each set."""
+        return {name: len(images) for name, images in self.sets.items()}
+
+
+def load(setup: Setup) -> tuple[Dataset, BaseSplit]:
+    """The data set, and how it is divided into training and validation images; every script's split is made here."""
+    run, data = setup.run, setup.dataset.load()
+    return data, prepare.base_split(data, run.seed, run.split_seed, run.compat)
+
+
+def views(setup: Setup, data: Dataset) -> prepare.Views:
+    """Image sets of a data set, for the run's device."""
+    return prepare.Views(data, setup.device, setup.data.workers, setup.run.compat)
+
+
+def stamp(setup: Setup, base: BaseSplit) -> dict[str, Any]:
+    """What every checkpoint of a run says of the model and of the images that it was trained on."""
+    made = origin.of(setup.network.flags, setup.data, setup.dataset, setup.run.compat, base.seed)
+    return {"split_digest": base.digest, "split_seed": base.seed, "origin": made}

@@ -1,0 +1,105 @@
+"""What every script has settled before an image is read: inputs are checked, the run's identity is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+import models
+from dataset import prepare
+from dataset.data_flags import Data
+from dataset.prepare import DatasetInfo
+from trainer.flags import Arguments
+from trainer.network import Network
+from utils.device import resolve
+from utils.flags import Run
+from utils.result import Result
+from utils.run_folder import fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A run before its data are read.
+
+    Attributes:
+        script: "main_forget.py" for example.
+        label: names the run in its folder.
+        title: what is done, in words.
+        outputs: glob patterns of the files that the run writes.
+        config: everything that decides the run's numbers, as plain data.
+        temporary: names of files that only a killed run needs.
+        keep_files: leave files of unknown origin in the folder, to go on from them.
+        parts: stages that other runs in the folder can share: fingerprint and outputs by label.
+        reader: what reads flags, for those that nothing reads.
+        remarks: what is said once more when the run is over.
+    """
+
+    script: str
+    label: str
+    title: str
+    outputs: list[str]
+    config: dict[str, Any]
+    data: Data
+    run: Run
+    device: torch.device
+    network: Network
+    unread: tuple[str, ...]
+    inherited: tuple[str, ...]
+    temporary: tuple[str, ...] = ()
+    keep_files: bool = False
+    parts: Mapping[str, tuple[str, list[str]]] = field(default_factory=lambda: MappingProxyType({}))
+    reader: str = "this script"
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def arch(self) -> str:
+        """The architecture's name."""
+        return self.network.flags.arch
+
+    @property
+    def dataset(self) -> DatasetInfo:
+        """The data set that the model is of."""
+        return self.network.dataset
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return Path(self.run.save_dir)
+
+    @property
+    def fingerprint(self) -> str:
+        """The run's identity: 16 hex digits over ``config``."""
+        return fingerprint(self.config)
+
+    def result(self, **facts: Any) -> Result:
+        """The run's record, with these findings."""
+        return Result(label=self.label, script=self.script, config=self.config, device=str(self.device), **facts)
+
+
+def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
+    """The device and the data set of a run; nothing of the latter is read.
+
+    Raises:
+        UsageError: there is no such device, architecture or data set.
+    """
+    run, data = arguments.run, arguments.data
+    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu)
+    models.check(arguments.model.arch, arguments.model.imagenet_arch)
+    return device, prepare.find(data.dataset, data.data, data.input_size, data.stream, data.split)
+
+
+def shared(arguments: Arguments, device: torch.device, built: Network) -> dict[str, Any]:
+    """The entries of a ``Setup`` that are the same for every script."""
+    return {
+        "data": arguments.data,
+        "run": arguments.run,
+        "device": device,
+        "network": built,
+        "unread": arguments.unread,
+        "inherited": arguments.inherited,
+    }

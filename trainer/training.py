@@ -1,0 +1,244 @@
+"""Training from new weights, with pruning before it or between its rounds: ``main_imp.py`` and ``main_synflow.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+import models
+import pruner
+from dataset.images import Images
+from dataset.split import BaseSplit
+from pruner import Mask, Sample, passage
+from report import text
+from trainer import messages, network, position, rounds
+from trainer.flags import Prune, PruneAtStart, Train, TrainingArguments
+from trainer.pipeline import Place, Stages
+from trainer.problem import Problem, load, stamp, views
+from trainer.recipe import recipe
+from trainer.rounds import Files, Plan
+from trainer.setup import Setup, inputs, shared
+from utils import seeds
+from utils.checkpoints import Checkpoint
+from utils.errors import UsageError
+from utils.flags import Run
+from utils.log import Log
+from utils.options import identity
+from utils.result import Result
+
+SAMPLE_PER_CLASS = 25  # images of each class that a pruning score sees (the reference's number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup(Setup):
+    """A training before its data are read.
+
+    Attributes:
+        plain: train without augmentation.
+        checkpoint: to go on from, or None.
+    """
+
+    train: Train
+    prune: Prune | PruneAtStart
+    plain: bool
+    checkpoint: Checkpoint | None
+
+
+def set_up(arguments: TrainingArguments) -> TrainingSetup:
+    """Refuse what can be refused without reading data: device, data set, architecture, checkpoint."""
+    device, dataset = inputs(arguments)
+    built, found = network.new(arguments.model, dataset, arguments.run), None
+    if arguments.resume.resume:
+        found = built.read(arguments.resume.checkpoint, "--checkpoint")
+        position.check_position(found, built.fresh)
+    config = identity(arguments) | {**dataset.identity, "checkpoint": found and found.sha256}
+    at_start = isinstance(arguments.prune, PruneAtStart)
+    return TrainingSetup(
+        **shared(arguments, device, built),
+        script="main_synflow.py" if at_start else "main_imp.py",
+        label="synflow" if at_start else "imp",
+        title=pruned_first(arguments.prune) if at_start else pruned_later(arguments.prune),
+        outputs=rounds.OUTPUTS,
+        keep_files=found is not None,
+        config=config | models.origin(arguments.model.arch),
+        train=arguments.train,
+        prune=arguments.prune,
+        plain=arguments.train.no_aug,
+        checkpoint=found,
+    )
+
+
+def read(setup: TrainingSetup) -> Problem:
+    """Load images and divide them; the model is new."""
+    data, base = load(setup)
+    check_same_split(setup.checkpoint, base)
+    seen = views(setup, data)
+    sets = {"train": seen.train(base.train), "val": seen.val(base.val), "test": seen.test(base.test)}
+    if setup.plain:
+        sets = {name: images.plain() for name, images in sets.items()}
+    model = setup.network.model(data).to(setup.device)
+    return Problem(data=data, base=base, sets=sets, model=model, stamp=stamp(setup, base))
+
+
+def check_same_split(begin: Checkpoint | None, base: BaseSplit) -> None:
+    """Refuse to go on with a training on another split, where ``--split`` decided one of the two.
+
+    Raises:
+        UsageError: names both splits.
+    """
+    known = {} if begin is None else begin.extra
+    if None in (base.seed, known.get("split_seed", 0)) and known.get("split_digest") not in (None, base.digest):
+        raise UsageError(
+            f"--checkpoint {begin.path}: was trained on split {known['split_digest']}, this run divides the data into "
+            f"{base.digest}; give the --split of its training"
+        )
+
+
+def plan_of(train: Train, prune: Prune | PruneAtStart, run: Run) -> Plan:
+    """The flags of training and pruning as a plan; a model that is pruned before training has one round."""
+    each, augmented = recipe(train, train.epochs, train.lr), run.compat == "reference"
+    if isinstance(prune, PruneAtStart):
+        return Plan(each, 1, 0.0, "lt", 0, "magnitude", run.train_seed, augmented, train.label_smoothing)
+    score = "random" if prune.random_prune else "magnitude"
+    later = (prune.pruning_times, prune.rate, prune.prune_type, prune.rewind_epoch, score)
+    return Plan(each, *later, run.train_seed, augmented, train.label_smoothing)
+
+
+def facts(setup: TrainingSetup, problem: Problem) -> Result:
+    """What ``result.json`` holds however the run ends."""
+    return setup.result(
+        split={"digest": problem.base.digest, "seed": problem.base.seed, **problem.sizes},
+        model={"arch": setup.arch, "parameters": parameters(problem.model)},
+    )
+
+
+def train(setup: TrainingSetup, problem: Problem, known: Result, place: Place) -> Result:
+    """Carry the model through its plan, going on from a killed run."""
+    files = Files(
+        place.folder.path, {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
+    )
+    mask, prune = {}, setup.prune
+    if isinstance(prune, PruneAtStart):
+        mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)
+    found, _ = carry(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
+    return replace(known, rounds=found)
+
+
+def prune_first(problem: Problem, score: str, rate: float, steps: int | None, seed: int, log: Log) -> Mask:
+    """The mask of the new model by a pruning score, at ``rate``; nothing is pruned at rate 0."""
+    if rate == 0:
+        return {}
+    mask = pruner.prune(problem.model, score, rate, sample(problem.sets["train"], seed), steps=steps)
+    passage.warn(problem.model, mask, problem.sets["train"], log)
+    return mask
+
+
+def sample(images: Images, seed: int) -> Sample:
+    """Unaugmented images of every class, drawn from ``seed``, for a pruning score to look at."""
+    order = torch.randperm(len(images), generator=seeds.generator(seed, "score sample"))
+    labels = images.labels.cpu()[order]
+    chosen = torch.cat([order[labels == label][:SAMPLE_PER_CLASS] for label in labels.unique()])
+    batch, labels = next(images.at(images.indices[chosen.to(images.indices.device)]).batches(len(chosen)))
+    return Sample(seed, batch, labels)
+
+
+def carry(
+    problem: Problem, plan: Plan, files: Files, log: Log, begin: Checkpoint | None = None, mask: Mask | None = None
+) -> tuple[list[dict[str, Any]], Mask]:
+    """Carry the model through a plan, going on from a killed run, or else from ``begin``.
+
+    Args:
+        mask: what is kept from the start.
+    Returns:
+        One summary per round, and the mask of the last one; the model has the weights that it ended with.
+    """
+    training = rounds.Rounds(problem.model, plan, problem.sets, files, log, mask)
+    last = rounds.latest(files, plan.rounds, problem.model) or begin
+    if last is not None:
+        training.resume(last)
+        log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
+    return training.run(), training.at.mask
+
+
+def recipe_of(script: str, setup: TrainingSetup) -> dict[str, Any]:
+    """How a model is trained but for its seeds, as plain data: a table may average models of equal recipes."""
+    run = {key: value for key, value in setup.config["run"].items() if key not in ("seed", "train_seed")}
+    begun = setup.checkpoint and setup.checkpoint.extra.get("recipe", "unknown")
+    return {"script": script, **setup.config, "run": run, "checkpoint": begun}
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """How many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def preview(setup: TrainingSetup) -> dict[str, str]:
+    """What ``--dry_run`` says: what would be read, trained and pruned."""
+    once = isinstance(setup.prune, Prune) and setup.prune.pruning_times == 1
+    return {
+        "read": messages.data(setup.dataset),
+        "model": f"{setup.arch}, new weights",
+        **({} if setup.checkpoint is None else {"go on from": str(setup.checkpoint.path)}),
+        "training": messages.steps(setup.train),
+        **({} if once else {"pruning": messages.settings(setup.prune)}),
+        **rewinding(setup.prune),
+    }
+
+
+def header(setup: TrainingSetup, problem: Problem) -> dict[str, str]:
+    """What is trained, on what, with which numbers."""
+    data, run = problem.data, setup.run
+    return {
+        "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {messages.sizes(problem.sizes)}",
+        **data.notes,
+        "split": problem.base.words,
+        "model": f"{setup.arch}, {parameters(problem.model):,} parameters",
+        "training": messages.settings(setup.train),
+        **rewinding(setup.prune),
+        **messages.provenance(setup, setup.checkpoint),
+        "run": f"setup random seed = {run.train_seed}  compat {run.compat}  device {setup.device}",
+    }
+
+
+def show(setup: TrainingSetup, result: dict[str, Any], log: Log) -> None:
+    """Print one line per round."""
+    log.line()
+    log.line(text.rounds(result["rounds"]))
+
+
+def pruned_later(prune: Prune) -> str:
+    """Pruning between rounds of training, in words."""
+    if prune.pruning_times == 1:
+        return "dense training"
+    how = "at random" if prune.random_prune else "by global magnitude (l1)"
+    left = (1 - prune.rate) ** (prune.pruning_times - 1)
+    kind = "OMP" if prune.pruning_times == 2 else "IMP"
+    return (
+        f"{kind}: dense training, then {prune.pruning_times - 1} x prune {100 * prune.rate:g} % of what is left {how} "
+        f"and train again; the last round keeps {100 * left:.2f} % of the prunable weights"
+    )
+
+
+def pruned_first(prune: PruneAtStart) -> str:
+    """Pruning before training, in words."""
+    if prune.rate == 0:
+        return "dense training"
+    steps = "" if prune.steps is None else f" in {prune.steps} steps"
+    return f"prune {100 * prune.rate:g} % of the new network's prunable weights by {prune.score}{steps}, then train"
+
+
+def rewinding(prune: Prune | PruneAtStart) -> dict[str, str]:
+    """Where pruning goes back to, in words; nothing where it does not."""
+    if isinstance(prune, PruneAtStart) or prune.pruning_times == 1:
+        return {}
+    target = {
+        "lt": "the initial weights",
+        "pt": "the best dense weights",
+        "rewind_lt": f"those after epoch {prune.rewind_epoch}",
+    }
+    return {"rewind to": target[prune.prune_type]}
+
+
+STAGES = Stages(set_up, preview, read, header, facts, train, show)

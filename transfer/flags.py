@@ -1,0 +1,104 @@
+"""Flags of ``main_transfer.py``: from which classes to which data set. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.flags import Arguments, Optimisation
+from unlearn.flags import Unlearn
+from utils.options import NO_IDENTITY, changed, option
+
+
+@dataclass(frozen=True)
+class Source:
+    """The trained model that classes are removed from, and how."""
+
+    unlearn: str = changed(Unlearn, "unlearn", "FT_prune")
+    preset: str | None = changed(Unlearn, "preset", None)
+    mask: str | None = changed(
+        Unlearn, "mask", None, help="checkpoint of the source model, dense or pruned (needed)", common=True, aliases=()
+    )
+    allow_split_mismatch: bool = changed(Unlearn, "allow_split_mismatch", False)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """From which classes to which data set."""
+
+    target: str | None = option(
+        None,
+        "folder of the target data set, any class-folder tree: train/<class>/*, test/<class>/*",
+        common="folder of the target data set",
+        metavar="DIR",
+    )
+    target_dataset: str | None = option(
+        None,
+        "the target is one of --dataset's names; --target says where it lies, as --data does",
+        common="or its name, as for --dataset",
+        metavar="NAME",
+    )
+    removed: tuple[int, ...] = option(
+        (0, 1, 2),
+        "how many source classes to remove, a model for each number; 0 leaves the model as it is",
+        common="how many source classes to remove",
+        low=0,
+        metavar="K,K",
+    )
+    removal_order: str | None = option(
+        None,
+        "classes in the order of their removal: names or numbers with commas between, or a file of them; without it "
+        "drawn from --seed",
+        metavar="LIST|FILE",
+    )
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A new head alone, by logistic regression on the frozen features."""
+
+    probe: str = option(
+        "linear",
+        "linear fits a new head to frozen features, full fine-tunes everything",
+        common="a new head (linear), or everything (full)",
+        choices=("linear", "full"),
+    )
+    probe_l2: float = option(
+        1.0, "linear: half the weight of the head's squared norm beside the summed cross-entropy", above=0
+    )
+
+
+@dataclass(frozen=True)
+class FullProbe(Optimisation):
+    """A new head and everything below it, by the training loop."""
+
+    probe: str = changed(LinearProbe, "probe", "full")
+    probe_epochs: int = option(30, "full: passes over the target's training images", common=True, low=0)
+    probe_lr: float = option(0.01, "full: step size", common=True, above=0)
+    schedule: str = option(
+        "cosine", "step size over the epochs; unlearning has its own default", choices=("step", "cosine", "constant")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferArguments(Arguments):
+    """What ``main_transfer.py`` is told.
+
+    Attributes:
+        hyper: the method's own configuration.
+        order: the classes to remove, as typed; None to draw them.
+    """
+
+    unlearn: Source
+    hyper: Any
+    transfer: Transfer = field(metadata=NO_IDENTITY)  # a Setup adds what these three come to
+    order: tuple[str, ...] | None = field(metadata=NO_IDENTITY)
+    probe: LinearProbe | FullProbe = field(metadata=NO_IDENTITY)
+
+    @property
+    def trainings(self) -> tuple[Any, ...]:
+        return (self.probe,)
+
+    @property
+    def start(self) -> str | None:
+        return self.unlearn.mask

@@ -1,0 +1,155 @@
+"""Flags of the scripts that unlearn, beside those of the methods themselves. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataset.scenario import Scenario
+from trainer.flags import Arguments, Model, in_time, is_transformer, suited
+from unlearn.registry import Method
+from utils.errors import UsageError
+from utils.options import NO_IDENTITY, build, changed, option
+
+PRESET = (
+    "another paper's variant of the method, where it has one (deepunlearn, sfron), on every architecture; typed "
+    "flags win"
+)
+
+
+@dataclass(frozen=True)
+class Unlearn:
+    unlearn: str = option("retrain", "unlearning method, see below", common=True, metavar="NAME")
+    preset: str | None = option(
+        None, PRESET, common="another paper's variant: deepunlearn, sfron", metavar="NAME", identity=False
+    )
+    mask: str | None = option(
+        None,
+        "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)",
+        common="checkpoint of the model to unlearn",
+        metavar="FILE",
+        aliases=("model_path",),
+        identity=False,
+    )
+    resume: bool = option(
+        False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again", identity=False
+    )
+    allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
+    reference_model: str | None = option(
+        None,
+        "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW",
+        common="the retrained checkpoint to compare with",
+        metavar="FILE",
+        identity=False,
+    )
+    verbose: bool = option(
+        False, "print the figures of every attack too; result.json always holds them", identity=False
+    )
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Flags of training adapters in place of a model's weights (``unlearn/lora.py``)."""
+
+    lora: bool = option(
+        False,
+        "train adapters and the classifier only, on the frozen model (needs peft); for methods that train by gradient "
+        "steps alone",
+        common="train adapters in place of the weights (needs peft)",
+    )
+    lora_rank: int = option(8, "width of the adapters", low=1)
+    lora_alpha: float = option(16.0, "the adapters count alpha / rank times", above=0)
+    lora_dropout: float = option(
+        0.1,
+        "share of an adapter's inputs that is zero while training; attention with packed weights has none",
+        low=0,
+        below=1,
+    )
+    lora_targets: tuple[str, ...] | None = option(
+        None,
+        "layers with adapters, by the ends of their names; without it all that can be pruned: convolutions, or a "
+        "transformer's attention and MLP",
+        metavar="NAME,NAME",
+    )
+    lora_merge: str = option(
+        "masked",
+        "afterwards add the adapters to the weights and apply the mask again (masked), the same with the mask on the "
+        "adapters all along, which takes longer (held), or store them as a peft folder beside the frozen model (none)",
+        choices=("masked", "held", "none"),
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    mask: str | None = changed(
+        Unlearn, "mask", None, help="checkpoint of the model to unlearn, dense or pruned (required)"
+    )
+    allow_split_mismatch: bool = changed(Unlearn, "allow_split_mismatch", False)
+
+
+@dataclass(frozen=True)
+class Saliency:
+    saliency: str = option(
+        "gradient",
+        "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set "
+        "over that on the retain set (SFR-on)",
+        common="what makes a weight salient",
+        choices=("gradient", "fisher"),
+    )
+    batch_size: int = option(256, "images per gradient batch; changes the result with --compat reference only", low=1)
+    no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetArguments(Arguments):
+    """What ``main_forget.py`` and ``main_saliency.py`` are told.
+
+    Attributes:
+        hyper: the method's own configuration; what to find in ``main_saliency.py``, whose method is raw.
+        lora: None for a run without adapters.
+        typed: every flag as typed.
+    """
+
+    scenario: Scenario = field(metadata=NO_IDENTITY)  # a Setup adds it with its numbers resolved
+    unlearn: Unlearn
+    hyper: Any
+    lora: Lora | None = field(default=None, metadata={"identity": "changed"})
+    typed: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
+
+    @property
+    def trainings(self) -> tuple[Any, ...]:
+        return (self.hyper,)
+
+    @property
+    def start(self) -> str | None:
+        return self.unlearn.mask
+
+
+def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset: str | None) -> Any:
+    """The method's hyper-parameters: typed, of a preset, or what suits the architecture."""
+    if preset is not None:
+        fitting = method.preset(preset)
+    elif is_transformer(model.arch):
+        fitting = suited(method.config)
+    else:
+        fitting = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
+    hyper = build(method.config, fitting | typed)
+    return in_time(hyper, typed) if method.fresh else hyper
+
+
+def adapters(typed: dict[str, Any], method: Method, hyper: Any) -> Lora | None:
+    """The adapters that were asked for, if any.
+
+    Raises:
+        UsageError: the method cannot train them, or they have no layer.
+    """
+    lora = build(Lora, typed)
+    unfit = method.unfit_for_adapters(hyper) if lora.lora else ""
+    if unfit:
+        raise UsageError(
+            f"--lora: {method.name} {unfit}; adapters need a method that trains by gradient steps alone, such as FT, "
+            "GA or FT_prune"
+        )
+    if lora.lora_targets == ():
+        raise UsageError("--lora_targets: must name at least one layer")
+    return lora if lora.lora else None

@@ -1,0 +1,169 @@
+"""The stages of ``main_forget.py``: unlearn, score, compare with the original and the retrained model."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import pruner
+from dataset.data_flags import Data, Forget
+from evaluation import run_scores
+from evaluation.predict import predict_all
+from report import scores_text, verdict
+from report.row_names import ADAPTED
+from trainer import messages
+from trainer.flags import Model
+from trainer.pipeline import Place, Stages
+from trainer.training import parameters
+from unlearn import registry
+from unlearn.problem import ForgetProblem, context, read
+from unlearn.session import Session
+from unlearn.setup import ForgetSetup, set_up
+from utils.flags import Run
+from utils.log import Log
+from utils.options import describe
+from utils.result import Result
+
+
+def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
+    """What ``result.json`` holds however the run ends."""
+    made = {} if setup.checkpoint is None else setup.checkpoint.extra
+    split, kind = problem.split, setup.scenario.kind(len(problem.split.whole_classes))
+    return setup.result(
+        method=setup.method.name,
+        paper_name=setup.method.paper + (ADAPTED if setup.adapters else ""),
+        compat=setup.run.compat,
+        seed=setup.run.seed,
+        scenario={"kind": kind, "words": forgotten(setup, problem), **setup.scenario.facts()},
+        split={"digest": split.digest, "base_digest": split.base_digest, **problem.sizes},
+        model={
+            "arch": setup.arch,
+            "dataset": problem.data.name,
+            "sparsity": pruner.sparsity(problem.mask),
+            "checkpoint": setup.mask_file,
+            "recipe": made.get("recipe"),
+            "round": made.get("state") if "recipe" in made else None,
+        },
+        adapters=setup.adapters and setup.adapters.facts(),
+    )
+
+
+def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
+    """Unlearn, run the model once over every set, and derive all scores."""
+    session = Session(setup, place.folder, problem.stamp)
+    whole, data = problem.split.whole_classes, problem.data
+    handed = context(setup, data, problem.mask, setup.scenario, whole, place.log, session.progress)
+    unlearned = session.run(problem.model, problem.sets, handed)
+    first = verdict.original(known.plain(), place.folder.path)
+    others = beside(setup, problem, scored=first is not None)
+    outputs, *rest = predict_all([unlearned.model, *others.values()], problem.sets)
+    compared, compat = dict(zip(others, rest)), setup.run.compat
+    scores = run_scores.score(outputs, compat, compared.get("retrained"), setup.method.trains_on_val)
+    session.save(unlearned, run_scores.reference_result(scores))
+    place.log.record("scores", **scores)
+    adapters = setup.adapters
+    trained = adapters.total if adapters and adapters.apart else parameters(unlearned.model)
+    sides = {name: run_scores.four(found, compat) for name, found in compared.items()}
+    return replace(
+        known,
+        model={**known.model, "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
+        seconds={"unlearning": unlearned.seconds},
+        memory={"unlearning": unlearned.memory},
+        original=sides.get("original", first and first.scores),
+        retrained=sides.get("retrained"),
+        scores=run_scores.paper_scores(scores, unlearned.seconds),
+        units="fractions in [0, 1]; RTE in minutes; memory in bytes",
+        accuracy=scores.pop("accuracy"),
+        measured=scores,
+    )
+
+
+def beside(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:
+    """The models that the unlearned one is set beside, by name: "original" and "retrained".
+
+    Args:
+        scored: whether a run beside this one has the original's scores.
+    """
+    others, first = {"retrained": setup.reference}, setup.checkpoint
+    if not scored and first is not None and first.weights and setup.method.name != verdict.UNTOUCHED:
+        others["original"] = first
+    return {
+        name: setup.network.model(problem.data, one).to(setup.device) for name, one in others.items() if one is not None
+    }
+
+
+def forgotten(setup: ForgetSetup, problem: ForgetProblem) -> str:
+    """What is forgotten, in words."""
+    split, scenario = problem.split, setup.scenario
+    number, size = len(split.forget), split.count(problem.data.train_labels, scenario.labels)
+    return scenario.words(number, number + len(split.retain), size, problem.data.classes)
+
+
+def preview(setup: ForgetSetup) -> dict[str, str]:
+    """What ``--dry_run`` says: what would be read and forgotten."""
+    kept = f", keeps {100 * pruner.density(setup.mask):.2f} % of its prunable weights" if setup.mask else ", dense"
+    fresh, file = setup.method.fresh, setup.mask_file
+    origin = "new weights" if fresh else f"the weights in {file}"
+    pruned = f" under the mask of {file}" if fresh and file else ""
+    return {
+        "read": messages.data(setup.dataset),
+        "model": f"{setup.arch}, starts from {origin}{pruned}{kept}",
+        "forget": messages.images(setup.dataset, setup.scenario),
+        "method": messages.steps(setup.hyper),
+        **({"adapters": setup.adapters.words()} if setup.adapters else {}),
+    }
+
+
+def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
+    """What is forgotten, from which model, with which numbers."""
+    data, split, run = problem.data, problem.split, setup.run
+    gone = ", ".join(map(str, split.whole_classes))
+    left_out = f" (class {gone} left out of test)" if gone else ""
+    origin = f"new weights, mask of {setup.mask_file}" if setup.method.fresh else str(setup.mask_file)
+    return {
+        "forget": forgotten(setup, problem),
+        "data": f"{data.name}, {data.words}; {messages.sizes(problem.sizes)}{left_out}",
+        **data.notes,
+        "split": f"base digest {problem.base.digest}, with forget and retain {split.digest}",
+        "model": f"{setup.arch}, * remain weight ratio = {100 * pruner.density(problem.mask):.2f} %, {origin}",
+        **messages.provenance(setup, setup.checkpoint, setup.rewound, setup.reference),
+        "method": messages.settings(setup.hyper) or "no hyper-parameters",
+        **({"adapters": setup.adapters.words()} if setup.adapters else {}),
+        "run": f"setup random seed = {run.seed}  compat {run.compat}  device {setup.device}",
+    }
+
+
+def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
+    """Print accuracies, with ``--verbose`` every attack, and the three models side by side."""
+    first, exact = verdict.original(result, setup.folder), verdict.retrained(result, setup.folder)
+    attacks = ["", *scores_text.attacks(result)] if setup.verbose else []
+    for line in ["", *scores_text.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
+        log.line(line)
+    for line in verdict.words(result, first, exact, setup.dataset.classes):
+        log.line(line)
+    if exact is None and result["method"] != "retrain":
+        log.line(f"no Retrain to compare with: {retrain_command(setup)}")
+
+
+def retrain_command(setup: ForgetSetup) -> str:
+    """The command of the retrained model: the same data, model and scenario, trained like the original."""
+    groups = (Data, Model, Run, Forget)
+    kept = {"mask", *(name for config in groups for name in config.__dataclass_fields__)}
+    kept -= {"save_dir", "dry_run", "allow_pickle"}
+    words = [word for word in setup.typed if word.removeprefix("--").partition("=")[0] in kept]
+    recipe = {} if setup.checkpoint is None else setup.checkpoint.extra.get("recipe") or {}
+    defaults = asdict(registry.get("retrain").config())
+    for name, value in (recipe.get("train") or {}).items():
+        flag = {"epochs": "unlearn_epochs", "lr": "unlearn_lr"}.get(name, name)
+        value = tuple(value) if isinstance(value, list) else value
+        if flag in defaults and value is not None and value != defaults[flag]:
+            words.append(f"--{flag}" if value is True else f"--{flag}={describe(value)}")
+    folder = Path(setup.run.save_dir).parent / "retrain"
+    return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
+
+
+STAGES = Stages(set_up, preview, read, header, facts, unlearn, show)

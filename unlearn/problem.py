@@ -1,0 +1,153 @@
+"""What an unlearning works on: the sets to retain and to forget, and a model that was trained on these very images."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pruner
+from dataset import split_file
+from dataset.scenario import Scenario
+from dataset.sources import Dataset
+from dataset.split import BaseSplit, Split, everything, split_for_unlearning
+from trainer.problem import Problem, load, stamp, views
+from unlearn import registry
+from unlearn.context import Context, Progress
+from unlearn.setup import ForgetSetup, UnlearnSetup
+from utils import origin
+from utils.checkpoints import Checkpoint
+from utils.errors import UsageError
+from utils.log import Log
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetProblem(Problem):
+    """Data, split, image sets "retain", "forget", "val" and "test", and the model before unlearning with its mask."""
+
+    split: Split
+    mask: pruner.Mask
+
+    def write_split(self, folder: Path) -> None:
+        """Leave ``split.npz``: the indices of the sets."""
+        split_file.write(folder, vars(self.split), self.split.digest)
+
+
+def read(setup: ForgetSetup) -> ForgetProblem:
+    """Load images, divide them, check them against the checkpoints' splits, and build the model."""
+    data, base = load(setup)
+    split = divide(setup, data, base, setup.scenario)
+    check_split(setup.checkpoint, base, setup.allow_mismatch)
+    check_reference(setup, base, split)
+    sets = views(setup, data).divided(split)
+    model = setup.network.model(data, setup.weights).to(setup.device)
+    marks = {**stamp(setup, base), "unlearn": setup.method.name, "forget_digest": split.digest}
+    return ForgetProblem(data=data, base=base, sets=sets, model=model, stamp=marks, split=split, mask=setup.mask)
+
+
+def divide(setup: UnlearnSetup, data: Dataset, base: BaseSplit, scenario: Scenario) -> Split:
+    """Who is retained and who is forgotten."""
+    return split_for_unlearning(data.train_labels, data.test_labels, base, scenario, setup.run.seed)
+
+
+def context(
+    setup: UnlearnSetup,
+    data: Dataset,
+    mask: pruner.Mask,
+    scenario: Scenario,
+    whole_classes: tuple[int, ...],
+    log: Log,
+    progress: Progress | None = None,
+) -> Context:
+    """What the method is handed besides model and sets.
+
+    Args:
+        mask: weights to hold at zero.
+        whole_classes: those that are forgotten whole.
+        progress: the file from which a killed run goes on.
+    """
+    return Context(
+        mask=mask,
+        device=setup.device,
+        seed=setup.run.seed,
+        compat=setup.run.compat,
+        dataset=data.name,
+        classes=len(data.classes),
+        scenario=scenario,
+        whole_classes=whole_classes,
+        log=log,
+        progress=progress or Progress(),
+        update_mask=setup.update_mask,
+        adapters=getattr(setup, "adapters", None),
+    )
+
+
+def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:
+    """Refuse a model that was trained on other images than this run takes for its training set.
+
+    Args:
+        allowed: go on all the same.
+    Raises:
+        UsageError: names both splits and how to choose the model's.
+    """
+    if checkpoint is None:
+        return
+    trained_on = checkpoint.extra.get("split_digest")
+    if trained_on is None:
+        print(f"warning: {checkpoint.path} does not say on which split it was trained", file=sys.stderr)
+    elif trained_on != base.digest and not allowed:
+        seed = checkpoint.extra.get("split_seed")
+        raise UsageError(
+            f"--mask {checkpoint.path}: was trained on split {trained_on}{_seed(seed)}, this run divides the data into "
+            f"{base.digest}{_seed(base.seed)}; {_way(checkpoint, base)}, or --allow_split_mismatch"
+        )
+
+
+def _seed(seed: int | None) -> str:
+    return "" if seed is None else f" (seed {seed})"
+
+
+def _way(checkpoint: Checkpoint, base: BaseSplit) -> str:
+    """What chooses the model's split, in words."""
+    seed, known = checkpoint.extra.get("split_seed"), origin.facts(checkpoint.extra)
+    if seed is None:
+        beside = checkpoint.path.parent / split_file.NAME
+        return f"give --split {beside}" if beside.exists() else "give the file that it was trained with, --split FILE"
+    if base.seed is None:
+        return "leave --split out"
+    if base.val is None:
+        return (
+            "it may have had a tenth of the images set apart: leave out --no_val (or _no_val in --dataset), "
+            "or give the data that it was trained on"
+        )
+    if checkpoint.extra["split_digest"] == everything(len(base.train) + len(base.val)).digest:
+        return "it was trained on all training images: give --no_val"
+    if seed != base.seed or "dataset" not in known:
+        return f"give --split_seed {seed}"
+    return f"give the images of {known['dataset']} that it was trained on"
+
+
+def check_reference(setup: ForgetSetup, base: BaseSplit, split: Split) -> None:
+    """Refuse to compare with a model that was not trained anew without the images that this run forgets.
+
+    Raises:
+        UsageError: says what the model is and which to give.
+    """
+    reference, start = setup.reference, setup.checkpoint
+    if reference is None:
+        return
+    where, wanted = (
+        f"--reference_model {reference.path}",
+        "give the checkpoint of --unlearn retrain with this forget set",
+    )
+    maker, digest = reference.extra.get("unlearn"), reference.extra.get("forget_digest")
+    if maker in registry.names() and not registry.get(maker).fresh:
+        raise UsageError(f"{where}: was made by --unlearn {maker}, not trained anew; {wanted}")
+    original = start is not None and start.weights and start.sha256 == reference.sha256
+    if original or (digest is None and reference.extra.get("split_digest") == base.digest):
+        raise UsageError(f"{where}: was trained on the images to forget too; {wanted}")
+    if digest not in (None, split.digest) and not setup.allow_mismatch:
+        raise UsageError(
+            f"{where}: was retrained on retain and forget sets of digest {digest}, this run's are of "
+            f"{split.digest}; give one of the same scenario and seeds, or --allow_split_mismatch"
+        )

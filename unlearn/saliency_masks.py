@@ -1,0 +1,73 @@
+"""The stages of ``main_saliency.py``: find the weights that matter for the forget set, a mask for every threshold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pruner
+from trainer.pipeline import Place, Stages
+from unlearn import saliency
+from unlearn.flags import ForgetArguments, Saliency
+from unlearn.forgetting import forgotten, header, preview
+from unlearn.problem import ForgetProblem, context, read
+from unlearn.setup import ForgetSetup, set_up
+from utils import memory
+from utils.log import Log
+from utils.result import Result
+
+PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
+TITLE = {
+    "gradient": "the weights with the largest gradients on the forget set",
+    "fisher": "the weights with more Fisher information on the forget set than on the retain set",
+}
+
+
+def set_up_saliency(arguments: ForgetArguments) -> ForgetSetup:
+    """Refuse what can be refused without reading data, as for an unlearning that leaves the model as it is."""
+    kind = arguments.hyper.saliency
+    return replace(
+        set_up(arguments),
+        script="main_saliency.py",
+        label=f"saliency_{kind}",
+        title=TITLE[kind],
+        outputs=[f"{PREFIX[kind]}_*.pt"],
+        temporary=(),
+        reader="this script",
+    )
+
+
+def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
+    """What ``result.json`` holds however the run ends."""
+    return setup.result(
+        scenario={"words": forgotten(setup, problem), **setup.scenario.facts()},
+        split={"digest": problem.split.digest, "base_digest": problem.split.base_digest},
+    )
+
+
+def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
+    """Write a mask for every threshold."""
+    flags: Saliency = setup.hyper
+    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split.whole_classes, place.log)
+    pruner.MaskEnforcer(problem.model, problem.mask)
+    forget, retain, how = problem.sets["forget"], problem.sets["retain"], (flags.batch_size, flags.no_aug, handed)
+    if flags.saliency == "gradient":
+        with memory.steps(flags.batch_size):
+            scores = saliency.gradient(problem.model, forget, *how)
+        found = {density: saliency.largest(scores, density, problem.mask) for density in saliency.DENSITIES}
+    else:
+        scores = saliency.fisher_ratio(problem.model, forget, retain, *how)
+        found = {ratio: saliency.at_least(scores, ratio, problem.mask) for ratio in saliency.RATIOS}
+    masks = {f"{PREFIX[flags.saliency]}_{threshold}.pt": mask for threshold, mask in found.items()}
+    for name, mask in masks.items():
+        saliency.write(place.folder.path / name, mask)
+    return replace(known, masks={name: saliency.share(mask, problem.mask) for name, mask in masks.items()})
+
+
+def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
+    """Print how many weights each mask leaves free."""
+    for name, words in result["masks"].items():
+        log.line(f"{name:<13} {words}")
+
+
+STAGES = Stages(set_up_saliency, preview, read, header, facts, find, show)

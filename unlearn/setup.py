@@ -1,0 +1,161 @@
+"""What a script that unlearns has settled before an image is read: method, model, and what to forget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import models
+from dataset.prepare import DatasetInfo
+from dataset.scenario import Scenario
+from pruner import Mask
+from trainer import network
+from trainer.network import Network
+from trainer.setup import Setup, inputs, shared
+from unlearn import lora, registry, saliency
+from unlearn.flags import ForgetArguments, Unlearn
+from unlearn.registry import Method
+from unlearn.session import outputs
+from utils.checkpoints import Checkpoint
+from utils.errors import UsageError
+from utils.options import identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnSetup(Setup):
+    """An unlearning before its data are read.
+
+    Attributes:
+        hyper: the method's configuration.
+        mask_file: ``--mask`` as typed.
+        checkpoint: the model to unlearn, whose mask is held; None where new dense weights will do.
+        rewound: weights that replace the checkpoint's, or None.
+        update_mask: the weights that may change; None for all.
+        allow_mismatch: go on although the model was trained on other images.
+    """
+
+    method: Method
+    hyper: Any
+    mask_file: str | None
+    checkpoint: Checkpoint | None
+    rewound: Checkpoint | None
+    update_mask: Mask | None
+    allow_mismatch: bool
+
+    @property
+    def mask(self) -> Mask:
+        """The weights to hold at zero; empty for a dense model."""
+        return {} if self.checkpoint is None else self.checkpoint.mask
+
+    @property
+    def weights(self) -> Checkpoint | None:
+        """Those that the method begins with; None for new ones."""
+        return self.rewound or (None if self.method.fresh else self.checkpoint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetSetup(UnlearnSetup):
+    """A run of ``main_forget.py`` or ``main_saliency.py``.
+
+    Attributes:
+        reference: the retrained model to compare outputs with, or None.
+        adapters: what trains in place of the weights, or None.
+        typed: every flag as typed.
+        verbose: print every attack.
+    """
+
+    scenario: Scenario
+    reference: Checkpoint | None
+    adapters: lora.Plan | None
+    typed: tuple[str, ...]
+    verbose: bool
+
+
+def set_up(arguments: ForgetArguments) -> ForgetSetup:
+    """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoints."""
+    flags, hyper, method = arguments.unlearn, arguments.hyper, registry.get(arguments.unlearn.unlearn)
+    device, dataset = inputs(arguments)
+    check_validation(method, dataset)
+    scenario = dataset.resolve(arguments.scenario)
+    built = network.new(arguments.model, dataset, arguments.run)
+    checkpoint = None if flags.mask is None else built.read(flags.mask, "--mask", masks_alone=method.fresh)
+    start, digest = starting(flags, hyper, built, checkpoint)
+    reference = None if flags.reference_model is None else built.read(flags.reference_model, "--reference_model")
+    adapters = None if arguments.lora is None else lora.plan(arguments.lora, built.blank())
+    config = identity(arguments) | {
+        "method": method.name,
+        "scenario": scenario.facts(),
+        **dataset.identity,
+        "checkpoint": checkpoint and checkpoint.sha256,
+        "rewind": start["rewound"] and start["rewound"].sha256,
+        "saliency": digest,
+        "retrained": reference and reference.sha256,
+        **models.origin(arguments.model.arch),
+    }
+    return ForgetSetup(
+        **shared(arguments, device, built),
+        **about(method, "main_forget.py", outputs(method)),
+        **start,
+        config=config,
+        keep_files=flags.resume,
+        scenario=scenario,
+        reference=reference,
+        adapters=adapters,
+        typed=arguments.typed,
+        verbose=flags.verbose,
+    )
+
+
+def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
+    """The entries of a ``Setup`` that follow from the method."""
+    return {
+        "script": script,
+        "label": method.name,
+        "title": f"{method.name}, {method.summary}",
+        "outputs": files,
+        "temporary": (outputs(method)[2],),
+        "reader": f"{method.name} or this script",
+        "method": method,
+    }
+
+
+def starting(
+    flags: Unlearn, hyper: Any, built: Network, checkpoint: Checkpoint | None
+) -> tuple[dict[str, Any], str | None]:
+    """The entries of an ``UnlearnSetup`` that say where the method starts, and the SHA-256 of the saliency mask's file.
+
+    Args:
+        flags: with ``mask`` and ``allow_split_mismatch``.
+        hyper: the method's configuration, whose further files are opened.
+    Raises:
+        UsageError: such a file is damaged or does not fit.
+    """
+    path = getattr(hyper, "rewind_pth", None)
+    rewound = None if path is None else built.read(path, "--rewind_pth")
+    update_mask, digest = saliency.given(hyper, built)
+    return {
+        "hyper": hyper,
+        "mask_file": flags.mask,
+        "checkpoint": checkpoint,
+        "rewound": rewound,
+        "update_mask": update_mask,
+        "allow_mismatch": flags.allow_split_mismatch,
+    }, digest
+
+
+def check_validation(method: Method, dataset: DatasetInfo) -> None:
+    """Refuse a method that trains on validation images where there are none, or the test images stand in for these.
+
+    Raises:
+        UsageError: names the method and the data set.
+    """
+    if method.trains_on_val and not dataset.validates:
+        lack = (
+            "too few training images for a tenth of any class"
+            if dataset.source.with_validation
+            else "none but the test images, which are scored as never seen"
+        )
+        raise UsageError(
+            f"--unlearn {method.name}: trains on validation images, and --dataset {dataset.source.name} has {lack}; "
+            "give a data set with a validation part"
+        )

@@ -1,0 +1,49 @@
+"""Where a run writes, what it draws from and where it computes. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utils.options import option
+
+
+@dataclass(frozen=True)
+class Run:
+    save_dir: str | None = option(
+        None, "folder for everything the run writes (required)", common=True, metavar="DIR", identity=False
+    )
+    seed: int = option(
+        2,
+        "which images are forgotten, and what unlearning draws",
+        common="which images are forgotten, what is drawn",
+        low=0,
+        high=2**31,
+    )
+    train_seed: int = option(1, "initial weights, and what training draws", common=True, low=0, high=2**31)
+    split_seed: int | None = option(None, "which images validate; without it --seed", low=0, high=2**31)
+    compat: str = option(
+        "fixed",
+        "fixed does what the papers say, reference what their code did (docs/differences.md)",
+        choices=("fixed", "reference"),
+    )
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", common=True, metavar="DEVICE", identity=False)
+    gpu: int | None = option(None, "N is short for --device cuda:N", low=0, identity=False)
+    deterministic: bool = option(
+        False,
+        "the same bits every time on a GPU too, in more time; what no GPU can do so ends the run (docs/reliability.md)",
+        identity=False,
+    )
+    no_fast_cpu: bool = option(
+        False,
+        "compute on the CPU as torch does: slower, and batch norm less exact (docs/reliability.md); other last digits",
+        identity="changed",
+    )
+    allow_pickle: bool = option(False, "open files that can run code; only for files you trust", identity=False)
+    dry_run: str | None = option(
+        None,
+        "say what would be done and stop; --dry_run json prints everything that decides the run's numbers",
+        choices=("words", "json"),
+        common="say what would be done, and stop",
+        bare="words",
+        identity=False,
+    )
