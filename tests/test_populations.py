@@ -332,6 +332,7 @@ def test_agreement_gives_numbers_not_nan():
         images = Signals(np.full(5, p), np.full((8, 5), p), inside)
         assert np.isfinite(rmia(images, replace(images, trained=~inside), "online")).all()
         assert rmia(images, images, "offline", gamma=1.0).tolist() == [1] * 5
+        assert rmia(images, images, "offline", gamma=2.0).tolist() == [0] * 5
 
 
 def half(*shape):
