@@ -79,7 +79,7 @@ def test_an_unknown_row_is_one_line():
     assert "training" in done.stderr and "epoch" in done.stderr
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("name", list(rows))
 def test_every_row_runs(name):
     pair = rows.get(name).build(CPU, False)

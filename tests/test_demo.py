@@ -89,7 +89,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_demo_comes_out_the_same_on_other_processors(setting, tmp_path):
     environment, more = SETTINGS[setting]

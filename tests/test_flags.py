@@ -258,7 +258,7 @@ def test_random_command_lines(name, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("name", PARSERS)
 def test_more_random_command_lines(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -511,7 +511,7 @@ QUICK = [cell for cell in GRID if cell[0] == "resnet20s" or cell == ("vit", "FT"
 
 @pytest.mark.parametrize(
     ("arch", "method", "sparse"),
-    [pytest.param(*cell, marks=[] if cell in QUICK else pytest.mark.long) for cell in GRID],
+    [pytest.param(*cell, marks=[] if cell in QUICK else pytest.mark.torture) for cell in GRID],
 )
 def test_methods_on_models_from_the_command_line(place, trained, tmp_path, capsys, arch, method, sparse):
     assert forget(place, trained, arch, sparse, method, tmp_path) == 0
@@ -559,8 +559,8 @@ def pixels_right(place, model) -> dict[str, list[bool]]:
     ("arch", "sparse"),
     [
         ("vit", True),
-        pytest.param("vit_tiny", True, marks=pytest.mark.long),
-        pytest.param("resnet20s", False, marks=pytest.mark.long),
+        pytest.param("vit_tiny", True, marks=pytest.mark.torture),
+        pytest.param("resnet20s", False, marks=pytest.mark.torture),
         ("resnet20s", True),
     ],
 )
@@ -608,7 +608,7 @@ def contents(folder) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("merge", ["masked", pytest.param("held", marks=pytest.mark.long), "none"])
+@pytest.mark.parametrize("merge", ["masked", pytest.param("held", marks=pytest.mark.torture), "none"])
 def test_a_killed_run_ends_in_the_same_bytes(place, trained, tmp_path, monkeypatch, merge):
     def run(name):
         return forget(

@@ -802,7 +802,7 @@ def vgg() -> nn.Module:
     return models.build("vgg16_bn_lth", CLASSES, size=32)
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("rate", [0.0, 0.9])
 @pytest.mark.parametrize("name", ALL)
 def test_every_method_on_vgg(name, rate, vgg):
