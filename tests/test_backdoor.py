@@ -456,7 +456,7 @@ class Killed(BaseException):
     """As abrupt as a signal: no handler of ours sees it."""
 
 
-@pytest.mark.parametrize("write", [2, 6, 12])
+@pytest.mark.parametrize("write", [6, *(pytest.param(write, marks=pytest.mark.torture) for write in (2, 12))])
 def test_a_killed_curve_goes_on_to_the_same_bytes(drawn_curve, tmp_path, monkeypatch, write):
     """Writes of tensors: 1 to 3 in the dense training, to 10 in its cleanse, to 12 in the sparse training, to 19 in its cleanse."""
     command = ("--rewind_epoch", "1", "--sparsities", "0,0.8")

@@ -110,7 +110,7 @@ class Killed(BaseException):
     """As abrupt as a signal: no handler of ours sees it."""
 
 
-@pytest.mark.parametrize("write", [1, 5, 8, 11])
+@pytest.mark.parametrize("write", [5, *(pytest.param(write, marks=pytest.mark.torture) for write in (1, 8, 11))])
 def test_a_killed_imp_run_ends_in_the_same_bytes(omp_run, tmp_path, monkeypatch, write):
     original, count = files.write_bytes, 0
 

@@ -60,7 +60,12 @@ def signalled_at(step, number, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "step, number", [(3, signal.SIGTERM), (9, signal.SIGUSR1), (16, signal.SIGUSR2)]
+    "step, number",
+    [
+        (9, signal.SIGUSR1),
+        pytest.param(3, signal.SIGTERM, marks=pytest.mark.torture),
+        pytest.param(16, signal.SIGUSR2, marks=pytest.mark.torture),
+    ],
 )  # 6 steps an epoch
 def test_training_goes_on_to_the_same_bytes(undisturbed, tmp_path, monkeypatch, capsys, step, number):
     signalled_at(step, number, monkeypatch)

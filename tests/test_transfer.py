@@ -439,7 +439,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "write", [2, 3, 4, 5]
+    "write", [3, *(pytest.param(write, marks=pytest.mark.torture) for write in (2, 4, 5))]
 )  # 1: progress of unlearning, 2: the unlearned model, 3 and 4: epochs of the probe, 5: the target's model
 def test_a_killed_run_ends_in_the_same_bytes(full_run, sparse, shades, tmp_path, monkeypatch, write):
     original, count = files.write_bytes, 0
