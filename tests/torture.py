@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
 import json
 import mmap
 import os
@@ -51,16 +50,6 @@ STAGES = (
     "line",
     "unlink",
 )  # a file half written, whole, in its place; a line half written; a file to be deleted
-NEEDED = (
-    "torch._dynamo",
-    "torch.fx.experimental.optimization",
-    "sklearn.datasets",
-    "sklearn.svm",
-    "sklearn.linear_model",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "torchvision",
-)
 EPISODE = 5  # kills before a run is let through to its end
 PATIENCE = 300  # seconds that any run may take
 DATA = ["--dataset", "folder", "--data", "DATA", "--arch", "resnet20s", "--device", "cpu"]
@@ -273,8 +262,6 @@ def small(data: Path, *words: str) -> list[str]:
 
 def victim(name: str, home: Path, data: Path, mask: Path | None = None) -> Victim:
     """A command, run once without a kill."""
-    for needed in NEEDED:  # once, and not in every process anew
-        importlib.import_module(needed)
     argv = [{"MASK": str(mask), "DATA": str(data)}.get(word, word) for word in COMMANDS[name][1]]
     home.mkdir(parents=True)
     whole = attempt(name, argv, home, home / "undisturbed", None)
