@@ -46,6 +46,18 @@ OMP = [
 ]
 
 
+def recorded(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list:
+    """What a function or method returns from now on, in order: what was drawn, without knowing how it was drawn."""
+    original, results = getattr(owner, name), []
+
+    def recording(*arguments, **named):
+        results.append(original(*arguments, **named))
+        return results[-1]
+
+    monkeypatch.setattr(owner, name, recording)
+    return results
+
+
 @pytest.fixture(scope="session")
 def omp_run(tmp_path_factory) -> Path:
     """Folder of a finished ``main_imp.py`` run on digits: a dense round and one pruned by 80 %."""
