@@ -104,8 +104,11 @@ def images(count: int, seed: int) -> ImageSet:
 SETS = {"retain": images(21, 1).in_order(), "forget": images(9, 2).in_order(), "val": images(5, 3).in_order()}
 
 
+NINE = Scenario(None, 9)
+
+
 def context(
-    mask: pruner.Mask, compat: str = "fixed", scenario: Scenario = Scenario(None, 9), whole: tuple[int, ...] = ()
+    mask: pruner.Mask, compat: str = "fixed", scenario: Scenario = NINE, whole: tuple[int, ...] = ()
 ) -> Context:
     return Context(mask, torch.device("cpu"), 2, compat, "cifar10", CLASSES, scenario, whole, Log(None))
 
@@ -742,7 +745,7 @@ def test_other_optimisers(optimizer, model, mask):
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
     plain = kind(twin.parameters(), lr=0.01, weight_decay=0.1)
     twin.train()
-    for epoch in range(2):
+    for _ in range(2):
         for batch, labels in SETS["retain"].batches(8):
             plain.zero_grad()
             F.cross_entropy(twin(batch), labels).backward()
