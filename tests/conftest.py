@@ -1,4 +1,6 @@
-"""Shared by all tests: the project root is importable, no connection leaves this machine, and one small pruned model is trained once."""
+"""Shared by all tests: the project root is importable, no connection leaves this machine, and one small pruned model
+is trained once.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Before torch is imported: several workers with a thread per core each wait for one another's threads ten times longer than they work.
+    # Before torch is imported: several workers with a thread per core each wait for one another's threads ten times
+    # longer than they work.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,6 @@
-"""The demo: its settings are those that its search found, its page is what it prints, and its table is the same everywhere."""
+"""The demo: its settings are those that its search found, its page is what it prints, and its table is the same
+everywhere.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Random command lines: every parser answers with a configuration or with one line, and never with a traceback or a run."""
+"""Random command lines: every parser answers with a configuration or with one line, and never with a traceback or a
+run.
+"""
 
 from __future__ import annotations
 
@@ -172,7 +174,9 @@ SOUND = sound()
 
 
 def lines(name: str) -> st.SearchStrategy[list[str]]:
-    """Command lines: known flags with plausible and implausible values, misspelt flags, words from nowhere, in any order."""
+    """Command lines: known flags with plausible and implausible values, misspelt flags, words from nowhere, in any
+    order.
+    """
     known = st.sampled_from(FLAGS[name])
     flag = st.one_of(
         known,

@@ -32,7 +32,10 @@ def tried(tmp_path_factory) -> tuple[Path, str]:
     (bin_ / "python").symlink_to(sys.executable)
     for path in [*ROOT.glob("*.py"), *(one for one in ROOT.iterdir() if (one / "__init__.py").exists())]:
         (folder / path.name).symlink_to(path)
-    script = f"set -e\nexport PATH={bin_}:$PATH OMP_NUM_THREADS=1\n{block().replace('python main', f'{sys.executable} main')}"
+    script = (
+        f"set -e\nexport PATH={bin_}:$PATH "
+        f"OMP_NUM_THREADS=1\n{block().replace('python main', f'{sys.executable} main')}"
+    )
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     yield folder / "try", done.stdout
