@@ -34,7 +34,11 @@ ROUNDS = {
     "1net_train.png",
 }
 KEPT = round(0.8 * 267_696)  # convolution weights of resnet20s that a rate of 0.8 prunes
-QUICK = {"unlearn_epochs": ["--unlearn_epochs", "1"], "batch_size": ["--batch_size", "64"]}
+QUICK = {
+    "unlearn_epochs": ["--unlearn_epochs", "1"],
+    "batch_size": ["--batch_size", "64"],
+    "fisher_samples": ["--fisher_samples", "100"],
+}
 
 
 def forget(folder: Path, mask: Path | None, method: str, *more: str, quick: bool = True) -> int:
