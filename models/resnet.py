@@ -65,7 +65,13 @@ class ResNet(nn.Module):
     layer3: nn.Sequential
     layer4: nn.Sequential
 
-    def __init__(self, block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], classes: int, imagenet_stem: bool = False):
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: Sequence[int],
+        classes: int,
+        imagenet_stem: bool = False,
+    ):
         super().__init__()
         self.normalize = Normalize()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False) if imagenet_stem else _conv(3, 64, 3)
