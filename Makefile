@@ -1,11 +1,12 @@
-# make demo        the paper's six methods on noisy digits, four seeds, then their tables
-# make test        the tests (test extras are installed if needed), the core of them again as on an old processor
-# make test-tools  a LaTeX and a browser for the tests that need one (Debian, as root); without them those are skipped
+# make demo          the paper's six methods on noisy digits, four seeds, then their tables
+# make lint          formatting, lint rules and types of all Python files
+# make test          the tests, then the core of them as on an old processor: about 6 minutes on 2 cores
+# make torture       all long forms: every case of the tests, other processors and threads, 200 kills, 1,000 damaged files
 # make test-numeric  the tests of computed numbers as on processors without AVX-512 and without AVX, with one and two threads
-# make test-long   all tests but those on SLURM, then make test-numeric
-# make torture     200 runs killed at random moments and a thousand damaged files, about 20 minutes; prints what was survived
-# make slurm-test  a disturbed sweep on a real SLURM; says why where there is none
-# make bench       the project's steps against plain versions of them, in under 15 minutes on 2 cores
+# make test-tools    a LaTeX and a browser for the tests that need one (Debian, as root); without them those are skipped
+# make slurm-test    a disturbed sweep on a real SLURM; says why where there is none
+# make bench         the project's steps against plain versions of them, in under 15 minutes on 2 cores
+# make clean         removes the environment and all caches
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -16,32 +17,38 @@ PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 PROCESSORS := avx2:AVX2 default:SSE41
 CORE := $(patsubst %,tests/test_%.py,deepunlearn methods slopes winograd scores)
 
-.PHONY: demo test test-long test-numeric test-tools torture slurm-test bench clean
+.PHONY: help demo lint test torture test-numeric test-tools slurm-test bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile | sed '/^make/!d'
 
 demo: $(VENV)/installed
 	$(RUN) main_sweep.py experiments/demo.yaml
 	$(RUN) main_report.py runs/demo
 
-test: $(VENV)/installed-test
-	$(PARALLEL) -m "not long and not slurm" tests
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARALLEL) -m "numeric and not long" $(CORE)
+lint: $(VENV)/installed-test
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
-test-long: $(VENV)/installed-test
-	$(PARALLEL) -m "not slurm" tests
+test: $(VENV)/installed-test
+	$(PARALLEL) -m "not torture and not slurm" tests
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARALLEL) -m "numeric and not torture" $(CORE)
+
+torture: $(VENV)/installed-test
+	$(PARALLEL) -m torture tests
 	$(MAKE) test-numeric
+	OMP_NUM_THREADS=1 $(RUN) tests/torture.py
 
 test-numeric: $(VENV)/installed-test
 	for processor in $(PROCESSORS); do \
 	  export ATEN_CPU_CAPABILITY=$${processor%:*} ONEDNN_MAX_CPU_ISA=$${processor#*:}; \
-	  $(PARALLEL) -m "numeric and not long" tests || exit 1; \
-	  OMP_NUM_THREADS=2 $(RUN) -m pytest -q -m "numeric and not long" tests || exit 1; \
+	  $(PARALLEL) -m "numeric and not torture" tests || exit 1; \
+	  OMP_NUM_THREADS=2 $(RUN) -m pytest -q -m "numeric and not torture" tests || exit 1; \
 	done
 
 test-tools:
 	tests/tools.sh
-
-torture: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(RUN) tests/torture.py
 
 slurm-test: $(VENV)/installed-test
 	$(RUN) -m pytest -q -rs -m slurm tests/test_slurm.py
@@ -49,14 +56,14 @@ slurm-test: $(VENV)/installed-test
 bench: $(VENV)/installed
 	$(RUN) -m benchmarks
 
-$(VENV)/installed: requirements.txt
+$(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[report,slurm]'
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed requirements-test.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+$(VENV)/installed-test: $(VENV)/installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,7 +37,7 @@ def _rows(p: Tensor, q: Tensor) -> Tensor:
 
 def compare(
     unlearned: dict[str, Predictions], retrained: dict[str, Predictions]
-) -> dict[str, dict[str, float] | float]:
+) -> dict[str, dict[str, float] | float | None]:
     """``KL`` and ``JS`` in nats and ``accuracy`` of the retrained model, each by set; ``ToW``, ``RD`` and ``SAPE``.
 
     Outputs that only the unlearned model has, the new class of boundary expanding in ``--compat

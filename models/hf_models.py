@@ -77,12 +77,12 @@ def digest(source: str) -> str:
     return found.hexdigest()
 
 
-def _on_images(model: nn.Module) -> nn.Module:
+def _on_images(model: Any) -> nn.Module:
     """Make ``model(images)`` logits, float [N, classes], of images in [0, 1], float [N, 3, H, W]."""
     parent, size = type(model), model.config.image_size
     side = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
 
-    def forward(self: nn.Module, images: Tensor) -> Tensor:
+    def forward(self: Any, images: Tensor) -> Tensor:
         if images.shape[-2:] != side:
             images = F.interpolate(images, side, mode="bilinear", antialias=True)
         return parent.forward(self, self.normalize(images)).logits

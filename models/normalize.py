@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ class Normalize(nn.Module):
 
     Shape: float [N, 3, H, W] in and out. ``mean`` and ``std`` are float32 buffers of shape [3].
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Iterable[float] = (0.0, 0.0, 0.0), std: Iterable[float] = (1.0, 1.0, 1.0)):
         super().__init__()
@@ -31,7 +35,7 @@ def normalize_first(model: nn.Module) -> nn.Module:
     """
     parent = type(model)
 
-    def forward(self: nn.Module, images: Tensor) -> Tensor:
+    def forward(self: Any, images: Tensor) -> Tensor:
         return parent.forward(self, self.normalize(images))
 
     model.__class__ = type(f"Normalized{parent.__name__}", (parent,), {"forward": forward})

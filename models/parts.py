@@ -33,7 +33,7 @@ def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last)
 
 def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:
     """Give the head one more output with these weights, float [1, features], and bias, float [1]; in place."""
-    last = head(model)
+    last = _existing_head(model)
     _set_head(
         last,
         torch.cat([last.weight.detach(), row.to(last.weight)]),
@@ -43,7 +43,7 @@ def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:
 
 def keep_classes(model: nn.Module, classes: int) -> None:
     """Take all outputs of the head after the first ``classes`` away, in place."""
-    last = head(model)
+    last = _existing_head(model)
     _set_head(
         last,
         last.weight.detach()[:classes].clone(),
@@ -53,10 +53,17 @@ def keep_classes(model: nn.Module, classes: int) -> None:
 
 def widen_to(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give the head as many outputs as it has in ``weights``, a state dict of this architecture, if it has fewer."""
-    last = head(model)
+    last = _existing_head(model)
     stored = weights.get(f"{head_name(model)}.weight")
     for _ in range(0 if stored is None else len(stored) - last.out_features):
         add_class(model, torch.zeros(1, last.in_features), torch.zeros(1))
+
+
+def _existing_head(model: nn.Module) -> nn.Linear:
+    last = head(model)
+    if last is None:
+        raise ValueError("the model has no linear layer")
+    return last
 
 
 def _set_head(last: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:

@@ -61,7 +61,18 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """Four stages of residual blocks, global average pooling and a linear head."""
 
-    def __init__(self, block: type, depths: Sequence[int], classes: int, imagenet_stem: bool = False):
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: Sequence[int],
+        classes: int,
+        imagenet_stem: bool = False,
+    ):
         super().__init__()
         self.normalize = Normalize()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False) if imagenet_stem else _conv(3, 64, 3)
@@ -77,7 +88,7 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def _stage(self, block: type, width: int, depth: int, stride: int) -> nn.Sequential:
+    def _stage(self, block: type[BasicBlock] | type[Bottleneck], width: int, depth: int, stride: int) -> nn.Sequential:
         outputs = width * block.expansion
         downsample = None
         if stride != 1 or self.inputs != outputs:

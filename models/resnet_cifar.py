@@ -48,6 +48,10 @@ class Block(nn.Module):
 class SmallResNet(nn.Module):
     """Stem, three stages of ``depth`` blocks, global average pooling and a linear head."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+
     def __init__(self, depth: int, classes: int, projects: bool = False):
         super().__init__()
         self.normalize = Normalize()

@@ -66,6 +66,11 @@ class WindowAttention(nn.Module):
             of windows, and by another on the last column.
     """
 
+    upper_lower_mask: Tensor
+    left_right_mask: Tensor
+    _down: Tensor
+    _right: Tensor
+
     def __init__(self, width: int, heads: int, window: int, shifted: bool):
         super().__init__()
         self.heads, self.window, self.shift = heads, window, window // 2 if shifted else 0
@@ -133,13 +138,14 @@ class Stage(nn.Module):
         super().__init__()
         self.patch_partition = PatchMerging(inputs, width, factor)
         self.layers = nn.ModuleList(
-            nn.ModuleList(Block(width, heads, window, shifted) for shifted in (False, True)) for _ in range(depth // 2)
+            nn.Sequential(*(Block(width, heads, window, shifted) for shifted in (False, True)))
+            for _ in range(depth // 2)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_partition(x)
-        for plain, shifted in self.layers:
-            x = shifted(plain(x))
+        for pair in self.layers:
+            x = pair(x)
         return x.permute(0, 3, 1, 2)
 
 
@@ -164,6 +170,11 @@ class Swin(nn.Module):
         window: side of a window in tokens.
         normalizes: whether ``normalize`` is applied; the reference holds it but never applies it.
     """
+
+    stage1: Stage
+    stage2: Stage
+    stage3: Stage
+    stage4: Stage
 
     def __init__(
         self,

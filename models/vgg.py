@@ -18,7 +18,7 @@ def _features(bias: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     inputs = 3
     for width in PLAN:
-        if width == "pool":
+        if isinstance(width, str):  # "pool"
             layers.append(nn.MaxPool2d(2, 2))
             continue
         layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=bias), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]

@@ -22,7 +22,7 @@ class MaskEnforcer:
 
     def __init__(self, model: nn.Module, mask: Mask, at_zero: bool = True):
         parameters = dict(model.named_parameters())
-        self._weights = [parameters[name] for name in mask]
+        self._weights: list[Tensor] = [parameters[name] for name in mask]
         self._keep = [
             m.to(device=w.device, dtype=w.dtype).contiguous(memory_format=_layout(w))
             for w, m in zip(self._weights, mask.values())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.parts import head
 
 
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+def prunable(model: nn.Module) -> dict[str, Tensor]:
     """Weights of all convolutions, by name, in module order (stem and 1x1 shortcuts included).
 
     Where linear layers other than the head outweigh the convolutions, as in transformers, it is the
     weights of these, attention's packed ``in_proj_weight`` included. Norms, biases, embeddings and
     the classifier are never pruned (Jia et al. 2023, section 3).
     """
-    convolutions: dict[str, nn.Parameter] = {}
-    linears: dict[str, nn.Parameter] = {}
+    convolutions: dict[str, Tensor] = {}
+    linears: dict[str, Tensor] = {}
     classifier = head(model)
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -27,5 +27,5 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     return convolutions if _count(convolutions) >= _count(linears) else linears
 
 
-def _count(parameters: dict[str, nn.Parameter]) -> int:
+def _count(parameters: dict[str, Tensor]) -> int:
     return sum(parameter.numel() for parameter in parameters.values())

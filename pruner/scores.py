@@ -27,13 +27,13 @@ class Sample:
 
     Attributes:
         seed: of whatever the score draws.
-        images: float [N, C, H, W] in [0, 1], on the model's device; SynFlow reads its shape only.
+        images: float [N, C, H, W] in [0, 1], on the model's device; SynFlow reads its shape only. Empty without any.
         labels: int64 [N].
     """
 
     seed: int
-    images: Tensor | None = None
-    labels: Tensor | None = None
+    images: Tensor = torch.empty(0)
+    labels: Tensor = torch.empty(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,6 @@ def grasp(model: nn.Module, sample: Sample) -> Scores:
     weights = prunable(copied)
     loss = F.cross_entropy(copied(sample.images) / GRASP_TEMPERATURE, sample.labels)
     gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-    along = sum((gradient.detach() * gradient).sum() for gradient in gradients)
+    along = sum(((gradient.detach() * gradient).sum() for gradient in gradients), start=torch.zeros(()))
     curved = torch.autograd.grad(along, list(weights.values()))
     return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), curved)}

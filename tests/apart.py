@@ -1,8 +1,10 @@
-"""Running something in a process of its own without importing torch anew: forked off, watched, and with its own file systems."""
+"""A process of its own for something, without importing torch anew: forked off, watched, with its own file systems."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -13,6 +15,16 @@ from pathlib import Path
 
 import torch
 
+NEEDED = (
+    "torch._dynamo",
+    "torch.fx.experimental.optimization",
+    "sklearn.datasets",
+    "sklearn.svm",
+    "sklearn.linear_model",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "torchvision",
+)
 NEW_MOUNTS, NEW_USER, NEW_NETWORK = 0x00020000, 0x10000000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -34,6 +46,8 @@ def run(action: Callable[[], int], folder: Path, seconds: int = 120) -> Ended:
         folder: where its output is kept.
         seconds: then it is killed.
     """
+    for needed in NEEDED:  # once, and not in every process anew
+        importlib.import_module(needed)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -50,17 +64,16 @@ def _child(action: Callable[[], int], folder: Path, seconds: int) -> None:
         signal.alarm(seconds)
         for number, name in ((1, "said.out"), (2, "said.err")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
-        sys.stdin, sys.stdout, sys.stderr = open(os.devnull), open(1, "w", closefd=False), open(2, "w", closefd=False)
+        sys.stdin = open(os.devnull)  # noqa: SIM115  (the process ends with it)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         torch.set_num_threads(1)  # the threads of the parent are not here
         code = action()
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(OSError):
                 stream.flush()
-            except OSError:
-                pass
         os._exit(code)
 
 

@@ -1,16 +1,21 @@
-"""Shared by all tests: the project root is importable, no connection leaves this machine, and one small pruned model is trained once."""
+"""Shared by all tests: the project root is importable, no connection leaves this machine, and one small pruned model
+is trained once.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Before torch is imported: several workers with a thread per core each wait for one another's threads ten times longer than they work.
+    # Before torch is imported: several workers with a thread per core each wait for one another's threads ten times
+    # longer than they work.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,21 +34,51 @@ def _keep_in(event: str, arguments: tuple) -> None:
 sys.addaudithook(_keep_in)
 
 DIGITS = ["--dataset", "digits", "--input_size", "8", "--arch", "resnet20s", "--device", "cpu"]
-OMP = [
-    *DIGITS,
-    "--epochs",
-    "3",
-    "--batch_size",
-    "64",
-    "--pruning_times",
-    "2",
-    "--rate",
-    "0.8",
-    "--rewind_epoch",
-    "1",
-    "--decreasing_lr",
-    "2",
-]
+
+
+def omp(epochs: int, batch_size: int, milestone: int) -> list[str]:
+    """Words of ``main_imp.py`` on digits: a dense round and one pruned by 80 %, from the weights after epoch 1."""
+    flags = {"epochs": epochs, "batch_size": batch_size, "decreasing_lr": milestone, "rewind_epoch": 1}
+    flags |= {"pruning_times": 2, "rate": 0.8}
+    return [*DIGITS, *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
+
+
+OMP = omp(epochs=3, batch_size=64, milestone=2)
+
+
+class Killed(BaseException):
+    """As abrupt as a signal: no handler of the project sees it."""
+
+
+@contextmanager
+def killed_at(write: int, suffixes: tuple[str, ...] = (".tar", ".pt")) -> Iterator[None]:
+    """What runs inside is cut off where it would write its ``write``-th file of tensors."""
+    from utils import files
+
+    original, count = files.write_bytes, 0
+
+    def dies(path, content):
+        nonlocal count
+        count += path.name.endswith(suffixes)
+        if count == write:
+            raise Killed
+        original(path, content)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(files, "write_bytes", dies)
+        yield
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list:
+    """What a function or method returns from now on, in order: what was drawn, without knowing how it was drawn."""
+    original, results = getattr(owner, name), []
+
+    def recording(*arguments, **named):
+        results.append(original(*arguments, **named))
+        return results[-1]
+
+    monkeypatch.setattr(owner, name, recording)
+    return results
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,7 @@ def plain_svc(shadow_members, shadow_others, target_members, target_others, m_en
     result = {}
     for key, look in looks.items():
 
-        def column(found):
+        def column(found, look=look):
             return np.array(look(found.probs.numpy(), found.labels.numpy()), dtype=np.float64).reshape(len(found), -1)
 
         judge = SVC(C=3, kernel="rbf", gamma="auto")

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, ROOT
+from conftest import DIGITS, ROOT, killed_at
 from PIL import Image
 from torch import nn
 
@@ -26,7 +26,7 @@ from dataset.trigger import PLACES, Trigger
 from evaluation import attack_success
 from evaluation.predict import Predictions, predict
 from report import trigger_picture
-from utils import checkpoints, files
+from utils import checkpoints
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz", "trigger.png"}
 TRAINED = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}
@@ -459,30 +459,15 @@ def test_the_table_of_a_curve(drawn_curve, capsys):
     assert {path: path.stat().st_mtime_ns for path in drawn_curve.rglob("*")} == before
 
 
-class Killed(BaseException):
-    """As abrupt as a signal: no handler of ours sees it."""
-
-
-@pytest.mark.parametrize("write", [2, 6, 12])
-def test_a_killed_curve_goes_on_to_the_same_bytes(drawn_curve, tmp_path, monkeypatch, write):
+@pytest.mark.parametrize("write", [6, *(pytest.param(write, marks=pytest.mark.torture) for write in (2, 12))])
+def test_a_killed_curve_goes_on_to_the_same_bytes(drawn_curve, tmp_path, write):
     """Writes of tensors: 1 to 3 in the dense training, to 10 in its cleanse, to 12 in the sparse training, to 19 in its cleanse."""
     command = ("--rewind_epoch", "1", "--sparsities", "0,0.8")
-    original, count = files.write_bytes, 0
-
-    def dies(path, content):
-        nonlocal count
-        count += path.name.endswith((".tar", ".pt"))
-        if count == write:
-            raise Killed
-        original(path, content)
-
-    monkeypatch.setattr(files, "write_bytes", dies)
-    with pytest.raises(Killed):
+    with killed_at(write):
         cleanse(tmp_path, *command)
     if write == 6:  # in the middle of unlearning, what was scored before it is not lost
         scores = torch.load(tmp_path / "sparsity_0" / "FTeval_result.pth.tar")
         assert scores == attack_success.reference_result(read(drawn_curve / "sparsity_0")["scores"]["before"])
-    monkeypatch.setattr(files, "write_bytes", original)
     assert cleanse(tmp_path, *command) == 0
     assert tensors(tmp_path) == tensors(drawn_curve)
 

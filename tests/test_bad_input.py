@@ -1,4 +1,6 @@
-"""Wrong input: exit code 2 and one line that names flag, value and what is allowed, before anything is read or written."""
+"""Wrong input: exit code 2 and one line that names flag, value and what is allowed, before anything is read or
+written.
+"""
 
 from __future__ import annotations
 
@@ -254,7 +256,10 @@ FILES = {
     "another architecture, named": (lambda path: checkpoint(path, "resnet44s"), "it looks like resnet44s"),
     "other classes": (
         lambda path: checkpoint(path, classes=100),
-        "fc.weight is [100, 64], expected [10, 64]: the head has 100 classes, --dataset digits has 10; give the data set that it was trained on",
+        (
+            "fc.weight is [100, 64], expected [10, 64]: the head has 100 classes, --dataset digits has 10; "
+            "give the data set that it was trained on"
+        ),
     ),
     "a missing entry": (
         lambda path: checkpoint(path, change=lambda s: s.pop("fc.bias")),
@@ -313,17 +318,38 @@ def test_reports(tmp_path, capsys):
 # --- what is accepted ---
 
 REFERENCE_COMMANDS = [  # of the reference's README, with its placeholders filled in
-    "main_imp.py --data ./data --dataset cifar10 --arch resnet18 --prune_type rewind_lt --rewind_epoch 8 --save_dir S --rate 0.95 --pruning_times 2 --num_workers 8",
-    "main_imp.py --data ./data --dataset cifar10 --arch resnet18 --prune_type rewind_lt --rewind_epoch 8 --save_dir S --rate 0.2 --pruning_times 15 --num_workers 8",
-    "main_forget.py --save_dir S --mask M --unlearn retrain --num_indexes_to_replace 4500 --unlearn_epochs 160 --unlearn_lr 0.1",
-    "main_forget.py --save_dir S --mask M --unlearn FT --num_indexes_to_replace 4500 --unlearn_lr 0.01 --unlearn_epochs 10",
-    "main_forget.py --save_dir S --mask M --unlearn GA --num_indexes_to_replace 4500 --unlearn_lr 0.0001 --unlearn_epochs 5",
+    (
+        "main_imp.py --data ./data --dataset cifar10 --arch resnet18 --prune_type rewind_lt --rewind_epoch 8 "
+        "--save_dir S --rate 0.95 --pruning_times 2 --num_workers 8"
+    ),
+    (
+        "main_imp.py --data ./data --dataset cifar10 --arch resnet18 --prune_type rewind_lt --rewind_epoch 8 "
+        "--save_dir S --rate 0.2 --pruning_times 15 --num_workers 8"
+    ),
+    (
+        "main_forget.py --save_dir S --mask M --unlearn retrain --num_indexes_to_replace 4500 --unlearn_epochs "
+        "160 --unlearn_lr 0.1"
+    ),
+    (
+        "main_forget.py --save_dir S --mask M --unlearn FT --num_indexes_to_replace 4500 --unlearn_lr 0.01 "
+        "--unlearn_epochs 10"
+    ),
+    (
+        "main_forget.py --save_dir S --mask M --unlearn GA --num_indexes_to_replace 4500 --unlearn_lr 0.0001 "
+        "--unlearn_epochs 5"
+    ),
     "main_forget.py --save_dir S --mask M --unlearn fisher_new --num_indexes_to_replace 4500 --alpha 0.00000003",
     "main_forget.py --save_dir S --mask M --unlearn wfisher --num_indexes_to_replace 4500 --alpha 1",
-    "main_forget.py --save_dir S --mask M --unlearn FT_prune --num_indexes_to_replace 4500 --alpha 0.0001 --unlearn_lr 0.01 --unlearn_epochs 10",
+    (
+        "main_forget.py --save_dir S --mask M --unlearn FT_prune --num_indexes_to_replace 4500 --alpha 0.0001 "
+        "--unlearn_lr 0.01 --unlearn_epochs 10"
+    ),
     # SalUn's, whose masks and models have flags of other names
     "main_saliency.py --save_dir S --model_path M --num_indexes_to_replace 4500 --unlearn_epochs 1",
-    "main_forget.py --save_dir S --model_path M --unlearn RL --num_indexes_to_replace 4500 --unlearn_epochs 10 --unlearn_lr 0.013 --mask_path X",
+    (
+        "main_forget.py --save_dir S --model_path M --unlearn RL --num_indexes_to_replace 4500 "
+        "--unlearn_epochs 10 --unlearn_lr 0.013 --mask_path X"
+    ),
 ]
 
 
@@ -397,7 +423,10 @@ def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
 
 @pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_saliency", "main_transfer", "main_report"])
 def test_help_is_fast_because_it_needs_no_torch(script):
-    code = f"import sys; sys.argv = ['{script}.py', '--help', 'all']\nimport {script}\ntry:\n    {script}.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = (
+        f"import sys; sys.argv = ['{script}.py', '--help', 'all']\nimport {script}\ntry:\n    "
+        f"{script}.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {script}.py")

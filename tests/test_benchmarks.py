@@ -63,6 +63,7 @@ def test_a_relative_difference_is_one_length_over_another():
     assert relative(left, right) == "1.0e-01 relative"  # (0.3, 0.4) is 0.5 long, (3, 4) is 5
 
 
+@pytest.mark.torture
 def test_a_row_is_a_line_with_ratio_spread_and_difference():
     done = bench("data")
     assert done.returncode == 0, done.stderr
@@ -83,7 +84,7 @@ def test_an_unknown_row_is_one_line():
     assert "training" in done.stderr and "epoch" in done.stderr
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("name", list(rows))
 def test_every_row_runs(name):
     pair = rows.get(name).build(CPU, False)

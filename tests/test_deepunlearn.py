@@ -694,7 +694,7 @@ def test_a_killed_run_ends_in_the_same_bytes(name, model, mask, tmp_path, monkey
     for stop in range(1, len(saves) + 1):
         left = [stop]
 
-        def dies(self, **state):
+        def dies(self, left=left, **state):
             original(self, **state)
             left[0] -= 1
             if left[0] == 0:

@@ -1,4 +1,6 @@
-"""The demo: its settings are those that its search found, its page is what it prints, and its table is the same everywhere."""
+"""The demo: its settings are those that its search found, its page is what it prints, and its table is the same
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_demo_comes_out_the_same_on_other_processors(setting, tmp_path):
     environment, more = SETTINGS[setting]

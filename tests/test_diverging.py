@@ -311,7 +311,7 @@ SWEEP = """
 """
 
 
-@pytest.mark.long
+@pytest.mark.torture
 def test_a_sweep_goes_on_and_names_what_failed(tmp_path, capsys):
     file = tmp_path / "sweep.yaml"
     file.write_text(textwrap.dedent(SWEEP.format(folder=tmp_path / "runs")))
@@ -343,7 +343,7 @@ def absurd(config, value):
     ]
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("value", ["100", "1e8", "1e30"])
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method_at_absurd_settings(mask, tmp_path, capsys, name, value):

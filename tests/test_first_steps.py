@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from test_docs import commands
 
 PAGE = (ROOT / "docs" / "first-steps.md").read_text()
 
@@ -30,8 +32,10 @@ def tried(tmp_path_factory) -> tuple[Path, str]:
     (bin_ / "python").symlink_to(sys.executable)
     for path in [*ROOT.glob("*.py"), *(one for one in ROOT.iterdir() if (one / "__init__.py").exists())]:
         (folder / path.name).symlink_to(path)
-    commands = block().replace("python main", f"{sys.executable} main")
-    script = f"set -e\nexport PATH={bin_}:$PATH OMP_NUM_THREADS=1\n{commands}"
+    script = (
+        f"set -e\nexport PATH={bin_}:$PATH "
+        f"OMP_NUM_THREADS=1\n{block().replace('python main', f'{sys.executable} main')}"
+    )
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     yield folder / "try", done.stdout
@@ -54,12 +58,24 @@ def test_there_is_a_command_for_every_script():
     }
 
 
+def test_every_command_does_its_work_in_one_epoch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for script, words in commands(f"```\n{block()}```\n"):
+        flags = re.sub(r"(--(?:rewind_|unlearn_|)epochs?) \d+", r"\1 1", " ".join(words)).split()
+        once = [] if script in ("main_imp", "main_synflow") else ["--unlearn_epochs", "1"]
+        assert importlib.import_module(script).main([*flags, *once]) == 0, (script, flags)
+        assert json.loads(Path(words[-1], "result.json").read_text())["finished"]
+    assert importlib.import_module("main_report").main(["try"]) == 0 and Path("try", "report.html").exists()
+
+
+@pytest.mark.torture
 def test_models_know_their_images_by_heart_and_most_of_the_others(tried):
     for name in ("omp", "synflow"):
         assert all(0.7 < found["test_of_last"] < 0.95 for found in result(tried, name)["rounds"])
     assert result(tried, "l1-sparse")["original"]["RA"] > 0.99
 
 
+@pytest.mark.torture
 def test_unlearning_forgets_and_comes_near_to_retrain(tried):
     found, exact = result(tried, "l1-sparse"), result(tried, "retrain")["scores"]
     after, before = found["scores"], found["original"]
@@ -72,12 +88,14 @@ def test_unlearning_forgets_and_comes_near_to_retrain(tried):
     assert "; doing nothing: " in tried[1] and "no Retrain to compare with" not in tried[1]
 
 
+@pytest.mark.torture
 def test_a_trigger_stops_to_work(tried):
     scores = result(tried, "trojan")["scores"]
     assert scores["before"]["ASR"] > 0.5 and scores["after"]["ASR"] < 0.35
     assert scores["after"]["SA"] > scores["before"]["SA"] - 0.05
 
 
+@pytest.mark.torture
 def test_removed_classes_are_no_longer_read_and_the_target_is(tried):
     nothing, *rest = result(tried, "transfer")["points"]
     assert nothing["accuracy"]["forget"] is None
@@ -86,5 +104,6 @@ def test_removed_classes_are_no_longer_read_and_the_target_is(tried):
         assert point["accuracy"]["source"] > nothing["accuracy"]["source"] - 0.1
 
 
+@pytest.mark.torture
 def test_the_report_shows_them(tried):
     assert (tried[0] / "report.html").exists()

@@ -1,4 +1,6 @@
-"""Random command lines: every parser answers with a configuration or with one line, and never with a traceback or a run."""
+"""Random command lines: every parser answers with a configuration or with one line, and never with a traceback or a
+run.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ PARSERS = {
     "main_sweep": main_sweep.parse,
     "main_report": main_report.parse,
 }
-LINES = 270  # for each parser, 2,160 in all; ten times as many in the long test
+LINES = 100  # for each parser; thirty times as many in the long form
 
 NUMBERS = st.one_of(
     st.integers(-3, 300).map(str),
@@ -172,7 +174,9 @@ SOUND = sound()
 
 
 def lines(name: str) -> st.SearchStrategy[list[str]]:
-    """Command lines: known flags with plausible and implausible values, misspelt flags, words from nowhere, in any order."""
+    """Command lines: known flags with plausible and implausible values, misspelt flags, words from nowhere, in any
+    order.
+    """
     known = st.sampled_from(FLAGS[name])
     flag = st.one_of(
         known,
@@ -258,11 +262,11 @@ def test_random_command_lines(name, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("name", PARSERS)
 def test_more_random_command_lines(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    check(name, 10 * LINES)
+    check(name, 30 * LINES)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,6 @@
-"""Vision transformers of Hugging Face, from small folders made here: weights, input, head, pruning, and what is refused."""
+"""Vision transformers of Hugging Face, from small folders made here: weights, input, head, pruning, and what is
+refused.
+"""
 
 from __future__ import annotations
 

@@ -404,7 +404,7 @@ def test_a_test_class_that_is_never_trained_is_refused(tmp_path):
 
 def test_incomplete_trees_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no folder tree there; expected train/<class>"):
-        tree.listing(tmp_path).counts
+        _ = tree.listing(tmp_path).counts
     assert not tree.is_tree(tmp_path)
     write(tmp_path / "train" / "a" / "0.png", (0, 0, 0))
     assert tree.is_tree(tmp_path)

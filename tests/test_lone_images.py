@@ -132,7 +132,9 @@ ONE = [
 ]
 
 
-@pytest.mark.parametrize("method, more", ONE)
+@pytest.mark.parametrize(
+    "method, more", [*ONE[:3], *(pytest.param(*one, marks=pytest.mark.torture) for one in ONE[3:])]
+)
 def test_one_image_is_forgotten(method, more, here, trained, monkeypatch):
     monkeypatch.chdir(here)
     found = run(

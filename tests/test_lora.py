@@ -492,7 +492,7 @@ QUICK = [cell for cell in GRID if cell[0] == "resnet20s" or cell == ("vit", "FT"
 
 @pytest.mark.parametrize(
     ("arch", "method", "sparse"),
-    [pytest.param(*cell, marks=[] if cell in QUICK else pytest.mark.long) for cell in GRID],
+    [pytest.param(*cell, marks=[] if cell in QUICK else pytest.mark.torture) for cell in GRID],
 )
 def test_methods_on_models_from_the_command_line(place, trained, tmp_path, capsys, arch, method, sparse):
     assert forget(place, trained, arch, sparse, method, tmp_path) == 0
@@ -541,8 +541,8 @@ def pixels_right(place, model) -> dict[str, list[bool]]:
     ("arch", "sparse"),
     [
         ("vit", True),
-        pytest.param("vit_tiny", True, marks=pytest.mark.long),
-        pytest.param("resnet20s", False, marks=pytest.mark.long),
+        pytest.param("vit_tiny", True, marks=pytest.mark.torture),
+        pytest.param("resnet20s", False, marks=pytest.mark.torture),
         ("resnet20s", True),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 import apart
 import numpy as np
@@ -118,7 +119,8 @@ def test_every_kind_of_method_says_what_takes_less(name, way, omp_run, tmp_path,
 
 def test_a_process_that_may_not_have_more_memory(tmp_path):
     def limited() -> int:
-        used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
+        lines = Path("/proc/self/status").read_text().splitlines()
+        used = int(next(line for line in lines if line.startswith("VmSize")).split()[1]) * 1024
         resource.setrlimit(resource.RLIMIT_AS, (used + 800 * 2**20, -1))
         # which takes 5 GB: more than the limit and whatever earlier tests left free together
         more = ["--arch", "resnet50", "--epochs", "1", "--batch_size", "1400"]

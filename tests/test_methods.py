@@ -8,6 +8,7 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import recorded
 from torch import nn
 from torch.nn.utils import prune
 
@@ -101,11 +102,15 @@ def images(count: int, seed: int) -> ImageSet:
     return ImageSet(pixels, torch.randint(0, CLASSES, (count,), generator=random))
 
 
-SETS = {"retain": images(21, 1), "forget": images(9, 2), "val": images(5, 3)}
+# in their own order, so that slow versions need not know how an order is drawn
+SETS = {"retain": images(21, 1).in_order(), "forget": images(9, 2).in_order(), "val": images(5, 3).in_order()}
+
+
+NINE = Scenario(None, 9)
 
 
 def context(
-    mask: pruner.Mask, compat: str = "fixed", scenario: Scenario = Scenario(None, 9), whole: tuple[int, ...] = ()
+    mask: pruner.Mask, compat: str = "fixed", scenario: Scenario = NINE, whole: tuple[int, ...] = ()
 ) -> Context:
     return Context(mask, torch.device("cpu"), 2, compat, "cifar10", CLASSES, scenario, whole, Log(None))
 
@@ -332,7 +337,7 @@ def plain_training(model, mask, images, epochs, lr, objective, milestones=(91, 1
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(milestones), 0.1)
     for epoch in range(epochs):
         twin.train()
-        for batch, labels in images.batches(8, seeds.derive(seeds.derive(2, "unlearn", 0), "epoch", epoch)):
+        for batch, labels in images.batches(8):
             optimizer.zero_grad()
             objective(twin, batch, labels, epoch).backward()
             optimizer.step()
@@ -414,7 +419,7 @@ def test_retraining_with_label_smoothing(model, mask):
 def test_sharpness_aware_retraining_is_sgd_along_the_gradient_of_the_perturbed_point(model):
     rho, lr = 0.5, 0.1
     twin = copy.deepcopy(model)
-    batch, labels = next(SETS["retain"].batches(21, seeds.derive(seeds.derive(2, "unlearn", 0), "epoch", 0)))
+    batch, labels = next(SETS["retain"].batches(21))
     twin.train()
     start = [p.detach().clone() for p in twin.parameters()]
     first = torch.autograd.grad(F.cross_entropy(twin(batch), labels), list(twin.parameters()))
@@ -582,7 +587,8 @@ def test_fisher_forgetting_draws_the_stated_noise(model):
 
 
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
-def test_fisher_from_single_images(compat, model, mask):
+def test_fisher_from_single_images(compat, model, mask, monkeypatch):
+    drawn = recorded(monkeypatch, torch, "randn")
     method = registry.get("fisher")
     after = apply(method, model, SETS, method.config(alpha=1e-9, no_aug=True), context(mask, compat)).model.state_dict()
     twin = copy.deepcopy(model)
@@ -593,7 +599,7 @@ def test_fisher_from_single_images(compat, model, mask):
         grads = torch.autograd.grad(-F.cross_entropy(twin(batch), labels), list(twin.parameters()))
         for name, gradient in zip(total, grads):
             total[name] += (gradient + 1e-8) ** 2 / 21
-    random = seeds.generator(2, "fisher noise")
+    noise = iter(drawn)
     capped = 0
     for name, p in twin.named_parameters():
         spread = (1e-9 / total[name]).sqrt()
@@ -601,7 +607,7 @@ def test_fisher_from_single_images(compat, model, mask):
         head = compat == "fixed" and name.startswith(
             "fc."
         )  # in the reference: last dimension 10, which no tensor here has
-        moved = p.detach() + spread.clamp(max=1e-3) * torch.randn(p.shape, generator=random) * (10 if head else 1)
+        moved = p.detach() + spread.clamp(max=1e-3) * next(noise) * (10 if head else 1)
         expected = moved * mask[name] if name in mask else moved
         assert torch.allclose(after[name], expected, atol=2e-6), name
     assert 0 < capped < 100
@@ -743,8 +749,8 @@ def test_other_optimisers(optimizer, model, mask):
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
     plain = kind(twin.parameters(), lr=0.01, weight_decay=0.1)
     twin.train()
-    for epoch in range(2):
-        for batch, labels in SETS["retain"].batches(8, seeds.derive(4, "epoch", epoch)):
+    for _ in range(2):
+        for batch, labels in SETS["retain"].batches(8):
             plain.zero_grad()
             F.cross_entropy(twin(batch), labels).backward()
             plain.step()
@@ -805,7 +811,7 @@ def vgg() -> nn.Module:
     return models.build("vgg16_bn_lth", CLASSES, size=32)
 
 
-@pytest.mark.long
+@pytest.mark.torture
 @pytest.mark.parametrize("rate", [0.0, 0.9])
 @pytest.mark.parametrize("name", ALL)
 def test_every_method_on_vgg(name, rate, vgg):
@@ -831,3 +837,18 @@ def test_every_method_on_vgg(name, rate, vgg):
     after = apply(method, vgg, sets, config, context(held)).model.state_dict()
     assert all(torch.isfinite(value).all() for value in after.values())
     assert all(not after[key][~kept].any() for key, kept in held.items()) and len(held) == (13 if rate else 0)
+
+
+def test_each_epoch_sees_every_image_once_in_an_order_of_its_own(model, monkeypatch):
+    """SETS keep their order; sets of runs do not."""
+    pixels = torch.zeros(20, 3, 6, 6, dtype=torch.uint8)
+    pixels[:, 0, 0, 0] = torch.arange(20, dtype=torch.uint8)  # each image carries its number
+    seen = []
+    monkeypatch.setattr(Tiny, "forward", lambda self, x, original=Tiny.forward: seen.append(x) or original(self, x))
+    sets = {"retain": ImageSet(pixels, torch.arange(20) % CLASSES), "forget": SETS["forget"]}
+    hyper = registry.get("FT").config(unlearn_epochs=2, batch_size=8, no_aug=True)
+    apply(registry.get("FT"), model, sets, hyper, context({}))
+    numbers = [(batch[:, 0, 0, 0] * 255).round().int().tolist() for batch in seen]
+    assert [len(batch) for batch in numbers] == [8, 8, 4] * 2
+    first, second = sum(numbers[:3], []), sum(numbers[3:], [])
+    assert sorted(first) == sorted(second) == list(range(20)) and first != second and first != sorted(first)

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
 
+import apart
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
+from torch import nn
 
+import main_forget
+import main_imp
+from dataset.images import Augment, ImageSet
+from dataset.pairs import Marked, Paired
+from dataset.scenario import Scenario
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.steps import Pass
+from trainer.task import Classification, accuracy
+from unlearn import registry
+from unlearn.apply import apply
+from unlearn.context import Context
 from utils import checkpoints, parallel
+from utils.device import resolve
+from utils.log import Log
 
 pytestmark = pytest.mark.numeric
 
@@ -45,12 +66,42 @@ IMP = [
 ]
 
 
-def run(command, processes):
-    started = TORCHRUN if processes == 2 else [sys.executable]
+def torchrun(command: list[str]) -> str:
+    """What a script prints in two processes that torchrun starts."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*started, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*TORCHRUN, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def run(action: Callable[[], object], processes: int, folder: Path) -> str:
+    """What ``action`` prints in one or two processes forked off this one, which know of each other as torchrun's do."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+
+    def forked(rank: int) -> int:
+        child = os.fork()
+        if child == 0:
+            code = 99
+            try:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
+                os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
+                code = int(bool(action()))
+                sys.stdout.flush()
+            except BaseException:  # noqa: BLE001
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return child
+
+    def together() -> int:
+        children = [forked(rank) for rank in range(processes)]
+        return max(abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) for child in children)
+
+    done = apart.run(together, folder)
+    assert done.code == 0, done.err[-3000:]
+    return done.out
 
 
 def close(left, right, tolerance):
@@ -72,11 +123,9 @@ def both(tmp_path_factory):
                 Image.fromarray(pixels.astype(np.uint8)).save(
                     folder / "tree" / part / f"class{label}" / f"{number:03}.png"
                 )
-    said = {
-        n: run(["main_imp.py", *IMP, "--data", str(folder / "tree"), "--save_dir", str(folder / str(n))], n)
-        for n in (1, 2)
-    }
-    return folder, said
+    words = [*IMP, "--data", str(folder / "tree"), "--save_dir"]
+    one = run(lambda: main_imp.main([*words, str(folder / "1")]), 1, folder)
+    return folder, {1: one, 2: torchrun(["main_imp.py", *words, str(folder / "2")])}
 
 
 def test_training_in_two_processes_equals_training_in_one(both):
@@ -110,79 +159,69 @@ def test_unlearning_in_two_processes_equals_unlearning_in_one(both):
     folder, _ = both
     mask = str(folder / "1" / "1model_SA_best.pth.tar")
     hyper = ["--unlearn", "GA", "--unlearn_epochs", "1", "--batch_size", "12", "--unlearn_lr", "0.0001"]
+    words = [*TREE, "--data", str(folder / "tree"), "--mask", mask, *hyper, "--save_dir"]
     for n in (1, 2):
-        run(
-            [
-                "main_forget.py",
-                *TREE,
-                "--data",
-                str(folder / "tree"),
-                "--mask",
-                mask,
-                *hyper,
-                "--save_dir",
-                str(folder / f"GA{n}"),
-            ],
-            n,
-        )
+        run(lambda: main_forget.main([*words, str(folder / f"GA{n}")]), n, folder)  # noqa: B023  (called at once)
     close(*(checkpoints.read(folder / f"GA{n}" / "GAcheckpoint.pth.tar", "").weights for n in (1, 2)), 1e-4)
     one, two = (json.loads((folder / f"GA{n}" / "result.json").read_text())["scores"] for n in (1, 2))
     assert one["RA"] == pytest.approx(two["RA"], abs=0.02) and one["UA"] == pytest.approx(two["UA"], abs=0.04)
 
 
-IN_DOUBLE = """
-import sys, torch
-from torch import nn
-from dataset.images import Augment, ImageSet
-from dataset.pairs import Marked, Paired
-from trainer.loop import Training
-from trainer.recipe import Recipe
-from trainer.steps import Pass
-from trainer.task import Classification, accuracy
-from utils.device import resolve
-from utils.errors import leave  # as the scripts end: gloo's threads may abort a process that is taken down in order
-
-SIDE = 4 if sys.argv[3] == "one pixel" else 3  # of the filters over maps of 4 x 4; batch norm sees one number of the last image
-
 class Double(nn.Module):
-    def __init__(self):
+    """A small network in float64 over images of 9 x 9.
+
+    Args:
+        side: of the second filters, over maps of 4 x 4; with 4, batch norm sees one number of a lone image.
+    """
+
+    def __init__(self, side: int = 3):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 4, SIDE), nn.BatchNorm2d(4))
+        self.body = nn.Sequential(
+            *(nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 4, side), nn.BatchNorm2d(4))
+        )
         self.head = nn.Linear(4, 3)
+
     def forward(self, x):
         return self.head(self.body(x.double()).relu().mean((2, 3)))
 
-resolve("cpu")
-torch.manual_seed(0)
-model = Double().double()
-random = torch.Generator().manual_seed(1)
-images = torch.randint(0, 256, (29, 3, 9, 9), dtype=torch.uint8, generator=random)
-data = ImageSet(images, torch.arange(29) % 3, None, Augment(2))  # batches of 7, the last of one image
-recipe = Recipe(6, 0.1, batch_size=7, sam_rho=float(sys.argv[2]))
+
+def network_and_images(side: int = 3) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    model = Double(side).double()
+    random = torch.Generator().manual_seed(1)
+    return model, torch.randint(0, 256, (29, 3, 9, 9), dtype=torch.uint8, generator=random)
+
 
 def contrast(model, batch):
     outputs, others = model(batch.inputs[0]), model(batch.inputs[1])
     return 0.1 * (outputs @ others.T).square().mean(), accuracy(outputs, batch.targets[0])
+
+
 
 def marked(model, batch):
     logits, (classes, marks) = model(batch.inputs), batch.targets
     loss = nn.functional.cross_entropy(logits, classes)
     return loss + (logits.square().mean(1) * marks).mean(), accuracy(logits, classes)
 
-few = ImageSet(images[:9].flip(3), torch.arange(9) % 3)
-passes = [Pass(Paired(few, data, 5, cycle=False), contrast, batch_size=4), Pass(Marked(data, few, 3), marked)] if sys.argv[3] == "passes" else data
-figures = [(log.loss, log.figures["accuracy"]) for log in Training(model, recipe, {}).run(passes, 5, Classification().mean)]
-torch.save((figures, model.state_dict()), sys.argv[1]) if __import__("utils.parallel").parallel.is_main() else None
-leave(0)
-"""
+
+def train_in_double(place: Path, sam_rho: float, sets: str) -> None:
+    resolve("cpu")
+    model, images = network_and_images(4 if sets == "one pixel" else 3)
+    data = ImageSet(images, torch.arange(29) % 3, None, Augment(2))  # batches of 7, the last of one image
+    few = ImageSet(images[:9].flip(3), torch.arange(9) % 3)
+    paired = Pass(Paired(few, data, 5, cycle=False), contrast, batch_size=4)
+    passes = [paired, Pass(Marked(data, few, 3), marked)] if sets == "passes" else data
+    recipe = Recipe(6, 0.1, batch_size=7, sam_rho=sam_rho)
+    done = Training(model, recipe, {}).run(passes, 5, Classification().mean)
+    figures = [(log.loss, log.figures["accuracy"]) for log in done]
+    if parallel.is_main():
+        torch.save((figures, model.state_dict()), place)
 
 
 @pytest.mark.parametrize("sam_rho, sets", [(0.0, "one"), (0.5, "one"), (0.0, "passes"), (0.5, "one pixel")])
 def test_in_double_precision_thirty_steps_agree_to_ten_digits(sam_rho, sets, tmp_path):
-    script = tmp_path / "in_double.py"
-    script.write_text(IN_DOUBLE)
     for n in (1, 2):
-        run([str(script), str(tmp_path / str(n)), str(sam_rho), sets], n)
+        run(lambda: train_in_double(tmp_path / str(n), sam_rho, sets), n, tmp_path)  # noqa: B023  (called at once)
     (figures, one), (shared, two) = (torch.load(tmp_path / str(n)) for n in (1, 2))
     close(one, two, 1e-9)
     assert [loss for loss, _ in figures] == pytest.approx(
@@ -208,48 +247,26 @@ def test_parts_cover_a_batch_once_and_weights_average_to_its_mean(count, process
     assert taken == (values.tolist() if count >= processes else values.tolist() * processes)
 
 
-UNLEARN_IN_DOUBLE = """
-import sys, torch
-from torch import nn
-from dataset.images import Augment, ImageSet
-from dataset.scenario import Scenario
-from unlearn import registry
-from unlearn.apply import apply
-from unlearn.context import Context
-from utils import parallel
-from utils.device import resolve
-from utils.errors import leave
-from utils.log import Log
-
-class Double(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.BatchNorm2d(4))
-        self.head = nn.Linear(4, 3)
-    def forward(self, x):
-        return self.head(self.body(x.double()).relu().mean((2, 3)))
-
-device = resolve("cpu")
-torch.manual_seed(0)
-model = Double().double()
-random = torch.Generator().manual_seed(1)
-images = torch.randint(0, 256, (29, 3, 9, 9), dtype=torch.uint8, generator=random)
-sets = {name: ImageSet(images, torch.arange(29) % 3, part, Augment(2)) for name, part in (("forget", range(8)), ("retain", range(8, 29)))}
-found = {}
-for name in ("SFRon", "RL", "SalUn", "boundary_shrink", "boundary_expanding"):
-    for compat in ("fixed", "reference"):
-        hyper = {"unlearn_epochs": 3, "batch_size": 7, "unlearn_lr": 0.05} | ({"forget_freq": 2, "forget_alpha": 2.0} if name == "SFRon" else {})
+def unlearn_in_double(place: Path) -> None:
+    device = resolve("cpu")
+    model, images = network_and_images()
+    parts = {"forget": range(8), "retain": range(8, 29)}
+    sets = {name: ImageSet(images, torch.arange(29) % 3, part, Augment(2)) for name, part in parts.items()}
+    found = {}
+    for name, compat in itertools.product(
+        ("SFRon", "RL", "SalUn", "boundary_shrink", "boundary_expanding"), ("fixed", "reference")
+    ):
+        more = {"forget_freq": 2, "forget_alpha": 2.0} if name == "SFRon" else {}
+        hyper = registry.get(name).config(unlearn_epochs=3, batch_size=7, unlearn_lr=0.05, **more)
         where = Context({}, device, 2, compat, "digits", 3, Scenario(None, 8), (), Log(None))
-        after = apply(registry.get(name), model, sets, registry.get(name).config(**hyper), where).model
+        after = apply(registry.get(name), model, sets, hyper, where).model
         found |= {f"{name} {compat} {key}": value for key, value in after.state_dict().items()}
-torch.save(found, sys.argv[1]) if parallel.is_main() else None
-leave(0)
-"""
+    if parallel.is_main():
+        torch.save(found, place)
 
 
 def test_methods_with_batches_of_their_own_agree_in_double_precision(tmp_path):
-    script = tmp_path / "unlearn_in_double.py"
-    script.write_text(UNLEARN_IN_DOUBLE)  # batches of 7 and 1 of the forget set: the last is whole in both processes
+    """Batches of 7 and 1 of the forget set: the last is whole in both processes."""
     for n in (1, 2):
-        run([str(script), str(tmp_path / str(n))], n)
+        run(lambda: unlearn_in_double(tmp_path / str(n)), n, tmp_path)  # noqa: B023  (called at once)
     close(*(torch.load(tmp_path / str(n)) for n in (1, 2)), 1e-7)

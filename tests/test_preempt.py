@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from conftest import DIGITS
+from conftest import DIGITS, omp
 
 import main_forget
 import main_imp
@@ -17,21 +17,7 @@ from trainer.loop import Training
 from utils import files, preempt
 from utils.errors import RunError, script
 
-IMP = [
-    *DIGITS,
-    "--epochs",
-    "2",
-    "--batch_size",
-    "256",
-    "--pruning_times",
-    "2",
-    "--rate",
-    "0.8",
-    "--rewind_epoch",
-    "1",
-    "--decreasing_lr",
-    "1",
-]
+IMP = omp(epochs=2, batch_size=256, milestone=1)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +46,12 @@ def signalled_at(step, number, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "step, number", [(3, signal.SIGTERM), (9, signal.SIGUSR1), (16, signal.SIGUSR2)]
+    "step, number",
+    [
+        (9, signal.SIGUSR1),
+        pytest.param(3, signal.SIGTERM, marks=pytest.mark.torture),
+        pytest.param(16, signal.SIGUSR2, marks=pytest.mark.torture),
+    ],
 )  # 6 steps an epoch
 def test_training_goes_on_to_the_same_bytes(undisturbed, tmp_path, monkeypatch, capsys, step, number):
     signalled_at(step, number, monkeypatch)

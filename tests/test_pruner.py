@@ -343,9 +343,9 @@ def test_channels_that_do_not_meet_cut_the_network_without_an_empty_layer():
     empty = {**mask, "2.in_proj_weight": only((3, 3)), "3.weight": only((2, 2))}
     named = "warning: no weight is left in 2.in_proj, 3 (2 of 4 layers): "
     assert passage.warning(empty, False) == named + cut
-    assert (
-        passage.warning(empty, True)
-        == f"{named}nothing passes them, but the signal passes by their shortcuts; prune less (a smaller --rate) to keep them"
+    assert passage.warning(empty, True) == (
+        f"{named}nothing passes them, but the signal passes by their shortcuts; prune less (a smaller "
+        "--rate) to keep them"
     )
     assert passage.warning(empty, None) == f"{named}nothing passes them; prune less (a smaller --rate) to keep them"
     assert passage.warning(mask, True) is passage.warning(mask, None) is None

@@ -54,7 +54,8 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("kind", "every"),
-    [(kind, EVERY.get(kind, 1)) for kind in SOME] + [pytest.param(kind, 1, marks=pytest.mark.long) for kind in EVERY],
+    [(kind, EVERY.get(kind, 1)) for kind in SOME]
+    + [pytest.param(kind, 1, marks=pytest.mark.torture) for kind in EVERY],
 )
 def test_every_damaged_file_gets_its_answer(kind, every, tmp_path, trained):
     """In a process of its own, whose memory is measured."""

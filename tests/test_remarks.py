@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import subprocess
-import sys
 
 import pytest
-from conftest import DIGITS, ROOT
+from conftest import DIGITS
 
 import arg_parser
 import main_backdoor
@@ -127,7 +127,7 @@ def test_flags_of_training_beside_a_model_that_is_trained_already(omp_run, tmp_p
     assert capsys.readouterr().err == "warning: not read: --epochs, --rate, as the model of --mask is trained already\n"
 
 
-def test_what_is_not_read_is_said_first_and_last(omp_run, tmp_path):
+def test_what_is_not_read_is_said_first_and_last(omp_run, tmp_path, capsys):
     words = [
         *DIGITS,
         "--mask",
@@ -140,20 +140,14 @@ def test_what_is_not_read_is_said_first_and_last(omp_run, tmp_path):
         str(tmp_path / "run"),
     ]
     for _ in range(2):  # the second run finds its result
-        done = subprocess.run([sys.executable, "main_forget.py", *words], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0 and done.stderr.splitlines()[-1] == "warning: not read: --epochs", done.stderr
-    stated = [*words[:-1], str(tmp_path / "other")]
-    both = subprocess.run(
-        [sys.executable, "main_forget.py", *stated],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    lines = both.stdout.splitlines()
-    assert lines[-1] == "warning: not read: --epochs" and any(
-        line.startswith("  not read") and "--epochs" in line for line in lines[:12]
-    )
+        assert main_forget.main(words) == 0
+        assert capsys.readouterr().err.splitlines()[-1] == "warning: not read: --epochs"
+    both = io.StringIO()
+    with contextlib.redirect_stdout(both), contextlib.redirect_stderr(both):
+        assert main_forget.main([*words[:-1], str(tmp_path / "other")]) == 0
+    lines = both.getvalue().splitlines()
+    assert lines[-1] == "warning: not read: --epochs"
+    assert any(line.startswith("  not read") and "--epochs" in line for line in lines[:12])
 
 
 def test_warnings_come_when_all_went_well_and_only_for_their_own_script(capsys):

@@ -459,7 +459,7 @@ def test_a_linked_training_is_no_further_seed(tmp_path):
         "model": {"arch": "resnet20s"},
         "config": {"data": {"dataset": "digits"}, "run": {"compat": "fixed", "seed": 1, "train_seed": 1}},
     }
-    [folder] = list(write(tmp_path / "runs", [content]).iterdir())
+    [folder] = write(tmp_path / "runs", [content]).iterdir()
     epochs(folder, "round 0", [(1, 0.5)])
     (tmp_path / "runs" / "linked").symlink_to(folder)
     shutil.copytree(folder, tmp_path / "runs" / "copied")

@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DIGITS
+from conftest import DIGITS, recorded
 from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (mask and model are fixtures)
 from torch import nn
 
@@ -30,7 +30,7 @@ from unlearn import fast_slow, registry, relabel, saliency
 from unlearn.apply import apply
 from unlearn.context import Progress
 from unlearn.methods import boundary_shrink
-from utils import checkpoints, files, seeds
+from utils import checkpoints, files
 from utils.errors import RunError, UsageError
 
 pytestmark = pytest.mark.numeric
@@ -275,7 +275,7 @@ def test_salun_is_rl_under_the_mask_of_half_of_the_weights(model):
 
 
 def test_clipping_and_eval_mode(model, mask):
-    pixels, labels = next(SETS["retain"].batches(21, seeds.derive(seeds.derive(2, "unlearn", 0), "epoch", 0)))
+    pixels, labels = next(SETS["retain"].batches(21))
     twin = model_under(model, mask).eval()
     F.cross_entropy(twin(pixels), labels).backward()
     gradients = {name: p.grad * mask[name] if name in mask else p.grad for name, p in twin.named_parameters()}
@@ -308,7 +308,7 @@ def slow_training(model, mask, only, batches_of_epoch, epochs, objective, lr=0.0
     optimizer = torch.optim.SGD(twin.parameters(), lr, momentum=0.9, weight_decay=5e-4)
     for epoch in range(epochs):
         twin.train()
-        for pixels, labels in batches_of_epoch(seeds.derive(seeds.derive(2, "unlearn", 0), "epoch", epoch), epoch):
+        for pixels, labels in batches_of_epoch(epoch):
             optimizer.zero_grad()
             objective(twin, pixels, labels).backward()
             optimizer.step()
@@ -323,30 +323,30 @@ def cross_entropy(twin, pixels, labels):
     return F.cross_entropy(twin(pixels), labels)
 
 
-def wrong_labels(epoch, compat="fixed"):
-    seed = seeds.derive(2, "relabel", epoch)
-    return Classification(CLASSES).wrong_targets(SETS["forget"].labels, seed, compat == "fixed")
-
-
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
     ("compat", "order"), [("fixed", None), ("reference", None), ("fixed", "alternate"), ("reference", "joint")]
 )
-def test_random_labels(compat, order, masked, model, mask):
+def test_random_labels(compat, order, masked, model, mask, monkeypatch):
     joint = order == "joint" or (order is None and compat == "fixed")
-
-    def batches(seed, epoch):
-        wrong = SETS["forget"].relabelled(wrong_labels(epoch, compat))
-        if joint:
-            yield from union(wrong, SETS["retain"]).batches(8, seed)
-        else:
-            yield from wrong.batches(8, seeds.derive(seed, "set", 0))
-            yield from SETS["retain"].batches(8, seeds.derive(seed, "set", 1))
 
     where = context(mask, compat)
     where.update_mask = half(model) if masked else None
-    expected = slow_training(model, mask, where.update_mask, batches, 2, cross_entropy)
-    close(run("RL", model, where, order=order, saliency_outside="held").state_dict(), expected)
+    made = recorded(monkeypatch, ImageSet, "relabelled")
+    found = run("RL", model, where, order=order, saliency_outside="held").state_dict()
+    wrong = [one.labels[:9] for one in made[-2:]]  # the forget set's come first, whether the sets are joined or not
+    true = SETS["forget"].labels
+    assert not torch.equal(*wrong) and (compat == "reference" or not any(bool((one == true).any()) for one in wrong))
+
+    def batches(epoch):
+        relabelled = SETS["forget"].relabelled(wrong[epoch])
+        if joint:
+            yield from union(relabelled, SETS["retain"]).batches(8)
+        else:
+            yield from relabelled.batches(8)
+            yield from SETS["retain"].batches(8)
+
+    close(found, slow_training(model, mask, where.update_mask, batches, 2, cross_entropy))
 
 
 def test_labels_are_drawn_anew_for_every_epoch_or_once(model, monkeypatch):
@@ -430,19 +430,16 @@ def test_boundary_shrink(compat, model, mask):
             logits[range(len(labels)), labels] = -1e9
         return F.cross_entropy(twin(pixels), logits.argmax(1))
 
-    expected = slow_training(model, mask, None, lambda seed, epoch: SETS["forget"].batches(4, seed), 3, objective)
+    expected = slow_training(model, mask, None, lambda epoch: SETS["forget"].batches(4), 3, objective)
     found = run("boundary_shrink", model, context(mask, compat), unlearn_epochs=3, batch_size=4, attack_radius=0.3)
     close(found.state_dict(), expected)
 
 
 @pytest.mark.parametrize("compat", ["fixed", "reference"])
-def test_boundary_expanding(compat, model, mask):
-    twin = model_under(model, mask)
-    random = seeds.generator(2, "new class")
-    row, bias = (
-        (2 * torch.rand(1, 4, generator=random) - 1) / 2,
-        (2 * torch.rand(1, generator=random) - 1) / 2,
-    )  # 1 / sqrt(4 inputs)
+def test_boundary_expanding(compat, model, mask, monkeypatch):
+    twin, drawn = model_under(model, mask), recorded(monkeypatch, torch, "rand")
+    after = run("boundary_expanding", model, context(mask, compat), unlearn_epochs=3, batch_size=4)
+    row, bias = ((2 * uniform - 1) / 2 for uniform in drawn[:2])  # 1 / sqrt(4 inputs)
     wide = nn.Linear(4, CLASSES + 1)
     with torch.no_grad():
         wide.weight.copy_(torch.cat([twin.fc.weight, row]))
@@ -452,11 +449,10 @@ def test_boundary_expanding(compat, model, mask):
         twin,
         mask,
         None,
-        lambda seed, epoch: ((x, torch.full_like(y, CLASSES)) for x, y in SETS["forget"].batches(4, seed)),
+        lambda epoch: ((x, torch.full_like(y, CLASSES)) for x, y in SETS["forget"].batches(4)),
         3,
         cross_entropy,
     )
-    after = run("boundary_expanding", model, context(mask, compat), unlearn_epochs=3, batch_size=4)
     rows = CLASSES if compat == "fixed" else CLASSES + 1
     assert after.fc.out_features == rows and after.eval()(torch.rand(2, 3, 6, 6)).shape == (2, rows)
     close(
@@ -466,7 +462,8 @@ def test_boundary_expanding(compat, model, mask):
     assert model.fc.out_features == CLASSES
 
 
-def test_a_new_class_is_free_under_a_saliency_mask(model):
+def test_a_new_class_is_free_under_a_saliency_mask(model, monkeypatch):
+    drawn = recorded(monkeypatch, torch, "rand")
     where = context({}, "reference")
     where.update_mask = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in parameters(model).items()}
     after = run("boundary_expanding", model, where, unlearn_epochs=1, saliency_outside="held")
@@ -474,7 +471,7 @@ def test_a_new_class_is_free_under_a_saliency_mask(model):
     assert torch.equal(after.fc.weight[:CLASSES], start["fc.weight"]) and torch.equal(
         after.conv.weight, start["conv.weight"]
     )
-    row = (2 * torch.rand(1, 4, generator=seeds.generator(2, "new class")) - 1) / 2
+    row = (2 * drawn[0] - 1) / 2
     assert float((after.fc.weight.detach()[CLASSES:] - row).abs().min()) > 1e-5
 
 
@@ -520,18 +517,8 @@ def slow_sfron(
     shared = compat == "reference" or joint
     down = torch.optim.SGD(twin.parameters(), lr, momentum=0.9, weight_decay=5e-4)
     up = down if shared else torch.optim.SGD(twin.parameters(), lr, momentum=0.9)
-    base = seeds.derive(2, "unlearn", 0)
-    numbered = SETS["forget"].relabelled(torch.arange(9))
-    forget = (
-        batch
-        for p in itertools.count()
-        for batch in numbered.batches(size, seeds.derive(seeds.derive(base, "forget"), "pass", p))
-    )
-    retain = (
-        batch
-        for p in itertools.count()
-        for batch in SETS["retain"].batches(size, seeds.derive(seeds.derive(base, "retain"), "pass", p))
-    )
+    forget = itertools.cycle(SETS["forget"].relabelled(torch.arange(9)).batches(size))
+    retain = itertools.cycle(SETS["retain"].batches(size))
     before = None
     for t in range(iterations):
         done = t / iterations
@@ -638,15 +625,9 @@ def test_sfron_finds_its_mask_unless_told_not_to(compat, model, mask):
 
 
 def test_without_ascent_repair_alone_is_left(model):
-    base = seeds.derive(2, "unlearn", 0)
     twin = copy.deepcopy(model).train()
     optimizer = torch.optim.SGD(twin.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
-    passes = (
-        batch
-        for p in itertools.count()
-        for batch in SETS["retain"].batches(8, seeds.derive(seeds.derive(base, "retain"), "pass", p))
-    )
-    for pixels, labels in itertools.islice(passes, 6):
+    for pixels, labels in itertools.islice(itertools.cycle(SETS["retain"].batches(8)), 6):
         optimizer.zero_grad()
         F.cross_entropy(twin(pixels), labels).backward()
         optimizer.step()

@@ -20,7 +20,12 @@ def mask(data, tmp_path_factory):
     return torture.victim("main_imp", tmp_path_factory.mktemp("imp") / "home", data)
 
 
-@pytest.mark.parametrize("name", torture.COMMANDS)
+SHORT = ("main_imp", "main_forget")
+
+
+@pytest.mark.parametrize(
+    "name", [*SHORT, *(pytest.param(name, marks=pytest.mark.torture) for name in torture.COMMANDS if name not in SHORT)]
+)
 def test_a_killed_run_ends_in_the_bytes_of_an_undisturbed_one(name, data, mask, tmp_path):
     found = (
         mask

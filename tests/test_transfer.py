@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DIGITS
+from conftest import DIGITS, killed_at
 from PIL import Image
 from torch import nn
 
@@ -26,7 +26,7 @@ from report import transfer_table
 from transfer import probe
 from transfer.flags import FullProbe
 from unlearn.context import Progress
-from utils import checkpoints, files
+from utils import checkpoints
 from utils.errors import UsageError, renamed
 from utils.log import Log
 
@@ -435,27 +435,12 @@ def test_without_epochs_full_is_the_drawn_head(sparse):
     assert found.accuracy == float((logits.argmax(1) == images.labels).double().mean())
 
 
-class Killed(BaseException):
-    """As abrupt as a signal: no handler of ours sees it."""
-
-
 @pytest.mark.parametrize(
-    "write", [2, 3, 4, 5]
+    "write", [3, *(pytest.param(write, marks=pytest.mark.torture) for write in (2, 4, 5))]
 )  # 1: progress of unlearning, 2: the unlearned model, 3 and 4: epochs of the probe, 5: the target's model
-def test_a_killed_run_ends_in_the_same_bytes(full_run, sparse, shades, tmp_path, monkeypatch, write):
-    original, count = files.write_bytes, 0
-
-    def dies(path, content):
-        nonlocal count
-        count += path.name.endswith(".tar")
-        if count == write:
-            raise Killed
-        original(path, content)
-
-    monkeypatch.setattr(files, "write_bytes", dies)
-    with pytest.raises(Killed):
+def test_a_killed_run_ends_in_the_same_bytes(full_run, sparse, shades, tmp_path, write):
+    with killed_at(write, (".tar",)):
         run(tmp_path, sparse, shades, *FULL)
-    monkeypatch.setattr(files, "write_bytes", original)
     assert run(tmp_path, sparse, shades, *FULL) == 0
     folders = [folder / "removed_2" for folder in (tmp_path, full_run)]
     assert names(folders[0]) == names(folders[1])

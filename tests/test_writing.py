@@ -60,7 +60,12 @@ def can_mount(folder) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("kilobytes", "file"), [(40, "command.txt"), (4500, "0checkpoint.pth.tar"), (9500, "0checkpoint.pth.tar")]
+    ("kilobytes", "file"),
+    [
+        (40, "command.txt"),
+        pytest.param(4500, "0checkpoint.pth.tar", marks=pytest.mark.torture),
+        (9500, "0checkpoint.pth.tar"),
+    ],
 )
 def test_a_full_disk_ends_in_one_line_and_room_for_more_in_the_same_bytes(tmp_path, undisturbed, kilobytes, file):
     """The disk has room for nothing, for one of the two checkpoints, and for both but not for their next version."""

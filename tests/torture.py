@@ -2,7 +2,8 @@
 
     python tests/torture.py --kills 50      # make torture
 
-Runs are forked off this process, so that nothing is imported anew, and killed by SIGKILL. Moments are drawn in turns from
+Runs are forked off this process, so that nothing is imported anew, and killed by SIGKILL. Moments are drawn in turns
+from
 all that a run does: its start, an epoch, the writing of a file, scoring.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
 import json
 import mmap
 import os
@@ -51,16 +51,6 @@ STAGES = (
     "line",
     "unlink",
 )  # a file half written, whole, in its place; a line half written; a file to be deleted
-NEEDED = (
-    "torch._dynamo",
-    "torch.fx.experimental.optimization",
-    "sklearn.datasets",
-    "sklearn.svm",
-    "sklearn.linear_model",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "torchvision",
-)
 EPISODE = 5  # kills before a run is let through to its end
 PATIENCE = 300  # seconds that any run may take
 DATA = ["--dataset", "folder", "--data", "DATA", "--arch", "resnet20s", "--device", "cpu"]
@@ -107,7 +97,9 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
 
 
 class Counts:
-    """How often a run has come to each kind of place: shared with the process that it runs in, and there after its death."""
+    """How often a run has come to each kind of place: shared with the process that it runs in, and there after its
+    death.
+    """
 
     NAMES = ("epoch", "scoring", *STAGES)
 
@@ -125,7 +117,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: at the ``number``-th place of a kind, ``delay`` seconds later; while writing at a stage, without delay."""
+    """When to kill: at the ``number``-th place of a kind, ``delay`` seconds later; while writing at a stage, without
+    delay.
+    """
 
     kind: str
     number: int
@@ -186,7 +180,9 @@ def watched(action: Callable[[], int], counts: Counts, moment: Moment | None) ->
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a process ended: its exit code or minus the signal, how often it came to each kind of place, and when first, in seconds."""
+    """How a process ended: its exit code or minus the signal, how often it came to each kind of place, and when
+    first, in seconds.
+    """
 
     code: int
     places: dict[str, int]
@@ -224,7 +220,9 @@ class Victim:
 
 
 def attempt(name: str, argv: list[str], home: Path, folder: Path, moment: Moment | None) -> Attempt:
-    """Run a script in a process of its own, and kill it at ``moment`` if it comes to that; what it says is in ``home``."""
+    """Run a script in a process of its own, and kill it at ``moment`` if it comes to that; what it says is in
+    ``home``.
+    """
     counts, began, due, first = Counts(), time.monotonic(), None, {}
     sys.stdout.flush()
     sys.stderr.flush()
@@ -273,8 +271,6 @@ def small(data: Path, *words: str) -> list[str]:
 
 def victim(name: str, home: Path, data: Path, mask: Path | None = None) -> Victim:
     """A command, run once without a kill."""
-    for needed in NEEDED:  # once, and not in every process anew
-        importlib.import_module(needed)
     argv = [{"MASK": str(mask), "DATA": str(data)}.get(word, word) for word in COMMANDS[name][1]]
     home.mkdir(parents=True)
     whole = attempt(name, argv, home, home / "undisturbed", None)
@@ -283,7 +279,8 @@ def victim(name: str, home: Path, data: Path, mask: Path | None = None) -> Victi
 
 
 def torture(found: Victim, kills: int, seed: int, kinds: tuple[str, ...] = KINDS) -> Counter[str]:
-    """Kill a command so often, each run going on where the one before was killed; how many kills there were of each kind.
+    """Kill a command so often, each run going on where the one before was killed; how many kills there were of each
+    kind.
 
     Raises:
         AssertionError: a run ends otherwise than by the kill or well, or in other bytes than an undisturbed run.
@@ -308,7 +305,9 @@ def torture(found: Victim, kills: int, seed: int, kinds: tuple[str, ...] = KINDS
 
 
 def differences(expected: Path, found: Path) -> list[str]:
-    """In what a folder differs from that of an undisturbed run: checkpoints by their bytes, results by all but times and memory."""
+    """In what a folder differs from that of an undisturbed run: checkpoints by their bytes, results by all but times
+    and memory.
+    """
     names = {
         path.name
         for folder in (expected, found)
@@ -350,7 +349,11 @@ def main(argv: list[str] | None = None) -> int:
             survived = torture(victim(name, home / name, data, mask), flags.kills, flags.seed)
             total += survived.total()
             print(
-                f"{name:<14} {survived.total():>4} kills survived  ({', '.join(f'{kind} {survived[kind]}' for kind in KINDS)})  {time.monotonic() - began:.0f} s",
+                (
+                    f"{name:<14} {survived.total():>4} kills survived  "
+                    f"({', '.join(f'{kind} {survived[kind]}' for kind in KINDS)})  "
+                    f"{time.monotonic() - began:.0f} s"
+                ),
                 flush=True,
             )
         print(f"{'all':<14} {total:>4} kills survived: the same command ended in the same bytes\n", flush=True)
