@@ -11,7 +11,6 @@ from conftest import DIGITS
 from torch import nn
 
 import main_forget
-from backdoor import report as backdoor
 from dataset.images import ImageSet
 from evaluation import run_scores
 from evaluation.predict import Predictions, predict, predict_all
@@ -130,7 +129,7 @@ def test_a_model_of_other_images_is_named():
 
 def test_what_a_cleanse_says():
     def of(before, after):
-        return backdoor.verdict(
+        return verdict.backdoor_words(
             {"scores": {"before": {"ASR": before}, "after": {"ASR": after}}, "config": {"hyper": HYPER}}
         )
 
