@@ -265,7 +265,7 @@ def test_a_table_shows_what_failed(mask, tmp_path, capsys):
     assert row.split("failed (0 of 2 seeds)")[0].strip() == "GA" and row.count("failed (0 of 2 seeds)") == 4
     assert f"failed:\n{runs / 'GA'}: the loss became" in said
     page = (runs / "report.html").read_text()
-    assert 'class="gone">failed (0 of 2 seeds)' in page and "Failed runs" in page
+    assert 'class="missing">failed (0 of 2 seeds)' in page and "Failed runs" in page
     assert ",GA,dense,UA,,,0,1,1," in next(runs.glob("*.csv")).read_text()
     assert (
         forget(
