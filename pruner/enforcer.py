@@ -1,4 +1,4 @@
-"""Pruned weights stay zero, and weights that must not change stay what they are: held during training, checked afterwards."""
+"""Pruned weights stay zero, and weights that must not change stay what they are: in training, checked afterwards."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Probed:
-    """The model for the target, its mask, its accuracy on the test images in [0, 1], and the active seconds of its training."""
+    """The model for the target, its mask, its accuracy on test images in [0, 1], and its training's active seconds."""
 
     model: nn.Module
     mask: Mask

@@ -103,7 +103,7 @@ class Pass:
         return self.images(epoch) if callable(self.images) else self.images
 
     def plain(self) -> Pass:
-        """The same without augmentation."""
+        """This pass without augmentation."""
         return replace(self, images=lambda epoch: self.at(epoch).plain())
 
 

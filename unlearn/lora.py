@@ -76,8 +76,9 @@ class Plan:
     def words(self) -> str:
         """The plan in words."""
         return (
-            f"LoRA of rank {self.flags.lora_rank} (alpha {self.flags.lora_alpha:g}, dropout {self.flags.lora_dropout:g}) on "
-            f"{len(self.targets)} layers, and {self.head} whole; {self.trainable:,} of {self.total:,} parameters train "
+            f"LoRA of rank {self.flags.lora_rank} (alpha {self.flags.lora_alpha:g}, "
+            f"dropout {self.flags.lora_dropout:g}) on {len(self.targets)} layers, and {self.head} whole; "
+            f"{self.trainable:,} of {self.total:,} parameters train "
             f"({100 * self.trainable / self.total:.2f} %); {AFTERWARDS[self.flags.lora_merge]}"
         )
 
@@ -188,7 +189,7 @@ def attach(model: nn.Module, chosen: Plan, mask: Mask, seed: int) -> nn.Module:
 
 @functools.cache
 def _layer_types() -> dict[type, type]:
-    """Layers with adapters, by what they adapt, that know a mask: in ``keep``, 1 where a weight may change, None for everywhere."""
+    """Layers with adapters by what they adapt; their ``keep`` is 1 where a weight may change, None for everywhere."""
     from peft.tuners.lora.layer import Conv2d, Linear, MultiheadAttention
 
     def update(layer: nn.Module) -> Tensor:
