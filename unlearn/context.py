@@ -19,7 +19,7 @@ from dataset.scenario import Scenario
 from pruner import Mask
 from trainer.loop import Training
 from trainer.recipe import recipe
-from trainer.steps import Pass, Passes, Plan, Trainable
+from trainer.steps import Pass, Plan, Trainable
 from trainer.task import Batch, Classification, Objective, Task
 from unlearn import lora
 from unlearn.draws import Draws
@@ -197,7 +197,7 @@ class Context:
             before(epoch)
             training.enforce_mask(self.mask)
 
-        self.phase(training, Passes(passes, training), before and prepare)
+        self.phase(training, training.passes(passes), before and prepare)
 
     def phase(self, training: Training, plan: Plan, before: Callable[[int], None] | None = None) -> None:
         """Take ``training`` through the epochs of ``plan``, keeping what a killed run goes on from.
