@@ -33,7 +33,7 @@ from evaluation import closeness, deepunlearn, run_scores
 from evaluation.predict import Predictions, accuracy_on
 from trainer.loop import Training
 from trainer.recipe import Recipe
-from trainer.steps import Pass, Passes
+from trainer.steps import Pass
 from trainer.task import Classification
 from unlearn import distill, layers, registry
 from unlearn.apply import apply
@@ -1107,7 +1107,7 @@ def test_passes_share_an_optimiser_or_have_their_own(model):
         Pass(SETS["retain"], watch("c"), batch_size=21),
     ]
     training = Training(model, Recipe(2, 0.1, batch_size=8), {})
-    plan = Passes(passes, training)
+    plan = training.passes(passes)
     logs = list(training.run(plan, 3))
     assert seen == [("a", 0, 9), ("b", 0, 5), ("b", 0, 5), ("c", 0, 21), ("b", 1, 5), ("c", 1, 21)]
     assert [log.lr for log in logs] == [0.1, 0.1]

@@ -28,6 +28,11 @@ class Small(nn.Module):
         return self.head(self.last(self.twice(torch.relu(self.twice(x)))))
 
 
+def dot(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
+    """Inner product over all parameters, summed in float64."""
+    return sum(float((left[name].double() * right[name].double()).sum()) for name in left)
+
+
 def _moving(model: nn.Module) -> nn.Module:
     torch.manual_seed(2)
     for module in model.modules():
@@ -54,7 +59,7 @@ def test_backward_and_forward_slopes_are_products_with_gradients(build):
     for index, direction in enumerate(directions):
         plain = torch.tensor(
             [
-                curvature.dot(curvature.summed_gradient(model, [(x[i : i + 1], y[i : i + 1])], {}), direction)
+                dot(curvature.summed_gradient(model, [(x[i : i + 1], y[i : i + 1])], {}), direction)
                 for x, y in batches
                 for i in range(len(y))
             ],

@@ -186,6 +186,34 @@ def test_figures_of_an_epoch_outlive_a_kill(model):
     assert (resumed.loss, resumed.figures) == (whole.loss, whole.figures) and 0 < whole.figures["accuracy"] < 1
 
 
+def test_a_run_that_counts_steps_ends_inside_an_epoch_and_goes_on_there():
+    taken, kept = [], []
+
+    def objective(model, batch):
+        taken.append(batch.epoch)
+        return Classification().mean(model, batch)
+
+    def training() -> Training:
+        torch.manual_seed(1)
+        classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(108, CLASSES))
+        return Training(classifier, Recipe(2, 0.1, batch_size=4, steps=9), {})
+
+    whole = training()
+
+    def save():
+        kept.append((copy.deepcopy(whole.state()), copy.deepcopy(whole.model.state_dict())))
+
+    list(whole.run(SETS["retain"], 5, objective, save=save, every=2))
+    assert taken == [0] * 6 + [1] * 3  # 21 images in batches of 4: six steps, then three
+    assert [(state["epoch"], state["inside"]["step"]) for state, _ in kept] == [(0, 2), (0, 4), (1, 2)]
+    for state, weights in kept:
+        again = training()
+        again.restore(state)
+        again.model.load_state_dict(weights)
+        list(again.run(SETS["retain"], 5, objective))
+        assert equal(again.model.state_dict(), whole.model.state_dict())
+
+
 # ---- moving averages ------------------------------------------------------------------------------
 
 

@@ -73,6 +73,10 @@ class Training:
         """A further optimiser for the same weights, or further step sizes for ``optimizer``."""
         return OptimizerSchedule(self._parameters, recipe, optimizer)
 
+    def passes(self, passes: Sequence[Pass]) -> Passes:
+        """A plan of these passes."""
+        return Passes(passes, self.recipe, self.random, self.schedule_of)
+
     def enforce_mask(self, mask: Mask) -> None:
         """Hold these weights at zero from now on, and those that must not change where they are now."""
         self.enforcer = MaskEnforcer(self.model, mask)
@@ -136,7 +140,7 @@ class Training:
         """
         plan = images
         if not isinstance(plan, Plan):
-            plan = Passes(images if isinstance(images, Sequence) else [Pass(images, objective)], self)
+            plan = self.passes(images if isinstance(images, Sequence) else [Pass(images, objective)])
         while self.epoch < self.recipe.epochs:
             if not self._step:
                 self._begin(seeds.derive(seed, "epoch", self.epoch), before)

@@ -32,6 +32,7 @@ class Pulse:
             whole = took * self._steps / (step + 1)
             rest = whole * (self._epochs - self._epoch) - took
             print(
-                f"epoch {self._epoch + 1}/{self._epochs}: {step + 1} of {self._steps} steps in {took:.0f} s; about {whole / 60:.1f} min an epoch, {rest / 60:.0f} min to go",
+                f"epoch {self._epoch + 1}/{self._epochs}: {step + 1} of {self._steps} steps in {took:.0f} s; "
+                f"about {whole / 60:.1f} min an epoch, {rest / 60:.0f} min to go",
                 flush=True,
             )

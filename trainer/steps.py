@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from dataset.combined import Chain
 from dataset.images import Images
@@ -15,9 +17,6 @@ from pruner import MaskEnforcer
 from trainer.recipe import OptimizerSchedule, Recipe
 from trainer.task import Batch, Objective
 from utils import parallel, seeds
-
-if TYPE_CHECKING:
-    from trainer.loop import Training
 
 Trainable = Images | Chain | Paired | Marked  # what one pass goes over
 
@@ -103,7 +102,7 @@ class Pass:
         return self.images(epoch) if callable(self.images) else self.images
 
     def plain(self) -> Pass:
-        """The same without augmentation."""
+        """This pass without augmentation."""
         return replace(self, images=lambda epoch: self.at(epoch).plain())
 
 
@@ -114,12 +113,20 @@ class Passes(Plan):
     """Epochs that go over one set after the other.
 
     Args:
-        training: whose optimiser steps where a pass has none of its own.
+        recipe: the training's, for passes that have none.
+        random: what losses draw from.
+        schedule_of: makes a further optimiser for a recipe.
     """
 
-    def __init__(self, passes: Sequence[Pass], training: Training):
-        self._passes, self._training = passes, training
-        self._own = {each.recipe: training.schedule_of(each.recipe) for each in passes if each.recipe is not None}
+    def __init__(
+        self,
+        passes: Sequence[Pass],
+        recipe: Recipe,
+        random: torch.Generator,
+        schedule_of: Callable[[Recipe], OptimizerSchedule],
+    ):
+        self._passes, self._recipe, self._random = passes, recipe, random
+        self._own = {each.recipe: schedule_of(each.recipe) for each in passes if each.recipe is not None}
         self.schedules = tuple(self._own.values())
         self._epoch: tuple[int, list[_Part]] = (-1, [])
 
@@ -133,7 +140,7 @@ class Passes(Plan):
             batches = images.batches(size, seeds.derive(seed, "pass", number) if number else seed, parallel.part)
             limit = size, "--forget_batch_size" if each.batch_size else "--batch_size"
             for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
-                batch, place = Batch(inputs, targets, epoch, self._training.random), (step, len(sizes))
+                batch, place = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
                 schedule = self._own.get(each.recipe)
                 yield Step(batch, sizes[step], each.objective, schedule, place, number, limit=limit)
 
@@ -143,7 +150,7 @@ class Passes(Plan):
             parts = []
             for number, each in enumerate(self._passes):
                 if each.epochs is None or epoch < each.epochs:
-                    size = each.batch_size or (each.recipe or self._training.recipe).batch_size
+                    size = each.batch_size or (each.recipe or self._recipe).batch_size
                     images = each.at(epoch)
                     parts.append((number, each, size, images, images.sizes(size)))
             self._epoch = epoch, parts

@@ -1,4 +1,4 @@
-"""What training knows of a task: the losses of a batch's samples, the figures worth logging, and what a wrong target is."""
+"""What training knows of a task: the losses of a batch's samples, figures to log, and what a wrong target is."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Task(ABC):
         return losses.mean(), figures
 
     def expected(self, model: nn.Module, batch: Batch) -> Iterator[tuple[Tensor | float, Tensor]]:
-        """Weights and mean losses over what the targets could be, for Fisher information; here the targets as they are."""
+        """Weights and mean losses over what targets could be, for Fisher information; here the targets as they are."""
         yield 1.0, self.mean(model, batch)[0]
 
 
@@ -85,8 +85,7 @@ class Classification(Task):
 
     Args:
         classes: their number; only wrong targets need it.
-        label_smoothing: share of every label's weight that is spread over all classes
-            (Szegedy et al. 2016, section 7).
+        label_smoothing: share of a label's weight spread over all classes (Szegedy et al. 2016, section 7).
     """
 
     classes: int = 0

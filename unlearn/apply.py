@@ -21,7 +21,7 @@ from utils.device import PeakMemory
 
 @dataclass(frozen=True)
 class Unlearned:
-    """The model after unlearning, its mask, and the active seconds of the method alone (RTE; None if it was not run here).
+    """The model after unlearning, its mask, and the method's active seconds (RTE; None if it was not run here).
 
     Where adapters stay apart, the model is peft's, and the mask that of the frozen model in it. ``memory`` is by how
     many bytes the method took more than before at its highest (``utils.device.PeakMemory``), if that is known.

@@ -50,7 +50,7 @@ def challenge_entry(name: str, place: int, **declared: Any) -> Callable:
 
 
 def reference_drops(config: Benchmarked, late: int) -> Benchmarked:
-    """``config`` with the reference's own drops in place of schedule "drops": ``late`` epochs after 50, 80 and 90 %, rounded down."""
+    """``config`` with the reference's drops for schedule "drops": ``late`` epochs after 50, 80, 90 %, rounded down."""
     if config.schedule != "drops":
         return config
     after = tuple(config.unlearn_epochs * tenths // 10 + late for tenths in (5, 8, 9))

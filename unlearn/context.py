@@ -18,7 +18,7 @@ from dataset.scenario import Scenario
 from pruner import Mask
 from trainer.loop import Training
 from trainer.recipe import recipe
-from trainer.steps import Pass, Passes, Plan, Trainable
+from trainer.steps import Pass, Plan, Trainable
 from trainer.task import Batch, Classification, Objective, Task
 from unlearn import lora
 from unlearn.draws import Draws
@@ -118,8 +118,7 @@ class Context:
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
         whole_classes: those that are forgotten whole.
-        update_mask: weights that may change, True by parameter name; None for all. For methods whose flags are
-            ``Salient``, and SFR-on.
+        update_mask: weights that may change, True by parameter name; None for all. For ``Salient`` flags and SFR-on.
         draws: where its random numbers come from; made from ``seed`` unless given.
         adapters: what trains in place of the model's weights; None for these themselves.
         frozen: entries of the model's state dict that do not change, and so are not stored after every epoch.
@@ -175,7 +174,7 @@ class Context:
 
         Args:
             images: what to train on, a function from an epoch's number, from 0, to it, or the passes of an epoch.
-            config: with ``unlearn_epochs``, ``unlearn_lr`` and ``no_aug`` beside the flags of ``trainer.flags.Stepping``.
+            config: with ``unlearn_epochs``, ``unlearn_lr``, ``no_aug`` and the flags of ``trainer.flags.Stepping``.
             objective: what to descend where ``images`` are no passes; the task's mean loss without it.
             before: called before every epoch with its number; may change weights and ``mask``, which is enforced next.
             eval_modules: modules that stay in eval mode while training.
@@ -195,7 +194,7 @@ class Context:
             before(epoch)
             training.enforce_mask(self.mask)
 
-        self.phase(training, Passes(passes, training), before and prepare)
+        self.phase(training, training.passes(passes), before and prepare)
 
     def phase(self, training: Training, plan: Plan, before: Callable[[int], None] | None = None) -> None:
         """Take ``training`` through the epochs of ``plan``, keeping what a killed run goes on from.

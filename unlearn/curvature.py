@@ -69,11 +69,9 @@ def summed_gradient(
     return masked(gradients(model, (losses(model, *batch).sum() for batch in batches)), mask)
 
 
-def gradient_of_means(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str], losses: Losses = cross_entropy
-) -> Tensors:
-    """Sum over batches of the gradient of the mean loss, of the parameters ``names``; the model keeps its mode."""
-    return gradients(model, (losses(model, *batch).mean() for batch in batches), names)
+def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str]) -> Tensors:
+    """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``, in the model's mode."""
+    return gradients(model, (cross_entropy(model, *batch).mean() for batch in batches), names)
 
 
 def gradients(
@@ -251,7 +249,7 @@ def _per_sample(
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Attention out of single operations: PyTorch's fused ones have neither forward-mode derivatives nor batching rules."""
+    """Attention out of single operations: PyTorch's fused ones lack forward-mode derivatives and batching rules."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -259,11 +257,6 @@ def plain_attention() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def dot(left: Tensors, right: Tensors) -> float:
-    """Inner product over all parameters, summed in float64."""
-    return sum(float((left[name].double() * right[name].double()).sum()) for name in left)
 
 
 def first_samples(batches: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:

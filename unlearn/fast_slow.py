@@ -154,17 +154,13 @@ class FastSlow(Plan):
     def _climb(self, iteration: int, epoch: int, images: Tensor, positions: Tensor, count: int) -> Step:
         """The step up the forget loss; without fast and slow steps it leaves its gradients to the next one."""
         strength = self.config.forget_alpha * self.decay(iteration / self.iterations)
-        return Step(
+        batch, objective = (
             Batch(images, positions, epoch, self.training.random),
-            count,
             partial(self.ascent.objective, strength),
-            *self.schedules,
-            group=None,
-            lr=self._lr(iteration),
-            update_mask=self._update,
-            moves=not self.config.no_fast_slow,
-            resumable=False,
         )
+        step = Step(batch, count, objective, *self.schedules, group=None, lr=self._lr(iteration), resumable=False)
+        step.update_mask, step.moves = self._update, not self.config.no_fast_slow
+        return step
 
     def _repair(self, iteration: int, epoch: int, images: Tensor, targets: Tensor, count: int) -> Step:
         """The step down the retain loss; at the end of a round it takes the weights part of the way back."""

@@ -63,7 +63,7 @@ def _begins(module: nn.Module) -> bool:
 
 
 def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
-    """The last ``count`` blocks and everything behind them, the head included, by name; with more than there are, all blocks.
+    """The last ``count`` blocks and everything behind them, the head included, by name; at most all blocks.
 
     What comes before the first block, such as the stem, is never among them.
     """
@@ -85,7 +85,7 @@ def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
 
 
 def stem(model: nn.Module) -> tuple[str, nn.Module]:
-    """Name and module of what sees the image first: the first convolution, or the first linear layer where there is none."""
+    """Name and module of what sees the image first: the first convolution, without any the first linear layer."""
     for kind in (nn.Conv2d, nn.Linear):
         for name, module in model.named_modules():
             if isinstance(module, kind):
@@ -128,7 +128,7 @@ def train_only(model: nn.Module, names: set[str]) -> Iterator[None]:
 
 @contextmanager
 def scaled_gradients(model: nn.Module, scales: dict[str, Tensor]) -> Iterator[None]:
-    """Inside, the gradients of the parameters in ``scales`` are multiplied, weight by weight, before any step uses them."""
+    """Inside, gradients of the parameters in ``scales`` are multiplied, weight by weight, before any step."""
     parameters = dict(model.named_parameters())
     handles = [
         parameters[name].register_hook(lambda gradient, scale=scale: gradient * scale) for name, scale in scales.items()
@@ -184,7 +184,7 @@ def _uniform(tensor: Tensor, fan_in: int, random: torch.Generator) -> None:
 
 @torch.no_grad()
 def renew(model: nn.Module, seed: int) -> None:
-    """Begin all layers of a model on the CPU anew, as PyTorch begins them; parameters of no layer become N(0, 0.02^2)."""
+    """Begin all layers of a model on the CPU anew, as PyTorch does; parameters of no layer become N(0, 0.02^2)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in model.modules():

@@ -71,8 +71,9 @@ class Plan:
     def words(self) -> str:
         """The plan in words."""
         return (
-            f"LoRA of rank {self.flags.lora_rank} (alpha {self.flags.lora_alpha:g}, dropout {self.flags.lora_dropout:g}) on "
-            f"{len(self.targets)} layers, and {self.head} whole; {self.trainable:,} of {self.total:,} parameters train "
+            f"LoRA of rank {self.flags.lora_rank} (alpha {self.flags.lora_alpha:g}, "
+            f"dropout {self.flags.lora_dropout:g}) on {len(self.targets)} layers, and {self.head} whole; "
+            f"{self.trainable:,} of {self.total:,} parameters train "
             f"({100 * self.trainable / self.total:.2f} %); {AFTERWARDS[self.flags.lora_merge]}"
         )
 

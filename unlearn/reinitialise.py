@@ -21,7 +21,7 @@ def reset(name: str, module: nn.Module, draws: Draws, *purpose: object) -> None:
 
 @torch.no_grad()
 def reset_blocks(modules: dict[str, nn.Module], draws: Draws, keep_statistics: bool) -> None:
-    """Begin the layers among ``modules`` anew: convolutions Kaiming-uniform, linear layers Xavier-uniform, biases 0, batch norms 1 and 0.
+    """Begin layers anew: convolutions Kaiming-uniform, linear layers Xavier-uniform, biases 0, batch norms 1 and 0.
 
     Args:
         keep_statistics: whether batch norm keeps its running statistics.
@@ -45,7 +45,7 @@ def reset_blocks(modules: dict[str, nn.Module], draws: Draws, keep_statistics: b
 
 
 def reset_smallest(model: nn.Module, amount: float, context: Context) -> None:
-    """Zero the smallest ``amount`` of the kept weights and biases of all layers together, then draw weights of 0 anew."""
+    """Zero the smallest ``amount`` of all layers' kept weights and biases together, then draw weights of 0 anew."""
     parameters = layers.affine(model)
     kept = {name: context.mask.get(name, torch.ones(p.shape, dtype=torch.bool)) for name, p in parameters.items()}
     pruner.MaskEnforcer(model, pruner.choose({name: p.detach().abs() for name, p in parameters.items()}, amount, kept))

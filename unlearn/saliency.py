@@ -49,9 +49,9 @@ def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context:
 
 
 def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no_aug: bool, context: Context) -> Scores:
-    """Diagonal Fisher information on the forget set over that on the retain set, by parameter name; 0 for pruned weights.
+    """Diagonal Fisher information on the forget over that on the retain set, by parameter name; 0 for pruned weights.
 
-    Fisher information is the mean over images of the squared gradient of the loss with the true target (for a classifier -log p(y|x)).
+    Fisher information is the mean over images of the squared gradient of the loss with the true target.
     With ``--compat reference`` it is the mean over batches of the squared gradient of the batch's mean,
     on images augmented unless ``no_aug``.
 
@@ -72,7 +72,7 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
 
 
 def largest(scores: Scores, density: float, mask: Mask) -> Mask:
-    """The highest-scoring fraction ``density`` of all weights that ``mask`` does not prune, over all parameters together.
+    """The highest-scoring fraction ``density`` of the weights that ``mask`` leaves, over all parameters together.
 
     Returns:
         Exactly ``floor(density * weights)`` True entries; a higher density only adds to them.
@@ -132,7 +132,8 @@ def given(hyper: Any, network: Network) -> tuple[Mask | None, str | None]:
         return None, None
     if getattr(hyper, "no_saliency", False):
         raise UsageError(
-            "--saliency_mask and --no_saliency: one names the weights that may change, the other lets all of them; give one"
+            "--saliency_mask and --no_saliency: one names the weights that may change, "
+            "the other lets all of them; give one"
         )
     return read(Path(stored), network.fresh, network.allow_pickle), files.sha256(Path(stored))
 

@@ -23,7 +23,7 @@ class Config(Benchmarked):
     source=f"Chundawat et al. 2023; {PAPER}; preset sfron: {SFRON}",
 )
 def bad_teacher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend the mean over images of KL(teacher || student): an untrained teacher for forget images, the original for others.
+    """Descend the mean of KL(teacher || student): an untrained teacher for forget images, the original for others.
 
     The untrained teacher has the student's architecture. With ``--compat reference`` the loss is
     divided by the number of classes.

@@ -59,7 +59,7 @@ def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) 
     **_SHARED,
 )
 def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
-    """Give the last blocks new weights, then train like CF-k; their batch norm starts afresh and follows, all else is in eval mode.
+    """Give the last blocks new weights and train them; their batch norms start afresh, all else is in eval mode.
 
     With ``--compat reference`` these batch norms keep and use the old weights' statistics.
     """

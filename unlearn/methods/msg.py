@@ -27,7 +27,7 @@ class Config(Entry):
     "masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune"
 )
 def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Per prunable layer, draw the ``init_rate`` of the weights with the smallest |gradient| anew; the rest trains at a tenth.
+    """Per prunable layer, draw ``init_rate`` of the weights, of least |gradient|, anew; the rest trains at a tenth.
 
     The gradient is that of the loss on as many random retain images as there are forget images, minus
     that on the forget set. Then cross-entropy on the retain set. The layers are the convolutions, in
@@ -55,7 +55,7 @@ def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context
 def contrast(model: nn.Module, sets: Sets, config: Config, context: Context) -> dict[str, Tensor]:
     """Gradients of prunable weights, by name: of retain batches' mean losses, summed, minus the same of forget batches.
 
-    In train mode, so batch norm's statistics move. With ``--compat reference`` retain batches have 64 images, whatever the others.
+    In train mode, so batch norm's statistics move. With ``--compat reference`` retain batches have 64 images.
     """
     import pruner
     from unlearn.curvature import gradient_of_means

@@ -27,7 +27,7 @@ class Config(Benchmarked):
     source=f"Kurmanji et al. 2023 (NegGrad+); {PAPER}",
 )
 def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend alpha * (L(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * L(forget), one batch of each per step.
+    """Descend alpha * (L(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * L(forget), a batch of each a step.
 
     An epoch ends with the retain set; forget batches repeat. The network is in eval mode: batch norm
     uses its statistics and keeps them.

@@ -1,4 +1,4 @@
-"""PRMQ (Prune, Reinitialise, Match, Quantise): nearly all weights are drawn anew and trained to the original's entropies."""
+"""PRMQ (Prune, Reinitialise, Match, Quantise): most weights are drawn anew and trained to the original's entropies."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ class Config(Salient):
     unlearn_lr: float = changed(Salient, "unlearn_lr", 0.013, search=(5e-4, 0.05, "log"))
     order: str | None = option(
         None,
-        "an epoch is one shuffled pass over both sets (joint), or one over the forget set, then one over the retain set (alternate; with --compat reference, but for cifar100)",
+        "an epoch is one shuffled pass over both sets (joint), or one over the forget set, then one over the retain "
+        "set (alternate; with --compat reference, but for cifar100)",
         choices=("joint", "alternate"),
     )
     relabel: str = option("epoch", "wrong labels are drawn for every epoch, or once", choices=("epoch", "once"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from unlearn.registry import Iterative, about, method
 from unlearn.signature import Context, Sets, nn
-from utils.options import option
+from utils.options import changed, option
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,12 @@ class Config(Iterative):
 
 @dataclass(frozen=True)
 class SmoothedConfig(Config):
-    label_smoothing: float = option(
-        0.1, "share of every label's weight that is spread over all classes", low=0, below=1
-    )
+    label_smoothing: float = changed(Config, "label_smoothing", 0.1)
 
 
 @dataclass(frozen=True)
 class SharpnessConfig(Config):
-    sam_rho: float = option(2.0, "radius of adaptive sharpness-aware minimisation", low=0)
+    sam_rho: float = changed(Config, "sam_rho", 2.0, help="radius of adaptive sharpness-aware minimisation")
 
 
 @method("retrain", config=Config, reads={"retain"}, fresh=True, paper="Retrain", aliases=("naive", "Retrain"))

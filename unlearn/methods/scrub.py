@@ -31,7 +31,7 @@ class Config(Benchmarked):
     source=f"Kurmanji et al. 2023 (SCRUB+R); {PAPER}; preset sfron: {SFRON}",
 )
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set in all.
+    """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set.
 
     D = T^2 KL(original || student). Of the weights before the first and after every epoch those are
     returned whose forget error is nearest to the last ones' error on validation images of the forget

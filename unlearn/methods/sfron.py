@@ -1,4 +1,4 @@
-"""SFR-on: climb the forget loss along salient weights, weighted image by image, and repair on the retain set in between."""
+"""SFR-on: climb the forget loss, image by image weighted, along salient weights, and repair on the retain set."""
 
 from __future__ import annotations
 

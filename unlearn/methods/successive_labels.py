@@ -22,7 +22,7 @@ class Config(Benchmarked):
     source=f"{PAPER}; Golatkar et al. 2020 (random labels)",
 )
 def successive_labels(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy on forget images with labels drawn anew every epoch (the true one may come up) and on retain images."""
+    """Cross-entropy on forget images with labels drawn every epoch, maybe the true ones, and on retain images."""
     from dataset.combined import union
 
     def labels(epoch: int) -> Tensor:
