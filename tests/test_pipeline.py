@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 from conftest import DIGITS, OMP, ROOT
@@ -21,24 +22,23 @@ from utils.options import identity, option
 from utils.result import Result
 
 SAVED = ["--save_dir", "nowhere", *DIGITS]
-REFERENCE = ["--compat", "reference", "--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2", "--train_seed", "4"]
 # Fingerprints under which runs were stored when the identity was still a list of exceptions.
 KNOWN = [
-    (main_imp, [], "df41270fa7c788ac"),
-    (main_imp, ["--epochs", "3", "--no_aug", "--pruning_times", "3", "--rate", "0.2", "--prune_type", "lt"], "d053d5e97cbfc455"),
-    (main_imp, REFERENCE, "955f7b60da27e851"),
-    (main_imp, ["--dataset", "digits_no_val", "--label_smoothing", "0.1", "--random_prune", "--pruning_times", "2"], "cd32ae5696be1d3a"),
-    (main_synflow, [], "1588de27f7ffa78c"),
-    (main_synflow, ["--score", "snip", "--rate", "0.5", "--steps", "3", "--split_seed", "7", "--no_val"], "6153568e437aff64"),
-    (main_forget, ["--unlearn", "retrain", "--unlearn_epochs", "3"], "538d0b61b6604525"),
-    (main_backdoor, ["--trigger_size", "2"], "0c3ad7afec39fc0e"),
-    (main_backdoor, ["--trigger_size", "2", "--sparsities", "0,0.5", "--epochs", "3"], "57fb450f33d57d53"),
-]  # fmt: skip
+    (main_imp, "", "df41270fa7c788ac"),
+    (main_imp, "--epochs 3 --no_aug --pruning_times 3 --rate 0.2 --prune_type lt", "d053d5e97cbfc455"),
+    (main_imp, "--compat reference --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2 --train_seed 4", "955f7b60da27e851"),
+    (main_imp, "--dataset digits_no_val --label_smoothing 0.1 --random_prune --pruning_times 2", "cd32ae5696be1d3a"),
+    (main_synflow, "", "1588de27f7ffa78c"),
+    (main_synflow, "--score snip --rate 0.5 --steps 3 --split_seed 7 --no_val", "6153568e437aff64"),
+    (main_forget, "--unlearn retrain --unlearn_epochs 3", "538d0b61b6604525"),
+    (main_backdoor, "--trigger_size 2", "0c3ad7afec39fc0e"),
+    (main_backdoor, "--trigger_size 2 --sparsities 0,0.5 --epochs 3", "57fb450f33d57d53"),
+]
 
 
 @pytest.mark.parametrize(("script", "words", "known"), KNOWN)
 def test_a_run_is_known_by_the_same_fingerprint_as_ever(script, words, known):
-    assert script.SCRIPT.identity([*SAVED, *words]) == known
+    assert script.SCRIPT.identity([*SAVED, *words.split()]) == known
 
 
 def test_where_it_reads_writes_and_computes_is_no_part_of_a_runs_identity():
@@ -50,8 +50,6 @@ def test_where_it_reads_writes_and_computes_is_no_part_of_a_runs_identity():
 
 
 def test_identity_is_declared_at_the_flag():
-    from dataclasses import dataclass
-
     @dataclass(frozen=True)
     class Flags:
         a: int = option(1, "always")
@@ -120,12 +118,12 @@ def test_a_record_is_written_without_what_it_does_not_have():
 
 
 def test_the_front_door_is_opened_by_scripts_alone():
-    below = [
-        path for folder in ROOT.iterdir() if folder.name not in ("tests", ".venv") for path in folder.glob("**/*.py")
-    ]
-    names = {
-        path: {alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for alias in node.names}
-        | {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
-        for path in below
-    }  # fmt: skip
-    assert len(names) > 80 and [path for path, found in names.items() if "arg_parser" in found] == []
+    found, seen = [], 0
+    folders = [folder for folder in ROOT.iterdir() if folder.name not in ("tests", ".venv")]
+    for path in (path for folder in folders for path in folder.glob("**/*.py")):
+        seen += 1
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            found += [path] if "arg_parser" in names else []
+    assert seen > 80 and found == []

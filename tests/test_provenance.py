@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 
 import numpy as np
@@ -24,13 +23,6 @@ from report.runs import Run
 from utils import checkpoints, origin
 
 CPU = ["--device", "cpu"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def blanks():
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(models, "blank", functools.cache(models.blank))  # a quarter of a second each time
-        yield
 
 
 @pytest.fixture(scope="module")

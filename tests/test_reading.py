@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import os
@@ -25,7 +24,6 @@ import main_saliency
 import main_sweep
 import main_synflow
 import main_transfer
-import models
 from utils import files, options
 from utils.errors import UsageError
 
@@ -63,7 +61,6 @@ def test_every_damaged_file_gets_its_answer(kind, every, tmp_path, trained):
     (tmp_path / "files").mkdir()
 
     def answers() -> int:
-        models.blank = functools.cache(models.blank)  # a quarter of a second each time
         damage.main_forget.main([*DIGITS, "--unlearn", "retrain", "--save_dir", "x", "--dry_run"])
         cases = damage.CASES[kind](
             tmp_path / "files", trained / "imp" / "0checkpoint.pth.tar", trained / "raw" / "result.json", FLIPS
@@ -191,7 +188,6 @@ def flags_that_name_files(main):
 @pytest.mark.parametrize("script", FILE_FLAGS, ids=lambda script: script.__name__)
 def test_no_flag_that_names_a_file_runs_code_from_it(script, tmp_path, trained, monkeypatch, capsys):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    monkeypatch.setattr(models, "blank", functools.cache(models.blank))
     assert flags_that_name_files(script) == FILE_FLAGS[script].keys(), "a flag that no hostile file was tried with"
     trace, mask = tmp_path / "trace", str(trained / "imp" / "0model_SA_best.pth.tar")
     capsys.readouterr()

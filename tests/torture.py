@@ -38,7 +38,6 @@ import main_backdoor
 import main_forget
 import main_imp
 import main_synflow
-import models
 import trainer.loop
 from evaluation import predict
 from utils import files
@@ -362,7 +361,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def files_answered(home: Path, flips: int, began: float) -> int:
     """Ask every loader about every damaged file; 1 if any answer is not as promised."""
-    models.blank = functools.cache(models.blank)  # a quarter of a second each time
     trained, forgot = home / "digits", home / "raw"
 
     def made() -> int:
