@@ -44,7 +44,8 @@ class Chain:
 
 
 def union(first: Images, second: Images) -> Images:
-    """Both sets, which have no image in common, as one, the first's images first, augmented and shuffled like the second's.
+    """Both sets, which have no image in common, as one, the first's images first, augmented and shuffled like the
+    second's.
 
     Images are copied only if they lie in two sources.
     """

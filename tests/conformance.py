@@ -193,7 +193,9 @@ def _known(name: str) -> str:
 
 
 class _UntrainedTeacher(Draws):
-    """The formula in place of a network's initial weights: a sine of the place in the tensor and of the tensor's number."""
+    """The formula in place of a network's initial weights: a sine of the place in the tensor and of the tensor's
+    number.
+    """
 
     def __init__(self, phase: float):
         super().__init__(0)

@@ -747,7 +747,8 @@ def sweeps(folder: Path) -> Iterator[Case]:
 
 
 def answers(cases: Iterator[Case], every: int = 1) -> tuple[int, dict[str, str]]:
-    """How many files were asked about, and by the names of those whose answer is not as promised, what is wrong with it.
+    """How many files were asked about, and by the names of those whose answer is not as promised, what is wrong with
+    it.
 
     Args:
         every: 3 asks about every third alone.

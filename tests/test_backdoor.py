@@ -60,7 +60,9 @@ POISONED = 11  # a tenth of the training images
 
 @pytest.fixture(scope="module", autouse=True)
 def here(tmp_path_factory):
-    """Where the tests are run: a folder with ``images``, 40 training and 10 test images of 8x8 pixels in each of three classes."""
+    """Where the tests are run: a folder with ``images``, 40 training and 10 test images of 8x8 pixels in each of
+    three classes.
+    """
     folder, random = tmp_path_factory.mktemp("here"), np.random.RandomState(0)
     for part, count in (("train", 40), ("test", 10)):
         for label, name in enumerate("abc"):
@@ -363,7 +365,8 @@ def test_poisoning_one_class_and_another_target(tmp_path):
     assert cleanse(tmp_path, *more, "--target_label", "2", "--trigger_place", "center") == 0
     result = read(tmp_path)
     assert result["poison"]["words"] == (
-        "20 of the 36 training images of class 1 (b), drawn at random (18.5 % of 108) get a white 2x2 square at the center and label 2 (c)"
+        "20 of the 36 training images of class 1 (b), drawn at random (18.5 % of 108) get a white 2x2 "
+        "square at the center and label 2 (c)"
     )
     assert (result["poison"]["class"], result["poison"]["count"], result["poison"]["target"]) == (1, 20, 2)
     config = read(tmp_path)["config"]
@@ -461,7 +464,9 @@ def test_the_table_of_a_curve(drawn_curve, capsys):
 
 @pytest.mark.parametrize("write", [6, *(pytest.param(write, marks=pytest.mark.torture) for write in (2, 12))])
 def test_a_killed_curve_goes_on_to_the_same_bytes(drawn_curve, tmp_path, write):
-    """Writes of tensors: 1 to 3 in the dense training, to 10 in its cleanse, to 12 in the sparse training, to 19 in its cleanse."""
+    """Writes of tensors: 1 to 3 in the dense training, to 10 in its cleanse, to 12 in the sparse training, to 19 in
+    its cleanse.
+    """
     command = ("--rewind_epoch", "1", "--sparsities", "0,0.8")
     with killed_at(write):
         cleanse(tmp_path, *command)
@@ -604,7 +609,10 @@ def test_a_checkpoint_of_another_architecture(finished, tmp_path, capsys):
 def test_the_references_command_is_understood(tmp_path, capsys, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    words = "--save_dir S --mask M --unlearn FT --num_indexes_to_replace 4500 --unlearn_lr 0.01 --unlearn_epochs 10 --attack backdoor --seed 2"
+    words = (
+        "--save_dir S --mask M --unlearn FT --num_indexes_to_replace 4500 --unlearn_lr 0.01 --unlearn_epochs "
+        "10 --attack backdoor --seed 2"
+    )
     assert main_backdoor.main([*words.split(), "--dry_run", "json"]) == 0
     config = json.loads(capsys.readouterr().out)
     assert config["scenario"] == {"class": None, "count": 4500} and config["trigger"] == {
@@ -616,7 +624,10 @@ def test_the_references_command_is_understood(tmp_path, capsys, monkeypatch):
 
 
 def test_help_is_fast_because_it_needs_no_torch():
-    code = "import sys; sys.argv = ['main_backdoor.py', '--help', 'all']\nimport main_backdoor\ntry:\n    main_backdoor.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = (
+        "import sys; sys.argv = ['main_backdoor.py', '--help', 'all']\nimport main_backdoor\ntry:\n    "
+        "main_backdoor.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--sparsities" in done.stdout and "--trigger_place" in done.stdout
@@ -634,7 +645,9 @@ def test_the_side_of_the_images_is_known_before_they_are_read(tmp_path):
 
 
 def test_the_trigger_is_seen_where_it_is_as_dark_as_the_image(tmp_path):
-    """A black square on a black corner: framed, enlarged beside the clean corner, and how much of the image it changes."""
+    """A black square on a black corner: framed, enlarged beside the clean corner, and how much of the image it
+    changes.
+    """
     trigger = Trigger(2, "bottom-right", 0)
     clean = np.zeros((2, 8, 8, 3), np.uint8)
     clean[0, 4, 5] = 200  # the square covers rows and columns 4 and 5

@@ -1,4 +1,6 @@
-"""Deep Unlearn's methods against slow and obvious versions of themselves, its scores by hand, and what they are made of."""
+"""Deep Unlearn's methods against slow and obvious versions of themselves, its scores by hand, and what they are made
+of.
+"""
 
 from __future__ import annotations
 
@@ -1361,7 +1363,10 @@ def test_other_scripts_show_the_flags_of_one_method_too(script, capsys):
 
 @pytest.mark.parametrize("argv", [["--unlearn", "kgltop2", "--help"], ["--help", "--unlearn=MSG"]])
 def test_help_of_one_method_shows_its_flags_alone_and_needs_no_torch(argv):
-    code = f"import sys; sys.argv = ['main_forget.py', *{argv!r}]\nimport main_forget\ntry:\n    main_forget.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = (
+        f"import sys; sys.argv = ['main_forget.py', *{argv!r}]\nimport main_forget\ntry:\n    "
+        "main_forget.main()\nfinally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     usage, text = done.stdout.split("options:")

@@ -1,4 +1,6 @@
-"""The same command, the same bytes: at another time, in another folder and process, with other numbers of reading processes."""
+"""The same command, the same bytes: at another time, in another folder and process, with other numbers of reading
+processes.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +187,8 @@ def test_what_a_gpu_cannot_do_deterministically_is_one_line(capsys):
     @script
     def main(argv):
         raise RuntimeError(
-            "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'. You can turn off"
+            "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set "
+            "'torch.use_deterministic_algorithms(True)'. You can turn off"
         )
 
     assert main(None) == 1

@@ -1,4 +1,6 @@
-"""Numbers that go wrong: the run stops with code 3 and one line, keeps its last good checkpoint, and tables show it as failed."""
+"""Numbers that go wrong: the run stops with code 3 and one line, keeps its last good checkpoint, and tables show it
+as failed.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,10 @@ def test_the_line_names_epoch_step_and_learning_rate(value, prompt, monkeypatch)
     assert next(epochs).epoch == 1
     with pytest.raises(
         DivergedError,
-        match=rf"^the loss became {value if prompt else '(nan|inf|-inf)'} in epoch 2, step 3, at learning rate 0\.025; try a smaller one$",
+        match=(
+            rf"^the loss became {value if prompt else '(nan|inf|-inf)'} in epoch 2, step 3, at learning rate "
+            r"0\.025; try a smaller one$"
+        ),
     ):
         next(epochs)
     assert training.epoch == 1 and not asked

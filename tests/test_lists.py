@@ -125,7 +125,10 @@ BAD = {
     ),
     "labels": (
         np.arange(50) % 10,
-        r"0 is there 5 times, 40 of its 50 entries are repeated, as in a list of labels; np.flatnonzero\(LIST == LABEL\) gives",
+        (
+            r"0 is there 5 times, 40 of its 50 entries are repeated, as in a list of labels; "
+            r"np.flatnonzero\(LIST == LABEL\) gives"
+        ),
     ),
     "a mask of 0 and 255": (np.repeat([0, 255], [40, 10]), "as in a list of labels; np.flatnonzero"),
     "labels of two classes": (np.arange(50) % 2 + 1, "1 is there 25 times"),
@@ -228,9 +231,9 @@ def test_a_mask_of_another_length_is_refused(tmp_path, capsys):
         mask[: len(values)] = values
         error = forget(capsys, "--indexes_to_replace", str(array(tmp_path, mask)), code=2)
         assert (
-            f"is a mask of {size:,} zeros and ones; a mask has one for each of the 1,438 images of the official training set, those that validate included"
-            in error
-        )
+            f"is a mask of {size:,} zeros and ones; a mask has one for each of the 1,438 images of the "
+            "official training set, those that validate included"
+        ) in error
     for typed in ("0,1,1", "1,1,1"):
         assert "is a mask of 3 zeros and ones" in forget(capsys, "--indexes_to_replace", typed, code=2)
     assert "is a mask of 2 zeros" in forget(
@@ -263,9 +266,9 @@ def test_the_header_says_that_it_was_a_mask(tmp_path, capsys):
 def test_positions_beyond_the_training_set(capsys):
     error = forget(capsys, "--indexes_to_replace", f"5,{N},9000", code=2)
     assert (
-        f"2 of 3 positions are beyond the official training set (first: {N}); they go from 0 to {N - 1}, images that validate included\n"
-        in error
-    )
+        f"2 of 3 positions are beyond the official training set (first: {N}); they go from 0 to {N - 1}, "
+        "images that validate included\n"
+    ) in error
     assert forget(capsys, "--forget", f"indices:1,2,{N}", code=2).endswith(
         "included; it seems to count from 1: take 1 off each\n"
     )
@@ -299,7 +302,9 @@ def test_images_by_their_files(tmp_path, capsys):
         assert forget(capsys, *base, "--forget", f"indices:{path}") == expected
     assert forget(capsys, *base, "--indexes_to_replace", "Dog/01.png,cat/deep/11.png")["scenario"]["indices"] == 2
     for typed, message in {
-        "01.png": "01.png fits 4 training images; name files by their path from the class's folder on, as class/image.png",
+        "01.png": (
+            "01.png fits 4 training images; name files by their path from the class's folder on, as class/image.png"
+        ),
         "test/cat/01.png": "test/cat/01.png is none of the training images",
         "/elsewhere/train/cat/01.png": "/elsewhere/train/cat/01.png is none of",
         "cat/01.png,train/cat/01.png": "names a training image twice, by different paths",

@@ -1,4 +1,6 @@
-"""A batch of one image where maps have shrunk to 1 x 1: batch norm has no variance, and every walk goes on all the same."""
+"""A batch of one image where maps have shrunk to 1 x 1: batch norm has no variance, and every walk goes on all the
+same.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,8 @@ def test_in_batches_of_one_image_layers_of_small_maps_keep_their_statistics(here
     assert not torch.equal(found["bn1.running_var"], start["bn1.running_var"])
 
 
-# One forgotten image: alone, in pairs, among retained ones, endlessly, in train mode before any training, with adapters.
+# One forgotten image: alone, in pairs, among retained ones, endlessly, in train mode before any training, with
+# adapters.
 ONE = [
     ("GA", []),
     ("NG+", []),

@@ -228,7 +228,9 @@ def test_merged_weights_are_those_worked_out_by_hand(small, sparse):
 
 
 def test_the_packed_attention_keeps_its_weights_to_the_bit(small):
-    """peft's own adds its update to them and takes it off again in every pass, and counts the output projection's twice."""
+    """peft's own adds its update to them and takes it off again in every pass, and counts the output projection's
+    twice.
+    """
     plan = plan_of(small, lora_targets=ALL)
     adapted = scattered(lora.attach(copy.deepcopy(small), plan, 0))
     for _ in range(3):
@@ -528,7 +530,9 @@ def test_methods_on_models_from_the_command_line(place, trained, tmp_path, capsy
 
 @torch.no_grad()
 def pixels_right(place, model) -> dict[str, list[bool]]:
-    """Whether the model is right about each test image, read anew from the files; class a, which is forgotten, left out."""
+    """Whether the model is right about each test image, read anew from the files; class a, which is forgotten, left
+    out.
+    """
     right = []
     for label, name in enumerate("abc"):
         for path in sorted((place / "data" / "test" / name).iterdir()) if label else ():
@@ -628,7 +632,8 @@ def test_a_killed_run_ends_in_the_same_bytes(place, trained, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    (["--unlearn", "FF"], "--lora: fisher_new does not train by gradient steps; adapters need a method that trains by gradient steps alone, such as FT, GA or FT_prune"),
+    (["--unlearn", "FF"], ("--lora: fisher_new does not train by gradient steps; adapters need a method that trains by gradient "
+"steps alone, such as FT, GA or FT_prune")),
     (["--unlearn", "retrain"], "--lora: retrain trains new weights; adapters need"),
     (["--unlearn", "FT", "--saliency_threshold", "0.5"], "--lora: FT is told to change salient weights only; adapters need"),
     (["--unlearn", "FT", "--lora_targets", "bn1"], "--lora_targets bn1: bn1 is no layer that can have adapters; names that do: conv1, conv2"),
@@ -678,6 +683,9 @@ def test_the_highest_memory_is_that_since_the_beginning():
 
 
 def test_help_needs_neither_torch_nor_peft():
-    code = "import sys; sys.argv = ['main_forget.py', '--help', 'all']\nimport main_forget\ntry:\n    main_forget.main()\nfinally:\n    assert not {'torch', 'peft', 'transformers'} & set(sys.modules)"
+    code = (
+        "import sys; sys.argv = ['main_forget.py', '--help', 'all']\nimport main_forget\ntry:\n    "
+        "main_forget.main()\nfinally:\n    assert not {'torch', 'peft', 'transformers'} & set(sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--lora_targets NAME,NAME" in done.stdout, done.stderr

@@ -334,7 +334,10 @@ def test_a_model_of_another_split_is_refused_unless_told_otherwise(omp_run, tmp_
     mask = omp_run / "1model_SA_best.pth.tar"
     assert forget(tmp_path, mask, "raw", "--split_seed", "3") == 2
     assert re.search(
-        r"trained on split [0-9a-f]{16} \(seed 2\).* [0-9a-f]{16} \(seed 3\); give --split_seed 2, or --allow_split_mismatch\n$",
+        (
+            r"trained on split [0-9a-f]{16} \(seed 2\).* [0-9a-f]{16} \(seed 3\); give --split_seed 2, or "
+            r"--allow_split_mismatch\n$"
+        ),
         capsys.readouterr().err,
     )
     assert forget(tmp_path, mask, "raw", "--seed", "3", "--split_seed", "2") == 0

@@ -133,7 +133,10 @@ def test_the_registry_holds_the_methods_of_the_papers():
 def test_an_unknown_method_is_answered_with_the_nearest():
     with pytest.raises(
         UsageError,
-        match=r"--unlearn FTT: unknown \(did you mean FT\?\); known: boundary_expanding, boundary_shrink, BT, CF-k, CFW, ",
+        match=(
+            r"--unlearn FTT: unknown \(did you mean FT\?\); known: boundary_expanding, boundary_shrink, BT, "
+            r"CF-k, CFW, "
+        ),
     ):
         registry.get("FTT")
 

@@ -82,14 +82,20 @@ def poor(ra, ta, classes=10, method="retrain"):
         (
             poor(0.5, 0.8),
             [
-                "Retrain on the dense model is poor (RA 50.0 % on the images that it was trained on): it has learnt little"
+                (
+                    "Retrain on the dense model is poor (RA 50.0 % on the images that it was trained on): it "
+                    "has learnt little"
+                )
             ],
         ),
         (poor(1.0, 0.18), ["Retrain on the dense model is poor (TA 18.0 %, where guessing gives 10.0 %)"]),
         (
             poor(0.6, 0.54, 2),
             [
-                "Retrain on the dense model is poor (RA 60.0 % on the images that it was trained on; TA 54.0 %, where guessing gives 50.0 %)"
+                (
+                    "Retrain on the dense model is poor (RA 60.0 % on the images that it was trained on; TA "
+                    "54.0 %, where guessing gives 50.0 %)"
+                )
             ],
         ),
         (poor(0.9, 0.8, method="FT"), ["No Retrain on the dense model, so no gaps there"]),

@@ -197,7 +197,6 @@ def contrast(model, batch):
     return 0.1 * (outputs @ others.T).square().mean(), accuracy(outputs, batch.targets[0])
 
 
-
 def marked(model, batch):
     logits, (classes, marks) = model(batch.inputs), batch.targets
     loss = nn.functional.cross_entropy(logits, classes)

@@ -1,4 +1,6 @@
-"""What a command line says and nothing does: refused where another flag is evidently meant, else said first and last."""
+"""What a command line says and nothing does: refused where another flag is evidently meant, else said first and
+last.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,10 @@ def test_flags_of_training_beside_a_model_that_is_trained_already(omp_run, tmp_p
         "--dry_run",
     ]
     assert main_backdoor.main([*given, "--epochs", "3"]) == 2
-    said = "--epochs 3: is not read by --unlearn FT, and the model of --mask is trained already; did you mean --unlearn_epochs 3?"
+    said = (
+        "--epochs 3: is not read by --unlearn FT, and the model of --mask is trained already; did you mean "
+        "--unlearn_epochs 3?"
+    )
     assert said in capsys.readouterr().err
     assert main_backdoor.main([*given, "--epochs", "3", "--unlearn_epochs", "1", "--rate", "0.5"]) == 0
     assert capsys.readouterr().err == "warning: not read: --epochs, --rate, as the model of --mask is trained already\n"
@@ -367,7 +372,8 @@ def test_json_is_what_decides_the_numbers(omp_run, capsys):
 def test_the_command_in_the_folder_holds_the_words_of_the_file(omp_run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words.txt").write_text(
-        f"\ufeffpython main_forget.py \\\r\n --mask {omp_run / '1model_SA_best.pth.tar'} \\\r\n --unlearn raw --save_dir 'a $b'\r\n"
+        f"\ufeffpython main_forget.py \\\r\n --mask {omp_run / '1model_SA_best.pth.tar'} \\\r\n --unlearn "
+        "raw --save_dir 'a $b'\r\n"
     )
     assert main_forget.main(["@words.txt", *DIGITS]) == 0
     capsys.readouterr()

@@ -1,4 +1,6 @@
-"""SalUn's family and SFR-on against slow and obvious versions of themselves; saliency masks; distances to the retrained model."""
+"""SalUn's family and SFR-on against slow and obvious versions of themselves; saliency masks; distances to the
+retrained model.
+"""
 
 from __future__ import annotations
 

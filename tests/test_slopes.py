@@ -1,4 +1,6 @@
-"""Slopes of single samples' losses: the two ways agree with each other and with plain gradients; chunks fit their memory."""
+"""Slopes of single samples' losses: the two ways agree with each other and with plain gradients; chunks fit their
+memory.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ def test_backward_and_forward_slopes_are_products_with_gradients(build):
 
 
 def test_wide_convolutions_and_activations_in_place(monkeypatch):
-    """In float32 the wide layers go by Winograd's tiles; what ReLU writes in place must not undo the hooks on their outputs."""
+    """In float32 the wide layers go by Winograd's tiles; what ReLU writes in place must not undo the hooks on their
+    outputs.
+    """
     calls = []
     monkeypatch.setattr(
         winograd, "conv2d", lambda *given, plain=winograd.conv2d: calls.append(given[1].shape[0]) or plain(*given)
@@ -116,7 +120,9 @@ def test_images_at_once_counts_what_autograd_keeps():
 
 
 def test_images_at_once_knows_what_does_not_grow_with_them():
-    """Each of two wide layers keeps its input and 4 tiles of 36 numbers for an image, and 36 factors of every filter for all."""
+    """Each of two wide layers keeps its input and 4 tiles of 36 numbers for an image, and 36 factors of every filter
+    for all.
+    """
     model = lay_out(nn.Sequential(*(nn.Conv2d(128, 128, 3, padding=1, bias=False) for _ in range(2))))
     fixed, each = 2 * 4 * 36 * 128 * 128, 2 * 4 * 128 * (8 * 8 + 4 * 36)
     assert curvature.images_at_once(model, torch.zeros(128, 8, 8), 1000, memory=fixed + int(7.5 * each)) == 7

@@ -1,4 +1,5 @@
-"""A sweep on a real SLURM: one job killed, one requeued, one out of its time; the table is complete and that of this machine.
+"""A sweep on a real SLURM: one job killed, one requeued, one out of its time; the table is complete and that of this
+machine.
 
 Skipped, and why is said, where no SLURM answers; ``tests/slurm/one_node.sh start`` gives a machine one.
 """
@@ -166,7 +167,9 @@ def test_a_disturbed_sweep_on_slurm_gives_the_table_of_an_undisturbed_one_here(t
     with capsys.disabled():
         print("\n\n".join(["", *tables[slurm]]))
         print(
-            f"{CELLS} runs on SLURM in {slurm.seconds:.0f} s: job {killed} (seed1/omp) killed, {requeued} (seed2/omp) requeued, {out_of_time} "
-            f"(seed2/class/sparse/retrain) told that its time is up; all went on from their last epoch. The same beside it by --executor local in "
+            f"{CELLS} runs on SLURM in {slurm.seconds:.0f} s: job {killed} (seed1/omp) killed, {requeued} "
+            f"(seed2/omp) requeued, {out_of_time} "
+            "(seed2/class/sparse/retrain) told that its time is up; all went on from their last epoch. "
+            "The same beside it by --executor local in "
             f"{local.seconds:.0f} s: all {4 * len(ours)} scores and {len(stored)} checkpoints are equal to the bit."
         )

@@ -376,7 +376,8 @@ def test_tinyimagenet_halves_its_validation_images_by_file_name(tmp_path, layout
         for part in ("train", "val", "test")
     }
     assert names["train"] == [f"{wnid}_{number}.JPEG" for wnid in listing.classes for number in range(4)]
-    # n01 has images 1, 4, 7, 10, 13, 16; as names 10 and 13 come before 4. Likewise n02 (2, 5, ...) and n03 (0, 3, ...).
+    # n01 has images 1, 4, 7, 10, 13, 16; as names 10 and 13 come before 4. Likewise n02 (2, 5, ...) and n03 (0, 3,
+    # ...).
     assert names["val"] == [f"val_{n}.JPEG" for n in (1, 10, 13, 11, 14, 17, 0, 12, 15)]
     assert names["test"] == [f"val_{n}.JPEG" for n in (16, 4, 7, 2, 5, 8, 3, 6, 9)]
     assert listing.val[1].tolist() == listing.test[1].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]

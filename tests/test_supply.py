@@ -123,7 +123,9 @@ def test_the_tests_themselves_reach_no_network():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """An HTTPS server of one's own on this machine, which this process trusts; yields its address and what it answers by path."""
+    """An HTTPS server of one's own on this machine, which this process trusts; yields its address and what it
+    answers by path.
+    """
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make a certificate with")
     folder = tmp_path_factory.mktemp("server")
@@ -364,7 +366,8 @@ def test_the_payloads_would_be_seen(hostile, tmp_path):
 def test_a_sweeps_processes_import_nothing_from_there_either(hostile, tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text(
-        f"folder: {tmp_path / 'runs'}\nseeds: [1]\nflags: {{dataset: digits, input_size: 8, arch: resnet20s, device: cpu, epochs: 0}}\ntrain: {{dense: {{script: main_imp.py}}}}\n"
+        f"folder: {tmp_path / 'runs'}\nseeds: [1]\nflags: {{dataset: digits, input_size: 8, arch: "
+        f"resnet20s, device: cpu, epochs: 0}}\ntrain: {{dense: {{script: main_imp.py}}}}\n"
     )
     done = started(hostile, ROOT / "main_sweep.py", file)
     assert done.returncode == 0 and "done     1 of 1" in done.stdout, done.stdout + done.stderr

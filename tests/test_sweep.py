@@ -86,22 +86,26 @@ def test_a_grid_worked_out_by_hand(tmp_path):
     by_hand = {
         "seed1/base": (f"main_imp.py {COMMON} --epochs 3 --seed 1 --train_seed 1 --save_dir out/seed1/base", ()),
         "seed2/omp-rate=0.9": (
-            f"main_imp.py {COMMON} --epochs 5 --pruning_times 2 --rate 0.9 --random_prune --seed 2 --train_seed 2 --resume "
+            f"main_imp.py {COMMON} --epochs 5 --pruning_times 2 --rate 0.9 --random_prune --seed 2 "
+            "--train_seed 2 --resume "
             "--checkpoint out/seed2/base/0checkpoint.pth.tar --save_dir out/seed2/omp-rate=0.9",
             ("seed2/base",),
         ),
         "seed1/class/dense/retrain": (
-            f"main_forget.py --mask out/seed1/base/0model_SA_best.pth.tar --unlearn retrain {COMMON} --forget class:3 --seed 1 --train_seed 1 "
+            f"main_forget.py --mask out/seed1/base/0model_SA_best.pth.tar --unlearn retrain {COMMON} "
+            "--forget class:3 --seed 1 --train_seed 1 "
             "--save_dir out/seed1/class/dense/retrain",
             ("seed1/base",),
         ),
         "seed1/class/sparse-rate=0.5/FT-unlearn_lr=0.01": (
-            f"main_forget.py --mask out/seed1/omp-rate=0.5/1model_SA_best.pth.tar --unlearn FT {COMMON} --forget class:3 --unlearn_lr 0.01 "
+            f"main_forget.py --mask out/seed1/omp-rate=0.5/1model_SA_best.pth.tar --unlearn FT {COMMON} "
+            "--forget class:3 --unlearn_lr 0.01 "
             "--unlearn_epochs 4 --seed 1 --train_seed 1 --save_dir out/seed1/class/sparse-rate=0.5/FT-unlearn_lr=0.01",
             ("seed1/omp-rate=0.5",),
         ),
         "seed2/some/sparse-rate=0.9/IU": (
-            f"main_forget.py --mask out/seed2/omp-rate=0.9/1model_SA_best.pth.tar --unlearn wfisher {COMMON} --forget random:0.1 --alpha 7 --seed 2 "
+            "main_forget.py --mask out/seed2/omp-rate=0.9/1model_SA_best.pth.tar --unlearn wfisher "
+            f"{COMMON} --forget random:0.1 --alpha 7 --seed 2 "
             "--train_seed 2 --save_dir out/seed2/some/sparse-rate=0.9/IU",
             ("seed2/omp-rate=0.9",),
         ),
@@ -189,7 +193,8 @@ def test_settings_are_grids_of_their_own(tmp_path):
         "large/seed0/class/dense/FT",
     ]
     assert line(cells["large/seed0/class/dense/FT"]) == (
-        "main_forget.py --mask out/large/seed0/model/0model_SA_best.pth.tar --unlearn FT --dataset digits --input_size 8 --arch resnet18 "
+        "main_forget.py --mask out/large/seed0/model/0model_SA_best.pth.tar --unlearn FT --dataset digits "
+        "--input_size 8 --arch resnet18 "
         "--forget class:0 --unlearn_lr 0.5 --seed 0 --train_seed 0 --save_dir out/large/seed0/class/dense/FT"
     )
     assert "--unlearn_lr" not in line(cells["small/seed0/class/dense/FT"])
@@ -216,7 +221,8 @@ def test_a_file_extends_another_and_drops_of_it(tmp_path):
         *(f"seed7/{scenario}/dense/{method}" for scenario in ("class", "some") for method in ("retrain", "IU")),
     ]
     assert line(cells["seed7/some/dense/IU"]) == (
-        f"main_forget.py --mask other/seed7/base/0model_SA_best.pth.tar --unlearn wfisher {COMMON} --batch_size 64 --forget random:0.1 --alpha 5 "
+        f"main_forget.py --mask other/seed7/base/0model_SA_best.pth.tar --unlearn wfisher {COMMON} "
+        "--batch_size 64 --forget random:0.1 --alpha 5 "
         "--seed 7 --train_seed 7 --save_dir other/seed7/some/dense/IU"
     )
     assert spec.read(path).title == "everything that a file can say"
@@ -264,7 +270,10 @@ BAD = [
     (f"{HEAD}flags: [a]", ": flags: must be a mapping of names to values"),
     (
         f"{HEAD}flags: {{epochs: [1, 2]}}",
-        ": flags: epochs [1, 2]: must be a number, text, true or false; a list, for a grid, is for train and methods only",
+        (
+            ": flags: epochs [1, 2]: must be a number, text, true or false; a list, for a grid, is for train "
+            "and methods only"
+        ),
     ),
     (f"{HEAD}flags: {{seed: 3}}", ": flags: seed: seeds say it"),
     (f"{HEAD}flags: {{mask: x}}", ": flags: mask: models say it"),
@@ -454,7 +463,10 @@ def test_without_slurm_it_says_so(tmp_path, monkeypatch, capsys):
 
 def test_it_can_be_asked_without_torch():
     for words in (["--help"], [str(ROOT / "experiments" / "table1.yaml"), "--print"]):
-        code = f"import sys, main_sweep\ntry:\n    main_sweep.main({words!r})\nexcept SystemExit:\n    pass\nassert not {{'torch', 'submitit', 'optuna'}} & sys.modules.keys()"
+        code = (
+            f"import sys, main_sweep\ntry:\n    main_sweep.main({words!r})\nexcept SystemExit:\n    "
+            f"pass\nassert not {{'torch', 'submitit', 'optuna'}} & sys.modules.keys()"
+        )
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -852,9 +864,9 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
             "trial": best.number,
         }
     }
-    assert (
-        out.splitlines()[-1]
-        == f"  - {{model: dense, scenario: class, method: FT, flags: {{unlearn_lr: {best.params['unlearn_lr']}}}}}  # average gap {100 * best.value:.2f} points"
+    assert out.splitlines()[-1] == (
+        f"  - {{model: dense, scenario: class, method: FT, flags: {{unlearn_lr: "
+        f"{best.params['unlearn_lr']}}}}}  # average gap {100 * best.value:.2f} points"
     )
     assert (
         main_report.main([str(runs), "--no_plots"]) == 2 and "no finished result" in capsys.readouterr().err
@@ -889,7 +901,10 @@ def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
     path = stated(
         tmp_path,
         text
-        + "optuna: {method: [SCRUB, FT, l1, neggradplus, SCRUB], trials: 20, parameters: [alpha, unlearn_lr, unlearn_epochs, forget_batch_size]}\n",
+        + (
+            "optuna: {method: [SCRUB, FT, l1, neggradplus, SCRUB], trials: 20, parameters: [alpha, unlearn_lr, "
+            "unlearn_epochs, forget_batch_size]}\n"
+        ),
     )
     scrub, ft, sparse, alias = search.read(spec.read(path))
     assert [scrub.method, ft.method, sparse.method, alias.method] == ["SCRUB", "FT", "l1", "neggradplus"]

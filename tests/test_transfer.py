@@ -138,7 +138,9 @@ def test_a_model_without_a_linear_layer_has_no_head():
 
 
 def test_a_head_of_two_points_by_hand():
-    """x = 3 and 5 standardise to -1 and 1; the minimum of 2 log(1 + exp(-w)) + l2 w^2 / 2 has w l2 = 2 / (1 + exp(w))."""
+    """x = 3 and 5 standardise to -1 and 1; the minimum of 2 log(1 + exp(-w)) + l2 w^2 / 2 has w l2 = 2 / (1 +
+    exp(w)).
+    """
     found = Predictions(torch.tensor([[3.0], [5.0]]), torch.tensor([0, 1]))
     for l2 in (0.1, 1.0, 7.0):
         low, high = 0.0, 50.0

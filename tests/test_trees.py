@@ -1,4 +1,6 @@
-"""Folders of images as people have them: what is read, in which order, where it is looked for, and what is said of the rest."""
+"""Folders of images as people have them: what is read, in which order, where it is looked for, and what is said of
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -133,8 +135,10 @@ def test_what_is_not_read_is_named_with_number_and_example(tmp_path, capsys):
         == 0
     )
     assert (
-        "  left out  3 .gif (train/cat/a.gif), 2 beside train/ (extra), 1 .csv (train/labels.csv), 1 .heic (train/cat/e.heic), "
-        "1 .npy (train/dog/in/d.npy), 1 beside the class folders (train/stray.png), 1 without a suffix (train/dog/noend)\n"
+        "  left out  3 .gif (train/cat/a.gif), 2 beside train/ (extra), 1 .csv (train/labels.csv), 1 .heic "
+        "(train/cat/e.heic), "
+        "1 .npy (train/dog/in/d.npy), 1 beside the class folders (train/stray.png), 1 without a suffix "
+        "(train/dog/noend)\n"
     ) in capsys.readouterr().out
     assert len(choose(root).load().test_images) == 7
 
@@ -289,7 +293,10 @@ def test_a_tree_of_other_classes_is_not_cifar10(tmp_path, classes, fits):
     else:
         with pytest.raises(
             UsageError,
-            match=rf"has {len(classes)} classes \(.*\), cifar10 has 10 \(airplane, automobile, bird, ...\), in this order; give --dataset folder",
+            match=(
+                rf"has {len(classes)} classes \(.*\), cifar10 has 10 \(airplane, automobile, bird, ...\), in "
+                r"this order; give --dataset folder"
+            ),
         ):
             choose(tmp_path, "cifar10")
 

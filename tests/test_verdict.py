@@ -81,12 +81,15 @@ def test_one_image_is_forgotten_or_not():
 
 def test_a_model_that_forgot_nothing_is_named_with_the_flags_that_help():
     idle = scores(0.005, 0.05, 1.0, 0.9)  # one image of 200
-    assert (
-        said(idle)[0]
-        == "forgot nothing: UA is 0.50 %, that of the original 0.00 %, Retrain's is 8.00 %; raise --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
+    assert said(idle)[0] == (
+        "forgot nothing: UA is 0.50 %, that of the original 0.00 %, Retrain's is 8.00 %; raise "
+        "--unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
     )
     assert said(scores(0.0, 0.05, 1.0, 0.9), exact=None) == [
-        "forgot nothing: UA is that of the original (0.00 %); raise --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
+        (
+            "forgot nothing: UA is that of the original (0.00 %); raise --unlearn_lr (now 0.01) or "
+            "--unlearn_epochs (now 10)"
+        )
     ]
     fallen = verdict.Beside(scores(0.06, 0.05, 1.0, 0.9))  # fine-tuning has brought the forget set nearer
     assert said(idle, first=fallen, exact=None)[0].startswith(
@@ -101,9 +104,8 @@ def test_a_model_that_forgot_nothing_is_named_with_the_flags_that_help():
 
 def test_a_ruined_model_is_named_unless_retrain_is_as_poor():
     ruined = scores(0.9, 0.5, 0.1, 0.1)
-    assert (
-        said(ruined)[0]
-        == "ruined the model: TA fell from 90.00 % to 10.00 %; lower --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
+    assert said(ruined)[0] == (
+        "ruined the model: TA fell from 90.00 % to 10.00 %; lower --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
     )
     poor = verdict.Beside(scores(0.9, 0.5, 0.2, 0.2))
     assert said(ruined, exact=poor)[0].startswith("average gap to Retrain")
@@ -112,7 +114,10 @@ def test_a_ruined_model_is_named_unless_retrain_is_as_poor():
 def test_a_retrained_model_is_told_to_have_learnt_less_not_to_be_ruined():
     poor = said(scores(1.0, 1.0, 0.5, 0.4), method="retrain", exact=None)
     assert poor == [
-        "warning: has learnt less than the original (TA 40.00 % for 90.00 %); train it as the original was, or gaps to it say little"
+        (
+            "warning: has learnt less than the original (TA 40.00 % for 90.00 %); train it as the original "
+            "was, or gaps to it say little"
+        )
     ]
     assert said(scores(0.0, 0.05, 1.0, 0.9), method="retrain", exact=None) == [], "a random tenth may move nothing"
 

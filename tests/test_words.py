@@ -84,7 +84,9 @@ REFUSED = {  # what of it is named, behind "@FILE, "
     "./main_forget.py --unlearn GA\n\n./main_forget.py --unlearn FT": "line 3: ./main_forget.py: begins a second command",
     "--unlearn GA --save_dir a\n--unlearn FT --save_dir b\n": "line 2: --unlearn: has another value in line 1; a file of arguments holds one command",
     "--unlearn GA\n--seed 3 --unlearn=FT": "line 2: --unlearn: has another value in line 1",
-    "--save_dir ${save_dir} --mask m": "line 1: ${save_dir}: has a variable, and no shell reads this file; write what is meant, or quote it with '",
+    "--save_dir ${save_dir} --mask m": (
+        "line 1: ${save_dir}: has a variable, and no shell reads this file; write what is meant, or quote it with '"
+    ),
     '--seed 3\n--save_dir "runs/$SEED"': "line 2: runs/$SEED: has a variable",
     "--save_dir x$(date)": "line 1: x$(date): has $(, which means something to a shell",
     "--save_dir `date`": "line 1: `date`: has `, which means",
@@ -99,7 +101,9 @@ REFUSED = {  # what of it is named, behind "@FILE, "
     "--unlearn \\\n @more.txt": "line 2: @more.txt: a file of arguments names no other; write its words here",
     "--seed 3\n--save_dir 'x\n--unlearn GA": "line 2: the quote ' is opened and not closed",
     "python main_imp.py --epochs 3": "line 1: is a command of main_imp.py, not of main_forget.py",
-    "python --unlearn GA": "line 1: python: is followed by no script; write python main_forget.py and its flags, or the flags alone",
+    "python --unlearn GA": (
+        "line 1: python: is followed by no script; write python main_forget.py and its flags, or the flags alone"
+    ),
     "cd runs\npython main_forget.py --unlearn GA": "line 2: python: begins a second command",
     "source env.sh --unlearn GA": "line 1: source: belongs to no flag",
     "-u GA --save_dir x": "line 1: -u: unknown flag",

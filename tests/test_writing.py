@@ -1,4 +1,6 @@
-"""Disks that are full, read-only or gone, and two runs in one folder: one line, exit code 1 or 2, nothing corrupt behind."""
+"""Disks that are full, read-only or gone, and two runs in one folder: one line, exit code 1 or 2, nothing corrupt
+behind.
+"""
 
 from __future__ import annotations
 
@@ -281,7 +283,10 @@ def test_an_error_names_the_file(tmp_path):
 
 # --- two runs in one folder ---
 
-OWNER = "import sys, time; from pathlib import Path; from utils import lock; print(lock.take(Path(sys.argv[1])), flush=True); time.sleep(60)"
+OWNER = (
+    "import sys, time; from pathlib import Path; from utils import lock; print(lock.take(Path(sys.argv[1])), "
+    "flush=True); time.sleep(60)"
+)
 
 
 def test_a_second_run_is_refused_until_the_first_is_gone_however_it_went(tmp_path, undisturbed, capsys):

@@ -1,6 +1,7 @@
 """The list of unlearning methods, and what each declares about itself.
 
-A method is one file in ``unlearn/methods``, found by itself, or a module of another package (``docs/adding.md``). Importing this
+A method is one file in ``unlearn/methods``, found by itself, or a module of another package (``docs/adding.md``).
+Importing this
 module must stay fast, because ``--help`` needs it: method files import torch inside functions.
 """
 

@@ -57,7 +57,9 @@ def forwards(model: nn.Module, tiles: int = TILES) -> dict[nn.Module, Callable[[
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What ``layer``, of one group and bordered by zeros, makes of ``x`` with other weights, for any number of outputs."""
+    """What ``layer``, of one group and bordered by zeros, makes of ``x`` with other weights, for any number of
+    outputs.
+    """
     if fast_cpu() and _fits(layer, weight) and _pays(x, weight):
         return conv2d(x, weight, bias)
     return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
