@@ -23,7 +23,7 @@ PARSERS = {
     "main_transfer": arg_parser.parse_transfer,
     "main_saliency": arg_parser.parse_saliency,
 }
-TO_COME = {"adding.md", "api.md"}  # linked before they are written
+TO_COME = {"api.md"}  # linked before they are written
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
