@@ -113,7 +113,9 @@ def check(name: str, imagenet_stem: bool = False) -> None:
     else:
         _builders.get(name)
     if imagenet_stem and name not in _imagenet_builders:
-        raise UsageError(f"--imagenet_arch: {name} has no ImageNet stem; only {', '.join(_imagenet_builders)} have one")
+        raise UsageError(
+            f"--imagenet_arch: {name} has no ImageNet stem; only {', '.join(sorted(_imagenet_builders))} have one"
+        )
 
 
 def origin(name: str) -> dict[str, str]:

@@ -209,6 +209,9 @@ def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Pa
             inner.clear()
             continue
         walked.append((Path(here), sorted(inner + others)))
+        found.remarks += [
+            f"{here}/{name}: is a folder, not a sweep's list" for name in inner if name.endswith(MANIFEST)
+        ]
         linked = {name: os.path.islink(os.path.join(here, name)) for name in inner if name != SEARCH}
         inner[:] = sorted(linked, key=lambda name: (linked[name], name))
     return sorted(walked)

@@ -45,7 +45,9 @@ def test_its_flags_are_in_the_help(project):
     shown = python(project, "main_forget.py", "--unlearn", "flat", "--help")
     assert shown.returncode == 0 and "undecided on the forget set" in shown.stdout
     assert "--beta" in shown.stdout and "(0.3)" in shown.stdout and "--unlearn_epochs" in shown.stdout
-    refused = python(project, "main_forget.py", "--unlearn", "flat", "--mask", "README.md", "--beta", "2")
+    refused = python(
+        project, "main_forget.py", "--unlearn", "flat", "--mask", "README.md", "--beta", "2", "--save_dir", "x"
+    )
     assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1 and "--beta" in refused.stderr
 
 

@@ -263,7 +263,7 @@ def test_a_vit_normalises_first():
     ("vit_tiny", 30, ("--arch vit_tiny: does not take images of 30x30 pixels (Input shape indivisible by patch "
         "size!); give another --input_size")),
     ("vgg16_bn", 8, "--arch vgg16_bn: does not take images of 8x8 pixels (Given input size: "),
-    ("vit", 32, "--arch vit: unknown (did you mean vit_tiny?); known: resnet18, "),
+    ("vit", 32, "--arch vit: unknown (did you mean vit_tiny?); known: "),
 ])  # fmt: skip
 def test_what_an_architecture_does_not_take(name, size, message):
     with pytest.raises(UsageError) as error:

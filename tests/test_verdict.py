@@ -174,7 +174,7 @@ def test_the_four_scores_alone_are_those_of_the_whole(compat):
 def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp_run, tmp_path, capsys, monkeypatch):
     walks = []
     monkeypatch.setattr(
-        "evaluation.predict.predict_all", lambda models, sets: walks.append(len(models)) or predict_all(models, sets)
+        "unlearn.forgetting.predict_all", lambda models, sets: walks.append(len(models)) or predict_all(models, sets)
     )
     common = [*DIGITS, "--mask", str(omp_run / "1model_SA_best.pth.tar"), "--forget", "class:1", "--batch_size", "64"]
     assert (

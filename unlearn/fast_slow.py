@@ -76,7 +76,7 @@ class Ascent:
                 torch.stack([coefficients.sum(), coefficients.new_tensor(float(len(losses)))])
             )
             return coefficients * count / total
-        news = torch.zeros(2, len(self._seen), device=losses.device)
+        news = losses.new_zeros(2, len(self._seen))
         news[:, positions] = torch.stack([losses, torch.ones_like(losses)])
         parallel.add_up(news)
         self._seen = torch.where(news[1] > 0, news[0] / news[1].clamp(min=1), self._seen)

@@ -73,9 +73,9 @@ class Lora:
     )
     lora_merge: str = option(
         "masked",
-        "afterwards add the adapters to the weights and apply the mask again (masked), the same with the mask on the "
-        "adapters all along, which takes longer (held), or store them as a peft folder beside the frozen model (none)",
-        choices=("masked", "held", "none"),
+        "afterwards add the adapters to the weights and apply the mask again (masked), or store them as a peft folder "
+        "beside the frozen model (none)",
+        choices=("masked", "none"),
     )
 
 
