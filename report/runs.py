@@ -209,9 +209,8 @@ def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Pa
             inner.clear()
             continue
         walked.append((Path(here), sorted(inner + others)))
-        found.remarks += [
-            f"{here}/{name}: is a folder, not a sweep's list" for name in inner if name.endswith(MANIFEST)
-        ]
+        if wrong := [name for name in inner if name.endswith(MANIFEST)]:
+            raise UsageError(f"{here}/{wrong[0]}: is a folder, not a sweep's list; give it another name")
         linked = {name: os.path.islink(os.path.join(here, name)) for name in inner if name != SEARCH}
         inner[:] = sorted(linked, key=lambda name: (linked[name], name))
     return sorted(walked)
