@@ -36,9 +36,6 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False, no_f
     if parallel.size() > 1:
         on_gpu = name != "cpu" and torch.cuda.is_available()
         name = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu"
-        if on_gpu:
-            torch.cuda.set_device(name)
-        parallel.start(on_gpu)
     if name == "auto" and gpu is not None and torch.cuda.is_available():
         name = f"cuda:{gpu}"
     if name == "auto":
@@ -50,10 +47,13 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False, no_f
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UsageError(f"--device {name}: this machine has {count} CUDA devices; use --device auto or cpu")
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)  # that of names, of memory in use, and of whatever names no device
         if deterministic:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
             torch.backends.cudnn.benchmark = False
             torch.use_deterministic_algorithms(True)
+    parallel.start(device.type == "cuda")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
     return device
@@ -105,6 +105,11 @@ def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_TRIM_THRESHOLD, kept)
         library.mallopt(M_MMAP_THRESHOLD, mapped)
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device, copied while the host goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def synchronise(device: torch.device) -> None:
