@@ -15,11 +15,15 @@ from torch.overrides import TorchFunctionMode
 import models
 from dataset import images as module
 from dataset.images import Augment, ImageSet
+from evaluation import predict
 from pruner import prunable
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Classification
-from utils import files, finite
+from unlearn import curvature
+from utils import device, files, finite
+from utils.flags import Run
+from utils.options import identity
 
 WAITING = {"item", "cpu", "tolist", "numpy", "to", "cuda", "nonzero", "unique", "equal", "allclose", "is_nonzero"}
 WAITING |= {"__bool__", "__float__", "__int__", "__index__", "bincount", "masked_select"}
@@ -41,15 +45,15 @@ class Waits(TorchFunctionMode):
         return function(*arguments, **(kwargs or {}))
 
 
-def images(count: int, device: str = "cpu") -> ImageSet:
+def images(count: int, where: str = "cpu") -> ImageSet:
     random = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=random).to(device)
-    return ImageSet(pixels, (torch.arange(count) % 10).to(device), augment=Augment(1))
+    pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=random).to(where)
+    return ImageSet(pixels, (torch.arange(count) % 10).to(where), augment=Augment(1))
 
 
-def training(device: str = "cpu", epochs: int = 1, **more) -> Training:
+def training(where: str = "cpu", epochs: int = 1, **more) -> Training:
     torch.manual_seed(2)
-    model = models.build("resnet20s", 10).to(device)
+    model = models.build("resnet20s", 10).to(where)
     mask = {name: weight > 0 for name, weight in prunable(model).items()}
     return Training(model, Recipe(epochs, 0.01, schedule="constant", batch_size=4, **more), mask)
 
@@ -82,8 +86,8 @@ def test_the_counter_sees_a_wait():
 def test_one_question_finds_numbers_that_are_none_as_the_cpu_does(worst):
     tensors = [torch.zeros(3, 2), torch.tensor([1.0, worst, -2.0]), torch.tensor(-5.0), torch.ones(2).double()]
     expected = [bool(tensor.isfinite().all()) for tensor in tensors]
-    for device in ("cpu", "cuda"):
-        assert finite._extremes(tensors, torch.device(device)).isfinite().all(1).tolist() == expected
+    for kind in ("cpu", "cuda"):
+        assert finite._extremes(tensors, torch.device(kind)).isfinite().all(1).tolist() == expected
 
 
 def test_whole_numbers_and_steps_beside_a_moment_that_is_lost():
@@ -141,6 +145,68 @@ def test_a_run_stopped_inside_an_epoch_goes_on_where_random_numbers_are_another_
     assert not torch.equal(torch.rand(5, generator=again.random), draws[0])
 
 
+def test_batches_follow_the_free_memory_of_a_gpu(monkeypatch):
+    gpu = torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**30)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7 * 2**30, 80 * 2**30))
+    assert device.free_memory(torch.device("cpu")) is None
+    assert device.free_memory(gpu) == 8 * 2**30, "of 7 + 3 - 1 = 9 GiB"
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert device.free_memory(gpu) == 16 * 2**30, "of a quarter of 80 GiB"
+
+
+@pytest.mark.parametrize(
+    "free, side, count",
+    [
+        (2**36, 32, 1024),
+        (2**36, 224, 668),  # 2**35 / (1024 * 224 * 224)
+        (2**33, 224, 83),
+        (2**28, 224, 8),
+        (None, 32, 64),
+        (None, 224, 8),
+    ],
+)
+def test_images_scored_at_once(free, side, count, monkeypatch):
+    monkeypatch.setattr(predict, "free_memory", lambda device: free)
+    pixels = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    assert predict.at_once(ImageSet(pixels, torch.zeros(1, dtype=torch.int64))) == count
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_gradients_of_samples_in_parts_add_up_to_the_same(at_once, monkeypatch):
+    model = training().model.eval()
+    bytes_each = 8 * sum(parameter.numel() for parameter in model.parameters())
+    batches = list(images(8).plain().batches(8))
+    whole = curvature.mean_squared_gradient(model, batches, {})
+    seen = []
+    own = curvature._per_sample
+    monkeypatch.setattr(curvature, "free_memory", lambda device: 4 * at_once * bytes_each + 4)
+    monkeypatch.setattr(curvature, "_per_sample", lambda *a: seen.append(len(a[1])) or own(*a))
+    parts = curvature.mean_squared_gradient(model, batches, {})
+    assert seen == {1: [1] * 8, 3: [3, 3, 2], 8: [8]}[at_once]
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-9)
+
+
+def test_tf32_is_for_convolutions_and_products_or_for_neither(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        for tf32 in (True, False):
+            device.resolve("cuda", tf32=tf32)
+            assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_tf32_is_part_of_a_runs_identity_where_it_is_asked_for():
+    plain, asked = (identity(Run(save_dir="x", tf32=tf32)) for tf32 in (False, True))
+    assert "tf32" not in plain and asked == plain | {"tf32": True}
+
+
 # ---- with a GPU -------------------------------------------------------------------------------------
 
 
@@ -167,10 +233,7 @@ def test_torch_sees_no_wait_between_the_first_step_and_the_last(more):
 @GPU
 @pytest.mark.parametrize("there, here", [("cuda:0", "cpu"), ("cpu", "cuda:0")])
 def test_a_training_goes_on_on_another_kind_of_device(there, here, tmp_path):
-    runs = {}
-    for device in (there, here):
-        run = training(device, epochs=2, optimizer="adam")
-        runs[device] = run
+    runs = {where: training(where, epochs=2, optimizer="adam") for where in (there, here)}
     begun = runs[there].run(images(16, there), 1, MEAN)
     next(begun)
     files.write_bytes(tmp_path / "kept.pt", files.torch_bytes([runs[there].state(), runs[there].model.state_dict()]))
