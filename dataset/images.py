@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from utils import seeds
+from utils.device import moved
 
 Part = Callable[[int], slice]  # from the number of images in a batch to those of them that this process takes
 
@@ -110,7 +111,7 @@ class Images(ABC):
         if not self.shuffle:
             seed = None
         if seed is not None:
-            order = order[torch.randperm(len(order), generator=seeds.generator(seed, "order")).to(order.device)]
+            order = order[moved(torch.randperm(len(order), generator=seeds.generator(seed, "order")), order.device)]
         return self._read(order, size, seed, part)
 
     def augmented_in_order(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -197,7 +198,7 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, picke
     count, (channels, height, width) = len(flips), images.shape[1:]
     order = torch.argsort(flips.to(torch.uint8), stable=True)  # on the CPU, so that no device is waited for
     plain = count - int(flips.sum())
-    sorted_in = order.to(images.device) if picked is None else picked[order.to(images.device)]
+    sorted_in = moved(order, images.device) if picked is None else picked[moved(order, images.device)]
     padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
     inner, pixels = padded[:, pad : pad + height, pad : pad + width], gather(images, sorted_in).permute(0, 2, 3, 1)
     inner[:plain], inner[plain:] = pixels[:plain], pixels[plain:].flip(2)
@@ -209,7 +210,7 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, picke
         (max(padded.numel() - line + 1, 0), line), (1, 1)
     )  # every stretch of a line's length, wherever it starts
     return (
-        lines.index_select(0, starts.flatten().to(images.device))
+        lines.index_select(0, moved(starts.flatten(), images.device))
         .view(count, height, width, channels)
         .permute(0, 3, 1, 2)
     )

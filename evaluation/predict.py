@@ -14,10 +14,12 @@ from torch.fx.experimental.optimization import fuse
 
 from dataset.images import Images
 from utils import memory, parallel
+from utils.device import free_memory
 from utils.errors import DivergedError
 
 PIXELS = 2**16  # in a batch on the CPU: 64 small images; more leave its cache, fewer do not occupy its cores
-FEWEST, BATCH = 8, 1024  # images in a batch: at least, and at most or on other devices
+FEWEST, BATCH = 8, 1024  # images in a batch: at least, and at most
+PER_PIXEL = 2**10  # bytes that a pixel of an image takes on a GPU: 64 maps of its size, four times
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,12 @@ def _logits(models: Sequence[nn.Module], images: Images, size: int) -> list[Tens
 
 
 def at_once(images: Images) -> int:
-    """How many images make a batch where nothing is kept for a backward pass."""
-    return min(BATCH, max(FEWEST, PIXELS // images.pixels)) if images.device.type == "cpu" else BATCH
+    """How many images make a batch where nothing is kept for a backward pass, within half of a GPU's free memory."""
+    if images.device.type == "mps":
+        return BATCH
+    free = free_memory(images.device)
+    pixels = PIXELS if free is None else free // 2 // PER_PIXEL
+    return min(BATCH, max(FEWEST, pixels // images.pixels))
 
 
 def _for_inference(model: nn.Module) -> nn.Module:

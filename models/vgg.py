@@ -6,6 +6,8 @@ convolution biases (never pruned) and one linear layer, as in the lottery-ticket
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architectures import architecture
@@ -26,13 +28,35 @@ def _features(bias: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class EvenPool(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` to ``size`` x ``size``, by plain pooling where this divides the sides of the maps.
+
+    CUDA adds up in any order in adaptive pooling's backward pass, so that ``--deterministic`` refuses it.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return _even_pool(maps, self.size)
+
+
+@torch.fx.wrap  # one operation for whoever traces a model, because it depends on shapes
+def _even_pool(maps: Tensor, size: int) -> Tensor:
+    height, width = maps.shape[2:]
+    if size == 1 or height % size or width % size:
+        return F.adaptive_avg_pool2d(maps, size)  # to 1 x 1 it is a mean
+    return maps if height == width == size else F.avg_pool2d(maps, (height // size, width // size))
+
+
 class VGG(nn.Module):
     """Convolutions, adaptive average pooling to ``pool`` x ``pool``, classifier."""
 
     def __init__(self, bias: bool, pool: int, classifier: nn.Module):
         super().__init__()
         self.features = _features(bias)
-        self.avgpool = nn.AdaptiveAvgPool2d(pool)
+        self.avgpool = EvenPool(pool)
         self.classifier = classifier
         self.normalize = Normalize()
         for module in self.modules():
@@ -62,4 +86,6 @@ def vgg16_bn_lth(classes: int) -> nn.Module:
 def vgg16_bn_imagenet(classes: int) -> nn.Module:
     from torchvision.models import vgg16_bn as published  # here, because it takes a second
 
-    return normalize_first(published(num_classes=classes))
+    model = published(num_classes=classes)
+    model.avgpool = EvenPool(7)
+    return normalize_first(model)

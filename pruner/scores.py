@@ -111,13 +111,16 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
     Source: Tanaka et al. 2020, algorithm 1.
     """
     shape = (1, *sample.images.shape[1:])
+    device = sample.images.device
     for dtype in (torch.float32, torch.float64):
-        positive = lay_out(copy.deepcopy(model), torch.contiguous_format).to(dtype).eval()
+        if dtype == torch.float64 and device.type == "mps":
+            device = torch.device("cpu")  # MPS has no such numbers
+        positive = lay_out(copy.deepcopy(model), torch.contiguous_format).to(device).to(dtype).eval()
         with torch.no_grad():
             for tensor in positive.state_dict().values():
                 tensor.abs_()
         weights = prunable(positive)
-        flow = positive(torch.ones(shape, dtype=dtype, device=sample.images.device)).sum()
+        flow = positive(torch.ones(shape, dtype=dtype, device=device)).sum()
         gradients = torch.autograd.grad(flow, list(weights.values()))
         found = {
             name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)

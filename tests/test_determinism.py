@@ -20,7 +20,7 @@ import arg_parser
 import main_forget
 import main_imp
 from utils import device
-from utils.errors import script
+from utils.errors import UsageError, script
 from utils.options import identity
 
 TRAIN = ["--epochs", "1", "--batch_size", "27", "--pruning_times", "2", "--rate", "0.8"]
@@ -173,14 +173,28 @@ def test_the_flag_decides_no_number_on_the_cpu_and_is_no_part_of_a_runs_identity
 def test_on_a_gpu_torch_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    told = []
+    told, chosen = [], []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(torch, "use_deterministic_algorithms", told.append)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     assert device.resolve("auto") == torch.device("cuda:0") and told == []
     assert device.resolve("auto", None, True) == device.resolve("cuda:0", None, True) == torch.device(
         "cuda:0"
     ) and told == [True, True]
-    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8" and chosen == [torch.device("cuda:0")] * 3
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_torch_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: pytest.fail("told"))
+    for name, gpu in (("cuda:2", None), ("auto", 2)):
+        with pytest.raises(UsageError, match="--device cuda:2: this machine has 2 CUDA devices"):
+            device.resolve(name, gpu)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UsageError, match="--device cuda:2: this machine has 2 CUDA devices"):
+        device.resolve("auto")
 
 
 def test_what_a_gpu_cannot_do_deterministically_is_one_line(capsys):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.fx.experimental.optimization import fuse
+from torch.profiler import profile
 
 import models
+from models.vgg import EvenPool
 from utils.errors import UsageError
 
 pytestmark = pytest.mark.numeric
@@ -98,3 +102,39 @@ def test_a_state_dict_tells_its_architecture():
         models.guess(models.build("resnet18", 10, imagenet_stem=True).state_dict()) == "resnet18 with the ImageNet stem"
     )
     assert models.guess({"weight": torch.zeros(1)}) is None
+
+
+POOLED = [(2, 2), (4, 2), (8, 2), (6, 2), (3, 2), (5, 2), (1, 7), (7, 7), (14, 7), (21, 7), (2, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side, size", POOLED)
+def test_even_pooling_is_adaptive_pooling(side, size, layout):
+    maps = torch.randn(3, 5, side, side).contiguous(memory_format=layout)
+    above, found = torch.randn(3, 5, size, size), []
+    for pool in (nn.AdaptiveAvgPool2d(size), EvenPool(size)):
+        x = maps.detach().requires_grad_()
+        pooled = pool(x)
+        found.append((pooled.detach(), *torch.autograd.grad(pooled, x, above)))
+    for expected, own in zip(*found):
+        if side in (6, 21):  # windows of 9 pixels: the last digit differs
+            torch.testing.assert_close(own, expected, rtol=1e-6, atol=1e-7)
+        else:
+            assert torch.equal(own, expected)
+
+
+@pytest.mark.parametrize("name", ["vgg16_bn", "vgg16_bn_lth"])
+def test_no_vgg_has_adaptive_poolings_backward_pass_which_gpus_refuse_under_deterministic(name):
+    model = models.build(name, 3).eval()
+    with profile() as seen:
+        model(torch.rand(2, 3, 32, 32)).sum().backward()
+    names = {event.key for event in seen.key_averages()}
+    assert "aten::convolution_backward" in names and "aten::_adaptive_avg_pool2d_backward" not in names
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fuse(model).modules()), "it can be traced"
+
+
+def test_the_published_vgg_pools_evenly_too():
+    with torch.device("meta"):
+        model = models.build("vgg16_bn", 3, imagenet_stem=True)
+    assert [module.size for module in model.modules() if isinstance(module, EvenPool)] == [7]
+    assert not any(isinstance(module, nn.AdaptiveAvgPool2d) for module in model.modules())

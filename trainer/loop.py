@@ -110,10 +110,20 @@ class Training:
             for group, stored in inside["meters"].items():
                 self._meters[group] = EpochMeter(self.device)
                 self._meters[group].restore(stored)
+            self._restore_random(inside)
+
+    def _restore_random(self, inside: dict[str, Any]) -> None:
+        """Go on drawing; another kind of device cannot go on with the same numbers and draws others from here."""
+        torch.set_rng_state(inside["torch"])
+        if len(inside["random"]) == len(self.random.get_state()):
             self.random.set_state(inside["random"])
-            torch.set_rng_state(inside["torch"])
             if inside["device"] is not None:
                 torch.cuda.set_rng_state(inside["device"], self.device)
+        else:
+            seed = seeds.derive(torch.initial_seed(), "other device", self._step)
+            self.random.manual_seed(seed)
+            if self.device.type == "cuda":
+                torch.cuda.manual_seed(seed)
 
     def run(
         self,

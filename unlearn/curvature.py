@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pruner import Mask
 from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.task import Batch, Classification
+from utils.device import free_memory
 
 Tensors = dict[str, Tensor]
 Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]  # from a model, inputs and targets to every sample's loss [B]
@@ -96,14 +97,16 @@ def gradients(
     return total
 
 
-def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**30) -> int:
+def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int | None = None) -> int:
     """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``most``.
 
     Found by counting what autograd keeps for one image, and for one more.
 
     Args:
         image: float [C, H, W], on the model's device.
+        memory: None for 1 GiB on the CPU, and a quarter of what is free on a GPU.
     """
+    memory = memory or _quarter(image.device, 2**30)
     own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
 
     def held(count: int) -> int:
@@ -123,6 +126,12 @@ def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int = 2**
     first, both = held(1), held(2)
     each = max(both - first, 1)
     return max(1, min(most, (memory - max(first - each, 0)) // each))
+
+
+def _quarter(device: torch.device, otherwise: int) -> int:
+    """Bytes: a quarter of a GPU's free memory, or what is taken where there is no GPU."""
+    free = free_memory(device)
+    return otherwise if free is None else free // 4
 
 
 def influence_step(
@@ -159,13 +168,18 @@ def weighted_gradient(
 def mean_squared_gradient(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, losses: Losses = cross_entropy
 ) -> Tensors:
-    """Mean over samples of (1e-8 - gradient of the loss) ** 2, by parameter name; pruned weights get 0."""
+    """Mean over samples of (1e-8 - gradient of the loss) ** 2, by parameter name; pruned weights get 0.
+
+    On a GPU whose free memory does not hold the gradients of a batch side by side, it is taken in parts.
+    """
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    count = 0
+    count, each = 0, 2 * sum(p.numel() * p.element_size() for p in parameters.values())  # bytes, with the squares
     for inputs, targets in batches:
-        for name, gradients in _per_sample(model, inputs, targets, list(parameters), losses).items():
-            total[name] += (1e-8 - gradients).square_().sum(0)
+        size = max(1, min(len(targets), _quarter(targets.device, len(targets) * each) // each))
+        for part, wanted in zip(inputs.split(size), targets.split(size)):
+            for name, gradients in _per_sample(model, part, wanted, list(parameters), losses).items():
+                total[name] += (1e-8 - gradients).square_().sum(0)
         count += len(targets)
     return masked({name: value / count for name, value in total.items()}, mask)
 
@@ -175,7 +189,7 @@ def gram(
     batches: Callable[[], Iterable[tuple[Tensor, Tensor]]],
     direction: Tensors,
     mask: Mask,
-    memory: int = 2 * 2**30,
+    memory: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Inner products of single samples' gradients with each other and with a direction.
 
@@ -184,13 +198,15 @@ def gram(
 
     Args:
         batches: starts a pass over the samples, in the same order every time.
-        memory: bytes that the gradients held at once may take.
+        memory: bytes that the gradients held at once may take; None for 2 GiB on the CPU, and a quarter of what is
+            free on a GPU.
     Returns:
         float64 [N, N] and [N], on the CPU.
     """
     parameters = dict(model.named_parameters())
     count = sum(len(labels) for _, labels in batches())
     products, along = torch.zeros(count, count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    memory = memory or _quarter(next(model.parameters()).device, 2 * 2**30)
     for start, turn in _turns(parameters, memory // (4 * count)):
         rows = []
         for images, labels in batches():
@@ -208,8 +224,8 @@ def gram(
             )
         columns = torch.cat(rows)
         part = torch.cat([direction[name].flatten()[start[name] : stop] for name, stop in turn.items()])
-        products += (columns @ columns.T).double().cpu()
-        along += (columns @ part).double().cpu()
+        products += (columns @ columns.T).cpu().double()
+        along += (columns @ part).cpu().double()
     return products, along
 
 

@@ -70,7 +70,7 @@ def _slopes_backward(
         with cpu_arithmetic(model):
             for images, labels in batches:
                 F.cross_entropy(model(images.detach().requires_grad_()), labels, reduction="sum").backward()
-                rows.append(torch.stack(found).double().sum(0).cpu())
+                rows.append(torch.stack(found).cpu().double().sum(0))
                 found.clear()
     finally:
         for handle in handles:
@@ -126,5 +126,5 @@ def _slopes_forward(
         for row, direction in zip(found, directions):
             with plain_attention(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch's own forward-mode rules still use torch.jit
-                row.append(torch.func.jvp(losses, (parameters,), (direction,))[1].double().cpu())
+                row.append(torch.func.jvp(losses, (parameters,), (direction,))[1].cpu().double())
     return [torch.cat(row) for row in found]

@@ -20,7 +20,9 @@ MAPPED = 24 * 2**20  # size from which a block that needs new memory is mapped a
 ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large are freed
 
 
-def resolve(name: str, gpu: int | None = None, deterministic: bool = False, no_fast_cpu: bool = False) -> torch.device:
+def resolve(
+    name: str, gpu: int | None = None, deterministic: bool = False, no_fast_cpu: bool = False, tf32: bool = False
+) -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
 
     ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all. Under
@@ -29,6 +31,8 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False, no_f
     Args:
         deterministic: let a GPU compute the same bits every time; where it cannot, torch raises a RuntimeError.
         no_fast_cpu: compute on the CPU as torch does, see ``fast_cpu``.
+        tf32: let CUDA round the factors of float32 convolutions and products to TF32; otherwise it rounds none, where
+            torch by itself would round those of convolutions.
     Raises:
         UsageError: for a device that this machine lacks.
     """
@@ -36,9 +40,6 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False, no_f
     if parallel.size() > 1:
         on_gpu = name != "cpu" and torch.cuda.is_available()
         name = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu"
-        if on_gpu:
-            torch.cuda.set_device(name)
-        parallel.start(on_gpu)
     if name == "auto" and gpu is not None and torch.cuda.is_available():
         name = f"cuda:{gpu}"
     if name == "auto":
@@ -50,10 +51,14 @@ def resolve(name: str, gpu: int | None = None, deterministic: bool = False, no_f
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UsageError(f"--device {name}: this machine has {count} CUDA devices; use --device auto or cpu")
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)  # that of names, of memory in use, and of whatever names no device
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
         if deterministic:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
             torch.backends.cudnn.benchmark = False
             torch.use_deterministic_algorithms(True)
+    parallel.start(device.type == "cuda")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
     return device
@@ -107,12 +112,30 @@ def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
         library.mallopt(M_MMAP_THRESHOLD, mapped)
 
 
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on a device, copied while the host goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until the device has finished what was queued, so that a clock reads the truth."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that new tensors could take on a CUDA device, rounded down to a power of two; None for other devices.
+
+    Sizes of batches follow from it, and last digits from these. So it is rounded, and under ``--deterministic`` a
+    quarter of the device, whatever else runs there.
+    """
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch for new tensors
+    return 1 << (total // 4 if torch.are_deterministic_algorithms_enabled() else free).bit_length() - 1
 
 
 class PeakMemory:

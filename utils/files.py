@@ -243,24 +243,24 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def torch_bytes(content: Any) -> bytes:
-    """What ``torch.save`` would write; equal contents give equal bytes whatever the file's name."""
+    """What ``torch.save`` would write, with all tensors on the CPU; equal contents give equal bytes."""
     import torch
 
+    def portable(value: Any) -> Any:
+        if isinstance(value, str):
+            return sys.intern(value)  # a pickle tells identical objects from equal ones
+        if isinstance(value, torch.Tensor):
+            return value.cpu()  # a machine without the GPU opens the file
+        if isinstance(value, dict):
+            pairs = {portable(key): portable(item) for key, item in value.items()}
+            return pairs if type(value) is dict else type(value)(pairs)
+        if isinstance(value, (list, tuple)):
+            return type(value)(portable(item) for item in value)
+        return value
+
     buffer = io.BytesIO()
-    torch.save(_rebuilt(content), buffer)
+    torch.save(portable(content), buffer)
     return buffer.getvalue()
-
-
-def _rebuilt(value: Any) -> Any:
-    """The value with equal strings made one object, since a pickle tells identical objects from equal ones."""
-    if isinstance(value, str):
-        return sys.intern(value)
-    if isinstance(value, dict):
-        pairs = {_rebuilt(key): _rebuilt(item) for key, item in value.items()}
-        return pairs if type(value) is dict else type(value)(pairs)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_rebuilt(item) for item in value)
-    return value
 
 
 def write_figure(path: Path, figure: Any) -> None:

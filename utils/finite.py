@@ -1,7 +1,8 @@
-"""Whether numbers are numbers still: one question to the device for any number of tensors."""
+"""Whether numbers are numbers still: one question to each device for any number of tensors."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -20,15 +21,21 @@ def check(named: Iterable[tuple[str, Tensor]], what: str) -> None:
         DivergedError: names the first such tensor.
     """
     floating = [(name, tensor) for name, tensor in named if tensor.is_floating_point() and tensor.numel()]
-    if not floating:
-        return
-    extremes = [
-        torch.stack(torch.aminmax(tensor)) for _, tensor in floating
-    ]  # NaN if there is one; a fifth of isfinite's time
-    sound = torch.stack([pair.isfinite().all().to(extremes[0].device) for pair in extremes])
-    if not bool(sound.all()):
-        first = floating[int((~sound).nonzero()[0])][0]
-        raise DivergedError(f"{first} became NaN or infinite {what}")
+    by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
+    for pair in floating:
+        by_device.setdefault(pair[1].device, []).append(pair)  # Adam counts its steps on the CPU, whatever the device
+    for device, pairs in by_device.items():
+        sound = _extremes([tensor for _, tensor in pairs], device).isfinite().all(1)
+        if not bool(sound.all()):
+            first = pairs[int((~sound).nonzero()[0])][0]
+            raise DivergedError(f"{first} became NaN or infinite {what}")
+
+
+def _extremes(tensors: list[Tensor], device: torch.device) -> Tensor:
+    """Per tensor the numbers farthest from 0, [N, 1 or 2]; NaN if it holds one."""
+    if device.type == "cpu":  # a fifth of the time that isfinite takes
+        return torch.stack([torch.stack(torch.aminmax(tensor)) for tensor in tensors])
+    return torch.stack(torch._foreach_norm(tensors, math.inf))[:, None]  # one launch for all
 
 
 def state(model: nn.Module) -> Iterable[tuple[str, Tensor]]:

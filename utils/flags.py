@@ -33,6 +33,11 @@ class Run:
         "the same bits every time on a GPU too, in more time; what no GPU can do so ends the run (docs/reliability.md)",
         identity=False,
     )
+    tf32: bool = option(
+        False,
+        "convolutions and matrix products of a GPU in TF32, whose factors have 10 binary digits: faster (docs/gpu.md)",
+        identity="changed",
+    )
     no_fast_cpu: bool = option(
         False,
         "compute on the CPU as torch does: slower, and batch norm less exact (docs/reliability.md); other last digits",

@@ -16,7 +16,9 @@ SCALE = 1000  # the recursion's constant; it reads two samples more than this
 class Config:
     alpha: float = option(1.0, "length of the step", common=ALPHA, low=0, search=(1e-3, 1e2, "log"))
     batch_size: int = option(
-        256, "most images per gradient batch, fewer where 1 GiB does not hold them; changes no result", low=1
+        256,
+        "most images per gradient batch, fewer where 1 GiB (a GPU: a quarter) does not hold them; changes no result",
+        low=1,
     )
     amp: bool = option(False, "forward passes in bfloat16")
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
