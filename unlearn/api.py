@@ -6,6 +6,7 @@ Nothing is written to disk, and what the caller hands over is left as it is, tor
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import re
 import typing
@@ -253,7 +254,7 @@ def _checked_mask(mask: Mask, model: nn.Module, name: str, whole: bool = False) 
 def _hyper_parameters(method: Method, settings: dict[str, Any]) -> Any:
     """The method's configuration from Python values, by the checks of the command line."""
     hints = typing.get_type_hints(method.config)
-    known = [name for name in method.config.__dataclass_fields__ if name not in FILES]
+    known = [field.name for field in dataclasses.fields(method.config) if field.name not in FILES]
     preset, typed = settings.pop("preset", None), {}
     for name, value in settings.items():
         if name not in known:
