@@ -692,7 +692,10 @@ def unsealed(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 # --- YAML ---
 
-SWEEP = b"title: t\nfolder: runs/t\nseeds: [1]\nflags: {dataset: digits, arch: resnet20s, input_size: 8}\ntrain:\n  dense: {script: main_imp.py, epochs: 1}\n"
+SWEEP = (
+    b"title: t\nfolder: runs/t\nseeds: [1]\nflags: {dataset: digits, arch: resnet20s, input_size: 8}\n"
+    b"train:\n  dense: {script: main_imp.py, epochs: 1}\n"
+)
 YAMLS = [
     b"",
     b"- a",

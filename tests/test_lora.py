@@ -632,11 +632,13 @@ def test_a_killed_run_ends_in_the_same_bytes(place, trained, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    (["--unlearn", "FF"], ("--lora: fisher_new does not train by gradient steps; adapters need a method that trains by gradient "
-"steps alone, such as FT, GA or FT_prune")),
+    (["--unlearn", "FF"], ("--lora: fisher_new does not train by gradient steps; adapters need a method that trains by "
+        "gradient steps alone, such as FT, GA or FT_prune")),
     (["--unlearn", "retrain"], "--lora: retrain trains new weights; adapters need"),
-    (["--unlearn", "FT", "--saliency_threshold", "0.5"], "--lora: FT is told to change salient weights only; adapters need"),
-    (["--unlearn", "FT", "--lora_targets", "bn1"], "--lora_targets bn1: bn1 is no layer that can have adapters; names that do: conv1, conv2"),
+    (["--unlearn", "FT", "--saliency_threshold", "0.5"],
+        "--lora: FT is told to change salient weights only; adapters need"),
+    (["--unlearn", "FT", "--lora_targets", "bn1"],
+        "--lora_targets bn1: bn1 is no layer that can have adapters; names that do: conv1, conv2"),
     (["--unlearn", "FT", "--lora_targets", ","], "--lora_targets: must name at least one layer"),
     (["--unlearn", "FT", "--lora_rank", "0"], "--lora_rank 0: must be at least 1"),
     (["--unlearn", "FT", "--lora_merge", "no"], "--lora_merge no: unknown (did you mean none?); known: masked, none"),

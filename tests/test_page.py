@@ -201,7 +201,8 @@ const order = (column) => {
   return [...document.querySelector("tbody").rows].map(row => row.cells[0].textContent);
 };
 const right = one => one.getBoundingClientRect().right;
-const boxes = [...document.querySelectorAll("body *")].filter(one => !one.closest(".wide") && right(one) > innerWidth + 1);
+const all = [...document.querySelectorAll("body *")];
+const boxes = all.filter(one => !one.closest(".wide") && right(one) > innerWidth + 1);
 const resources = performance.getEntriesByType("resource").filter(one => !one.name.startsWith("data:"));
 const sorted = [1, 1, 0, 9].map(order);
 const scrolls = [...document.querySelectorAll(".wide")].map(box => box.scrollWidth > box.clientWidth);

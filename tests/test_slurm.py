@@ -26,7 +26,9 @@ seeds: [1, 2]
 resources: {gpus: 0, cpus: 1, time: 10}
 flags: {dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256}
 train:
-  omp: {script: main_imp.py, epochs: 6, decreasing_lr: "4", pruning_times: 2, rate: 0.8, prune_type: rewind_lt, rewind_epoch: 1}
+  omp:
+    {script: main_imp.py, epochs: 6, decreasing_lr: "4", pruning_times: 2, rate: 0.8, prune_type: rewind_lt,
+     rewind_epoch: 1}
 models: {sparse: omp/1}
 scenarios: {class: "class:0", random: "random:0.1"}
 methods:

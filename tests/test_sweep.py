@@ -40,7 +40,8 @@ FULL = """
     flags: {dataset: digits, input_size: 8, arch: resnet20s}
     train:
       base: {script: main_imp.py, epochs: 3}
-      omp: {script: main_imp.py, from: base/0, epochs: 3, pruning_times: 2, rate: [0.5, 0.9], random_prune: true, rewind_epoch: null}
+      omp: {script: main_imp.py, from: base/0, epochs: 3, pruning_times: 2, rate: [0.5, 0.9],
+            random_prune: true, rewind_epoch: null}
     models: {dense: base, sparse: omp/1}
     scenarios: {class: "class:3", some: {forget: "random:0.1"}}
     methods:
@@ -794,7 +795,8 @@ SEARCH = """
     scenarios: {{class: "class:0"}}
     methods: {{retrain: {{unlearn_epochs: 1}}, FT: {{unlearn_epochs: 1, unlearn_lr: 0.3}}}}
     overrides: [{{method: FT, flags: {{unlearn_lr: 0.2, momentum: 0.5}}}}]
-    optuna: {{method: FT, parameters: {{unlearn_lr: {wanted}}}, trials: {trials}, at_once: 2, seeds: [11, 12], sampler: {sampler}}}
+    optuna: {{method: FT, parameters: {{unlearn_lr: {wanted}}}, trials: {trials}, at_once: 2, seeds: [11, 12],
+             sampler: {sampler}}}
 """
 
 

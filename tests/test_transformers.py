@@ -258,10 +258,10 @@ def test_a_vit_normalises_first():
 
 
 @pytest.mark.parametrize(("name", "size", "message"), [
-    ("swin_t", 48, ("--arch swin_t: does not take images of 48x48 pixels (the side must be a multiple of 32); give another "
-"--input_size")),
-    ("vit_tiny", 30, ("--arch vit_tiny: does not take images of 30x30 pixels (Input shape indivisible by patch size!); give "
-"another --input_size")),
+    ("swin_t", 48, ("--arch swin_t: does not take images of 48x48 pixels (the side must be a multiple of 32); give "
+        "another --input_size")),
+    ("vit_tiny", 30, ("--arch vit_tiny: does not take images of 30x30 pixels (Input shape indivisible by patch "
+        "size!); give another --input_size")),
     ("vgg16_bn", 8, "--arch vgg16_bn: does not take images of 8x8 pixels (Given input size: "),
     ("vit", 32, "--arch vit: unknown (did you mean vit_tiny?); known: resnet18, "),
 ])  # fmt: skip

@@ -68,11 +68,15 @@ REFUSED = {  # what of it is named, behind "@FILE, "
     "–unlearn GA": "line 1: –unlearn: begins with an en dash (U+2013); type --unlearn",
     "--seed 3\n—unlearn GA": "line 2: —unlearn: begins with an em dash (U+2014); type --unlearn",
     "--class_to_replace −1": "line 1: −1: begins with a minus sign (U+2212); type -1",
-    "--unlearn “GA”": "line 1: “GA”: has a typographic quote (left double quotation mark, U+201C); type ' or \" instead",
+    "--unlearn “GA”": (
+        "line 1: “GA”: has a typographic quote (left double quotation mark, U+201C); type ' or \" instead"
+    ),
     "--save_dir=‘x’": "line 1: --save_dir=‘x’: has a typographic quote",
     "--unlearn\u00a0GA": "line 1: has an invisible character (no-break space, U+00A0); type a space, or quote it",
     "--unlearn\u200b GA": "line 1: has an invisible character (zero width space, U+200B)",
-    "# mine\nunlearn: GA\nsave_dir: x\n": "line 2: unlearn: GA: reads like YAML; write flags as they are typed: --flag value",
+    "# mine\nunlearn: GA\nsave_dir: x\n": (
+        "line 2: unlearn: GA: reads like YAML; write flags as they are typed: --flag value"
+    ),
     "---\nunlearn: GA\n": "line 1: ---: reads like YAML",
     "- unlearn: GA\n": "line 1: - unlearn: GA: reads like YAML",
     '\n{\n "unlearn": "GA"}': "line 2: {: reads like JSON, TOML or INI",
@@ -80,9 +84,15 @@ REFUSED = {  # what of it is named, behind "@FILE, "
     "unlearn = GA": "line 1: unlearn = GA: reads like TOML or INI",
     "unlearn=GA\nsave_dir=x": "line 1: unlearn=GA: belongs to no flag; write flags as they are typed: --flag value",
     "--seed 3\nunlearn: GA": "line 2: unlearn:: belongs to no flag",
-    "python main_forget.py --unlearn GA\npython main_forget.py --unlearn FT\n": "line 2: python: begins a second command; a file of arguments holds one",
-    "./main_forget.py --unlearn GA\n\n./main_forget.py --unlearn FT": "line 3: ./main_forget.py: begins a second command",
-    "--unlearn GA --save_dir a\n--unlearn FT --save_dir b\n": "line 2: --unlearn: has another value in line 1; a file of arguments holds one command",
+    "python main_forget.py --unlearn GA\npython main_forget.py --unlearn FT\n": (
+        "line 2: python: begins a second command; a file of arguments holds one"
+    ),
+    "./main_forget.py --unlearn GA\n\n./main_forget.py --unlearn FT": (
+        "line 3: ./main_forget.py: begins a second command"
+    ),
+    "--unlearn GA --save_dir a\n--unlearn FT --save_dir b\n": (
+        "line 2: --unlearn: has another value in line 1; a file of arguments holds one command"
+    ),
     "--unlearn GA\n--seed 3 --unlearn=FT": "line 2: --unlearn: has another value in line 1",
     "--save_dir ${save_dir} --mask m": (
         "line 1: ${save_dir}: has a variable, and no shell reads this file; write what is meant, or quote it with '"
@@ -96,7 +106,9 @@ REFUSED = {  # what of it is named, behind "@FILE, "
     "--unlearn GA > log 2>&1": "line 1: >: has >, which means",
     "--mask runs/*.tar": "line 1: runs/*.tar: has *, which means",
     "--mask {a,b}": "line 1: {a,b}: has {, which means",
-    "--data C:\\data": "line 1: \\d: a backslash before a letter or digit means nothing; type / in paths, or quote the word",
+    "--data C:\\data": (
+        "line 1: \\d: a backslash before a letter or digit means nothing; type / in paths, or quote the word"
+    ),
     "\x00\x01": "line 1: has the control character '\\x00'; a file of arguments is plain text",
     "--unlearn \\\n @more.txt": "line 2: @more.txt: a file of arguments names no other; write its words here",
     "--seed 3\n--save_dir 'x\n--unlearn GA": "line 2: the quote ' is opened and not closed",

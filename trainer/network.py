@@ -78,7 +78,7 @@ class Network:
             data: whose statistics normalise the input where neither flags, architecture nor weights bring others.
         """
         model = copy.deepcopy(self.fresh)
-        if not hasattr(model, "statistics"):
+        if getattr(model, "statistics", None) is None:
             model.normalize = Normalize(self.flags.mean or data.mean, self.flags.std or data.std)
         if weights is not None:
             checkpoints.load_weights(model, weights)

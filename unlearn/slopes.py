@@ -119,7 +119,7 @@ def _slopes_forward(
     found: list[list[Tensor]] = [[] for _ in directions]
     for images, labels in batches:
 
-        def losses(weights: Tensors) -> Tensor:
+        def losses(weights: Tensors, images: Tensor = images, labels: Tensor = labels) -> Tensor:
             logits = torch.func.functional_call(model, (weights, buffers), (images,))
             return F.cross_entropy(logits, labels, reduction="none")
 
