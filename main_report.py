@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation import scoring
 from report import further
 from report.runs import PACKED, collect
 from utils import files
@@ -66,7 +67,7 @@ def parse(argv: list[str] | None) -> Wanted:
     )
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
-    listed = f"a further table of these scores, or of all: {', '.join(further.SCORES)}"
+    listed = f"a further table of these scores, or of all: {', '.join(scoring.columns())}"
     parser.add_argument("--scores", metavar="NAME,NAME", default=None, help=listed)
     parser.add_argument("--settings", action="store_true", help="a last column with each row's hyper-parameters")
     parser.add_argument("--pack", action="store_true", help=f"write all runs into one file, {PACKED}, too")

@@ -134,7 +134,8 @@ class ImageSet(Images):
     """Images in memory.
 
     Args:
-        source: uint8 [N, C, H, W], on the same device as the labels; best in channels-last layout.
+        source: uint8, or float32 for what the model is given as it is, [N, C, H, W], on the labels' device; best in
+            channels-last layout.
         augment: an ``Augment`` for shuffled images; None for nothing.
     """
 
@@ -171,8 +172,8 @@ class ImageSet(Images):
 
 
 def scale(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [0, 1], in the same layout."""
-    return images.to(torch.float32).div_(255)
+    """uint8 [0, 255] to float32 [0, 1], in the same layout; float32 images as they are."""
+    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
 
 
 def gather(images: Tensor, order: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from evaluation.closeness import SETS, mean_sape, retention_deviation, tug_of_war
@@ -36,7 +38,7 @@ def _rows(p: Tensor, q: Tensor) -> Tensor:
 
 
 def compare(
-    unlearned: dict[str, Predictions], retrained: dict[str, Predictions]
+    unlearned: Mapping[str, Predictions], retrained: Mapping[str, Predictions]
 ) -> dict[str, dict[str, float] | float | None]:
     """``KL`` and ``JS`` in nats and ``accuracy`` of the retrained model, each by set; ``ToW``, ``RD`` and ``SAPE``.
 

@@ -7,7 +7,7 @@ non-members (test images), then judges target images.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -76,6 +76,12 @@ def features(compat: str) -> dict[str, Features]:
         "m_entropy": modified_entropy if compat == "fixed" else modified_entropy_of_reference,
         "prob": lambda probs, labels: probs,
     }
+
+
+def arranged(outputs: Mapping[str, Predictions], compat: str) -> tuple[Predictions, Predictions, Predictions]:
+    """Retain, forget and test outputs in the order in which attacks take them."""
+    retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
+    return (mixed(retain), forget, mixed(test)) if compat == "fixed" else (retain, forget, test)
 
 
 def svc_mia(

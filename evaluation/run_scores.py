@@ -2,73 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from evaluation import deepunlearn, divergence, mia
+from evaluation import mia, scoring
 from evaluation.predict import Predictions
 
 SETS = ("retain", "forget", "val", "test")
 
 
 def score(
-    outputs: dict[str, Predictions],
+    outputs: Mapping[str, Predictions],
     compat: str,
-    retrained: dict[str, Predictions] | None = None,
+    retrained: Mapping[str, Predictions] | None = None,
     trained_on_val: bool = False,
 ) -> dict[str, Any]:
-    """Accuracies and attacks from the outputs on retain, forget, val and test.
+    """Accuracies, and every score in ``evaluation/scores``, from the outputs on retain, forget, val and test.
 
     Args:
-        retrained: outputs of the retrained model, which add ``to_retrained`` (``divergence.compare``).
+        outputs: by set; val and test may be missing, and with them the scores that need them.
+        retrained: outputs of the retrained model, which add ``to_retrained``.
         trained_on_val: whether the method did, so that no attack may take validation images for never seen.
     Returns:
-        ``accuracy`` by set and the attacks by the reference's keys, all fractions in [0, 1]; the accuracy
-        on a set without images, as validation on very small data can be, is None.
-        ``threshold_attacks`` holds pairs: members judged members, forgotten judged non-members.
-        ``entropy_attack`` is the fraction of the forget set judged members. ``deepunlearn`` has Deep Unlearn's
-        attack on losses, by the set of non-members: validation (unless trained on) and test images.
+        ``accuracy`` by set, fractions in [0, 1], None on a set without images, as validation on very small data can
+        be; and what each score returns, by its name.
     """
-    retain, forget, test = _for_attacks(outputs, compat)
-    shadows = min(len(test), len(retain) // 2)
-    return {
-        "accuracy": {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS},
-        "SVC_MIA_forget_efficacy": mia.forget_efficacy(retain, test, forget, compat),
-        "SVC_MIA_training_privacy": mia.training_privacy(retain, test, compat),
-        "threshold_attacks": {
-            key: list(pair)
-            for key, pair in mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget).items()
-        },
-        "entropy_attack": mia.entropy_attack(retain, test, forget),
-        **({} if retrained is None else {"to_retrained": divergence.compare(outputs, retrained)}),
-        "deepunlearn": deepunlearn.scores(outputs, ["test"] if trained_on_val else ["val", "test"]),
-    }
+    accuracy = {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS if name in outputs}
+    return {"accuracy": accuracy, **scoring.measure(scoring.Outputs(outputs, retrained, compat, trained_on_val))}
 
 
-def _for_attacks(outputs: dict[str, Predictions], compat: str) -> tuple[Predictions, Predictions, Predictions]:
-    """Retain, forget and test outputs in the order in which attacks take them."""
-    retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
-    return (mia.mixed(retain), forget, mia.mixed(test)) if compat == "fixed" else (retain, forget, test)
-
-
-def four(outputs: dict[str, Predictions], compat: str) -> dict[str, float]:
+def four(outputs: Mapping[str, Predictions], compat: str) -> dict[str, float]:
     """UA, MIA-Efficacy, RA and TA alone, fractions in [0, 1], for a model that another is set beside."""
-    attack = mia.forget_efficacy(
-        *(_for_attacks(outputs, compat)[place] for place in (0, 2, 1)), compat, ("confidence",)
-    )
+    retain, forget, test = mia.arranged(outputs, compat)
+    attack = mia.forget_efficacy(retain, test, forget, compat, ("confidence",))
     ua, ra, ta = 1 - outputs["forget"].accuracy, outputs["retain"].accuracy, outputs["test"].accuracy
     return {"UA": ua, "MIA-Efficacy": attack["confidence"], "RA": ra, "TA": ta}
 
 
 def paper_scores(scores: dict[str, Any], seconds: float | None) -> dict[str, float | None]:
-    """The paper's five scores: four fractions in [0, 1] and RTE in minutes (None if it was not measured).
+    """The paper's five scores: four fractions in [0, 1] and RTE in minutes; None for what was not measured.
 
     Source: Jia et al. 2023, section 5.1.
     """
     return {
         "UA": 1 - scores["accuracy"]["forget"],
         "RA": scores["accuracy"]["retain"],
-        "TA": scores["accuracy"]["test"],
-        "MIA-Efficacy": scores["SVC_MIA_forget_efficacy"]["confidence"],
+        "TA": scores["accuracy"].get("test"),
+        "MIA-Efficacy": scoring.stored(scores, ("SVC_MIA_forget_efficacy", "confidence")),
         "RTE": None if seconds is None else seconds / 60,
     }
 

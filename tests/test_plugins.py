@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import importlib
 import json
 import os
 import re
@@ -11,8 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
+from evaluation import scoring
+from evaluation.predict import Predictions
+from unlearn import api
 from utils.errors import UsageError
 from utils.registry import Registry
 
@@ -26,7 +34,7 @@ def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     (folder / "mine").mkdir()
     blocks = dict(re.findall(r"^`(mine/\w+\.py)`:\n\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     for path, text in blocks.items():
         (folder / path).write_text(text)
     info = folder / "mine-0.1.dist-info"
@@ -67,6 +75,14 @@ def test_an_installed_package_is_found(site, tmp_path):
     assert (result["method"], result["model"]["arch"], result["model"]["dataset"]) == ("gentle", "tiny_net", "squares")
     assert result["config"]["hyper"]["unlearn_lr"] == 1e-3 and result["split"]["forget"] == 5
     assert all(40 <= index < 80 and index % 2 == 0 for index in np.load(tmp_path / "run" / "split.npz")["forget"])
+    listed = python(site, "main_report.py", str(tmp_path), "--no_plots", "--scores", "margin,entropy_attack")
+    assert listed.returncode == 0, listed.stderr
+    [table] = tmp_path.glob("*-scores.csv")
+    head, row = csv.reader(table.read_text().splitlines())
+    assert head == ["method", "margin dense", "entropy_attack dense"]
+    assert row[1:] == [f"{result['margin']:.4f}", f"{100 * result['entropy_attack']:.2f}"]
+    note = "margin: mean lead of the true class, in logits, on the forget set; entropy_attack (%): "
+    assert note in table.with_suffix(".md").read_text()
 
 
 def test_help_and_errors_know_it(site, tmp_path):
@@ -97,6 +113,51 @@ def test_a_broken_package_is_named_where_it_is_needed(site, tmp_path):
     refused = python(tmp_path, "main_imp.py", "--dataset", "other", "--save_dir", str(tmp_path / "x"))
     assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1
     assert "--dataset: the entry point x of broken (unlearn_sparse.datasets) cannot be loaded" in refused.stderr
+
+
+def test_a_score_is_in_tables_and_notebooks(site, monkeypatch):
+    """The page's score of two images by hand, as it is imported."""
+    monkeypatch.syspath_prepend(str(site))
+    margin = importlib.import_module("mine.margin").margin
+    try:
+        forget = Predictions(torch.tensor([[1.0, 3.0, 0.5], [2.0, 1.5, 0.0]]), torch.tensor([1, 2]))
+        assert margin(scoring.Outputs({"forget": forget})) == pytest.approx(((3 - 1) + (0 - 2)) / 2)
+        assert scoring.measure(scoring.Outputs({"forget": forget})) == {"margin": 0.0}, "others need more sets"
+        assert scoring.columns()["margin"].keys == ("margin",) and not scoring.columns()["margin"].percent
+    finally:
+        del scoring._scores._items["margin"]
+
+
+class Denoiser(nn.Module):
+    """A convolution and a shift by class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.classes = nn.Conv2d(1, 1, 3, padding=1), nn.Embedding(10, 1)
+
+    def forward(self, images: Tensor, classes: Tensor) -> Tensor:
+        return self.conv(images) + self.classes(classes)[:, :, None, None]
+
+
+def test_a_task_of_the_page_is_unlearned_from_python(site, monkeypatch):
+    monkeypatch.syspath_prepend(str(site))
+    torch.manual_seed(0)
+    sets = [TensorDataset(torch.rand(12, 1, 6, 6), torch.arange(12) % 10) for _ in range(2)]
+    known = {"denoiser": Denoiser(), "data": api.Data(*sets, device="cpu")}
+    [block] = re.findall(r"^```python run\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    exec(block, known)
+
+    def error(model: nn.Module) -> float:
+        """Mean squared error of the guessed noise on the forget set, over many draws."""
+        images, classes = sets[1].tensors
+        noise = torch.randn(200, 12, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            guess = [model(images + 0.5 * one, classes) for one in noise]
+        return float((torch.stack(guess) - noise).square().mean())
+
+    assert error(known["unlearned"].model) > 1.001 * error(known["denoiser"])
+    with pytest.raises(UsageError, match="^unlearn SCRUB: is for classification alone, not for denoising$"):
+        api.run("SCRUB", known["denoiser"], known["data"], task=known["Denoising"]())
 
 
 def test_one_mechanism_for_names_and_aliases():

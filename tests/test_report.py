@@ -18,6 +18,7 @@ import pytest
 from conftest import ROOT
 
 import main_report
+from evaluation import scoring
 from report import (
     assemble,
     backdoor_table,
@@ -1046,7 +1047,7 @@ def test_further_scores_are_asked_for_by_name(tmp_path, capsys):
     assert "further scores" in capsys.readouterr().out and "further scores" in (tmp_path / "report.html").read_text()
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "KL,KL"]) == 0
     assert "no run has KL\n" in capsys.readouterr().out and not list(tmp_path.glob("*KL*"))
-    assert further.chosen("all,KL") == list(further.SCORES) and further.chosen("KL,JS,KL") == ["KL", "JS"]
+    assert further.chosen("all,KL") == list(scoring.columns()) and further.chosen("KL,JS,KL") == ["KL", "JS"]
     assert main_report.main([str(tmp_path), "--scores", "TOW"]) == 2
     assert "--scores TOW: unknown (did you mean ToW?); known: all, KL, JS" in capsys.readouterr().err
 

@@ -37,6 +37,7 @@ class Training:
         eval_modules: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
     Attributes:
         random: what the task's losses draw from.
+        quiet: show no progress.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Training:
         freeze_rest: bool = True,
         eval_modules: Sequence[nn.Module] = (),
     ):
-        self.model, self.recipe, self.epoch = model, recipe, 0
+        self.model, self.recipe, self.epoch, self.quiet = model, recipe, 0, False
         self._update_mask, self._freeze_rest, self._eval_modules = update_mask, freeze_rest, eval_modules
         self.enforce_mask(mask)
         self._parameters = ordered_parameters(model, mask)
@@ -174,11 +175,12 @@ class Training:
         if self.recipe.steps is not None:
             total = min(total, self.recipe.steps - self.epoch * total)
         lr, saved = self.schedule.lr, start
-        shown = sys.stderr.isatty() and parallel.is_main()
+        told = parallel.is_main() and not self.quiet
+        shown = sys.stderr.isatty() and told
         steps, title = plan.steps(self.epoch, seed, start), f"epoch {self.epoch + 1}/{self.recipe.epochs}"
         steps = islice(steps, total - start)
         bar = tqdm(steps, total=total, initial=start, desc=title, leave=False, disable=not shown)
-        pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, parallel.is_main() and not shown)
+        pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, told and not shown)
         for taken, step in enumerate(bar):
             with memory.steps(*step.limit):
                 meter = self._take(step)

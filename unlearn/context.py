@@ -204,6 +204,7 @@ class Context:
         """
         number, self._phase = self._phase, self._phase + 1
         saved, model = self.progress.state, training.model
+        training.quiet = self.log.quiet
         if saved is not None and saved["phase"] > number:
             return
         if saved is not None and saved["phase"] == number:

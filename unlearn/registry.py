@@ -83,6 +83,7 @@ class Method:
         tasks: names of the tasks that it can unlearn; None for all, because it needs no more than losses.
         trains_on_val: whether it trains on validation images, which then must not be the test images that attacks
             use as non-members.
+        pixels: whether it computes with pixels, so that images must be on [0, 1] and the model normalises them.
         reshapes: what it does to single weights besides stepping along gradients, in words; empty if nothing.
     """
 
@@ -98,6 +99,7 @@ class Method:
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: Collection[str] | None = None
     trains_on_val: bool = False
+    pixels: bool = False
     reshapes: str = ""
 
     def check_task(self, name: str) -> None:
@@ -148,7 +150,7 @@ def method(name: str, *, paper: str | None = None, **declared: Any) -> Callable[
     def register(run: Callable) -> Callable:
         said = {"presets": presets.of(name)} | declared | vars(run).pop("about", {})
         found = Method(name, run, paper=paper or name, **said)
-        _methods.add(name, found, found.aliases)
+        _methods.add(name, found, found.aliases, run.__module__)
         return run
 
     return register

@@ -20,9 +20,11 @@ class Log:
 
     Args:
         folder: where ``log.jsonl`` is; None only prints.
+        quiet: print nothing.
     """
 
-    def __init__(self, folder: Path | None):
+    def __init__(self, folder: Path | None, quiet: bool = False):
+        self.quiet = quiet
         self._path = None if folder is None else folder / "log.jsonl"
 
     def line(self, text: str = "") -> None:
@@ -31,7 +33,7 @@ class Log:
         Raises:
             RunError: it cannot be written, say to a full disk.
         """
-        if parallel.is_main():
+        if parallel.is_main() and not self.quiet:
             with files.named("standard output"):
                 print(text, flush=True)
 

@@ -1,4 +1,4 @@
-"""Look-up by name, for everything a flag can name: methods, architectures, data sets, split schemes, pruning scores.
+"""Look-up by name, for everything a flag can name: methods, architectures, data sets, split schemes, scores.
 
 A registry finds the modules of a package of this project by itself. Other installed packages join it by an entry
 point, whose import registers the item.
@@ -35,16 +35,22 @@ class Registry(Generic[Item]):
         self._package, self._group = package, group
         self._items: dict[str, Item] = {}
         self._aliases: dict[str, str] = {}
+        self._of_notebook: set[str] = set()
 
-    def add(self, name: str, item: Item, aliases: tuple[str, ...] = ()) -> None:
+    def add(self, name: str, item: Item, aliases: tuple[str, ...] = (), module: str = "") -> None:
         """Register ``item``.
 
+        Args:
+            module: where it is defined; a notebook's cell that is run again may register its item again.
         Raises:
             ValueError: the name or an alias is taken.
         """
-        for taken in (name, *aliases):
+        again = module == "__main__" and name in self._of_notebook
+        for taken in () if again else (name, *aliases):
             if taken in self._items or taken in self._aliases:
                 raise ValueError(f"{self._what} {taken!r} is registered twice")
+        if module == "__main__":
+            self._of_notebook.add(name)
         self._items[name] = item
         self._aliases.update(dict.fromkeys(aliases, name))
 

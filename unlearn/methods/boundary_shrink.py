@@ -18,7 +18,15 @@ class Config(Salient):
     )
 
 
-@method("boundary_shrink", config=Config, reads={"forget"}, paper="BS", aliases=("BS",), tasks={"classification"})
+@method(
+    "boundary_shrink",
+    config=Config,
+    reads={"forget"},
+    paper="BS",
+    aliases=("BS",),
+    tasks={"classification"},
+    pixels=True,
+)
 @about("teach the forget set the nearest other class", source="Chen et al. 2023 (Boundary Unlearning)")
 def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the forget set to the class that the starting weights see after an attack (``neighbours``)."""
