@@ -1,8 +1,7 @@
 """The front door: every script's command line becomes one frozen record of flags. Imports no torch.
 
-The flags lie beside those who read them, as groups (``utils/flags.py``, ``dataset/flags.py``, ``trainer/flags.py``,
-``unlearn/flags.py``, ``backdoor/flags.py``, ``transfer/flags.py``, and each method's own file). Flags of the field's
-existing command lines that a script has no use for are accepted and named in ``unread``.
+The flags lie beside those who read them, in the modules named ``*_flags.py`` and in each method's own file. Flags of
+the field's existing command lines that a script has no use for are accepted and named in ``unread``.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backdoor import flags as backdoor
+from backdoor import backdoor_flags as backdoor
 from dataset import catalog
 from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
-from trainer.flags import (
+from trainer.training_flags import (
     Model,
     Prune,
     PruneAtStart,
@@ -31,8 +30,8 @@ from trainer.flags import (
     suited,
     training,
 )
-from transfer import flags as transfer
-from unlearn.flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
+from transfer import transfer_flags as transfer
+from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
 from utils import origin
 from utils.errors import UsageError, renamed
 from utils.flags import Run

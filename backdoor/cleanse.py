@@ -8,8 +8,8 @@ from typing import Any
 
 import pruner
 from backdoor import outcome
-from backdoor.problem import PoisonedProblem, read
-from backdoor.setup import CleanseSetup, CurveSetup, set_up
+from backdoor.cleanse_setup import CleanseSetup, CurveSetup, set_up
+from backdoor.poisoned_problem import PoisonedProblem, read
 from evaluation.attack_success import reference_result, score
 from evaluation.predict import predict
 from report import backdoor_table
@@ -18,7 +18,7 @@ from report.verdict import backdoor_scores
 from trainer import training
 from trainer.pipeline import Place, Stages, complete
 from trainer.rounds import Files
-from unlearn.problem import context
+from unlearn.forget_problem import context
 from unlearn.session import Session
 from utils import checkpoints, files
 from utils.log import Log

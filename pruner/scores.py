@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from models.parts import lay_out
 from pruner.enforcer import MaskEnforcer
-from pruner.layers import prunable
 from pruner.masks import Mask, Scores, kept, remove
+from pruner.prunable_weights import prunable
 from utils import seeds
 from utils.registry import Registry
 

@@ -41,7 +41,7 @@ from unlearn import distill, layers, registry
 from unlearn.apply import apply
 from unlearn.context import Context, Progress
 from unlearn.draws import Draws
-from unlearn.setup import check_validation
+from unlearn.unlearn_setup import check_validation
 from utils import seeds
 from utils.errors import UsageError
 from utils.log import Log

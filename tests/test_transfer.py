@@ -24,7 +24,7 @@ from dataset.images import ImageSet, scale
 from evaluation.predict import Predictions
 from report import transfer_table
 from transfer import probe
-from transfer.flags import FullProbe
+from transfer.transfer_flags import FullProbe
 from unlearn.context import Progress
 from utils import checkpoints
 from utils.errors import UsageError, renamed

@@ -7,8 +7,8 @@ from typing import Any
 
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario
-from trainer.flags import beyond, epochs_of
 from trainer.setup import Setup
+from trainer.training_flags import beyond, epochs_of
 from utils import foreign, run_folder
 from utils.checkpoints import Checkpoint
 from utils.options import describe

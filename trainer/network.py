@@ -13,7 +13,7 @@ import models
 from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
 from models.normalize import Normalize
-from trainer.flags import Model
+from trainer.training_flags import Model
 from utils import checkpoints, foreign, origin, seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError

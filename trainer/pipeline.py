@@ -17,8 +17,8 @@ from utils.log import Log
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from trainer.flags import Arguments
     from trainer.setup import Setup
+    from trainer.training_flags import Arguments
     from utils.result import Result
 
 S = TypeVar("S", bound="Setup")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pruner import Mask
-from trainer.flags import Stepping
+from trainer.training_flags import Stepping
 
 DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" lowers the step size
 

@@ -14,8 +14,8 @@ import models
 from dataset import prepare
 from dataset.data_flags import Data
 from dataset.prepare import DatasetInfo
-from trainer.flags import Arguments
 from trainer.network import Network
+from trainer.training_flags import Arguments
 from utils.device import resolve
 from utils.flags import Run
 from utils.result import Result

@@ -14,12 +14,12 @@ from dataset.split import BaseSplit
 from pruner import Mask, Sample, passage
 from report import text
 from trainer import messages, network, position, rounds
-from trainer.flags import Prune, PruneAtStart, Train, TrainingArguments
 from trainer.pipeline import Place, Stages
 from trainer.problem import Problem, load, stamp, views
 from trainer.recipe import recipe
 from trainer.rounds import Files, Plan
 from trainer.setup import Setup, inputs, shared
+from trainer.training_flags import Prune, PruneAtStart, Train, TrainingArguments
 from utils import seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError

@@ -9,11 +9,11 @@ import pruner
 from evaluation.predict import predict
 from trainer.pipeline import Place, complete
 from transfer import probe as probes
-from transfer.problem import TransferProblem, without
-from transfer.setup import PointSetup
+from transfer.transfer_problem import TransferProblem, without
+from transfer.transfer_setup import PointSetup
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Progress
-from unlearn.problem import ForgetProblem, context
+from unlearn.forget_problem import ForgetProblem, context
 from utils import checkpoints, origin
 from utils.log import Log
 from utils.result import Result

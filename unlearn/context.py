@@ -174,7 +174,7 @@ class Context:
 
         Args:
             images: what to train on, a function from an epoch's number, from 0, to it, or the passes of an epoch.
-            config: with ``unlearn_epochs``, ``unlearn_lr``, ``no_aug`` and the flags of ``trainer.flags.Stepping``.
+            config: with ``unlearn_epochs``, ``unlearn_lr``, ``no_aug`` and the flags of ``Stepping``.
             objective: what to descend where ``images`` are no passes; the task's mean loss without it.
             before: called before every epoch with its number; may change weights and ``mask``, which is enforced next.
             eval_modules: modules that stay in eval mode while training.

@@ -16,13 +16,13 @@ from evaluation.predict import predict_all
 from report import scores_text, verdict
 from report.row_names import ADAPTED
 from trainer import messages
-from trainer.flags import Model
 from trainer.pipeline import Place, Stages
 from trainer.training import parameters
+from trainer.training_flags import Model
 from unlearn import registry
-from unlearn.problem import ForgetProblem, context, read
+from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.session import Session
-from unlearn.setup import ForgetSetup, set_up
+from unlearn.unlearn_setup import ForgetSetup, set_up
 from utils.flags import Run
 from utils.log import Log
 from utils.options import describe

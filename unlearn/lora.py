@@ -38,7 +38,7 @@ class Plan:
     """Which layers of an architecture get adapters.
 
     Attributes:
-        flags: rank, alpha, dropout and what becomes of the adapters (``unlearn.flags.Lora``).
+        flags: rank, alpha, dropout and what becomes of the adapters (``unlearn.unlearn_flags.Lora``).
         targets: names of the layers with adapters, in module order.
         head: name of the classifier's last layer, which trains whole.
         norms: names of the batch norms, whose statistics follow the images.

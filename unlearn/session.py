@@ -16,7 +16,7 @@ from utils import checkpoints
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from unlearn.setup import UnlearnSetup
+    from unlearn.unlearn_setup import UnlearnSetup
 
 
 def outputs(method: Method) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainer.flags import Stepping
+from trainer.training_flags import Stepping
 from unlearn.benchmark import EPOCHS, FRACTION, LR, WEIGHT_DECAY, Benchmarked, challenge_entry
 from unlearn.registry import about
 from unlearn.signature import Context, Sets, nn

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import models
-from backdoor.flags import BackdoorArguments, PoisonedPrune
+from backdoor.backdoor_flags import BackdoorArguments, PoisonedPrune
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario, number_of
 from dataset.trigger import MARGIN, Trigger
 from trainer import network, rounds
-from trainer.flags import Train, check_counterpart
 from trainer.setup import inputs, shared
+from trainer.training_flags import Train, check_counterpart
 from unlearn import registry
 from unlearn.session import outputs
-from unlearn.setup import UnlearnSetup, about, check_validation, starting
+from unlearn.unlearn_setup import UnlearnSetup, about, check_validation, starting
 from utils.errors import UsageError
 from utils.options import describe, identity
 from utils.run_folder import fingerprint

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataset.scenario import Scenario
-from trainer.flags import Arguments, Model, in_time, is_transformer, suited
+from trainer.training_flags import Arguments, Model, in_time, is_transformer, suited
 from unlearn.registry import Method
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, changed, option

@@ -13,9 +13,9 @@ from trainer import network
 from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
 from unlearn import lora, registry, saliency
-from unlearn.flags import ForgetArguments, Unlearn
 from unlearn.registry import Method
 from unlearn.session import outputs
+from unlearn.unlearn_flags import ForgetArguments, Unlearn
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 from utils.options import identity

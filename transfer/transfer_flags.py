@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.flags import Arguments, Optimisation
-from unlearn.flags import Unlearn
+from trainer.training_flags import Arguments, Optimisation
+from unlearn.unlearn_flags import Unlearn
 from utils.options import NO_IDENTITY, changed, option
 
 

@@ -13,9 +13,9 @@ from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario, numbers
 from trainer import network
 from trainer.setup import inputs, shared
-from transfer.flags import FullProbe, LinearProbe, TransferArguments
+from transfer.transfer_flags import FullProbe, LinearProbe, TransferArguments
 from unlearn import registry
-from unlearn.setup import UnlearnSetup, about, check_validation, starting
+from unlearn.unlearn_setup import UnlearnSetup, about, check_validation, starting
 from utils import checkpoints, seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError, renamed

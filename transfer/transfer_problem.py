@@ -13,8 +13,8 @@ from dataset.sources import Dataset
 from dataset.split import BaseSplit, Split
 from trainer.problem import load, stamp, views
 from transfer.probe import Target
-from transfer.setup import PointSetup, TransferSetup
-from unlearn.problem import ForgetProblem, check_split, divide
+from transfer.transfer_setup import PointSetup, TransferSetup
+from unlearn.forget_problem import ForgetProblem, check_split, divide
 from utils.errors import renamed
 
 

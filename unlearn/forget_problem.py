@@ -14,7 +14,7 @@ from dataset.split import BaseSplit, Split, everything, split_for_unlearning
 from trainer.problem import Problem, load, stamp, views
 from unlearn import registry
 from unlearn.context import Context, Progress
-from unlearn.setup import ForgetSetup, UnlearnSetup
+from unlearn.unlearn_setup import ForgetSetup, UnlearnSetup
 from utils import origin
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError

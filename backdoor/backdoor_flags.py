@@ -8,8 +8,8 @@ from typing import Any
 from dataset.data_flags import class_word, of_classes
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
-from trainer.flags import Arguments, Prune, Train, check_rewind
-from unlearn.flags import Unlearn
+from trainer.training_flags import Arguments, Prune, Train, check_rewind
+from unlearn.unlearn_flags import Unlearn
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, changed, option
 
