@@ -7,6 +7,7 @@ the field's existing command lines that a script has no use for are accepted and
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -145,8 +146,8 @@ def parse_synflow(argv: list[str] | None, read_files: bool = True) -> TrainingAr
 
 def _parse_training(command: Command, argv: list[str] | None, read_files: bool) -> TrainingArguments:
     typed, shared = _shared(command, _read(command, argv), read_files)
-    train, prune = training(TrainAlone, typed, shared["model"]), build(command.groups["pruning"], typed)
-    resume = build(Resume, typed)
+    train, resume = training(TrainAlone, typed, shared["model"]), build(Resume, typed)
+    prune: Prune | PruneAtStart = build(command.groups["pruning"], typed)
     if resume.resume != (resume.checkpoint is not None):
         raise UsageError(
             "--resume needs --checkpoint FILE" if resume.resume else "--checkpoint is read with --resume only"
@@ -273,13 +274,13 @@ def _read(command: Command, argv: list[str] | None) -> dict[str, Any]:
         unfit = method.unfit_for_adapters(method.config())
         groups = {name: config for name, config in command.every_group.items() if not unfit or config is not Lora}
         return _typed(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
-    parser.epilog = {"": help.short, "all": help.all_methods}.get(topic, str)()
+    parser.epilog = "" if topic is None else help.all_methods() if topic else help.short()
     configs = [registry.Iterative, *(registry.get(name).config for name in registry.names())]
     return _typed(parser, command.every_group, argv, configs)
 
 
 def _typed(
-    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = ""
+    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: Sequence[type] = (), title: str = ""
 ) -> dict[str, Any]:
     """What was typed, by a parser of these configurations.
 
@@ -303,7 +304,7 @@ def _typed(
     known = {flag for action in parser._actions for flag in action.option_strings}
     for name, is_switch in REFERENCE_FLAGS.items():
         if f"--{name}" not in known:
-            kind = {"action": "store_true"} if is_switch else {}
+            kind: dict[str, Any] = {"action": "store_true"} if is_switch else {}
             parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
     return parser.read(argv)
 
@@ -385,7 +386,7 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
     idle = [name for name in typed if name not in read]
     shared = {*REFERENCE_FLAGS, *registry.Iterative.__dataclass_fields__, *Lora.__dataclass_fields__}
     for name in (name for name in idle if method is not None and name not in shared):
-        readers = [other for other in registry.names() if name in registry.get(other).config.__dataclass_fields__]
+        readers = [other for other in registry.names() if hasattr(registry.get(other).config, name)]
         if readers:
             raise UsageError(
                 f"--{name}: --unlearn {method.name} does not read it; {', '.join(readers)} "

@@ -62,7 +62,7 @@ def run(setup: CleanseSetup, problem: PoisonedProblem, known: Result, place: Pla
         return cleanse(setup, problem, Trained(setup.checkpoint.mask, None), known, place)
     trained = train(setup, problem, place.folder.path, place.log)
     if setup.mask_file is not None:
-        keep(setup, problem, trained)
+        keep(Path(setup.mask_file), setup, problem, trained)
     return cleanse(setup, problem, trained, known, place)
 
 
@@ -88,12 +88,11 @@ def train(
     return Trained(mask, found)
 
 
-def keep(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained) -> None:
-    """Write the trained model to ``--mask``, where the same command, or one with another method, finds it."""
+def keep(path: Path, setup: CleanseSetup, problem: PoisonedProblem, trained: Trained) -> None:
+    """Write the trained model to ``--mask``, where this command, or one with another method, finds it."""
     state = checkpoints.pack(problem.model, trained.mask)
-    target = Path(setup.mask_file)
-    files.make_folder(target.parent)
-    checkpoints.write({"state_dict": state, "trained": setup.training, **problem.stamp}, target)
+    files.make_folder(path.parent)
+    checkpoints.write({"state_dict": state, "trained": setup.training, **problem.stamp}, path)
 
 
 def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, known: Result, place: Place) -> Result:
@@ -117,7 +116,7 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, kno
     log.record("after", **scores["after"])
     session.save(unlearned, reference_result(**scores))
     picture(place.folder.path / "trigger.png", problem.data, problem.poison, predictions, method.name)
-    model = {
+    findings = {
         "sparsity": pruner.sparsity(trained.mask),
         "sparsity_after": pruner.sparsity(unlearned.mask),
         "parameters": training.parameters(unlearned.model),
@@ -125,7 +124,7 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, kno
     }
     return replace(
         known,
-        model={**known.model, **model},
+        model=(known.model or {}) | findings,
         scores={**scores, "RTE": None if unlearned.seconds is None else unlearned.seconds / 60},
         units="fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the "
         "target class",
@@ -168,7 +167,7 @@ def cleanse_at(setup: CleanseSetup, problem: PoisonedProblem, dense: Trained, ho
 
     Log(None).line(f"\nsparsity {100 * setup.prune.rate:.4g} %: {setup.folder}")
     words = [*setup.typed, f"--rate={setup.prune.rate!r}", f"--save_dir={setup.folder}"]
-    return complete(setup, words, work).folder.result()
+    return complete(setup, words, work)[1]
 
 
 STAGES = Stages(set_up, outcome.preview, read, outcome.header, facts, run, outcome.show)

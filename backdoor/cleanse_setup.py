@@ -93,9 +93,9 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
     if scenario.labels == (target,):
         raise UsageError(f"{arguments.scenario.typed}: is the target itself; must be another class than --target_label")
     built, checkpoint = network.new(arguments.model, dataset, arguments.run), None
-    if flags.mask is not None and is_there(Path(flags.mask), Path(arguments.run.save_dir), method):
+    if flags.mask is not None and is_there(Path(flags.mask), Path(arguments.run.save_dir or ""), method):
         checkpoint = built.read(flags.mask, "--mask")
-    start, digest = starting(flags, hyper, built, checkpoint)
+    start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
     decides = identity(arguments) | {"scenario": scenario.facts(), "target": target, **dataset.identity}
     decides |= models.origin(arguments.model.arch)
     training = fingerprint(_without(decides, "unlearn", "hyper", "sparsities"))

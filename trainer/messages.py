@@ -57,7 +57,7 @@ def images(dataset: DatasetInfo, scenario: Scenario) -> str:
     total = dataset.train_total
     named = None if scenario.labels is None else sum(dataset.train_counts[label] for label in scenario.labels)
     listed = None if scenario.indices is None else len(set(scenario.indices))
-    return scenario.words(listed or scenario.count or named or total, total, named, list(dataset.names))
+    return scenario.words(int(listed or scenario.count or named or total), total, named, list(dataset.names))
 
 
 def drawn(dataset: DatasetInfo, scenario: Scenario, chosen: int, train: int) -> str:

@@ -99,18 +99,18 @@ def run(script: Script, argv: list[str] | None) -> int:
             with place.folder.failing(facts):
                 return stages.run(setup, problem, facts, place)
 
-        place = complete(setup, argv, work)
-        stages.show(setup, place.folder.result(), place.log)
+        place, result = complete(setup, argv, work)
+        stages.show(setup, result, place.log)
     return 0
 
 
-def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Result]) -> Place:
+def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Result]) -> tuple[Place, dict[str, Any]]:
     """Do a run in its folder and write ``result.json``, unless it is there.
 
     Args:
         argv: the command line, to be kept as ``command.txt``.
     Returns:
-        The place, whose folder has the finished result.
+        The place, and the finished result.
     """
     folder = RunFolder(
         setup.folder, setup.label, setup.fingerprint, setup.outputs, keep=setup.keep_files, parts=setup.parts
@@ -122,4 +122,4 @@ def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Resul
     else:
         place.log.line(f"done already: {folder.path / 'result.json'}")
     folder.remove(setup.temporary)
-    return place
+    return place, folder.result() or {}

@@ -86,7 +86,7 @@ class OptimizerSchedule:
     @property
     def lr(self) -> float:
         """The epoch's step size, warm-up aside."""
-        return self.scheduler.get_last_lr()[0]
+        return float(self.scheduler.get_last_lr()[0])
 
     @property
     def now(self) -> float:

@@ -232,11 +232,8 @@ class Rounds:
         sample = pruner.Sample(seeds.derive(self.plan.seed, "round", self.at.round))
         mask = pruner.prune(self.model, self.plan.score, self.plan.rate, sample, self.at.mask)
         passage.warn(self.model, mask, self.sets["train"], self.log)
-        if self.plan.target == "pt":
-            target = checkpoints.read(self.files.best(0), "checkpoint").weights
-        else:
-            target = self.at.rewind
-        self.model.load_state_dict(target)
+        best = checkpoints.read(self.files.best(0), "checkpoint").weights if self.plan.target == "pt" else None
+        self.model.load_state_dict(best or self.at.rewind or {})
         self._resumed = None
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
 

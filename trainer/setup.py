@@ -69,7 +69,7 @@ class Setup:
     @property
     def folder(self) -> Path:
         """Where the run writes."""
-        return Path(self.run.save_dir)
+        return Path(self.run.save_dir or "")
 
     @property
     def fingerprint(self) -> str:

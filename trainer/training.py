@@ -50,21 +50,21 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
     """Refuse what can be refused without reading data: device, data set, architecture, checkpoint."""
     device, dataset = inputs(arguments)
     built, found = network.new(arguments.model, dataset, arguments.run), None
-    if arguments.resume.resume:
+    if arguments.resume.checkpoint is not None:
         found = built.read(arguments.resume.checkpoint, "--checkpoint")
         position.check_position(found, built.fresh)
     config = identity(arguments) | {**dataset.identity, "checkpoint": found and found.sha256}
-    at_start = isinstance(arguments.prune, PruneAtStart)
+    prune, at_start = arguments.prune, isinstance(arguments.prune, PruneAtStart)
     return TrainingSetup(
         **shared(arguments, device, built),
         script="main_synflow.py" if at_start else "main_imp.py",
         label="synflow" if at_start else "imp",
-        title=pruned_first(arguments.prune) if at_start else pruned_later(arguments.prune),
+        title=pruned_first(prune) if isinstance(prune, PruneAtStart) else pruned_later(prune),
         outputs=rounds.OUTPUTS,
         keep_files=found is not None,
         config=config | models.origin(arguments.model.arch),
         train=arguments.train,
-        prune=arguments.prune,
+        prune=prune,
         plain=arguments.train.no_aug,
         checkpoint=found,
     )
@@ -88,7 +88,9 @@ def check_same_split(begin: Checkpoint | None, base: BaseSplit) -> None:
     Raises:
         UsageError: names both splits.
     """
-    known = {} if begin is None else begin.extra
+    if begin is None:
+        return
+    known = begin.extra
     if None in (base.seed, known.get("split_seed", 0)) and known.get("split_digest") not in (None, base.digest):
         raise UsageError(
             f"--checkpoint {begin.path}: was trained on split {known['split_digest']}, this run divides the data into "

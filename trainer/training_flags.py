@@ -198,10 +198,8 @@ class Arguments:
         """What is said once more when the run is over: flags that nothing read, milestones never reached."""
         found = [f"not read: {', '.join(self.unread)}"] if self.unread else []
         for config in self.trainings:
-            late, epochs = beyond(config), epochs_of(config)
-            scaled = (
-                not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1 if late else False
-            )
+            late, epochs = beyond(config), epochs_of(config) or 0
+            scaled = not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1
             if late and (late != MILESTONES or scaled):
                 told = f"--decreasing_lr {describe(config.decreasing_lr)}"
                 found.append(
@@ -257,7 +255,7 @@ def suited(config: type) -> dict[str, Any]:
     """What suits transformers where it differs from the defaults; the warm-up of ``Train`` follows from its epochs."""
     if issubclass(config, Train):
         return {**TRANSFORMER, "lr": 1e-3}
-    defaults = {name: field.default for name, field in config.__dataclass_fields__.items()}
+    defaults = vars(config())
     sizes = {name: value for name, value in defaults.items() if name.endswith("_lr") and name != "decreasing_lr"}
     smaller = {
         name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100
@@ -275,14 +273,15 @@ def suited(config: type) -> dict[str, Any]:
 def in_time(config: Any, typed: dict[str, Any]) -> Any:
     """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
     told = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
-    if told or config.schedule != "step" or MILESTONES[-1] < epochs_of(config):
+    epochs = int(epochs_of(config) or 0)
+    if told or config.schedule != "step" or MILESTONES[-1] < epochs:
         return config
-    return replace(config, decreasing_lr=milestones(epochs_of(config)))
+    return replace(config, decreasing_lr=milestones(epochs))
 
 
 def training(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
     """Training flags, an instance of ``kind``; what was not typed suits the architecture."""
-    fitting = {"schedule": "cosine"} if model.imagenet_arch else {}
+    fitting: dict[str, Any] = {"schedule": "cosine"} if model.imagenet_arch else {}
     if is_transformer(model.arch):
         fitting = {**suited(kind), "warmup": build(kind, typed).epochs // 20}
     return in_time(build(kind, fitting | typed), typed)

@@ -9,6 +9,7 @@ import pruner
 from evaluation.predict import predict
 from trainer.pipeline import Place, complete
 from transfer import probe as probes
+from transfer.transfer_flags import LinearProbe
 from transfer.transfer_problem import TransferProblem, without
 from transfer.transfer_setup import PointSetup
 from unlearn.apply import Unlearned, apply
@@ -32,7 +33,7 @@ def measure(setup: PointSetup, problem: TransferProblem, argv: list[str] | None)
             return score(setup, source, unlearned, probed, known, place)
 
     Log(None).line(f"\nremoved {setup.count}: {setup.listed(setup.count) or 'the model as it is'}")
-    return complete(setup, argv, work).folder.result()
+    return complete(setup, argv, work)[1]
 
 
 def unlearn(setup: PointSetup, source: ForgetProblem, place: Place) -> Unlearned:
@@ -58,7 +59,7 @@ def probe(setup: PointSetup, problem: TransferProblem, unlearned: Unlearned, pla
     """The model for the target, written, with its accuracy and seconds."""
     flags, name, target = setup.probe, setup.method.name, problem.target
     progress = Progress(setup.folder / f"{name}targetprogress.pth.tar", setup.fingerprint)
-    if flags.probe == "linear":
+    if isinstance(flags, LinearProbe):
         probed = probes.linear(unlearned.model, unlearned.mask, target, flags.probe_l2, place.log)
     else:
         seed = setup.run.train_seed
@@ -90,7 +91,7 @@ def score(
     seconds = {"unlearning": unlearned.seconds, "probing": probed.seconds}
     place.log.line("  ".join(f"{key} {100 * value:.2f} %" for key, value in accuracy.items() if value is not None))
     place.log.record("scores", accuracy=accuracy, seconds=seconds)
-    model = {**known.model, "sparsity_after": pruner.sparsity(unlearned.mask)}
+    model = (known.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask)}
     return replace(known, model=model, accuracy=accuracy, seconds=seconds, units="fractions in [0, 1]; seconds")
 
 

@@ -56,7 +56,8 @@ def without(setup: PointSetup, problem: TransferProblem) -> ForgetProblem:
     if setup.count:
         split = divide(setup, data, base, setup.scenario)
     else:
-        nothing, test = np.empty(0, dtype=np.int64), base.sets(len(data.test_labels))["test"]
+        nothing = np.empty(0, dtype=np.int64)
+        test = np.arange(len(data.test_labels)) if base.test is None else base.test
         split = Split(base.train, base.train, nothing, base.val, test, (), base.digest)
     return ForgetProblem(
         data=data,

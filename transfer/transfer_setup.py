@@ -94,10 +94,10 @@ def set_up(arguments: TransferArguments) -> TransferSetup:
     check_validation(method, source)
     order, removed = removal_order(arguments, source.names), tuple(sorted(told.removed))
     built = network.new(arguments.model, source, arguments.run)
-    checkpoint = built.read(flags.mask, "--mask", masks_alone=method.fresh)
+    checkpoint = built.read(flags.mask or "", "--mask", masks_alone=method.fresh)
     if removed[0] == 0 and not checkpoint.weights:
         raise UsageError(f"--mask {checkpoint.path}: holds masks but no weights; --removed 0 needs the model itself")
-    start, digest = starting(flags, hyper, built, checkpoint)
+    start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
     unlearning = identity(arguments) | {
         "method": method.name,
         **source.identity,

@@ -117,7 +117,7 @@ class FastSlow(Plan):
         self.schedules = (self.training.schedule_of(forgetting, shared),)
         self._update = None if update_mask is None else MaskEnforcer(model, update_mask, at_zero=False)
         self._slow = config.slow_rate != 1 and not config.no_fast_slow
-        self._parameters = list(model.parameters())
+        self._parameters: list[Tensor] = list(model.parameters())
         self._before: list[Tensor] = []
 
     def state(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class FastSlow(Plan):
             Batch(images, positions, epoch, self.training.random),
             partial(self.ascent.objective, strength),
         )
-        step = Step(batch, count, objective, *self.schedules, group=None, lr=self._lr(iteration), resumable=False)
+        step = Step(batch, count, objective, self.schedules[0], group=None, lr=self._lr(iteration), resumable=False)
         step.update_mask, step.moves = self._update, not self.config.no_fast_slow
         return step
 

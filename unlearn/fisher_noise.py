@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+import models
 from trainer.task import Classification
 from unlearn.context import Context
-from unlearn.layers import named_head, parameter_names
+from unlearn.layers import parameter_names
 
 # Whole classes that the reference recognises by their number of images.
 REFERENCE_CLASS_SIZES = {"cifar10": 4500, "cifar100": 450}
@@ -67,7 +68,7 @@ def head_parameters(model: nn.Module, context: Context, compat: str) -> set[str]
         return set()
     if compat == "reference":
         return {name for name, parameter in model.named_parameters() if parameter.shape[0] == context.classes}
-    name, layer = named_head(model)
+    name, layer = models.named_head(model)
     return set(parameter_names({name: layer}))
 
 

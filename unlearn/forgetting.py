@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -70,10 +69,10 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     sides = {name: run_scores.four(found, compat) for name, found in compared.items()}
     return replace(
         known,
-        model={**known.model, "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
+        model=(known.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
         seconds={"unlearning": unlearned.seconds},
         memory={"unlearning": unlearned.memory},
-        original=sides.get("original", first and first.scores),
+        original=sides.get("original", first.scores if first else None),
         retrained=sides.get("retrained"),
         scores=run_scores.paper_scores(scores, unlearned.seconds),
         units="fractions in [0, 1]; RTE in minutes; memory in bytes",
@@ -100,7 +99,7 @@ def forgotten(setup: ForgetSetup, problem: ForgetProblem) -> str:
     """What is forgotten, in words."""
     split, scenario = problem.split, setup.scenario
     number, size = len(split.forget), split.count(problem.data.train_labels, scenario.labels)
-    return scenario.words(number, number + len(split.retain), size, problem.data.classes)
+    return scenario.words(number, number + len(split.retain), size, list(problem.data.classes))
 
 
 def preview(setup: ForgetSetup) -> dict[str, str]:
@@ -162,7 +161,7 @@ def retrain_command(setup: ForgetSetup) -> str:
         value = tuple(value) if isinstance(value, list) else value
         if flag in defaults and value is not None and value != defaults[flag]:
             words.append(f"--{flag}" if value is True else f"--{flag}={describe(value)}")
-    folder = Path(setup.run.save_dir).parent / "retrain"
+    folder = setup.folder.parent / "retrain"
     return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
 
 

@@ -41,8 +41,8 @@ def all_methods() -> str:
         parts.append(wrapped(f"{title}: {', '.join(members)}") + "\n" + _flags(family, others))
     for name in registry.names():
         method = registry.get(name)
-        family = next((family for family in reversed(FAMILIES) if issubclass(method.config, family)), None)
-        parts.append(f"{_title(method, f' [{method.source}]')}\n{_flags(method.config, family)}".rstrip())
+        nearest = next((family for family in reversed(FAMILIES) if issubclass(method.config, family)), None)
+        parts.append(f"{_title(method, f' [{method.source}]')}\n{_flags(method.config, nearest)}".rstrip())
     return "\n\n".join(parts)
 
 

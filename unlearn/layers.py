@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from models.parts import head
+from models.parts import head, head_name
 
 Initialise = Callable[[Tensor, torch.Generator], object]  # fills a new weight in place
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -67,10 +67,9 @@ def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
 
     What comes before the first block, such as the stem, is never among them.
     """
-    names = list(dict(model.named_modules()))
-    found = blocks(model)
+    names, found = list(dict(model.named_modules())), blocks(model)
     if not found:
-        return {name: module for name, module in model.named_modules() if module is head(model)}
+        return {name: module for name, module in model.named_modules() if name == head_name(model)}
     start = names.index(found[max(len(found) - count, 0)])
     return {name: model.get_submodule(name) for name in names[start:]}
 
@@ -84,19 +83,12 @@ def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
     ]
 
 
-def stem(model: nn.Module) -> tuple[str, nn.Module]:
+def stem(model: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
     """Name and module of what sees the image first: the first convolution, without any the first linear layer."""
-    for kind in (nn.Conv2d, nn.Linear):
-        for name, module in model.named_modules():
-            if isinstance(module, kind):
-                return name, module
-    raise LookupError("the model has neither a convolution nor a linear layer")
-
-
-def named_head(model: nn.Module) -> tuple[str, nn.Linear]:
-    """Name and module of the classifier's last layer."""
-    classifier = head(model)
-    return next((name, module) for name, module in model.named_modules() if module is classifier)
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    if not found:
+        raise LookupError("the model has neither a convolution nor a linear layer")
+    return next((each for each in found if isinstance(each[1], nn.Conv2d)), found[0])
 
 
 def parameter_names(modules: dict[str, nn.Module]) -> list[str]:

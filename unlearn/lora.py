@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from models import parts
 from pruner import Mask
 from utils import files, seeds
 from utils.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 KINDS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -90,10 +93,9 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
         import peft  # noqa: F401
     except ImportError as error:
         raise UsageError("--lora: peft is not installed; pip install peft") from error
-    classifier = parts.head(blank)
-    head = next((name for name, module in blank.named_modules() if module is classifier), None)
-    if head is None:
+    if parts.head(blank) is None:
         raise UsageError("--lora: this architecture has no linear classifier to train")
+    head, classifier = parts.named_head(blank)
     targets = _by_default(blank, head) if flags.lora_targets is None else _named(blank, head, flags.lora_targets)
     norms = tuple(name for name, module in blank.named_modules() if isinstance(module, _BatchNorm))
     whole, last = (sum(p.numel() for p in module.parameters()) for module in (blank, classifier))
@@ -112,7 +114,7 @@ def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
 
 def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """The layers that a user names, whole or by the end of the name, as in peft."""
-    layers, found = _layers(model), set()
+    layers, found = _layers(model), set[str]()
     for target in wanted:
         matching = [name for name, _ in model.named_modules() if name == target or name.endswith(f".{target}")]
         strange = [name for name in matching if name not in layers or not _mergeable(layers[name])]
@@ -174,7 +176,7 @@ def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
 
 
 @functools.cache
-def _exact_attention() -> type:
+def _exact_attention() -> type[Any]:
     """peft's adapter of attention with packed weights, mended; a class that is made where peft is imported."""
     from peft.tuners.lora.layer import MultiheadAttention
 
@@ -206,7 +208,7 @@ def without(model: nn.Module) -> nn.Module:
     return model.unload().requires_grad_(True) if is_adapted(model) else model
 
 
-def is_adapted(model: nn.Module) -> bool:
+def is_adapted(model: nn.Module) -> TypeGuard[PeftModel]:
     """Whether ``model`` is peft's, with adapters in it."""
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
 
@@ -239,7 +241,7 @@ def check_frozen(adapted: nn.Module, start: nn.Module, mask: Mask, who: str) -> 
             raise RunError(f"{who} changed {name}, which is frozen under the adapters")
 
 
-def merge(adapted: nn.Module, mask: Mask) -> nn.Module:
+def merge(adapted: PeftModel, mask: Mask) -> nn.Module:
     """The plain model with the adapters added to its weights and pruned weights at zero; ``adapted`` is used up.
 
     Raises:
@@ -253,7 +255,7 @@ def merge(adapted: nn.Module, mask: Mask) -> nn.Module:
     return merged
 
 
-def write(adapted: nn.Module, folder: Path) -> None:
+def write(adapted: PeftModel, folder: Path) -> None:
     """Store the adapters as peft does, each file in one step; equal adapters give equal bytes.
 
     Raises:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.cpu_arithmetic.winograd import convolve
@@ -103,6 +104,8 @@ class _Moved:
         if isinstance(layer, nn.Linear):
             moved = F.linear(x, self.weight, self.bias)
             return torch.stack([(part * gradient).flatten(1).sum(1) for part in moved.chunk(self.count, -1)])
+        assert isinstance(layer, _BatchNorm) and self.bias is not None
+        assert layer.running_mean is not None and layer.running_var is not None
         by_bias = gradient.flatten(2).sum(2) if gradient.ndim > 2 else gradient
         product = gradient * x
         by_input = product.flatten(2).sum(2) if product.ndim > 2 else product
@@ -119,7 +122,7 @@ def _slopes_forward(
     found: list[list[Tensor]] = [[] for _ in directions]
     for images, labels in batches:
 
-        def losses(weights: Tensors) -> Tensor:
+        def losses(weights: Tensors, images: Tensor = images, labels: Tensor = labels) -> Tensor:
             logits = torch.func.functional_call(model, (weights, buffers), (images,))
             return F.cross_entropy(logits, labels, reduction="none")
 

@@ -73,9 +73,9 @@ class Lora:
     )
     lora_merge: str = option(
         "masked",
-        "afterwards add the adapters to the weights and apply the mask again (masked), the same with the mask on the "
-        "adapters all along, which takes longer (held), or store them as a peft folder beside the frozen model (none)",
-        choices=("masked", "held", "none"),
+        "afterwards add the adapters to the weights and apply the mask again (masked), or store them as a peft folder "
+        "beside the frozen model (none)",
+        choices=("masked", "none"),
     )
 
 
@@ -133,7 +133,7 @@ def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset
         fitting = suited(method.config)
     else:
         fitting = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
-    hyper = build(method.config, fitting | typed)
+    hyper: Any = build(method.config, fitting | typed)
     return in_time(hyper, typed) if method.fresh else hyper
 
 

@@ -15,7 +15,7 @@ from trainer.setup import Setup, inputs, shared
 from unlearn import lora, registry, saliency
 from unlearn.registry import Method
 from unlearn.session import outputs
-from unlearn.unlearn_flags import ForgetArguments, Unlearn
+from unlearn.unlearn_flags import ForgetArguments
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 from utils.options import identity
@@ -79,7 +79,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     scenario = dataset.resolve(arguments.scenario)
     built = network.new(arguments.model, dataset, arguments.run)
     checkpoint = None if flags.mask is None else built.read(flags.mask, "--mask", masks_alone=method.fresh)
-    start, digest = starting(flags, hyper, built, checkpoint)
+    start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
     reference = None if flags.reference_model is None else built.read(flags.reference_model, "--reference_model")
     adapters = None if arguments.lora is None else lora.plan(arguments.lora, built.blank())
     config = identity(arguments) | {
@@ -120,12 +120,12 @@ def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
 
 
 def starting(
-    flags: Unlearn, hyper: Any, built: Network, checkpoint: Checkpoint | None
+    mask_file: str | None, allow_mismatch: bool, hyper: Any, built: Network, checkpoint: Checkpoint | None
 ) -> tuple[dict[str, Any], str | None]:
     """The entries of an ``UnlearnSetup`` that say where the method starts, and the SHA-256 of the saliency mask's file.
 
     Args:
-        flags: with ``mask`` and ``allow_split_mismatch``.
+        mask_file: ``--mask`` as typed.
         hyper: the method's configuration, whose further files are opened.
     Raises:
         UsageError: such a file is damaged or does not fit.
@@ -135,11 +135,11 @@ def starting(
     update_mask, digest = saliency.given(hyper, built)
     return {
         "hyper": hyper,
-        "mask_file": flags.mask,
+        "mask_file": mask_file,
         "checkpoint": checkpoint,
         "rewound": rewound,
         "update_mask": update_mask,
-        "allow_mismatch": flags.allow_split_mismatch,
+        "allow_mismatch": allow_mismatch,
     }, digest
 
 

@@ -99,27 +99,22 @@ class _Winograd(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight, *kept = ctx.saved_tensors
-        by_x = by_weight = None
+        by_x = by_weight = by_filters = None
         if ctx.needs_input_grad[0]:
-            by_x, filters = (
-                torch.empty_like(x, memory_format=torch.channels_last),
-                kept[1] if kept else _filters(weight),
-            )
+            by_x = torch.empty_like(x, memory_format=torch.channels_last)
+            filters = kept[1] if kept else _filters(weight)
         if ctx.needs_input_grad[1]:
             by_filters = weight.new_empty(IN * IN, *weight.shape[1::-1])
         for part in _parts(x):
             products = _products(gradient[part])
-            if ctx.needs_input_grad[0]:
+            if by_x is not None:
                 by_x[part] = _to_pixels(torch.bmm(products, filters.transpose(1, 2)), x[part].shape)
-            if ctx.needs_input_grad[1]:
+            if by_filters is not None:
                 pixels = kept[0] if kept else _pixels(x[part])
                 by_filters.baddbmm_(pixels.transpose(1, 2), products, beta=0 if part.start == 0 else 1)
-        if ctx.needs_input_grad[1]:
-            by_weight = (
-                (_both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1))
-                .view(3, 3, *weight.shape[1::-1])
-                .permute(3, 2, 0, 1)
-            )
+        if by_filters is not None:
+            squares = _both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1)
+            by_weight = squares.view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
         return by_x, by_weight
 
 

@@ -32,13 +32,14 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
     """
     import torch.nn.functional as F
 
+    import models
     from pruner import MaskEnforcer
     from trainer.task import accuracy
     from unlearn import layers, reinitialise
     from unlearn.distill import distillation, teacher_of
 
     teacher = teacher_of(model)
-    for name, layer in (layers.stem(model), layers.named_head(model)):
+    for name, layer in (layers.stem(model), models.named_head(model)):
         reinitialise.reset(name, layer, context.draws, "reset")
     MaskEnforcer(model, context.mask)
 

@@ -43,10 +43,11 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
     """
     import torch
 
+    import models
     from pruner import MaskEnforcer
     from unlearn import layers, reinitialise
 
-    reinitialise.reset(*layers.named_head(model), context.draws, "reset")
+    reinitialise.reset(*models.named_head(model), context.draws, "reset")
     norms = layers.norm_parameters(model, by_name=context.compat == "reference")
     ordinary = [name for name, _ in model.named_parameters() if name not in norms]
     before: set[str] = set()
