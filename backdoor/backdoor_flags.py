@@ -137,14 +137,6 @@ class BackdoorArguments(Arguments):
             run=replace(self.run, save_dir=folder),
         )
 
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.train,)
-
-    @property
-    def start(self) -> str | None:
-        return self.unlearn.mask
-
 
 def poisoned_prune(prune: PoisonedPrune, train: Train) -> PoisonedPrune:
     """How the poisoned model is pruned, with the number of rounds that this takes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -50,8 +50,7 @@ def names() -> list[str]:
 def build(
     name: str,
     classes: int,
-    mean: Iterable[float] = (0.0, 0.0, 0.0),
-    std: Iterable[float] = (1.0, 1.0, 1.0),
+    statistics: tuple[Sequence[float], Sequence[float]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     imagenet_stem: bool = False,
     size: int | None = None,
     compat: str = "fixed",
@@ -62,7 +61,8 @@ def build(
     Args:
         name: one of ``names()``, ``timm:NAME``, or ``hf:FOLDER_OR_NAME``.
         classes: width of the head.
-        mean, std: per-channel statistics of the inputs, which are in [0, 1]; a pretrained model may bring its own.
+        statistics: mean and standard deviation of the inputs by channel, on [0, 1]; a pretrained model may bring its
+            own.
         imagenet_stem: 7x7 stem with stride 2 and a max-pool, where the architecture has that variant.
         size: side of the images in pixels, read by transformers with one position per patch; None for the
             side that the architecture was published for.
@@ -73,7 +73,7 @@ def build(
     """
     check(name, imagenet_stem)
     model = _construct(_builder(name, imagenet_stem), classes, size=size, compat=compat, pretrained=pretrained)
-    model.normalize = Normalize(*(getattr(model, "statistics", None) or (mean, std)))
+    model.normalize = Normalize(*(getattr(model, "statistics", None) or statistics))
     return parts.lay_out(model)
 
 

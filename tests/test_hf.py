@@ -82,7 +82,7 @@ def test_a_folder_without_weights_gives_new_ones_and_blank_reads_none(folder):
 @torch.no_grad()
 def test_images_are_resized_to_the_models_size_and_normalised_as_its_preprocessor_says(folder, original):
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": MEAN, "image_std": STD}))
-    model = models.build(f"hf:{folder}", 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)).eval()
+    model = models.build(f"hf:{folder}", 3, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))).eval()
     for side in (8, 16, 33):
         images = torch.rand(2, 3, side, side)
         sized = images if side == 16 else F.interpolate(images, (16, 16), mode="bilinear", antialias=True)

@@ -7,12 +7,14 @@ run is done, and the same command only shows it.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from utils.errors import say_last
+from utils.errors import say_last, script
 from utils.log import Log
 from utils.run_folder import RunFolder
 
@@ -59,10 +61,22 @@ class Stages(Generic[S, P]):
 
 @dataclass(frozen=True)
 class Script:
-    """A script: how its command line is read, and its stages, which are imported only then."""
+    """A script: how its command line is read, and the module of its ``STAGES``, which is imported only then."""
 
+    name: str
     parse: Callable[..., Arguments]
-    stages: Callable[[], Stages]
+    module: str
+
+    @property
+    def stages(self) -> Stages:
+        """What it does once its command line is read."""
+        return importlib.import_module(self.module).STAGES
+
+    def main(self, argv: list[str] | None = None) -> int:
+        """Run it by the words of ``argv``, or of its own command line; returns the exit code."""
+        work = functools.partial(run, self)
+        work.__module__ = self.name  # as which errors are reported
+        return script(work)(argv)
 
     def identity(self, words: list[str]) -> str:
         """The fingerprint of the run that a command line asks for; no image is read.
@@ -70,13 +84,13 @@ class Script:
         Raises:
             UsageError: the command line would be refused.
         """
-        return self.stages().setup(self.parse(words)).fingerprint
+        return self.stages.setup(self.parse(words)).fingerprint
 
 
-def run(script: Script, argv: list[str] | None) -> int:
+def run(told: Script, argv: list[str] | None = None) -> int:
     """Do what a command line asks for, or say what would be done."""
-    arguments = script.parse(argv)
-    stages = script.stages()
+    arguments = told.parse(argv)
+    stages = told.stages
     setup = stages.setup(arguments)
     say_last([*arguments.remarks(), *setup.remarks])
     if arguments.run.dry_run == "json":

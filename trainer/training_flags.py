@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from dataset import catalog
 from dataset.data_flags import Data
@@ -167,10 +167,12 @@ class Arguments:
     """What every script is told.
 
     Attributes:
+        training: the field with the step-size schedule of which a person is told when it never falls.
         unread: flags that were typed and nothing reads.
         inherited: what checkpoints added to what was typed, a phrase each.
     """
 
+    training: ClassVar[str] = "train"
     data: Data
     model: Model
     run: Run
@@ -178,14 +180,9 @@ class Arguments:
     inherited: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
 
     @property
-    def trainings(self) -> tuple[Any, ...]:
-        """Configurations with a step-size schedule of which a person is told when it never falls."""
-        return ()
-
-    @property
     def start(self) -> str | None:
         """The file of the model that the run begins with; None for a new one."""
-        return None
+        return getattr(getattr(self, "unlearn", None), "mask", None)
 
     def reading(self) -> str:
         """What the run is about to read, for people who would otherwise wait in silence."""
@@ -197,14 +194,12 @@ class Arguments:
     def remarks(self) -> list[str]:
         """What is said once more when the run is over: flags that nothing read, milestones never reached."""
         found = [f"not read: {', '.join(self.unread)}"] if self.unread else []
-        for config in self.trainings:
-            late, epochs = beyond(config), epochs_of(config) or 0
-            scaled = not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1
-            if late and (late != MILESTONES or scaled):
-                told = f"--decreasing_lr {describe(config.decreasing_lr)}"
-                found.append(
-                    f"{told}: the step size does not fall after {describe(late)}, as there are {epochs} epochs"
-                )
+        config = getattr(self, self.training)
+        late, epochs = beyond(config), epochs_of(config) or 0
+        scaled = not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1
+        if late and (late != MILESTONES or scaled):
+            falls = f"does not fall after {describe(late)}, as there are {epochs} epochs"
+            found.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size {falls}")
         return found
 
 
@@ -215,10 +210,6 @@ class TrainingArguments(Arguments):
     train: TrainAlone
     prune: Prune | PruneAtStart
     resume: Resume
-
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.train,)
 
 
 def is_transformer(arch: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from trainer.training_flags import Arguments, Optimisation
 from unlearn.unlearn_flags import Unlearn
@@ -89,16 +89,9 @@ class TransferArguments(Arguments):
         order: the classes to remove, as typed; None to draw them.
     """
 
+    training: ClassVar[str] = "probe"
     unlearn: Source
     hyper: Any
     transfer: Transfer = field(metadata=NO_IDENTITY)  # a Setup adds what these three come to
     order: tuple[str, ...] | None = field(metadata=NO_IDENTITY)
     probe: LinearProbe | FullProbe = field(metadata=NO_IDENTITY)
-
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.probe,)
-
-    @property
-    def start(self) -> str | None:
-        return self.unlearn.mask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from dataset.scenario import Scenario
 from trainer.training_flags import Arguments, Model, in_time, is_transformer, suited
@@ -110,19 +110,12 @@ class ForgetArguments(Arguments):
         typed: every flag as typed.
     """
 
+    training: ClassVar[str] = "hyper"
     scenario: Scenario = field(metadata=NO_IDENTITY)  # a Setup adds it with its numbers resolved
     unlearn: Unlearn
     hyper: Any
     lora: Lora | None = field(default=None, metadata={"identity": "changed"})
     typed: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
-
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.hyper,)
-
-    @property
-    def start(self) -> str | None:
-        return self.unlearn.mask
 
 
 def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset: str | None) -> Any:
