@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from backdoor import backdoor_flags as backdoor
@@ -16,21 +17,8 @@ from dataset import catalog
 from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
-from trainer.training_flags import (
-    Model,
-    Prune,
-    PruneAtStart,
-    Resume,
-    Train,
-    TrainAlone,
-    TrainingArguments,
-    check_counterpart,
-    check_rewind,
-    in_time,
-    is_transformer,
-    suited,
-    training,
-)
+from trainer import training_flags
+from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
 from transfer import transfer_flags as transfer
 from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
 from utils import origin
@@ -71,21 +59,16 @@ class Command:
         return {"data": Data, "model": Model, "run": Run, **self.groups}
 
 
-IMP = Command(
+_TRAINING = partial(Command, files=("checkpoint",), split="refuse", methods=False)
+IMP = _TRAINING(
     "main_imp.py",
     "Train a classifier, then prune it by magnitude and train it again (OMP, IMP).",
     {"training": TrainAlone, "pruning": Prune, "going on": Resume},
-    ("checkpoint",),
-    "refuse",
-    methods=False,
 )
-SYNFLOW = Command(
+SYNFLOW = _TRAINING(
     "main_synflow.py",
     "Prune a new network before training (SynFlow and other scores), then train it.",
     {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume},
-    ("checkpoint",),
-    "refuse",
-    methods=False,
 )
 FORGET = Command(
     "main_forget.py",
@@ -153,7 +136,7 @@ def _parse_training(command: Command, argv: list[str] | None, read_files: bool) 
             "--resume needs --checkpoint FILE" if resume.resume else "--checkpoint is read with --resume only"
         )
     if isinstance(prune, Prune):
-        check_rewind(prune, train)
+        training_flags.check_rewind(prune, train)
     unread = _unread(typed, command.every_group.values(), shared["data"])
     return TrainingArguments(**shared, train=train, prune=prune, resume=resume, unread=unread)
 
@@ -240,7 +223,10 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
         raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
     probe, full = build(transfer.LinearProbe, typed), transfer.FullProbe
     if probe.probe == "full":
-        probe = in_time(build(full, (suited(full) if is_transformer(model.arch) else {}) | typed), typed)
+        probe = training_flags.in_time(
+            build(full, (training_flags.suited(full) if training_flags.is_transformer(model.arch) else {}) | typed),
+            typed,
+        )
     read = [config for config in TRANSFER.every_group.values() if config not in (transfer.LinearProbe, full)]
     return transfer.TransferArguments(
         **shared,
@@ -311,7 +297,7 @@ def _typed(
 
 def _for_transformers(config: type) -> dict[str, str]:
     """What ``--help`` says beside the defaults of ``config``."""
-    found = {name: f"{describe(value)} for transformers" for name, value in suited(config).items()}
+    found = {name: f"{describe(value)} for transformers" for name, value in training_flags.suited(config).items()}
     return found | ({"warmup": "a twentieth of --epochs for transformers"} if issubclass(config, Train) else {})
 
 
@@ -393,7 +379,9 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
                 f"{'does' if len(readers) == 1 else 'do'}"
             )
     for name in idle if method is None else (name for name in idle if not name.startswith("unlearn_")):
-        check_counterpart(name, typed, read, f"--unlearn {method.name}" if method is not None else "this script")
+        training_flags.check_counterpart(
+            name, typed, read, f"--unlearn {method.name}" if method is not None else "this script"
+        )
     return tuple(f"--{name}" for name in idle)
 
 

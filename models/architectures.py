@@ -154,12 +154,8 @@ def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
 
     Other names are taken as ``foreign.rename`` does, and any number of classes.
     """
-    return [
-        (name, stem)
-        for table, stem in ((_builders, False), (_imagenet_builders, True))
-        for name in table
-        if foreign.fits(shapes, *_shapes(table.get(name)))
-    ]
+    known = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
+    return [(name, stem) for name, stem in known if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:
@@ -171,15 +167,11 @@ def guess(state: dict[str, torch.Tensor]) -> str | None:
 def side(shapes: foreign.Shapes) -> int | None:
     """Side in pixels of the images that a vision transformer was built for, by its positions; None for other models."""
     positions = [shape for name, shape in shapes.items() if foreign.is_position(name) and len(shape) == 3]
-    patches = [
-        shape
-        for name, shape in shapes.items()
-        if name.endswith(("conv_proj.weight", "patch_embed.proj.weight")) and len(shape) == 4
-    ]
+    kernels = ("conv_proj.weight", "patch_embed.proj.weight")
+    patches = [shape for name, shape in shapes.items() if name.endswith(kernels) and len(shape) == 4]
     if len(positions) != 1 or len(patches) != 1:
         return None
-    counts = (
-        positions[0][1] - extra for extra in (1, 0, 2, 5)
-    )  # a class token, none, one more to distil from, four registers
+    # A class token, none, one more to distil from, four registers.
+    counts = (positions[0][1] - extra for extra in (1, 0, 2, 5))
     tokens = next((count for count in counts if count > 0 and math.isqrt(count) ** 2 == count), None)
     return None if tokens is None else math.isqrt(tokens) * patches[0][2]

@@ -9,19 +9,3 @@ from pruner.enforcer import MaskEnforcer, check_held
 from pruner.masks import Mask, Scores, choose, density, empty_layers, sparsity
 from pruner.prunable_weights import prunable
 from pruner.scores import Sample, prune, score, scores
-
-__all__ = [
-    "MaskEnforcer",
-    "Mask",
-    "Sample",
-    "Scores",
-    "check_held",
-    "choose",
-    "density",
-    "empty_layers",
-    "prunable",
-    "prune",
-    "score",
-    "scores",
-    "sparsity",
-]

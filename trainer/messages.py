@@ -16,9 +16,8 @@ from utils.options import describe
 
 def settings(config: Any) -> str:
     """A configuration as it would be typed; a step size that never falls is said to be constant."""
-    values = {
-        name: describe(value) for name, value in asdict(config).items() if value is not None and value is not False
-    }
+    typed = {name: value for name, value in asdict(config).items() if value is not None and value is not False}
+    values = {name: describe(value) for name, value in typed.items()}
     epochs = epochs_of(config)
     number = "the single epoch" if epochs == 1 else f"the {describe(epochs)} epochs"
     if "decreasing_lr" in values and values.get("schedule") != "step":

@@ -218,14 +218,9 @@ class Context:
 
         def save() -> None:
             with self.clock.paused():
-                self.progress.save(
-                    phase=number,
-                    seconds=self.clock.seconds,
-                    state_dict=checkpoints.pack(model, self.mask, self.frozen),
-                    **training.state(),
-                    plan=plan.state(),
-                    memory=self.memory,
-                )
+                state = training.state() | {"state_dict": checkpoints.pack(model, self.mask, self.frozen)}
+                state |= {"plan": plan.state(), "memory": self.memory}
+                self.progress.save(phase=number, seconds=self.clock.seconds, **state)
 
         seed, epochs = seeds.derive(self.seed, "unlearn", number), training.recipe.epochs
         for log in training.run(plan, seed, before=before, save=save, every=self.save_every):

@@ -194,18 +194,8 @@ def gram(
     for start, turn in _turns(parameters, memory // (4 * count)):
         rows = []
         for images, labels in batches():
-            found = _per_sample(model, images, labels, list(turn))
-            rows.append(
-                torch.cat(
-                    [
-                        (found[name] * mask[name].to(found[name]) if name in mask else found[name]).flatten(1)[
-                            :, start[name] : stop
-                        ]
-                        for name, stop in turn.items()
-                    ],
-                    dim=1,
-                )
-            )
+            found = masked(_per_sample(model, images, labels, list(turn)), mask)
+            rows.append(torch.cat([found[name].flatten(1)[:, start[name] : stop] for name, stop in turn.items()], 1))
         columns = torch.cat(rows)
         part = torch.cat([direction[name].flatten()[start[name] : stop] for name, stop in turn.items()])
         products += (columns @ columns.T).double().cpu()

@@ -44,11 +44,8 @@ def noise(
         head = name in heads
         spread = (1.0 / (curvature[name] + 1e-8)).clamp(max=1e2 if head else 1e3) * alpha
         if parameter.ndim > 1:
-            spread = (
-                _mean_over_inputs(spread, context.mask.get(name) if context.compat == "fixed" else None)
-                .expand_as(spread)
-                .clone()
-            )
+            mask = context.mask.get(name) if context.compat == "fixed" else None
+            spread = _mean_over_inputs(spread, mask).expand_as(spread).clone()
         centre = parameter.detach().clone()
         if head:
             centre[rows] = 0

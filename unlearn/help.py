@@ -61,13 +61,8 @@ def _title(method: Method, more: str = "") -> str:
 
 def _flags(config: type, without: type | None) -> str:
     """The flags of a configuration as argparse shows them, but for those that are the same in another one."""
-    said, known = (
-        {
-            field.name: (field.default, field.metadata["help"])
-            for field in dataclasses.fields(each or registry.NoOptions)
-        }
-        for each in (config, without)
-    )
+    kinds = (config, without or registry.NoOptions)
+    said, known = ({f.name: (f.default, f.metadata["help"]) for f in dataclasses.fields(kind)} for kind in kinds)
     own = {name for name, words in said.items() if known.get(name) != words}
     parser = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     add_options(parser.add_argument_group(), config, negatable=True, shown=own)

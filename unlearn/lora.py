@@ -63,13 +63,8 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """The plan as plain data."""
         kept = {name.removeprefix("lora_"): value for name, value in vars(self.flags).items() if name != "lora"}
-        return {
-            **kept,
-            "targets": list(self.targets),
-            "head": self.head,
-            "trainable": self.trainable,
-            "total": self.total,
-        }
+        counts = {"trainable": self.trainable, "total": self.total}
+        return {**kept, "targets": list(self.targets), "head": self.head, **counts}
 
     def words(self) -> str:
         """The plan in words."""
@@ -107,9 +102,8 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
 def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
     """The layers that are pruned: convolutions, or the linear layers of a transformer; see ``pruner.prunable``."""
     found = {name.rpartition(".")[0] for name in pruner.prunable(model)}
-    return tuple(
-        name for name, module in _layers(model).items() if name in found and name != head and _mergeable(module)
-    )
+    fitting = [name for name, module in _layers(model).items() if name != head and _mergeable(module)]
+    return tuple(name for name in fitting if name in found)
 
 
 def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,9 +113,8 @@ def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, .
         matching = [name for name, _ in model.named_modules() if name == target or name.endswith(f".{target}")]
         strange = [name for name in matching if name not in layers or not _mergeable(layers[name])]
         if not matching or strange:
-            ends = sorted(
-                {name.rpartition(".")[2] for name, module in layers.items() if name != head and _mergeable(module)}
-            )
+            fitting = [name for name, module in layers.items() if name != head and _mergeable(module)]
+            ends = sorted({name.rpartition(".")[2] for name in fitting})
             what = f"{strange[0]} is no layer that can have adapters" if strange else "no layer's name ends so"
             raise UsageError(f"--lora_targets {target}: {what}; names that do: {', '.join(ends)}")
         found |= set(matching) - {head}
@@ -135,11 +128,8 @@ def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, .
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
     """Layers of the right kinds by name; attention's output projection belongs to the attention."""
     attention = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, KINDS) and not name.startswith(tuple(attention))
-    }
+    found = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
+    return {name: module for name, module in found.items() if not name.startswith(tuple(attention))}
 
 
 def _mergeable(module: nn.Module) -> bool:
@@ -193,9 +183,8 @@ def _exact_attention() -> type[Any]:
             if self.disable_adapters or self.merged:
                 return base(query, *args, **kwargs)
             update = sum(self.get_delta_weight(name) for name in self.active_adapters)
-            return torch.func.functional_call(
-                base, {"in_proj_weight": base.in_proj_weight + update}, (query, *args), kwargs
-            )
+            weights = {"in_proj_weight": base.in_proj_weight + update}
+            return torch.func.functional_call(base, weights, (query, *args), kwargs)
 
         def _restore_weights(self) -> None:
             """Nothing was taken away."""
@@ -270,10 +259,8 @@ def write(adapted: PeftModel, folder: Path) -> None:
         adapted.save_pretrained(place)
         config = json.loads(Path(place, CONFIG).read_text())
         weights = Path(place, WEIGHTS).read_bytes()
-    config |= {
-        "auto_mapping": None,
-        "base_model_name_or_path": None,
-    }  # a class made while running, and a path of this machine
+    # A class made while running, and a path of this machine.
+    config |= {"auto_mapping": None, "base_model_name_or_path": None}
     files.make_folder(folder)
     files.write_bytes(folder / WEIGHTS, weights)
     files.write_json(

@@ -32,12 +32,13 @@ def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], direction
 def _is_simple(model: nn.Module) -> bool:
     """Whether all parameters belong to layers that ``_slopes_backward`` knows."""
     known = (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-    plain = [
-        m
-        for m in model.modules()
-        if type(m) in known or type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros"
-    ]
-    return sum(len(list(m.parameters(recurse=False))) for m in plain) == len(list(model.parameters()))
+
+    def plain(m: nn.Module) -> bool:
+        return type(m) in known or type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros"
+
+    return sum(len(list(m.parameters(recurse=False))) for m in filter(plain, model.modules())) == len(
+        list(model.parameters())
+    )
 
 
 def _slopes_backward(
@@ -50,13 +51,11 @@ def _slopes_backward(
     directions, where forward mode needs six.
     """
     found: list[Tensor] = []
-    replaced = {name: layer for name, layer in model.named_modules() if list(layer.parameters(recurse=False))}
-    moved = {
-        layer: _Moved(
-            layer, [{key: d[f"{name}.{key}"] for key, _ in layer.named_parameters(recurse=False)} for d in directions]
-        )
-        for name, layer in replaced.items()
-    }
+    moved = {}
+    for name, layer in model.named_modules():
+        keys = [key for key, _ in layer.named_parameters(recurse=False)]
+        if keys:
+            moved[layer] = _Moved(layer, [{key: d[f"{name}.{key}"] for key in keys} for d in directions])
 
     def follow(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0].detach()

@@ -53,13 +53,7 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
         loss = soft + F.cross_entropy(logits, batch.targets) + distillation(wanted, logits, config.temperature)
         return loss, accuracy(logits, batch.targets)
 
-    first = replace(
-        config,
-        unlearn_epochs=config.distil_epochs,
-        unlearn_lr=config.distil_lr,
-        weight_decay=config.distil_weight_decay,
-        schedule="constant",
-        warmup=0,
-    )
+    first = replace(config, unlearn_epochs=config.distil_epochs, unlearn_lr=config.distil_lr, warmup=0)
+    first = replace(first, weight_decay=config.distil_weight_decay, schedule="constant")
     context.fit(model, sets.val, first, imitate)
     context.fit(model, sets.retain, config, strengthen)
