@@ -35,20 +35,10 @@ class Trained:
 
 def facts(setup: CleanseSetup, problem: PoisonedProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
-    method, poison = setup.method, problem.poison
-    return setup.result(
-        method=method.name,
-        paper_name=method.paper,
-        compat=setup.run.compat,
-        seed=setup.run.seed,
-        poison={
-            "words": problem.words,
-            "digest": poison.digest,
-            "target": poison.target,
-            "images": len(poison.indices),
-            "trigger": asdict(poison.trigger),
-            **setup.scenario.facts(),
-        },
+    poison = problem.poison
+    known = {"words": problem.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices)}
+    return setup.unlearning_result(
+        poison=known | {"trigger": asdict(poison.trigger), **setup.scenario.facts()},
         split={"digest": problem.base.digest, "seed": problem.base.seed, **problem.sizes},
         model={"arch": setup.arch, "dataset": problem.data.name, "checkpoint": setup.mask_file},
     )
@@ -84,7 +74,7 @@ def train(
     if prune.prune == "synflow":
         mask = training.prune_first(problem, "synflow", prune.rate, None, setup.run.train_seed, log)
     plan = training.plan_of(setup.train, prune, setup.run)
-    found, mask = training.carry(problem, plan, written, log, begin, mask)
+    found, mask = training.run_plan(problem, plan, written, log, begin, mask)
     return Trained(mask, found)
 
 
@@ -116,12 +106,8 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, kno
     log.record("after", **scores["after"])
     session.save(unlearned, reference_result(**scores))
     picture(place.folder.path / "trigger.png", problem.data, problem.poison, predictions, method.name)
-    findings = {
-        "sparsity": pruner.sparsity(trained.mask),
-        "sparsity_after": pruner.sparsity(unlearned.mask),
-        "parameters": training.parameters(unlearned.model),
-        "rounds": trained.rounds,
-    }
+    after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": training.parameters(unlearned.model)}
+    findings = {"sparsity": pruner.sparsity(trained.mask), **after, "rounds": trained.rounds}
     return replace(
         known,
         model=(known.model or {}) | findings,

@@ -43,7 +43,7 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 def _build(arch: str) -> torch.nn.Module:
     return models.build(
-        arch.removesuffix("_imagenet"), 10, *CIFAR10, imagenet_stem=arch.endswith("_imagenet"), compat="reference"
+        arch.removesuffix("_imagenet"), 10, CIFAR10, imagenet_stem=arch.endswith("_imagenet"), compat="reference"
     )
 
 

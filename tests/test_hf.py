@@ -46,7 +46,7 @@ def folder(original, tmp_path):
 @torch.no_grad()
 def test_weights_and_head_are_those_of_the_folder(folder, original):
     torch.manual_seed(5)
-    model = models.build(f"hf:{folder}", 3, MEAN, STD).eval()
+    model = models.build(f"hf:{folder}", 3, (MEAN, STD)).eval()
     assert torch.allclose(model(BATCH), original(model.normalize(BATCH)).logits, atol=1e-6)
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in original.state_dict().items())
     assert model.state_dict().keys() == original.state_dict().keys() | {"normalize.mean", "normalize.std"}

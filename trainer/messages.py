@@ -59,11 +59,11 @@ def images(dataset: DatasetInfo, scenario: Scenario) -> str:
     return scenario.words(int(listed or scenario.count or named or total), total, named, list(dataset.names))
 
 
-def drawn(dataset: DatasetInfo, scenario: Scenario, chosen: int, train: int) -> str:
-    """The images that were drawn for a scenario, ``chosen`` of ``train``."""
+def drawn(dataset: DatasetInfo, scenario: Scenario, count: int, train: int) -> str:
+    """The images that were drawn for a scenario, ``count`` of ``train``."""
     labels = scenario.labels
     size = None if labels is None else sum(dataset.train_counts[label] for label in labels)
-    return scenario.words(chosen, train, size, list(dataset.names))
+    return scenario.words(count, train, size, list(dataset.names))
 
 
 def closing(setup: Setup) -> dict[str, str]:

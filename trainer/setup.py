@@ -95,11 +95,5 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
 
 def shared(arguments: Arguments, device: torch.device, built: Network) -> dict[str, Any]:
     """The entries of a ``Setup`` that are the same for every script."""
-    return {
-        "data": arguments.data,
-        "run": arguments.run,
-        "device": device,
-        "network": built,
-        "unread": arguments.unread,
-        "inherited": arguments.inherited,
-    }
+    told = {name: getattr(arguments, name) for name in ("data", "run", "unread", "inherited")}
+    return {**told, "device": device, "network": built}

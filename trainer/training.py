@@ -117,14 +117,14 @@ def facts(setup: TrainingSetup, problem: Problem) -> Result:
 
 
 def train(setup: TrainingSetup, problem: Problem, known: Result, place: Place) -> Result:
-    """Carry the model through its plan, going on from a killed run."""
+    """Take the model through its plan, going on from a killed run."""
     files = Files(
         place.folder.path, {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
     )
     mask, prune = {}, setup.prune
     if isinstance(prune, PruneAtStart):
         mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)
-    found, _ = carry(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
+    found, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
     return replace(known, rounds=found)
 
 
@@ -141,15 +141,15 @@ def sample(images: Images, seed: int) -> Sample:
     """Unaugmented images of every class, drawn from ``seed``, for a pruning score to look at."""
     order = torch.randperm(len(images), generator=seeds.generator(seed, "score sample"))
     labels = images.labels.cpu()[order]
-    chosen = torch.cat([order[labels == label][:SAMPLE_PER_CLASS] for label in labels.unique()])
-    batch, labels = next(images.at(images.indices[chosen.to(images.indices.device)]).batches(len(chosen)))
+    picked = torch.cat([order[labels == label][:SAMPLE_PER_CLASS] for label in labels.unique()])
+    batch, labels = next(images.at(images.indices[picked.to(images.indices.device)]).batches(len(picked)))
     return Sample(seed, batch, labels)
 
 
-def carry(
+def run_plan(
     problem: Problem, plan: Plan, files: Files, log: Log, begin: Checkpoint | None = None, mask: Mask | None = None
 ) -> tuple[list[dict[str, Any]], Mask]:
-    """Carry the model through a plan, going on from a killed run, or else from ``begin``.
+    """Take the model through a plan, going on from a killed run, or else from ``begin``.
 
     Args:
         mask: what is kept from the start.

@@ -241,15 +241,9 @@ def check_rewind(prune: Prune, train: Train) -> None:
 
 
 # What is evidently meant by a flag that is not read: the other script's name for the same thing.
-COUNTERPARTS = {
-    "epochs": ("unlearn_epochs", "probe_epochs"),
-    "lr": ("unlearn_lr", "probe_lr"),
-    "unlearn_epochs": ("epochs",),
-    "unlearn_lr": ("lr",),
-    "checkpoint": ("mask",),
-    "mask": ("checkpoint",),
-    "data_dir": ("data",),
-}
+COUNTERPARTS: dict[str, tuple[str, ...]] = {"epochs": ("unlearn_epochs", "probe_epochs")}
+COUNTERPARTS |= {"unlearn_epochs": ("epochs",), "unlearn_lr": ("lr",), "data_dir": ("data",)}
+COUNTERPARTS |= {"lr": ("unlearn_lr", "probe_lr"), "checkpoint": ("mask",), "mask": ("checkpoint",)}
 
 
 def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], reader: str) -> None:

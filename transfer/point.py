@@ -83,11 +83,9 @@ def score(
 ) -> Result:
     """Score the unlearned model on the source."""
     outputs = predict(unlearned.model, {key: source.sets[key] for key in ("test", "forget") if len(source.sets[key])})
-    accuracy = {
-        "source": outputs["test"].accuracy,
-        "forget": outputs["forget"].accuracy if setup.count else None,
-        "target": probed.accuracy,
-    }
+    accuracy = {"source": outputs["test"].accuracy, "forget": None, "target": probed.accuracy}
+    if setup.count:
+        accuracy["forget"] = outputs["forget"].accuracy
     seconds = {"unlearning": unlearned.seconds, "probing": probed.seconds}
     place.log.line("  ".join(f"{key} {100 * value:.2f} %" for key, value in accuracy.items() if value is not None))
     place.log.record("scores", accuracy=accuracy, seconds=seconds)
@@ -98,23 +96,11 @@ def score(
 def facts(setup: PointSetup, problem: TransferProblem, source: ForgetProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
     split, target, classes = source.split, problem.target, list(setup.classes)
-    return setup.result(
-        method=setup.method.name,
-        paper_name=setup.method.paper,
-        compat=setup.run.compat,
-        seed=setup.run.seed,
+    model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(source.mask)}
+    return setup.unlearning_result(
         removed={"count": setup.count, "classes": classes, "names": [problem.data.classes[label] for label in classes]},
         split={"digest": split.digest, "base_digest": split.base_digest, **source.sizes},
-        target={
-            "name": setup.target_name,
-            "classes": target.classes,
-            "train": len(target.train),
-            "test": len(target.test),
-        },
-        model={
-            "arch": setup.arch,
-            "dataset": problem.data.name,
-            "sparsity": pruner.sparsity(source.mask),
-            "checkpoint": setup.mask_file,
-        },
+        target={"name": setup.target_name, "classes": target.classes}
+        | {"train": len(target.train), "test": len(target.test)},
+        model=model | {"checkpoint": setup.mask_file},
     )

@@ -105,17 +105,9 @@ def set_up(arguments: TransferArguments) -> TransferSetup:
         "rewind": start["rewound"] and start["rewound"].sha256,
         **({"saliency": digest} if digest else {}),
     }
-    own = {
-        "removed": removed,
-        "removal_order": order[: removed[-1]],
-        "probe": identity(arguments.probe),
-        "target": {
-            "dataset": target.source.name,
-            "folder": str(target.root),
-            "classes": target.names,
-            "counts": target.official,
-        },
-    }
+    own = {"removed": removed, "removal_order": order[: removed[-1]], "probe": identity(arguments.probe)}
+    own["target"] = {"dataset": target.source.name, "folder": str(target.root)}
+    own["target"] |= {"classes": target.names, "counts": target.official}
     return TransferSetup(
         **shared(arguments, device, built),
         **about(method, "main_transfer.py", OUTPUTS)

@@ -97,9 +97,9 @@ def _with_adapters(
     with context.clock.paused():
         finite.check(finite.state(adapted), f"by {method.name}; try milder settings")
         lora.check_frozen(adapted, model, mask, method.name)
-    unlearned = adapted if plan.apart else lora.merge(adapted, mask)
+    unlearned = adapted if plan.stored_separately else lora.merge(adapted, mask)
     seconds = context.clock.seconds
-    if not plan.apart:
+    if not plan.stored_separately:
         pruner.check_held(unlearned, mask, method.name)
     return Unlearned(unlearned, mask, seconds)
 

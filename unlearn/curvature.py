@@ -224,7 +224,7 @@ def _per_sample(
 ) -> Tensors:
     """Gradient of every sample's loss by the named parameters: [B, *shape] by name."""
     state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
-    chosen = {name: state.pop(name) for name in names}
+    wanted = {name: state.pop(name) for name in names}
 
     def loss(weights: Tensors, one: Tensor, target: Tensor) -> Tensor:
         def replaced(*arguments: Tensor) -> Tensor:
@@ -234,7 +234,7 @@ def _per_sample(
 
     with plain_attention():
         gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
-        return gradients(chosen, inputs, targets)
+        return gradients(wanted, inputs, targets)
 
 
 @contextmanager

@@ -32,21 +32,13 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
     made = {} if setup.checkpoint is None else setup.checkpoint.extra
     split, kind = problem.split, setup.scenario.kind(len(problem.split.whole_classes))
-    return setup.result(
-        method=setup.method.name,
+    model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(problem.mask)}
+    model |= {"checkpoint": setup.mask_file, "recipe": made.get("recipe")}
+    return setup.unlearning_result(
         paper_name=setup.method.paper + (ADAPTED if setup.adapters else ""),
-        compat=setup.run.compat,
-        seed=setup.run.seed,
         scenario={"kind": kind, "words": forgotten(setup, problem), **setup.scenario.facts()},
         split={"digest": split.digest, "base_digest": split.base_digest, **problem.sizes},
-        model={
-            "arch": setup.arch,
-            "dataset": problem.data.name,
-            "sparsity": pruner.sparsity(problem.mask),
-            "checkpoint": setup.mask_file,
-            "recipe": made.get("recipe"),
-            "round": made.get("state") if "recipe" in made else None,
-        },
+        model=model | {"round": made.get("state") if "recipe" in made else None},
         adapters=setup.adapters and setup.adapters.facts(),
     )
 
@@ -58,14 +50,14 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     handed = context(setup, data, problem.mask, setup.scenario, whole, place.log, session.progress)
     unlearned = session.run(problem.model, problem.sets, handed)
     first = verdict.original(known.plain(), place.folder.path)
-    others = beside(setup, problem, scored=first is not None)
+    others = models_to_compare(setup, problem, scored=first is not None)
     outputs, *rest = predict_all([unlearned.model, *others.values()], problem.sets)
     compared, compat = dict(zip(others, rest)), setup.run.compat
     scores = run_scores.score(outputs, compat, compared.get("retrained"), setup.method.trains_on_val)
     session.save(unlearned, run_scores.reference_result(scores))
     place.log.record("scores", **scores)
     adapters = setup.adapters
-    trained = adapters.total if adapters and adapters.apart else parameters(unlearned.model)
+    trained = adapters.total if adapters and adapters.stored_separately else parameters(unlearned.model)
     sides = {name: run_scores.four(found, compat) for name, found in compared.items()}
     return replace(
         known,
@@ -81,8 +73,8 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     )
 
 
-def beside(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:
-    """The models that the unlearned one is set beside, by name: "original" and "retrained".
+def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:
+    """The models that the unlearned one is compared with, by name: "original" and "retrained".
 
     Args:
         scored: whether a run beside this one has the original's scores.

@@ -56,7 +56,7 @@ class Plan:
     total: int
 
     @property
-    def apart(self) -> bool:
+    def stored_separately(self) -> bool:
         """Whether adapters and frozen model are stored apart instead of being merged."""
         return self.flags.lora_merge == "none"
 
@@ -136,7 +136,7 @@ def _mergeable(module: nn.Module) -> bool:
     return getattr(module, "groups", 1) == 1  # peft cannot merge a grouped convolution
 
 
-def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
+def attach(model: nn.Module, adapters: Plan, seed: int) -> nn.Module:
     """Freeze ``model`` and give it adapters, in place; the result is peft's model around it.
 
     Args:
@@ -144,13 +144,13 @@ def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
     """
     import peft
 
-    flags = chosen.flags
+    flags = adapters.flags
     config = peft.LoraConfig(
         r=flags.lora_rank,
         lora_alpha=flags.lora_alpha,
         lora_dropout=flags.lora_dropout,
-        target_modules=list(chosen.targets),
-        modules_to_save=[chosen.head, *chosen.norms],
+        target_modules=list(adapters.targets),
+        modules_to_save=[adapters.head, *adapters.norms],
     )
     config._register_custom_module({nn.MultiheadAttention: _exact_attention()})
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -268,7 +268,7 @@ def write(adapted: PeftModel, folder: Path) -> None:
     )
 
 
-def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
+def read(model: nn.Module, adapters: Plan, folder: Path) -> nn.Module:
     """``model`` with stored adapters of this plan.
 
     Raises:
@@ -277,7 +277,7 @@ def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
     import peft
     from safetensors.torch import load_file
 
-    adapted = attach(model, chosen, 0)
+    adapted = attach(model, adapters, 0)
     try:
         stored = load_file(folder / WEIGHTS)
         fitting = stored.keys() == peft.get_peft_model_state_dict(adapted).keys()

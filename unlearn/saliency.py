@@ -116,7 +116,7 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
     return {name: stored[name] != 0 for name in shapes}
 
 
-def given(hyper: Any, network: Network) -> tuple[Mask | None, str | None]:
+def from_flag(hyper: Any, network: Network) -> tuple[Mask | None, str | None]:
     """What ``--saliency_mask`` names, and the SHA-256 of that file; None where it is not given.
 
     Args:

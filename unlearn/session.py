@@ -54,7 +54,7 @@ class Session:
         state = self.progress.state or {}
         done = state.get("phase") == "done"
         seconds = state["seconds"] if done else None
-        separate = context.adapters if context.adapters is not None and context.adapters.apart else None
+        separate = context.adapters if context.adapters is not None and context.adapters.stored_separately else None
         if (done or stored) and separate is not None and self._base.exists():
             return Unlearned(self._put_together(model, separate, context), context.mask, seconds)
         if (done or stored) and separate is None and self._model.exists():

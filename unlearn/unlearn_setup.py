@@ -19,6 +19,7 @@ from unlearn.unlearn_flags import ForgetArguments
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 from utils.options import identity
+from utils.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,12 @@ class UnlearnSetup(Setup):
     def mask(self) -> Mask:
         """The weights to hold at zero; empty for a dense model."""
         return {} if self.checkpoint is None else self.checkpoint.mask
+
+    def unlearning_result(self, **facts: Any) -> Result:
+        """``result`` with the method and what decides its numbers."""
+        method, run = self.method, self.run
+        known = {"method": method.name, "paper_name": method.paper, "compat": run.compat, "seed": run.seed}
+        return self.result(**{**known, **facts})
 
     @property
     def weights(self) -> Checkpoint | None:
@@ -108,15 +115,9 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
 
 def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
     """The entries of a ``Setup`` that follow from the method."""
-    return {
-        "script": script,
-        "label": method.name,
-        "title": f"{method.name}, {method.summary}",
-        "outputs": files,
-        "temporary": (outputs(method)[2],),
-        "reader": f"{method.name} or this script",
-        "method": method,
-    }
+    words = {"label": method.name, "title": f"{method.name}, {method.summary}"}
+    words["reader"] = f"{method.name} or this script"
+    return {**words, "script": script, "method": method, "outputs": files, "temporary": (outputs(method)[2],)}
 
 
 def starting(
@@ -132,15 +133,9 @@ def starting(
     """
     path = getattr(hyper, "rewind_pth", None)
     rewound = None if path is None else built.read(path, "--rewind_pth")
-    update_mask, digest = saliency.given(hyper, built)
-    return {
-        "hyper": hyper,
-        "mask_file": mask_file,
-        "checkpoint": checkpoint,
-        "rewound": rewound,
-        "update_mask": update_mask,
-        "allow_mismatch": allow_mismatch,
-    }, digest
+    update_mask, digest = saliency.from_flag(hyper, built)
+    start = {"mask_file": mask_file, "checkpoint": checkpoint, "rewound": rewound, "update_mask": update_mask}
+    return {**start, "hyper": hyper, "allow_mismatch": allow_mismatch}, digest
 
 
 def check_validation(method: Method, dataset: DatasetInfo) -> None:
