@@ -1,38 +1,26 @@
 """The front door: every script's command line becomes one frozen record of flags. Imports no torch.
 
-The flags lie beside those who read them, as groups (``utils/flags.py``, ``dataset/flags.py``, ``trainer/flags.py``,
-``unlearn/flags.py``, ``backdoor/flags.py``, ``transfer/flags.py``, and each method's own file). Flags of the field's
-existing command lines that a script has no use for are accepted and named in ``unread``.
+The flags lie beside those who read them, in the modules named ``*_flags.py`` and in each method's own file. Flags of
+the field's existing command lines that a script has no use for are accepted and named in ``unread``.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from backdoor import flags as backdoor
+from backdoor import backdoor_flags as backdoor
 from dataset import catalog
 from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
-from trainer.flags import (
-    Model,
-    Prune,
-    PruneAtStart,
-    Resume,
-    Train,
-    TrainAlone,
-    TrainingArguments,
-    check_counterpart,
-    check_rewind,
-    in_time,
-    is_transformer,
-    suited,
-    training,
-)
-from transfer import flags as transfer
-from unlearn.flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
+from trainer import training_flags
+from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
+from transfer import transfer_flags as transfer
+from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
 from utils import origin
 from utils.errors import UsageError, renamed
 from utils.flags import Run
@@ -71,21 +59,16 @@ class Command:
         return {"data": Data, "model": Model, "run": Run, **self.groups}
 
 
-IMP = Command(
+_TRAINING = partial(Command, files=("checkpoint",), split="refuse", methods=False)
+IMP = _TRAINING(
     "main_imp.py",
     "Train a classifier, then prune it by magnitude and train it again (OMP, IMP).",
     {"training": TrainAlone, "pruning": Prune, "going on": Resume},
-    ("checkpoint",),
-    "refuse",
-    methods=False,
 )
-SYNFLOW = Command(
+SYNFLOW = _TRAINING(
     "main_synflow.py",
     "Prune a new network before training (SynFlow and other scores), then train it.",
     {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume},
-    ("checkpoint",),
-    "refuse",
-    methods=False,
 )
 FORGET = Command(
     "main_forget.py",
@@ -146,14 +129,14 @@ def parse_synflow(argv: list[str] | None, read_files: bool = True) -> TrainingAr
 
 def _parse_training(command: Command, argv: list[str] | None, read_files: bool) -> TrainingArguments:
     typed, shared = _shared(command, _read(command, argv), read_files)
-    train, prune = training(TrainAlone, typed, shared["model"]), build(command.groups["pruning"], typed)
-    resume = build(Resume, typed)
+    train, resume = training(TrainAlone, typed, shared["model"]), build(Resume, typed)
+    prune: Prune | PruneAtStart = build(command.groups["pruning"], typed)
     if resume.resume != (resume.checkpoint is not None):
         raise UsageError(
             "--resume needs --checkpoint FILE" if resume.resume else "--checkpoint is read with --resume only"
         )
     if isinstance(prune, Prune):
-        check_rewind(prune, train)
+        training_flags.check_rewind(prune, train)
     unread = _unread(typed, command.every_group.values(), shared["data"])
     return TrainingArguments(**shared, train=train, prune=prune, resume=resume, unread=unread)
 
@@ -240,7 +223,10 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
         raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
     probe, full = build(transfer.LinearProbe, typed), transfer.FullProbe
     if probe.probe == "full":
-        probe = in_time(build(full, (suited(full) if is_transformer(model.arch) else {}) | typed), typed)
+        probe = training_flags.in_time(
+            build(full, (training_flags.suited(full) if training_flags.is_transformer(model.arch) else {}) | typed),
+            typed,
+        )
     read = [config for config in TRANSFER.every_group.values() if config not in (transfer.LinearProbe, full)]
     return transfer.TransferArguments(
         **shared,
@@ -274,13 +260,13 @@ def _read(command: Command, argv: list[str] | None) -> dict[str, Any]:
         unfit = method.unfit_for_adapters(method.config())
         groups = {name: config for name, config in command.every_group.items() if not unfit or config is not Lora}
         return _typed(parser, groups, argv, [method.config], f"hyper-parameters of {method.name}")
-    parser.epilog = {"": help.short, "all": help.all_methods}.get(topic, str)()
+    parser.epilog = "" if topic is None else help.all_methods() if topic else help.short()
     configs = [registry.Iterative, *(registry.get(name).config for name in registry.names())]
     return _typed(parser, command.every_group, argv, configs)
 
 
 def _typed(
-    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: list[type] = (), title: str = ""
+    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: Sequence[type] = (), title: str = ""
 ) -> dict[str, Any]:
     """What was typed, by a parser of these configurations.
 
@@ -304,14 +290,14 @@ def _typed(
     known = {flag for action in parser._actions for flag in action.option_strings}
     for name, is_switch in REFERENCE_FLAGS.items():
         if f"--{name}" not in known:
-            kind = {"action": "store_true"} if is_switch else {}
+            kind: dict[str, Any] = {"action": "store_true"} if is_switch else {}
             parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
     return parser.read(argv)
 
 
 def _for_transformers(config: type) -> dict[str, str]:
     """What ``--help`` says beside the defaults of ``config``."""
-    found = {name: f"{describe(value)} for transformers" for name, value in suited(config).items()}
+    found = {name: f"{describe(value)} for transformers" for name, value in training_flags.suited(config).items()}
     return found | ({"warmup": "a twentieth of --epochs for transformers"} if issubclass(config, Train) else {})
 
 
@@ -386,14 +372,16 @@ def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None)
     idle = [name for name in typed if name not in read]
     shared = {*REFERENCE_FLAGS, *registry.Iterative.__dataclass_fields__, *Lora.__dataclass_fields__}
     for name in (name for name in idle if method is not None and name not in shared):
-        readers = [other for other in registry.names() if name in registry.get(other).config.__dataclass_fields__]
+        readers = [other for other in registry.names() if hasattr(registry.get(other).config, name)]
         if readers:
             raise UsageError(
                 f"--{name}: --unlearn {method.name} does not read it; {', '.join(readers)} "
                 f"{'does' if len(readers) == 1 else 'do'}"
             )
     for name in idle if method is None else (name for name in idle if not name.startswith("unlearn_")):
-        check_counterpart(name, typed, read, f"--unlearn {method.name}" if method is not None else "this script")
+        training_flags.check_counterpart(
+            name, typed, read, f"--unlearn {method.name}" if method is not None else "this script"
+        )
     return tuple(f"--{name}" for name in idle)
 
 

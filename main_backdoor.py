@@ -14,24 +14,11 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import arg_parser
-from trainer.pipeline import Script, Stages, run
-from utils.errors import leave, script
+from trainer.pipeline import Script
+from utils.errors import leave
 
-
-def stages() -> Stages:
-    """Train or load a poisoned model, and cleanse it."""
-    from backdoor import cleanse
-
-    return cleanse.STAGES
-
-
-SCRIPT = Script(arg_parser.parse_backdoor, stages)
-
-
-@script
-def main(argv: list[str] | None = None) -> int:
-    return run(SCRIPT, argv)
-
+SCRIPT = Script("main_backdoor", arg_parser.parse_backdoor, "backdoor.cleanse")
+main = SCRIPT.main
 
 if __name__ == "__main__":
     leave(main())

@@ -14,24 +14,11 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import arg_parser
-from trainer.pipeline import Script, Stages, run
-from utils.errors import leave, script
+from trainer.pipeline import Script
+from utils.errors import leave
 
-
-def stages() -> Stages:
-    """Unlearn, then score."""
-    from unlearn import forgetting
-
-    return forgetting.STAGES
-
-
-SCRIPT = Script(arg_parser.parse_forget, stages)
-
-
-@script
-def main(argv: list[str] | None = None) -> int:
-    return run(SCRIPT, argv)
-
+SCRIPT = Script("main_forget", arg_parser.parse_forget, "unlearn.forgetting")
+main = SCRIPT.main
 
 if __name__ == "__main__":
     leave(main())

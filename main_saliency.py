@@ -13,24 +13,11 @@ Fisher information on the forget set to that on the retain set.
 from __future__ import annotations
 
 import arg_parser
-from trainer.pipeline import Script, Stages, run
-from utils.errors import leave, script
+from trainer.pipeline import Script
+from utils.errors import leave
 
-
-def stages() -> Stages:
-    """Find masks."""
-    from unlearn import saliency_masks
-
-    return saliency_masks.STAGES
-
-
-SCRIPT = Script(arg_parser.parse_saliency, stages)
-
-
-@script
-def main(argv: list[str] | None = None) -> int:
-    return run(SCRIPT, argv)
-
+SCRIPT = Script("main_saliency", arg_parser.parse_saliency, "unlearn.saliency_masks")
+main = SCRIPT.main
 
 if __name__ == "__main__":
     leave(main())

@@ -12,24 +12,11 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import arg_parser
-from trainer.pipeline import Script, Stages, run
-from utils.errors import leave, script
+from trainer.pipeline import Script
+from utils.errors import leave
 
-
-def stages() -> Stages:
-    """Prune, then train."""
-    from trainer import training
-
-    return training.STAGES
-
-
-SCRIPT = Script(arg_parser.parse_synflow, stages)
-
-
-@script
-def main(argv: list[str] | None = None) -> int:
-    return run(SCRIPT, argv)
-
+SCRIPT = Script("main_synflow", arg_parser.parse_synflow, "trainer.training")
+main = SCRIPT.main
 
 if __name__ == "__main__":
     leave(main())

@@ -16,24 +16,11 @@ A killed run goes on from its last epoch when the same command is given again.
 from __future__ import annotations
 
 import arg_parser
-from trainer.pipeline import Script, Stages, run
-from utils.errors import leave, script
+from trainer.pipeline import Script
+from utils.errors import leave
 
-
-def stages() -> Stages:
-    """Remove classes, then carry the model over."""
-    from transfer import carry_over
-
-    return carry_over.STAGES
-
-
-SCRIPT = Script(arg_parser.parse_transfer, stages)
-
-
-@script
-def main(argv: list[str] | None = None) -> int:
-    return run(SCRIPT, argv)
-
+SCRIPT = Script("main_transfer", arg_parser.parse_transfer, "transfer.carry_over")
+main = SCRIPT.main
 
 if __name__ == "__main__":
     leave(main())

@@ -8,8 +8,8 @@ from typing import Any
 
 import pruner
 from backdoor import outcome
-from backdoor.problem import PoisonedProblem, read
-from backdoor.setup import CleanseSetup, CurveSetup, set_up
+from backdoor.cleanse_setup import CleanseSetup, CurveSetup, set_up
+from backdoor.poisoned_problem import PoisonedProblem, read
 from evaluation.attack_success import reference_result, score
 from evaluation.predict import predict
 from report import backdoor_table
@@ -18,7 +18,7 @@ from report.verdict import backdoor_scores
 from trainer import training
 from trainer.pipeline import Place, Stages, complete
 from trainer.rounds import Files
-from unlearn.problem import context
+from unlearn.forget_problem import context
 from unlearn.session import Session
 from utils import checkpoints, files
 from utils.log import Log
@@ -35,20 +35,10 @@ class Trained:
 
 def facts(setup: CleanseSetup, problem: PoisonedProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
-    method, poison = setup.method, problem.poison
-    return setup.result(
-        method=method.name,
-        paper_name=method.paper,
-        compat=setup.run.compat,
-        seed=setup.run.seed,
-        poison={
-            "words": problem.words,
-            "digest": poison.digest,
-            "target": poison.target,
-            "images": len(poison.indices),
-            "trigger": asdict(poison.trigger),
-            **setup.scenario.facts(),
-        },
+    poison = problem.poison
+    known = {"words": problem.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices)}
+    return setup.unlearning_result(
+        poison=known | {"trigger": asdict(poison.trigger), **setup.scenario.facts()},
         split={"digest": problem.base.digest, "seed": problem.base.seed, **problem.sizes},
         model={"arch": setup.arch, "dataset": problem.data.name, "checkpoint": setup.mask_file},
     )
@@ -62,7 +52,7 @@ def run(setup: CleanseSetup, problem: PoisonedProblem, known: Result, place: Pla
         return cleanse(setup, problem, Trained(setup.checkpoint.mask, None), known, place)
     trained = train(setup, problem, place.folder.path, place.log)
     if setup.mask_file is not None:
-        keep(setup, problem, trained)
+        keep(Path(setup.mask_file), setup, problem, trained)
     return cleanse(setup, problem, trained, known, place)
 
 
@@ -84,16 +74,15 @@ def train(
     if prune.prune == "synflow":
         mask = training.prune_first(problem, "synflow", prune.rate, None, setup.run.train_seed, log)
     plan = training.plan_of(setup.train, prune, setup.run)
-    found, mask = training.carry(problem, plan, written, log, begin, mask)
+    found, mask = training.run_plan(problem, plan, written, log, begin, mask)
     return Trained(mask, found)
 
 
-def keep(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained) -> None:
-    """Write the trained model to ``--mask``, where the same command, or one with another method, finds it."""
+def keep(path: Path, setup: CleanseSetup, problem: PoisonedProblem, trained: Trained) -> None:
+    """Write the trained model to ``--mask``, where this command, or one with another method, finds it."""
     state = checkpoints.pack(problem.model, trained.mask)
-    target = Path(setup.mask_file)
-    files.make_folder(target.parent)
-    checkpoints.write({"state_dict": state, "trained": setup.training, **problem.stamp}, target)
+    files.make_folder(path.parent)
+    checkpoints.write({"state_dict": state, "trained": setup.training, **problem.stamp}, path)
 
 
 def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, known: Result, place: Place) -> Result:
@@ -117,15 +106,11 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, kno
     log.record("after", **scores["after"])
     session.save(unlearned, reference_result(**scores))
     picture(place.folder.path / "trigger.png", problem.data, problem.poison, predictions, method.name)
-    model = {
-        "sparsity": pruner.sparsity(trained.mask),
-        "sparsity_after": pruner.sparsity(unlearned.mask),
-        "parameters": training.parameters(unlearned.model),
-        "rounds": trained.rounds,
-    }
+    after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": training.parameters(unlearned.model)}
+    findings = {"sparsity": pruner.sparsity(trained.mask), **after, "rounds": trained.rounds}
     return replace(
         known,
-        model={**known.model, **model},
+        model=(known.model or {}) | findings,
         scores={**scores, "RTE": None if unlearned.seconds is None else unlearned.seconds / 60},
         units="fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the "
         "target class",
@@ -168,7 +153,7 @@ def cleanse_at(setup: CleanseSetup, problem: PoisonedProblem, dense: Trained, ho
 
     Log(None).line(f"\nsparsity {100 * setup.prune.rate:.4g} %: {setup.folder}")
     words = [*setup.typed, f"--rate={setup.prune.rate!r}", f"--save_dir={setup.folder}"]
-    return complete(setup, words, work).folder.result()
+    return complete(setup, words, work)[1]
 
 
 STAGES = Stages(set_up, outcome.preview, read, outcome.header, facts, run, outcome.show)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backdoor.problem import PoisonedProblem
-from backdoor.setup import CleanseSetup, CurveSetup
+from backdoor.cleanse_setup import CleanseSetup, CurveSetup
+from backdoor.poisoned_problem import PoisonedProblem
 from report import backdoor_table
 from report.verdict import backdoor_words
 from trainer import messages

@@ -64,7 +64,7 @@ def draw(count: int, seed: int = 0, noisier: int = 0) -> Drawn:
 def model(arch: str, device: torch.device) -> nn.Module:
     """A new model, the same every time, in the project's layout."""
     torch.manual_seed(0)
-    return models.build(arch, CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), size=SIDE).to(device)
+    return models.build(arch, CLASSES, ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), size=SIDE).to(device)
 
 
 def mask(network: nn.Module, sparsity: float = 0.95) -> pruner.Mask:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dataset.images import ImageSet
+from dataset.images import Images
 from dataset.prepare import Views
 from dataset.sources import Dataset
 from dataset.split import BaseSplit, digest
@@ -52,7 +52,7 @@ class Poison:
 
 def image_sets(
     data: Dataset, poison: Poison, base: BaseSplit, val: np.ndarray | None, device: torch.device
-) -> dict[str, ImageSet]:
+) -> dict[str, Images]:
     """The sets of a poisoned training and of its cleansing.
 
     Args:

@@ -7,23 +7,4 @@ transformer of Hugging Face with its weights.
 
 from models.architectures import architecture, blank, build, check, fitting, guess, guesses, names, origin, side
 from models.normalize import normalize_first
-from models.parts import add_class, head, head_name, keep_classes, widen_to
-
-__all__ = [
-    "add_class",
-    "architecture",
-    "blank",
-    "build",
-    "check",
-    "fitting",
-    "guess",
-    "guesses",
-    "head",
-    "head_name",
-    "keep_classes",
-    "names",
-    "normalize_first",
-    "origin",
-    "side",
-    "widen_to",
-]
+from models.parts import add_class, head, head_name, keep_classes, named_head, widen_to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -19,9 +19,9 @@ from utils.registry import Registry
 
 Builder = Callable[..., nn.Module]
 ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # families of other packages, by what their names begin with
-FOUND_IN = {"package": "models", "group": "unlearn_sparse.architectures"}
-_builders: Registry[Builder] = Registry("--arch", "architecture", **FOUND_IN, forms=("timm:NAME", "hf:FOLDER"))
-_imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architecture with the ImageNet stem", **FOUND_IN)
+FOUND_IN = ("models", "unlearn_sparse.architectures")  # a package here, and an entry point elsewhere
+_builders: Registry[Builder] = Registry("--arch", "architecture", *FOUND_IN, forms=("timm:NAME", "hf:FOLDER"))
+_imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architecture with the ImageNet stem", *FOUND_IN)
 
 
 def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], Builder]:
@@ -50,8 +50,7 @@ def names() -> list[str]:
 def build(
     name: str,
     classes: int,
-    mean: Iterable[float] = (0.0, 0.0, 0.0),
-    std: Iterable[float] = (1.0, 1.0, 1.0),
+    statistics: tuple[Sequence[float], Sequence[float]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     imagenet_stem: bool = False,
     size: int | None = None,
     compat: str = "fixed",
@@ -62,7 +61,8 @@ def build(
     Args:
         name: one of ``names()``, ``timm:NAME``, or ``hf:FOLDER_OR_NAME``.
         classes: width of the head.
-        mean, std: per-channel statistics of the inputs, which are in [0, 1]; a pretrained model may bring its own.
+        statistics: mean and standard deviation of the inputs by channel, on [0, 1]; a pretrained model may bring its
+            own.
         imagenet_stem: 7x7 stem with stride 2 and a max-pool, where the architecture has that variant.
         size: side of the images in pixels, read by transformers with one position per patch; None for the
             side that the architecture was published for.
@@ -73,7 +73,7 @@ def build(
     """
     check(name, imagenet_stem)
     model = _construct(_builder(name, imagenet_stem), classes, size=size, compat=compat, pretrained=pretrained)
-    model.normalize = Normalize(*(getattr(model, "statistics", None) or (mean, std)))
+    model.normalize = Normalize(*(getattr(model, "statistics", None) or statistics))
     return parts.lay_out(model)
 
 
@@ -156,12 +156,8 @@ def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
 
     Other names are taken as ``foreign.rename`` does, and any number of classes.
     """
-    return [
-        (name, stem)
-        for table, stem in ((_builders, False), (_imagenet_builders, True))
-        for name in table
-        if foreign.fits(shapes, *_shapes(table.get(name)))
-    ]
+    known = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
+    return [(name, stem) for name, stem in known if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:
@@ -173,15 +169,11 @@ def guess(state: dict[str, torch.Tensor]) -> str | None:
 def side(shapes: foreign.Shapes) -> int | None:
     """Side in pixels of the images that a vision transformer was built for, by its positions; None for other models."""
     positions = [shape for name, shape in shapes.items() if foreign.is_position(name) and len(shape) == 3]
-    patches = [
-        shape
-        for name, shape in shapes.items()
-        if name.endswith(("conv_proj.weight", "patch_embed.proj.weight")) and len(shape) == 4
-    ]
+    kernels = ("conv_proj.weight", "patch_embed.proj.weight")
+    patches = [shape for name, shape in shapes.items() if name.endswith(kernels) and len(shape) == 4]
     if len(positions) != 1 or len(patches) != 1:
         return None
-    counts = (
-        positions[0][1] - extra for extra in (1, 0, 2, 5)
-    )  # a class token, none, one more to distil from, four registers
+    # A class token, none, one more to distil from, four registers.
+    counts = (positions[0][1] - extra for extra in (1, 0, 2, 5))
     tokens = next((count for count in counts if count > 0 and math.isqrt(count) ** 2 == count), None)
     return None if tokens is None else math.isqrt(tokens) * patches[0][2]

@@ -14,10 +14,21 @@ def head(model: nn.Module) -> nn.Linear | None:
     return linears[-1] if linears else None
 
 
+def named_head(model: nn.Module) -> tuple[str, nn.Linear]:
+    """Name and module of ``head``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    linears = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ValueError(f"{type(model).__name__} has no linear layer")
+    return linears[-1]
+
+
 def head_name(model: nn.Module) -> str | None:
     """The name of ``head`` in the model; None if there is none."""
-    last = head(model)
-    return next((name for name, module in model.named_modules() if module is last), None)
+    return None if head(model) is None else named_head(model)[0]
 
 
 def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last) -> nn.Module:
@@ -33,37 +44,24 @@ def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last)
 
 def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:
     """Give the head one more output with these weights, float [1, features], and bias, float [1]; in place."""
-    last = _existing_head(model)
-    _set_head(
-        last,
-        torch.cat([last.weight.detach(), row.to(last.weight)]),
-        None if last.bias is None else torch.cat([last.bias.detach(), bias.to(last.bias)]),
-    )
+    last = named_head(model)[1]
+    longer = None if last.bias is None else torch.cat([last.bias.detach(), bias.to(last.bias)])
+    _set_head(last, torch.cat([last.weight.detach(), row.to(last.weight)]), longer)
 
 
 def keep_classes(model: nn.Module, classes: int) -> None:
     """Take all outputs of the head after the first ``classes`` away, in place."""
-    last = _existing_head(model)
-    _set_head(
-        last,
-        last.weight.detach()[:classes].clone(),
-        None if last.bias is None else last.bias.detach()[:classes].clone(),
-    )
+    last = named_head(model)[1]
+    bias = None if last.bias is None else last.bias.detach()[:classes].clone()
+    _set_head(last, last.weight.detach()[:classes].clone(), bias)
 
 
 def widen_to(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give the head as many outputs as it has in ``weights``, a state dict of this architecture, if it has fewer."""
-    last = _existing_head(model)
-    stored = weights.get(f"{head_name(model)}.weight")
+    name, last = named_head(model)
+    stored = weights.get(f"{name}.weight")
     for _ in range(0 if stored is None else len(stored) - last.out_features):
         add_class(model, torch.zeros(1, last.in_features), torch.zeros(1))
-
-
-def _existing_head(model: nn.Module) -> nn.Linear:
-    last = head(model)
-    if last is None:
-        raise ValueError("the model has no linear layer")
-    return last
 
 
 def _set_head(last: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:

@@ -6,22 +6,6 @@ A pruning score is one function in ``pruner/scores.py``.
 """
 
 from pruner.enforcer import MaskEnforcer, check_held
-from pruner.layers import prunable
 from pruner.masks import Mask, Scores, choose, density, empty_layers, sparsity
+from pruner.prunable_weights import prunable
 from pruner.scores import Sample, prune, score, scores
-
-__all__ = [
-    "MaskEnforcer",
-    "Mask",
-    "Sample",
-    "Scores",
-    "check_held",
-    "choose",
-    "density",
-    "empty_layers",
-    "prunable",
-    "prune",
-    "score",
-    "scores",
-    "sparsity",
-]

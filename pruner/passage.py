@@ -40,11 +40,7 @@ def warning(mask: Mask, reached: bool | None) -> str | None:
     lost = f"no weight is left in {', '.join(empty)} ({len(empty)} of {len(mask)} layers)"
     if reached is False:
         cut = "no path leads from the image to the output, which is the same for all images"
-        return (
-            f"warning: {lost}: {cut}; prune less (a smaller --rate)"
-            if empty
-            else f"warning: {cut}; prune less (a smaller --rate)"
-        )
+        return f"warning: {f'{lost}: ' if empty else ''}{cut}; prune less (a smaller --rate)"
     past = "" if reached is None else ", but the signal passes by their shortcuts"
     return f"warning: {lost}: nothing passes them{past}; prune less (a smaller --rate) to keep them" if empty else None
 

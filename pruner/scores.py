@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from models.parts import lay_out
 from pruner.enforcer import MaskEnforcer
-from pruner.layers import prunable
 from pruner.masks import Mask, Scores, kept, remove
+from pruner.prunable_weights import prunable
 from utils import seeds
 from utils.registry import Registry
 
@@ -77,15 +77,15 @@ def prune(
         rate: fraction of the remaining weights to prune, in [0, 1).
         steps: None for the score's own number.
     """
-    chosen = scores.get(name)
-    steps = steps or chosen.steps
+    kind = scores.get(name)
+    steps = steps or kind.steps
     pruned, left = copy.deepcopy(model), dict(mask or {})
     remaining = start = kept(prunable(model), left)
     share, goal = 1 - (1 - rate) ** (1 / steps), start - round(rate * start)
     for step in range(1, steps + 1):
         MaskEnforcer(pruned, left)
         count = round(share * remaining) if step < steps else remaining - goal
-        left = remove(chosen.run(pruned, sample), max(count, 0), left)
+        left = remove(kind.run(pruned, sample), max(count, 0), left)
         remaining -= max(count, 0)
     return left
 

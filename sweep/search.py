@@ -16,7 +16,7 @@ from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
 from sweep.spec import Spec, check_keys, check_seeds
 from sweep.state import State
-from unlearn.flags import Lora
+from unlearn.unlearn_flags import Lora
 from utils import files
 from utils.errors import UsageError
 from utils.names import lookup, nearest

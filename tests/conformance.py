@@ -28,7 +28,7 @@ from evaluation.populations.roc import roc  # noqa: F401
 from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
 from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
-from unlearn import curvature, layers, registry, relabel
+from unlearn import curvature, layers, registry, wrong_targets
 from unlearn import saliency as salient
 from unlearn.apply import apply
 from unlearn.context import Context
@@ -43,7 +43,7 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 def _build(arch: str) -> torch.nn.Module:
     return models.build(
-        arch.removesuffix("_imagenet"), 10, *CIFAR10, imagenet_stem=arch.endswith("_imagenet"), compat="reference"
+        arch.removesuffix("_imagenet"), 10, CIFAR10, imagenet_stem=arch.endswith("_imagenet"), compat="reference"
     )
 
 
@@ -263,7 +263,7 @@ def _with_given_draws(method: registry.Method, extra: dict) -> registry.Method:
     """The method with what it would draw replaced by what the case records."""
     if method.name == "RL":
         labels = torch.as_tensor(extra["labels"])
-        return replace(method, run=lambda *arguments: relabel.train(*arguments, lambda epoch: labels))
+        return replace(method, run=lambda *arguments: wrong_targets.train(*arguments, lambda epoch: labels))
     if method.name == "boundary_expanding":
 
         def expand(model, *arguments):

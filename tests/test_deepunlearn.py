@@ -41,7 +41,7 @@ from unlearn import distill, layers, registry
 from unlearn.apply import apply
 from unlearn.context import Context, Progress
 from unlearn.draws import Draws
-from unlearn.setup import check_validation
+from unlearn.unlearn_setup import check_validation
 from utils import seeds
 from utils.errors import UsageError
 from utils.log import Log
@@ -1042,7 +1042,7 @@ def test_blocks(arch, expected):
     assert (f"{stem}.weight" in every) == (arch in ("swin_t", "vgg16_bn_lth")), (
         "what comes before the first block stays"
     )
-    assert layers.named_head(model)[0] == head
+    assert models.named_head(model)[0] == head
 
 
 def test_blocks_of_a_model_without_numbered_parts():

@@ -85,7 +85,7 @@ def opened(path, arch, classes=10, stem=False, side=32, **more):
     blank = models.blank(arch, classes, side, stem)
     found = checkpoints.read(path, "--mask", model=blank, **more)
     checkpoints.check_fits(found, blank, arch, "--mask", stem=stem)
-    model = models.build(arch, classes, MEAN, STD, stem, side)
+    model = models.build(arch, classes, (MEAN, STD), stem, side)
     checkpoints.load_weights(model, found)
     return model.eval(), found
 
@@ -195,7 +195,7 @@ def test_the_swin_for_imagenet_is_torchvisions():
 
     torch.manual_seed(0)
     theirs = torchvision.models.swin_t(num_classes=3).eval()
-    ours = models.build("swin_t", 3, MEAN, STD, imagenet_stem=True).eval()
+    ours = models.build("swin_t", 3, (MEAN, STD), imagenet_stem=True).eval()
     ours.load_state_dict({**ours.state_dict(), **theirs.state_dict()})
     agree(ours, theirs, 64)
 

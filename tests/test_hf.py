@@ -46,7 +46,7 @@ def folder(original, tmp_path):
 @torch.no_grad()
 def test_weights_and_head_are_those_of_the_folder(folder, original):
     torch.manual_seed(5)
-    model = models.build(f"hf:{folder}", 3, MEAN, STD).eval()
+    model = models.build(f"hf:{folder}", 3, (MEAN, STD)).eval()
     assert torch.allclose(model(BATCH), original(model.normalize(BATCH)).logits, atol=1e-6)
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in original.state_dict().items())
     assert model.state_dict().keys() == original.state_dict().keys() | {"normalize.mean", "normalize.std"}
@@ -82,7 +82,7 @@ def test_a_folder_without_weights_gives_new_ones_and_blank_reads_none(folder):
 @torch.no_grad()
 def test_images_are_resized_to_the_models_size_and_normalised_as_its_preprocessor_says(folder, original):
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": MEAN, "image_std": STD}))
-    model = models.build(f"hf:{folder}", 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)).eval()
+    model = models.build(f"hf:{folder}", 3, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))).eval()
     for side in (8, 16, 33):
         images = torch.rand(2, 3, side, side)
         sized = images if side == 16 else F.interpolate(images, (16, 16), mode="bilinear", antialias=True)

@@ -16,6 +16,7 @@ LAYERS = [
     {"dataset", "models"},
     {"pruner"},
     {"evaluation"},
+    {"report"},
     {"trainer"},
     {"unlearn"},
     {"backdoor", "transfer"},

@@ -26,7 +26,7 @@ from trainer.loop import Training
 from unlearn import lora, penalty, registry
 from unlearn.apply import apply
 from unlearn.context import Context
-from unlearn.flags import Lora
+from unlearn.unlearn_flags import Lora
 from utils import checkpoints, files
 from utils.device import PeakMemory
 from utils.errors import RunError, UsageError

@@ -76,7 +76,7 @@ def test_outputs_and_position_of_the_normalisation(name):
 def test_the_model_normalises_its_own_input():
     torch.manual_seed(0)
     plain = models.build("resnet20s", 10).eval()
-    scaled = models.build("resnet20s", 10, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)).eval()
+    scaled = models.build("resnet20s", 10, ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))).eval()
     scaled.load_state_dict({k: v for k, v in plain.state_dict().items() if "normalize" not in k}, strict=False)
     images = torch.rand(2, 3, 32, 32)
     by_hand = torch.stack(

@@ -21,7 +21,7 @@ import main_transfer
 from dataset.catalog import get
 from dataset.locate import find_root
 from trainer import messages
-from trainer.flags import milestones
+from trainer.training_flags import milestones
 from utils.errors import UsageError, say_last, script
 
 SMALL = ["--dataset", "digits", "--arch", "resnet20s", "--device", "cpu"]

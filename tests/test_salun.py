@@ -28,7 +28,7 @@ from evaluation.predict import Predictions
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Batch, Classification
-from unlearn import fast_slow, registry, relabel, saliency
+from unlearn import fast_slow, registry, saliency, wrong_targets
 from unlearn.apply import apply
 from unlearn.context import Progress
 from unlearn.methods import boundary_shrink
@@ -354,7 +354,7 @@ def test_random_labels(compat, order, masked, model, mask, monkeypatch):
 def test_labels_are_drawn_anew_for_every_epoch_or_once(model, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        relabel,
+        wrong_targets,
         "train",
         lambda model, sets, config, context, wrong: seen.append([wrong(epoch).tolist() for epoch in range(3)]),
     )
@@ -376,7 +376,7 @@ def test_given_labels_are_learned(model):
         return float(F.cross_entropy(twin.eval()(next(SETS["forget"].batches(9))[0]), given))
 
     before = loss()
-    relabel.train(twin, sets, config, where, lambda epoch: given)
+    wrong_targets.train(twin, sets, config, where, lambda epoch: given)
     assert loss() < before - 0.1
 
 

@@ -77,7 +77,7 @@ def slow_synflow(model, rate, shape):
 
 def test_synflow_on_a_residual_network():
     torch.manual_seed(1)
-    model = models.build("resnet20s", 10, (0.5,) * 3, (0.25,) * 3)
+    model = models.build("resnet20s", 10, ((0.5,) * 3, (0.25,) * 3))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     found = pruner.prune(model, "synflow", 0.9, Sample(0, torch.zeros(1, 3, 8, 8)))
     expected = slow_synflow(model, 0.9, (1, 3, 8, 8))

@@ -24,7 +24,7 @@ from dataset.images import ImageSet, scale
 from evaluation.predict import Predictions
 from report import transfer_table
 from transfer import probe
-from transfer.flags import FullProbe
+from transfer.transfer_flags import FullProbe
 from unlearn.context import Progress
 from utils import checkpoints
 from utils.errors import UsageError, renamed
@@ -107,14 +107,14 @@ def some_images(count=6, side=32, classes=3):
 def test_features_times_the_head_are_the_models_own_logits(arch, name, width):
     torch.manual_seed(0)
     model, images = models.build(arch, 10), some_images()
-    found, layer = probe.head(model)
+    found, layer = models.named_head(model)
     assert found == name and layer.out_features == 10
     features = probe.features(model, images)
     assert features.logits.shape == (6, width) and features.labels.tolist() == [0, 1, 2, 0, 1, 2]
     with torch.no_grad():
         own = model.eval()(scale(images.images))
         assert torch.allclose(layer(features.logits.clone()), own, atol=1e-4)
-    assert probe.head(model)[1] is layer, "the model itself keeps its head"
+    assert models.named_head(model)[1] is layer, "the model itself keeps its head"
 
 
 def test_a_new_head_depends_on_the_seed_alone():
@@ -134,7 +134,7 @@ def test_a_new_head_depends_on_the_seed_alone():
 
 def test_a_model_without_a_linear_layer_has_no_head():
     with pytest.raises(ValueError, match="Sequential has no linear layer"):
-        probe.head(nn.Sequential(nn.Conv2d(3, 2, 1)))
+        models.named_head(nn.Sequential(nn.Conv2d(3, 2, 1)))
 
 
 def test_a_head_of_two_points_by_hand():

@@ -200,7 +200,7 @@ def test_patches_are_read_channel_by_channel():
 @torch.no_grad()
 def test_swin_normalises_unless_it_imitates_the_reference():
     fixed, reference = (
-        models.build("swin_t", 10, MEAN, STD, compat=compat).eval() for compat in ("fixed", "reference")
+        models.build("swin_t", 10, (MEAN, STD), compat=compat).eval() for compat in ("fixed", "reference")
     )
     reference.load_state_dict(fixed.state_dict())
     batch = torch.rand(2, 3, 32, 32)
@@ -293,7 +293,7 @@ def test_timm_is_asked_for_by_name(monkeypatch):
 @torch.no_grad()
 def test_timms_models():
     timm = pytest.importorskip("timm")
-    model = models.build("timm:vit_tiny_patch16_224", 7, MEAN, STD, size=32).eval()
+    model = models.build("timm:vit_tiny_patch16_224", 7, (MEAN, STD), size=32).eval()
     plain = timm.create_model("vit_tiny_patch16_224", num_classes=7, img_size=32).eval()
     plain.load_state_dict({key: value for key, value in model.state_dict().items() if "normalize" not in key})
     batch = torch.rand(2, 3, 32, 32)

@@ -149,9 +149,13 @@ class Training:
         Raises:
             DivergedError: the loss, or a weight, is no longer finite.
         """
-        plan = images
-        if not isinstance(plan, Plan):
-            plan = self.passes(images if isinstance(images, Sequence) else [Pass(images, objective)])
+        if isinstance(images, Plan):
+            plan = images
+        elif isinstance(images, Sequence):
+            plan = self.passes(images)
+        else:
+            assert objective is not None
+            plan = self.passes([Pass(images, objective)])
         while self.epoch < self.recipe.epochs:
             if not self._step:
                 self._begin(seeds.derive(seed, "epoch", self.epoch), before)
@@ -225,7 +229,7 @@ class Training:
         Raises:
             DivergedError: the loss, a weight, or what the optimiser remembers is no longer finite.
         """
-        loss, figures = 0.0, {}
+        loss, figures = 0.0, dict[str, float]()
         for group in sorted(self._meters):
             loss, figures = self._meters[group].means(
                 f"in epoch {self.epoch + 1}, step {{step}}, at learning rate {self._latest.now:g}"

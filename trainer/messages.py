@@ -7,8 +7,8 @@ from typing import Any
 
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario
-from trainer.flags import beyond, epochs_of
 from trainer.setup import Setup
+from trainer.training_flags import beyond, epochs_of
 from utils import foreign, run_folder
 from utils.checkpoints import Checkpoint
 from utils.options import describe
@@ -16,9 +16,8 @@ from utils.options import describe
 
 def settings(config: Any) -> str:
     """A configuration as it would be typed; a step size that never falls is said to be constant."""
-    values = {
-        name: describe(value) for name, value in asdict(config).items() if value is not None and value is not False
-    }
+    typed = {name: value for name, value in asdict(config).items() if value is not None and value is not False}
+    values = {name: describe(value) for name, value in typed.items()}
     epochs = epochs_of(config)
     number = "the single epoch" if epochs == 1 else f"the {describe(epochs)} epochs"
     if "decreasing_lr" in values and values.get("schedule") != "step":
@@ -57,14 +56,14 @@ def images(dataset: DatasetInfo, scenario: Scenario) -> str:
     total = dataset.train_total
     named = None if scenario.labels is None else sum(dataset.train_counts[label] for label in scenario.labels)
     listed = None if scenario.indices is None else len(set(scenario.indices))
-    return scenario.words(listed or scenario.count or named or total, total, named, list(dataset.names))
+    return scenario.words(int(listed or scenario.count or named or total), total, named, list(dataset.names))
 
 
-def drawn(dataset: DatasetInfo, scenario: Scenario, chosen: int, train: int) -> str:
-    """The images that were drawn for a scenario, ``chosen`` of ``train``."""
+def drawn(dataset: DatasetInfo, scenario: Scenario, count: int, train: int) -> str:
+    """The images that were drawn for a scenario, ``count`` of ``train``."""
     labels = scenario.labels
     size = None if labels is None else sum(dataset.train_counts[label] for label in labels)
-    return scenario.words(chosen, train, size, list(dataset.names))
+    return scenario.words(count, train, size, list(dataset.names))
 
 
 def closing(setup: Setup) -> dict[str, str]:

@@ -13,7 +13,7 @@ import models
 from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
 from models.normalize import Normalize
-from trainer.flags import Model
+from trainer.training_flags import Model
 from utils import checkpoints, foreign, origin, seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
@@ -56,12 +56,8 @@ class Network:
 
     def _check_statistics(self, found: Checkpoint, where: str) -> None:
         held = [value.tolist() for name in foreign.NORMALIZE if (value := found.weights.get(name)) is not None]
-        typed = (self.flags.mean, self.flags.std)
-        if (
-            held
-            and self.flags.mean is not None
-            and any(abs(a - b) > 1e-4 for one, other in zip(held, typed) for a, b in zip(one, other))
-        ):
+        typed = (self.flags.mean or (), self.flags.std or ())
+        if any(abs(a - b) > 1e-4 for one, other in zip(held, typed) for a, b in zip(one, other)):
             said = " and ".join(",".join(f"{value:.4g}" for value in values) for values in held)
             raise UsageError(
                 f"{where}: normalises its input by mean and standard deviation {said}; leave --mean and --std out"

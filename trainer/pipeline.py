@@ -7,18 +7,20 @@ run is done, and the same command only shows it.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from utils.errors import say_last
+from utils.errors import say_last, script
 from utils.log import Log
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from trainer.flags import Arguments
     from trainer.setup import Setup
+    from trainer.training_flags import Arguments
     from utils.result import Result
 
 S = TypeVar("S", bound="Setup")
@@ -59,10 +61,22 @@ class Stages(Generic[S, P]):
 
 @dataclass(frozen=True)
 class Script:
-    """A script: how its command line is read, and its stages, which are imported only then."""
+    """A script: how its command line is read, and the module of its ``STAGES``, which is imported only then."""
 
+    name: str
     parse: Callable[..., Arguments]
-    stages: Callable[[], Stages]
+    module: str
+
+    @property
+    def stages(self) -> Stages:
+        """What it does once its command line is read."""
+        return importlib.import_module(self.module).STAGES
+
+    def main(self, argv: list[str] | None = None) -> int:
+        """Run it by the words of ``argv``, or of its own command line; returns the exit code."""
+        work = functools.partial(run, self)
+        work.__module__ = self.name  # as which errors are reported
+        return script(work)(argv)
 
     def identity(self, words: list[str]) -> str:
         """The fingerprint of the run that a command line asks for; no image is read.
@@ -70,13 +84,13 @@ class Script:
         Raises:
             UsageError: the command line would be refused.
         """
-        return self.stages().setup(self.parse(words)).fingerprint
+        return self.stages.setup(self.parse(words)).fingerprint
 
 
-def run(script: Script, argv: list[str] | None) -> int:
+def run(told: Script, argv: list[str] | None = None) -> int:
     """Do what a command line asks for, or say what would be done."""
-    arguments = script.parse(argv)
-    stages = script.stages()
+    arguments = told.parse(argv)
+    stages = told.stages
     setup = stages.setup(arguments)
     say_last([*arguments.remarks(), *setup.remarks])
     if arguments.run.dry_run == "json":
@@ -99,18 +113,18 @@ def run(script: Script, argv: list[str] | None) -> int:
             with place.folder.failing(facts):
                 return stages.run(setup, problem, facts, place)
 
-        place = complete(setup, argv, work)
-        stages.show(setup, place.folder.result(), place.log)
+        place, result = complete(setup, argv, work)
+        stages.show(setup, result, place.log)
     return 0
 
 
-def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Result]) -> Place:
+def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Result]) -> tuple[Place, dict[str, Any]]:
     """Do a run in its folder and write ``result.json``, unless it is there.
 
     Args:
         argv: the command line, to be kept as ``command.txt``.
     Returns:
-        The place, whose folder has the finished result.
+        The place, and the finished result.
     """
     folder = RunFolder(
         setup.folder, setup.label, setup.fingerprint, setup.outputs, keep=setup.keep_files, parts=setup.parts
@@ -122,4 +136,4 @@ def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Resul
     else:
         place.log.line(f"done already: {folder.path / 'result.json'}")
     folder.remove(setup.temporary)
-    return place
+    return place, folder.result() or {}

@@ -44,12 +44,8 @@ def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
     if rewind is None:
         return
     check_tensors(rewind, where, model)
-    expected = model.state_dict()
-    wrong = [
-        key
-        for key in (*expected, *rewind)
-        if key not in expected or key not in rewind or rewind[key].shape != expected[key].shape
-    ]
+    expected, found = ({key: value.shape for key, value in state.items()} for state in (model.state_dict(), rewind))
+    wrong = [key for key in (*expected, *found) if expected.get(key) != found.get(key)]
     if wrong:
         raise UsageError(f"{where}: is of another model (first: {wrong[0]})")
 
@@ -62,9 +58,8 @@ def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
     """
     own = training.schedule.state()
     try:
-        schedule = {
-            key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]
-        }  # others would replace its methods
+        # Other keys would replace the scheduler's methods.
+        schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}
         groups = [
             {key: value for key, value in group.items() if key in known}
             for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])
@@ -76,13 +71,8 @@ def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
             or not _alike(groups, own["optimizer"]["param_groups"])
         ):
             raise ValueError("an entry of another type")
-        training.restore(
-            {
-                **stored,
-                "scheduler": schedule,
-                "optimizer": {"state": stored["optimizer"]["state"], "param_groups": groups},
-            }
-        )
+        optimizer = {"state": stored["optimizer"]["state"], "param_groups": groups}
+        training.restore({**stored, "scheduler": schedule, "optimizer": optimizer})
         for parameter, state in training.optimizer.state.items():
             for value in state.values():
                 if isinstance(value, Tensor) and (
@@ -103,11 +93,8 @@ def _alike(found: Any, own: Any) -> bool:
             _alike(found[key], own[key]) if key in own else _number(found[key]) for key in found
         )
     if isinstance(own, (list, tuple)):
-        return (
-            isinstance(found, (list, tuple)) and all(_alike(value, own[0]) for value in found)
-            if own
-            else found is not None
-        )
+        alike = isinstance(found, (list, tuple)) and bool(own) and all(_alike(value, own[0]) for value in found)
+        return alike or not own and found is not None
     if own is None or isinstance(own, bool):
         return found is None or isinstance(found, bool)
     return _number(found) if isinstance(own, (int, float)) else type(found) is type(own)
@@ -122,29 +109,21 @@ def _count(value: Any) -> bool:
 
 
 def _curves(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and {"train_ta", "val_ta"} <= value.keys()
-        and all(isinstance(v, list) and all(map(_number, v)) for v in value.values())
-    )
+    if not isinstance(value, dict) or not {"train_ta", "val_ta"} <= value.keys():
+        return False
+    return all(isinstance(v, list) and all(map(_number, v)) for v in value.values())
 
 
 def _is_summary(value: Any) -> bool:
-    numbers = ("density", "best_val", "test_of_best", "test_of_last")
-    return (
-        isinstance(value, dict)
-        and all(_number(value.get(key)) for key in numbers)
-        and _count(value.get("round"))
-        and isinstance(value.get("best"), str)
-    )
+    if not isinstance(value, dict) or not _count(value.get("round")) or not isinstance(value.get("best"), str):
+        return False
+    return all(_number(value.get(key)) for key in ("density", "best_val", "test_of_best", "test_of_last"))
 
 
 def _weights_or_none(value: Any) -> bool:
-    return (
-        value is None
-        or isinstance(value, Mapping)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    )
+    if not isinstance(value, Mapping):
+        return value is None
+    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
 
 
 POSITION: dict[str, Callable[[Any], bool]] = {  # what a training checkpoint must hold, and what is sound there

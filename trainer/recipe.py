@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pruner import Mask
-from trainer.flags import Stepping
+from trainer.training_flags import Stepping
 
 DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" lowers the step size
 
@@ -86,7 +86,7 @@ class OptimizerSchedule:
     @property
     def lr(self) -> float:
         """The epoch's step size, warm-up aside."""
-        return self.scheduler.get_last_lr()[0]
+        return float(self.scheduler.get_last_lr()[0])
 
     @property
     def now(self) -> float:

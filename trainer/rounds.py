@@ -129,14 +129,8 @@ class Rounds:
     def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go on from a training checkpoint, ours or the reference's."""
         stored = position.stored_position(checkpoint)
-        self.at = Position(
-            stored["state"],
-            checkpoint.mask,
-            stored["best_sa"],
-            stored["result"],
-            stored["init_weight"],
-            stored["rounds"],
-        )
+        best, result, rewind = stored["best_sa"], stored["result"], stored["init_weight"]
+        self.at = Position(stored["state"], checkpoint.mask, best, result, rewind, stored["rounds"])
         checkpoints.load_weights(self.model, checkpoint)
         self._resumed, self._from = stored, checkpoint.path
 
@@ -169,11 +163,8 @@ class Rounds:
                 self._save(training, validation)
         if not self.files.best(self.at.round).exists():  # nothing was left to train
             self._save(training)
-        plots.training_curves(
-            self.files.curves(self.at.round),
-            self.at.result,
-            f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %",
-        )
+        title = f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %"
+        plots.training_curves(self.files.curves(self.at.round), self.at.result, title)
 
     def _keep_rewind_weights(self) -> None:
         weights = checkpoints.pack(self.model, {})
@@ -216,15 +207,13 @@ class Rounds:
         checkpoints.load_weights(self.model, checkpoints.read(best_file, "checkpoint"))
         best = predict(self.model, test)["test"].accuracy
         self.model.load_state_dict(final)
-        found = {
+        found: dict[str, Any] = {
             "round": self.at.round,
             "density": pruner.density(self.at.mask),
             "best_val": self.at.best_sa / 100,
-            "test_of_best": best,
-            "test_of_last": last,
-            "best": best_file.name,
-            "last": self.files.last(self.at.round).name,
         }
+        found |= {"test_of_best": best, "test_of_last": last, "best": best_file.name}
+        found["last"] = self.files.last(self.at.round).name
         self.log.record("round", **found)
         return found
 
@@ -232,11 +221,8 @@ class Rounds:
         sample = pruner.Sample(seeds.derive(self.plan.seed, "round", self.at.round))
         mask = pruner.prune(self.model, self.plan.score, self.plan.rate, sample, self.at.mask)
         passage.warn(self.model, mask, self.sets["train"], self.log)
-        if self.plan.target == "pt":
-            target = checkpoints.read(self.files.best(0), "checkpoint").weights
-        else:
-            target = self.at.rewind
-        self.model.load_state_dict(target)
+        best = checkpoints.read(self.files.best(0), "checkpoint").weights if self.plan.target == "pt" else None
+        self.model.load_state_dict(best or self.at.rewind or {})
         self._resumed = None
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
 

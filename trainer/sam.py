@@ -18,7 +18,8 @@ class ASAM:
     """
 
     def __init__(self, parameters: list[nn.Parameter], rho: float):
-        self._parameters, self._rho = parameters, rho
+        self._parameters: list[Tensor] = list(parameters)
+        self._rho = rho
         self._before: list[Tensor] = []
 
     @torch.no_grad()

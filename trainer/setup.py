@@ -14,8 +14,8 @@ import models
 from dataset import prepare
 from dataset.data_flags import Data
 from dataset.prepare import DatasetInfo
-from trainer.flags import Arguments
 from trainer.network import Network
+from trainer.training_flags import Arguments
 from utils.device import resolve
 from utils.flags import Run
 from utils.result import Result
@@ -69,7 +69,7 @@ class Setup:
     @property
     def folder(self) -> Path:
         """Where the run writes."""
-        return Path(self.run.save_dir)
+        return Path(self.run.save_dir or "")
 
     @property
     def fingerprint(self) -> str:
@@ -95,11 +95,5 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
 
 def shared(arguments: Arguments, device: torch.device, built: Network) -> dict[str, Any]:
     """The entries of a ``Setup`` that are the same for every script."""
-    return {
-        "data": arguments.data,
-        "run": arguments.run,
-        "device": device,
-        "network": built,
-        "unread": arguments.unread,
-        "inherited": arguments.inherited,
-    }
+    told = {name: getattr(arguments, name) for name in ("data", "run", "unread", "inherited")}
+    return {**told, "device": device, "network": built}

@@ -126,7 +126,9 @@ class Passes(Plan):
         schedule_of: Callable[[Recipe], OptimizerSchedule],
     ):
         self._passes, self._recipe, self._random = passes, recipe, random
-        self._own = {each.recipe: schedule_of(each.recipe) for each in passes if each.recipe is not None}
+        self._own: dict[Recipe | None, OptimizerSchedule] = {
+            each.recipe: schedule_of(each.recipe) for each in passes if each.recipe is not None
+        }
         self.schedules = tuple(self._own.values())
         self._epoch: tuple[int, list[_Part]] = (-1, [])
 

@@ -14,12 +14,12 @@ from dataset.split import BaseSplit
 from pruner import Mask, Sample, passage
 from report import text
 from trainer import messages, network, position, rounds
-from trainer.flags import Prune, PruneAtStart, Train, TrainingArguments
 from trainer.pipeline import Place, Stages
 from trainer.problem import Problem, load, stamp, views
 from trainer.recipe import recipe
 from trainer.rounds import Files, Plan
 from trainer.setup import Setup, inputs, shared
+from trainer.training_flags import Prune, PruneAtStart, Train, TrainingArguments
 from utils import seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
@@ -50,21 +50,21 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
     """Refuse what can be refused without reading data: device, data set, architecture, checkpoint."""
     device, dataset = inputs(arguments)
     built, found = network.new(arguments.model, dataset, arguments.run), None
-    if arguments.resume.resume:
+    if arguments.resume.checkpoint is not None:
         found = built.read(arguments.resume.checkpoint, "--checkpoint")
         position.check_position(found, built.fresh)
     config = identity(arguments) | {**dataset.identity, "checkpoint": found and found.sha256}
-    at_start = isinstance(arguments.prune, PruneAtStart)
+    prune, at_start = arguments.prune, isinstance(arguments.prune, PruneAtStart)
     return TrainingSetup(
         **shared(arguments, device, built),
         script="main_synflow.py" if at_start else "main_imp.py",
         label="synflow" if at_start else "imp",
-        title=pruned_first(arguments.prune) if at_start else pruned_later(arguments.prune),
+        title=pruned_first(prune) if isinstance(prune, PruneAtStart) else pruned_later(prune),
         outputs=rounds.OUTPUTS,
         keep_files=found is not None,
         config=config | models.origin(arguments.model.arch),
         train=arguments.train,
-        prune=arguments.prune,
+        prune=prune,
         plain=arguments.train.no_aug,
         checkpoint=found,
     )
@@ -88,7 +88,9 @@ def check_same_split(begin: Checkpoint | None, base: BaseSplit) -> None:
     Raises:
         UsageError: names both splits.
     """
-    known = {} if begin is None else begin.extra
+    if begin is None:
+        return
+    known = begin.extra
     if None in (base.seed, known.get("split_seed", 0)) and known.get("split_digest") not in (None, base.digest):
         raise UsageError(
             f"--checkpoint {begin.path}: was trained on split {known['split_digest']}, this run divides the data into "
@@ -115,14 +117,14 @@ def facts(setup: TrainingSetup, problem: Problem) -> Result:
 
 
 def train(setup: TrainingSetup, problem: Problem, known: Result, place: Place) -> Result:
-    """Carry the model through its plan, going on from a killed run."""
+    """Take the model through its plan, going on from a killed run."""
     files = Files(
         place.folder.path, {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
     )
     mask, prune = {}, setup.prune
     if isinstance(prune, PruneAtStart):
         mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)
-    found, _ = carry(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
+    found, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
     return replace(known, rounds=found)
 
 
@@ -139,15 +141,15 @@ def sample(images: Images, seed: int) -> Sample:
     """Unaugmented images of every class, drawn from ``seed``, for a pruning score to look at."""
     order = torch.randperm(len(images), generator=seeds.generator(seed, "score sample"))
     labels = images.labels.cpu()[order]
-    chosen = torch.cat([order[labels == label][:SAMPLE_PER_CLASS] for label in labels.unique()])
-    batch, labels = next(images.at(images.indices[chosen.to(images.indices.device)]).batches(len(chosen)))
+    picked = torch.cat([order[labels == label][:SAMPLE_PER_CLASS] for label in labels.unique()])
+    batch, labels = next(images.at(images.indices[picked.to(images.indices.device)]).batches(len(picked)))
     return Sample(seed, batch, labels)
 
 
-def carry(
+def run_plan(
     problem: Problem, plan: Plan, files: Files, log: Log, begin: Checkpoint | None = None, mask: Mask | None = None
 ) -> tuple[list[dict[str, Any]], Mask]:
-    """Carry the model through a plan, going on from a killed run, or else from ``begin``.
+    """Take the model through a plan, going on from a killed run, or else from ``begin``.
 
     Args:
         mask: what is kept from the start.

@@ -10,8 +10,8 @@ from report import transfer_table
 from trainer import messages
 from trainer.pipeline import Place, Stages
 from transfer.point import measure
-from transfer.problem import TransferProblem, read
-from transfer.setup import TransferSetup, point, set_up
+from transfer.transfer_problem import TransferProblem, read
+from transfer.transfer_setup import TransferSetup, point, set_up
 from utils.log import Log
 from utils.result import Result
 

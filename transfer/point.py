@@ -9,11 +9,12 @@ import pruner
 from evaluation.predict import predict
 from trainer.pipeline import Place, complete
 from transfer import probe as probes
-from transfer.problem import TransferProblem, without
-from transfer.setup import PointSetup
+from transfer.transfer_flags import LinearProbe
+from transfer.transfer_problem import TransferProblem, without
+from transfer.transfer_setup import PointSetup
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Progress
-from unlearn.problem import ForgetProblem, context
+from unlearn.forget_problem import ForgetProblem, context
 from utils import checkpoints, origin
 from utils.log import Log
 from utils.result import Result
@@ -32,7 +33,7 @@ def measure(setup: PointSetup, problem: TransferProblem, argv: list[str] | None)
             return score(setup, source, unlearned, probed, known, place)
 
     Log(None).line(f"\nremoved {setup.count}: {setup.listed(setup.count) or 'the model as it is'}")
-    return complete(setup, argv, work).folder.result()
+    return complete(setup, argv, work)[1]
 
 
 def unlearn(setup: PointSetup, source: ForgetProblem, place: Place) -> Unlearned:
@@ -58,7 +59,7 @@ def probe(setup: PointSetup, problem: TransferProblem, unlearned: Unlearned, pla
     """The model for the target, written, with its accuracy and seconds."""
     flags, name, target = setup.probe, setup.method.name, problem.target
     progress = Progress(setup.folder / f"{name}targetprogress.pth.tar", setup.fingerprint)
-    if flags.probe == "linear":
+    if isinstance(flags, LinearProbe):
         probed = probes.linear(unlearned.model, unlearned.mask, target, flags.probe_l2, place.log)
     else:
         seed = setup.run.train_seed
@@ -82,38 +83,24 @@ def score(
 ) -> Result:
     """Score the unlearned model on the source."""
     outputs = predict(unlearned.model, {key: source.sets[key] for key in ("test", "forget") if len(source.sets[key])})
-    accuracy = {
-        "source": outputs["test"].accuracy,
-        "forget": outputs["forget"].accuracy if setup.count else None,
-        "target": probed.accuracy,
-    }
+    accuracy = {"source": outputs["test"].accuracy, "forget": None, "target": probed.accuracy}
+    if setup.count:
+        accuracy["forget"] = outputs["forget"].accuracy
     seconds = {"unlearning": unlearned.seconds, "probing": probed.seconds}
     place.log.line("  ".join(f"{key} {100 * value:.2f} %" for key, value in accuracy.items() if value is not None))
     place.log.record("scores", accuracy=accuracy, seconds=seconds)
-    model = {**known.model, "sparsity_after": pruner.sparsity(unlearned.mask)}
+    model = (known.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask)}
     return replace(known, model=model, accuracy=accuracy, seconds=seconds, units="fractions in [0, 1]; seconds")
 
 
 def facts(setup: PointSetup, problem: TransferProblem, source: ForgetProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
     split, target, classes = source.split, problem.target, list(setup.classes)
-    return setup.result(
-        method=setup.method.name,
-        paper_name=setup.method.paper,
-        compat=setup.run.compat,
-        seed=setup.run.seed,
+    model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(source.mask)}
+    return setup.unlearning_result(
         removed={"count": setup.count, "classes": classes, "names": [problem.data.classes[label] for label in classes]},
         split={"digest": split.digest, "base_digest": split.base_digest, **source.sizes},
-        target={
-            "name": setup.target_name,
-            "classes": target.classes,
-            "train": len(target.train),
-            "test": len(target.test),
-        },
-        model={
-            "arch": setup.arch,
-            "dataset": problem.data.name,
-            "sparsity": pruner.sparsity(source.mask),
-            "checkpoint": setup.mask_file,
-        },
+        target={"name": setup.target_name, "classes": target.classes}
+        | {"train": len(target.train), "test": len(target.test)},
+        model=model | {"checkpoint": setup.mask_file},
     )

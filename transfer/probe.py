@@ -13,8 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from dataset.images import ImageSet
+from dataset.images import Images
 from evaluation.predict import Predictions, predict
+from models import named_head
 from pruner import Mask, check_held
 from trainer.loop import Training
 from trainer.recipe import recipe
@@ -31,8 +32,8 @@ class Target:
     """What a model is carried over to: its number of classes, images to train on and to test with."""
 
     classes: int
-    train: ImageSet
-    test: ImageSet
+    train: Images
+    test: Images
 
 
 @dataclass(frozen=True)
@@ -45,34 +46,22 @@ class Probed:
     seconds: float
 
 
-def head(model: nn.Module) -> tuple[str, nn.Linear]:
-    """Name and module of the last linear layer in module order: the one that makes the logits.
-
-    Raises:
-        ValueError: there is none.
-    """
-    linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"{type(model).__name__} has no linear layer to replace")
-    return linear[-1]
-
-
 def new_head(model: nn.Module, classes: int, seed: int) -> nn.Linear:
     """A head for other classes in torch's own initialisation, on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive(seed, "head"))
-        return nn.Linear(head(model)[1].in_features, classes)
+        return nn.Linear(named_head(model)[1].in_features, classes)
 
 
 def with_head(model: nn.Module, layer: nn.Module) -> nn.Module:
     """A copy of the model whose head is ``layer``, on the model's device."""
     copied = copy.deepcopy(model)
-    name, old = head(copied)
+    name, old = named_head(copied)
     copied.set_submodule(name, layer.to(old.weight.device))
     return copied
 
 
-def features(model: nn.Module, images: ImageSet) -> Predictions:
+def features(model: nn.Module, images: Images) -> Predictions:
     """What the head is given, in eval mode and without augmentation: float32 [N, D] in the place of logits."""
     return predict(with_head(model, nn.Identity()), {"images": images})["images"]
 
@@ -106,7 +95,7 @@ def fit_head(found: Predictions, classes: int, l2: float) -> tuple[nn.Linear, bo
 
 def linear(model: nn.Module, mask: Mask, target: Target, l2: float, log: Log) -> Probed:
     """A new head on the frozen model (``fit_head``); each image passes the model once."""
-    clock = Clock(target.train.images.device)
+    clock = Clock(target.train.device)
     clock.start()
     layer, converged = fit_head(features(model, target.train), target.classes, l2)
     seconds = clock.seconds
@@ -126,10 +115,10 @@ def full(model: nn.Module, mask: Mask, target: Target, flags: Any, seed: int, lo
     Raises:
         RunError: the loss left the finite numbers, or a pruned weight came back.
     """
-    mask = {name: kept for name, kept in mask.items() if name != f"{head(model)[0]}.weight"}
+    mask = {name: kept for name, kept in mask.items() if name != f"{named_head(model)[0]}.weight"}
     model = with_head(model, new_head(model, target.classes, seed))
     training = Training(model, recipe(flags, flags.probe_epochs, flags.probe_lr), mask)
-    clock, before = Clock(target.train.images.device), 0.0
+    clock, before = Clock(target.train.device), 0.0
     if progress.state is not None:
         model.load_state_dict(checkpoints.unpack(progress.state["state_dict"])[0])
         training.restore(progress.state)

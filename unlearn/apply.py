@@ -6,6 +6,7 @@ import copy
 import importlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -53,7 +54,7 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
     method.check_task(context.task.name)
     _load_libraries(config, context)
     peak = PeakMemory(context.device)
-    run = _plainly if context.adapters is None else _with_adapters
+    run = _plainly if context.adapters is None else partial(_with_adapters, context.adapters)
     with _memory_of(config):
         unlearned = run(method, model, sets, config, context)
     return replace(unlearned, memory=peak.bytes)
@@ -79,13 +80,13 @@ def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: 
 
 
 def _with_adapters(
-    method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context
+    plan: lora.Plan, method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context
 ) -> Unlearned:
     """Run it on adapters: what was frozen must not have changed, then they are merged or kept.
 
     While the method runs it has no mask to hold, because the pruned weights are frozen at zero.
     """
-    plan, mask, copied = context.adapters, context.mask, copy.deepcopy(model)
+    mask, copied = context.mask, copy.deepcopy(model)
     pruner.MaskEnforcer(copied, mask)
     _start_clock(context)
     adapted = lora.attach(copied, plan, context.seed)
@@ -96,9 +97,9 @@ def _with_adapters(
     with context.clock.paused():
         finite.check(finite.state(adapted), f"by {method.name}; try milder settings")
         lora.check_frozen(adapted, model, mask, method.name)
-    unlearned = adapted if plan.apart else lora.merge(adapted, mask)
+    unlearned = adapted if plan.stored_separately else lora.merge(adapted, mask)
     seconds = context.clock.seconds
-    if not plan.apart:
+    if not plan.stored_separately:
         pruner.check_held(unlearned, mask, method.name)
     return Unlearned(unlearned, mask, seconds)
 

@@ -37,7 +37,7 @@ class Sets:
         LookupError: on access to a set that the method did not declare.
     """
 
-    def __init__(self, sets: dict[str, Images], reads: frozenset[str], method: str):
+    def __init__(self, sets: dict[str, Images], reads: Collection[str], method: str):
         self._sets, self._reads, self._method = sets, reads, method
 
     def __getattr__(self, name: str) -> Images:
@@ -54,7 +54,8 @@ class Clock:
     """Active seconds of a run on a device; stands still while paused, and goes on from an earlier part."""
 
     def __init__(self, device: torch.device):
-        self._device, self._before, self._since = device, 0.0, None
+        self._device, self._before = device, 0.0
+        self._since: float | None = None
 
     def start(self, before: float = 0.0) -> None:
         """Begin to count, on top of ``before`` seconds."""
@@ -139,10 +140,10 @@ class Context:
     log: Log
     progress: Progress = field(default_factory=Progress)
     update_mask: Mask | None = None
-    draws: Draws | None = None
+    draws: Draws = None  # type: ignore[assignment]  # filled in below
     adapters: lora.Plan | None = None
     frozen: Collection[str] = ()
-    task: Task | None = None
+    task: Task = None  # type: ignore[assignment]  # filled in below
     save_every: int = SAVE_EVERY
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
@@ -174,7 +175,7 @@ class Context:
 
         Args:
             images: what to train on, a function from an epoch's number, from 0, to it, or the passes of an epoch.
-            config: with ``unlearn_epochs``, ``unlearn_lr``, ``no_aug`` and the flags of ``trainer.flags.Stepping``.
+            config: with ``unlearn_epochs``, ``unlearn_lr``, ``no_aug`` and the flags of ``Stepping``.
             objective: what to descend where ``images`` are no passes; the task's mean loss without it.
             before: called before every epoch with its number; may change weights and ``mask``, which is enforced next.
             eval_modules: modules that stay in eval mode while training.
@@ -191,10 +192,11 @@ class Context:
         training = Training(model, how, self.mask, self.update_mask, self._freezes_rest(config), eval_modules)
 
         def prepare(epoch: int) -> None:
-            before(epoch)
-            training.enforce_mask(self.mask)
+            if before is not None:
+                before(epoch)
+                training.enforce_mask(self.mask)
 
-        self.phase(training, training.passes(passes), before and prepare)
+        self.phase(training, training.passes(passes), prepare)
 
     def phase(self, training: Training, plan: Plan, before: Callable[[int], None] | None = None) -> None:
         """Take ``training`` through the epochs of ``plan``, keeping what a killed run goes on from.
@@ -217,14 +219,9 @@ class Context:
 
         def save() -> None:
             with self.clock.paused():
-                self.progress.save(
-                    phase=number,
-                    seconds=self.clock.seconds,
-                    state_dict=checkpoints.pack(model, self.mask, self.frozen),
-                    **training.state(),
-                    plan=plan.state(),
-                    memory=self.memory,
-                )
+                state = training.state() | {"state_dict": checkpoints.pack(model, self.mask, self.frozen)}
+                state |= {"plan": plan.state(), "memory": self.memory}
+                self.progress.save(phase=number, seconds=self.clock.seconds, **state)
 
         seed, epochs = seeds.derive(self.seed, "unlearn", number), training.recipe.epochs
         for log in training.run(plan, seed, before=before, save=save, every=self.save_every):

@@ -210,18 +210,8 @@ def gram(
     for start, turn in _turns(parameters, memory // (4 * count)):
         rows = []
         for images, labels in batches():
-            found = _per_sample(model, images, labels, list(turn))
-            rows.append(
-                torch.cat(
-                    [
-                        (found[name] * mask[name].to(found[name]) if name in mask else found[name]).flatten(1)[
-                            :, start[name] : stop
-                        ]
-                        for name, stop in turn.items()
-                    ],
-                    dim=1,
-                )
-            )
+            found = masked(_per_sample(model, images, labels, list(turn)), mask)
+            rows.append(torch.cat([found[name].flatten(1)[:, start[name] : stop] for name, stop in turn.items()], 1))
         columns = torch.cat(rows)
         part = torch.cat([direction[name].flatten()[start[name] : stop] for name, stop in turn.items()])
         products += (columns @ columns.T).cpu().double()
@@ -250,17 +240,17 @@ def _per_sample(
 ) -> Tensors:
     """Gradient of every sample's loss by the named parameters: [B, *shape] by name."""
     state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
-    chosen = {name: state.pop(name) for name in names}
+    wanted = {name: state.pop(name) for name in names}
 
     def loss(weights: Tensors, one: Tensor, target: Tensor) -> Tensor:
         def replaced(*arguments: Tensor) -> Tensor:
             return torch.func.functional_call(model, (weights, state), arguments)
 
-        return losses(replaced, one[None], target[None]).sum()
+        return losses(replaced, one[None], target[None]).sum()  # type: ignore[arg-type]  # is called, nothing else
 
     with plain_attention():
         gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
-        return gradients(chosen, inputs, targets)
+        return gradients(wanted, inputs, targets)
 
 
 @contextmanager

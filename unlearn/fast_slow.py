@@ -117,7 +117,7 @@ class FastSlow(Plan):
         self.schedules = (self.training.schedule_of(forgetting, shared),)
         self._update = None if update_mask is None else MaskEnforcer(model, update_mask, at_zero=False)
         self._slow = config.slow_rate != 1 and not config.no_fast_slow
-        self._parameters = list(model.parameters())
+        self._parameters: list[Tensor] = list(model.parameters())
         self._before: list[Tensor] = []
 
     def state(self) -> dict[str, Any]:
@@ -154,21 +154,17 @@ class FastSlow(Plan):
     def _climb(self, iteration: int, epoch: int, images: Tensor, positions: Tensor, count: int) -> Step:
         """The step up the forget loss; without fast and slow steps it leaves its gradients to the next one."""
         strength = self.config.forget_alpha * self.decay(iteration / self.iterations)
-        batch, objective = (
-            Batch(images, positions, epoch, self.training.random),
-            partial(self.ascent.objective, strength),
-        )
-        step = Step(batch, count, objective, *self.schedules, group=None, lr=self._lr(iteration), resumable=False)
+        batch = Batch(images, positions, epoch, self.training.random)
+        objective = partial(self.ascent.objective, strength)
+        step = Step(batch, count, objective, self.schedules[0], group=None, lr=self._lr(iteration), resumable=False)
         step.update_mask, step.moves = self._update, not self.config.no_fast_slow
         return step
 
     def _repair(self, iteration: int, epoch: int, images: Tensor, targets: Tensor, count: int) -> Step:
         """The step down the retain loss; at the end of a round it takes the weights part of the way back."""
         last = (iteration + 1) % self.per_update == 0 or iteration + 1 == self.iterations
-        batch, after = (
-            Batch(images, targets, epoch, self.training.random),
-            self._go_back if self._slow and last else None,
-        )
+        batch = Batch(images, targets, epoch, self.training.random)
+        after = self._go_back if self._slow and last else None
         lr, resumable = self._lr(iteration), last or not self._slow
         return Step(batch, count, self.task.mean, lr=lr, after=after, resumable=resumable)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+import models
 from trainer.task import Classification
 from unlearn.context import Context
-from unlearn.layers import named_head, parameter_names
+from unlearn.layers import parameter_names
 
 # Whole classes that the reference recognises by their number of images.
 REFERENCE_CLASS_SIZES = {"cifar10": 4500, "cifar100": 450}
@@ -43,11 +44,8 @@ def noise(
         head = name in heads
         spread = (1.0 / (curvature[name] + 1e-8)).clamp(max=1e2 if head else 1e3) * alpha
         if parameter.ndim > 1:
-            spread = (
-                _mean_over_inputs(spread, context.mask.get(name) if context.compat == "fixed" else None)
-                .expand_as(spread)
-                .clone()
-            )
+            mask = context.mask.get(name) if context.compat == "fixed" else None
+            spread = _mean_over_inputs(spread, mask).expand_as(spread).clone()
         centre = parameter.detach().clone()
         if head:
             centre[rows] = 0
@@ -67,7 +65,7 @@ def head_parameters(model: nn.Module, context: Context, compat: str) -> set[str]
         return set()
     if compat == "reference":
         return {name for name, parameter in model.named_parameters() if parameter.shape[0] == context.classes}
-    name, layer = named_head(model)
+    name, layer = models.named_head(model)
     return set(parameter_names({name: layer}))
 
 

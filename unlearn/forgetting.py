@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -16,13 +15,13 @@ from evaluation.predict import predict_all
 from report import scores_text, verdict
 from report.row_names import ADAPTED
 from trainer import messages
-from trainer.flags import Model
 from trainer.pipeline import Place, Stages
 from trainer.training import parameters
+from trainer.training_flags import Model
 from unlearn import registry
-from unlearn.problem import ForgetProblem, context, read
+from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.session import Session
-from unlearn.setup import ForgetSetup, set_up
+from unlearn.unlearn_setup import ForgetSetup, set_up
 from utils.flags import Run
 from utils.log import Log
 from utils.options import describe
@@ -33,21 +32,13 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
     made = {} if setup.checkpoint is None else setup.checkpoint.extra
     split, kind = problem.split, setup.scenario.kind(len(problem.split.whole_classes))
-    return setup.result(
-        method=setup.method.name,
+    model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(problem.mask)}
+    model |= {"checkpoint": setup.mask_file, "recipe": made.get("recipe")}
+    return setup.unlearning_result(
         paper_name=setup.method.paper + (ADAPTED if setup.adapters else ""),
-        compat=setup.run.compat,
-        seed=setup.run.seed,
         scenario={"kind": kind, "words": forgotten(setup, problem), **setup.scenario.facts()},
         split={"digest": split.digest, "base_digest": split.base_digest, **problem.sizes},
-        model={
-            "arch": setup.arch,
-            "dataset": problem.data.name,
-            "sparsity": pruner.sparsity(problem.mask),
-            "checkpoint": setup.mask_file,
-            "recipe": made.get("recipe"),
-            "round": made.get("state") if "recipe" in made else None,
-        },
+        model=model | {"round": made.get("state") if "recipe" in made else None},
         adapters=setup.adapters and setup.adapters.facts(),
     )
 
@@ -59,21 +50,21 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     handed = context(setup, data, problem.mask, setup.scenario, whole, place.log, session.progress)
     unlearned = session.run(problem.model, problem.sets, handed)
     first = verdict.original(known.plain(), place.folder.path)
-    others = beside(setup, problem, scored=first is not None)
+    others = models_to_compare(setup, problem, scored=first is not None)
     outputs, *rest = predict_all([unlearned.model, *others.values()], problem.sets)
     compared, compat = dict(zip(others, rest)), setup.run.compat
     scores = run_scores.score(outputs, compat, compared.get("retrained"), setup.method.trains_on_val)
     session.save(unlearned, run_scores.reference_result(scores))
     place.log.record("scores", **scores)
     adapters = setup.adapters
-    trained = adapters.total if adapters and adapters.apart else parameters(unlearned.model)
+    trained = adapters.total if adapters and adapters.stored_separately else parameters(unlearned.model)
     sides = {name: run_scores.four(found, compat) for name, found in compared.items()}
     return replace(
         known,
-        model={**known.model, "sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
+        model=(known.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
         seconds={"unlearning": unlearned.seconds},
         memory={"unlearning": unlearned.memory},
-        original=sides.get("original", first and first.scores),
+        original=sides.get("original", first.scores if first else None),
         retrained=sides.get("retrained"),
         scores=run_scores.paper_scores(scores, unlearned.seconds),
         units="fractions in [0, 1]; RTE in minutes; memory in bytes",
@@ -82,8 +73,8 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     )
 
 
-def beside(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:
-    """The models that the unlearned one is set beside, by name: "original" and "retrained".
+def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:
+    """The models that the unlearned one is compared with, by name: "original" and "retrained".
 
     Args:
         scored: whether a run beside this one has the original's scores.
@@ -100,7 +91,7 @@ def forgotten(setup: ForgetSetup, problem: ForgetProblem) -> str:
     """What is forgotten, in words."""
     split, scenario = problem.split, setup.scenario
     number, size = len(split.forget), split.count(problem.data.train_labels, scenario.labels)
-    return scenario.words(number, number + len(split.retain), size, problem.data.classes)
+    return scenario.words(number, number + len(split.retain), size, list(problem.data.classes))
 
 
 def preview(setup: ForgetSetup) -> dict[str, str]:
@@ -162,7 +153,7 @@ def retrain_command(setup: ForgetSetup) -> str:
         value = tuple(value) if isinstance(value, list) else value
         if flag in defaults and value is not None and value != defaults[flag]:
             words.append(f"--{flag}" if value is True else f"--{flag}={describe(value)}")
-    folder = Path(setup.run.save_dir).parent / "retrain"
+    folder = setup.folder.parent / "retrain"
     return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
 
 

@@ -41,8 +41,8 @@ def all_methods() -> str:
         parts.append(wrapped(f"{title}: {', '.join(members)}") + "\n" + _flags(family, others))
     for name in registry.names():
         method = registry.get(name)
-        family = next((family for family in reversed(FAMILIES) if issubclass(method.config, family)), None)
-        parts.append(f"{_title(method, f' [{method.source}]')}\n{_flags(method.config, family)}".rstrip())
+        nearest = next((family for family in reversed(FAMILIES) if issubclass(method.config, family)), None)
+        parts.append(f"{_title(method, f' [{method.source}]')}\n{_flags(method.config, nearest)}".rstrip())
     return "\n\n".join(parts)
 
 
@@ -61,13 +61,8 @@ def _title(method: Method, more: str = "") -> str:
 
 def _flags(config: type, without: type | None) -> str:
     """The flags of a configuration as argparse shows them, but for those that are the same in another one."""
-    said, known = (
-        {
-            field.name: (field.default, field.metadata["help"])
-            for field in dataclasses.fields(each or registry.NoOptions)
-        }
-        for each in (config, without)
-    )
+    kinds = (config, without or registry.NoOptions)
+    said, known = ({f.name: (f.default, f.metadata["help"]) for f in dataclasses.fields(kind)} for kind in kinds)
     own = {name for name, words in said.items() if known.get(name) != words}
     parser = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     add_options(parser.add_argument_group(), config, negatable=True, shown=own)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from models.parts import head
+from models.parts import head, head_name
 
 Initialise = Callable[[Tensor, torch.Generator], object]  # fills a new weight in place
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -31,19 +31,12 @@ def blocks(model: nn.Module) -> list[str]:
             for name, child in module.named_children():
                 if any(True for _ in child.parameters()):
                     path = f"{parent}.{name}".removeprefix(".")
-                    found.setdefault(
-                        f"{parent}/{re.sub('[0-9]+', '', name)}" if re.search("[0-9]", name) else path, []
-                    ).append(path)
-        groups = [
-            group
-            for group in found.values()
-            if len(group) > 1 and not any(_holds(model, path, classifier) for path in group)
-        ]
+                    kind = f"{parent}/{re.sub('[0-9]+', '', name)}" if re.search("[0-9]", name) else path
+                    found.setdefault(kind, []).append(path)
+        several = [group for group in found.values() if len(group) > 1]
+        groups = [group for group in several if not any(_holds(model, path, classifier) for path in group)]
         if groups:
-            largest = max(
-                groups,
-                key=lambda group: sum(p.numel() for path in group for p in model.get_submodule(path).parameters()),
-            )
+            largest = max(groups, key=lambda group: sum(_size(model.get_submodule(path)) for path in group))
             whole = [path for path in largest if any(True for _ in model.get_submodule(path).children())]
             return whole or [path for path in largest if _begins(model.get_submodule(path))]
         level = {
@@ -58,6 +51,10 @@ def _holds(model: nn.Module, path: str, module: nn.Module | None) -> bool:
     return any(each is module for each in model.get_submodule(path).modules())
 
 
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def _begins(module: nn.Module) -> bool:
     return isinstance(module, (nn.Conv2d, nn.Linear))
 
@@ -67,36 +64,25 @@ def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
 
     What comes before the first block, such as the stem, is never among them.
     """
-    names = list(dict(model.named_modules()))
-    found = blocks(model)
+    names, found = list(dict(model.named_modules())), blocks(model)
     if not found:
-        return {name: module for name, module in model.named_modules() if module is head(model)}
+        return {name: module for name, module in model.named_modules() if name == head_name(model)}
     start = names.index(found[max(len(found) - count, 0)])
     return {name: model.get_submodule(name) for name in names[start:]}
 
 
 def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
     """All modules that are not among ``modules`` and hold none of them."""
-    return [
-        module
-        for path, module in model.named_modules()
-        if path and not any(f"{name}.".startswith(f"{path}.") for name in modules)
-    ]
+    holders = tuple(f"{name}." for name in modules)
+    return [m for path, m in model.named_modules() if path and not any(n.startswith(f"{path}.") for n in holders)]
 
 
-def stem(model: nn.Module) -> tuple[str, nn.Module]:
+def stem(model: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
     """Name and module of what sees the image first: the first convolution, without any the first linear layer."""
-    for kind in (nn.Conv2d, nn.Linear):
-        for name, module in model.named_modules():
-            if isinstance(module, kind):
-                return name, module
-    raise LookupError("the model has neither a convolution nor a linear layer")
-
-
-def named_head(model: nn.Module) -> tuple[str, nn.Linear]:
-    """Name and module of the classifier's last layer."""
-    classifier = head(model)
-    return next((name, module) for name, module in model.named_modules() if module is classifier)
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    if not found:
+        raise LookupError("the model has neither a convolution nor a linear layer")
+    return next((each for each in found if isinstance(each[1], nn.Conv2d)), found[0])
 
 
 def parameter_names(modules: dict[str, nn.Module]) -> list[str]:
@@ -114,9 +100,7 @@ def norm_parameters(model: nn.Module, by_name: bool = False) -> set[str]:
 @contextmanager
 def train_only(model: nn.Module, names: set[str]) -> Iterator[None]:
     """Inside, only the parameters ``names`` have gradients; the others do not change."""
-    frozen = [
-        parameter for name, parameter in model.named_parameters() if name not in names and parameter.requires_grad
-    ]
+    frozen = [p for name, p in model.named_parameters() if name not in names and p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
@@ -143,12 +127,8 @@ def scaled_gradients(model: nn.Module, scales: dict[str, Tensor]) -> Iterator[No
 def affine(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights and biases of all convolutions and linear layers, attention's packed ones included, by name."""
     kinds = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
-    return {
-        f"{name}.{own}": parameter
-        for name, module in model.named_modules()
-        if isinstance(module, kinds)
-        for own, parameter in module.named_parameters(recurse=False)
-    }
+    names = parameter_names({name: module for name, module in model.named_modules() if isinstance(module, kinds)})
+    return {name: model.get_parameter(name) for name in names}
 
 
 def kaiming_normal(weight: Tensor, random: torch.Generator) -> None:
@@ -200,12 +180,6 @@ def renew(model: nn.Module, seed: int) -> None:
 def quantise(model: nn.Module) -> None:
     """Round parameters and norms' statistics to half precision; they stay float32."""
     largest = torch.finfo(torch.half).max
-    statistics = [
-        number
-        for module in model.modules()
-        if isinstance(module, NORMS)
-        for number in module.buffers()
-        if number.is_floating_point()
-    ]
-    for number in (*model.parameters(), *statistics):
+    buffers = [number for module in model.modules() if isinstance(module, NORMS) for number in module.buffers()]
+    for number in (*model.parameters(), *(number for number in buffers if number.is_floating_point())):
         number.copy_(number.clamp(-largest, largest).half())

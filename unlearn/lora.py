@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from models import parts
 from pruner import Mask
 from utils import files, seeds
 from utils.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 KINDS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -38,7 +41,7 @@ class Plan:
     """Which layers of an architecture get adapters.
 
     Attributes:
-        flags: rank, alpha, dropout and what becomes of the adapters (``unlearn.flags.Lora``).
+        flags: rank, alpha, dropout and what becomes of the adapters (``unlearn.unlearn_flags.Lora``).
         targets: names of the layers with adapters, in module order.
         head: name of the classifier's last layer, which trains whole.
         norms: names of the batch norms, whose statistics follow the images.
@@ -53,20 +56,15 @@ class Plan:
     total: int
 
     @property
-    def apart(self) -> bool:
+    def stored_separately(self) -> bool:
         """Whether adapters and frozen model are stored apart instead of being merged."""
         return self.flags.lora_merge == "none"
 
     def facts(self) -> dict[str, Any]:
         """The plan as plain data."""
         kept = {name.removeprefix("lora_"): value for name, value in vars(self.flags).items() if name != "lora"}
-        return {
-            **kept,
-            "targets": list(self.targets),
-            "head": self.head,
-            "trainable": self.trainable,
-            "total": self.total,
-        }
+        counts = {"trainable": self.trainable, "total": self.total}
+        return {**kept, "targets": list(self.targets), "head": self.head, **counts}
 
     def words(self) -> str:
         """The plan in words."""
@@ -90,10 +88,9 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
         import peft  # noqa: F401
     except ImportError as error:
         raise UsageError("--lora: peft is not installed; pip install peft") from error
-    classifier = parts.head(blank)
-    head = next((name for name, module in blank.named_modules() if module is classifier), None)
-    if head is None:
+    if parts.head(blank) is None:
         raise UsageError("--lora: this architecture has no linear classifier to train")
+    head, classifier = parts.named_head(blank)
     targets = _by_default(blank, head) if flags.lora_targets is None else _named(blank, head, flags.lora_targets)
     norms = tuple(name for name, module in blank.named_modules() if isinstance(module, _BatchNorm))
     whole, last = (sum(p.numel() for p in module.parameters()) for module in (blank, classifier))
@@ -105,21 +102,19 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
 def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
     """The layers that are pruned: convolutions, or the linear layers of a transformer; see ``pruner.prunable``."""
     found = {name.rpartition(".")[0] for name in pruner.prunable(model)}
-    return tuple(
-        name for name, module in _layers(model).items() if name in found and name != head and _mergeable(module)
-    )
+    fitting = [name for name, module in _layers(model).items() if name != head and _mergeable(module)]
+    return tuple(name for name in fitting if name in found)
 
 
 def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """The layers that a user names, whole or by the end of the name, as in peft."""
-    layers, found = _layers(model), set()
+    layers, found = _layers(model), set[str]()
     for target in wanted:
         matching = [name for name, _ in model.named_modules() if name == target or name.endswith(f".{target}")]
         strange = [name for name in matching if name not in layers or not _mergeable(layers[name])]
         if not matching or strange:
-            ends = sorted(
-                {name.rpartition(".")[2] for name, module in layers.items() if name != head and _mergeable(module)}
-            )
+            fitting = [name for name, module in layers.items() if name != head and _mergeable(module)]
+            ends = sorted({name.rpartition(".")[2] for name in fitting})
             what = f"{strange[0]} is no layer that can have adapters" if strange else "no layer's name ends so"
             raise UsageError(f"--lora_targets {target}: {what}; names that do: {', '.join(ends)}")
         found |= set(matching) - {head}
@@ -133,18 +128,15 @@ def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, .
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
     """Layers of the right kinds by name; attention's output projection belongs to the attention."""
     attention = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, KINDS) and not name.startswith(tuple(attention))
-    }
+    found = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
+    return {name: module for name, module in found.items() if not name.startswith(tuple(attention))}
 
 
 def _mergeable(module: nn.Module) -> bool:
     return getattr(module, "groups", 1) == 1  # peft cannot merge a grouped convolution
 
 
-def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
+def attach(model: nn.Module, adapters: Plan, seed: int) -> nn.Module:
     """Freeze ``model`` and give it adapters, in place; the result is peft's model around it.
 
     Args:
@@ -152,13 +144,13 @@ def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
     """
     import peft
 
-    flags = chosen.flags
+    flags = adapters.flags
     config = peft.LoraConfig(
         r=flags.lora_rank,
         lora_alpha=flags.lora_alpha,
         lora_dropout=flags.lora_dropout,
-        target_modules=list(chosen.targets),
-        modules_to_save=[chosen.head, *chosen.norms],
+        target_modules=list(adapters.targets),
+        modules_to_save=[adapters.head, *adapters.norms],
     )
     config._register_custom_module({nn.MultiheadAttention: _exact_attention()})
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -174,7 +166,7 @@ def attach(model: nn.Module, chosen: Plan, seed: int) -> nn.Module:
 
 
 @functools.cache
-def _exact_attention() -> type:
+def _exact_attention() -> type[Any]:
     """peft's adapter of attention with packed weights, mended; a class that is made where peft is imported."""
     from peft.tuners.lora.layer import MultiheadAttention
 
@@ -191,9 +183,8 @@ def _exact_attention() -> type:
             if self.disable_adapters or self.merged:
                 return base(query, *args, **kwargs)
             update = sum(self.get_delta_weight(name) for name in self.active_adapters)
-            return torch.func.functional_call(
-                base, {"in_proj_weight": base.in_proj_weight + update}, (query, *args), kwargs
-            )
+            weights = {"in_proj_weight": base.in_proj_weight + update}
+            return torch.func.functional_call(base, weights, (query, *args), kwargs)
 
         def _restore_weights(self) -> None:
             """Nothing was taken away."""
@@ -206,7 +197,7 @@ def without(model: nn.Module) -> nn.Module:
     return model.unload().requires_grad_(True) if is_adapted(model) else model
 
 
-def is_adapted(model: nn.Module) -> bool:
+def is_adapted(model: nn.Module) -> TypeGuard[PeftModel]:
     """Whether ``model`` is peft's, with adapters in it."""
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
 
@@ -239,7 +230,7 @@ def check_frozen(adapted: nn.Module, start: nn.Module, mask: Mask, who: str) -> 
             raise RunError(f"{who} changed {name}, which is frozen under the adapters")
 
 
-def merge(adapted: nn.Module, mask: Mask) -> nn.Module:
+def merge(adapted: PeftModel, mask: Mask) -> nn.Module:
     """The plain model with the adapters added to its weights and pruned weights at zero; ``adapted`` is used up.
 
     Raises:
@@ -253,7 +244,7 @@ def merge(adapted: nn.Module, mask: Mask) -> nn.Module:
     return merged
 
 
-def write(adapted: nn.Module, folder: Path) -> None:
+def write(adapted: PeftModel, folder: Path) -> None:
     """Store the adapters as peft does, each file in one step; equal adapters give equal bytes.
 
     Raises:
@@ -268,10 +259,8 @@ def write(adapted: nn.Module, folder: Path) -> None:
         adapted.save_pretrained(place)
         config = json.loads(Path(place, CONFIG).read_text())
         weights = Path(place, WEIGHTS).read_bytes()
-    config |= {
-        "auto_mapping": None,
-        "base_model_name_or_path": None,
-    }  # a class made while running, and a path of this machine
+    # A class made while running, and a path of this machine.
+    config |= {"auto_mapping": None, "base_model_name_or_path": None}
     files.make_folder(folder)
     files.write_bytes(folder / WEIGHTS, weights)
     files.write_json(
@@ -279,7 +268,7 @@ def write(adapted: nn.Module, folder: Path) -> None:
     )
 
 
-def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
+def read(model: nn.Module, adapters: Plan, folder: Path) -> nn.Module:
     """``model`` with stored adapters of this plan.
 
     Raises:
@@ -288,7 +277,7 @@ def read(model: nn.Module, chosen: Plan, folder: Path) -> nn.Module:
     import peft
     from safetensors.torch import load_file
 
-    adapted = attach(model, chosen, 0)
+    adapted = attach(model, adapters, 0)
     try:
         stored = load_file(folder / WEIGHTS)
         fitting = stored.keys() == peft.get_peft_model_state_dict(adapted).keys()

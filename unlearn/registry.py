@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.flags import Optimisation
+from trainer.training_flags import Optimisation
 from unlearn import presets
 from utils.errors import UsageError
 from utils.options import option

@@ -12,7 +12,7 @@ from unlearn.draws import Draws
 
 
 @torch.no_grad()
-def reset(name: str, module: nn.Module, draws: Draws, *purpose: object) -> None:
+def reset(name: str, module: nn.Conv2d | nn.Linear, draws: Draws, *purpose: object) -> None:
     """Begin a convolution or linear layer anew, as PyTorch begins it."""
     module.weight.copy_(draws.weight(f"{name}.weight", module.weight, layers.new_weight, *purpose))
     if module.bias is not None:

@@ -25,8 +25,8 @@ def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Call
     train(remember)
     remember()
     goal = accuracy_on(model, sets.val.of_classes(sets.forget.labels))
-    chosen = min(
+    best = min(
         range(len(accuracies)), key=lambda epoch: round(abs(accuracies[epoch] - goal), 9)
     )  # of equally near ones the first, whatever the rounding
-    if chosen > 0 or context.compat == "fixed":
-        model.load_state_dict(students[chosen])
+    if best > 0 or context.compat == "fixed":
+        model.load_state_dict(students[best])

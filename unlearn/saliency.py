@@ -107,11 +107,8 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
     where = f"--saliency_mask {path}"
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle, model, shapes)
-    wrong = [
-        name
-        for name in (*shapes, *stored)
-        if name not in shapes or name not in stored or stored[name].shape != shapes[name]
-    ]
+    found = {name: value.shape for name, value in stored.items()}
+    wrong = [name for name in (*shapes, *found) if shapes.get(name) != found.get(name)]
     if wrong:
         raise UsageError(
             f"{where}: is no saliency mask of this model ({len(wrong)} parameters differ; first: {wrong[0]})"
@@ -119,7 +116,7 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
     return {name: stored[name] != 0 for name in shapes}
 
 
-def given(hyper: Any, network: Network) -> tuple[Mask | None, str | None]:
+def from_flag(hyper: Any, network: Network) -> tuple[Mask | None, str | None]:
     """What ``--saliency_mask`` names, and the SHA-256 of that file; None where it is not given.
 
     Args:

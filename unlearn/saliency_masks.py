@@ -8,10 +8,10 @@ from typing import Any
 import pruner
 from trainer.pipeline import Place, Stages
 from unlearn import saliency
-from unlearn.flags import ForgetArguments, Saliency
+from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.forgetting import forgotten, header, preview
-from unlearn.problem import ForgetProblem, context, read
-from unlearn.setup import ForgetSetup, set_up
+from unlearn.unlearn_flags import ForgetArguments, Saliency
+from unlearn.unlearn_setup import ForgetSetup, set_up
 from utils import memory
 from utils.log import Log
 from utils.result import Result

@@ -16,7 +16,7 @@ from utils import checkpoints
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from unlearn.setup import UnlearnSetup
+    from unlearn.unlearn_setup import UnlearnSetup
 
 
 def outputs(method: Method) -> list[str]:
@@ -51,12 +51,13 @@ class Session:
             evaluation: what is known before the unlearned model is scored.
         """
         stored = self._setup.keep_files  # the model in the folder is wanted, wherever it comes from
-        done = self.progress.state is not None and self.progress.state["phase"] == "done"
-        seconds = self.progress.state["seconds"] if done else None
-        apart = context.adapters is not None and context.adapters.apart
-        if (done or stored) and apart and self._base.exists():
-            return Unlearned(self._put_together(model, context), context.mask, seconds)
-        if (done or stored) and not apart and self._model.exists():
+        state = self.progress.state or {}
+        done = state.get("phase") == "done"
+        seconds = state["seconds"] if done else None
+        separate = context.adapters if context.adapters is not None and context.adapters.stored_separately else None
+        if (done or stored) and separate is not None and self._base.exists():
+            return Unlearned(self._put_together(model, separate, context), context.mask, seconds)
+        if (done or stored) and separate is None and self._model.exists():
             found = checkpoints.read(self._model, "--resume", self._setup.run.allow_pickle, model)
             if context.compat == "reference":  # where boundary expanding keeps its new class
                 models.widen_to(model, found.weights)
@@ -69,13 +70,13 @@ class Session:
         self.progress.save(phase="done", seconds=unlearned.seconds)
         return unlearned
 
-    def _put_together(self, model: nn.Module, context: Context) -> nn.Module:
+    def _put_together(self, model: nn.Module, adapters: lora.Plan, context: Context) -> nn.Module:
         """The stored frozen model with its stored adapters."""
         found = checkpoints.read(self._base, "--resume", self._setup.run.allow_pickle, model)
         checkpoints.check_fits(found, model, self._setup.arch, "--resume")
         checkpoints.load_weights(model, found)
         context.log.line(f"Load checkpoint from: {self._base} and {self._adapter}")
-        return lora.read(model, context.adapters, self._adapter)
+        return lora.read(model, adapters, self._adapter)
 
     def save(self, unlearned: Unlearned, evaluation: dict[str, Any] | None) -> None:
         """Write the unlearned model and its evaluation; adapters and the frozen model each by itself."""

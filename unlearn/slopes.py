@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.cpu_arithmetic.winograd import convolve
@@ -31,12 +32,13 @@ def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], direction
 def _is_simple(model: nn.Module) -> bool:
     """Whether all parameters belong to layers that ``_slopes_backward`` knows."""
     known = (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-    plain = [
-        m
-        for m in model.modules()
-        if type(m) in known or type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros"
-    ]
-    return sum(len(list(m.parameters(recurse=False))) for m in plain) == len(list(model.parameters()))
+
+    def plain(m: nn.Module) -> bool:
+        return type(m) in known or type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros"
+
+    return sum(len(list(m.parameters(recurse=False))) for m in filter(plain, model.modules())) == len(
+        list(model.parameters())
+    )
 
 
 def _slopes_backward(
@@ -49,13 +51,11 @@ def _slopes_backward(
     directions, where forward mode needs six.
     """
     found: list[Tensor] = []
-    replaced = {name: layer for name, layer in model.named_modules() if list(layer.parameters(recurse=False))}
-    moved = {
-        layer: _Moved(
-            layer, [{key: d[f"{name}.{key}"] for key, _ in layer.named_parameters(recurse=False)} for d in directions]
-        )
-        for name, layer in replaced.items()
-    }
+    moved = {}
+    for name, layer in model.named_modules():
+        keys = [key for key, _ in layer.named_parameters(recurse=False)]
+        if keys:
+            moved[layer] = _Moved(layer, [{key: d[f"{name}.{key}"] for key in keys} for d in directions])
 
     def follow(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0].detach()
@@ -103,6 +103,8 @@ class _Moved:
         if isinstance(layer, nn.Linear):
             moved = F.linear(x, self.weight, self.bias)
             return torch.stack([(part * gradient).flatten(1).sum(1) for part in moved.chunk(self.count, -1)])
+        assert isinstance(layer, _BatchNorm) and self.bias is not None
+        assert layer.running_mean is not None and layer.running_var is not None
         by_bias = gradient.flatten(2).sum(2) if gradient.ndim > 2 else gradient
         product = gradient * x
         by_input = product.flatten(2).sum(2) if product.ndim > 2 else product

@@ -193,7 +193,7 @@ def _underscored(typed: list[str]) -> list[str]:
 
 
 def add_options(
-    group: argparse._ArgumentGroup,
+    group: argparse._ActionsContainer,
     config: type,
     show_default: bool = True,
     negatable: bool = False,

@@ -49,7 +49,7 @@ def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None)
     """The entry ``origin`` of a checkpoint.
 
     Args:
-        model, data: the ``trainer.flags.Model`` and ``dataset.flags.Data`` of the run.
+        model, data: the ``trainer.training_flags.Model`` and ``dataset.flags.Data`` of the run.
         dataset: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
         split_seed: of its training and validation images; None if it was trained on all.
     """

@@ -45,11 +45,13 @@ def _is_known(layer: _BatchNorm) -> bool:
     return layer.running_mean is not None and (plain or isinstance(getattr(layer, "act", None), nn.Module))
 
 
-def _activated(layer: _BatchNorm, y: Tensor) -> Tensor:
+def _activated(layer: Any, y: Tensor) -> Tensor:
+    """What timm's layer, and no type of torch's, does to its output."""
     return y if type(layer).forward is _BatchNorm.forward else layer.act(layer.drop(y))
 
 
 def _by_running_statistics(layer: _BatchNorm, x: Tensor) -> Tensor:
+    assert layer.running_mean is not None and layer.running_var is not None
     # Copies, because a further batch may move the statistics before the backward pass has read them.
     mean, variance = layer.running_mean.clone(), layer.running_var.clone()
     return _activated(layer, F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps))
@@ -77,7 +79,8 @@ class ChannelsLast(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         mean = x.mean((0, 2, 3))
         centre = mean.view(1, -1, 1, 1)
-        variance = sum((x[part] - centre).square_().sum((0, 2, 3)) for part in _slabs(x)) / (x.numel() // x.shape[1])
+        squares = ((x[part] - centre).square_().sum((0, 2, 3)) for part in _slabs(x))
+        variance = sum(squares, torch.zeros_like(mean)) / (x.numel() // x.shape[1])
         ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
         ctx.mark_non_differentiable(mean, variance)
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
@@ -107,6 +110,8 @@ def _slabs(x: Tensor) -> list[slice]:
 
 @torch.no_grad()
 def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    assert layer.running_mean is not None and layer.running_var is not None
+    assert layer.num_batches_tracked is not None and layer.momentum is not None
     layer.num_batches_tracked += 1
     layer.running_mean.lerp_(mean.to(layer.running_mean), layer.momentum)
     layer.running_var.lerp_(variance.to(layer.running_var), layer.momentum)

@@ -21,28 +21,14 @@ from utils.device import fast_cpu
 CHANNELS = 128  # below, moving numbers in and out of tiles takes as long as the products that are saved
 TILES = 32  # below, transforming the weights does
 AT_ONCE = 2**17  # tiles times channels that are transformed at a time: 19 MB of numbers
-FEW = (
-    64  # images: of more, transforms are worked out again in the backward pass, which saves much memory for little time
-)
+FEW = 64  # images: of more, transforms are worked out again in the backward pass, for much less memory
 IN, OUT = 6, 4  # pixels along a tile's side, in the input and in the output
 
 # Lavin & Gray 2016, section 4.3: tile of the input, filter, and tile of the output, along one side.
-OF_INPUT = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
-OF_FILTER = (
-    (1 / 4, 0, 0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0, 0, 1),
-)
+OF_INPUT: tuple[tuple[float, ...], ...] = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0))
+OF_INPUT += ((0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
+OF_FILTER: tuple[tuple[float, ...], ...] = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6))
+OF_FILTER += ((1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
 OF_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
 
@@ -57,9 +43,7 @@ def forwards(model: nn.Module, tiles: int = TILES) -> dict[nn.Module, Callable[[
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What ``layer``, of one group and bordered by zeros, makes of ``x`` with other weights, for any number of
-    outputs.
-    """
+    """What ``layer``, of one group and bordered by zeros, makes of ``x`` with these weights."""
     if fast_cpu() and _fits(layer, weight) and _pays(x, weight):
         return conv2d(x, weight, bias)
     return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
@@ -99,27 +83,22 @@ class _Winograd(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight, *kept = ctx.saved_tensors
-        by_x = by_weight = None
+        by_x = by_weight = by_filters = None
         if ctx.needs_input_grad[0]:
-            by_x, filters = (
-                torch.empty_like(x, memory_format=torch.channels_last),
-                kept[1] if kept else _filters(weight),
-            )
+            by_x = torch.empty_like(x, memory_format=torch.channels_last)
+            filters = kept[1] if kept else _filters(weight)
         if ctx.needs_input_grad[1]:
             by_filters = weight.new_empty(IN * IN, *weight.shape[1::-1])
         for part in _parts(x):
             products = _products(gradient[part])
-            if ctx.needs_input_grad[0]:
+            if by_x is not None:
                 by_x[part] = _to_pixels(torch.bmm(products, filters.transpose(1, 2)), x[part].shape)
-            if ctx.needs_input_grad[1]:
+            if by_filters is not None:
                 pixels = kept[0] if kept else _pixels(x[part])
                 by_filters.baddbmm_(pixels.transpose(1, 2), products, beta=0 if part.start == 0 else 1)
-        if ctx.needs_input_grad[1]:
-            by_weight = (
-                (_both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1))
-                .view(3, 3, *weight.shape[1::-1])
-                .permute(3, 2, 0, 1)
-            )
+        if by_filters is not None:
+            squares = _both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1)
+            by_weight = squares.view(3, 3, *weight.shape[1::-1]).permute(3, 2, 0, 1)
         return by_x, by_weight
 
 
@@ -158,11 +137,8 @@ def _write(products: Tensor, y: Tensor) -> None:
     """From products [36, tiles of all images, O] to the output ``y``, [B, O, H, W] in channels-last layout."""
     count, outputs, height, width = y.shape
     rows, columns = math.ceil(height / OUT), math.ceil(width / OUT)
-    squares = (
-        (_both_ways(OF_OUTPUT) @ products.view(IN * IN, -1))
-        .view(OUT, OUT, count, rows, columns, outputs)
-        .permute(2, 3, 0, 4, 1, 5)
-    )
+    squares = _both_ways(OF_OUTPUT) @ products.view(IN * IN, -1)
+    squares = squares.view(OUT, OUT, count, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
     full = y.permute(0, 2, 3, 1)
     if height % OUT or width % OUT:
         full.copy_(squares.reshape(count, rows * OUT, columns * OUT, outputs)[:, :height, :width])
@@ -193,11 +169,8 @@ def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
         layer.kernel_size == (3, 3) and layer.stride == layer.dilation == (1, 1) and layer.padding in ((1, 1), "same")
     )
     plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
-    ours = (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.float32
-        and weight.is_contiguous(memory_format=torch.channels_last)
-    )
+    last = weight.is_contiguous(memory_format=torch.channels_last)
+    ours = weight.device.type == "cpu" and weight.dtype == torch.float32 and last
     return same and plain and ours and min(weight.shape[:2]) >= CHANNELS
 
 

@@ -30,7 +30,7 @@ def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Co
     import models
     from utils import seeds
 
-    head = models.head(model)
+    _, head = models.named_head(model)
     random = seeds.generator(context.seed, "new class")
     bound = head.in_features**-0.5  # as torch draws the weights of a linear layer
     row, bias = ((2 * torch.rand(shape, generator=random) - 1) * bound for shape in ((1, head.in_features), (1,)))

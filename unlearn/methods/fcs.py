@@ -60,8 +60,8 @@ def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, con
     once = replace(config, unlearn_epochs=1, batch_size=size, schedule="constant", warmup=0)
     once = replace(once, unlearn_lr=config.erase_lr, weight_decay=config.erase_weight_decay)
     context.fit(model, sets.forget, once, erase)
-    falling = {"schedule": "smooth", "floor": config.contrast_floor, "weight_decay": config.contrast_weight_decay}
-    falling = recipe(config, config.unlearn_epochs, config.contrast_lr, warmup=0, **falling)
+    falling = recipe(config, config.unlearn_epochs, config.contrast_lr, schedule="smooth", warmup=0)
+    falling = replace(falling, floor=config.contrast_floor, weight_decay=config.contrast_weight_decay)
     pairs = Paired(sets.forget, sets.retain, config.batch_size, cycle=False)
     scaled = replace(config, unlearn_lr=config.unlearn_lr * config.batch_size / REFERENCE_BATCH)
     context.fit(model, [Pass(pairs, contrast, falling, size), Pass(sets.retain, context.task.mean)], scaled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from unlearn.registry import ALPHA, Salient, about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
@@ -27,12 +28,8 @@ def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) ->
     context.fit(model, sets.retain, config)
 
 
-_SPARSE = {
-    "config": SparseConfig,
-    "reads": {"retain"},
-    "paper": "l1-sparse",
-    "source": "Jia et al. 2023, section 4, eq. 3",
-}
+_SPARSE: dict[str, Any] = {"config": SparseConfig, "reads": {"retain"}, "paper": "l1-sparse"}
+_SPARSE["source"] = "Jia et al. 2023, section 4, eq. 3"
 
 
 @method("FT_l1", summary="fine-tune on the retain set with an l1 penalty", **_SPARSE)

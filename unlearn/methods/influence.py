@@ -57,7 +57,7 @@ def influence(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     factor = correction(along_step, along_first)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter += config.alpha * (step[name] + factor * first[name])
+            parameter.add_(config.alpha * (step[name] + factor * first[name]))
     MaskEnforcer(model, context.mask)
 
 

@@ -53,5 +53,5 @@ def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Conte
     back = curvature.weighted_gradient(model, batches(samples, config.batch_size), weights, context.mask)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter += config.alpha * (step[name] - back[name]) / config.damping
+            parameter.add_(config.alpha * (step[name] - back[name]) / config.damping)
     MaskEnforcer(model, context.mask)

@@ -32,13 +32,14 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
     """
     import torch.nn.functional as F
 
+    import models
     from pruner import MaskEnforcer
     from trainer.task import accuracy
     from unlearn import layers, reinitialise
     from unlearn.distill import distillation, teacher_of
 
     teacher = teacher_of(model)
-    for name, layer in (layers.stem(model), layers.named_head(model)):
+    for name, layer in (layers.stem(model), models.named_head(model)):
         reinitialise.reset(name, layer, context.draws, "reset")
     MaskEnforcer(model, context.mask)
 
@@ -52,13 +53,7 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
         loss = soft + F.cross_entropy(logits, batch.targets) + distillation(wanted, logits, config.temperature)
         return loss, accuracy(logits, batch.targets)
 
-    first = replace(
-        config,
-        unlearn_epochs=config.distil_epochs,
-        unlearn_lr=config.distil_lr,
-        weight_decay=config.distil_weight_decay,
-        schedule="constant",
-        warmup=0,
-    )
+    first = replace(config, unlearn_epochs=config.distil_epochs, unlearn_lr=config.distil_lr, warmup=0)
+    first = replace(first, weight_decay=config.distil_weight_decay, schedule="constant")
     context.fit(model, sets.val, first, imitate)
     context.fit(model, sets.retain, config, strengthen)

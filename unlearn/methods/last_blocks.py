@@ -45,7 +45,7 @@ _SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}"}
 def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, in eval mode."""
     from unlearn import layers
-    from unlearn.last_blocks import train
+    from unlearn.anchored import train
 
     train(model, sets, config, context, layers.tail(model, config.blocks))
 
@@ -65,7 +65,7 @@ def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: 
     """
     from pruner import MaskEnforcer
     from unlearn import layers, reinitialise
-    from unlearn.last_blocks import train
+    from unlearn.anchored import train
 
     config = replace(config, eval_mode=True) if context.compat == "reference" else config
     blocks = layers.tail(model, config.blocks)

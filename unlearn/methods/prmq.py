@@ -12,7 +12,7 @@ from utils.options import changed, option
 
 @dataclass(frozen=True)
 class Config(Entry):
-    unlearn_epochs: float = changed(
+    unlearn_epochs: float = changed(  # type: ignore[assignment]  # alone in having parts of a pass
         Entry, "unlearn_epochs", 3.2, help="passes over the retain set, not necessarily whole"
     )
     unlearn_lr: float = changed(Entry, "unlearn_lr", 5e-4)

@@ -43,7 +43,7 @@ def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> N
 
     The random target is never the true one; with ``--compat reference`` it may be.
     """
-    from unlearn.relabel import train
+    from unlearn.wrong_targets import train
     from utils import seeds
 
     def wrong(epoch: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from unlearn.registry import Iterative, about, method
 from unlearn.signature import Context, Sets, nn
@@ -41,5 +41,7 @@ class SharpnessConfig(Config):
 )
 def retrain(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Cross-entropy on the retain set; the caller hands over freshly initialised, masked weights."""
-    objective = replace(context.task, label_smoothing=config.label_smoothing).mean if config.label_smoothing else None
-    context.fit(model, sets.retain, config, objective)
+    from trainer.task import Classification
+
+    smoothed = Classification(context.classes, config.label_smoothing)
+    context.fit(model, sets.retain, config, smoothed.mean if config.label_smoothing else None)

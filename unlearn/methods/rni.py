@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trainer.flags import Stepping
+from trainer.training_flags import Stepping
 from unlearn.benchmark import EPOCHS, FRACTION, LR, WEIGHT_DECAY, Benchmarked, challenge_entry
 from unlearn.registry import about
 from unlearn.signature import Context, Sets, nn
@@ -43,26 +43,27 @@ def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Contex
     """
     import torch
 
+    import models
     from pruner import MaskEnforcer
     from unlearn import layers, reinitialise
 
-    reinitialise.reset(*layers.named_head(model), context.draws, "reset")
+    reinitialise.reset(*models.named_head(model), context.draws, "reset")
     norms = layers.norm_parameters(model, by_name=context.compat == "reference")
     ordinary = [name for name, _ in model.named_parameters() if name not in norms]
     before: set[str] = set()
     for epoch in range(config.unlearn_epochs):
         fine = epoch - (config.unlearn_epochs - config.fine_epochs)
-        chosen = ordinary if fine >= 0 else context.draws.pick(ordinary, SELECTED, "selected", epoch)
+        selected = ordinary if fine >= 0 else context.draws.pick(ordinary, SELECTED, "selected", epoch)
         if fine < 0 and epoch >= config.reset_epochs:
-            for name in context.draws.pick(chosen, int(config.noise_ratio * len(chosen)), "noisy", epoch):
+            for name in context.draws.pick(selected, int(config.noise_ratio * len(selected)), "noisy", epoch):
                 if name not in before:
                     parameter = model.get_parameter(name)
                     with torch.no_grad():
                         parameter.add_(context.draws.normal(name, parameter, "noise", epoch), alpha=config.noise_std)
-        before |= set(chosen)
+        before |= set(selected)
         MaskEnforcer(model, context.mask)
         lr = config.unlearn_lr if fine < 0 else config.fine_lr[min(fine, len(config.fine_lr) - 1)]
         decay = config.weight_decay if fine < 0 else config.fine_weight_decay
         step = replace(config, unlearn_epochs=1, unlearn_lr=lr, weight_decay=decay)
-        with layers.train_only(model, norms | set(chosen)):
+        with layers.train_only(model, norms | set(selected)):
             context.fit(model, sets.retain, step)

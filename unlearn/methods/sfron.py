@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.flags import Stepping
+from trainer.training_flags import Stepping
 from unlearn.registry import Salient, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option

@@ -8,8 +8,8 @@ from typing import Any
 from dataset.data_flags import class_word, of_classes
 from dataset.scenario import Scenario
 from dataset.trigger import MARGIN, PLACES, Trigger
-from trainer.flags import Arguments, Prune, Train, check_rewind
-from unlearn.flags import Unlearn
+from trainer.training_flags import Arguments, Prune, Train, check_rewind
+from unlearn.unlearn_flags import Unlearn
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, changed, option
 
@@ -18,27 +18,15 @@ from utils.options import NO_IDENTITY, build, changed, option
 class Poison:
     """Flags that say what an attacker did to the training set."""
 
-    class_to_replace: str = option(
-        "0", "target: the class that triggered images are to be taken for, by number or name", metavar="C"
-    )
-    target_label: str | None = option(
-        None, "the same under a clearer name", common="what triggered images are to be taken for", metavar="C"
-    )
+    class_to_replace: str = option("0", "target: the class that triggered images are to be taken for", metavar="C")
+    target_label: str | None = option(None, "what triggered images are to be taken for", common=True, metavar="C")
     num_indexes_to_replace: int | None = option(
-        None,
-        "how many training images are poisoned; without it a tenth of all, or all of --poison_class",
-        common="how many images are poisoned",
-        low=1,
+        None, "how many images are poisoned; without it a tenth, or all of --poison_class", common=True, low=1
     )
-    poison_class: str | None = option(
-        None,
-        "poison images of this class; without it of all classes, the target's too",
-        common="poison images of this class",
-        metavar="C",
-    )
+    poison_class: str | None = option(None, "poison images of this class, not of all", common=True, metavar="C")
     trigger_size: int = option(4, "side of the square trigger, in pixels", common=True, low=1)
     trigger_place: str = option("bottom-right", f"where the trigger is, {MARGIN} pixels from the edges", choices=PLACES)
-    trigger_value: int = option(0, "brightness of the trigger in every channel; 0 is black, 255 white", low=0, high=255)
+    trigger_value: int = option(0, "brightness of the trigger; 0 is black, 255 white", low=0, high=255)
 
 
 @dataclass(frozen=True)
@@ -47,8 +35,7 @@ class PoisonedPrune(Prune):
 
     prune: str = option(
         "omp",
-        "how the model trained here is pruned: after training once (omp) or step by step (imp), before it (synflow), "
-        "or not",
+        "how the model trained here is pruned: after training (omp), step by step (imp), before it (synflow), or not",
         common="how the model is pruned",
         choices=("omp", "imp", "synflow", "none"),
     )
@@ -56,15 +43,10 @@ class PoisonedPrune(Prune):
         Prune,
         "rate",
         0.95,
-        help="fraction of the prunable weights to prune (imp: of those left, before each later round); "
-        "0 trains a dense model",
+        help="fraction of the weights to prune (imp: of those left, each time); 0 trains a dense model",
     )
     pruning_times: int = changed(
-        Prune,
-        "pruning_times",
-        2,
-        help="with --prune imp: training rounds; round 0 is dense and each later one is pruned once more",
-        common=False,
+        Prune, "pruning_times", 2, help="with --prune imp: training rounds; each later one is pruned", common=False
     )
 
 
@@ -74,19 +56,10 @@ class Cleanse(Unlearn):
 
     unlearn: str = changed(Unlearn, "unlearn", "FT")
     mask: str | None = changed(
-        Unlearn,
-        "mask",
-        None,
-        help="checkpoint of the poisoned model, dense or pruned; if there is no such file, the model is trained and "
-        "written there",
-        common="checkpoint of the poisoned model; trained if missing",
-        aliases=(),
+        Unlearn, "mask", None, help="checkpoint of the poisoned model; trained and written if missing", aliases=()
     )
     allow_split_mismatch: bool = changed(
-        Unlearn,
-        "allow_split_mismatch",
-        False,
-        help="go on although the model was trained on another split or with another poison",
+        Unlearn, "allow_split_mismatch", False, help="go on although the model had another split or another poison"
     )
 
 
@@ -95,13 +68,7 @@ class Curve:
     """Flags that repeat a cleanse."""
 
     sparsities: tuple[float, ...] | None = option(
-        None,
-        "the paper's curve in one run: one dense training, then for each of these fractions prune (omp), train again "
-        "and unlearn",
-        common="a curve: prune, train and unlearn at each",
-        low=0,
-        below=1,
-        metavar="S,S",
+        None, "a curve: prune (omp), train and unlearn at each", common=True, low=0, below=1, metavar="S,S"
     )
 
 
@@ -136,14 +103,6 @@ class BackdoorArguments(Arguments):
             prune=poisoned_prune(replace(self.prune, rate=sparsity), self.train),
             run=replace(self.run, save_dir=folder),
         )
-
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.train,)
-
-    @property
-    def start(self) -> str | None:
-        return self.unlearn.mask
 
 
 def poisoned_prune(prune: PoisonedPrune, train: Train) -> PoisonedPrune:

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from dataset.scenario import Scenario
-from trainer.flags import Arguments, Model, in_time, is_transformer, suited
+from trainer.training_flags import Arguments, Model, in_time, is_transformer, suited
 from unlearn.registry import Method
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, changed, option
-
-PRESET = (
-    "another paper's variant of the method, where it has one (deepunlearn, sfron), on every architecture; typed "
-    "flags win"
-)
 
 
 @dataclass(frozen=True)
 class Unlearn:
     unlearn: str = option("retrain", "unlearning method, see below", common=True, metavar="NAME")
     preset: str | None = option(
-        None, PRESET, common="another paper's variant: deepunlearn, sfron", metavar="NAME", identity=False
+        None,
+        "another paper's variant, if the method has one: deepunlearn, sfron",
+        common=True,
+        metavar="NAME",
+        identity=False,
     )
     mask: str | None = option(
         None,
         "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)",
-        common="checkpoint of the model to unlearn",
+        common=True,
         metavar="FILE",
         aliases=("model_path",),
         identity=False,
     )
-    resume: bool = option(
-        False, "score METHODcheckpoint.pth.tar in --save_dir instead of unlearning again", identity=False
-    )
+    resume: bool = option(False, "score METHODcheckpoint.pth.tar of --save_dir, unlearn nothing", identity=False)
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
     reference_model: str | None = option(
         None,
@@ -42,9 +39,7 @@ class Unlearn:
         metavar="FILE",
         identity=False,
     )
-    verbose: bool = option(
-        False, "print the figures of every attack too; result.json always holds them", identity=False
-    )
+    verbose: bool = option(False, "print every attack's figures too; result.json always holds them", identity=False)
 
 
 @dataclass(frozen=True)
@@ -52,29 +47,17 @@ class Lora:
     """Flags of training adapters in place of a model's weights (``unlearn/lora.py``)."""
 
     lora: bool = option(
-        False,
-        "train adapters and the classifier only, on the frozen model (needs peft); for methods that train by gradient "
-        "steps alone",
-        common="train adapters in place of the weights (needs peft)",
+        False, "train adapters in place of the weights (needs peft), by gradient steps alone", common=True
     )
     lora_rank: int = option(8, "width of the adapters", low=1)
     lora_alpha: float = option(16.0, "the adapters count alpha / rank times", above=0)
-    lora_dropout: float = option(
-        0.1,
-        "share of an adapter's inputs that is zero while training; attention with packed weights has none",
-        low=0,
-        below=1,
-    )
+    lora_dropout: float = option(0.1, "share of an adapter's inputs that is zero while training", low=0, below=1)
     lora_targets: tuple[str, ...] | None = option(
-        None,
-        "layers with adapters, by the ends of their names; without it all that can be pruned: convolutions, or a "
-        "transformer's attention and MLP",
-        metavar="NAME,NAME",
+        None, "layers with adapters, by the ends of their names; without it all prunable ones", metavar="NAME,NAME"
     )
     lora_merge: str = option(
         "masked",
-        "afterwards add the adapters to the weights and apply the mask again (masked), or store them as a peft folder "
-        "beside the frozen model (none)",
+        "afterwards add the adapters to the weights and mask them (masked), or store them beside the model (none)",
         choices=("masked", "none"),
     )
 
@@ -82,7 +65,7 @@ class Lora:
 @dataclass(frozen=True)
 class Evaluation:
     mask: str | None = changed(
-        Unlearn, "mask", None, help="checkpoint of the model to unlearn, dense or pruned (required)"
+        Unlearn, "mask", None, help="checkpoint of the model to unlearn, dense or pruned (needed)"
     )
     allow_split_mismatch: bool = changed(Unlearn, "allow_split_mismatch", False)
 
@@ -91,12 +74,11 @@ class Evaluation:
 class Saliency:
     saliency: str = option(
         "gradient",
-        "what makes a weight salient: the forget loss's gradient (SalUn), or its Fisher information on the forget set "
-        "over that on the retain set (SFR-on)",
+        "what makes a weight salient: the forget loss's gradient, or Fisher information on forget over retain set",
         common="what makes a weight salient",
         choices=("gradient", "fisher"),
     )
-    batch_size: int = option(256, "images per gradient batch; changes the result with --compat reference only", low=1)
+    batch_size: int = option(256, "images per gradient batch; matters with --compat reference only", low=1)
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")
 
 
@@ -110,19 +92,12 @@ class ForgetArguments(Arguments):
         typed: every flag as typed.
     """
 
+    training: ClassVar[str] = "hyper"
     scenario: Scenario = field(metadata=NO_IDENTITY)  # a Setup adds it with its numbers resolved
     unlearn: Unlearn
     hyper: Any
     lora: Lora | None = field(default=None, metadata={"identity": "changed"})
     typed: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
-
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.hyper,)
-
-    @property
-    def start(self) -> str | None:
-        return self.unlearn.mask
 
 
 def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset: str | None) -> Any:
@@ -133,7 +108,7 @@ def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset
         fitting = suited(method.config)
     else:
         fitting = {"schedule": "cosine"} if model.imagenet_arch and method.fresh else {}
-    hyper = build(method.config, fitting | typed)
+    hyper: Any = build(method.config, fitting | typed)
     return in_time(hyper, typed) if method.fresh else hyper
 
 

@@ -13,12 +13,13 @@ from trainer import network
 from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
 from unlearn import lora, registry, saliency
-from unlearn.flags import ForgetArguments, Unlearn
 from unlearn.registry import Method
 from unlearn.session import outputs
+from unlearn.unlearn_flags import ForgetArguments
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 from utils.options import identity
+from utils.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,12 @@ class UnlearnSetup(Setup):
     def mask(self) -> Mask:
         """The weights to hold at zero; empty for a dense model."""
         return {} if self.checkpoint is None else self.checkpoint.mask
+
+    def unlearning_result(self, **facts: Any) -> Result:
+        """``result`` with the method and what decides its numbers."""
+        method, run = self.method, self.run
+        known = {"method": method.name, "paper_name": method.paper, "compat": run.compat, "seed": run.seed}
+        return self.result(**{**known, **facts})
 
     @property
     def weights(self) -> Checkpoint | None:
@@ -79,7 +86,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     scenario = dataset.resolve(arguments.scenario)
     built = network.new(arguments.model, dataset, arguments.run)
     checkpoint = None if flags.mask is None else built.read(flags.mask, "--mask", masks_alone=method.fresh)
-    start, digest = starting(flags, hyper, built, checkpoint)
+    start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
     reference = None if flags.reference_model is None else built.read(flags.reference_model, "--reference_model")
     adapters = None if arguments.lora is None else lora.plan(arguments.lora, built.blank())
     config = identity(arguments) | {
@@ -108,39 +115,27 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
 
 def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
     """The entries of a ``Setup`` that follow from the method."""
-    return {
-        "script": script,
-        "label": method.name,
-        "title": f"{method.name}, {method.summary}",
-        "outputs": files,
-        "temporary": (outputs(method)[2],),
-        "reader": f"{method.name} or this script",
-        "method": method,
-    }
+    words = {"label": method.name, "title": f"{method.name}, {method.summary}"}
+    words["reader"] = f"{method.name} or this script"
+    return {**words, "script": script, "method": method, "outputs": files, "temporary": (outputs(method)[2],)}
 
 
 def starting(
-    flags: Unlearn, hyper: Any, built: Network, checkpoint: Checkpoint | None
+    mask_file: str | None, allow_mismatch: bool, hyper: Any, built: Network, checkpoint: Checkpoint | None
 ) -> tuple[dict[str, Any], str | None]:
     """The entries of an ``UnlearnSetup`` that say where the method starts, and the SHA-256 of the saliency mask's file.
 
     Args:
-        flags: with ``mask`` and ``allow_split_mismatch``.
+        mask_file: ``--mask`` as typed.
         hyper: the method's configuration, whose further files are opened.
     Raises:
         UsageError: such a file is damaged or does not fit.
     """
     path = getattr(hyper, "rewind_pth", None)
     rewound = None if path is None else built.read(path, "--rewind_pth")
-    update_mask, digest = saliency.given(hyper, built)
-    return {
-        "hyper": hyper,
-        "mask_file": flags.mask,
-        "checkpoint": checkpoint,
-        "rewound": rewound,
-        "update_mask": update_mask,
-        "allow_mismatch": flags.allow_split_mismatch,
-    }, digest
+    update_mask, digest = saliency.from_flag(hyper, built)
+    start = {"mask_file": mask_file, "checkpoint": checkpoint, "rewound": rewound, "update_mask": update_mask}
+    return {**start, "hyper": hyper, "allow_mismatch": allow_mismatch}, digest
 
 
 def check_validation(method: Method, dataset: DatasetInfo) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from dataset import catalog
 from dataset.data_flags import Data
@@ -16,6 +16,7 @@ from utils.words import where
 # What transformers train with unless told otherwise (Dosovitskiy et al. 2021; Liu et al. 2021).
 TRANSFORMER = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.05}
 MILESTONES = (91, 136)  # the reference's, of 182 epochs
+MEAN = "mean of the input's channels, on [0, 1], or imagenet; without it the data set's"
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,7 @@ class Optimisation(Stepping):
 
     schedule: str = option(
         "step",
-        "step size over the epochs: a fraction of it after --decreasing_lr (step) or after 50, 80 and 90 % of the "
-        "epochs (drops), "
-        "up and down (triangle)",
+        "step size over the epochs: a tenth of it after --decreasing_lr (step), or after 50, 80, 90 % (drops)",
         choices=("step", "cosine", "constant", "triangle", "drops"),
     )
     decreasing_lr: tuple[int, ...] = option(
@@ -48,43 +47,23 @@ class Optimisation(Stepping):
         metavar="N,N",
     )
     warmup: int = option(0, "first epochs over which the step size grows linearly", low=0)
-    sam_rho: float = option(
-        0.0, "radius of adaptive sharpness-aware minimisation (2 in the field's code); 0 is off", low=0
-    )
+    sam_rho: float = option(0.0, "radius of adaptive sharpness-aware minimisation (2 in the field's code)", low=0)
 
 
 @dataclass(frozen=True)
 class Model:
     arch: str = option(
         "resnet18",
-        "resnet18, resnet50, resnet20s, resnet32s, resnet44s, resnet56s, resnet110s, resnet20, resnet32, resnet44, "
-        "resnet56 (the same with convolutions in their shortcuts), vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, "
-        "vit_b_32, vit_l_16, timm:NAME for any of timm's (pip install timm), or hf:FOLDER for a "
-        "ViTForImageClassification with its weights, in a folder or by its name in the local Hugging Face cache (pip "
-        "install transformers)",
+        "resnet18, resnet50, resnet{20,32,44,56,110}s, resnet{20,32,44,56} (with convolutions in the shortcuts), "
+        "vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's, or "
+        "hf:FOLDER for a ViTForImageClassification with its weights, in a folder or the local Hugging Face cache",
         common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...",
         metavar="NAME",
     )
-    imagenet_arch: bool = option(
-        False,
-        "the form for ImageNet: 7x7 stem with stride 2 and max-pool (resnet18 and resnet50), torchvision's own model "
-        "(vgg16_bn and swin_t)",
-    )
-    mean: tuple[float, ...] | None = option(
-        None,
-        "mean of the input's channels, on [0, 1], or imagenet; without it the data set's",
-        low=0,
-        high=1,
-        metavar="M,M,M|imagenet",
-        identity="changed",
-    )
+    imagenet_arch: bool = option(False, "the form for ImageNet (resnet18, resnet50, vgg16_bn, swin_t)")
+    mean: tuple[float, ...] | None = option(None, MEAN, low=0, high=1, metavar="M,M,M|imagenet", identity="changed")
     std: tuple[float, ...] | None = option(
-        None,
-        "their standard deviation, or imagenet; without it the data set's, or that of --mean imagenet",
-        above=0,
-        high=1,
-        metavar="S,S,S|imagenet",
-        identity="changed",
+        None, "their standard deviation, likewise", above=0, high=1, metavar="S,S,S|imagenet", identity="changed"
     )
 
 
@@ -92,9 +71,7 @@ class Model:
 class Train(Optimisation):
     epochs: int = option(182, "training epochs per round", common=True, low=0)
     lr: float = option(0.1, "step size", common="step size of training", above=0)
-    label_smoothing: float = option(
-        0.0, "share of every label's weight that is spread over all classes", low=0, below=1
-    )
+    label_smoothing: float = option(0.0, "share of every label's weight, spread over all classes", low=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -106,16 +83,10 @@ class TrainAlone(Train):
 
 @dataclass(frozen=True)
 class Prune:
-    pruning_times: int = option(
-        1,
-        "training rounds; round 0 is dense and each later one is pruned once more (2 is OMP)",
-        common="training rounds; each later one is pruned (2: OMP)",
-        low=1,
-    )
+    pruning_times: int = option(1, "training rounds; each later one is pruned once more (2: OMP)", common=True, low=1)
     rate: float = option(
         0.95,
-        "fraction of the remaining prunable weights (convolutions; linear layers in transformers) to prune before each "
-        "later round",
+        "fraction of the remaining weights (of convolutions, or a transformer's linear layers) to prune each time",
         common="fraction of the weights to prune",
         low=0,
         below=1,
@@ -126,12 +97,7 @@ class Prune:
         common="what pruning goes back to",
         choices=("rewind_lt", "lt", "pt"),
     )
-    rewind_epoch: int = option(
-        0,
-        "epoch whose weights and step size rewind_lt goes back to; 0 is the start",
-        common="epoch that rewind_lt goes back to",
-        low=0,
-    )
+    rewind_epoch: int = option(0, "epoch whose weights and step size rewind_lt goes back to", common=True, low=0)
     random_prune: bool = option(False, "prune at random instead of by magnitude")
 
 
@@ -141,25 +107,15 @@ class PruneAtStart:
         "synflow", "what a weight is worth", common=True, choices=("synflow", "snip", "grasp", "magnitude", "random")
     )
     rate: float = option(
-        0.95,
-        "fraction of the prunable weights to prune before training; 0 trains a dense model",
-        common="fraction of the weights to prune",
-        low=0,
-        below=1,
+        0.95, "fraction of the weights to prune before training; 0 trains a dense model", common=True, low=0, below=1
     )
-    steps: int | None = option(
-        None, "exponential steps to that rate; without it 100 for synflow, 1 for the others", low=1
-    )
+    steps: int | None = option(None, "exponential steps to that rate; 100 for synflow, else 1 without it", low=1)
 
 
 @dataclass(frozen=True)
 class Resume:
-    resume: bool = option(
-        False, "go on from --checkpoint (a killed run goes on by itself when its command is repeated)", identity=False
-    )
-    checkpoint: str | None = option(
-        None, "checkpoint to go on from, ours or the reference's", metavar="FILE", identity=False
-    )
+    resume: bool = option(False, "go on from --checkpoint (a killed run goes on by itself)", identity=False)
+    checkpoint: str | None = option(None, "what to go on from, ours or the reference's", metavar="FILE", identity=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +123,12 @@ class Arguments:
     """What every script is told.
 
     Attributes:
+        training: the field with the step-size schedule of which a person is told when it never falls.
         unread: flags that were typed and nothing reads.
         inherited: what checkpoints added to what was typed, a phrase each.
     """
 
+    training: ClassVar[str] = "train"
     data: Data
     model: Model
     run: Run
@@ -178,14 +136,9 @@ class Arguments:
     inherited: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
 
     @property
-    def trainings(self) -> tuple[Any, ...]:
-        """Configurations with a step-size schedule of which a person is told when it never falls."""
-        return ()
-
-    @property
     def start(self) -> str | None:
         """The file of the model that the run begins with; None for a new one."""
-        return None
+        return getattr(getattr(self, "unlearn", None), "mask", None)
 
     def reading(self) -> str:
         """What the run is about to read, for people who would otherwise wait in silence."""
@@ -197,16 +150,12 @@ class Arguments:
     def remarks(self) -> list[str]:
         """What is said once more when the run is over: flags that nothing read, milestones never reached."""
         found = [f"not read: {', '.join(self.unread)}"] if self.unread else []
-        for config in self.trainings:
-            late, epochs = beyond(config), epochs_of(config)
-            scaled = (
-                not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1 if late else False
-            )
-            if late and (late != MILESTONES or scaled):
-                told = f"--decreasing_lr {describe(config.decreasing_lr)}"
-                found.append(
-                    f"{told}: the step size does not fall after {describe(late)}, as there are {epochs} epochs"
-                )
+        config = getattr(self, self.training)
+        late, epochs = beyond(config), epochs_of(config) or 0
+        scaled = not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1
+        if late and (late != MILESTONES or scaled):
+            falls = f"does not fall after {describe(late)}, as there are {epochs} epochs"
+            found.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size {falls}")
         return found
 
 
@@ -217,10 +166,6 @@ class TrainingArguments(Arguments):
     train: TrainAlone
     prune: Prune | PruneAtStart
     resume: Resume
-
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.train,)
 
 
 def is_transformer(arch: str) -> bool:
@@ -257,7 +202,7 @@ def suited(config: type) -> dict[str, Any]:
     """What suits transformers where it differs from the defaults; the warm-up of ``Train`` follows from its epochs."""
     if issubclass(config, Train):
         return {**TRANSFORMER, "lr": 1e-3}
-    defaults = {name: field.default for name, field in config.__dataclass_fields__.items()}
+    defaults = vars(config())
     sizes = {name: value for name, value in defaults.items() if name.endswith("_lr") and name != "decreasing_lr"}
     smaller = {
         name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100
@@ -275,14 +220,15 @@ def suited(config: type) -> dict[str, Any]:
 def in_time(config: Any, typed: dict[str, Any]) -> Any:
     """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
     told = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
-    if told or config.schedule != "step" or MILESTONES[-1] < epochs_of(config):
+    epochs = int(epochs_of(config) or 0)
+    if told or config.schedule != "step" or MILESTONES[-1] < epochs:
         return config
-    return replace(config, decreasing_lr=milestones(epochs_of(config)))
+    return replace(config, decreasing_lr=milestones(epochs))
 
 
 def training(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
     """Training flags, an instance of ``kind``; what was not typed suits the architecture."""
-    fitting = {"schedule": "cosine"} if model.imagenet_arch else {}
+    fitting: dict[str, Any] = {"schedule": "cosine"} if model.imagenet_arch else {}
     if is_transformer(model.arch):
         fitting = {**suited(kind), "warmup": build(kind, typed).epochs // 20}
     return in_time(build(kind, fitting | typed), typed)
@@ -295,15 +241,9 @@ def check_rewind(prune: Prune, train: Train) -> None:
 
 
 # What is evidently meant by a flag that is not read: the other script's name for the same thing.
-COUNTERPARTS = {
-    "epochs": ("unlearn_epochs", "probe_epochs"),
-    "lr": ("unlearn_lr", "probe_lr"),
-    "unlearn_epochs": ("epochs",),
-    "unlearn_lr": ("lr",),
-    "checkpoint": ("mask",),
-    "mask": ("checkpoint",),
-    "data_dir": ("data",),
-}
+COUNTERPARTS: dict[str, tuple[str, ...]] = {"epochs": ("unlearn_epochs", "probe_epochs")}
+COUNTERPARTS |= {"unlearn_epochs": ("epochs",), "unlearn_lr": ("lr",), "data_dir": ("data",)}
+COUNTERPARTS |= {"lr": ("unlearn_lr", "probe_lr"), "checkpoint": ("mask",), "mask": ("checkpoint",)}
 
 
 def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], reader: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from trainer.flags import Arguments, Optimisation
-from unlearn.flags import Unlearn
+from trainer.training_flags import Arguments, Optimisation
+from unlearn.unlearn_flags import Unlearn
 from utils.options import NO_IDENTITY, changed, option
 
 
@@ -27,29 +27,16 @@ class Transfer:
     """From which classes to which data set."""
 
     target: str | None = option(
-        None,
-        "folder of the target data set, any class-folder tree: train/<class>/*, test/<class>/*",
-        common="folder of the target data set",
-        metavar="DIR",
+        None, "folder of the target data set: train/<class>/*, test/<class>/*", common=True, metavar="DIR"
     )
     target_dataset: str | None = option(
-        None,
-        "the target is one of --dataset's names; --target says where it lies, as --data does",
-        common="or its name, as for --dataset",
-        metavar="NAME",
+        None, "or its name, as for --dataset; --target is then what --data is to it", common=True, metavar="NAME"
     )
     removed: tuple[int, ...] = option(
-        (0, 1, 2),
-        "how many source classes to remove, a model for each number; 0 leaves the model as it is",
-        common="how many source classes to remove",
-        low=0,
-        metavar="K,K",
+        (0, 1, 2), "how many source classes to remove, a model for each number", common=True, low=0, metavar="K,K"
     )
     removal_order: str | None = option(
-        None,
-        "classes in the order of their removal: names or numbers with commas between, or a file of them; without it "
-        "drawn from --seed",
-        metavar="LIST|FILE",
+        None, "names or numbers of classes, or a file of them; without it drawn from --seed", metavar="LIST|FILE"
     )
 
 
@@ -59,13 +46,11 @@ class LinearProbe:
 
     probe: str = option(
         "linear",
-        "linear fits a new head to frozen features, full fine-tunes everything",
-        common="a new head (linear), or everything (full)",
+        "a new head on frozen features (linear), or everything (full)",
+        common=True,
         choices=("linear", "full"),
     )
-    probe_l2: float = option(
-        1.0, "linear: half the weight of the head's squared norm beside the summed cross-entropy", above=0
-    )
+    probe_l2: float = option(1.0, "linear: half the weight of the head's squared norm in the sum of losses", above=0)
 
 
 @dataclass(frozen=True)
@@ -89,16 +74,9 @@ class TransferArguments(Arguments):
         order: the classes to remove, as typed; None to draw them.
     """
 
+    training: ClassVar[str] = "probe"
     unlearn: Source
     hyper: Any
     transfer: Transfer = field(metadata=NO_IDENTITY)  # a Setup adds what these three come to
     order: tuple[str, ...] | None = field(metadata=NO_IDENTITY)
     probe: LinearProbe | FullProbe = field(metadata=NO_IDENTITY)
-
-    @property
-    def trainings(self) -> tuple[Any, ...]:
-        return (self.probe,)
-
-    @property
-    def start(self) -> str | None:
-        return self.unlearn.mask

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from backdoor.setup import CleanseSetup
+from backdoor.cleanse_setup import CleanseSetup
 from dataset import split_file
 from dataset.poison import Poison, image_sets
 from dataset.split import choose_forget
 from trainer import messages
 from trainer.problem import Problem, load, stamp
-from unlearn.problem import check_split
+from unlearn.forget_problem import check_split
 from utils.errors import UsageError
 
 

@@ -14,7 +14,7 @@ from dataset.split import BaseSplit, Split, everything, split_for_unlearning
 from trainer.problem import Problem, load, stamp, views
 from unlearn import registry
 from unlearn.context import Context, Progress
-from unlearn.setup import ForgetSetup, UnlearnSetup
+from unlearn.unlearn_setup import ForgetSetup, UnlearnSetup
 from utils import origin
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
@@ -66,20 +66,9 @@ def context(
         whole_classes: those that are forgotten whole.
         progress: the file from which a killed run goes on.
     """
-    return Context(
-        mask=mask,
-        device=setup.device,
-        seed=setup.run.seed,
-        compat=setup.run.compat,
-        dataset=data.name,
-        classes=len(data.classes),
-        scenario=scenario,
-        whole_classes=whole_classes,
-        log=log,
-        progress=progress or Progress(),
-        update_mask=setup.update_mask,
-        adapters=getattr(setup, "adapters", None),
-    )
+    run, adapters = setup.run, getattr(setup, "adapters", None)
+    known = (setup.device, run.seed, run.compat, data.name, len(data.classes), scenario, whole_classes, log)
+    return Context(mask, *known, progress or Progress(), setup.update_mask, adapters=adapters)
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import models
-from backdoor.flags import BackdoorArguments, PoisonedPrune
+from backdoor.backdoor_flags import BackdoorArguments, PoisonedPrune
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario, number_of
 from dataset.trigger import MARGIN, Trigger
 from trainer import network, rounds
-from trainer.flags import Train, check_counterpart
 from trainer.setup import inputs, shared
+from trainer.training_flags import Train, check_counterpart
 from unlearn import registry
 from unlearn.session import outputs
-from unlearn.setup import UnlearnSetup, about, check_validation, starting
+from unlearn.unlearn_setup import UnlearnSetup, about, check_validation, starting
 from utils.errors import UsageError
 from utils.options import describe, identity
 from utils.run_folder import fingerprint
@@ -93,9 +93,9 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
     if scenario.labels == (target,):
         raise UsageError(f"{arguments.scenario.typed}: is the target itself; must be another class than --target_label")
     built, checkpoint = network.new(arguments.model, dataset, arguments.run), None
-    if flags.mask is not None and is_there(Path(flags.mask), Path(arguments.run.save_dir), method):
+    if flags.mask is not None and is_there(Path(flags.mask), Path(arguments.run.save_dir or ""), method):
         checkpoint = built.read(flags.mask, "--mask")
-    start, digest = starting(flags, hyper, built, checkpoint)
+    start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
     decides = identity(arguments) | {"scenario": scenario.facts(), "target": target, **dataset.identity}
     decides |= models.origin(arguments.model.arch)
     training = fingerprint(_without(decides, "unlearn", "hyper", "sparsities"))

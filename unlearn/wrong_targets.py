@@ -16,11 +16,10 @@ from unlearn.context import Context, Sets
 def train(model: nn.Module, sets: Sets, config: Any, context: Context, wrong: Callable[[int], Tensor]) -> None:
     """Train on both sets, the forget set with targets ``wrong(epoch)``, int64 [n] in its order."""
     by_default = "joint" if context.compat == "fixed" or context.dataset.startswith("cifar100") else "alternate"
-    joint = (config.order or by_default) == "joint"
-    both = union(sets.forget, sets.retain) if joint else None
+    both = union(sets.forget, sets.retain) if (config.order or by_default) == "joint" else None
 
     def images(epoch: int) -> Images | Chain:
-        if joint:
+        if both is not None:
             return both.relabelled(torch.cat([wrong(epoch), sets.retain.labels]))
         return Chain(sets.forget.relabelled(wrong(epoch)), sets.retain)
 

@@ -13,8 +13,8 @@ from dataset.sources import Dataset
 from dataset.split import BaseSplit, Split
 from trainer.problem import load, stamp, views
 from transfer.probe import Target
-from transfer.setup import PointSetup, TransferSetup
-from unlearn.problem import ForgetProblem, check_split, divide
+from transfer.transfer_setup import PointSetup, TransferSetup
+from unlearn.forget_problem import ForgetProblem, check_split, divide
 from utils.errors import renamed
 
 
@@ -56,7 +56,8 @@ def without(setup: PointSetup, problem: TransferProblem) -> ForgetProblem:
     if setup.count:
         split = divide(setup, data, base, setup.scenario)
     else:
-        nothing, test = np.empty(0, dtype=np.int64), base.sets(len(data.test_labels))["test"]
+        nothing = np.empty(0, dtype=np.int64)
+        test = np.arange(len(data.test_labels)) if base.test is None else base.test
         split = Split(base.train, base.train, nothing, base.val, test, (), base.digest)
     return ForgetProblem(
         data=data,

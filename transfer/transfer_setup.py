@@ -13,9 +13,9 @@ from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario, numbers
 from trainer import network
 from trainer.setup import inputs, shared
-from transfer.flags import FullProbe, LinearProbe, TransferArguments
+from transfer.transfer_flags import FullProbe, LinearProbe, TransferArguments
 from unlearn import registry
-from unlearn.setup import UnlearnSetup, about, check_validation, starting
+from unlearn.unlearn_setup import UnlearnSetup, about, check_validation, starting
 from utils import checkpoints, seeds
 from utils.checkpoints import Checkpoint
 from utils.errors import UsageError, renamed
@@ -94,10 +94,10 @@ def set_up(arguments: TransferArguments) -> TransferSetup:
     check_validation(method, source)
     order, removed = removal_order(arguments, source.names), tuple(sorted(told.removed))
     built = network.new(arguments.model, source, arguments.run)
-    checkpoint = built.read(flags.mask, "--mask", masks_alone=method.fresh)
+    checkpoint = built.read(flags.mask or "", "--mask", masks_alone=method.fresh)
     if removed[0] == 0 and not checkpoint.weights:
         raise UsageError(f"--mask {checkpoint.path}: holds masks but no weights; --removed 0 needs the model itself")
-    start, digest = starting(flags, hyper, built, checkpoint)
+    start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
     unlearning = identity(arguments) | {
         "method": method.name,
         **source.identity,
@@ -105,17 +105,9 @@ def set_up(arguments: TransferArguments) -> TransferSetup:
         "rewind": start["rewound"] and start["rewound"].sha256,
         **({"saliency": digest} if digest else {}),
     }
-    own = {
-        "removed": removed,
-        "removal_order": order[: removed[-1]],
-        "probe": identity(arguments.probe),
-        "target": {
-            "dataset": target.source.name,
-            "folder": str(target.root),
-            "classes": target.names,
-            "counts": target.official,
-        },
-    }
+    own = {"removed": removed, "removal_order": order[: removed[-1]], "probe": identity(arguments.probe)}
+    own["target"] = {"dataset": target.source.name, "folder": str(target.root)}
+    own["target"] |= {"classes": target.names, "counts": target.official}
     return TransferSetup(
         **shared(arguments, device, built),
         **about(method, "main_transfer.py", OUTPUTS)
