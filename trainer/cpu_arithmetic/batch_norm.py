@@ -125,7 +125,7 @@ def _synchronised(layer: _BatchNorm, x: Tensor, copies: int) -> Tensor:
     axes = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1] + [1] * (x.ndim - 2)
     wide = torch.promote_types(x.dtype, torch.float32)  # sums of half-precision numbers need more
-    count = all_reduce(torch.tensor(float(x.numel() // x.shape[1]), dtype=wide, device=x.device))
+    count = all_reduce(x.new_full((), x.numel() // x.shape[1], dtype=wide))  # made there, so that no host waits
     mean = all_reduce(x.to(wide).sum(axes)) / count
     centred = x - mean.view(shape).to(x.dtype)
     variance = all_reduce(centred.to(wide).square().sum(axes)) / count
