@@ -1,6 +1,6 @@
 """The front door: every script's command line becomes one frozen record of flags. Imports no torch.
 
-The flags lie beside those who read them, as groups (``utils/flags.py``, ``dataset/flags.py``, ``trainer/flags.py``,
+The flags lie beside those who read them, as groups (``utils/run_flags.py``, ``dataset/flags.py``, ``trainer/flags.py``,
 ``unlearn/flags.py``, ``backdoor/flags.py``, ``transfer/flags.py``, and each method's own file). Flags of the field's
 existing command lines that a script has no use for are accepted and named in ``unread``.
 """
@@ -16,6 +16,7 @@ from dataset import catalog
 from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
+from trainer import inherited
 from trainer.flags import (
     Model,
     Prune,
@@ -33,10 +34,9 @@ from trainer.flags import (
 )
 from transfer import flags as transfer
 from unlearn.flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
-from utils import origin
 from utils.errors import UsageError, renamed
-from utils.flags import Run
 from utils.options import Parser, add_options, build, describe, wrapped
+from utils.run_flags import Run
 
 SWITCHES = "imagenet_arch resume no_aug random_prune"
 VALUES = """data dataset input_size data_dir num_workers num_classes arch train_y_file val_y_file seed train_seed gpu
@@ -54,7 +54,7 @@ class Command:
     Attributes:
         groups: configurations by the title of their flags, besides data, model and run.
         files: the flags that name checkpoints, which say what was not typed; the first is the one to begin with.
-        split: what becomes of a typed ``--split_seed``, see ``utils.origin.inherit``.
+        split: what becomes of a typed ``--split_seed``, see ``trainer.inherited.inherit``.
         methods: whether ``--unlearn`` decides which hyper-parameters there are.
     """
 
@@ -320,7 +320,7 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
     if typed.get("no_val") and "dataset" in typed:
         typed = {**typed, "dataset": with_validation(canonical(typed["dataset"])) + NO_VAL}
     opened = read_files and ("checkpoint" not in command.files or "resume" in typed)
-    found = origin.inherit(typed, command.files, Run.seed, opened, command.split)
+    found = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
     typed = found.flags
     model, data, run = _model(typed), _data(typed), _run(typed)
     return typed, {"data": data, "model": model, "run": run, "inherited": tuple(found.words)}

@@ -27,7 +27,7 @@ from unlearn.methods.influence import correction
 from unlearn.slopes import AT_ONCE, slopes
 from utils import seeds
 from utils.device import half
-from utils.registry import Registry
+from utils.plugins import Registry
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UsageError
-from utils.registry import Registry
+from utils.plugins import Registry
 
 if TYPE_CHECKING:
     import numpy as np

@@ -30,7 +30,7 @@ class Chain:
         return self._sets[0].device
 
     def plain(self) -> Chain:
-        """The same without augmentation."""
+        """The sets without augmentation."""
         return Chain(*(images.plain() for images in self._sets))
 
     def sizes(self, size: int) -> list[int]:

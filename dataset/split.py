@@ -14,7 +14,7 @@ import numpy as np
 
 from dataset.scenario import Scenario
 from utils.errors import UsageError
-from utils.registry import Registry
+from utils.plugins import Registry
 
 VALIDATION_FRACTION = 0.1
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from report import published
+from report import paper_values
 from report.comparison import Cell, cells_by, seed_of
 from report.page import Section
 from report.row_names import by_method
@@ -124,7 +124,7 @@ def save(results: list[dict[str, Any]], stem: Path) -> None:
 
 def known(table: BackdoorTable, name: str, sparsity: float) -> list[float | None]:
     """The published values beside a line's sparsity, by ``COLUMNS``, in [0, 1]; empty in another setting."""
-    paper = published.load()["backdoor"]
+    paper = paper_values.load()["backdoor"]
     if (table.key["dataset"], table.key["arch"]) != (paper["dataset"], paper["arch"]):
         return []
     values = next((values for text, values in paper.get(name, {}).items() if abs(float(text) - sparsity) < 0.005), [])
@@ -153,8 +153,10 @@ def notes(table: BackdoorTable) -> list[str]:
         "standard deviation over n seeds."
     ]
     if any(known(table, name, sparsity) for name, line in table.cells.items() for sparsity in line):
-        paper = published.load()["backdoor"]
-        said.append(f"Published: {published.load()['papers'][paper['paper']]}; {paper['source']} ({paper['words']}).")
+        paper = paper_values.load()["backdoor"]
+        said.append(
+            f"Published: {paper_values.load()['papers'][paper['paper']]}; {paper['source']} ({paper['words']})."
+        )
     return said
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from report.comparison import Table
 from report.marks import GAP, TIME, Marks
 from report.paper_table import paper_table
-from report.published import Published
+from report.paper_values import Published
 from report.runs import METRICS
 
 _LETTERS = '\\{}&%_#$~^<>|"`±≠≈ℓ√→×[*α–—’\N{NO-BREAK SPACE}'

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from report.comparison import MissingRuns, Table
-from report.published import Published, base
+from report.paper_values import Published, base
 from report.row_names import Model
 from report.runs import METRICS
 from report.text import minutes, percent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation.mia import KEYS
 from report.text import aligned, percent
 
 
@@ -15,13 +14,14 @@ def accuracies(scores: dict[str, Any]) -> list[str]:
 
 def attacks(scores: dict[str, Any]) -> list[str]:
     """Every attack's figures, for ``--verbose``."""
+    keys = list(scores["SVC_MIA_forget_efficacy"])
     by_title = {
         "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
         "SVC, members told": scores["SVC_MIA_training_privacy"],
         "threshold, forget unseen": {key: pair[1] for key, pair in scores["threshold_attacks"].items()},
     }
-    cells = [[title, *(percent(found.get(key)) for key in KEYS)] for title, found in by_title.items()]
-    rows = [aligned(["attacks, right in %", *KEYS], cells)]
+    cells = [[title, *(percent(found.get(key)) for key in keys)] for title, found in by_title.items()]
+    rows = [aligned(["attacks, right in %", *keys], cells)]
     rows += ["", f"entropy attack: {percent(scores['entropy_attack'])} % of forget judged members"]
     if "to_retrained" in scores:
         rows.append(_to_retrained(scores["to_retrained"]))

@@ -275,3 +275,12 @@ def _ordered(made: dict[str, Cell]) -> list[Cell]:
 def stage(cell: Cell, by_name: dict[str, Cell]) -> int:
     """1 for a cell that needs no other; one more than that of the last one needed for the rest."""
     return 1 + max((stage(by_name[name], by_name) for name in cell.needs), default=0)
+
+
+def of_stage(cells: list[Cell], number: int | None) -> list[Cell]:
+    """The cells of one stage, or all of them; UsageError if there are less stages."""
+    by_name = {cell.name: cell for cell in cells}
+    last = max(stage(cell, by_name) for cell in cells)
+    if number is not None and number > last:
+        raise UsageError(f"--stage {number}: the last stage is {last}")
+    return [cell for cell in cells if number in (None, stage(cell, by_name))]

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from utils.errors import UsageError
-from utils.registry import Registry
+from utils.plugins import Registry
 
 PAGE = (ROOT / "docs" / "adding.md").read_text()
 IMP = ["--dataset", "squares", "--arch", "tiny_net", "--split", "halves:0", "--epochs", "2", "--device", "cpu"]

@@ -17,12 +17,12 @@ from dataset.images import Images
 from evaluation.predict import accuracy_on, predict
 from pruner import passage
 from report import plots
-from trainer import position
+from trainer import checkpoints, position
 from trainer.loop import Training
 from trainer.meter import EpochLog
 from trainer.recipe import Recipe
 from trainer.task import Classification
-from utils import checkpoints, seeds
+from utils import seeds
 from utils.errors import DivergedError
 from utils.log import Log
 
@@ -195,16 +195,8 @@ class Rounds:
         reached = 100 * (validation or 0.0)
         better = reached > self.at.best_sa or not self.files.best(self.at.round).exists()
         self.at.best_sa = max(self.at.best_sa, reached)
-        content = checkpoints.training_checkpoint(
-            self.model,
-            self.at.mask,
-            self.at.round,
-            self.at.result,
-            self.at.best_sa,
-            training.state(),
-            self.at.rewind,
-            {**self.files.stamp, "rounds": self.at.finished},
-        )
+        stamp = {**self.files.stamp, "rounds": self.at.finished}
+        content = checkpoints.training_checkpoint(self.model, self.at, training.state(), stamp)
         targets = [self.files.best(self.at.round)] if better else []
         checkpoints.write(content, *targets, self.files.last(self.at.round))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pruner
 from evaluation.predict import predict
+from trainer import checkpoints, origin
 from trainer.pipeline import Place, complete
 from transfer import probe as probes
 from transfer.problem import TransferProblem, without
@@ -14,7 +15,6 @@ from transfer.setup import PointSetup
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Progress
 from unlearn.problem import ForgetProblem, context
-from utils import checkpoints, origin
 from utils.log import Log
 from utils.result import Result
 

@@ -23,10 +23,10 @@ from unlearn import registry
 from unlearn.problem import ForgetProblem, context, read
 from unlearn.session import Session
 from unlearn.setup import ForgetSetup, set_up
-from utils.flags import Run
 from utils.log import Log
 from utils.options import describe
 from utils.result import Result
+from utils.run_flags import Run
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:

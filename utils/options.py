@@ -24,30 +24,16 @@ from utils.errors import UsageError
 from utils.names import nearest
 from utils.words import AS_TYPED, Word, expanded, where
 
+if typing.TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Config = TypeVar("Config")
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    metavar: str | None = None,
-    aliases: tuple[str, ...] = (),
-    search: tuple | list | None = None,
-    common: bool | str = False,
-    bare: str | None = None,
-    identity: bool | str = True,
-) -> Any:
-    """A dataclass field that is a flag.
+class Declaration(typing.TypedDict, total=False):
+    """What may be declared of a flag.
 
-    Args:
-        default: value when the flag is absent.
-        help: one phrase, with the unit where there is one.
+    Attributes:
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
         aliases: other names of the flag, without dashes.
@@ -56,21 +42,26 @@ def option(
         bare: the value of the flag when nothing is typed behind it.
         identity: whether the value decides a run's numbers; "changed" if it does where it is not the default.
     """
-    metadata = {
-        "help": help,
-        "low": low,
-        "above": above,
-        "high": high,
-        "below": below,
-        "choices": choices,
-        "metavar": metavar,
-        "search": search,
-        "aliases": aliases,
-        "common": common,
-        "bare": bare,
-        "identity": identity,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+
+    low: float
+    above: float
+    high: float
+    below: float
+    choices: tuple[str, ...]
+    metavar: str
+    aliases: tuple[str, ...]
+    search: tuple | list
+    common: bool | str
+    bare: str
+    identity: bool | str
+
+
+UNDECLARED = {**dict.fromkeys(Declaration.__annotations__), "aliases": (), "common": False, "identity": True}
+
+
+def option(default: Any, help: str, **declared: Unpack[Declaration]) -> Any:
+    """A dataclass field that is a flag: its default, one phrase with the unit where there is one, and more."""
+    return dataclasses.field(default=default, metadata={"help": help, **UNDECLARED, **declared})
 
 
 def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:

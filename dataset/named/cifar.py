@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009): torchvision's files, a fresh download, or a class-folder tree."""
 
 from dataset.catalog import Source, register
-from dataset.published import read_torchvision, tree_of
+from dataset.torchvision_files import read_torchvision, tree_of
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = tuple(

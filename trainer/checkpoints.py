@@ -13,15 +13,19 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 import models
 from pruner import Mask
-from utils import files, foreign, origin, torch_files
+from trainer import origin
+from utils import files, foreign, torch_files
 from utils.errors import UsageError
+
+if TYPE_CHECKING:
+    from trainer.position import Position
 
 ORIGINAL, MASK = "_orig", torch_files.MASK
 OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
@@ -394,33 +398,23 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 
 
 def training_checkpoint(
-    model: nn.Module,
-    mask: Mask,
-    round_: int,
-    result: dict[str, list[float]],
-    best: float,
-    training: dict[str, Any],
-    rewind: Mapping[str, Tensor] | None,
-    stamp: dict[str, Any],
+    model: nn.Module, at: Position, training: dict[str, Any], stamp: dict[str, Any]
 ) -> dict[str, Any]:
     """A training checkpoint under the reference's keys, followed by our own.
 
     Args:
-        result: accuracies per epoch, in per cent.
-        best: best validation accuracy so far, in per cent.
         training: ``epoch``, ``optimizer`` and ``scheduler`` states.
-        rewind: dense weights that pruning goes back to.
         stamp: further plain entries.
     """
     return {
-        "state": round_,
-        "result": {key: list(values) for key, values in result.items()},
+        "state": at.round,
+        "result": {key: list(values) for key, values in at.result.items()},
         "epoch": training["epoch"],
-        "state_dict": pack(model, mask),
-        "best_sa": best,
+        "state_dict": pack(model, at.mask),
+        "best_sa": at.best_sa,
         "optimizer": training["optimizer"],
         "scheduler": training["scheduler"],
-        "init_weight": rewind,
+        "init_weight": at.rewind,
         **stamp,
     }
 
