@@ -46,7 +46,8 @@ def fits(source: Source, place: Path) -> bool:
         return True
     if not tree.is_tree(place):
         return False
-    return source.read is None or same_classes(tuple(tree.subfolders(tree.parts(place)["train"])), source.classes)
+    own = source.classes
+    return source.read is None or own is None or same_classes(tuple(tree.subfolders(tree.parts(place)["train"])), own)
 
 
 def same_classes(found: tuple[str, ...], own: tuple[str, ...]) -> bool:

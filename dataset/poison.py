@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dataset.images import ImageSet
+from dataset.images import Images
 from dataset.prepare import Views
 from dataset.sources import Dataset
 from dataset.split import BaseSplit, digest
@@ -52,7 +52,7 @@ class Poison:
 
 def image_sets(
     data: Dataset, poison: Poison, base: BaseSplit, val: np.ndarray | None, device: torch.device
-) -> dict[str, ImageSet]:
+) -> dict[str, Images]:
     """The sets of a poisoned training and of its cleansing.
 
     Args:
@@ -65,7 +65,7 @@ def image_sets(
     views = Views(poison.apply(data), device)
     clean = np.setdiff1d(base.train, poison.indices, assume_unique=True)
     poisoned = len(data.train_labels) + np.arange(len(poison.indices))
-    test = base.sets(len(data.test_labels))["test"]
+    test = np.asarray(base.sets(len(data.test_labels))["test"])
     own = data.val is not None  # as TinyImageNet has; otherwise the clean half of the test images serves
     return {
         "train": views.train(np.concatenate([clean, poisoned])),

@@ -53,12 +53,14 @@ class DatasetInfo:
         """Side in pixels at which the images will be read; for files in memory, that of the first image."""
         if self.size is None and self.files is not None and not self.source.streamed:
             return open_image(self.files.train[0][0]).height
-        return self.size or self.source.size
+        side = self.size or self.source.size
+        assert side is not None, "a source without files has a size"
+        return side
 
     @property
     def names(self) -> tuple[str, ...]:
         """Class names in order of their numbers."""
-        return self.source.classes if self.files is None else self.files.classes
+        return self.source.classes or () if self.files is None else self.files.classes
 
     @property
     def train_counts(self) -> list[int]:
@@ -132,7 +134,7 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
     typed = None if root is None else Path(root).expanduser()
     place = find_root(source, typed)
     files = source.files(place)
-    official = list(source.official if files is None else files.counts)
+    official = list(source.official or () if files is None else files.counts)
     elsewhere = typed if typed is not None and place != typed else None
     return DatasetInfo(source, place, size, official, files, elsewhere, split_file.given(given, sum(official)))
 

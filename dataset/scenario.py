@@ -144,8 +144,8 @@ class Scenario:
     def facts(self) -> dict[str, object]:
         """Plain data that names the choice; listed indices by their number and digest."""
         if self.indices is None:
-            several = self.labels is not None and len(self.labels) > 1
-            return {"class": list(self.labels) if several else self.labels and self.labels[0], "count": self.count}
+            several = list(self.labels or ())
+            return {"class": several if len(several) > 1 else self.labels and self.labels[0], "count": self.count}
         listed = hashlib.sha256(",".join(map(str, sorted(set(self.indices)))).encode()).hexdigest()[:16]
         return {"indices": len(set(self.indices)), "indices_digest": listed}
 

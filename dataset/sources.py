@@ -67,19 +67,22 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
         UsageError: missing, damaged or unequal images.
     """
     files = files or source.files(root)
-    if files is None:
-        train, test, classes = source.read(root, size)
-        val = None
-    else:
+    val: Arrays | None = None
+    if files is not None:
         train, test, val = (files.train, files.test, files.val) if source.streamed else _decode(files, root, size)
         classes = files.classes
-    side = (size or source.size) if source.streamed else train[0].shape[1]
+    else:
+        assert source.read is not None, "a source without files is read"
+        train, test, classes = source.read(root, size)
+    side = (size or source.size or 0) if source.streamed else train[0].shape[1]
     mean, std = (source.mean, source.std) if source.mean and source.std else statistics(train[0])
     return Dataset(
         source.name,
         classes,
-        *train,
-        *test,
+        train[0],
+        train[1],
+        test[0],
+        test[1],
         mean,
         std,
         pad=round(source.pad * side / (source.size or side)),

@@ -162,7 +162,7 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         said = scenario.typed or f"--num_indexes_to_replace {scenario.count}"
         raise UsageError(f"{said}: the split has {len(candidates):,} such training images")
     random = np.random.RandomState((seed - 1) % 2**32)
-    return np.sort(random.choice(candidates, scenario.count, replace=False))
+    return np.sort(random.choice(candidates, int(scenario.count), replace=False))
 
 
 def split_for_unlearning(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> Non
         mark: the digest that the run's result holds.
     """
     buffer = io.BytesIO()
-    arrays = {name: np.asarray(sets[name], dtype=np.int64) for name in KEYS if sets.get(name) is not None}
+    arrays: dict[str, Any] = {name: np.asarray(sets[name], np.int64) for name in KEYS if sets.get(name) is not None}
     np.savez(buffer, **arrays, digest=np.array(mark))
     files.write_bytes(folder / NAME, buffer.getvalue())
 

@@ -170,7 +170,8 @@ def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
         UsageError: a name with control characters, a folder, device or pipe by an image's name, a folder that
             cannot be read, or links that lead in a circle.
     """
-    found, waiting = [], [(folder, (os.path.realpath(folder),))]
+    found: list[tuple[str, str]] = []
+    waiting: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(folder),))]
     if os.path.islink(folder):
         _check_circle(folder, (os.path.realpath(os.path.dirname(folder)),))
     while waiting:
@@ -271,7 +272,8 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     train = _by_class(found["train"], left)
     check_classes(root, train, left)
     classes = tuple(train)
-    labelled = {name: found[name] for name in ("test", "val") if name in found and subfolders(found[name])}
+    named: tuple[str, ...] = ("test", "val")
+    labelled = {name: found[name] for name in named if name in found and subfolders(found[name])}
     if not labelled:
         if "test" in found or "val" in found:
             raise UsageError(f"--data {root}: no test images; expected {tests[0]}/<class>/*.jpg")
@@ -279,14 +281,8 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     held = {name: _held_out(root, place, train, left) for name, place in labelled.items()}
     _note_others(root, [found["train"], *labelled.values()], classes, left)
     notes = _notes(labelled, held, classes) | ({"left out": words} if (words := left.words()) else {})
-    test = held.get("test", held.get("val"))
-    return Listing(
-        classes,
-        part(train, classes),
-        part(test, classes),
-        part(held["val"], classes) if len(held) == 2 else None,
-        notes,
-    )
+    test, *val = (part(each, classes) for each in held.values())
+    return Listing(classes, part(train, classes), test, val[0] if val else None, notes)
 
 
 def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOut) -> dict[str, list[str]]:

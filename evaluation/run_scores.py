@@ -52,9 +52,8 @@ def _for_attacks(outputs: dict[str, Predictions], compat: str) -> tuple[Predicti
 
 def four(outputs: dict[str, Predictions], compat: str) -> dict[str, float]:
     """UA, MIA-Efficacy, RA and TA alone, fractions in [0, 1], for a model that another is set beside."""
-    attack = mia.forget_efficacy(
-        *(_for_attacks(outputs, compat)[place] for place in (0, 2, 1)), compat, ("confidence",)
-    )
+    retain, forget, test = _for_attacks(outputs, compat)
+    attack = mia.forget_efficacy(retain, test, forget, compat, ("confidence",))
     ua, ra, ta = 1 - outputs["forget"].accuracy, outputs["retain"].accuracy, outputs["test"].accuracy
     return {"UA": ua, "MIA-Efficacy": attack["confidence"], "RA": ra, "TA": ta}
 

@@ -19,9 +19,9 @@ from utils.plugins import Registry
 
 Builder = Callable[..., nn.Module]
 ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # families of other packages, by what their names begin with
-FOUND_IN = {"package": "models", "group": "unlearn_sparse.architectures"}
-_builders: Registry[Builder] = Registry("--arch", "architecture", **FOUND_IN, forms=("timm:NAME", "hf:FOLDER"))
-_imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architecture with the ImageNet stem", **FOUND_IN)
+FOUND_IN = ("models", "unlearn_sparse.architectures")  # the package and the entry points that are imported
+_builders: Registry[Builder] = Registry("--arch", "architecture", *FOUND_IN, forms=("timm:NAME", "hf:FOLDER"))
+_imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architecture with the ImageNet stem", *FOUND_IN)
 
 
 def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], Builder]:

@@ -127,8 +127,8 @@ def known(table: BackdoorTable, name: str, sparsity: float) -> list[float | None
     paper = paper_values.load()["backdoor"]
     if (table.key["dataset"], table.key["arch"]) != (paper["dataset"], paper["arch"]):
         return []
-    values = next((values for text, values in paper.get(name, {}).items() if abs(float(text) - sparsity) < 0.005), [])
-    return [None if value is None else value / 100 for value in values]
+    near = (values for text, values in paper.get(name, {}).items() if abs(float(text) - sparsity) < 0.005)
+    return [None if value is None else value / 100 for value in next(near, ())]
 
 
 def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
@@ -139,7 +139,9 @@ def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
         for sparsity, cells in line.items():
             pruned, time = f"{100 * sparsity:.4g}", cells.get(("RTE", ""))
             shown = [cell.text() if (cell := cells.get(column)) else "-" for column in COLUMNS]
-            rows.append([name, pruned, *shown, minutes(time and time.mean), str(len(cells["SA", "after"].values))])
+            rows.append(
+                [name, pruned, *shown, minutes(time.mean if time else None), str(len(cells["SA", "after"].values))]
+            )
             if values := known(table, name, sparsity):
                 shown = ["" if value is None else f"≈{percent(value)}" for value in values]
                 rows.append([f"{name}, published", pruned, *shown, "", ""])

@@ -35,9 +35,10 @@ def _stored(*keys: str) -> Callable[[dict[str, Any], Accuracies | None], float |
     """A number of the result file; None where the file lacks it."""
 
     def of(content: dict[str, Any], retrained: Accuracies | None) -> float | None:
+        value: Any = content
         for key in keys:
-            content = content.get(key) if isinstance(content, dict) else None
-        return content if isinstance(content, (int, float)) else None
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if isinstance(value, (int, float)) else None
 
     return of
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report.comparison import Cell, Table
+from report.comparison import Cell, Table, mean_of
 from report.row_names import Model
 from report.runs import METRICS
 
@@ -66,7 +65,7 @@ class Published:
     def average_gap(self, row: str, model: Model) -> float | None:
         """Mean of the four published gaps."""
         gaps = [self.gap(row, model, metric) for metric in METRICS]
-        return None if None in gaps else statistics.fmean(gaps)
+        return mean_of(gaps)
 
     def differs(self, cell: Cell, row: str, model: Model, metric: str) -> bool:
         """Whether ours differs by more than the combined spread sqrt(ours^2 + theirs^2); never in another setting."""

@@ -171,7 +171,8 @@ def collect(places: Iterable[Path]) -> Collection:
     Raises:
         UsageError: names a file that is damaged, or a place that is neither.
     """
-    found, known = Collection(), set()
+    found = Collection()
+    known: set[str] = set()
     for place in places:
         if place.is_file() and place.suffix == ".jsonl":
             _unpack(place, found, known)
@@ -216,8 +217,9 @@ def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Pa
 
 def _new(path: Path | str, known: set[str]) -> bool:
     """Whether nothing led to this file or folder before; from now on something has."""
-    real = os.path.realpath(path)
-    return real not in known and (known.add(real) or True)
+    before = len(known)
+    known.add(os.path.realpath(path))
+    return len(known) > before
 
 
 def _unpack(path: Path, found: Collection, known: set[str]) -> None:
@@ -297,7 +299,7 @@ def read_whole(path: Path) -> dict[str, Any]:
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
     """The epochs in a log, in its order; damaged lines are passed over, and so is a log that is not there."""
-    found = []
+    found: list[dict[str, Any]] = []
     try:
         lines = files.read_bytes(path, str(path)).decode(errors="replace").splitlines()
     except UsageError:

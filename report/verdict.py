@@ -176,8 +176,8 @@ def backdoor_words(found: dict[str, Any]) -> str:
 
 def knobs(direction: str, hyper: dict[str, Any]) -> str:
     """The flags of the method that make it forget more or less, with their present values."""
-    steps = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper]
-    names = steps or [name for name in ("alpha",) if name in hyper]
+    names: list[str] = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper]
+    names = names or [name for name in ("alpha",) if name in hyper]
     numbers = {name: f" (now {hyper[name]:g})" for name in names if isinstance(hyper[name], (int, float))}
     listed = " or ".join(f"--{name}{numbers.get(name, '')}" for name in names)
     return f"{direction} {listed}" if listed else "choose another method"

@@ -181,7 +181,9 @@ class Slurm:
             **({"gpus_per_node": resources.gpus} if resources.gpus else {}),
             **({"slurm_partition": resources.partition} if resources.partition else {}),
         )
-        self._asked, self._states, self._absent = 0.0, {}, Counter()
+        self._asked = 0.0
+        self._states: dict[str, str] = {}
+        self._absent: Counter[str] = Counter()
         self._find_running()
 
     @property

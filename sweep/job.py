@@ -100,9 +100,8 @@ class Job:
             time.sleep(1)
 
     def _note(self, code: int | None, **more: Any) -> None:
-        status = {None: "running", 0: "done"}.get(code)
-        if status is None:
-            status = "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
+        status = "running" if code is None else "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
+        status = "done" if code == 0 else status
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
         content = {
             "status": status,

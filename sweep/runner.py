@@ -125,4 +125,4 @@ def _why(state: State, cell: Cell, failed: list[Cell], given_up: dict[str, str])
         "killed": "killed; it goes on when called again",
         "running": "was cut; it goes on when called again",
     }
-    return given_up.get(cell.name) or started.get(state.status(cell).get("status"), "not started")
+    return given_up.get(cell.name) or started.get(str(state.status(cell).get("status")), "not started")

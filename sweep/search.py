@@ -76,7 +76,8 @@ def read(spec: Spec) -> list[Search]:
         raise UsageError(f"{where}: spread {spread}: must be a number from 0 up")
     methods = block["method"] if isinstance(block["method"], list) else [block["method"]]
     labels = {"method": methods, **{key: block.get(key, list(getattr(spec, key))) for key in ("models", "scenarios")}}
-    for (key, named), known in zip(labels.items(), (spec.methods, spec.models, spec.scenarios)):
+    stated: list[dict[str, Any]] = [spec.methods, spec.models, spec.scenarios]
+    for (key, named), known in zip(labels.items(), stated):
         if not isinstance(named, list) or not named:
             raise UsageError(f"{where}: {key} {named}: must be a list of names")
         labels[key] = [lookup(name, known, f"{where}: {key}") for name in dict.fromkeys(map(str, named))]
@@ -131,7 +132,7 @@ def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, whe
     parameters = {}
     for name, ranged in _parameters(wanted, search.method, config, f"{where}: parameters").items():
         flag = name.replace("-", "_")
-        whole = bool(config) and int in (value_type(config, flag), value_type(Lora, flag))
+        whole = config is not None and int in (value_type(config, flag), value_type(Lora, flag))
         parameters[name] = _distribution(ranged, whole, f"{where}: parameters: {name}")
     if search.sampler == "grid" and not all(hasattr(each, "choices") for each in parameters.values()):
         raise UsageError(f"{where}: sampler grid: needs choices for every parameter")

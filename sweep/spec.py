@@ -237,8 +237,8 @@ def _resources(content: dict[str, Any], path: Path) -> dict[str, Any]:
     found = _mapping(content.get("resources"), f"{path}: resources")
     check_keys(found, RESOURCES, f"{path}: resources")
     for key, value in found.items():
-        least = RESOURCES[key]
-        if type(value) is not type(least) or (type(value) is int and value < least):
+        least: Any = RESOURCES[key]
+        if type(value) is not type(least) or (isinstance(least, int) and value < least):
             kind = {int: f"a whole number from {least} up", str: "text", dict: "a mapping"}[type(least)]
             raise UsageError(f"{path}: resources: {key} {value}: must be {kind}")
     return found

@@ -127,7 +127,7 @@ def sound() -> dict[str, st.SearchStrategy[list[str]]]:
     """For every flag, what can be typed behind it: nothing, or a value within its bounds."""
     configs = [
         config
-        for module in (arg_parser, main_sweep)
+        for module in (arg_parser, command)
         for config in vars(module).values()
         if isinstance(config, type) and dataclasses.is_dataclass(config)
     ]

@@ -71,11 +71,12 @@ def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
             if check(extra["origin"]) is None
             else {}
         )
-    recipe = extra.get("recipe") if isinstance(extra.get("recipe"), Mapping) else {}
-    parts = [part for part in (recipe.get("data"), recipe.get("model")) if isinstance(part, Mapping)]
+    recipe = extra.get("recipe")
+    parts = [recipe.get("data"), recipe.get("model")] if isinstance(recipe, Mapping) else []
     found = {
         name: part[name]
         for part in parts
+        if isinstance(part, Mapping)
         for name in ("dataset", "input_size", "stream", "arch", "imagenet_arch")
         if name in part
     }

@@ -123,6 +123,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device):
         self._device = device
+        self._start: int | None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self._start = torch.cuda.memory_allocated(device)

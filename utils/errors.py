@@ -71,7 +71,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def script(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | None], int]:
+def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
     """Turn the errors of ``main``, and signals that stop it, into one line on stderr and an exit code."""
 
     @functools.wraps(main)

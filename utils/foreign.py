@@ -148,8 +148,8 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
     current = {old: new for old, new in current.items() if old not in numbers}
     for step in (_statistics, _parts, _head):
         free = {name: shape for name, shape in expected.items() if name not in current.values()}
-        left = {new: bases[old] for old, new in current.items() if new not in expected}
-        changed, words = step(left, free, head)
+        unknown = {new: bases[old] for old, new in current.items() if new not in expected}
+        changed, words = step(unknown, free, head)
         current = {old: changed.get(new, new) for old, new in current.items()}
         said += words
     names = {key: current[base] + key[len(base) :] for key in found if (base := PRUNED.sub("", key)) in current}
@@ -207,10 +207,10 @@ def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[st
     current, prefix, said = {name: name for name in bases}, "", []
     aside = {name for name, shape in bases.items() if _is_statistic(name, shape) or "." not in name}
     while any(new not in expected for new in current.values()):
-        firsts = {new.split(".")[0] if "." in new else None for old, new in current.items() if old not in aside}
-        if len(firsts) != 1 or None in firsts:
+        firsts = {new.partition(".")[0] + "." for old, new in current.items() if old not in aside}
+        first = firsts.pop() if len(firsts) == 1 else ""
+        if not first or not all(new.startswith(first) for old, new in current.items() if old not in aside):
             break
-        first = firsts.pop() + "."
         prefix += first
         current = {old: new.removeprefix(first) for old, new in current.items()}
     if prefix:

@@ -25,9 +25,10 @@ from utils.names import nearest
 from utils.words import AS_TYPED, Word, expanded, where
 
 if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from typing_extensions import Unpack
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 class Declaration(typing.TypedDict, total=False):
@@ -206,7 +207,7 @@ def add_options(
         if flag in taken:
             continue
         defaults = [describe(field.default)] if show_default and _shown(field) else []
-        defaults += [beside[field.name]] if field.name in (beside or {}) else []
+        defaults += [beside[field.name]] if beside and field.name in beside else []
         said = meta["common"] if short and isinstance(meta["common"], str) else meta["help"]
         text = (said + (f" ({'; '.join(defaults)})" if defaults else "")).replace("%", "%%")
         if (shown is not None and field.name not in shown) or (short and not meta["common"]):
