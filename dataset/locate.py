@@ -91,10 +91,8 @@ def _below(source: Source, root: Path) -> Path | None:
         level = [folder for place in level for folder in _inside(place)]
         fitting = [folder for folder in level if _fits_if_readable(source, folder)]
         if len(fitting) > 1:
-            raise UsageError(
-                f"--data {root}: several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give "
-                "one of them"
-            )
+            said = f"several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give one of them"
+            raise UsageError(f"--data {root}: {said}")
         if fitting:
             return fitting[0]
     return None

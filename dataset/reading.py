@@ -169,10 +169,8 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     """
     first = Whole(paths, size).pixels(0).shape
     if first[0] != first[1]:
-        raise UsageError(
-            f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images "
-            "square, or --stream"
-        )
+        said = "give --input_size to make images square, or --stream"
+        raise UsageError(f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; {said}")
     images = np.empty((len(paths), *first), dtype=np.uint8)
     pieces = spans(len(paths), 256)
     workers = cores() if images.nbytes > PARALLEL else 0

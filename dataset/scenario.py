@@ -68,19 +68,14 @@ class Scenario:
         said = self.typed or "--indexes_to_replace"
         if self.files is not None:
             if paths is None:
-                raise UsageError(
-                    f"{said}: names image files, and this data set is not read from files; give positions in its "
-                    "training set, from 0"
-                )
+                why = "give positions in its training set, from 0"
+                raise UsageError(f"{said}: names image files, and this data set is not read from files; {why}")
             return replace(self, indices=positions.of_files(self.files, paths, said), files=None)
         if self.indices is None:
             return self
         if self.over not in (None, total):
-            raise UsageError(
-                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images "
-                "of the "
-                "official training set, those that validate included"
-            )
+            why = f"has one for each of the {total:,} images of the official training set, those that validate included"
+            raise UsageError(f"{said}: is a mask of {self.over:,} zeros and ones; a mask {why}")
         if not self.indices:
             raise UsageError(f"{said}: is a mask without a one; nothing to forget")
         beyond = sum(index >= total for index in self.indices)
@@ -199,10 +194,8 @@ def number_of(typed: str, names: tuple[str, ...], flag: str) -> int:
     if typed in names:
         named = names.index(typed)
         if number is not None and number < len(names) and number != named:
-            raise UsageError(
-                f"{flag} {typed}: class {named} is called {typed}, and class {typed} is called {names[number]}; "
-                f"give the folder, train/{typed} or train/{names[number]}"
-            )
+            said = f"class {typed} is called {names[number]}; give the folder, train/{typed} or train/{names[number]}"
+            raise UsageError(f"{flag} {typed}: class {named} is called {typed}, and {said}")
         return named
     if number is not None:
         if number >= len(names):

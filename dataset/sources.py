@@ -101,10 +101,8 @@ def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, 
     )
     for images, _ in (test, *val):
         if images.shape[1] != train[0].shape[1]:
-            raise UsageError(
-                f"--data {root}: training images are {train[0].shape[1]} pixels wide, "
-                f"test images {images.shape[1]}; give --input_size"
-            )
+            said = f"test images {images.shape[1]}; give --input_size"
+            raise UsageError(f"--data {root}: training images are {train[0].shape[1]} pixels wide, {said}")
     return train, test, val[0] if val else None
 
 

@@ -150,10 +150,8 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
             )
             if outside[0] < 0 or outside[-1] >= len(labels):
                 why = f"positions go from 0 to {len(labels) - 1}"
-            raise UsageError(
-                f"{scenario.typed or '--indexes_to_replace'}: {outside.size:,} of {listed.size:,} are not training "
-                f"images (first: {outside[0]}); {why}"
-            )
+            rest = f"{outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
+            raise UsageError(f"{scenario.typed or '--indexes_to_replace'}: {rest}")
         return listed
     candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]
     if scenario.count is None:
@@ -180,10 +178,8 @@ def split_for_unlearning(
     pool = base.forget_split.train
     forget = choose_forget(train_labels, pool, scenario, seed)
     if base.forget is not None and not np.array_equal(forget, base.forget):
-        raise UsageError(
-            f"{scenario.typed or '--class_to_replace'}: names other images to forget than the file of --split "
-            f"({len(forget):,} and {len(base.forget):,}); leave one of the two out"
-        )
+        said = f"forget than the file of --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
+        raise UsageError(f"{scenario.typed or '--class_to_replace'}: names other images to {said}")
     retain = np.setdiff1d(pool, forget, assume_unique=True)
     if retain.size == 0:
         raise UsageError("nothing is left to retain")

@@ -115,9 +115,8 @@ def _indices(where: str, name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         raise UsageError(f"{where}: {name} is a mask; np.flatnonzero({name}) gives the indices")
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise UsageError(
-            f"{where}: {name} is {array.dtype} of shape {array.shape}; it must be integers in one dimension"
-        )
+        said = "it must be integers in one dimension"
+        raise UsageError(f"{where}: {name} is {array.dtype} of shape {array.shape}; {said}")
     array = array.astype(np.int64)
     once, times = np.unique(array, return_counts=True)
     if len(once) < len(array):

@@ -120,9 +120,8 @@ def parts(root: Path) -> dict[str, Path]:
         if part in fitting:
             found[part] = root / part
         elif len(fitting) > 1:
-            raise UsageError(
-                f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; rename the one that is"
-            )
+            said = "rename the one that is"
+            raise UsageError(f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; {said}")
         elif fitting:
             found[part] = root / fitting[0]
     return found
@@ -152,9 +151,8 @@ def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
             left.add("beside the class folders", entry.path) if image else left.file(entry.path)
     for name in sorted(found):
         if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
-            raise UsageError(
-                f"--data: the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
-            )
+            said = f"the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
+            raise UsageError(f"--data: {said}")
     return sorted(found)
 
 
@@ -264,10 +262,8 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
         UsageError: no such tree, a missing or empty part, a class without images, an unknown test class.
     """
     if not is_tree(root):
-        raise UsageError(
-            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and "
-            f"{tests[0]}/<class>/*.jpg{_hint(root)}"
-        )
+        said = f"expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
+        raise UsageError(f"--data {root}: no folder tree there; {said}")
     found, left = parts(root), LeftOut(root)
     train = _by_class(found["train"], left)
     check_classes(root, train, left)
@@ -297,10 +293,8 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
         )
         raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
     if not any(files.values()):
-        raise UsageError(
-            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; "
-            f"expected {place.name}/<class>/*.jpg"
-        )
+        said = f"images; expected {place.name}/<class>/*.jpg"
+        raise UsageError(f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} {said}")
     return files
 
 

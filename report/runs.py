@@ -272,9 +272,8 @@ def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> N
         if isinstance(kind, dict) and isinstance(content.get(name), dict):
             check(content[name], kind, path)
         elif isinstance(kind, dict) or name not in content or not isinstance(content[name], kind):
-            raise UsageError(
-                f"{path}: is no whole result ({name} is missing or of another type); give its command again"
-            )
+            said = "give its command again"
+            raise UsageError(f"{path}: is no whole result ({name} is missing or of another type); {said}")
         elif kind is str and not content[name].isprintable():
             raise UsageError(f"{path}: is no result ({name} holds control characters)")
 

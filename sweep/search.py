@@ -111,9 +111,8 @@ def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
         return dict.fromkeys(methods, wanted)
     for name in [*wanted, *methods]:
         if name not in methods or name not in wanted:
-            raise UsageError(
-                f"{where}: {name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
-            )
+            said = f"{name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
+            raise UsageError(f"{where}: {said}")
     return wanted
 
 
@@ -145,26 +144,21 @@ def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, whe
         if isinstance(value, list) and name not in parameters
     ]
     if grid:
-        raise UsageError(
-            f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among "
-            "the parameters"
-        )
+        said = f"a search needs one value, or {grid[0]} among the parameters"
+        raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; {said}")
     return search
 
 
 def _check_parameters(wanted: Any, configs: list[type | None], where: str) -> None:
     """Refuse what is no mapping, no list of flags and not left out, and listed flags that no method has a range for."""
     if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
-        raise UsageError(
-            f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
-        )
+        said = "must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
+        raise UsageError(f"{where}: {said}")
     known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
     for name in wanted if isinstance(wanted, list) else ():
         if name not in known:
-            raise UsageError(
-                f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; "
-                "give ranges as a mapping"
-            )
+            said = f"{name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping"
+            raise UsageError(f"{where}: {said}")
 
 
 def _parameters(wanted: Any, method: str, config: type | None, where: str) -> dict[str, dict[str, Any]]:
@@ -174,9 +168,8 @@ def _parameters(wanted: Any, method: str, config: type | None, where: str) -> di
     stated = _stated(config)
     found = {name: ranged for name, ranged in stated.items() if wanted is None or name in wanted}
     if not found:
-        raise UsageError(
-            f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping"
-        )
+        said = "give ranges as a mapping"
+        raise UsageError(f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; {said}")
     return found
 
 
@@ -413,9 +406,8 @@ def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadlin
     names = [_name(retrained[0], search) for search in searches for retrained in groups.values()]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(
-                f"{spec.file}: optuna: two searches are called {name}; give a model, scenario or method another label"
-            )
+            said = "give a model, scenario or method another label"
+            raise UsageError(f"{spec.file}: optuna: two searches are called {name}; {said}")
     first = Runner(state, base, executor, deadline)
     first.run()
     text, code = summary(state, base, first.given_up)

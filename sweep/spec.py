@@ -225,9 +225,8 @@ def _entries(value: Any, where: str) -> dict[str, Any]:
     found = {}
     for label, entry in _mapping(value, where).items():
         if not LABEL.fullmatch(label):
-            raise UsageError(
-                f"{where}: {label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
-            )
+            said = f"{label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
+            raise UsageError(f"{where}: {said}")
         if entry is not False:
             found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{where}: {label}")
     return found

@@ -191,10 +191,8 @@ def _chosen(
     if len(places) > 1:
         names = " and ".join(place or "its own entries" for place in places)
         keys = "".join(f"[{key!r}]" for key in places[-1].split("."))
-        raise UsageError(
-            f"{where}: holds several state dicts ({names}); keep the one you mean: "
-            f"torch.save(torch.load({path.name!r}){keys}, 'one.pt')"
-        )
+        why = f"keep the one you mean: torch.save(torch.load({path.name!r}){keys}, 'one.pt')"
+        raise UsageError(f"{where}: holds several state dicts ({names}); {why}")
     [place] = places
     said = [] if place in ("", "state_dict") else [f"entry {place}"]
     said += (
@@ -225,9 +223,8 @@ def _renamed(
     """A state dict under the model's names, as far as it has them, and what was done."""
     how = foreign.rename(foreign.shapes(state), expected, head)
     if how.clash is not None:
-        raise UsageError(
-            f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; take one of them out"
-        )
+        said = "take one of them out"
+        raise UsageError(f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; {said}")
     found = {new: state[old] for old, new in how.names.items()}
     flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
     return {**found, **flat}, how.said
@@ -264,9 +261,8 @@ def _check_masks(state: Mapping[str, Tensor], where: str) -> None:
         if key.endswith("weight" + ORIGINAL):
             mask = state.get(key.removesuffix(ORIGINAL) + MASK)
             if key.removesuffix(ORIGINAL) in state:
-                raise UsageError(
-                    f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; take one of them out"
-                )
+                said = "take one of them out"
+                raise UsageError(f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; {said}")
             if mask is None:
                 raise UsageError(f"{where}: {key} has no mask beside it")
             if mask.shape != value.shape:
@@ -313,9 +309,8 @@ def check_fits(
     where = f"{flag} {checkpoint.path}"
     strange = [k for k, m in checkpoint.mask.items() if k not in expected or m.shape != expected[k].shape]
     if strange:
-        raise UsageError(
-            f"{where}: its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
-        )
+        said = f"its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
+        raise UsageError(f"{where}: {said}")
     if not checkpoint.weights:
         if masks_alone:
             return
@@ -346,9 +341,8 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: st
                 raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
             side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
             fits = f"; its positions are those of --input_size {side}" if side else ""
-            raise UsageError(
-                f"{shapes}; another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}"
-            )
+            said = f"another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}"
+            raise UsageError(f"{shapes}; {said}")
         if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (
             value.dtype == torch.bool
         ):

@@ -115,10 +115,8 @@ class Inherited:
         earlier, before = self._earlier[name]
         now = _size_of(known) if name == "input_size" else value
         if None not in (now, before) and not self._same(name, before, now):
-            raise UsageError(
-                f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; "
-                "give files of the same model and data"
-            )
+            said = "give files of the same model and data"
+            raise UsageError(f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {said}")
 
     def _split(self, where: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""

@@ -166,9 +166,8 @@ def decode(content: bytes, where: str, kind: str = "text file") -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{where}: is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
-        ) from None
+        said = f"is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
+        raise UsageError(f"{where}: {said}") from None
 
 
 def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:

@@ -293,9 +293,8 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
         return text.lower() == "true"
     if meta["choices"]:
         if text not in meta["choices"]:
-            raise UsageError(
-                f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; known: {', '.join(meta['choices'])}"
-            )
+            said = f"known: {', '.join(meta['choices'])}"
+            raise UsageError(f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; {said}")
         return str(text)
     try:
         value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)

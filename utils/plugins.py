@@ -87,7 +87,5 @@ class Registry(Generic[Item]):
                 entry.load()
             except Exception as error:  # noqa: BLE001  (another package's import can raise anything)
                 owner = entry.dist.name if entry.dist else "an unknown package"
-                raise UsageError(
-                    f"{self._flag}: the entry point {entry.name} of {owner} ({group}) cannot be loaded "
-                    f"({type(error).__name__}: {error}); repair or uninstall that package"
-                ) from error
+                said = f"({group}) cannot be loaded ({type(error).__name__}: {error}); repair or uninstall that package"
+                raise UsageError(f"{self._flag}: the entry point {entry.name} of {owner} {said}") from error

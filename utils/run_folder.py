@@ -70,10 +70,8 @@ class RunFolder:
     def _keep_others_out(self) -> None:
         other = lock.take(self.path)
         if other is not None:
-            raise UsageError(
-                f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another "
-                "folder"
-            )
+            said = "wait for its end or give another folder"
+            raise UsageError(f"--save_dir {self.path}: another run is at work there ({other}); {said}")
         own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
         files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
 

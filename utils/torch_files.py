@@ -66,13 +66,11 @@ def load(
         raise
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         if "weights_only" in str(error) or "Weights only" in str(error):
-            raise UsageError(
-                f"{where}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle"
-            ) from error
+            why = "if you trust where it comes from, add --allow_pickle"
+            raise UsageError(f"{where}: is not a file of plain tensors; {why}") from error
         if allow_pickle and isinstance(error, (AttributeError, ImportError)):
-            raise UsageError(
-                f"{where}: holds objects whose code is not here ({error}); save model.state_dict() alone instead"
-            ) from error
+            why = "save model.state_dict() alone instead"
+            raise UsageError(f"{where}: holds objects whose code is not here ({error}); {why}") from error
         said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
         raise UsageError(f"{where}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
 
@@ -97,9 +95,8 @@ def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> N
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any("/code/__torch__" in entry.filename for entry in entries):
-            raise UsageError(
-                f"{where}: is a TorchScript program, not a checkpoint; save its state_dict() with torch.save instead"
-            )
+            said = "save its state_dict() with torch.save instead"
+            raise UsageError(f"{where}: is a TorchScript program, not a checkpoint; {said}")
         if (
             any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             or sum(entry.file_size for entry in entries) > size
