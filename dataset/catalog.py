@@ -74,11 +74,7 @@ _sources: Registry[Source] = Registry("--dataset", "data set", "dataset.named", 
 
 
 def register(source: Source) -> None:
-    """Let ``--dataset`` take ``source.name``.
-
-    Raises:
-        ValueError: the name is taken.
-    """
+    """Let ``--dataset`` take ``source.name``. Raises ValueError: the name is taken."""
     _sources.add(source.name, source)
 
 

@@ -127,11 +127,7 @@ class _Encrypted(urllib.request.HTTPRedirectHandler):
 
 
 def receive(remote: Remote, path: Path) -> None:
-    """Write the file itself.
-
-    Raises:
-        UsageError: as ``fetch``.
-    """
+    """Write the file itself. Raises UsageError: as ``fetch``."""
     if not remote.url.startswith("https://"):
         raise UsageError(f"{remote.url}: is not encrypted; nothing is downloaded from there")
     secure = urllib.request.HTTPSHandler(context=ssl.create_default_context())

@@ -18,9 +18,7 @@ def find_root(source: Source, root: Path | None) -> Path:
 
     Without ``root``, ``./data/NAME``, ``./data`` and their like in ``..`` are tried. TinyImageNet's own folder is also
     looked for in ``root`` and in the current folder.
-
-    Raises:
-        UsageError: a file, several folders that could be meant, or a class's folder.
+    Raises UsageError: a file, several folders that could be meant, or a class's folder.
     """
     if source.embedded:
         return root or Path("data")

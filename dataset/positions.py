@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
 MOST = 64 << 20  # bytes of a file that lists images
 MOST_COLUMNS = 4  # lines of so many numbers each are a table; longer ones are a list that was wrapped
-NPY, ZIP, TORCH = (
-    b"\x93NUMPY",
-    b"PK\x03\x04",
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
-)  # how files begin; the last is torch's before 1.6
+NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"  # how files begin
+TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's before 1.6
 OTHERS = {
     b"\x80": "a pickle, which can run code; np.save the list",
     b"\x1f\x8b": "compressed; unpack it",

@@ -109,9 +109,7 @@ class DatasetInfo:
         """``scenario`` in numbers, checked: classes by their names, images by their files, masks by their length.
 
         A split that says what is forgotten takes the place of a scenario that nobody typed.
-
-        Raises:
-            UsageError: no such class or image, or an impossible count.
+        Raises UsageError: no such class or image, or an impossible count.
         """
         if scenario.implied and self.given is not None and self.given.forget is not None:
             return Scenario(None, None, self.given.forget, f"--split {self.given.typed}")
@@ -142,8 +140,7 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
     """What a model is trained on: by ``--split``, or by seeds without it.
 
-    Raises:
-        UsageError: an unknown scheme, or ``--split_seed`` beside a file.
+    Raises UsageError: an unknown scheme, or ``--split_seed`` beside a file.
     """
     given = data.given
     if given is not None and given.sets:

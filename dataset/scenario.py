@@ -81,16 +81,11 @@ class Scenario:
         beyond = sum(index >= total for index in self.indices)
         if beyond:
             first = next(index for index in self.indices if index >= total)
-            counted = (
-                "; it seems to count from 1: take 1 off each"
-                if min(self.indices) > 0 and max(self.indices) == total
-                else ""
-            )
-            raise UsageError(
-                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: "
-                f"{first}); "
-                f"they go from 0 to {total - 1}, images that validate included{counted}"
-            )
+            from_one = min(self.indices) > 0 and max(self.indices) == total
+            why = f"(first: {first}); they go from 0 to {total - 1}, images that validate included"
+            why += "; it seems to count from 1: take 1 off each" if from_one else ""
+            many = f"{beyond:,} of {len(self.indices):,} positions"
+            raise UsageError(f"{said}: {many} are beyond the official training set {why}")
         return self
 
     def resolve(self, counts: list[int], total: int | None = None) -> Scenario:
@@ -114,13 +109,8 @@ class Scenario:
         amount = available if count is None else count
         said = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
         if amount > available:
-            whose = (
-                "the training set has"
-                if self.labels is None
-                else f"class {named} has"
-                if len(self.labels) == 1
-                else f"classes {named} have"
-            )
+            whose = f"class {named} has" if self.labels and len(self.labels) == 1 else f"classes {named} have"
+            whose = "the training set has" if self.labels is None else whose
             raise UsageError(f"{said}: {whose} {available} training images")
         if amount == 0:
             raise UsageError(f"{said}: nothing to forget")
@@ -187,8 +177,7 @@ def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tupl
 def number_of(typed: str, names: tuple[str, ...], flag: str) -> int:
     """The number of a class that was typed by number, by name in any capitals, or as its folder, ``train/NAME``.
 
-    Raises:
-        UsageError: no such class, or the number of one and the name of another.
+    Raises UsageError: no such class, or the number of one and the name of another.
     """
     number = int(typed) if typed.isdecimal() else None
     if typed in names:

@@ -143,11 +143,9 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         listed = np.unique(np.asarray(scenario.indices, dtype=np.int64))
         outside = np.setdiff1d(listed, train)
         if outside.size:
-            why = (
-                "they are in the validation part of this split, which no model trains on: list training images only, "
-                "or train the model and "
-                "unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where all images train"
-            )
+            why = "they are in the validation part of this split, which no model trains on: list training images only, "
+            why += "or train the model and unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where "
+            why += "all images train"
             if outside[0] < 0 or outside[-1] >= len(labels):
                 why = f"positions go from 0 to {len(labels) - 1}"
             rest = f"{outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
@@ -219,8 +217,7 @@ SCHEMES: Registry[Callable[[Draw], BaseSplit]] = Registry(
 def scheme(name: str) -> Callable:
     """Decorator that registers a function as the scheme of ``--split NAME`` and ``--split NAME:ARGUMENT``.
 
-    Raises:
-        ValueError: the name is taken.
+    Raises ValueError: the name is taken.
     """
 
     def register(divide: Callable[[Draw], BaseSplit]) -> Callable[[Draw], BaseSplit]:

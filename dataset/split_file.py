@@ -47,11 +47,7 @@ class GivenSplit:
         return total - len(np.unique(np.concatenate(used))) if used else 0
 
     def base(self, test_images: int) -> BaseSplit:
-        """The file's sets.
-
-        Raises:
-            UsageError: a test index that is out of range.
-        """
+        """The file's sets. Raises UsageError: a test index that is out of range."""
         sets, pool = self.sets, None
         _check_range(f"--split {self.typed}", "test", sets["test"], test_images)
         if "forget" in sets:

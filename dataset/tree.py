@@ -23,20 +23,11 @@ if TYPE_CHECKING:
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SYSTEM = {
-    "__macosx",
-    "@eadir",
-    "lost+found",
-    "__pycache__",
-    "$recycle.bin",
+    *"__macosx @eadir lost+found __pycache__ $recycle.bin thumbs.db desktop.ini".split(),
     "system volume information",
-    "thumbs.db",
-    "desktop.ini",
 }
-PARTS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "val": ("val", "valid", "validation"),
-}  # the first name is the usual one
+# the first name is the usual one
+PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 SHOWN = 8  # kinds of files that are named one by one
 
 
@@ -66,11 +57,8 @@ class Listing:
         """A listing that leaves the data set's own validation files out."""
         if self.val is None:
             return self
-        return replace(
-            self,
-            val=None,
-            notes=self.notes | {"validation": "the test images (--no_val); the data set's own are not read"},
-        )
+        note = {"validation": "the test images (--no_val); the data set's own are not read"}
+        return replace(self, val=None, notes=self.notes | note)
 
 
 class LeftOut:
@@ -110,8 +98,7 @@ def is_tree(root: Path) -> bool:
 def parts(root: Path) -> dict[str, Path]:
     """The folders "train", "test" and "val" of a tree, as far as they are there, whatever their capitals.
 
-    Raises:
-        UsageError: two folders that could be the same part, neither by its usual name.
+    Raises UsageError: two folders that could be the same part, neither by its usual name.
     """
     names = [entry.name for entry in _entries(str(root)) if _is_dir(entry)]
     found = {}
@@ -237,16 +224,14 @@ def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:
 def check_classes(root: Path, train: dict[str, list[str]], left: LeftOut) -> None:
     """Refuse training files that no classifier can be trained on.
 
-    Raises:
-        UsageError: a class without images, or fewer than two classes.
+    Raises UsageError: a class without images, or fewer than two classes.
     """
     empty = [name for name, files in train.items() if not files]
     if empty:
         seen = left.words()
-        raise UsageError(
-            f"--data {root}: no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read"
-            + (f", not these: {seen}" if seen else "")
-        )
+        others = f", not these: {seen}" if seen else ""
+        said = f"no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read{others}"
+        raise UsageError(f"--data {root}: {said}")
     if len(train) < 2:
         raise UsageError(f"--data {root}: one class only; a classifier needs two")
 
@@ -286,11 +271,8 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
     files = _by_class(place, left)
     unknown = [name for name in files if name not in train]
     if unknown:
-        more = (
-            "; it looks like tiny-imagenet-200: give --dataset TinyImagenet"
-            if (place / "val_annotations.txt").exists()
-            else ""
-        )
+        tiny = (place / "val_annotations.txt").exists()
+        more = "; it looks like tiny-imagenet-200: give --dataset TinyImagenet" if tiny else ""
         raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
     if not any(files.values()):
         said = f"images; expected {place.name}/<class>/*.jpg"

@@ -112,8 +112,7 @@ def _for_inference(model: nn.Module) -> nn.Module:
 def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None) -> float:
     """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given.
 
-    Raises:
-        DivergedError: an output is NaN or infinite.
+    Raises DivergedError: an output is NaN or infinite.
     """
     model.eval()
     mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images

@@ -124,11 +124,7 @@ def add_others(report: Report, found: Collection) -> None:
 
 
 def add_left_out(report: Report, found: Collection, place: Path) -> None:
-    """What stands in no table.
-
-    Raises:
-        UsageError: there is no table; names ``place``.
-    """
+    """What stands in no table. Raises UsageError: there is no table; names ``place``."""
     lines = leftout.left_out(found)
     if not report.sections:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""

@@ -189,10 +189,8 @@ def draw(table: BackdoorTable) -> Any:
             for when, look in BEFORE_AFTER.items():
                 cells = {sparsity: found[score, when] for sparsity, found in line.items() if (score, when) in found}
                 look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}
-                values, spread = (
-                    [100 * cell.mean for cell in cells.values()],
-                    [100 * cell.std for cell in cells.values()],
-                )
+                values = [100 * cell.mean for cell in cells.values()]
+                spread = [100 * cell.std for cell in cells.values()]
                 places = [sparsities.index(sparsity) + aside for sparsity in cells]
                 axis.errorbar(places, values, spread, label=f"{when} {name}", **look)
         axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])

@@ -86,15 +86,9 @@ def draw_training(title: str, runs: list[Epochs]) -> Any:
 
 def band(axis: Any, runs: list[dict[int, dict[str, float]]], key: str, scale: float, **look: Any) -> None:
     """The mean of a logged value over the runs at each epoch, and the range that they span."""
-    values = pd.DataFrame(
-        [
-            (epoch, scale * record[key])
-            for epochs in runs
-            for epoch, record in epochs.items()
-            if isinstance(record.get(key), (int, float))
-        ],
-        columns=["epoch", "value"],
-    )
+    records = [item for epochs in runs for item in epochs.items() if isinstance(item[1].get(key), (int, float))]
+    lines = [(epoch, scale * record[key]) for epoch, record in records]
+    values = pd.DataFrame(lines, columns=["epoch", "value"])
     if values.empty:
         return
     over = values.groupby("epoch")["value"].agg(["mean", "min", "max"])

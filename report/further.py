@@ -99,8 +99,7 @@ SCORES = {
 def chosen(text: str | None) -> list[str]:
     """Names of scores from what was typed: names with commas between, or ``all``; none where nothing was typed.
 
-    Raises:
-        UsageError: there is no such score.
+    Raises UsageError: there is no such score.
     """
     typed = list(dict.fromkeys(text.split(","))) if text else []
     names = list(SCORES) if "all" in typed else typed

@@ -132,11 +132,8 @@ class Collection:
         for run in self.runs:
             if run.content.get("script") != script or not (run.done or failed and run.failed):
                 continue
-            check(
-                run.content,
-                {key: kind for key, kind in SHAPES[script].items() if run.done or key != "scores"},
-                run.path,
-            )
+            shape = {key: kind for key, kind in SHAPES[script].items() if run.done or key != "scores"}
+            check(run.content, shape, run.path)
             known = found.setdefault(run.content["fingerprint"], run)
             if known.failed and run.done:
                 found[run.content["fingerprint"]] = run
@@ -167,9 +164,7 @@ def collect(places: Iterable[Path]) -> Collection:
     """Read all results below folders and in packed files, each file once whatever leads to it.
 
     Links to folders are followed; trials of a search are passed over unless their own folder is given.
-
-    Raises:
-        UsageError: names a file that is damaged, or a place that is neither.
+    Raises UsageError: names a file that is damaged, or a place that is neither.
     """
     found = Collection()
     known: set[str] = set()
@@ -250,8 +245,7 @@ def _add_plan(found: Collection, path: Path, content: dict[str, Any]) -> None:
 def check_cell(cell: Any, path: Path) -> None:
     """Refuse a cell of a sweep that does not say what a table needs.
 
-    Raises:
-        UsageError: names the file and the entry.
+    Raises UsageError: names the file and the entry.
     """
     shape = {"folder": str, "name": str, "command": str, "stage": str}
     unlearning = {"method": str, "paper_name": str, "model": str, "round": int, "needs": list}
@@ -262,8 +256,7 @@ def check_cell(cell: Any, path: Path) -> None:
 def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> None:
     """Refuse content that lacks an entry of ``shape`` or has one of another type; an entry with a ? may be absent.
 
-    Raises:
-        UsageError: names the file and the entry.
+    Raises UsageError: names the file and the entry.
     """
     for key, kind in shape.items():
         name = key.removesuffix("?")
@@ -289,8 +282,7 @@ def read(path: Path) -> dict[str, Any]:
 def read_whole(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty if the file holds something else.
 
-    Raises:
-        UsageError: it is missing or damaged.
+    Raises UsageError: it is missing or damaged.
     """
     content = files.read_json(path, str(path))
     return content if isinstance(content, dict) else {}

@@ -41,8 +41,7 @@ class Action:
 def parse(argv: list[str] | None) -> tuple[Path, Action, Execution]:
     """The sweep's file, what is done with it and where.
 
-    Raises:
-        UsageError: anything wrong that can be seen without reading the file.
+    Raises UsageError: anything wrong that can be seen without reading the file.
     """
     parser = Parser(
         prog="main_sweep.py", description="Run everything that a YAML file states, on this machine or on SLURM."

@@ -26,20 +26,10 @@ JOBS, NUMBERS = "jobs", "jobs.json"  # submitit's folder, and the numbers of SLU
 REQUEUES = 50  # times that a job may run out of its time and go on
 STATUS_EVERY = 5  # seconds between questions to SLURM
 GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
-LIVING = {
-    "PENDING",
-    "RUNNING",
-    "CONFIGURING",
-    "COMPLETING",
-    "REQUEUED",
-    "REQUEUE_FED",
-    "REQUEUE_HOLD",
-    "RESIZING",
-    "SIGNALING",
-    "STOPPED",
-    "SUSPENDED",
-    "STAGE_OUT",
-}
+LIVING = set(
+    "PENDING RUNNING CONFIGURING COMPLETING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING SIGNALING STOPPED SUSPENDED "
+    "STAGE_OUT".split()
+)
 CANCELLED = -1000  # stands for an exit code
 
 
@@ -105,11 +95,8 @@ class Local:
     @property
     def words(self) -> str:
         """What this is, for people."""
-        where = (
-            f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
-            if self.devices
-            else f"CPU, {self.resources.cpus} threads each"
-        )
+        gpus = f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
+        where = gpus if self.devices else f"CPU, {self.resources.cpus} threads each"
         return f"local, {len(self.slots)} at a time, {where}"
 
     @property
@@ -169,15 +156,14 @@ class Slurm:
         self.folder = (state.spec.folder / JOBS).absolute()
         self.jobs: dict[str, Any] = {}
         self.executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=REQUEUES)
+        path = f"PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"
         self.executor.update_parameters(
             timeout_min=resources.time,
             cpus_per_task=resources.cpus,
             name=_job_name(state.spec.folder),
             slurm_array_parallelism=resources.at_once or 256,
             slurm_signal_delay_s=signal_delay(resources.time),
-            slurm_setup=[
-                f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"
-            ],
+            slurm_setup=[f"export PYTHONSAFEPATH=1 {path}"],
             **({"gpus_per_node": resources.gpus} if resources.gpus else {}),
             **({"slurm_partition": resources.partition} if resources.partition else {}),
         )

@@ -196,8 +196,7 @@ def script_of(cell: Cell) -> Script:
 def check(spec: Spec, cell: Cell) -> None:
     """Have the cell's script read its command line.
 
-    Raises:
-        UsageError: the script refuses it, or has no use for a flag that was meant for this very cell.
+    Raises UsageError: the script refuses it, or has no use for a flag that was meant for this very cell.
     """
     try:
         lookup(cell.script, SCRIPTS, "script")

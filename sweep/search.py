@@ -14,7 +14,7 @@ from report.runs import METRICS, SEARCH
 from report.text import aligned
 from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
-from sweep.spec import Spec, check_keys, check_seeds
+from sweep.spec import Flags, Spec, check_keys, check_seeds
 from sweep.state import State
 from unlearn.flags import Lora
 from utils import files
@@ -56,8 +56,7 @@ class Search:
 def read(spec: Spec) -> list[Search]:
     """The ``optuna`` block of a file, checked: one search for each of its methods.
 
-    Raises:
-        UsageError: names the key and what is allowed, or Optuna is not installed.
+    Raises UsageError: names the key and what is allowed, or Optuna is not installed.
     """
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("optuna: is not installed; pip install optuna")
@@ -85,18 +84,8 @@ def read(spec: Spec) -> list[Search]:
     if not _exact(spec):
         raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
     sampler = lookup(str(block.get("sampler", "tpe")), ("tpe", "random", "grid"), f"{where}: sampler")
-    shared = Search(
-        "",
-        {},
-        block["trials"],
-        block.get("at_once", 4),
-        seeds,
-        labels["models"],
-        labels["scenarios"],
-        sampler,
-        block.get("seed", 0),
-        spread,
-    )
+    trials, at_once, seed = block["trials"], block.get("at_once", 4), block.get("seed", 0)
+    shared = Search("", {}, trials, at_once, seeds, labels["models"], labels["scenarios"], sampler, seed, spread)
     wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
     _check_parameters(wanted, list(configs.values()), f"{where}: parameters")
     ranges = _by_method(wanted, list(configs), f"{where}: parameters")
@@ -138,11 +127,8 @@ def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, whe
     search = replace(search, parameters=parameters)
     for end in (0, -1):
         cells(trial_spec(spec, search, {name: _ends(each)[end] for name, each in parameters.items()}), strict=False)
-    grid = [
-        name
-        for name, value in spec.methods[search.method].items()
-        if isinstance(value, list) and name not in parameters
-    ]
+    stated = spec.methods[search.method]
+    grid = [name for name, value in stated.items() if isinstance(value, list) and name not in parameters]
     if grid:
         said = f"a search needs one value, or {grid[0]} among the parameters"
         raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; {said}")
@@ -192,13 +178,11 @@ def _ends(distribution: Any) -> tuple[Any, Any]:
 
 def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
     """A file of nothing but the method with these values, on the search's models, scenarios and seeds."""
-    overrides = [  # the file's, but for the flags that the trial chooses
-        {
-            **override,
-            "flags": {name: value for name, value in (override.get("flags") or {}).items() if name not in values},
-        }
-        for override in spec.overrides
-    ]
+
+    def without(flags: Flags | None) -> Flags:
+        return {name: value for name, value in (flags or {}).items() if name not in values}
+
+    overrides = [{**override, "flags": without(override.get("flags"))} for override in spec.overrides]
     methods = {search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}
     return _restricted(spec, search, methods=methods, overrides=overrides)
 
@@ -219,8 +203,7 @@ def _restricted(spec: Spec, search: Search, **changed: Any) -> Spec:
 def _distribution(wanted: Any, whole: bool, where: str) -> Any:
     """Optuna's distribution over a range or choices.
 
-    Raises:
-        UsageError: it is neither, or a flag of whole numbers gets others.
+    Raises UsageError: it is neither, or a flag of whole numbers gets others.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

@@ -186,22 +186,14 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_keys(content: dict[str, Any], known: Iterable[str], where: str) -> None:
-    """Refuse unknown keys.
-
-    Raises:
-        UsageError: names the place, the key, the nearest one and all known ones.
-    """
+    """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
     for key in content:
         if key not in known:
             raise UsageError(f"{where}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
 
 
 def check_seeds(value: Any, where: str) -> list[int]:
-    """The seeds themselves.
-
-    Raises:
-        UsageError: they are no list of different whole numbers from 0 up.
-    """
+    """The seeds themselves. Raises UsageError: they are no list of different whole numbers from 0 up."""
     if (
         not isinstance(value, list)
         or not value
@@ -303,21 +295,15 @@ def _check_flags(flags: Flags, where: str, own: bool = False, trained: bool = Fa
         one = name in ("script", "from")
         grid = own and not one and isinstance(value, list) and value
         if any(isinstance(each, (dict, list)) for each in (value if grid else [value])):
-            lists = (
-                ""
-                if one
-                else ", or a list of such for a grid"
-                if own
-                else "; a list, for a grid, is for train and methods only"
-            )
+            grids = ", or a list of such for a grid" if own else "; a list, for a grid, is for train and methods only"
+            lists = "" if one else grids
             raise UsageError(f"{where}: {name} {value}: must be a number, text, true or false{lists}")
 
 
 def reference(spec: Spec, what: Any, where: str) -> tuple[str, int]:
     """A training's label and a round of it from "TRAINING/ROUND"; without a round, 0.
 
-    Raises:
-        UsageError: there is no such training, or the round is no number.
+    Raises UsageError: there is no such training, or the round is no number.
     """
     label, _, round_ = str(what).partition("/")
     if label not in spec.train:

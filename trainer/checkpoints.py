@@ -30,17 +30,11 @@ if TYPE_CHECKING:
 ORIGINAL, MASK = "_orig", torch_files.MASK
 OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
 OWN = {  # entries of ours that are read, and of what type they are
-    "split_digest": (str,),
-    "split_seed": (int, type(None)),
-    "forget_digest": (str,),
-    "unlearn": (str,),
-    "poison_digest": (str,),
-    "poison": (str,),
-    "trained": (str,),
-    "fingerprint": (str,),
-    "recipe": (dict,),
-    "origin": (dict,),
+    **dict.fromkeys(("split_digest", "forget_digest", "unlearn"), (str,)),
+    **dict.fromkeys(("poison_digest", "poison", "trained", "fingerprint"), (str,)),
+    **dict.fromkeys(("recipe", "origin"), (dict,)),
     "rounds": (list,),
+    "split_seed": (int, type(None)),
     "seconds": (float, int, type(None)),
 }
 
@@ -356,11 +350,8 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
     shapes = foreign.shapes(checkpoint.weights)
     guesses = models.guesses(shapes) if shapes else []
     if (arch, not stem) in guesses:
-        return (
-            "; it has the CIFAR stem: leave --imagenet_arch out"
-            if stem
-            else "; this is the ImageNet stem: add --imagenet_arch"
-        )
+        added = "this is the ImageNet stem: add --imagenet_arch"
+        return "; it has the CIFAR stem: leave --imagenet_arch out" if stem else f"; {added}"
     if guesses and (arch, stem) not in guesses:
         return "; it looks like " + " or ".join(
             name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses

@@ -13,16 +13,8 @@ from dataset.catalog import canonical, with_validation
 from trainer.origin import facts
 from utils.errors import UsageError
 
-ASKED = (
-    "arch",
-    "imagenet_arch",
-    "dataset",
-    "input_size",
-    "stream",
-    "mean",
-    "std",
-    "compat",
-)  # what a later run must have in common
+# what a later run must have in common
+ASKED = ("arch", "imagenet_arch", "dataset", "input_size", "stream", "mean", "std", "compat")
 REFERENCE_SPLIT = 1  # the split seed of ``--compat reference`` where none is typed
 
 
@@ -51,10 +43,8 @@ class Inherited:
             UsageError: a flag or an earlier file says something else.
         """
         taken: dict[str, Any] = {}
-        idle = {
-            "compat": not _decides(known),
-            "stream": with_validation(str(known.get("dataset"))) == "imagenet",
-        }  # which is streamed in any case
+        always_streamed = with_validation(str(known.get("dataset"))) == "imagenet"
+        idle = {"compat": not _decides(known), "stream": always_streamed}
         asked = {name: known[name] for name in ASKED if name in known and not idle.get(name)}
         for name, value in asked.items():
             if name in self._earlier:
@@ -139,10 +129,8 @@ class Inherited:
 
 
 def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
-    return UsageError(
-        f"--{name} {_plain(given)}: {where} was made with {name} {_plain(value)}; "
-        f"leave --{name} out, or give another file"
-    )
+    said = f"{where} was made with {name} {_plain(value)}; leave --{name} out, or give another file"
+    return UsageError(f"--{name} {_plain(given)}: {said}")
 
 
 def _decides(known: Mapping[str, Any]) -> bool:
@@ -211,8 +199,7 @@ def _from_weights(
 def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None:
     """Ask for the folder of a tree of images, which no checkpoint knows on this machine.
 
-    Raises:
-        UsageError: says what was trained on.
+    Raises UsageError: says what was trained on.
     """
     from dataset.locate import find_root
     from dataset.tree import is_tree

@@ -9,20 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_TEXT, _SWITCH, _WHOLE = (str,), (bool,), (int, type(None))
-_LIST = (list, tuple, type(None))
 FIELDS: dict[str, tuple[type, ...]] = {
-    "arch": _TEXT,
-    "imagenet_arch": _SWITCH,
-    "dataset": _TEXT,
-    "input_size": _WHOLE,
-    "stream": _SWITCH,
-    "split_seed": _WHOLE,
-    "mean": _LIST,
-    "std": _LIST,
-    "compat": _TEXT,
-    "side": _WHOLE,
-    "classes": _LIST,
+    **dict.fromkeys(("arch", "dataset", "compat"), (str,)),
+    **dict.fromkeys(("imagenet_arch", "stream"), (bool,)),
+    **dict.fromkeys(("input_size", "split_seed", "side"), (int, type(None))),
+    **dict.fromkeys(("mean", "std", "classes"), (list, tuple, type(None))),
     "folder": (str, type(None)),
 }
 
@@ -55,7 +46,7 @@ def check(entry: Mapping[str, Any]) -> str | None:
     """What is wrong with an ``origin`` entry, in words; None if nothing is."""
     for name, kinds in FIELDS.items():
         value = entry.get(name)
-        if name in entry and (not isinstance(value, kinds) or isinstance(value, bool) and kinds is not _SWITCH):
+        if name in entry and (not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds):
             return f"origin: {name} is of type {type(value).__name__}; expected {kinds[0].__name__}"
         inner = (str,) if name == "classes" else (int, float)
         if isinstance(value, (list, tuple)) and not all(isinstance(each, inner) for each in value):
@@ -66,11 +57,8 @@ def check(entry: Mapping[str, Any]) -> str | None:
 def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint's other entries say of its making, also those of older files, which have no ``origin``."""
     if isinstance(extra.get("origin"), Mapping):
-        return (
-            {name: extra["origin"][name] for name in FIELDS if name in extra["origin"]}
-            if check(extra["origin"]) is None
-            else {}
-        )
+        entry = extra["origin"]
+        return {name: entry[name] for name in FIELDS if name in entry} if check(entry) is None else {}
     recipe = extra.get("recipe")
     parts = [recipe.get("data"), recipe.get("model")] if isinstance(recipe, Mapping) else []
     found = {

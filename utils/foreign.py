@@ -20,12 +20,8 @@ NORMALIZE = ("normalize.mean", "normalize.std")
 COUNTER = "num_batches_tracked"
 PRUNED = re.compile(r"(?<=weight)_(orig|mask)$")
 BRIGHTEST = 3  # no statistics of images in [0, 1] are larger
-WRAPPERS = (
-    "module",
-    "_orig_mod",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
-)  # DataParallel's, torch.compile's, ...
+# DataParallel's, torch.compile's, ...
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 STATISTICS = {"mean": NORMALIZE[0], "mu": NORMALIZE[0], "std": NORMALIZE[1], "sigma": NORMALIZE[1]}
 NUMBERS = re.compile(
     r"n_averaged|(global_|last_)?(epochs?|steps?|iter(ation)?s?)|"
@@ -93,8 +89,7 @@ def with_statistics(state: dict[str, Tensor], beside: Mapping[str, Any]) -> tupl
 def check_statistics(state: Mapping[str, Tensor], where: str) -> None:
     """Refuse input statistics of pixels up to 255, and those that cannot be divided by.
 
-    Raises:
-        UsageError: names the entry and its values.
+    Raises UsageError: names the entry and its values.
     """
     for key in NORMALIZE:
         levels = state[key].double().reshape(-1) if key in state else full((3,), 0.5)
@@ -138,11 +133,8 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
     bases = {PRUNED.sub("", key): tuple(shape) for key, shape in found.items()}
     current, said = _unwrapped(bases, expected)
     left = {old: new for old, new in current.items() if new not in expected}
-    numbers = [
-        old
-        for old, new in left.items()
-        if prod(bases[old]) == 1 and (NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED)
-    ]
+    single = {old: new for old, new in left.items() if prod(bases[old]) == 1}
+    numbers = [old for old, new in single.items() if NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED]
     if numbers:
         said.append(f"{', '.join(sorted({left[old].split('.')[-1] for old in numbers}))} left out")
     current = {old: new for old, new in current.items() if old not in numbers}

@@ -26,11 +26,7 @@ class Log:
         self._path = None if folder is None else folder / "log.jsonl"
 
     def line(self, text: str = "") -> None:
-        """Print one line for a person.
-
-        Raises:
-            RunError: it cannot be written, say to a full disk.
-        """
+        """Print one line for a person. Raises RunError: it cannot be written, say to a full disk."""
         if parallel.is_main():
             with files.named("standard output"):
                 print(text, flush=True)

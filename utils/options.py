@@ -119,8 +119,7 @@ class Parser(argparse.ArgumentParser):
     def read(self, argv: list[str] | None) -> dict[str, Any]:
         """What was typed, by flag name; flags that were not typed are absent.
 
-        Raises:
-            UsageError: a word that is no flag and no flag's value, or that cannot be used (``expanded``).
+        Raises UsageError: a word that is no flag and no flag's value, or that cannot be used (``expanded``).
         """
         typed, left_out = self._typed(argv)
         for line in left_out if parallel.is_main() else ():
@@ -141,8 +140,7 @@ class Parser(argparse.ArgumentParser):
     def _check_repeated(self, typed: list[str]) -> None:
         """Refuse two values where the last would count without a word, though both may be meant.
 
-        Raises:
-            UsageError: two names of one flag have different values, or a flag of several values is there twice.
+        Raises UsageError: two names of one flag have different values, or a flag of several values is there twice.
         """
         names = {flag: action.dest for action in self._actions for flag in action.option_strings}
         seen: dict[str, tuple[str, str]] = {}
@@ -249,8 +247,7 @@ def describe(value: Any) -> str:
 def build(config: type[Config], typed: dict[str, Any]) -> Config:
     """An instance of ``config`` from what was typed, checked, with defaults for the rest.
 
-    Raises:
-        UsageError: a value of the wrong type, out of range or not among the choices.
+    Raises UsageError: a value of the wrong type, out of range or not among the choices.
     """
     values = {}
     for field in dataclasses.fields(config):

@@ -37,11 +37,7 @@ class Registry(Generic[Item]):
         self._aliases: dict[str, str] = {}
 
     def add(self, name: str, item: Item, aliases: tuple[str, ...] = ()) -> None:
-        """Register ``item``.
-
-        Raises:
-            ValueError: the name or an alias is taken.
-        """
+        """Register ``item``. Raises ValueError: the name or an alias is taken."""
         for taken in (name, *aliases):
             if taken in self._items or taken in self._aliases:
                 raise ValueError(f"{self._what} {taken!r} is registered twice")
@@ -51,8 +47,7 @@ class Registry(Generic[Item]):
     def get(self, name: str) -> Item:
         """The item of that name or alias.
 
-        Raises:
-            UsageError: names the flag, the value, the nearest name and all of them.
+        Raises UsageError: names the flag, the value, the nearest name and all of them.
         """
         if name not in self:
             lookup(name, [*sorted(self._items, key=str.lower), *self._forms], self._flag)

@@ -17,18 +17,8 @@ from utils.errors import UsageError
 ZIP = b"PK\x03\x04"  # begins what torch.save writes
 GLANCE = 1 << 30  # bytes of a file that is read whole to learn what it is
 ROOM = 128 << 20  # bytes that a checkpoint may have beside its tensors, and more
-DTYPES = {
-    torch.float16,
-    torch.bfloat16,
-    torch.float32,
-    torch.float64,
-    torch.uint8,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.bool,
-}
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+DTYPES = FLOATS | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool}
 MASK = "_mask"  # ends the name of what is multiplied into a weight, or added to attention
 
 

@@ -32,22 +32,7 @@ TOKEN = re.compile(
       | (?P<plain>[^\s'"\\$`|;&<>(){}*?[\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]+)""",
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-LAUNCHERS = {
-    "torchrun",
-    "srun",
-    "accelerate",
-    "deepspeed",
-    "mpirun",
-    "mpiexec",
-    "env",
-    "exec",
-    "nohup",
-    "time",
-    "nice",
-    "uv",
-    "poetry",
-    "conda",
-}
+LAUNCHERS = {*"torchrun srun accelerate deepspeed mpirun mpiexec env exec nohup time nice uv poetry conda".split()}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 

@@ -23,9 +23,7 @@ def listing(root: Path) -> tree.Listing:
     Validation images lie in ``val/images`` with ``val/val_annotations.txt`` beside it, or sorted into
     ``val/<wnid>/images``; where the reference's code has moved half of those to ``test/<wnid>/images``,
     both folders are read, which gives the same halves.
-
-    Raises:
-        UsageError: a missing part, or annotations that do not fit the images.
+    Raises UsageError: a missing part, or annotations that do not fit the images.
     """
     if not tree.is_tree(root):
         expected = "train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
