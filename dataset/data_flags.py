@@ -31,9 +31,7 @@ class Data:
         metavar="DIR",
         identity=False,
     )
-    no_val: bool = option(
-        False, "train on all training images; the test images validate too (as --dataset NAME_no_val)", identity=False
-    )
+    no_val: bool = option(False, "train on all training images, as --dataset NAME_no_val does", identity=False)
     input_size: int | None = option(
         None, "side in pixels that images are resized to; the data set's own, 224 if streamed", low=8, high=1024
     )
@@ -119,9 +117,8 @@ def class_word(word: str, flag: str, low: int = 0) -> str:
 
 def of_classes(words: tuple[str, ...], count: int | None, typed_as: str | None = None) -> Scenario:
     """Some or all images of classes as typed; until the data set is known, ``labels`` are those that are numbers."""
-    return Scenario(
-        tuple(sorted(int(word) for word in words if word.isdecimal())), count, None, typed_as, classes=words
-    )
+    numbers = tuple(sorted(int(word) for word in words if word.isdecimal()))
+    return Scenario(numbers, count, None, typed_as, classes=words)
 
 
 def _listed(text: str, typed_as: str) -> Scenario:

@@ -113,9 +113,8 @@ class DatasetInfo:
         """
         if scenario.implied and self.given is not None and self.given.forget is not None:
             return Scenario(None, None, self.given.forget, f"--split {self.given.typed}")
-        fitted = scenario.named(self.names).placed(
-            sum(self.official), None if self.files is None else self.files.train[0]
-        )
+        paths = None if self.files is None else self.files.train[0]
+        fitted = scenario.named(self.names).placed(sum(self.official), paths)
         return fitted.resolve(self.train_counts, self.train_total)
 
 
@@ -134,7 +133,7 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
     files = source.files(place)
     official = list(source.official or () if files is None else files.counts)
     elsewhere = typed if typed is not None and place != typed else None
-    return DatasetInfo(source, place, size, official, files, elsewhere, split_file.given(given, sum(official)))
+    return DatasetInfo(source, place, size, official, files, elsewhere, split_file.read_split(given, sum(official)))
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
@@ -171,9 +170,8 @@ class Views:
         self._train, self._test = place(data.train_images, data.train_labels), place(data.test_images, data.test_labels)
         self._val = self._test if data.val is None else place(*data.val)
         self._kind = ImageSet if data.streamed is None else StreamedSet
-        self._augment = (
-            Zoom(data.flip) if data.streamed is not None else Augment(data.pad, data.flip) if data.pad else None
-        )
+        in_memory = Augment(data.pad, data.flip) if data.pad else None
+        self._augment = in_memory if data.streamed is None else Zoom(data.flip)
 
     def train(self, indices: np.ndarray) -> Images:
         """Training images, augmented when they are shuffled."""

@@ -96,9 +96,8 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
 
 def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, Arrays, Arrays | None]:
     """Train, test and, where there are any, validation images in memory."""
-    train, test, *val = (
-        (decode(paths, size), labels) for paths, labels in filter(None, (files.train, files.test, files.val))
-    )
+    parts = filter(None, (files.train, files.test, files.val))
+    train, test, *val = ((decode(paths, size), labels) for paths, labels in parts)
     for images, _ in (test, *val):
         if images.shape[1] != train[0].shape[1]:
             said = f"test images {images.shape[1]}; give --input_size"

@@ -55,7 +55,7 @@ class GivenSplit:
         return BaseSplit(sets["train"], sets.get("val"), None, sets.get("forget"), sets["test"], pool)
 
 
-def given(text: str | None, total: int) -> GivenSplit | None:
+def read_split(text: str | None, total: int) -> GivenSplit | None:
     """What a value of ``--split`` names; None for the default scheme.
 
     Args:

@@ -316,12 +316,10 @@ def _hint(root: Path) -> str:
     """What may be meant by a folder that is no tree."""
     if not root.is_dir() or is_tree(root):
         return ""
-    names = [
-        name for name in subfolders(root) if any(file.lower().endswith(SUFFIXES) for file in os.listdir(root / name))
-    ]
-    return (
-        f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/" if len(names) > 1 else ""
-    )
+    holding = (name for name in subfolders(root) for file in os.listdir(root / name) if file.lower().endswith(SUFFIXES))
+    names = list(dict.fromkeys(holding))
+    listed = f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/"
+    return listed if len(names) > 1 else ""
 
 
 def _by_class(folder: Path, left: LeftOut) -> dict[str, list[str]]:

@@ -41,7 +41,7 @@ def add_unlearning(report: Report, found: Collection, scores: list[str], with_se
     lost = missing.note_missing(made, planned)
     papers = missing.papers(found)
     for table in made:
-        _add_paper_table(report, table, paper_values.beside(table, papers), with_settings)
+        _add_paper_table(report, table, paper_values.matching(table, papers), with_settings)
         head, rows = sparsity.effect(table)
         if rows:
             title = f"{table.title}: what sparsity changes"

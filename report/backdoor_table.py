@@ -122,7 +122,7 @@ def save(results: list[dict[str, Any]], stem: Path) -> None:
     files.write_figure(stem.with_name(f"{stem.name}.png"), draw(table))
 
 
-def known(table: BackdoorTable, name: str, sparsity: float) -> list[float | None]:
+def published_values(table: BackdoorTable, name: str, sparsity: float) -> list[float | None]:
     """The published values beside a line's sparsity, by ``COLUMNS``, in [0, 1]; empty in another setting."""
     paper = paper_values.load()["backdoor"]
     if (table.key["dataset"], table.key["arch"]) != (paper["dataset"], paper["arch"]):
@@ -139,10 +139,9 @@ def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
         for sparsity, cells in line.items():
             pruned, time = f"{100 * sparsity:.4g}", cells.get(("RTE", ""))
             shown = [cell.text() if (cell := cells.get(column)) else "-" for column in COLUMNS]
-            rows.append(
-                [name, pruned, *shown, minutes(time.mean if time else None), str(len(cells["SA", "after"].values))]
-            )
-            if values := known(table, name, sparsity):
+            took, seeds = minutes(time.mean if time else None), len(cells["SA", "after"].values)
+            rows.append([name, pruned, *shown, took, str(seeds)])
+            if values := published_values(table, name, sparsity):
                 shown = ["" if value is None else f"≈{percent(value)}" for value in values]
                 rows.append([f"{name}, published", pruned, *shown, "", ""])
     return head, rows
@@ -154,11 +153,10 @@ def notes(table: BackdoorTable) -> list[str]:
         "ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± "
         "standard deviation over n seeds."
     ]
-    if any(known(table, name, sparsity) for name, line in table.cells.items() for sparsity in line):
+    if any(published_values(table, name, sparsity) for name, line in table.cells.items() for sparsity in line):
         paper = paper_values.load()["backdoor"]
-        said.append(
-            f"Published: {paper_values.load()['papers'][paper['paper']]}; {paper['source']} ({paper['words']})."
-        )
+        name = paper_values.load()["papers"][paper["paper"]]
+        said.append(f"Published: {name}; {paper['source']} ({paper['words']}).")
     return said
 
 

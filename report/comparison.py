@@ -237,7 +237,7 @@ def tables(runs: Iterable[Run]) -> list[Table]:
     _join_same_splits(found)
     groups = dict(list(found.groupby("key", sort=False)))
     made = [_table(json.loads(key), groups[key]) for key in sorted(groups, key=lambda text: _order(json.loads(text)))]
-    tell_apart(made)
+    make_distinct(made)
     return made
 
 
@@ -286,7 +286,7 @@ def _forgotten(key: dict[str, Any]) -> str:
     return kind + listed + ("" if forget.get("count") is None else f"-{forget['count']}")
 
 
-def tell_apart(made: list[Any]) -> None:
+def make_distinct(made: list[Any]) -> None:
     """Give those of equal slug or title (tables, or what is made of them, with a ``key``) what they differ in."""
     for attribute in ("slug", "title"):
         texts = [getattr(table, attribute) for table in made]

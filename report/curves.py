@@ -35,9 +35,8 @@ def trainings(found: Collection) -> dict[str, tuple[str, list[Epochs]]]:
     named: dict[str, tuple[str, list[Epochs]]] = {}
     for key, members in groups.items():
         content = members[0].content
-        name = file_name(
-            f"training-{content['config']['data']['dataset']}-{content['model']['arch']}-{content['label']}"
-        )
+        data, arch = content["config"]["data"]["dataset"], content["model"]["arch"]
+        name = file_name(f"training-{data}-{arch}-{content['label']}")
         if any(other == name or other.startswith(f"{name}-") for other in named):
             name += f"-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
         named[name] = _title(content, len(members)), [run.epochs for run in members]

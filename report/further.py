@@ -96,7 +96,7 @@ SCORES = {
 }
 
 
-def chosen(text: str | None) -> list[str]:
+def scores_named(text: str | None) -> list[str]:
     """Names of scores from what was typed: names with commas between, or ``all``; none where nothing was typed.
 
     Raises UsageError: there is no such score.

@@ -138,9 +138,8 @@ def families(table: Table) -> dict[str, list[Model]]:
     known = [model for model in table.models if model.sparsity is not None]
     dense = [model for model in known if model.sparsity == 0][:1]
     pruners = list(dict.fromkeys(model.pruner for model in known if model.sparsity))
-    grouped = {
-        pruner: dense + [model for model in known if model.sparsity and model.pruner == pruner] for pruner in pruners
-    }
+    pruned = [model for model in known if model.sparsity]
+    grouped = {pruner: dense + [model for model in pruned if model.pruner == pruner] for pruner in pruners}
     return {pruner: models for pruner, models in grouped.items() if len(models) >= 3}
 
 

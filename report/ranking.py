@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from report.comparison import Table, mean_of, tell_apart
+from report.comparison import Table, make_distinct, mean_of
 from report.row_names import position
 from report.text import minutes, percent
 from utils.names import file_name
@@ -65,7 +65,7 @@ def groups(tables: list[Table]) -> list[Group]:
         group = Group(title, slug, key, [place for place in places if len(_finished(*place)) >= LEAST])
         if len(group.columns) > 1 and sum(None not in group.gaps(name) for name in group.methods) >= LEAST:
             made.append(group)
-    tell_apart(made)
+    make_distinct(made)
     return made
 
 

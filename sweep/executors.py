@@ -160,7 +160,7 @@ class Slurm:
         self.executor.update_parameters(
             timeout_min=resources.time,
             cpus_per_task=resources.cpus,
-            name=_job_name(state.spec.folder),
+            name=state.spec.folder.name.replace(" ", "_"),
             slurm_array_parallelism=resources.at_once or 256,
             slurm_signal_delay_s=signal_delay(resources.time),
             slurm_setup=[f"export PYTHONSAFEPATH=1 {path}"],
@@ -198,9 +198,8 @@ class Slurm:
             cells = [cell for cell in open_ if self.state.stage(cell) == number]
             extra = {**self.resources.slurm, **({"dependency": f"afterany:{before}"} if before else {})}
             self.executor.update_parameters(slurm_additional_parameters=extra)
-            submitted = self.executor.submit_array(
-                [job(cell, self.state, {"OMP_NUM_THREADS": str(self.resources.cpus)}) for cell in cells]
-            )
+            environment = {"OMP_NUM_THREADS": str(self.resources.cpus)}
+            submitted = self.executor.submit_array([job(cell, self.state, environment) for cell in cells])
             self.jobs |= {cell.name: one for cell, one in zip(cells, submitted)}
             before = submitted[0].job_id.split("_")[0]
         files.write_json(self.state.spec.folder / NUMBERS, {name: one.job_id for name, one in self.jobs.items()})
@@ -266,10 +265,6 @@ def _code(submitted: Any) -> int | None:
     if error is not None and "Job not requeued" not in str(error):
         raise RunError(f"job {submitted.job_id} could not run: {str(error).strip().splitlines()[-1]}")
     return None if error is not None else submitted.result()
-
-
-def _job_name(folder: Path) -> str:
-    return folder.name.replace(" ", "_")
 
 
 def _cores() -> int:

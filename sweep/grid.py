@@ -75,7 +75,7 @@ def cells(spec: Spec, strict: bool = True) -> list[Cell]:
             raise UsageError(f"{spec.file}: override {number + 1}: matches no run{_hint(spec, override)}")
     for cell in made.values():
         check(spec, cell)
-    return _ordered(made)
+    return sorted(made.values(), key=lambda cell: stage(cell, made))
 
 
 @dataclass(frozen=True)
@@ -234,10 +234,6 @@ def _hint(spec: Spec, override: dict[str, Any]) -> str:
             if name != "flags" and str(each) not in labels[name]:
                 return f" ({name} {each}{nearest(str(each), labels[name])})"
     return ""
-
-
-def _ordered(made: dict[str, Cell]) -> list[Cell]:
-    return sorted(made.values(), key=lambda cell: stage(cell, made))
 
 
 def stage(cell: Cell, by_name: dict[str, Cell]) -> int:

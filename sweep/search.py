@@ -89,9 +89,8 @@ def read(spec: Spec) -> list[Search]:
     wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
     _check_parameters(wanted, list(configs.values()), f"{where}: parameters")
     ranges = _by_method(wanted, list(configs), f"{where}: parameters")
-    return [
-        _of_method(spec, replace(shared, method=method), configs[method], ranges[method], where) for method in configs
-    ]
+    own = ((method, replace(shared, method=method)) for method in configs)
+    return [_of_method(spec, search, configs[method], ranges[method], where) for method, search in own]
 
 
 def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
@@ -257,17 +256,17 @@ class Study:
         """Number and values of trials that an earlier process left unfinished, then of new ones, up to ``at_once``."""
         from optuna.trial import TrialState
 
-        known = self.study.get_trials(deepcopy=False)
-        chosen = []
-        for trial in known:
+        begun = self.study.get_trials(deepcopy=False)
+        open_ = []
+        for trial in begun:
             if trial.state == TrialState.RUNNING and trial.params.keys() == self.search.parameters.keys():
-                chosen.append((trial.number, trial.params))
+                open_.append((trial.number, trial.params))
             elif trial.state == TrialState.RUNNING:  # its process ended before it had chosen
                 self.tell(trial.number, None)
-        for _ in range(min(self.search.at_once - len(chosen), self.search.trials - len(known))):
+        for _ in range(min(self.search.at_once - len(open_), self.search.trials - len(begun))):
             trial = self._ask()
-            chosen.append((trial.number, trial.params))
-        return chosen
+            open_.append((trial.number, trial.params))
+        return open_
 
     def _ask(self) -> Any:
         try:
@@ -354,17 +353,15 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     # A search that goes on would otherwise draw its first values again.
     seed = search.seed + len(study.get_trials(deepcopy=False))
     if search.sampler == "grid":
-        study.sampler = optuna.samplers.GridSampler(
-            {name: each.choices for name, each in search.parameters.items()}, seed=search.seed
-        )
+        choices = {name: each.choices for name, each in search.parameters.items()}
+        study.sampler = optuna.samplers.GridSampler(choices, seed=search.seed)
         # At the end of the grid it would stop optimize(), which does not run here.
         study.sampler.after_trial = lambda *trial: None
     elif search.sampler == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
-        study.sampler = optuna.samplers.TPESampler(
-            seed=seed, constant_liar=True, n_startup_trials=min(10, max(1, search.trials // 2))
-        )
+        first = min(10, max(1, search.trials // 2))
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=first)
     return study
 
 
@@ -431,8 +428,7 @@ def best(folder: Path, studies: list[Study]) -> str:
             found[study.name] |= {"spread": study.search.spread} if study.search.spread else {}
             axes = ", ".join(f"{key}: {value}" for key, value in {**study.place, "method": study.search.method}.items())
             flags = ", ".join(f"{key}: {value}" for key, value in trial.params.items())
-            lines.append(
-                f"  - {{{axes}, flags: {{{flags}}}}}  # average gap{_with(study.search)} {100 * trial.value:.2f} points"
-            )
+        gap = f"average gap{_with(study.search)} {100 * trial.value:.2f} points"
+        lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # {gap}")
     files.write_json(folder / "best.json", found)
     return "\n".join(["overrides:", *lines])

@@ -93,9 +93,8 @@ def read(path: Path, folder: str | None = None) -> Spec:
         for key in ("settings", "train", "models", "scenarios", "methods")
         if content.get(key)
     }
-    given["scenarios"] = {
-        label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()
-    }
+    stated = given.get("scenarios", {}).items()
+    given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in stated}
     spec = Spec(
         path,
         content.get("title", path.stem),

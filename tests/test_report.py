@@ -286,7 +286,7 @@ def test_published_average_gaps_follow_from_the_published_values(share, entry, r
 
 def test_published_values_stand_below_ours_and_differences_are_marked():
     [table] = made(paper_runs((0.20, 0.26)))  # mean 23 against 22.53
-    known = paper_values.beside(table, [])
+    known = paper_values.matching(table, [])
     assert known.exact
     rows = named(table, known)
     assert rows["FT"]["UA dense"] == "23.00±3.00 (77.00)" and rows["FT, published"]["UA dense"] == "22.53±8.16 (77.47)"
@@ -301,8 +301,8 @@ def test_published_values_stand_below_ours_and_differences_are_marked():
 
 def test_another_setting_is_not_compared_but_may_stand_beside():
     [table] = made([{**run, "model": {**run["model"], "arch": "resnet20s"}} for run in paper_runs((0.9, 0.9))])
-    assert paper_values.beside(table, []).tables == []
-    known = paper_values.beside(table, ["jia2023-table1"])
+    assert paper_values.matching(table, []).tables == []
+    known = paper_values.matching(table, ["jia2023-table1"])
     assert not known.exact and [entry["name"] for entry in known.tables] == ["jia2023-table1-class"]
     assert (
         named(table, known)["FT"]["UA dense"] == "90.00±0.00 (10.00)"
@@ -1046,7 +1046,7 @@ def test_further_scores_are_asked_for_by_name(tmp_path, capsys):
     assert "further scores" in capsys.readouterr().out and "further scores" in (tmp_path / "report.html").read_text()
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "KL,KL"]) == 0
     assert "no run has KL\n" in capsys.readouterr().out and not list(tmp_path.glob("*KL*"))
-    assert further.chosen("all,KL") == list(further.SCORES) and further.chosen("KL,JS,KL") == ["KL", "JS"]
+    assert further.scores_named("all,KL") == list(further.SCORES) and further.scores_named("KL,JS,KL") == ["KL", "JS"]
     assert main_report.main([str(tmp_path), "--scores", "TOW"]) == 2
     assert "--scores TOW: unknown (did you mean ToW?); known: all, KL, JS" in capsys.readouterr().err
 

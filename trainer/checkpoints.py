@@ -128,9 +128,9 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     content = torch_files.load(path, where, allow_pickle, model)
     expected = None if model is None else foreign.shapes(model.state_dict())
     head = None if model is None else models.head_name(model)
-    place, state, said = _chosen(content, where, path, expected, head)
+    place, state, said = _only_state_dict(content, where, path, expected, head)
     torch_files.check_tensors(state, where, model)
-    extra = _beside(content, place)
+    extra = _other_entries(content, place)
     _check_own(extra, where)
     state, beside = foreign.with_statistics(state, extra if place else {})
     said += beside
@@ -164,22 +164,21 @@ def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
     content = torch_files.load(path, str(path), allow_pickle, None, glance=True)
     found = foreign.state_dicts(content)
     place = next(iter(found), "")
-    extra = _beside(content, place)
+    extra = _other_entries(content, place)
     _check_own(extra, str(path))
     known = {key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}
     return Seen(known, foreign.shapes(found[place]) if len(found) == 1 else {})
 
 
-def _chosen(
+def _only_state_dict(
     content: Any, where: str, path: Path, expected: foreign.Shapes | None, head: str | None
 ) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
     """The state dict of a file, where it lies in it, and what to say of that."""
     found = foreign.state_dicts(content)
     places = list(found)
     if expected is not None and len(found) > 1:
-        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)] or list(
-            found
-        )[:1]
+        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)]
+        places = places or list(found)[:1]
     if not places:
         raise UsageError(f"{where}: holds no state dict")
     if len(places) > 1:
@@ -189,9 +188,8 @@ def _chosen(
         raise UsageError(f"{where}: holds several state dicts ({names}); {why}")
     [place] = places
     said = [] if place in ("", "state_dict") else [f"entry {place}"]
-    said += (
-        [f"{' and '.join(other or 'others' for other in found if other != place)} left out"] if len(found) > 1 else []
-    )
+    if len(found) > 1:
+        said.append(f"{' and '.join(other or 'others' for other in found if other != place)} left out")
     state = {}
     for key, value in found[place].items():
         if isinstance(value, Tensor):
@@ -203,7 +201,7 @@ def _chosen(
     return place, state, tuple(said)
 
 
-def _beside(content: Any, place: str) -> dict[str, Any]:
+def _other_entries(content: Any, place: str) -> dict[str, Any]:
     """The other entries of a file whose state dict is at ``place``."""
     if not isinstance(content, Mapping):
         return {}
@@ -241,9 +239,8 @@ def read_tensors(
     """
     where = f"{flag} {path}"
     content = torch_files.load(path, where, allow_pickle, model)
-    plain = isinstance(content, Mapping) and all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
-    )
+    named = isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
+    plain = named and all(isinstance(value, Tensor) for value in content.values())
     if not plain or not content:
         raise UsageError(f"{where}: holds no tensors by name")
     torch_files.check_tensors(content, where, model)
@@ -313,9 +310,8 @@ def check_fits(
     missing = [k for k in expected if k not in checkpoint.weights and k not in allowed]
     surplus = [k for k in checkpoint.weights if k not in expected]
     if missing or surplus:
-        first = ", ".join(
-            [f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]]
-        )
+        differing = [f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]]
+        first = ", ".join(differing)
         counts = f"{len(missing)} entries missing, {len(surplus)} unknown"
         raise UsageError(f"{where}: is no {arch} ({counts}; {first}){_hint(checkpoint, arch, stem)}")
     _check_shapes(checkpoint, model, where, arch, dataset, stem)
@@ -353,9 +349,8 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
         added = "this is the ImageNet stem: add --imagenet_arch"
         return "; it has the CIFAR stem: leave --imagenet_arch out" if stem else f"; {added}"
     if guesses and (arch, stem) not in guesses:
-        return "; it looks like " + " or ".join(
-            name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses
-        )
+        named = (name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
+        return f"; it looks like {' or '.join(named)}"
     done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
     prefix = foreign.shared_prefix(shapes)
     return done + (f"; all its names begin with '{prefix}'" if prefix else "")

@@ -55,9 +55,8 @@ class Inherited:
             taken |= self._split(where, known["split_seed"], split)
             self._earlier["split_seed"] = where, known["split_seed"]
         self.flags |= taken
-        self._earlier = {
-            name: (where, _size_of(known) if name == "input_size" else value) for name, value in asked.items()
-        } | self._earlier
+        sized = {**asked, "input_size": _size_of(known)} if "input_size" in asked else asked
+        self._earlier = {name: (where, value) for name, value in sized.items()} | self._earlier
         named = [name if value is True else f"{name} {_plain(value)}" for name, value in taken.items()]
         if named:
             self.words.append(f"{', '.join(named)}: from {where}")
@@ -82,9 +81,8 @@ class Inherited:
         """Whether a flag may stand beside a file's value; statistics are compared with those that the weights hold."""
         if name == "dataset":  # whether a part validates is for the split's digest to say
             return with_validation(canonical(str(given))) == with_validation(str(value))
-        hub = (
-            name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
-        )  # a folder may lie elsewhere now
+        # a folder may lie elsewhere now
+        hub = name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
         return hub or name in ("mean", "std") or _plain(given) == _plain(value)
 
     def _size(self, where: str, value: int | None, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,9 +112,8 @@ class Inherited:
             return {}
         given = self.flags.get("split_seed")
         seed = str(self.flags.get("seed", self.default_seed)).strip()
-        default = (
-            REFERENCE_SPLIT if self.flags.get("compat") == "reference" else int(seed) if seed.isdecimal() else None
-        )
+        own = int(seed) if seed.isdecimal() else None
+        default = REFERENCE_SPLIT if self.flags.get("compat") == "reference" else own
         if given is not None and _plain(given) != str(value):
             if split == "refuse":
                 raise _differs(where, "split_seed", given, value)
@@ -211,9 +208,8 @@ def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None
     ):
         return
     classes = [str(name) for name in known.get("classes") or ()]
-    names = (
-        f", {len(classes)} classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
-    )
+    listed = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+    names = f", {len(classes)} classes ({listed})" if classes else ""
     folder = f" called {known['folder']}" if known.get("folder") else ""
     raise UsageError(f"--data DIR is needed: {where} was trained on a folder of images{folder}{names}")
 

@@ -39,7 +39,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises RunError: names the file and the reason (full disk, read-only folder, ...).
     """
     if parallel.is_main():
-        with preempt.held(), named(path):
+        with preempt.deferred(), named(path):
             _write(path, content)
     parallel.wait()
 

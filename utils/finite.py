@@ -22,9 +22,8 @@ def check(named: Iterable[tuple[str, Tensor]], what: str) -> None:
     floating = [(name, tensor) for name, tensor in named if tensor.is_floating_point() and tensor.numel()]
     if not floating:
         return
-    extremes = [
-        torch.stack(torch.aminmax(tensor)) for _, tensor in floating
-    ]  # NaN if there is one; a fifth of isfinite's time
+    # NaN if there is one; a fifth of isfinite's time
+    extremes = [torch.stack(torch.aminmax(tensor)) for _, tensor in floating]
     sound = torch.stack([pair.isfinite().all().to(extremes[0].device) for pair in extremes])
     if not bool(sound.all()):
         first = floating[int((~sound).nonzero()[0])][0]

@@ -61,9 +61,8 @@ def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of a state dict's tensors by name, as plain data."""
-    return {
-        key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor) and not value.is_nested
-    }
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    return {key: tuple(value.shape) for key, value in tensors.items() if not value.is_nested}
 
 
 def with_statistics(state: dict[str, Tensor], beside: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -93,9 +93,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports every problem as one ``UsageError`` and takes ``--a-b`` for ``--a_b``."""
 
     def __init__(self, **kwargs: Any):
-        super().__init__(
-            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
-        )
+        plain = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=plain, **kwargs)
         self.add_argument("-h", "--help", action="help", help="show this; --help all shows every flag")
 
     def error(self, message: str) -> typing.NoReturn:
@@ -204,7 +203,8 @@ def add_options(
         flag, meta = f"--{field.name}", field.metadata
         if flag in taken:
             continue
-        defaults = [describe(field.default)] if show_default and _shown(field) else []
+        stated = show_default and field.default is not None and field.default is not False
+        defaults = [describe(field.default)] if stated else []
         defaults += [beside[field.name]] if beside and field.name in beside else []
         said = meta["common"] if short and isinstance(meta["common"], str) else meta["help"]
         text = (said + (f" ({'; '.join(defaults)})" if defaults else "")).replace("%", "%%")
@@ -226,13 +226,8 @@ def _kind(config: type, field: dataclasses.Field, negatable: bool) -> dict[str, 
 
 def wrapped(text: str, indent: str = "") -> str:
     """A line of help, broken to the width of the terminal as argparse does; further lines begin with ``indent``."""
-    return textwrap.fill(
-        text, max(shutil.get_terminal_size().columns - 2, 40), subsequent_indent=indent, break_on_hyphens=False
-    )
-
-
-def _shown(field: dataclasses.Field) -> bool:
-    return field.default is not None and field.default is not False
+    width = max(shutil.get_terminal_size().columns - 2, 40)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def describe(value: Any) -> str:
@@ -296,9 +291,8 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     try:
         value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)
     except ValueError:
-        words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(
-            member, (member.__name__,) * 2
-        )
+        known = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}
+        words = known.get(member, (member.__name__,) * 2)
         expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
     if value == () and field.default:
