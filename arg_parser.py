@@ -17,14 +17,13 @@ from dataset import catalog
 from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
-from trainer import training_flags
+from trainer import inherited, training_flags
 from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
 from transfer import transfer_flags as transfer
 from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
-from utils import origin
 from utils.errors import UsageError, renamed
-from utils.flags import Run
 from utils.options import Parser, add_options, build, describe, wrapped
+from utils.run_flags import Run
 
 SWITCHES = "imagenet_arch resume no_aug random_prune"
 VALUES = """data dataset input_size data_dir num_workers num_classes arch train_y_file val_y_file seed train_seed gpu
@@ -42,7 +41,7 @@ class Command:
     Attributes:
         groups: configurations by the title of their flags, besides data, model and run.
         files: the flags that name checkpoints, which say what was not typed; the first is the one to begin with.
-        split: what becomes of a typed ``--split_seed``, see ``utils.origin.inherit``.
+        split: what becomes of a typed ``--split_seed``, see ``trainer.inherited.inherit``.
         methods: whether ``--unlearn`` decides which hyper-parameters there are.
     """
 
@@ -306,7 +305,7 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
     if typed.get("no_val") and "dataset" in typed:
         typed = {**typed, "dataset": with_validation(canonical(typed["dataset"])) + NO_VAL}
     opened = read_files and ("checkpoint" not in command.files or "resume" in typed)
-    found = origin.inherit(typed, command.files, Run.seed, opened, command.split)
+    found = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
     typed = found.flags
     model, data, run = _model(typed), _data(typed), _run(typed)
     return typed, {"data": data, "model": model, "run": run, "inherited": tuple(found.words)}

@@ -72,7 +72,7 @@ def parse(argv: list[str] | None) -> Wanted:
     parser.add_argument("--settings", action="store_true", help="a last column with each row's hyper-parameters")
     parser.add_argument("--pack", action="store_true", help=f"write all runs into one file, {PACKED}, too")
     typed = parser.read(argv)
-    folders, scores = [Path(folder) for folder in typed["folders"]], further.chosen(typed["scores"])
+    folders, scores = [Path(folder) for folder in typed["folders"]], further.scores_named(typed["scores"])
     out = Path(typed["out"] or (folders[0].parent if folders[0].is_file() else folders[0]))
     return Wanted(folders, out, not typed["no_plots"], scores, typed["settings"], typed["pack"])
 

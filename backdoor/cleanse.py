@@ -15,12 +15,12 @@ from evaluation.predict import predict
 from report import backdoor_table
 from report.trigger_picture import picture
 from report.verdict import backdoor_scores
-from trainer import training
+from trainer import checkpoints, training
 from trainer.pipeline import Place, Stages, complete
 from trainer.rounds import Files
 from unlearn.forget_problem import context
 from unlearn.session import Session
-from utils import checkpoints, files
+from utils import files
 from utils.log import Log
 from utils.result import Result
 

@@ -104,15 +104,8 @@ def _ratio(row: Row, title: str, goal: float, device: torch.device, amp: bool) -
     ratios = [plain[0] / ours[0] for plain, ours in times]
     plain, ours = (statistics.median(seconds[side][0] for seconds in times) for side in (0, 1))
     difference = pair.difference(times[-1][1][1], times[-1][0][1])
-    return [
-        title,
-        f"{plain:.2f}",
-        f"{ours:.3f}",
-        f"{statistics.median(ratios):.2f} x",
-        f"{min(ratios):.2f} to {max(ratios):.2f}",
-        f"{goal:g} x",
-        difference,
-    ]
+    middle, span = f"{statistics.median(ratios):.2f} x", f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return [title, f"{plain:.2f}", f"{ours:.3f}", middle, span, f"{goal:g} x", difference]
 
 
 def _seconds(row: Row, title: str, device: torch.device, amp: bool) -> list[str]:
@@ -120,15 +113,8 @@ def _seconds(row: Row, title: str, device: torch.device, amp: bool) -> list[str]
     _time(pair.ours, device)
     seconds = [_time(pair.ours, device)[0] for _ in range(row.repeats)]
     asked = "" if row.seconds is None else f"{row.seconds:g} s"
-    return [
-        title,
-        "",
-        f"{statistics.median(seconds):.3f}",
-        "",
-        f"{min(seconds):.3f} to {max(seconds):.3f} s",
-        asked,
-        "full size",
-    ]
+    span = f"{min(seconds):.3f} to {max(seconds):.3f} s"
+    return [title, "", f"{statistics.median(seconds):.3f}", "", span, asked, "full size"]
 
 
 def _time(work: Callable[[], Any], device: torch.device, steady: bool = False) -> tuple[float, Any]:

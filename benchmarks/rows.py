@@ -27,7 +27,7 @@ from unlearn.methods.influence import correction
 from unlearn.slopes import AT_ONCE, slopes
 from utils import seeds
 from utils.device import half
-from utils.registry import Registry
+from utils.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,8 @@ def epoch(device: torch.device, amp: bool) -> Pair:
 
     def ours() -> dict[str, Tensor]:
         trained = copy.deepcopy(model)
-        list(
-            Training(trained, Recipe(1, lr, schedule="constant", batch_size=size, amp=amp), kept).run(
-                images, seed, Classification().mean
-            )
-        )
+        recipe = Recipe(1, lr, schedule="constant", batch_size=size, amp=amp)
+        list(Training(trained, recipe, kept).run(images, seed, Classification().mean))
         return trained.state_dict()
 
     shuffled = drawn.shuffled(images, seeds.derive(seed, "epoch", 0))

@@ -31,23 +31,9 @@ def start() -> list[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         common = ("--dataset", "digits", "--arch", "resnet20s")
         _run("main_imp.py", *common, "--epochs", "1", "--pruning_times", "1", "--save_dir", f"{folder}/model")
-        raw = (
-            "main_forget.py",
-            *common,
-            "--mask",
-            f"{folder}/model/0model_SA_best.pth.tar",
-            "--unlearn",
-            "raw",
-            "--forget",
-            "class:0",
-        )
-        found.append(
-            _line(
-                "main_forget.py --unlearn raw, digits",
-                [_run(*raw, "--save_dir", f"{folder}/{number}") for number in range(3)],
-                8.0,
-            )
-        )
+        asked = f"--mask {folder}/model/0model_SA_best.pth.tar --unlearn raw --forget class:0".split()
+        took = [_run("main_forget.py", *common, *asked, "--save_dir", f"{folder}/{number}") for number in range(3)]
+        found.append(_line("main_forget.py --unlearn raw, digits", took, 8.0))
     return found
 
 
@@ -55,12 +41,10 @@ def memory() -> list[list[str]]:
     """Peak memory over the data, step by step, each in a process of its own."""
     found = []
     for step in STEPS:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.startup", step], cwd=ROOT, check=True, capture_output=True, text=True
-        )
-        found.append(
-            [f"peak memory over data and libraries: {step}", "", f"{float(done.stdout):.2f} GB", "", "", "2 GB", ""]
-        )
+        command = [sys.executable, "-m", "benchmarks.startup", step]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        title, taken = f"peak memory over data and libraries: {step}", f"{float(done.stdout):.2f} GB"
+        found.append([title, "", taken, "", "", "2 GB", ""])
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UsageError
-from utils.registry import Registry
+from utils.plugins import Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,11 +74,7 @@ _sources: Registry[Source] = Registry("--dataset", "data set", "dataset.named", 
 
 
 def register(source: Source) -> None:
-    """Let ``--dataset`` take ``source.name``.
-
-    Raises:
-        ValueError: the name is taken.
-    """
+    """Let ``--dataset`` take ``source.name``. Raises ValueError: the name is taken."""
     _sources.add(source.name, source)
 
 

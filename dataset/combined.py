@@ -30,7 +30,7 @@ class Chain:
         return self._sets[0].device
 
     def plain(self) -> Chain:
-        """The same without augmentation."""
+        """The sets without augmentation."""
         return Chain(*(images.plain() for images in self._sets))
 
     def sizes(self, size: int) -> list[int]:
@@ -51,11 +51,8 @@ def union(first: Images, second: Images) -> Images:
     """
     source, labels, offset = second.source, second._labels, 0
     if first.source is not second.source:
-        source, labels, offset = (
-            torch.cat([first.source, source]),
-            torch.cat([first._labels, labels]),
-            len(first.source),
-        )
+        source, labels = torch.cat([first.source, source]), torch.cat([first._labels, labels])
+        offset = len(first.source)
     both = second._copy(source=source, _labels=labels, indices=torch.cat([first.indices, second.indices + offset]))
     return both.relabelled(torch.cat([first.labels, second.labels]))
 

@@ -31,22 +31,12 @@ class Data:
         metavar="DIR",
         identity=False,
     )
-    no_val: bool = option(
-        False,
-        "train on all training images; the test images validate too (the same as --dataset NAME_no_val, as in "
-        "cifar10_no_val)",
-        identity=False,
-    )
+    no_val: bool = option(False, "train on all training images, as --dataset NAME_no_val does", identity=False)
     input_size: int | None = option(
-        None,
-        "resize images to this side, in pixels; without it the data set's own, 224 for streamed images",
-        low=8,
-        high=1024,
+        None, "side in pixels that images are resized to; the data set's own, 224 if streamed", low=8, high=1024
     )
     stream: bool = option(
-        False,
-        "with --dataset folder: read images from disk whenever they are needed, as --dataset imagenet does; for sets "
-        "larger than memory",
+        False, "with --dataset folder: read images from disk whenever they are needed, for sets larger than memory"
     )
     split: str | None = option(
         None,
@@ -58,10 +48,7 @@ class Data:
         identity=False,
     )
     workers: int = option(
-        4,
-        "processes that read streamed images; no result depends on it (--num_workers is the same)",
-        low=0,
-        identity=False,
+        4, "processes that read streamed images, for speed alone (--num_workers is the same)", low=0, identity=False
     )
 
     @property
@@ -98,15 +85,11 @@ class Forget:
 def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
     """Which images are forgotten, from the flags and from which of them were typed.
 
-    Raises:
-        UsageError: two ways to say it are typed, or what is typed is no set of classes or positions.
+    Raises UsageError: two ways to say it are typed, or what is typed is no set of classes or positions.
     """
     ways = [f"--{name}" for name in ("forget", "indexes_to_replace") if name in typed]
-    ways += (
-        ["--class_to_replace or --num_indexes_to_replace"]
-        if {"class_to_replace", "num_indexes_to_replace"} & typed.keys()
-        else []
-    )
+    if {"class_to_replace", "num_indexes_to_replace"} & typed.keys():
+        ways.append("--class_to_replace or --num_indexes_to_replace")
     if len(ways) > 1:
         raise UsageError(f"{ways[0]} and {ways[1]} both say what to forget; give one")
     if forget.indexes_to_replace is not None:
@@ -126,11 +109,7 @@ def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
 
 
 def class_word(word: str, flag: str, low: int = 0) -> str:
-    """A class as typed, whose name only the data set knows.
-
-    Raises:
-        UsageError: a number below ``low``.
-    """
+    """A class as typed, whose name only the data set knows. Raises UsageError: a number below ``low``."""
     if re.fullmatch(r"-\d+", word):
         raise UsageError(f"{flag} {word}: must be at least {low}")
     return word
@@ -138,9 +117,8 @@ def class_word(word: str, flag: str, low: int = 0) -> str:
 
 def of_classes(words: tuple[str, ...], count: int | None, typed_as: str | None = None) -> Scenario:
     """Some or all images of classes as typed; until the data set is known, ``labels`` are those that are numbers."""
-    return Scenario(
-        tuple(sorted(int(word) for word in words if word.isdecimal())), count, None, typed_as, classes=words
-    )
+    numbers = tuple(sorted(int(word) for word in words if word.isdecimal()))
+    return Scenario(numbers, count, None, typed_as, classes=words)
 
 
 def _listed(text: str, typed_as: str) -> Scenario:

@@ -91,14 +91,10 @@ def fetch(remote: Remote, root: Path) -> None:
     packed = remote.folder is not None and archive.is_file()
     if parallel.is_main() and not (root / remote.name).exists():
         if packed and (archive.stat().st_size != remote.size or files.sha256(archive) != remote.sha256):
-            raise UsageError(
-                f"{archive}: is not the published file (another size or SHA-256); unpack it to {root / remote.folder}, "
-                "or delete it"
-            )
-        print(
-            f"unpacking {archive}" if packed else f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}",
-            flush=True,
-        )
+            said = f"is not the published file (another size or SHA-256); unpack it to {root / str(remote.folder)}"
+            raise UsageError(f"{archive}: {said}, or delete it")
+        fetched = f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}"
+        print(f"unpacking {archive}" if packed else fetched, flush=True)
         files.make_folder(root)
         with files.named(root / remote.name):
             place = Path(tempfile.mkdtemp(prefix=f".{remote.name}.", suffix=files.UNFINISHED, dir=root))
@@ -131,16 +127,11 @@ class _Encrypted(urllib.request.HTTPRedirectHandler):
 
 
 def receive(remote: Remote, path: Path) -> None:
-    """Write the file itself.
-
-    Raises:
-        UsageError: as ``fetch``.
-    """
+    """Write the file itself. Raises UsageError: as ``fetch``."""
     if not remote.url.startswith("https://"):
         raise UsageError(f"{remote.url}: is not encrypted; nothing is downloaded from there")
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()), _Encrypted()
-    )
+    secure = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    opener = urllib.request.build_opener(secure, _Encrypted())
     digest, left = hashlib.sha256(), remote.size
     try:
         with opener.open(remote.url, timeout=SILENCE) as answer, path.open("wb") as file:
@@ -153,13 +144,8 @@ def receive(remote: Remote, path: Path) -> None:
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
         raise UsageError(f"{remote.url}: cannot be downloaded ({getattr(error, 'reason', error)})") from error
     if left or digest.hexdigest() != remote.sha256:
-        wrong = (
-            "is longer than it should be"
-            if left < 0
-            else "is shorter than it should be"
-            if left
-            else "has another SHA-256 than it should"
-        )
+        length = f"is {'longer' if left < 0 else 'shorter'} than it should be"
+        wrong = length if left else "has another SHA-256 than it should"
         raise UsageError(f"{remote.url}: what came {wrong}; nothing of it is kept")
 
 
@@ -170,5 +156,7 @@ def unpack(archive: Path, target: Path, folder: str) -> None:
         for member in members:
             parts = Path(member.name).parts
             if member.isreg() and len(parts) == 2 and parts[0] == folder:
-                with members.extractfile(member) as source, (target / folder / parts[1]).open("xb") as file:
+                source = members.extractfile(member)
+                assert source is not None  # as of every plain file
+                with source, (target / folder / parts[1]).open("xb") as file:
                     shutil.copyfileobj(source, file)

@@ -69,9 +69,8 @@ class Images(ABC):
 
     def first(self, count: int, order: Tensor | None = None) -> Images:
         """At most ``count`` images: the first, or those at the first places of ``order``, int64 [M]."""
-        return self._copy(
-            indices=self.indices[:count] if order is None else self.indices[order[:count].to(self.device)]
-        )
+        first = self.indices[:count] if order is None else self.indices[order[:count].to(self.device)]
+        return self._copy(indices=first)
 
     def plain(self) -> Images:
         """This set without augmentation."""
@@ -207,9 +206,8 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, picke
     top, left = shifts[:, :1], torch.where(flips, 2 * pad - shifts[:, 1], shifts[:, 1])[:, None]
     starts = ((place[:, None] * padded.shape[1] + top + row) * padded.shape[2] + left) * channels
     line = width * channels
-    lines = padded.as_strided(
-        (max(padded.numel() - line + 1, 0), line), (1, 1)
-    )  # every stretch of a line's length, wherever it starts
+    # every stretch of a line's length, wherever it starts
+    lines = padded.as_strided((max(padded.numel() - line + 1, 0), line), (1, 1))
     return (
         lines.index_select(0, moved(starts.flatten(), images.device))
         .view(count, height, width, channels)

@@ -18,9 +18,7 @@ def find_root(source: Source, root: Path | None) -> Path:
 
     Without ``root``, ``./data/NAME``, ``./data`` and their like in ``..`` are tried. TinyImageNet's own folder is also
     looked for in ``root`` and in the current folder.
-
-    Raises:
-        UsageError: a file, several folders that could be meant, or a class's folder.
+    Raises UsageError: a file, several folders that could be meant, or a class's folder.
     """
     if source.embedded:
         return root or Path("data")
@@ -46,7 +44,8 @@ def fits(source: Source, place: Path) -> bool:
         return True
     if not tree.is_tree(place):
         return False
-    return source.read is None or same_classes(tuple(tree.subfolders(tree.parts(place)["train"])), source.classes)
+    own = source.classes
+    return source.read is None or own is None or same_classes(tuple(tree.subfolders(tree.parts(place)["train"])), own)
 
 
 def same_classes(found: tuple[str, ...], own: tuple[str, ...]) -> bool:
@@ -90,10 +89,8 @@ def _below(source: Source, root: Path) -> Path | None:
         level = [folder for place in level for folder in _inside(place)]
         fitting = [folder for folder in level if _fits_if_readable(source, folder)]
         if len(fitting) > 1:
-            raise UsageError(
-                f"--data {root}: several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give "
-                "one of them"
-            )
+            said = f"several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give one of them"
+            raise UsageError(f"--data {root}: {said}")
         if fitting:
             return fitting[0]
     return None

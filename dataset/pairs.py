@@ -37,7 +37,7 @@ class Paired:
         return self.first.device
 
     def plain(self) -> Paired:
-        """The same images without augmentation."""
+        """Images of both sets without augmentation."""
         return Paired(self.first.plain(), self.second.plain(), self._size, self._cycle)
 
     def sizes(self, size: int) -> list[int]:
@@ -85,7 +85,7 @@ class Marked:
         return self._all.device
 
     def plain(self) -> Marked:
-        """The same images without augmentation."""
+        """Images of both sets without augmentation."""
         return Marked(self._first.plain(), self._second.plain(), self._classes)
 
     def sizes(self, size: int) -> list[int]:

@@ -65,7 +65,7 @@ def image_sets(
     views = Views(poison.apply(data), device)
     clean = np.setdiff1d(base.train, poison.indices, assume_unique=True)
     poisoned = len(data.train_labels) + np.arange(len(poison.indices))
-    test = base.sets(len(data.test_labels))["test"]
+    test = np.asarray(base.sets(len(data.test_labels))["test"])
     own = data.val is not None  # as TinyImageNet has; otherwise the clean half of the test images serves
     return {
         "train": views.train(np.concatenate([clean, poisoned])),

@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
 MOST = 64 << 20  # bytes of a file that lists images
 MOST_COLUMNS = 4  # lines of so many numbers each are a table; longer ones are a list that was wrapped
-NPY, ZIP, TORCH = (
-    b"\x93NUMPY",
-    b"PK\x03\x04",
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
-)  # how files begin; the last is torch's before 1.6
+NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"  # how files begin
+TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's before 1.6
 OTHERS = {
     b"\x80": "a pickle, which can run code; np.save the list",
     b"\x1f\x8b": "compressed; unpack it",
@@ -73,9 +70,8 @@ def read(text: str, typed_as: str) -> Listed:
         return _listed(_values(files.read_bytes(path, typed_as, "list", MOST), typed_as))
     except (UsageError, ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError) as error:
         said = one_line(str(error).removeprefix(f"{typed_as}: "))
-        raise UsageError(
-            f"{typed_as}: must be whole numbers with commas between, or a file of them; {said[:300]}"
-        ) from None
+        why = f"{said[:300]}"
+        raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a file of them; {why}") from None
 
 
 def _means_a_file(text: str) -> bool:
@@ -179,9 +175,8 @@ def _zip(content: bytes) -> list[Any]:
                 return _array(members.read(arrays[0]))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"it is damaged ({error})") from None
-    raise ValueError(
-        f"it holds {_some([name.removesuffix('.npy') for name in names])}, of which the list has to be taken out"
-    )
+    said = "of which the list has to be taken out"
+    raise ValueError(f"it holds {_some([name.removesuffix('.npy') for name in names])}, {said}")
 
 
 def _tensor(content: bytes) -> list[Any]:
@@ -225,9 +220,8 @@ def _listed(values: list[Any]) -> Listed:
     if truths or (len(numbers) > 2 and set(numbers) <= {0, 1}):
         return Listed(tuple(place for place, marked in enumerate(numbers) if marked), over=len(numbers))
     if min(numbers) < 0 or max(numbers) >= 2**31:
-        raise ValueError(
-            f"it must name images by positions from 0 up, not {min(numbers) if min(numbers) < 0 else max(numbers)}"
-        )
+        said = f"not {min(numbers) if min(numbers) < 0 else max(numbers)}"
+        raise ValueError(f"it must name images by positions from 0 up, {said}")
     return Listed(_once(numbers))
 
 
@@ -272,10 +266,8 @@ def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[
         fitting = [position for position, path in by_name.get(os.path.basename(end), []) if path.endswith(whole)]
         if len(fitting) != 1:
             what = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
-            raise UsageError(
-                f"{typed_as}: {one_line(name)} {what}; name files by their path from the class's folder on, as "
-                "class/image.png"
-            )
+            said = "name files by their path from the class's folder on, as class/image.png"
+            raise UsageError(f"{typed_as}: {one_line(name)} {what}; {said}")
         found += fitting
     return _unique(tuple(found), typed_as)
 

@@ -53,12 +53,14 @@ class DatasetInfo:
         """Side in pixels at which the images will be read; for files in memory, that of the first image."""
         if self.size is None and self.files is not None and not self.source.streamed:
             return open_image(self.files.train[0][0]).height
-        return self.size or self.source.size
+        side = self.size or self.source.size
+        assert side is not None, "a source without files has a size"
+        return side
 
     @property
     def names(self) -> tuple[str, ...]:
         """Class names in order of their numbers."""
-        return self.source.classes if self.files is None else self.files.classes
+        return self.source.classes or () if self.files is None else self.files.classes
 
     @property
     def train_counts(self) -> list[int]:
@@ -107,15 +109,12 @@ class DatasetInfo:
         """``scenario`` in numbers, checked: classes by their names, images by their files, masks by their length.
 
         A split that says what is forgotten takes the place of a scenario that nobody typed.
-
-        Raises:
-            UsageError: no such class or image, or an impossible count.
+        Raises UsageError: no such class or image, or an impossible count.
         """
         if scenario.implied and self.given is not None and self.given.forget is not None:
             return Scenario(None, None, self.given.forget, f"--split {self.given.typed}")
-        fitted = scenario.named(self.names).placed(
-            sum(self.official), None if self.files is None else self.files.train[0]
-        )
+        paths = None if self.files is None else self.files.train[0]
+        fitted = scenario.named(self.names).placed(sum(self.official), paths)
         return fitted.resolve(self.train_counts, self.train_total)
 
 
@@ -132,16 +131,15 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
     typed = None if root is None else Path(root).expanduser()
     place = find_root(source, typed)
     files = source.files(place)
-    official = list(source.official if files is None else files.counts)
+    official = list(source.official or () if files is None else files.counts)
     elsewhere = typed if typed is not None and place != typed else None
-    return DatasetInfo(source, place, size, official, files, elsewhere, split_file.given(given, sum(official)))
+    return DatasetInfo(source, place, size, official, files, elsewhere, split_file.read_split(given, sum(official)))
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
     """What a model is trained on: by ``--split``, or by seeds without it.
 
-    Raises:
-        UsageError: an unknown scheme, or ``--split_seed`` beside a file.
+    Raises UsageError: an unknown scheme, or ``--split_seed`` beside a file.
     """
     given = data.given
     if given is not None and given.sets:
@@ -172,9 +170,8 @@ class Views:
         self._train, self._test = place(data.train_images, data.train_labels), place(data.test_images, data.test_labels)
         self._val = self._test if data.val is None else place(*data.val)
         self._kind = ImageSet if data.streamed is None else StreamedSet
-        self._augment = (
-            Zoom(data.flip) if data.streamed is not None else Augment(data.pad, data.flip) if data.pad else None
-        )
+        in_memory = Augment(data.pad, data.flip) if data.pad else None
+        self._augment = in_memory if data.streamed is None else Zoom(data.flip)
 
     def train(self, indices: np.ndarray) -> Images:
         """Training images, augmented when they are shuffled."""

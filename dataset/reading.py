@@ -21,15 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from utils import files
 from utils.errors import UsageError
 
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "BMP",
-    "PPM",
-    "WEBP",
-    "TIFF",
-    "GIF",
-)  # Pillow's names of what files with names.SUFFIXES hold, a GIF by another name included
+# Pillow's names of what files with ``catalog.SUFFIXES`` hold, a GIF by another name included
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "TIFF", "GIF")
 PARALLEL = 64 << 20  # bytes of pixels from which decoding gains more from processes than starting them costs
 
 
@@ -38,9 +31,7 @@ def open_image(path: bytes) -> Image.Image:
 
     Its content decides the format, whatever its name; of several frames the first is read, as torchvision does. No
     formats but ``FORMATS`` are looked for: others' decoders start programs, or are old.
-
-    Raises:
-        UsageError: names the file, if it is no readable image, or one of more pixels than fit in 256 MiB.
+    Raises UsageError: names the file, if it is no readable image, or one of more pixels than fit in 256 MiB.
     """
     name = os.fsdecode(path)
     files.size_of(Path(name), f"--data: {name}", "image")
@@ -106,6 +97,7 @@ def in_chunks(
     workers = max(min(workers, cores(), len(spans) - 1), 0)
     if workers:
         Image.init()  # all formats, so that no worker imports any
+    forked = "fork" if workers and sys.platform == "linux" else None  # others import torch anew in every pass
     loader = DataLoader(
         reader,
         batch_size=None,
@@ -113,9 +105,7 @@ def in_chunks(
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         pin_memory=pinned,
-        multiprocessing_context="fork"
-        if workers and sys.platform == "linux"
-        else None,  # others import torch anew in every pass
+        multiprocessing_context=forked,
         generator=torch.Generator(),  # its own, or it would draw from the run's
     )
     for chunk in loader:
@@ -169,10 +159,8 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     """
     first = Whole(paths, size).pixels(0).shape
     if first[0] != first[1]:
-        raise UsageError(
-            f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; give --input_size to make images "
-            "square, or --stream"
-        )
+        said = "give --input_size to make images square, or --stream"
+        raise UsageError(f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; {said}")
     images = np.empty((len(paths), *first), dtype=np.uint8)
     pieces = spans(len(paths), 256)
     workers = cores() if images.nbytes > PARALLEL else 0

@@ -68,34 +68,24 @@ class Scenario:
         said = self.typed or "--indexes_to_replace"
         if self.files is not None:
             if paths is None:
-                raise UsageError(
-                    f"{said}: names image files, and this data set is not read from files; give positions in its "
-                    "training set, from 0"
-                )
+                why = "give positions in its training set, from 0"
+                raise UsageError(f"{said}: names image files, and this data set is not read from files; {why}")
             return replace(self, indices=positions.of_files(self.files, paths, said), files=None)
         if self.indices is None:
             return self
         if self.over not in (None, total):
-            raise UsageError(
-                f"{said}: is a mask of {self.over:,} zeros and ones; a mask has one for each of the {total:,} images "
-                "of the "
-                "official training set, those that validate included"
-            )
+            why = f"has one for each of the {total:,} images of the official training set, those that validate included"
+            raise UsageError(f"{said}: is a mask of {self.over:,} zeros and ones; a mask {why}")
         if not self.indices:
             raise UsageError(f"{said}: is a mask without a one; nothing to forget")
         beyond = sum(index >= total for index in self.indices)
         if beyond:
             first = next(index for index in self.indices if index >= total)
-            counted = (
-                "; it seems to count from 1: take 1 off each"
-                if min(self.indices) > 0 and max(self.indices) == total
-                else ""
-            )
-            raise UsageError(
-                f"{said}: {beyond:,} of {len(self.indices):,} positions are beyond the official training set (first: "
-                f"{first}); "
-                f"they go from 0 to {total - 1}, images that validate included{counted}"
-            )
+            from_one = min(self.indices) > 0 and max(self.indices) == total
+            why = f"(first: {first}); they go from 0 to {total - 1}, images that validate included"
+            why += "; it seems to count from 1: take 1 off each" if from_one else ""
+            many = f"{beyond:,} of {len(self.indices):,} positions"
+            raise UsageError(f"{said}: {many} are beyond the official training set {why}")
         return self
 
     def resolve(self, counts: list[int], total: int | None = None) -> Scenario:
@@ -119,13 +109,8 @@ class Scenario:
         amount = available if count is None else count
         said = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
         if amount > available:
-            whose = (
-                "the training set has"
-                if self.labels is None
-                else f"class {named} has"
-                if len(self.labels) == 1
-                else f"classes {named} have"
-            )
+            whose = f"class {named} has" if self.labels and len(self.labels) == 1 else f"classes {named} have"
+            whose = "the training set has" if self.labels is None else whose
             raise UsageError(f"{said}: {whose} {available} training images")
         if amount == 0:
             raise UsageError(f"{said}: nothing to forget")
@@ -144,8 +129,8 @@ class Scenario:
     def facts(self) -> dict[str, object]:
         """Plain data that names the choice; listed indices by their number and digest."""
         if self.indices is None:
-            several = self.labels is not None and len(self.labels) > 1
-            return {"class": list(self.labels) if several else self.labels and self.labels[0], "count": self.count}
+            several = list(self.labels or ())
+            return {"class": several if len(several) > 1 else self.labels and self.labels[0], "count": self.count}
         listed = hashlib.sha256(",".join(map(str, sorted(set(self.indices)))).encode()).hexdigest()[:16]
         return {"indices": len(set(self.indices)), "indices_digest": listed}
 
@@ -192,17 +177,14 @@ def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tupl
 def number_of(typed: str, names: tuple[str, ...], flag: str) -> int:
     """The number of a class that was typed by number, by name in any capitals, or as its folder, ``train/NAME``.
 
-    Raises:
-        UsageError: no such class, or the number of one and the name of another.
+    Raises UsageError: no such class, or the number of one and the name of another.
     """
     number = int(typed) if typed.isdecimal() else None
     if typed in names:
         named = names.index(typed)
         if number is not None and number < len(names) and number != named:
-            raise UsageError(
-                f"{flag} {typed}: class {named} is called {typed}, and class {typed} is called {names[number]}; "
-                f"give the folder, train/{typed} or train/{names[number]}"
-            )
+            said = f"class {typed} is called {names[number]}; give the folder, train/{typed} or train/{names[number]}"
+            raise UsageError(f"{flag} {typed}: class {named} is called {typed}, and {said}")
         return named
     if number is not None:
         if number >= len(names):

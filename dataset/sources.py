@@ -67,19 +67,22 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
         UsageError: missing, damaged or unequal images.
     """
     files = files or source.files(root)
-    if files is None:
-        train, test, classes = source.read(root, size)
-        val = None
-    else:
+    val: Arrays | None = None
+    if files is not None:
         train, test, val = (files.train, files.test, files.val) if source.streamed else _decode(files, root, size)
         classes = files.classes
-    side = (size or source.size) if source.streamed else train[0].shape[1]
+    else:
+        assert source.read is not None, "a source without files is read"
+        train, test, classes = source.read(root, size)
+    side = (size or source.size or 0) if source.streamed else train[0].shape[1]
     mean, std = (source.mean, source.std) if source.mean and source.std else statistics(train[0])
     return Dataset(
         source.name,
         classes,
-        *train,
-        *test,
+        train[0],
+        train[1],
+        test[0],
+        test[1],
         mean,
         std,
         pad=round(source.pad * side / (source.size or side)),
@@ -93,15 +96,12 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
 
 def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, Arrays, Arrays | None]:
     """Train, test and, where there are any, validation images in memory."""
-    train, test, *val = (
-        (decode(paths, size), labels) for paths, labels in filter(None, (files.train, files.test, files.val))
-    )
+    parts = filter(None, (files.train, files.test, files.val))
+    train, test, *val = ((decode(paths, size), labels) for paths, labels in parts)
     for images, _ in (test, *val):
         if images.shape[1] != train[0].shape[1]:
-            raise UsageError(
-                f"--data {root}: training images are {train[0].shape[1]} pixels wide, "
-                f"test images {images.shape[1]}; give --input_size"
-            )
+            said = f"test images {images.shape[1]}; give --input_size"
+            raise UsageError(f"--data {root}: training images are {train[0].shape[1]} pixels wide, {said}")
     return train, test, val[0] if val else None
 
 

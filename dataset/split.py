@@ -14,7 +14,7 @@ import numpy as np
 
 from dataset.scenario import Scenario
 from utils.errors import UsageError
-from utils.registry import Registry
+from utils.plugins import Registry
 
 VALIDATION_FRACTION = 0.1
 
@@ -143,17 +143,13 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         listed = np.unique(np.asarray(scenario.indices, dtype=np.int64))
         outside = np.setdiff1d(listed, train)
         if outside.size:
-            why = (
-                "they are in the validation part of this split, which no model trains on: list training images only, "
-                "or train the model and "
-                "unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where all images train"
-            )
+            why = "they are in the validation part of this split, which no model trains on: list training images only, "
+            why += "or train the model and unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where "
+            why += "all images train"
             if outside[0] < 0 or outside[-1] >= len(labels):
                 why = f"positions go from 0 to {len(labels) - 1}"
-            raise UsageError(
-                f"{scenario.typed or '--indexes_to_replace'}: {outside.size:,} of {listed.size:,} are not training "
-                f"images (first: {outside[0]}); {why}"
-            )
+            rest = f"{outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
+            raise UsageError(f"{scenario.typed or '--indexes_to_replace'}: {rest}")
         return listed
     candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]
     if scenario.count is None:
@@ -162,7 +158,7 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         said = scenario.typed or f"--num_indexes_to_replace {scenario.count}"
         raise UsageError(f"{said}: the split has {len(candidates):,} such training images")
     random = np.random.RandomState((seed - 1) % 2**32)
-    return np.sort(random.choice(candidates, scenario.count, replace=False))
+    return np.sort(random.choice(candidates, int(scenario.count), replace=False))
 
 
 def split_for_unlearning(
@@ -180,10 +176,8 @@ def split_for_unlearning(
     pool = base.forget_split.train
     forget = choose_forget(train_labels, pool, scenario, seed)
     if base.forget is not None and not np.array_equal(forget, base.forget):
-        raise UsageError(
-            f"{scenario.typed or '--class_to_replace'}: names other images to forget than the file of --split "
-            f"({len(forget):,} and {len(base.forget):,}); leave one of the two out"
-        )
+        said = f"forget than the file of --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
+        raise UsageError(f"{scenario.typed or '--class_to_replace'}: names other images to {said}")
     retain = np.setdiff1d(pool, forget, assume_unique=True)
     if retain.size == 0:
         raise UsageError("nothing is left to retain")
@@ -223,8 +217,7 @@ SCHEMES: Registry[Callable[[Draw], BaseSplit]] = Registry(
 def scheme(name: str) -> Callable:
     """Decorator that registers a function as the scheme of ``--split NAME`` and ``--split NAME:ARGUMENT``.
 
-    Raises:
-        ValueError: the name is taken.
+    Raises ValueError: the name is taken.
     """
 
     def register(divide: Callable[[Draw], BaseSplit]) -> Callable[[Draw], BaseSplit]:

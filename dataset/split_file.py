@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,11 +47,7 @@ class GivenSplit:
         return total - len(np.unique(np.concatenate(used))) if used else 0
 
     def base(self, test_images: int) -> BaseSplit:
-        """The file's sets.
-
-        Raises:
-            UsageError: a test index that is out of range.
-        """
+        """The file's sets. Raises UsageError: a test index that is out of range."""
         sets, pool = self.sets, None
         _check_range(f"--split {self.typed}", "test", sets["test"], test_images)
         if "forget" in sets:
@@ -58,7 +55,7 @@ class GivenSplit:
         return BaseSplit(sets["train"], sets.get("val"), None, sets.get("forget"), sets["test"], pool)
 
 
-def given(text: str | None, total: int) -> GivenSplit | None:
+def read_split(text: str | None, total: int) -> GivenSplit | None:
     """What a value of ``--split`` names; None for the default scheme.
 
     Args:
@@ -85,7 +82,7 @@ def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> Non
         mark: the digest that the run's result holds.
     """
     buffer = io.BytesIO()
-    arrays = {name: np.asarray(sets[name], dtype=np.int64) for name in KEYS if sets.get(name) is not None}
+    arrays: dict[str, Any] = {name: np.asarray(sets[name], np.int64) for name in KEYS if sets.get(name) is not None}
     np.savez(buffer, **arrays, digest=np.array(mark))
     files.write_bytes(folder / NAME, buffer.getvalue())
 
@@ -114,9 +111,8 @@ def _indices(where: str, name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         raise UsageError(f"{where}: {name} is a mask; np.flatnonzero({name}) gives the indices")
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise UsageError(
-            f"{where}: {name} is {array.dtype} of shape {array.shape}; it must be integers in one dimension"
-        )
+        said = "it must be integers in one dimension"
+        raise UsageError(f"{where}: {name} is {array.dtype} of shape {array.shape}; {said}")
     array = array.astype(np.int64)
     once, times = np.unique(array, return_counts=True)
     if len(once) < len(array):

@@ -103,9 +103,8 @@ class StreamedSet(Images):
         pieces = [
             [range(batch.start + p.start, batch.start + p.stop) for p in spans(len(batch), CHUNK)] for batch in batches
         ]
-        ahead = max(
-            2, math.ceil(size / (CHUNK * max(self.source.workers, 1)))
-        )  # one batch is on its way while another is computed
+        # one batch is on its way while another is computed
+        ahead = max(2, math.ceil(size / (CHUNK * max(self.source.workers, 1))))
         on_gpu = self.device.type == "cuda"
         chunks = in_chunks(
             reader, [piece for batch in pieces for piece in batch], self.source.workers, ahead, pinned=on_gpu

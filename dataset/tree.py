@@ -23,20 +23,11 @@ if TYPE_CHECKING:
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SYSTEM = {
-    "__macosx",
-    "@eadir",
-    "lost+found",
-    "__pycache__",
-    "$recycle.bin",
+    *"__macosx @eadir lost+found __pycache__ $recycle.bin thumbs.db desktop.ini".split(),
     "system volume information",
-    "thumbs.db",
-    "desktop.ini",
 }
-PARTS = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "val": ("val", "valid", "validation"),
-}  # the first name is the usual one
+# the first name is the usual one
+PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
 SHOWN = 8  # kinds of files that are named one by one
 
 
@@ -66,11 +57,8 @@ class Listing:
         """A listing that leaves the data set's own validation files out."""
         if self.val is None:
             return self
-        return replace(
-            self,
-            val=None,
-            notes=self.notes | {"validation": "the test images (--no_val); the data set's own are not read"},
-        )
+        note = {"validation": "the test images (--no_val); the data set's own are not read"}
+        return replace(self, val=None, notes=self.notes | note)
 
 
 class LeftOut:
@@ -110,8 +98,7 @@ def is_tree(root: Path) -> bool:
 def parts(root: Path) -> dict[str, Path]:
     """The folders "train", "test" and "val" of a tree, as far as they are there, whatever their capitals.
 
-    Raises:
-        UsageError: two folders that could be the same part, neither by its usual name.
+    Raises UsageError: two folders that could be the same part, neither by its usual name.
     """
     names = [entry.name for entry in _entries(str(root)) if _is_dir(entry)]
     found = {}
@@ -120,9 +107,8 @@ def parts(root: Path) -> dict[str, Path]:
         if part in fitting:
             found[part] = root / part
         elif len(fitting) > 1:
-            raise UsageError(
-                f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; rename the one that is"
-            )
+            said = "rename the one that is"
+            raise UsageError(f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; {said}")
         elif fitting:
             found[part] = root / fitting[0]
     return found
@@ -152,9 +138,8 @@ def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
             left.add("beside the class folders", entry.path) if image else left.file(entry.path)
     for name in sorted(found):
         if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
-            raise UsageError(
-                f"--data: the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
-            )
+            said = f"the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
+            raise UsageError(f"--data: {said}")
     return sorted(found)
 
 
@@ -170,7 +155,8 @@ def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
         UsageError: a name with control characters, a folder, device or pipe by an image's name, a folder that
             cannot be read, or links that lead in a circle.
     """
-    found, waiting = [], [(folder, (os.path.realpath(folder),))]
+    found: list[tuple[str, str]] = []
+    waiting: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(folder),))]
     if os.path.islink(folder):
         _check_circle(folder, (os.path.realpath(os.path.dirname(folder)),))
     while waiting:
@@ -238,16 +224,14 @@ def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:
 def check_classes(root: Path, train: dict[str, list[str]], left: LeftOut) -> None:
     """Refuse training files that no classifier can be trained on.
 
-    Raises:
-        UsageError: a class without images, or fewer than two classes.
+    Raises UsageError: a class without images, or fewer than two classes.
     """
     empty = [name for name, files in train.items() if not files]
     if empty:
         seen = left.words()
-        raise UsageError(
-            f"--data {root}: no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read"
-            + (f", not these: {seen}" if seen else "")
-        )
+        others = f", not these: {seen}" if seen else ""
+        said = f"no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read{others}"
+        raise UsageError(f"--data {root}: {said}")
     if len(train) < 2:
         raise UsageError(f"--data {root}: one class only; a classifier needs two")
 
@@ -263,15 +247,14 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
         UsageError: no such tree, a missing or empty part, a class without images, an unknown test class.
     """
     if not is_tree(root):
-        raise UsageError(
-            f"--data {root}: no folder tree there; expected train/<class>/*.jpg and "
-            f"{tests[0]}/<class>/*.jpg{_hint(root)}"
-        )
+        said = f"expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
+        raise UsageError(f"--data {root}: no folder tree there; {said}")
     found, left = parts(root), LeftOut(root)
     train = _by_class(found["train"], left)
     check_classes(root, train, left)
     classes = tuple(train)
-    labelled = {name: found[name] for name in ("test", "val") if name in found and subfolders(found[name])}
+    named: tuple[str, ...] = ("test", "val")
+    labelled = {name: found[name] for name in named if name in found and subfolders(found[name])}
     if not labelled:
         if "test" in found or "val" in found:
             raise UsageError(f"--data {root}: no test images; expected {tests[0]}/<class>/*.jpg")
@@ -279,14 +262,8 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     held = {name: _held_out(root, place, train, left) for name, place in labelled.items()}
     _note_others(root, [found["train"], *labelled.values()], classes, left)
     notes = _notes(labelled, held, classes) | ({"left out": words} if (words := left.words()) else {})
-    test = held.get("test", held.get("val"))
-    return Listing(
-        classes,
-        part(train, classes),
-        part(test, classes),
-        part(held["val"], classes) if len(held) == 2 else None,
-        notes,
-    )
+    test, *val = (part(each, classes) for each in held.values())
+    return Listing(classes, part(train, classes), test, val[0] if val else None, notes)
 
 
 def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOut) -> dict[str, list[str]]:
@@ -294,17 +271,12 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
     files = _by_class(place, left)
     unknown = [name for name in files if name not in train]
     if unknown:
-        more = (
-            "; it looks like tiny-imagenet-200: give --dataset TinyImagenet"
-            if (place / "val_annotations.txt").exists()
-            else ""
-        )
+        tiny = (place / "val_annotations.txt").exists()
+        more = "; it looks like tiny-imagenet-200: give --dataset TinyImagenet" if tiny else ""
         raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
     if not any(files.values()):
-        raise UsageError(
-            f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} images; "
-            f"expected {place.name}/<class>/*.jpg"
-        )
+        said = f"images; expected {place.name}/<class>/*.jpg"
+        raise UsageError(f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} {said}")
     return files
 
 
@@ -344,12 +316,10 @@ def _hint(root: Path) -> str:
     """What may be meant by a folder that is no tree."""
     if not root.is_dir() or is_tree(root):
         return ""
-    names = [
-        name for name in subfolders(root) if any(file.lower().endswith(SUFFIXES) for file in os.listdir(root / name))
-    ]
-    return (
-        f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/" if len(names) > 1 else ""
-    )
+    holding = (name for name in subfolders(root) for file in os.listdir(root / name) if file.lower().endswith(SUFFIXES))
+    names = list(dict.fromkeys(holding))
+    listed = f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/"
+    return listed if len(names) > 1 else ""
 
 
 def _by_class(folder: Path, left: LeftOut) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evaluation.predict import Predictions
@@ -29,7 +29,7 @@ def score(test: Predictions, triggered: Predictions) -> dict[str, float | None]:
     }
 
 
-def reference_result(before: dict[str, float | None], after: dict[str, float | None] | None = None) -> dict[str, float]:
+def reference_result(before: dict[str, Any], after: dict[str, Any] | None = None) -> dict[str, float]:
     """The scores as the reference's files hold them, in per cent."""
     found = {"test_acc": 100 * before["SA"], "attack_acc": 100 * before["ASR"]}
     if after is not None:

@@ -43,9 +43,8 @@ def loss_attack(unseen: np.ndarray, forgotten: np.ndarray, random: np.random.Ran
     parts = [values[random.permutation(len(values))][:count] for values in (unseen, forgotten)]
     splits = StratifiedShuffleSplit(n_splits=SPLITS, random_state=SEED)
     column = np.nan_to_num(np.concatenate(parts)).reshape(-1, 1)
-    return cross_val_score(
-        LogisticRegression(), column, np.repeat([1, 0], count), cv=splits, scoring="accuracy"
-    ).tolist()
+    labels = np.repeat([1, 0], count)
+    return cross_val_score(LogisticRegression(), column, labels, cv=splits, scoring="accuracy").tolist()
 
 
 def scores(outputs: Mapping[str, Predictions], unseen: Iterable[str]) -> dict[str, dict[str, float | None]]:

@@ -45,7 +45,8 @@ def compare(
     Outputs that only the unlearned model has, the new class of boundary expanding in ``--compat
     reference``, are left out before the softmax.
     """
-    pairs = {name: (retrained[name].probs, _cut(unlearned[name], retrained[name]).probs) for name in SETS}
+    classes = retrained["test"].logits.shape[1]
+    pairs = {name: (retrained[name].probs, unlearned[name].logits[:, :classes].softmax(1)) for name in SETS}
     accuracies = [{name: found[name].accuracy for name in SETS} for found in (unlearned, retrained)]
     return {
         "KL": {name: kullback_leibler(*pair) for name, pair in pairs.items()},
@@ -55,7 +56,3 @@ def compare(
         "RD": retention_deviation(*accuracies),
         "SAPE": mean_sape(*accuracies),
     }
-
-
-def _cut(wide: Predictions, narrow: Predictions) -> Predictions:
-    return Predictions(wide.logits[:, : narrow.logits.shape[1]], wide.labels)

@@ -113,9 +113,8 @@ def svc_mia(
 
     found = {key: feature for key, feature in features(compat).items() if key in keys}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsvm works without the interpreter's lock
-        answers = dict(
-            zip(reversed(found), pool.map(attack, reversed(found.values())))
-        )  # all outputs, which take longest, first
+        longest_first = [*reversed(found)]  # all outputs take longest
+        answers = dict(zip(longest_first, pool.map(attack, map(found.__getitem__, longest_first))))
     return {key: answers[key] for key in found}
 
 
@@ -203,9 +202,8 @@ def threshold_attacks(
         non-members, both in [0, 1].
     Source: Song & Mittal, USENIX Security 2021, section 4.
     """
-    parts = [
-        (p.probs.numpy(), p.labels.numpy()) for p in (shadow_members, shadow_others, target_members, target_others)
-    ]
+    sets = shadow_members, shadow_others, target_members, target_others
+    parts = [(each.probs.numpy(), each.labels.numpy()) for each in sets]
     right = correctness(*parts[2]), correctness(*parts[3])
     result = {"correctness": (float(right[0].mean(dtype=np.float64)), float(1 - right[1].mean(dtype=np.float64)))}
     scores = {
@@ -231,6 +229,5 @@ def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
     candidates = np.concatenate([members, others])
     kept = len(members) - np.searchsorted(np.sort(members), candidates, side="left")
     left_out = np.searchsorted(np.sort(others), candidates, side="left")
-    return float(
-        candidates[np.argmax(kept * len(others) + left_out * len(members))]
-    )  # whole numbers, so that ties are ties
+    rights = kept * len(others) + left_out * len(members)  # whole numbers, so that ties are ties
+    return float(candidates[np.argmax(rights)])

@@ -86,10 +86,8 @@ def predict_all(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> list
 def _check_finite(logits: Tensor, sets: list[str]) -> None:
     lost = int((~logits.isfinite().all(1)).sum())
     if lost:
-        raise DivergedError(
-            f"the model's outputs are NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); "
-            "its weights are too large"
-        )
+        said = f"NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); its weights are too large"
+        raise DivergedError(f"the model's outputs are {said}")
 
 
 def _logits(models: Sequence[nn.Module], images: Images, size: int) -> list[Tensor]:
@@ -120,17 +118,15 @@ def _for_inference(model: nn.Module) -> nn.Module:
 def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None) -> float:
     """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given.
 
-    Raises:
-        DivergedError: an output is NaN or infinite.
+    Raises DivergedError: an output is NaN or infinite.
     """
     model.eval()
     mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images
     figures = memory.as_many_as_fit(functools.partial(_figures, model, mine, augment_seed), at_once(images))
     right, lost = (parallel.add_up(figures) if len(mine) < len(images) else figures).tolist()
     if lost:
-        raise DivergedError(
-            f"the model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images"
-        )
+        said = f"model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images"
+        raise DivergedError(f"the {said}")
     return right / max(len(images), 1)
 
 

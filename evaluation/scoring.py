@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from utils.registry import Registry
+from utils.plugins import Registry
 
 if TYPE_CHECKING:
     from evaluation.predict import Predictions

@@ -15,7 +15,7 @@ from models import hf_models, parts, timm_models
 from models.normalize import Normalize
 from utils import foreign
 from utils.errors import UsageError
-from utils.registry import Registry
+from utils.plugins import Registry
 
 Builder = Callable[..., nn.Module]
 ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # families of other packages, by what their names begin with

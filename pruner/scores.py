@@ -16,7 +16,7 @@ from pruner.enforcer import MaskEnforcer
 from pruner.masks import Mask, Scores, kept, remove
 from pruner.prunable_weights import prunable
 from utils import seeds
-from utils.registry import Registry
+from utils.plugins import Registry
 
 GRASP_TEMPERATURE = 200.0
 

@@ -12,7 +12,7 @@ from report import (
     leftout,
     marks,
     missing,
-    published,
+    paper_values,
     ranking,
     sparsity,
     transfer_table,
@@ -41,7 +41,7 @@ def add_unlearning(report: Report, found: Collection, scores: list[str], with_se
     lost = missing.note_missing(made, planned)
     papers = missing.papers(found)
     for table in made:
-        _add_paper_table(report, table, published.beside(table, papers), with_settings)
+        _add_paper_table(report, table, paper_values.matching(table, papers), with_settings)
         head, rows = sparsity.effect(table)
         if rows:
             title = f"{table.title}: what sparsity changes"
@@ -59,7 +59,7 @@ def add_unlearning(report: Report, found: Collection, scores: list[str], with_se
     report.say("failed:", "Failed runs", leftout.failures(found))
 
 
-def _add_paper_table(report: Report, table: Table, known: published.Published, with_settings: bool) -> None:
+def _add_paper_table(report: Report, table: Table, known: paper_values.Published, with_settings: bool) -> None:
     head, rows = paper_table(table, known)
     given, best = settings_of(table), marks.best(table)
     section = Section(
@@ -124,11 +124,7 @@ def add_others(report: Report, found: Collection) -> None:
 
 
 def add_left_out(report: Report, found: Collection, place: Path) -> None:
-    """What stands in no table.
-
-    Raises:
-        UsageError: there is no table; names ``place``.
-    """
+    """What stands in no table. Raises UsageError: there is no table; names ``place``."""
     lines = leftout.left_out(found)
     if not report.sections:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from report import published
+from report import paper_values
 from report.comparison import Cell, cells_by, seed_of
 from report.page import Section
 from report.row_names import by_method
@@ -122,13 +122,13 @@ def save(results: list[dict[str, Any]], stem: Path) -> None:
     files.write_figure(stem.with_name(f"{stem.name}.png"), draw(table))
 
 
-def known(table: BackdoorTable, name: str, sparsity: float) -> list[float | None]:
+def published_values(table: BackdoorTable, name: str, sparsity: float) -> list[float | None]:
     """The published values beside a line's sparsity, by ``COLUMNS``, in [0, 1]; empty in another setting."""
-    paper = published.load()["backdoor"]
+    paper = paper_values.load()["backdoor"]
     if (table.key["dataset"], table.key["arch"]) != (paper["dataset"], paper["arch"]):
         return []
-    values = next((values for text, values in paper.get(name, {}).items() if abs(float(text) - sparsity) < 0.005), [])
-    return [None if value is None else value / 100 for value in values]
+    near = (values for text, values in paper.get(name, {}).items() if abs(float(text) - sparsity) < 0.005)
+    return [None if value is None else value / 100 for value in next(near, ())]
 
 
 def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
@@ -139,8 +139,9 @@ def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
         for sparsity, cells in line.items():
             pruned, time = f"{100 * sparsity:.4g}", cells.get(("RTE", ""))
             shown = [cell.text() if (cell := cells.get(column)) else "-" for column in COLUMNS]
-            rows.append([name, pruned, *shown, minutes(time and time.mean), str(len(cells["SA", "after"].values))])
-            if values := known(table, name, sparsity):
+            took, seeds = minutes(time.mean if time else None), len(cells["SA", "after"].values)
+            rows.append([name, pruned, *shown, took, str(seeds)])
+            if values := published_values(table, name, sparsity):
                 shown = ["" if value is None else f"≈{percent(value)}" for value in values]
                 rows.append([f"{name}, published", pruned, *shown, "", ""])
     return head, rows
@@ -152,9 +153,10 @@ def notes(table: BackdoorTable) -> list[str]:
         "ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± "
         "standard deviation over n seeds."
     ]
-    if any(known(table, name, sparsity) for name, line in table.cells.items() for sparsity in line):
-        paper = published.load()["backdoor"]
-        said.append(f"Published: {published.load()['papers'][paper['paper']]}; {paper['source']} ({paper['words']}).")
+    if any(published_values(table, name, sparsity) for name, line in table.cells.items() for sparsity in line):
+        paper = paper_values.load()["backdoor"]
+        name = paper_values.load()["papers"][paper["paper"]]
+        said.append(f"Published: {name}; {paper['source']} ({paper['words']}).")
     return said
 
 
@@ -185,10 +187,8 @@ def draw(table: BackdoorTable) -> Any:
             for when, look in BEFORE_AFTER.items():
                 cells = {sparsity: found[score, when] for sparsity, found in line.items() if (score, when) in found}
                 look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}
-                values, spread = (
-                    [100 * cell.mean for cell in cells.values()],
-                    [100 * cell.std for cell in cells.values()],
-                )
+                values = [100 * cell.mean for cell in cells.values()]
+                spread = [100 * cell.std for cell in cells.values()]
                 places = [sparsities.index(sparsity) + aside for sparsity in cells]
                 axis.errorbar(places, values, spread, label=f"{when} {name}", **look)
         axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])

@@ -146,7 +146,7 @@ class Table:
     def difference(self, row: str, model: str, metric: str) -> float | None:
         """The mean minus Retrain's on the same model over the seeds that both have, in [-1, 1]; None without any."""
         cell = self.cell(row, model, metric)
-        return cell and cell.difference
+        return None if cell is None else cell.difference
 
     def gap(self, row: str, model: str, metric: str) -> float | None:
         """Size of the ``difference``, in [0, 1]; None without any."""
@@ -156,7 +156,7 @@ class Table:
     def average_gap(self, row: str, model: str) -> float | None:
         """Mean of the four gaps ("disparity average" in the paper), in [0, 1]."""
         gaps = [self.gap(row, model, metric) for metric in METRICS]
-        return None if None in gaps else statistics.fmean(gaps)
+        return mean_of(gaps)
 
     def gaps_by_seed(self, row: str, model: str) -> dict[Seeds, float]:
         """``seed_gaps`` of a cell by seeds, ascending."""
@@ -182,6 +182,12 @@ class Table:
     def tried(self) -> list[str]:
         """Rows with any run, without Retrain, which every other row is held against."""
         return [row for row in self.rows if row != "Retrain" and any(self.runs(row, each.name) for each in self.models)]
+
+
+def mean_of(gaps: list[float | None]) -> float | None:
+    """The mean of numbers; None where any is missing."""
+    found = [gap for gap in gaps if gap is not None]
+    return statistics.fmean(found) if len(found) == len(gaps) else None
 
 
 def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
@@ -231,7 +237,7 @@ def tables(runs: Iterable[Run]) -> list[Table]:
     _join_same_splits(found)
     groups = dict(list(found.groupby("key", sort=False)))
     made = [_table(json.loads(key), groups[key]) for key in sorted(groups, key=lambda text: _order(json.loads(text)))]
-    tell_apart(made)
+    make_distinct(made)
     return made
 
 
@@ -280,7 +286,7 @@ def _forgotten(key: dict[str, Any]) -> str:
     return kind + listed + ("" if forget.get("count") is None else f"-{forget['count']}")
 
 
-def tell_apart(made: list[Any]) -> None:
+def make_distinct(made: list[Any]) -> None:
     """Give those of equal slug or title (tables, or what is made of them, with a ``key``) what they differ in."""
     for attribute in ("slug", "title"):
         texts = [getattr(table, attribute) for table in made]

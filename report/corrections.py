@@ -39,9 +39,9 @@ def changes(fixed: Table, reference: Table) -> tuple[list[str], list[list[str]]]
             if all(counts):
                 cells = [_change(*(side.cell(name, model, metric) for side in sides)) for metric in METRICS]
                 before, after = (side.average_gap(name, model) for side in sides)
-                gaps = (
-                    "-" if None in (before, after) else f"{percent(before)} → {percent(after)}{_points(after - before)}"
-                )
+                gaps = "-"
+                if before is not None and after is not None:
+                    gaps = f"{percent(before)} → {percent(after)}{_points(after - before)}"
                 rows.append([name, model, *cells, gaps, f"{counts[0]}, {counts[1]}"])
     return ["method", "model", *METRICS, "avg. gap", "n"], rows
 

@@ -35,9 +35,8 @@ def trainings(found: Collection) -> dict[str, tuple[str, list[Epochs]]]:
     named: dict[str, tuple[str, list[Epochs]]] = {}
     for key, members in groups.items():
         content = members[0].content
-        name = file_name(
-            f"training-{content['config']['data']['dataset']}-{content['model']['arch']}-{content['label']}"
-        )
+        data, arch = content["config"]["data"]["dataset"], content["model"]["arch"]
+        name = file_name(f"training-{data}-{arch}-{content['label']}")
         if any(other == name or other.startswith(f"{name}-") for other in named):
             name += f"-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
         named[name] = _title(content, len(members)), [run.epochs for run in members]
@@ -86,15 +85,9 @@ def draw_training(title: str, runs: list[Epochs]) -> Any:
 
 def band(axis: Any, runs: list[dict[int, dict[str, float]]], key: str, scale: float, **look: Any) -> None:
     """The mean of a logged value over the runs at each epoch, and the range that they span."""
-    values = pd.DataFrame(
-        [
-            (epoch, scale * record[key])
-            for epochs in runs
-            for epoch, record in epochs.items()
-            if isinstance(record.get(key), (int, float))
-        ],
-        columns=["epoch", "value"],
-    )
+    records = [item for epochs in runs for item in epochs.items() if isinstance(item[1].get(key), (int, float))]
+    lines = [(epoch, scale * record[key]) for epoch, record in records]
+    values = pd.DataFrame(lines, columns=["epoch", "value"])
     if values.empty:
         return
     over = values.groupby("epoch")["value"].agg(["mean", "min", "max"])

@@ -43,11 +43,10 @@ def value(name: str, keys: tuple[str, ...], content: dict[str, Any], retrained: 
     return FROM_ACCURACIES[name](content["accuracy"], retrained) if retrained and _whole(content) else None
 
 
-def chosen(text: str | None) -> list[str]:
+def scores_named(text: str | None) -> list[str]:
     """Names of scores from what was typed: names with commas between, or ``all``; none where nothing was typed.
 
-    Raises:
-        UsageError: there is no such score.
+    Raises UsageError: there is no such score.
     """
     typed, scores = list(dict.fromkeys(text.split(","))) if text else [], scoring.columns()
     names = list(scores) if "all" in typed else typed

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from report.comparison import Table
 from report.marks import GAP, TIME, Marks
 from report.paper_table import paper_table
-from report.published import Published
+from report.paper_values import Published
 from report.runs import METRICS
 
 _LETTERS = '\\{}&%_#$~^<>|"`±≠≈ℓ√→×[*α–—’\N{NO-BREAK SPACE}'
@@ -60,9 +60,8 @@ def latex(
     names = [model.name for model in table.models]
     groups = [*METRICS, GAP, TIME, "n"]
     spans = " & ".join(rf"\multicolumn{{{len(names)}}}{{c}}{{{escaped(group)}}}" for group in groups)
-    rules = " ".join(
-        rf"\cmidrule(lr){{{2 + place * len(names)}-{1 + (place + 1) * len(names)}}}" for place in range(len(groups))
-    )
+    spans_of = ((2 + place * len(names), 1 + (place + 1) * len(names)) for place in range(len(groups)))
+    rules = " ".join(rf"\cmidrule(lr){{{first}-{last}}}" for first, last in spans_of)
     titles = ["method", *names * len(groups), *(["settings"] if settings else [])]
     lines = [
         f"% {table.title}",

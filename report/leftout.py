@@ -35,8 +35,7 @@ def left_out(found: Collection) -> list[str]:
 def failures(found: Collection) -> list[str]:
     """One line for each run of any script whose numbers went wrong, and why.
 
-    Raises:
-        UsageError: a result does not say why.
+    Raises UsageError: a result does not say why.
     """
     failed = [run for run in found.runs if run.failed]
     for run in failed:

@@ -6,7 +6,7 @@ Imports neither torch nor numpy.
 from __future__ import annotations
 
 from report.comparison import Table
-from report.published import base
+from report.paper_values import base
 from report.runs import METRICS
 
 GAP, TIME = "avg. gap", "RTE (min)"  # titles of columns

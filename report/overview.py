@@ -138,9 +138,8 @@ def families(table: Table) -> dict[str, list[Model]]:
     known = [model for model in table.models if model.sparsity is not None]
     dense = [model for model in known if model.sparsity == 0][:1]
     pruners = list(dict.fromkeys(model.pruner for model in known if model.sparsity))
-    grouped = {
-        pruner: dense + [model for model in known if model.sparsity and model.pruner == pruner] for pruner in pruners
-    }
+    pruned = [model for model in known if model.sparsity]
+    grouped = {pruner: dense + [model for model in pruned if model.pruner == pruner] for pruner in pruners}
     return {pruner: models for pruner, models in grouped.items() if len(models) >= 3}
 
 
@@ -153,17 +152,18 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
     drawn, axes = figure(12.0, 7.0, 2, 3)
     axes[1, 2].axis("off")
     styles = dict(zip(rows, zip(colours(len(rows)), MARKERS * 3, DASHES * 4)))
+    shares = [model.sparsity or 0.0 for model in models]
+    places = [-math.log10(1 - share) for share in shares]
     for axis, panel in zip(axes.flat, [*METRICS, GAP]):
         for row in rows:
-            points = [(-math.log10(1 - model.sparsity), height(table, row, model, panel)) for model in models]
+            points = [(place, height(table, row, model, panel)) for place, model in zip(places, models)]
             found = [(place, *height) for place, height in points if height is not None]
             if found:
                 shade, marker, dash = styles[row]
                 look = {"color": "black", "linewidth": 2.2} if row == "Retrain" else {"color": shade, "linewidth": 1.3}
                 look |= {"marker": marker, "markersize": 4, "linestyle": dash, "capsize": 2, "label": row}
                 axis.errorbar(*zip(*found), **look)
-        places = [-math.log10(1 - model.sparsity) for model in models]
-        axis.set_xticks(places, [f"{100 * model.sparsity:.3g}" for model in models], fontsize=8)
+        axis.set_xticks(places, [f"{100 * share:.3g}" for share in shares], fontsize=8)
         axis.set(title=panel, xlabel="pruned weights (%)", ylabel="points" if panel == GAP else "%")
         axis.grid(alpha=0.3)
     legend(axes[1, 2], axes[0, 0], loc="center")

@@ -124,11 +124,8 @@ def _section(place: int, section: Section) -> str:
     explained = f"<dl>{said}</dl>\n" if said else ""
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in section.notes)
     runs = _table(*section.runs) + (f'<p class="note">{escape(section.runs_note)}</p>\n' if section.runs_note else "")
-    folded = (
-        f"<details><summary>Settings, commit and day of every row</summary>\n{runs}</details>\n"
-        if section.runs[1]
-        else ""
-    )
+    folded = f"<details><summary>Settings, commit and day of every row</summary>\n{runs}</details>\n"
+    folded = folded if section.runs[1] else ""
     pictures = "".join(map(_picture, section.pictures))
     return f'<h2 id="s{place}">{escape(section.title)}</h2>\n{warnings}{table}{explained}{notes}{folded}{pictures}'
 

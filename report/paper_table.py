@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from report.comparison import MissingRuns, Table
-from report.published import Published, base
+from report.paper_values import Published, base
 from report.row_names import Model
 from report.runs import METRICS
 from report.text import minutes, percent
@@ -93,7 +93,7 @@ def _published_cell(published: Published, row: str, model: Model, metric: str) -
 def _minutes(table: Table, row: str, model: Model) -> str:
     """RTE; with a star where it was taken on different machines."""
     cell = table.cell(row, model.name, "RTE")
-    return minutes(cell and cell.mean) + ("*" if cell and len(cell.machines) > 1 else "")
+    return minutes(cell.mean if cell else None) + ("*" if cell and len(cell.machines) > 1 else "")
 
 
 def notes(table: Table, published: Published) -> list[str]:
@@ -128,7 +128,7 @@ def long_table(table: Table, published: Published) -> pd.DataFrame:
             missing = table.missing.get((name, model.name), MissingRuns())
             for metric in (*METRICS, "RTE"):
                 cell, value = table.cell(name, model.name, metric), published.value(name, model, metric)
-                known = cell is not None and value is not None and published.exact and metric != "RTE"
+                known = value is not None and published.exact and metric != "RTE"
                 lines.append(
                     {
                         "table": table.slug,
@@ -143,7 +143,7 @@ def long_table(table: Table, published: Published) -> pd.DataFrame:
                         "gap_to_retrain": None if metric == "RTE" else table.gap(name, model.name, metric),
                         "published_mean": value and value.mean,
                         "published_std": value and value.std,
-                        "differs": published.differs(cell, name, model, metric) if known else None,
+                        "differs": published.differs(cell, name, model, metric) if known and cell else None,
                     }
                 )
     return pd.DataFrame(lines).astype({"differs": "Int64"})

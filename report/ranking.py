@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from report.comparison import Table, tell_apart
+from report.comparison import Table, make_distinct, mean_of
 from report.row_names import position
 from report.text import minutes, percent
 from utils.names import file_name
@@ -65,7 +65,7 @@ def groups(tables: list[Table]) -> list[Group]:
         group = Group(title, slug, key, [place for place in places if len(_finished(*place)) >= LEAST])
         if len(group.columns) > 1 and sum(None not in group.gaps(name) for name in group.methods) >= LEAST:
             made.append(group)
-    tell_apart(made)
+    make_distinct(made)
     return made
 
 
@@ -78,11 +78,12 @@ def _finished(table: Table, model: str) -> list[str]:
 def order(group: Group) -> tuple[list[str], list[list[str]]]:
     """Head and rows, the smallest mean gap first; what lacks a column comes last."""
     gaps = {name: group.gaps(name) for name in ["Original", *group.methods]}
-    means = {name: statistics.fmean(found) for name, found in gaps.items() if None not in found}
+    means = {name: mean for name, found in gaps.items() if (mean := mean_of(found)) is not None}
     times = {name: _times(group, name) for name in gaps}
     whole = sorted(means, key=means.__getitem__)
     ranked = [name for name in whole if name != "Original"]
-    by_cost = sorted((name for name in ranked if times[name]), key=lambda name: times[name][0])
+    costs = {name: spent[0] for name in ranked if (spent := times[name])}
+    by_cost = sorted(costs, key=costs.__getitem__)
     partial = [name for name in gaps if name not in means and any(gap is not None for gap in gaps[name])]
     rows = []
     for name in whole + partial:
@@ -98,16 +99,18 @@ def order(group: Group) -> tuple[list[str], list[list[str]]]:
 def _times(group: Group, name: str) -> tuple[float, float] | None:
     """Mean RTE over all columns, and Retrain's with the same seeds, in minutes; None where a column lacks one."""
     cells = [table.cell(name, model, "RTE") for table, model in group.columns]
-    if any(cell is None or cell.shared is None for cell in cells):
+    pairs = [cell.shared for cell in cells if cell is not None and cell.shared is not None]
+    if len(pairs) < len(cells):
         return None
-    return tuple(map(statistics.fmean, zip(*(cell.shared for cell in cells))))
+    own, exact = zip(*pairs)
+    return statistics.fmean(own), statistics.fmean(exact)
 
 
 def _cost(group: Group, name: str, times: tuple[float, float] | None) -> tuple[str, str]:
     if times is None:
         return "-", "-"
     cells = [table.cell(row, model, "RTE") for table, model in group.columns for row in (name, "Retrain")]
-    star = "*" if len(frozenset().union(*(cell.machines for cell in cells))) > 1 else ""
+    star = "*" if len(frozenset().union(*(cell.machines for cell in cells if cell))) > 1 else ""
     return minutes(times[0]) + star, (f"{100 * times[0] / times[1]:.1f} %" if times[1] else "-") + star
 
 

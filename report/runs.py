@@ -132,11 +132,8 @@ class Collection:
         for run in self.runs:
             if run.content.get("script") != script or not (run.done or failed and run.failed):
                 continue
-            check(
-                run.content,
-                {key: kind for key, kind in SHAPES[script].items() if run.done or key != "scores"},
-                run.path,
-            )
+            shape = {key: kind for key, kind in SHAPES[script].items() if run.done or key != "scores"}
+            check(run.content, shape, run.path)
             known = found.setdefault(run.content["fingerprint"], run)
             if known.failed and run.done:
                 found[run.content["fingerprint"]] = run
@@ -167,11 +164,10 @@ def collect(places: Iterable[Path]) -> Collection:
     """Read all results below folders and in packed files, each file once whatever leads to it.
 
     Links to folders are followed; trials of a search are passed over unless their own folder is given.
-
-    Raises:
-        UsageError: names a file that is damaged, or a place that is neither.
+    Raises UsageError: names a file that is damaged, or a place that is neither.
     """
-    found, known = Collection(), set()
+    found = Collection()
+    known: set[str] = set()
     for place in places:
         if place.is_file() and place.suffix == ".jsonl":
             _unpack(place, found, known)
@@ -218,8 +214,9 @@ def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Pa
 
 def _new(path: Path | str, known: set[str]) -> bool:
     """Whether nothing led to this file or folder before; from now on something has."""
-    real = os.path.realpath(path)
-    return real not in known and (known.add(real) or True)
+    before = len(known)
+    known.add(os.path.realpath(path))
+    return len(known) > before
 
 
 def _unpack(path: Path, found: Collection, known: set[str]) -> None:
@@ -250,8 +247,7 @@ def _add_plan(found: Collection, path: Path, content: dict[str, Any]) -> None:
 def check_cell(cell: Any, path: Path) -> None:
     """Refuse a cell of a sweep that does not say what a table needs.
 
-    Raises:
-        UsageError: names the file and the entry.
+    Raises UsageError: names the file and the entry.
     """
     shape = {"folder": str, "name": str, "command": str, "stage": str}
     unlearning = {"method": str, "paper_name": str, "model": str, "round": int, "needs": list}
@@ -262,8 +258,7 @@ def check_cell(cell: Any, path: Path) -> None:
 def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> None:
     """Refuse content that lacks an entry of ``shape`` or has one of another type; an entry with a ? may be absent.
 
-    Raises:
-        UsageError: names the file and the entry.
+    Raises UsageError: names the file and the entry.
     """
     for key, kind in shape.items():
         name = key.removesuffix("?")
@@ -272,9 +267,8 @@ def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> N
         if isinstance(kind, dict) and isinstance(content.get(name), dict):
             check(content[name], kind, path)
         elif isinstance(kind, dict) or name not in content or not isinstance(content[name], kind):
-            raise UsageError(
-                f"{path}: is no whole result ({name} is missing or of another type); give its command again"
-            )
+            said = "give its command again"
+            raise UsageError(f"{path}: is no whole result ({name} is missing or of another type); {said}")
         elif kind is str and not content[name].isprintable():
             raise UsageError(f"{path}: is no result ({name} holds control characters)")
 
@@ -290,8 +284,7 @@ def read(path: Path) -> dict[str, Any]:
 def read_whole(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty if the file holds something else.
 
-    Raises:
-        UsageError: it is missing or damaged.
+    Raises UsageError: it is missing or damaged.
     """
     content = files.read_json(path, str(path))
     return content if isinstance(content, dict) else {}
@@ -299,7 +292,7 @@ def read_whole(path: Path) -> dict[str, Any]:
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
     """The epochs in a log, in its order; damaged lines are passed over, and so is a log that is not there."""
-    found = []
+    found: list[dict[str, Any]] = []
     try:
         lines = files.read_bytes(path, str(path)).decode(errors="replace").splitlines()
     except UsageError:

@@ -14,6 +14,7 @@ def accuracies(scores: dict[str, Any]) -> list[str]:
 
 def attacks(scores: dict[str, Any]) -> list[str]:
     """Every attack's figures, for ``--verbose``."""
+    keys = list(scores["SVC_MIA_forget_efficacy"])
     by_title = {
         "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
         "SVC, members told": scores["SVC_MIA_training_privacy"],
@@ -35,7 +36,6 @@ def attacks(scores: dict[str, Any]) -> list[str]:
 
 
 def _to_retrained(found: dict[str, Any]) -> str:
-    nats = "  ".join(
-        f"{key} {' '.join(f'{name} {value:.4f}' for name, value in found[key].items())}" for key in ("KL", "JS")
-    )
+    listed = {key: (f"{name} {value:.4f}" for name, value in found[key].items()) for key in ("KL", "JS")}
+    nats = "  ".join(f"{key} {' '.join(values)}" for key, values in listed.items())
     return f"to the retrained model: {nats} nats  ToW {found['ToW']:.4f}"

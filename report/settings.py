@@ -102,6 +102,6 @@ def _said(key: str, by_model: dict[str, str]) -> str:
 def _commit(content: dict[str, Any]) -> str:
     """The first ten digits, and whether files had been changed; a dash where the run does not say."""
     commit = content.get("environment", {}).get("commit")
-    return (
-        f"{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}" if isinstance(commit, str) and commit else "-"
-    )
+    if not isinstance(commit, str) or not commit:
+        return "-"
+    return f"{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}"

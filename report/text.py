@@ -40,14 +40,9 @@ def markdown(head: list[str], rows: list[list[str]], best: Set[tuple[str, str]] 
 def rounds(summaries: list[dict[str, Any]]) -> str:
     """The end of ``main_imp.py``: one line per round, in per cent."""
     head = ["round", "density %", "sparsity %", "best val %", "its test %", "last test %", "file of the best"]
-    rows = [
-        [
-            str(found["round"]),
-            percent(found["density"]),
-            f"{100 - 100 * found['density']:.2f}",
-            *(percent(found[key]) for key in ("best_val", "test_of_best", "test_of_last")),
-            found["best"],
-        ]
-        for found in summaries
-    ]
+    rows = []
+    for found in summaries:
+        density, scores = found["density"], [found[key] for key in ("best_val", "test_of_best", "test_of_last")]
+        pruned = f"{100 - 100 * density:.2f}"
+        rows.append([str(found["round"]), percent(density), pruned, *map(percent, scores), found["best"]])
     return aligned(head, rows)

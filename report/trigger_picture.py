@@ -27,21 +27,17 @@ def picture(path: Path, data: Dataset, poison: Poison, outputs: dict[str, dict[s
     """
     there = [label for label in range(len(data.classes)) if (data.test_labels == label).any()]
     labels = [label for label in there if label != poison.target][:EXAMPLES]
-    chosen = [int((data.test_labels == label).argmax()) for label in labels]
-    if not chosen:
+    shown = [int((data.test_labels == label).argmax()) for label in labels]
+    if not shown:
         return
-    clean = data.test_images[chosen]
+    clean = data.test_images[shown]
     stamped, window = poison.trigger.stamp(clean), poison.trigger.window(*clean.shape[1:3])
-    rows = {}
+    rows: dict[str, list[tuple[Any, str]]] = {}
     for row, name, images in (("clean", "test", clean), ("triggered", "triggered", stamped)):
-        logits = {when: outputs[when][name].logits[chosen].argmax(1) for when in ("before", "after")}
-        rows[row] = [
-            (
-                image,
-                "\n".join([data.classes[label], *(f"{when}: {data.classes[logits[when][place]]}" for when in logits)]),
-            )
-            for place, (image, label) in enumerate(zip(images, labels))
-        ]
+        logits = {when: outputs[when][name].logits[shown].argmax(1) for when in ("before", "after")}
+        for place, (image, label) in enumerate(zip(images, labels)):
+            answers = [f"{when}: {data.classes[found[place]]}" for when, found in logits.items()]
+            rows.setdefault(row, []).append((image, "\n".join([data.classes[label], *answers])))
     pairs = list(zip(clean, stamped))
     rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in pairs]
     target = data.classes[poison.target]

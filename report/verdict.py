@@ -25,7 +25,7 @@ SAME_MODEL = ("arch", "dataset", "sparsity")
 
 
 @dataclass(frozen=True)
-class Beside:
+class OtherModel:
     """Another model's UA, MIA-Efficacy, RA and TA in [0, 1], its RTE in minutes if known, and where they come from."""
 
     scores: dict[str, float]
@@ -33,7 +33,7 @@ class Beside:
     place: str = ""
 
 
-def original(result: dict[str, Any], folder: Path) -> Beside | None:
+def original(result: dict[str, Any], folder: Path) -> OtherModel | None:
     """The scores of the model that a run began with: its own finding, or that of a run beside it; None if nobody knows.
 
     Args:
@@ -43,24 +43,26 @@ def original(result: dict[str, Any], folder: Path) -> Beside | None:
     if result["method"] == UNTOUCHED:
         return None
     if "original" in result:
-        return Beside(result["original"])
+        return OtherModel(result["original"])
     for place, other in _siblings(result, folder):
         scores = other["scores"] if other["method"] == UNTOUCHED else other.get("original")
         if other["config"].get("checkpoint") == result["config"].get("checkpoint") and scores is not None:
-            return Beside({metric: scores[metric] for metric in METRICS}, place=str(place))
+            return OtherModel({metric: scores[metric] for metric in METRICS}, place=str(place))
     return None
 
 
-def retrained(result: dict[str, Any], folder: Path) -> Beside | None:
+def retrained(result: dict[str, Any], folder: Path) -> OtherModel | None:
     """Retrain's scores on the same split and sparsity, of ``--reference_model`` or a run beside; None if unknown."""
     if result["method"] == "retrain":
         return None
     if "retrained" in result:
-        return Beside(result["retrained"], place="--reference_model")
+        return OtherModel(result["retrained"], place="--reference_model")
     for place, other in _siblings(result, folder):
         same = all(other["model"].get(key) == result["model"].get(key) for key in SAME_MODEL)
         if other["method"] == "retrain" and same and other["config"].get("data") == result["config"].get("data"):
-            return Beside({metric: other["scores"][metric] for metric in METRICS}, other["scores"]["RTE"], str(place))
+            return OtherModel(
+                {metric: other["scores"][metric] for metric in METRICS}, other["scores"]["RTE"], str(place)
+            )
     return None
 
 
@@ -77,7 +79,7 @@ def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict
             yield path.parent, other
 
 
-def table(result: dict[str, Any], first: Beside | None, exact: Beside | None) -> str:
+def table(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | None) -> str:
     """Scores of the original, the unlearned and the retrained model in per cent, with the average gap to the last."""
     own = result["scores"]
     rows = [] if first is None else [_row("original", first.scores, exact, None)]
@@ -87,7 +89,7 @@ def table(result: dict[str, Any], first: Beside | None, exact: Beside | None) ->
     return aligned(["model", *(f"{metric} (%)" for metric in METRICS), "avg. gap", "RTE (min)"], rows)
 
 
-def _row(name: str, scores: dict[str, float], exact: Beside | None, took: float | None) -> list[str]:
+def _row(name: str, scores: dict[str, float], exact: OtherModel | None, took: float | None) -> list[str]:
     gap = None if exact is None else _gap(scores, exact.scores)
     return [name, *(percent(scores[metric]) for metric in METRICS), percent(gap), minutes(took)]
 
@@ -96,7 +98,7 @@ def _gap(scores: dict[str, float], exact: dict[str, float]) -> float:
     return statistics.fmean(abs(scores[metric] - exact[metric]) for metric in METRICS)
 
 
-def words(result: dict[str, Any], first: Beside | None, exact: Beside | None, classes: int) -> list[str]:
+def words(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | None, classes: int) -> list[str]:
     """What the scores say, each line a sentence: what is wrong first, else how near to Retrain the model came.
 
     Args:
@@ -125,7 +127,7 @@ def words(result: dict[str, Any], first: Beside | None, exact: Beside | None, cl
 def _against_original(
     own: dict[str, float],
     before: dict[str, float],
-    exact: Beside | None,
+    exact: OtherModel | None,
     hyper: dict[str, Any],
     forgotten: int | None,
     fresh: bool,
@@ -147,7 +149,7 @@ def _against_original(
     return [f"forgot nothing: UA is {still}{wanted}; {knobs('raise', hyper)}"]
 
 
-def _against_retrain(own: dict[str, float], first: Beside | None, exact: Beside) -> str:
+def _against_retrain(own: dict[str, float], first: OtherModel | None, exact: OtherModel) -> str:
     signed = ", ".join(f"{metric} {100 * (own[metric] - exact.scores[metric]):+.2f}" for metric in METRICS)
     gap = _gap(own, exact.scores)
     line = f"average gap to Retrain {100 * gap:.2f} points ({signed})"
@@ -176,8 +178,8 @@ def backdoor_words(found: dict[str, Any]) -> str:
 
 def knobs(direction: str, hyper: dict[str, Any]) -> str:
     """The flags of the method that make it forget more or less, with their present values."""
-    steps = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper]
-    names = steps or [name for name in ("alpha",) if name in hyper]
+    names: list[str] = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper]
+    names = names or [name for name in ("alpha",) if name in hyper]
     numbers = {name: f" (now {hyper[name]:g})" for name in names if isinstance(hyper[name], (int, float))}
     listed = " or ".join(f"--{name}{numbers.get(name, '')}" for name in names)
     return f"{direction} {listed}" if listed else "choose another method"

@@ -26,20 +26,10 @@ JOBS, NUMBERS = "jobs", "jobs.json"  # submitit's folder, and the numbers of SLU
 REQUEUES = 50  # times that a job may run out of its time and go on
 STATUS_EVERY = 5  # seconds between questions to SLURM
 GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
-LIVING = {
-    "PENDING",
-    "RUNNING",
-    "CONFIGURING",
-    "COMPLETING",
-    "REQUEUED",
-    "REQUEUE_FED",
-    "REQUEUE_HOLD",
-    "RESIZING",
-    "SIGNALING",
-    "STOPPED",
-    "SUSPENDED",
-    "STAGE_OUT",
-}
+LIVING = set(
+    "PENDING RUNNING CONFIGURING COMPLETING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING SIGNALING STOPPED SUSPENDED "
+    "STAGE_OUT".split()
+)
 CANCELLED = -1000  # stands for an exit code
 
 
@@ -105,11 +95,8 @@ class Local:
     @property
     def words(self) -> str:
         """What this is, for people."""
-        where = (
-            f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
-            if self.devices
-            else f"CPU, {self.resources.cpus} threads each"
-        )
+        gpus = f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
+        where = gpus if self.devices else f"CPU, {self.resources.cpus} threads each"
         return f"local, {len(self.slots)} at a time, {where}"
 
     @property
@@ -169,19 +156,20 @@ class Slurm:
         self.folder = (state.spec.folder / JOBS).absolute()
         self.jobs: dict[str, Any] = {}
         self.executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=REQUEUES)
+        path = f"PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"
         self.executor.update_parameters(
             timeout_min=resources.time,
             cpus_per_task=resources.cpus,
-            name=_job_name(state.spec.folder),
+            name=state.spec.folder.name.replace(" ", "_"),
             slurm_array_parallelism=resources.at_once or 256,
             slurm_signal_delay_s=signal_delay(resources.time),
-            slurm_setup=[
-                f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(PROJECT))}${{PYTHONPATH:+:$PYTHONPATH}}"
-            ],
+            slurm_setup=[f"export PYTHONSAFEPATH=1 {path}"],
             **({"gpus_per_node": resources.gpus} if resources.gpus else {}),
             **({"slurm_partition": resources.partition} if resources.partition else {}),
         )
-        self._asked, self._states, self._absent = 0.0, {}, Counter()
+        self._asked = 0.0
+        self._states: dict[str, str] = {}
+        self._absent: Counter[str] = Counter()
         self._find_running()
 
     @property
@@ -210,9 +198,8 @@ class Slurm:
             cells = [cell for cell in open_ if self.state.stage(cell) == number]
             extra = {**self.resources.slurm, **({"dependency": f"afterany:{before}"} if before else {})}
             self.executor.update_parameters(slurm_additional_parameters=extra)
-            submitted = self.executor.submit_array(
-                [job(cell, self.state, {"OMP_NUM_THREADS": str(self.resources.cpus)}) for cell in cells]
-            )
+            environment = {"OMP_NUM_THREADS": str(self.resources.cpus)}
+            submitted = self.executor.submit_array([job(cell, self.state, environment) for cell in cells])
             self.jobs |= {cell.name: one for cell, one in zip(cells, submitted)}
             before = submitted[0].job_id.split("_")[0]
         files.write_json(self.state.spec.folder / NUMBERS, {name: one.job_id for name, one in self.jobs.items()})
@@ -278,10 +265,6 @@ def _code(submitted: Any) -> int | None:
     if error is not None and "Job not requeued" not in str(error):
         raise RunError(f"job {submitted.job_id} could not run: {str(error).strip().splitlines()[-1]}")
     return None if error is not None else submitted.result()
-
-
-def _job_name(folder: Path) -> str:
-    return folder.name.replace(" ", "_")
 
 
 def _cores() -> int:

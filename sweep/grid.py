@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -48,14 +48,9 @@ class Cell:
     @property
     def command(self) -> str:
         """What to type, in the folder that the sweep was started in."""
-        script = PROJECT / self.script
-        return shlex.join(
-            [
-                "python",
-                str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script),
-                *self.words,
-            ]
-        )
+        script, here = PROJECT / self.script, Path.cwd()
+        typed = script.relative_to(here) if script.is_relative_to(here) else script
+        return shlex.join(["python", str(typed), *self.words])
 
 
 def cells(spec: Spec, strict: bool = True) -> list[Cell]:
@@ -68,7 +63,8 @@ def cells(spec: Spec, strict: bool = True) -> list[Cell]:
     """
     made: dict[str, Cell] = {}
     used: set[int] = set()
-    for setting, seed in itertools.product(spec.settings or {None: {}}, spec.seeds):
+    settings: list[str | None] = [*spec.settings] or [None]
+    for setting, seed in itertools.product(settings, spec.seeds):
         place = Place(spec, setting, seed, used)
         for cell in itertools.chain(_trainings(place), _unlearnings(place)):
             if cell.name in made:
@@ -79,7 +75,7 @@ def cells(spec: Spec, strict: bool = True) -> list[Cell]:
             raise UsageError(f"{spec.file}: override {number + 1}: matches no run{_hint(spec, override)}")
     for cell in made.values():
         check(spec, cell)
-    return _ordered(made)
+    return sorted(made.values(), key=lambda cell: stage(cell, made))
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Place:
 
     def flags(self, own: Flags, axes: dict[str, str]) -> Flags:
         """The flags of a cell: of the file, its setting, its own, of the overrides that match, of its seed."""
-        found = {**self.spec.flags, **self.spec.settings.get(self.setting, {}), **own}
+        found = {**self.spec.flags, **(self.spec.settings[self.setting] if self.setting else {}), **own}
         for number, override in enumerate(self.spec.overrides):
             asked = {name: value for name, value in override.items() if name != "flags"}
             here = {"setting": self.setting or "", "seed": str(self.seed), **axes}
@@ -117,11 +113,9 @@ def variants(label: str, entry: Flags) -> Iterator[tuple[str, Flags]]:
     """An entry once for every combination of its lists; the label says which: "FT-unlearn_lr=0.1"."""
     lists = {name: value for name, value in entry.items() if isinstance(value, list)}
     for values in itertools.product(*lists.values()):
-        chosen = dict(zip(lists, values))
-        yield (
-            "-".join([label, *(f"{name}={str(value).replace('/', '_')}" for name, value in chosen.items())]),
-            {**entry, **chosen},
-        )
+        combination = dict(zip(lists, values))
+        parts = [f"{name}={str(value).replace('/', '_')}" for name, value in combination.items()]
+        yield "-".join([label, *parts]), {**entry, **combination}
 
 
 def words(flags: Flags) -> list[str]:
@@ -139,10 +133,9 @@ def _trainings(place: Place) -> Iterator[Cell]:
     spec = place.spec
     for base, entry in spec.train.items():
         for label, own in variants(base, entry):
-            flags = place.flags(
-                {key: value for key, value in own.items() if key not in RESERVED["train"]}, {"training": label}
-            )
-            needs = ()
+            named = {key: value for key, value in own.items() if key not in RESERVED["train"]}
+            flags = place.flags(named, {"training": label})
+            needs: tuple[str, ...] = ()
             if "from" in own:
                 source, round_ = reference(spec, own["from"], f"train: {base}: from")
                 if len(list(variants(source, spec.train[source]))) > 1:
@@ -151,14 +144,8 @@ def _trainings(place: Place) -> Iterator[Cell]:
                 flags |= {"resume": True, "checkpoint": spec.folder / needs[0] / f"{round_}checkpoint.pth.tar"}
             name = f"{place.path}/{label}"
             facts = {"stage": "train", "seed": place.seed, "setting": place.setting, "training": label}
-            yield Cell(
-                name,
-                spec.folder / name,
-                own["script"],
-                (*words(flags), "--save_dir", str(spec.folder / name)),
-                needs,
-                facts,
-            )
+            typed = (*words(flags), "--save_dir", str(spec.folder / name))
+            yield Cell(name, spec.folder / name, own["script"], typed, needs, facts)
 
 
 def _unlearnings(place: Place) -> Iterator[Cell]:
@@ -174,43 +161,30 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                 for method, own in variants(base, entry):
                     unlearn = own.get("unlearn", base)
                     axes = {"model": column, "scenario": scenario, "method": method}
-                    flags = place.flags(
-                        {**forget, **{key: value for key, value in own.items() if key not in RESERVED["method"]}}, axes
-                    )
+                    named = {key: value for key, value in own.items() if key not in RESERVED["method"]}
+                    flags = place.flags({**forget, **named}, axes)
                     mask = spec.folder / place.path / trained / weights
                     name = f"{place.path}/{scenario}/{column}/{method}"
                     facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
                     paper = registry.get(unlearn).paper if unlearn in registry.names() else unlearn
                     facts |= {"unlearn": unlearn, "paper_name": paper + (ADAPTED if flags.get("lora") else "")}
-                    needs = (f"{place.path}/{trained}",)
+                    needs = [f"{place.path}/{trained}"]
                     if spec.reference_model not in (None, method):
-                        exact = f"{place.path}/{scenario}/{column}/{spec.reference_model}"
-                        needs, flags = (
-                            (*needs, exact),
-                            flags | {"reference_model": spec.folder / exact / _checkpoint(spec)},
-                        )
-                    typed = (
-                        "--mask",
-                        str(mask),
-                        "--unlearn",
-                        unlearn,
-                        *words(flags),
-                        "--save_dir",
-                        str(spec.folder / name),
-                    )
-                    yield Cell(name, spec.folder / name, "main_forget.py", typed, needs, facts)
+                        needs.append(f"{place.path}/{scenario}/{column}/{spec.reference_model}")
+                        flags["reference_model"] = spec.folder / needs[1] / _checkpoint(spec, str(spec.reference_model))
+                    typed = ("--mask", str(mask), "--unlearn", unlearn, *words(flags), "--save_dir")
+                    place_of = spec.folder / name
+                    yield Cell(name, place_of, "main_forget.py", (*typed, str(place_of)), tuple(needs), facts)
 
 
-def _checkpoint(spec: Spec) -> str:
-    """The file name of the model that others are compared with."""
+def _checkpoint(spec: Spec, label: str) -> str:
+    """The file name of the model that others are compared with, of the method of this label."""
     from unlearn import registry
 
-    label = spec.reference_model
     method = registry.get(spec.methods[label].get("unlearn", label))
     if not method.fresh:
-        raise UsageError(
-            f"{spec.file}: reference_model {label}: must be a method that trains anew, retrain for example"
-        )
+        said = "must be a method that trains anew, retrain for example"
+        raise UsageError(f"{spec.file}: reference_model {label}: {said}")
     return f"{method.name}checkpoint.pth.tar"
 
 
@@ -222,8 +196,7 @@ def script_of(cell: Cell) -> Script:
 def check(spec: Spec, cell: Cell) -> None:
     """Have the cell's script read its command line.
 
-    Raises:
-        UsageError: the script refuses it, or has no use for a flag that was meant for this very cell.
+    Raises UsageError: the script refuses it, or has no use for a flag that was meant for this very cell.
     """
     try:
         lookup(cell.script, SCRIPTS, "script")
@@ -237,23 +210,18 @@ def check(spec: Spec, cell: Cell) -> None:
 
 def _meant(spec: Spec, cell: Cell) -> set[str]:
     """Flags that were given to this training or method by name, not to all commands."""
-    entries = spec.train if cell.facts["stage"] == "train" else spec.methods
-    label = cell.facts["training" if cell.facts["stage"] == "train" else "method"]
+    entries, kind = (spec.train, "training") if cell.facts["stage"] == "train" else (spec.methods, "method")
+    label = cell.facts[kind]
     own = {name for base, entry in entries.items() if _matches(label, base) for name in entry}
-    wanted = ("training",) if cell.facts["stage"] == "train" else ("method",)
-    own |= {
-        name
-        for override in spec.overrides
-        for key in wanted
-        if key in override and _matches(label, override[key])
-        for name in override.get("flags") or {}
-    }
+    for override in spec.overrides:
+        if kind in override and _matches(label, override[kind]):
+            own.update(override.get("flags") or {})
     return own - {*RESERVED["train"], *RESERVED["method"]}
 
 
 def _hint(spec: Spec, override: dict[str, Any]) -> str:
     """The nearest label to one that is not there."""
-    labels = {
+    labels: dict[str, Collection[str]] = {
         "setting": spec.settings,
         "training": spec.train,
         "model": spec.models,
@@ -268,10 +236,15 @@ def _hint(spec: Spec, override: dict[str, Any]) -> str:
     return ""
 
 
-def _ordered(made: dict[str, Cell]) -> list[Cell]:
-    return sorted(made.values(), key=lambda cell: stage(cell, made))
-
-
 def stage(cell: Cell, by_name: dict[str, Cell]) -> int:
     """1 for a cell that needs no other; one more than that of the last one needed for the rest."""
     return 1 + max((stage(by_name[name], by_name) for name in cell.needs), default=0)
+
+
+def of_stage(cells: list[Cell], number: int | None) -> list[Cell]:
+    """The cells of one stage, or all of them; UsageError if there are less stages."""
+    by_name = {cell.name: cell for cell in cells}
+    last = max(stage(cell, by_name) for cell in cells)
+    if number is not None and number > last:
+        raise UsageError(f"--stage {number}: the last stage is {last}")
+    return [cell for cell in cells if number in (None, stage(cell, by_name))]

@@ -80,12 +80,9 @@ class Job:
         with (self.folder / OUTPUT).open("ab") as output:
             self._note(None)
             self._child = None
+            environment = {**os.environ, **self.environment}
             self._child = subprocess.Popen(
-                self.words,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.environment},
+                self.words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
             )
             if self._told and not self._passed_on:  # told while the command was being started
                 self._stop()
@@ -100,18 +97,11 @@ class Job:
             time.sleep(1)
 
     def _note(self, code: int | None, **more: Any) -> None:
-        status = {None: "running", 0: "done"}.get(code)
-        if status is None:
-            status = "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
+        status = "running" if code is None else "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
+        status = "done" if code == 0 else status
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
-        content = {
-            "status": status,
-            "code": code,
-            "last_line": last_line(self.folder / OUTPUT),
-            "host": platform.node(),
-            "job": str(job),
-            **more,
-        }
+        said = {"last_line": last_line(self.folder / OUTPUT), "host": platform.node(), "job": str(job)}
+        content = {"status": status, "code": code, **said, **more}
         files.write_json(self.folder / STATUS, content)
 
 

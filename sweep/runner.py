@@ -43,11 +43,8 @@ class Runner:
                 if not self.executor.running:
                     return
                 if self.progress.due():
-                    left = [
-                        cell
-                        for cell in self.cells
-                        if not self.state.known_done(cell) and cell.name not in self.given_up
-                    ]
+                    tried = (cell for cell in self.cells if cell.name not in self.given_up)
+                    left = [cell for cell in tried if not self.state.known_done(cell)]
                     print(self._count(), self.progress.line(self.executor.running, left), flush=True)
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     print("the time is up", flush=True)
@@ -61,11 +58,8 @@ class Runner:
     def open(self) -> list[Cell]:
         """Cells that may run now or once those that they need are done."""
         running = {cell.name for cell in self.executor.running}
-        return [
-            cell
-            for cell in self.cells
-            if cell.name not in running and not self.state.done(cell) and self._hopeful(cell)
-        ]
+        waiting = (cell for cell in self.cells if cell.name not in running)
+        return [cell for cell in waiting if not self.state.done(cell) and self._hopeful(cell)]
 
     def _hopeful(self, cell: Cell) -> bool:
         return cell.name not in self.given_up and all(
@@ -120,9 +114,5 @@ def _why(state: State, cell: Cell, failed: list[Cell], given_up: dict[str, str])
     waits = next((need.name for need in needs if not state.done(need)), None)
     if waits is not None:
         return f"waits for {waits}" + (", which failed" if state.by_name[waits] in failed else "")
-    started = {
-        "interrupted": "stopped; it goes on when called again",
-        "killed": "killed; it goes on when called again",
-        "running": "was cut; it goes on when called again",
-    }
-    return given_up.get(cell.name) or started.get(state.status(cell).get("status"), "not started")
+    how = {"interrupted": "stopped", "killed": "killed", "running": "was cut"}.get(state.status(cell).get("status", ""))
+    return given_up.get(cell.name) or (f"{how}; it goes on when called again" if how else "not started")

@@ -14,7 +14,7 @@ from report.runs import METRICS, SEARCH
 from report.text import aligned
 from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
-from sweep.spec import Spec, check_keys, check_seeds
+from sweep.spec import Flags, Spec, check_keys, check_seeds
 from sweep.state import State
 from unlearn.unlearn_flags import Lora
 from utils import files
@@ -56,8 +56,7 @@ class Search:
 def read(spec: Spec) -> list[Search]:
     """The ``optuna`` block of a file, checked: one search for each of its methods.
 
-    Raises:
-        UsageError: names the key and what is allowed, or Optuna is not installed.
+    Raises UsageError: names the key and what is allowed, or Optuna is not installed.
     """
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("optuna: is not installed; pip install optuna")
@@ -76,7 +75,8 @@ def read(spec: Spec) -> list[Search]:
         raise UsageError(f"{where}: spread {spread}: must be a number from 0 up")
     methods = block["method"] if isinstance(block["method"], list) else [block["method"]]
     labels = {"method": methods, **{key: block.get(key, list(getattr(spec, key))) for key in ("models", "scenarios")}}
-    for (key, named), known in zip(labels.items(), (spec.methods, spec.models, spec.scenarios)):
+    stated: list[dict[str, Any]] = [spec.methods, spec.models, spec.scenarios]
+    for (key, named), known in zip(labels.items(), stated):
         if not isinstance(named, list) or not named:
             raise UsageError(f"{where}: {key} {named}: must be a list of names")
         labels[key] = [lookup(name, known, f"{where}: {key}") for name in dict.fromkeys(map(str, named))]
@@ -84,24 +84,13 @@ def read(spec: Spec) -> list[Search]:
     if not _exact(spec):
         raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
     sampler = lookup(str(block.get("sampler", "tpe")), ("tpe", "random", "grid"), f"{where}: sampler")
-    shared = Search(
-        "",
-        {},
-        block["trials"],
-        block.get("at_once", 4),
-        seeds,
-        labels["models"],
-        labels["scenarios"],
-        sampler,
-        block.get("seed", 0),
-        spread,
-    )
+    trials, at_once, seed = block["trials"], block.get("at_once", 4), block.get("seed", 0)
+    shared = Search("", {}, trials, at_once, seeds, labels["models"], labels["scenarios"], sampler, seed, spread)
     wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
     _check_parameters(wanted, list(configs.values()), f"{where}: parameters")
     ranges = _by_method(wanted, list(configs), f"{where}: parameters")
-    return [
-        _of_method(spec, replace(shared, method=method), configs[method], ranges[method], where) for method in configs
-    ]
+    own = ((method, replace(shared, method=method)) for method in configs)
+    return [_of_method(spec, search, configs[method], ranges[method], where) for method, search in own]
 
 
 def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
@@ -110,9 +99,8 @@ def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
         return dict.fromkeys(methods, wanted)
     for name in [*wanted, *methods]:
         if name not in methods or name not in wanted:
-            raise UsageError(
-                f"{where}: {name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
-            )
+            said = f"{name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
+            raise UsageError(f"{where}: {said}")
     return wanted
 
 
@@ -131,39 +119,31 @@ def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, whe
     parameters = {}
     for name, ranged in _parameters(wanted, search.method, config, f"{where}: parameters").items():
         flag = name.replace("-", "_")
-        whole = bool(config) and int in (value_type(config, flag), value_type(Lora, flag))
+        whole = config is not None and int in (value_type(config, flag), value_type(Lora, flag))
         parameters[name] = _distribution(ranged, whole, f"{where}: parameters: {name}")
     if search.sampler == "grid" and not all(hasattr(each, "choices") for each in parameters.values()):
         raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
     search = replace(search, parameters=parameters)
     for end in (0, -1):
         cells(trial_spec(spec, search, {name: _ends(each)[end] for name, each in parameters.items()}), strict=False)
-    grid = [
-        name
-        for name, value in spec.methods[search.method].items()
-        if isinstance(value, list) and name not in parameters
-    ]
+    stated = spec.methods[search.method]
+    grid = [name for name, value in stated.items() if isinstance(value, list) and name not in parameters]
     if grid:
-        raise UsageError(
-            f"{where}: method: {search.method} is a grid over {grid[0]}; a search needs one value, or {grid[0]} among "
-            "the parameters"
-        )
+        said = f"a search needs one value, or {grid[0]} among the parameters"
+        raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; {said}")
     return search
 
 
 def _check_parameters(wanted: Any, configs: list[type | None], where: str) -> None:
     """Refuse what is no mapping, no list of flags and not left out, and listed flags that no method has a range for."""
     if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
-        raise UsageError(
-            f"{where}: must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
-        )
+        said = "must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
+        raise UsageError(f"{where}: {said}")
     known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
     for name in wanted if isinstance(wanted, list) else ():
         if name not in known:
-            raise UsageError(
-                f"{where}: {name}: no method here states a range for it{nearest(str(name), known)}; "
-                "give ranges as a mapping"
-            )
+            said = f"{name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping"
+            raise UsageError(f"{where}: {said}")
 
 
 def _parameters(wanted: Any, method: str, config: type | None, where: str) -> dict[str, dict[str, Any]]:
@@ -173,9 +153,8 @@ def _parameters(wanted: Any, method: str, config: type | None, where: str) -> di
     stated = _stated(config)
     found = {name: ranged for name, ranged in stated.items() if wanted is None or name in wanted}
     if not found:
-        raise UsageError(
-            f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; give ranges as a mapping"
-        )
+        said = "give ranges as a mapping"
+        raise UsageError(f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; {said}")
     return found
 
 
@@ -198,13 +177,11 @@ def _ends(distribution: Any) -> tuple[Any, Any]:
 
 def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
     """A file of nothing but the method with these values, on the search's models, scenarios and seeds."""
-    overrides = [  # the file's, but for the flags that the trial chooses
-        {
-            **override,
-            "flags": {name: value for name, value in (override.get("flags") or {}).items() if name not in values},
-        }
-        for override in spec.overrides
-    ]
+
+    def without(flags: Flags | None) -> Flags:
+        return {name: value for name, value in (flags or {}).items() if name not in values}
+
+    overrides = [{**override, "flags": without(override.get("flags"))} for override in spec.overrides]
     methods = {search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}
     return _restricted(spec, search, methods=methods, overrides=overrides)
 
@@ -225,8 +202,7 @@ def _restricted(spec: Spec, search: Search, **changed: Any) -> Spec:
 def _distribution(wanted: Any, whole: bool, where: str) -> Any:
     """Optuna's distribution over a range or choices.
 
-    Raises:
-        UsageError: it is neither, or a flag of whole numbers gets others.
+    Raises UsageError: it is neither, or a flag of whole numbers gets others.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -280,17 +256,17 @@ class Study:
         """Number and values of trials that an earlier process left unfinished, then of new ones, up to ``at_once``."""
         from optuna.trial import TrialState
 
-        known = self.study.get_trials(deepcopy=False)
-        chosen = []
-        for trial in known:
+        begun = self.study.get_trials(deepcopy=False)
+        open_ = []
+        for trial in begun:
             if trial.state == TrialState.RUNNING and trial.params.keys() == self.search.parameters.keys():
-                chosen.append((trial.number, trial.params))
+                open_.append((trial.number, trial.params))
             elif trial.state == TrialState.RUNNING:  # its process ended before it had chosen
                 self.tell(trial.number, None)
-        for _ in range(min(self.search.at_once - len(chosen), self.search.trials - len(known))):
+        for _ in range(min(self.search.at_once - len(open_), self.search.trials - len(begun))):
             trial = self._ask()
-            chosen.append((trial.number, trial.params))
-        return chosen
+            open_.append((trial.number, trial.params))
+        return open_
 
     def _ask(self) -> Any:
         try:
@@ -377,17 +353,15 @@ def _study(journal: Any, name: str, search: Search) -> Any:
     # A search that goes on would otherwise draw its first values again.
     seed = search.seed + len(study.get_trials(deepcopy=False))
     if search.sampler == "grid":
-        study.sampler = optuna.samplers.GridSampler(
-            {name: each.choices for name, each in search.parameters.items()}, seed=search.seed
-        )
+        choices = {name: each.choices for name, each in search.parameters.items()}
+        study.sampler = optuna.samplers.GridSampler(choices, seed=search.seed)
         # At the end of the grid it would stop optimize(), which does not run here.
         study.sampler.after_trial = lambda *trial: None
     elif search.sampler == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
-        study.sampler = optuna.samplers.TPESampler(
-            seed=seed, constant_liar=True, n_startup_trials=min(10, max(1, search.trials // 2))
-        )
+        first = min(10, max(1, search.trials // 2))
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=first)
     return study
 
 
@@ -412,9 +386,8 @@ def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadlin
     names = [_name(retrained[0], search) for search in searches for retrained in groups.values()]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(
-                f"{spec.file}: optuna: two searches are called {name}; give a model, scenario or method another label"
-            )
+            said = "give a model, scenario or method another label"
+            raise UsageError(f"{spec.file}: optuna: two searches are called {name}; {said}")
     first = Runner(state, base, executor, deadline)
     first.run()
     text, code = summary(state, base, first.given_up)
@@ -455,8 +428,7 @@ def best(folder: Path, studies: list[Study]) -> str:
             found[study.name] |= {"spread": study.search.spread} if study.search.spread else {}
             axes = ", ".join(f"{key}: {value}" for key, value in {**study.place, "method": study.search.method}.items())
             flags = ", ".join(f"{key}: {value}" for key, value in trial.params.items())
-            lines.append(
-                f"  - {{{axes}, flags: {{{flags}}}}}  # average gap{_with(study.search)} {100 * trial.value:.2f} points"
-            )
+        gap = f"average gap{_with(study.search)} {100 * trial.value:.2f} points"
+        lines.append(f"  - {{{axes}, flags: {{{flags}}}}}  # {gap}")
     files.write_json(folder / "best.json", found)
     return "\n".join(["overrides:", *lines])

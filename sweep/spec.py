@@ -93,9 +93,8 @@ def read(path: Path, folder: str | None = None) -> Spec:
         for key in ("settings", "train", "models", "scenarios", "methods")
         if content.get(key)
     }
-    given["scenarios"] = {
-        label: {"forget": what} if isinstance(what, str) else what for label, what in given.get("scenarios", {}).items()
-    }
+    stated = given.get("scenarios", {}).items()
+    given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in stated}
     spec = Spec(
         path,
         content.get("title", path.stem),
@@ -186,22 +185,14 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_keys(content: dict[str, Any], known: Iterable[str], where: str) -> None:
-    """Refuse unknown keys.
-
-    Raises:
-        UsageError: names the place, the key, the nearest one and all known ones.
-    """
+    """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
     for key in content:
         if key not in known:
             raise UsageError(f"{where}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
 
 
 def check_seeds(value: Any, where: str) -> list[int]:
-    """The seeds themselves.
-
-    Raises:
-        UsageError: they are no list of different whole numbers from 0 up.
-    """
+    """The seeds themselves. Raises UsageError: they are no list of different whole numbers from 0 up."""
     if (
         not isinstance(value, list)
         or not value
@@ -225,9 +216,8 @@ def _entries(value: Any, where: str) -> dict[str, Any]:
     found = {}
     for label, entry in _mapping(value, where).items():
         if not LABEL.fullmatch(label):
-            raise UsageError(
-                f"{where}: {label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
-            )
+            said = f"{label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
+            raise UsageError(f"{where}: {said}")
         if entry is not False:
             found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{where}: {label}")
     return found
@@ -237,8 +227,8 @@ def _resources(content: dict[str, Any], path: Path) -> dict[str, Any]:
     found = _mapping(content.get("resources"), f"{path}: resources")
     check_keys(found, RESOURCES, f"{path}: resources")
     for key, value in found.items():
-        least = RESOURCES[key]
-        if type(value) is not type(least) or (type(value) is int and value < least):
+        least: Any = RESOURCES[key]
+        if type(value) is not type(least) or (isinstance(least, int) and value < least):
             kind = {int: f"a whole number from {least} up", str: "text", dict: "a mapping"}[type(least)]
             raise UsageError(f"{path}: resources: {key} {value}: must be {kind}")
     return found
@@ -304,21 +294,15 @@ def _check_flags(flags: Flags, where: str, own: bool = False, trained: bool = Fa
         one = name in ("script", "from")
         grid = own and not one and isinstance(value, list) and value
         if any(isinstance(each, (dict, list)) for each in (value if grid else [value])):
-            lists = (
-                ""
-                if one
-                else ", or a list of such for a grid"
-                if own
-                else "; a list, for a grid, is for train and methods only"
-            )
+            grids = ", or a list of such for a grid" if own else "; a list, for a grid, is for train and methods only"
+            lists = "" if one else grids
             raise UsageError(f"{where}: {name} {value}: must be a number, text, true or false{lists}")
 
 
 def reference(spec: Spec, what: Any, where: str) -> tuple[str, int]:
     """A training's label and a round of it from "TRAINING/ROUND"; without a round, 0.
 
-    Raises:
-        UsageError: there is no such training, or the round is no number.
+    Raises UsageError: there is no such training, or the round is no number.
     """
     label, _, round_ = str(what).partition("/")
     if label not in spec.train:

@@ -87,13 +87,9 @@ class State:
             {"name": cell.name, "folder": cell.name, **cell.facts, "needs": list(cell.needs), "command": cell.command}
             for cell in self.cells
         ]
-        content = {
-            "name": str(self.spec.folder),
-            "title": self.spec.title,
-            "paper": self.spec.paper,
-            "file": str(self.spec.file),
-            "cells": listed,
-        }
+        spec = self.spec
+        named = {"name": str(spec.folder), "title": spec.title, "paper": spec.paper, "file": str(spec.file)}
+        content = {**named, "cells": listed}
         files.write_json(self.spec.folder / f"{self.spec.file.stem}{MANIFEST}", content)
 
 
@@ -114,11 +110,7 @@ def expected(cell: Cell) -> str | None:
 
 
 def keep_others_out(folder: Path) -> None:
-    """Lock a folder against other sweeps until the script ends.
-
-    Raises:
-        RunError: one is at work there.
-    """
+    """Lock a folder against other sweeps until the script ends. Raises RunError: one is at work there."""
     files.make_folder(folder)
     other = lock.take(folder, lock.SWEEP)
     if other is not None:

@@ -28,6 +28,7 @@ from evaluation.populations.roc import roc  # noqa: F401
 from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
 from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
+from trainer import checkpoints
 from unlearn import curvature, layers, registry, wrong_targets
 from unlearn import saliency as salient
 from unlearn.apply import apply
@@ -35,7 +36,6 @@ from unlearn.context import Context
 from unlearn.draws import Draws
 from unlearn.fisher_noise import noise, wiped_rows
 from unlearn.methods import boundary_expanding, msg
-from utils import checkpoints
 from utils.log import Log
 
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))

@@ -34,8 +34,9 @@ import main_sweep
 import models
 import pruner
 from dataset import prepare
+from trainer import checkpoints
 from unlearn import saliency
-from utils import checkpoints, files
+from utils import files
 from utils.errors import script
 
 HUGE = 10 << 30  # bytes of a sparse file, which takes no room on the disk

@@ -20,12 +20,12 @@ import main_forget
 from arg_parser import parse_forget
 from dataset import own
 from dataset.scenario import Scenario
+from trainer import checkpoints
 from trainer.problem import load
 from unlearn import api, registry
 from unlearn.apply import apply
 from unlearn.context import Context
-from unlearn.setup import set_up
-from utils import checkpoints
+from unlearn.unlearn_setup import set_up
 from utils.errors import UsageError
 from utils.log import Log
 

@@ -26,7 +26,7 @@ from dataset.trigger import PLACES, Trigger
 from evaluation import attack_success
 from evaluation.predict import Predictions, predict
 from report import trigger_picture
-from utils import checkpoints
+from trainer import checkpoints
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz", "trigger.png"}
 TRAINED = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}

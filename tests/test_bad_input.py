@@ -22,8 +22,8 @@ import main_synflow
 import models
 import pruner
 from dataset import sources
+from trainer import checkpoints
 from unlearn import registry
-from utils import checkpoints
 
 FORGET_METHODS = ", ".join(registry.names())
 RETRAIN = [*DIGITS, "--unlearn", "retrain"]

@@ -23,12 +23,13 @@ import main_transfer
 from dataset.images import ImageSet
 from evaluation.predict import accuracy_on, predict
 from report.runs import read
+from trainer import checkpoints
 from trainer.loop import Training
 from trainer.meter import EpochMeter
 from trainer.recipe import Recipe
 from trainer.task import accuracy
 from unlearn import registry
-from utils import checkpoints, finite
+from utils import finite
 from utils.errors import DivergedError
 
 TRAIN = [*DIGITS, "--epochs", "1", "--batch_size", "512"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import arg_parser
 import main_report
-import main_sweep
+from sweep import command
 from unlearn import registry
 from utils import options
 from utils.errors import UsageError, script
@@ -27,7 +27,7 @@ PARSERS = {
     "main_backdoor": arg_parser.parse_backdoor,
     "main_transfer": arg_parser.parse_transfer,
     "main_saliency": arg_parser.parse_saliency,
-    "main_sweep": main_sweep.parse,
+    "main_sweep": command.parse,
     "main_report": main_report.parse,
 }
 LINES = 100  # for each parser; thirty times as many in the long form
@@ -105,7 +105,7 @@ def flags_of(parse) -> list[str]:
             raise UsageError("seen")
 
     with pytest.MonkeyPatch.context() as patched:
-        for module in (arg_parser, main_report, main_sweep):
+        for module in (arg_parser, main_report, command):
             patched.setattr(module, "Parser", Seen)
         with contextlib.suppress(UsageError):
             parse([])
@@ -127,7 +127,7 @@ def sound() -> dict[str, st.SearchStrategy[list[str]]]:
     """For every flag, what can be typed behind it: nothing, or a value within its bounds."""
     configs = [
         config
-        for module in (arg_parser, main_sweep)
+        for module in (arg_parser, command)
         for config in vars(module).values()
         if isinstance(config, type) and dataclasses.is_dataclass(config)
     ]

@@ -14,8 +14,9 @@ from torch.nn.utils import prune
 
 import main_forget
 import models
+from trainer import checkpoints
 from unlearn import saliency
-from utils import checkpoints, foreign
+from utils import foreign
 from utils.errors import UsageError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

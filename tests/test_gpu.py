@@ -22,8 +22,8 @@ from trainer.recipe import Recipe
 from trainer.task import Classification
 from unlearn import curvature
 from utils import device, files, finite
-from utils.flags import Run
 from utils.options import identity
+from utils.run_flags import Run
 
 WAITING = {"item", "cpu", "tolist", "numpy", "to", "cuda", "nonzero", "unique", "equal", "allclose", "is_nonzero"}
 WAITING |= {"__bool__", "__float__", "__int__", "__index__", "bincount", "masked_select"}

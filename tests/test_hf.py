@@ -15,7 +15,7 @@ import main_forget
 import main_imp
 import models
 import pruner
-from utils import checkpoints
+from trainer import checkpoints
 from utils.errors import UsageError
 
 transformers = pytest.importorskip("transformers")

@@ -16,8 +16,8 @@ from torch import nn
 import main_forget
 import main_imp
 import main_transfer
+from trainer import checkpoints
 from trainer.cpu_arithmetic import cpu_arithmetic
-from utils import checkpoints
 
 pytestmark = pytest.mark.numeric
 

@@ -22,12 +22,13 @@ import pruner
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from models import vit
+from trainer import checkpoints
 from trainer.loop import Training
 from unlearn import lora, penalty, registry
 from unlearn.apply import apply
 from unlearn.context import Context
 from unlearn.unlearn_flags import Lora
-from utils import checkpoints, files
+from utils import files
 from utils.device import PeakMemory
 from utils.errors import RunError, UsageError
 from utils.log import Log

@@ -19,12 +19,13 @@ import main_imp
 import main_synflow
 import models
 import pruner
+from trainer import checkpoints
 from trainer import training as pretraining
 from trainer.loop import Training
 from trainer.recipe import recipe
 from trainer.task import Classification
 from unlearn import registry
-from utils import checkpoints, seeds
+from utils import seeds
 from utils.options import identity
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}

@@ -14,7 +14,7 @@ from test_report import RUNS, made, result, write
 import main_report
 from report import marks, paper_table, settings, text
 from report.page import Section, page
-from report.published import Published
+from report.paper_values import Published
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium (apt-get install chromium)")

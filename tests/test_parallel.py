@@ -25,6 +25,7 @@ import main_imp
 from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
 from dataset.scenario import Scenario
+from trainer import checkpoints
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.steps import Pass
@@ -32,7 +33,7 @@ from trainer.task import Classification, accuracy
 from unlearn import registry
 from unlearn.apply import apply
 from unlearn.context import Context
-from utils import checkpoints, parallel
+from utils import parallel
 from utils.device import resolve
 from utils.log import Log
 

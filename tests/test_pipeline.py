@@ -16,7 +16,7 @@ import main_imp
 import main_saliency
 import main_synflow
 import models
-from utils import checkpoints
+from trainer import checkpoints
 from utils.errors import UsageError
 from utils.options import identity, option
 from utils.result import Result

@@ -22,7 +22,7 @@ from evaluation import scoring
 from evaluation.predict import Predictions
 from unlearn import api
 from utils.errors import UsageError
-from utils.registry import Registry
+from utils.plugins import Registry
 
 PAGE = (ROOT / "docs" / "adding.md").read_text()
 IMP = ["--dataset", "squares", "--arch", "tiny_net", "--split", "halves:0", "--epochs", "2", "--device", "cpu"]

@@ -155,7 +155,7 @@ def test_a_second_signal_changes_nothing_and_errors_stay_errors():
 
     @script
     def failing(argv):
-        with preempt.held():
+        with preempt.deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             raise RunError("full disk")
 

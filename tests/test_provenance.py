@@ -20,7 +20,7 @@ import main_transfer
 import models
 from report import comparison
 from report.runs import Run
-from utils import checkpoints, origin
+from trainer import checkpoints, inherited
 
 CPU = ["--device", "cpu"]
 
@@ -352,7 +352,7 @@ def test_the_form_without_validation_is_inherited(tmp_path):
 def test_a_file_that_cannot_be_read_says_nothing(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"nothing")
     for path in (tmp_path / "x.pt", tmp_path, tmp_path / "nowhere", "\x00"):
-        found = origin.inherit({"mask": str(path)}, ("mask",), 2)
+        found = inherited.inherit({"mask": str(path)}, ("mask",), 2)
         assert found.flags == {"mask": str(path)} and found.words == []
 
 

@@ -31,7 +31,7 @@ from report import (
     missing,
     overview,
     paper_table,
-    published,
+    paper_values,
     ranking,
     row_names,
     sparsity,
@@ -41,7 +41,7 @@ from report.page import Section
 from report.runs import METRICS, Run, collect
 from report.writer import Report
 
-NONE = published.Published([], exact=False)
+NONE = paper_values.Published([], exact=False)
 SIZES = {"forget": 100, "retain": 900, "test": 360}
 
 
@@ -263,11 +263,11 @@ def paper_runs(ua, seeds=(1, 2)):
 
 
 def test_the_file_holds_the_main_table_of_the_paper():
-    entries = {entry["name"]: entry for entry in published.load()["tables"]}
+    entries = {entry["name"]: entry for entry in paper_values.load()["tables"]}
     table = entries["jia2023-table1-class"]["rows"]
     assert table["FT"]["dense"]["UA"] == [22.53, 8.16] and table["IU"]["sparse"]["TA"] == [90.76, 0.18]
     assert list(table) == ["Retrain", "FT", "GA", "FF", "IU"] == list(entries["jia2023-table1-random"]["rows"])
-    assert all(entry["source"] and entry["paper"] in published.load()["papers"] for entry in entries.values())
+    assert all(entry["source"] and entry["paper"] in paper_values.load()["papers"] for entry in entries.values())
 
 
 @pytest.mark.parametrize(
@@ -280,14 +280,14 @@ def test_the_file_holds_the_main_table_of_the_paper():
     ],
 )
 def test_published_average_gaps_follow_from_the_published_values(share, entry, row, average):
-    [found] = [table for table in published.load()["tables"] if table["name"] == entry]
+    [found] = [table for table in paper_values.load()["tables"] if table["name"] == entry]
     model = row_names.Model("x", found["models"][share])
-    assert 100 * published.Published([found], True).average_gap(row, model) == pytest.approx(average, abs=0.006)
+    assert 100 * paper_values.Published([found], True).average_gap(row, model) == pytest.approx(average, abs=0.006)
 
 
 def test_published_values_stand_below_ours_and_differences_are_marked():
     [table] = made(paper_runs((0.20, 0.26)))  # mean 23 against 22.53
-    known = published.beside(table, [])
+    known = paper_values.matching(table, [])
     assert known.exact
     rows = named(table, known)
     assert rows["FT"]["UA dense"] == "23.00±3.00 (77.00)" and rows["FT, published"]["UA dense"] == "22.53±8.16 (77.47)"
@@ -302,8 +302,8 @@ def test_published_values_stand_below_ours_and_differences_are_marked():
 
 def test_another_setting_is_not_compared_but_may_stand_beside():
     [table] = made([{**run, "model": {**run["model"], "arch": "resnet20s"}} for run in paper_runs((0.9, 0.9))])
-    assert published.beside(table, []).tables == []
-    known = published.beside(table, ["jia2023-table1"])
+    assert paper_values.matching(table, []).tables == []
+    known = paper_values.matching(table, ["jia2023-table1"])
     assert not known.exact and [entry["name"] for entry in known.tables] == ["jia2023-table1-class"]
     assert (
         named(table, known)["FT"]["UA dense"] == "90.00±0.00 (10.00)"
@@ -1047,7 +1047,10 @@ def test_further_scores_are_asked_for_by_name(tmp_path, capsys):
     assert "further scores" in capsys.readouterr().out and "further scores" in (tmp_path / "report.html").read_text()
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "KL,KL"]) == 0
     assert "no run has KL\n" in capsys.readouterr().out and not list(tmp_path.glob("*KL*"))
-    assert further.chosen("all,KL") == list(scoring.columns()) and further.chosen("KL,JS,KL") == ["KL", "JS"]
+    assert further.scores_named("all,KL") == list(scoring.columns()) and further.scores_named("KL,JS,KL") == [
+        "KL",
+        "JS",
+    ]
     assert main_report.main([str(tmp_path), "--scores", "TOW"]) == 2
     assert "--scores TOW: unknown (did you mean ToW?); known: all, KL, JS" in capsys.readouterr().err
 

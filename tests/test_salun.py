@@ -25,6 +25,7 @@ from dataset.combined import Chain, endless, union
 from dataset.images import Augment, ImageSet
 from evaluation import closeness, divergence, mia
 from evaluation.predict import Predictions
+from trainer import checkpoints
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Batch, Classification
@@ -32,7 +33,7 @@ from unlearn import fast_slow, registry, saliency, wrong_targets
 from unlearn.apply import apply
 from unlearn.context import Progress
 from unlearn.methods import boundary_shrink
-from utils import checkpoints, files
+from utils import files
 from utils.errors import RunError, UsageError
 
 pytestmark = pytest.mark.numeric

@@ -166,18 +166,18 @@ def test_files_that_are_no_arrays(tmp_path):
     np.save(tmp_path / "one.npy", np.arange(3))
     for name, said in (("text.npz", "is no .npz file"), ("one.npy", "is no .npz file"), ("none.npz", "no such file")):
         with pytest.raises(UsageError, match=said):
-            split_file.given(str(tmp_path / name), TOTAL)
+            split_file.read_split(str(tmp_path / name), TOTAL)
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match="lacks train .or retain and forget. and test; it has none of the sets"):
-        split_file.given(str(tmp_path / "folder"), TOTAL)
+        split_file.read_split(str(tmp_path / "folder"), TOTAL)
 
 
 def test_missing_sets_follow_from_the_others(tmp_path):
     """Train, retain and forget: any two say the third."""
     for absent in ("train", "retain", "forget"):
-        found = split_file.given(make(tmp_path / f"{absent}.npz", **{absent: None}), TOTAL)
+        found = split_file.read_split(make(tmp_path / f"{absent}.npz", **{absent: None}), TOTAL)
         assert all(np.array_equal(found.sets[name], PARTS[name]) for name in PARTS)
-    only = split_file.given(make(tmp_path / "only.npz", retain=None, forget=None, val=None), TOTAL)
+    only = split_file.read_split(make(tmp_path / "only.npz", retain=None, forget=None, val=None), TOTAL)
     base = only.base(TESTS)
     assert only.forget is None and base.forget_split is base and base.val is None and only.left_out(TOTAL) == 438
 

@@ -291,7 +291,7 @@ def test_nothing_else_of_the_sources_opens_connections():
                 "load_state_dict_from_url",
             )
         ), name
-    assert "download=True" not in (ROOT / "dataset" / "published.py").read_text()
+    assert "download=True" not in (ROOT / "dataset" / "torchvision_files.py").read_text()
 
 
 # --- the current folder ---

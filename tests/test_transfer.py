@@ -23,10 +23,10 @@ from dataset import catalog, prepare, scenario, sources
 from dataset.images import ImageSet, scale
 from evaluation.predict import Predictions
 from report import transfer_table
+from trainer import checkpoints
 from transfer import probe
 from transfer.transfer_flags import FullProbe
 from unlearn.context import Progress
-from utils import checkpoints
 from utils.errors import UsageError, renamed
 from utils.log import Log
 

@@ -24,6 +24,7 @@ from evaluation.predict import predict
 from models import vit
 from models.normalize import Normalize
 from models.swin import PatchMerging, Swin, WindowAttention
+from trainer import checkpoints
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Classification
@@ -31,7 +32,6 @@ from unlearn import curvature, registry
 from unlearn.apply import apply
 from unlearn.context import Context
 from unlearn.slopes import slopes
-from utils import checkpoints
 from utils.errors import UsageError
 from utils.log import Log
 

@@ -35,8 +35,8 @@ def run(own, method="FT", hyper=HYPER, **more):
 
 
 ORIGINAL, RETRAIN = (
-    verdict.Beside(scores(0.0, 0.05, 1.0, 0.9)),
-    verdict.Beside(scores(0.08, 0.2, 1.0, 0.9), 3.0, "runs/retrain"),
+    verdict.OtherModel(scores(0.0, 0.05, 1.0, 0.9)),
+    verdict.OtherModel(scores(0.08, 0.2, 1.0, 0.9), 3.0, "runs/retrain"),
 )
 
 
@@ -91,12 +91,12 @@ def test_a_model_that_forgot_nothing_is_named_with_the_flags_that_help():
             "--unlearn_epochs (now 10)"
         )
     ]
-    fallen = verdict.Beside(scores(0.06, 0.05, 1.0, 0.9))  # fine-tuning has brought the forget set nearer
+    fallen = verdict.OtherModel(scores(0.06, 0.05, 1.0, 0.9))  # fine-tuning has brought the forget set nearer
     assert said(idle, first=fallen, exact=None)[0].startswith(
         "forgot nothing: UA is 0.50 %, that of the original 6.00 %; raise "
     )
     assert said(idle, method="IU", hyper={"alpha": 2.0})[0].endswith("raise --alpha (now 2)")
-    unmoved = verdict.Beside(scores(0.005, 0.2, 1.0, 0.9))
+    unmoved = verdict.OtherModel(scores(0.005, 0.2, 1.0, 0.9))
     assert said(idle, exact=unmoved)[0].startswith("average gap to Retrain"), (
         "where Retrain's UA is the original's there is nothing to raise"
     )
@@ -107,7 +107,7 @@ def test_a_ruined_model_is_named_unless_retrain_is_as_poor():
     assert said(ruined)[0] == (
         "ruined the model: TA fell from 90.00 % to 10.00 %; lower --unlearn_lr (now 0.01) or --unlearn_epochs (now 10)"
     )
-    poor = verdict.Beside(scores(0.9, 0.5, 0.2, 0.2))
+    poor = verdict.OtherModel(scores(0.9, 0.5, 0.2, 0.2))
     assert said(ruined, exact=poor)[0].startswith("average gap to Retrain")
 
 
@@ -123,11 +123,11 @@ def test_a_retrained_model_is_told_to_have_learnt_less_not_to_be_ruined():
 
 
 def test_a_model_of_other_images_is_named():
-    lost = verdict.Beside(scores(0.9, 0.5, 0.11, 0.1))
+    lost = verdict.OtherModel(scores(0.9, 0.5, 0.11, 0.1))
     assert said(scores(0.9, 0.5, 0.11, 0.1), first=lost)[0].startswith(
         "warning: the original model knows nothing of these images (RA 11.00 %)"
     )
-    assert not said(scores(0.5, 0.5, 0.6, 0.6), first=verdict.Beside(scores(0.4, 0.5, 0.6, 0.6)), classes=2)[
+    assert not said(scores(0.5, 0.5, 0.6, 0.6), first=verdict.OtherModel(scores(0.4, 0.5, 0.6, 0.6)), classes=2)[
         0
     ].startswith("warning")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario
+from trainer.checkpoints import Checkpoint
 from trainer.setup import Setup
 from trainer.training_flags import beyond, epochs_of
 from utils import foreign, run_folder
-from utils.checkpoints import Checkpoint
 from utils.options import describe
 
 

@@ -13,11 +13,12 @@ import models
 from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
 from models.normalize import Normalize
+from trainer import checkpoints, origin
+from trainer.checkpoints import Checkpoint
 from trainer.training_flags import Model
-from utils import checkpoints, foreign, origin, seeds
-from utils.checkpoints import Checkpoint
+from utils import foreign, seeds
 from utils.errors import UsageError
-from utils.flags import Run
+from utils.run_flags import Run
 
 
 @dataclass(frozen=True)

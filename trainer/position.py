@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils.checkpoints import Checkpoint
+from trainer.checkpoints import Checkpoint
 from utils.errors import UsageError
 from utils.torch_files import check_tensors
 

@@ -12,8 +12,8 @@ from dataset import prepare, split_file
 from dataset.images import Images
 from dataset.sources import Dataset
 from dataset.split import BaseSplit
+from trainer import origin
 from trainer.setup import Setup
-from utils import origin
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ and trains again: one such round is OMP, several are IMP (Frankle & Carbin 2019;
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from dataset.images import Images
 from evaluation.predict import accuracy_on, predict
 from pruner import passage
 from report import plots
-from trainer import position
+from trainer import checkpoints, position
+from trainer.checkpoints import Position
 from trainer.loop import Training
 from trainer.meter import EpochLog
 from trainer.recipe import Recipe
 from trainer.task import Classification
-from utils import checkpoints, seeds
+from utils import seeds
 from utils.errors import DivergedError
 from utils.log import Log
 
@@ -83,21 +84,6 @@ class Files:
 
     def curves(self, round_: int) -> Path:
         return self.folder / f"{round_}net_train.png"
-
-
-@dataclass
-class Position:
-    """How far a training has come: what is stored after every epoch beside weights and optimiser.
-
-    ``best_sa`` and ``result`` are in per cent, as in the reference's files.
-    """
-
-    round: int = 0
-    mask: pruner.Mask = field(default_factory=dict)
-    best_sa: float = 0.0
-    result: dict[str, list[float]] = field(default_factory=lambda: {"train_ta": [], "test_ta": [], "val_ta": []})
-    rewind: dict[str, Any] | None = None
-    finished: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Rounds:
@@ -186,16 +172,8 @@ class Rounds:
         reached = 100 * (validation or 0.0)
         better = reached > self.at.best_sa or not self.files.best(self.at.round).exists()
         self.at.best_sa = max(self.at.best_sa, reached)
-        content = checkpoints.training_checkpoint(
-            self.model,
-            self.at.mask,
-            self.at.round,
-            self.at.result,
-            self.at.best_sa,
-            training.state(),
-            self.at.rewind,
-            {**self.files.stamp, "rounds": self.at.finished},
-        )
+        stamp = {**self.files.stamp, "rounds": self.at.finished}
+        content = checkpoints.training_checkpoint(self.model, self.at, training.state(), stamp)
         targets = [self.files.best(self.at.round)] if better else []
         checkpoints.write(content, *targets, self.files.last(self.at.round))
 

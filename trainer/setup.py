@@ -17,8 +17,8 @@ from dataset.prepare import DatasetInfo
 from trainer.network import Network
 from trainer.training_flags import Arguments
 from utils.device import resolve
-from utils.flags import Run
 from utils.result import Result
+from utils.run_flags import Run
 from utils.run_folder import fingerprint
 
 

@@ -14,6 +14,7 @@ from dataset.split import BaseSplit
 from pruner import Mask, Sample, passage
 from report import text
 from trainer import messages, network, position, rounds
+from trainer.checkpoints import Checkpoint
 from trainer.pipeline import Place, Stages
 from trainer.problem import Problem, load, stamp, views
 from trainer.recipe import recipe
@@ -21,12 +22,11 @@ from trainer.rounds import Files, Plan
 from trainer.setup import Setup, inputs, shared
 from trainer.training_flags import Prune, PruneAtStart, Train, TrainingArguments
 from utils import seeds
-from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
-from utils.flags import Run
 from utils.log import Log
 from utils.options import identity
 from utils.result import Result
+from utils.run_flags import Run
 
 SAMPLE_PER_CLASS = 25  # images of each class that a pruning score sees (the reference's number)
 

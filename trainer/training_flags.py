@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from dataset import catalog
 from dataset.data_flags import Data
 from utils.errors import UsageError
-from utils.flags import Run
 from utils.options import NO_IDENTITY, build, describe, option
+from utils.run_flags import Run
 from utils.words import where
 
 # What transformers train with unless told otherwise (Dosovitskiy et al. 2021; Liu et al. 2021).

@@ -7,6 +7,7 @@ from typing import Any
 
 import pruner
 from evaluation.predict import predict
+from trainer import checkpoints, origin
 from trainer.pipeline import Place, complete
 from transfer import probe as probes
 from transfer.transfer_flags import LinearProbe
@@ -15,7 +16,6 @@ from transfer.transfer_setup import PointSetup
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Progress
 from unlearn.forget_problem import ForgetProblem, context
-from utils import checkpoints, origin
 from utils.log import Log
 from utils.result import Result
 

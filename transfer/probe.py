@@ -17,11 +17,12 @@ from dataset.images import Images
 from evaluation.predict import Predictions, predict
 from models import named_head
 from pruner import Mask, check_held
+from trainer import checkpoints
 from trainer.loop import Training
 from trainer.recipe import recipe
 from trainer.task import Classification
 from unlearn.context import Clock, Progress
-from utils import checkpoints, seeds
+from utils import seeds
 from utils.log import Log
 
 STEPS = 1000  # of L-BFGS at most; a head of some hundred features converges in a few dozen

@@ -11,13 +11,13 @@ import torch
 from dataset import prepare
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario, numbers
-from trainer import network
+from trainer import checkpoints, network
+from trainer.checkpoints import Checkpoint
 from trainer.setup import inputs, shared
 from transfer.transfer_flags import FullProbe, LinearProbe, TransferArguments
 from unlearn import registry
 from unlearn.unlearn_setup import UnlearnSetup, about, check_validation, starting
-from utils import checkpoints, seeds
-from utils.checkpoints import Checkpoint
+from utils import seeds
 from utils.errors import UsageError, renamed
 from utils.options import identity
 from utils.run_folder import fingerprint

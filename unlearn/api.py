@@ -25,19 +25,19 @@ from dataset.scenario import Scenario
 from evaluation import run_scores, scoring
 from evaluation.predict import predict_all
 from pruner import Mask
-from trainer.flags import Model
 from trainer.task import Classification, Task
+from trainer.training_flags import Model
 from unlearn import registry, saliency
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context
 from unlearn.draws import Draws
-from unlearn.flags import hyper_parameters
 from unlearn.registry import Method
+from unlearn.unlearn_flags import hyper_parameters
 from utils.device import resolve
 from utils.errors import RunError, UsageError, one_line
-from utils.flags import Run
 from utils.log import Log
 from utils.names import nearest
+from utils.run_flags import Run
 
 __all__ = ["Augment", "Data", "Unlearned", "run", "score"]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dataset.images import Images
 from dataset.scenario import Scenario
 from pruner import Mask
+from trainer import checkpoints
 from trainer.loop import Training
 from trainer.recipe import recipe
 from trainer.steps import Pass, Plan, Trainable
@@ -23,7 +24,7 @@ from trainer.task import Batch, Classification, Objective, Task
 from unlearn import lora
 from unlearn.draws import Draws
 from unlearn.registry import Salient
-from utils import checkpoints, files, seeds
+from utils import files, seeds
 from utils.device import synchronise
 from utils.log import Log
 

@@ -11,12 +11,12 @@ from dataset import split_file
 from dataset.scenario import Scenario
 from dataset.sources import Dataset
 from dataset.split import BaseSplit, Split, everything, split_for_unlearning
+from trainer import origin
+from trainer.checkpoints import Checkpoint
 from trainer.problem import Problem, load, stamp, views
 from unlearn import registry
 from unlearn.context import Context, Progress
 from unlearn.unlearn_setup import ForgetSetup, UnlearnSetup
-from utils import origin
-from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 from utils.log import Log
 

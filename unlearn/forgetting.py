@@ -22,10 +22,10 @@ from unlearn import registry
 from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.session import Session
 from unlearn.unlearn_setup import ForgetSetup, set_up
-from utils.flags import Run
 from utils.log import Log
 from utils.options import describe
 from utils.result import Result
+from utils.run_flags import Run
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:

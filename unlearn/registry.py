@@ -15,7 +15,7 @@ from trainer.training_flags import Optimisation
 from unlearn import presets
 from utils.errors import UsageError
 from utils.options import option
-from utils.registry import Registry
+from utils.plugins import Registry
 
 ALPHA = "weight or strength, another one in each method"  # what the short help says of --alpha
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from dataset.images import Images
 from pruner import Mask, Scores
 from pruner.masks import remove
+from trainer import checkpoints
 from trainer.network import Network
 from unlearn import curvature
 from unlearn.context import Context
-from utils import checkpoints, files
+from utils import files
 from utils.errors import UsageError
 
 DENSITIES = tuple(number / 10 for number in range(1, 11))

@@ -8,11 +8,11 @@ from torch import nn
 
 import models
 from dataset.images import Images
+from trainer import checkpoints
 from unlearn import lora
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
 from unlearn.registry import Method
-from utils import checkpoints
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario
 from pruner import Mask
 from trainer import network
+from trainer.checkpoints import Checkpoint
 from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
 from unlearn import lora, registry, saliency
 from unlearn.registry import Method
 from unlearn.session import outputs
 from unlearn.unlearn_flags import ForgetArguments
-from utils.checkpoints import Checkpoint
 from utils.errors import UsageError
 from utils.options import identity
 from utils.result import Result

@@ -91,9 +91,8 @@ def has_bfloat16(device: torch.device) -> bool:
 
 @functools.cache
 def _say_that_half_is_slow() -> None:
-    print(
-        "warning: --amp: this device has no bfloat16 arithmetic, so that float32 is faster", file=sys.stderr, flush=True
-    )
+    said = "this device has no bfloat16 arithmetic, so that float32 is faster"
+    print(f"warning: --amp: {said}", file=sys.stderr, flush=True)
 
 
 def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
@@ -146,6 +145,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device):
         self._device = device
+        self._start: int | None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self._start = torch.cuda.memory_allocated(device)

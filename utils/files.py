@@ -36,12 +36,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     The folder must be there: one that vanished in the middle of a run, say with its disk, is not made anew.
     Of several processes the main one writes, and the others wait for it.
-
-    Raises:
-        RunError: names the file and the reason (full disk, read-only folder, ...).
+    Raises RunError: names the file and the reason (full disk, read-only folder, ...).
     """
     if parallel.is_main():
-        with preempt.held(), named(path):
+        with preempt.deferred(), named(path):
             _write(path, content)
     parallel.wait()
 
@@ -76,8 +74,7 @@ def _flush_folder(folder: Path) -> None:
 def named(path: Path | str, what: str = "write") -> Iterator[None]:
     """Turn what the system refuses inside into an error that names the file and the reason.
 
-    Raises:
-        RunError: "cannot write FILE: REASON".
+    Raises RunError: "cannot write FILE: REASON".
     """
     try:
         yield
@@ -86,11 +83,7 @@ def named(path: Path | str, what: str = "write") -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are not there.
-
-    Raises:
-        RunError: names the folder and the reason.
-    """
+    """Make a folder and those above it, where they are not there. Raises RunError: names the folder and the reason."""
     with named(path, "make folder"):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -98,8 +91,7 @@ def make_folder(path: Path) -> None:
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file in one write; one that was cut off before stays a line of its own.
 
-    Raises:
-        RunError: names the file and the reason.
+    Raises RunError: names the file and the reason.
     """
     with named(path), path.open("ab+", buffering=0) as file:
         cut = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
@@ -109,11 +101,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file if it is there.
-
-    Raises:
-        RunError: names the file and the reason.
-    """
+    """Delete a file if it is there. Raises RunError: names the file and the reason."""
     with named(path, "delete"):
         path.unlink(missing_ok=True)
 
@@ -150,32 +138,25 @@ def read_bytes(path: Path, where: str, kind: str = "file", most: int = TEXT) -> 
 def read_text(path: Path, where: str, kind: str = "text file", most: int = TEXT) -> str:
     """``read_bytes`` as UTF-8, or as what a byte-order mark at its beginning says, which is no part of the text.
 
-    Raises:
-        UsageError: as ``read_bytes``, or it is no text.
+    Raises UsageError: as ``read_bytes``, or it is no text.
     """
     return decode(read_bytes(path, where, kind, most), where, kind)
 
 
 def decode(content: bytes, where: str, kind: str = "text file") -> str:
-    """The text of a file's bytes, as ``read_text`` reads it.
-
-    Raises:
-        UsageError: it is no text.
-    """
+    """The text of a file's bytes, as ``read_text`` reads it. Raises UsageError: it is no text."""
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{where}: is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
-        ) from None
+        said = f"is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
+        raise UsageError(f"{where}: {said}") from None
 
 
 def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
     """The size in bytes of an ordinary file that is not empty; nothing is opened.
 
-    Raises:
-        UsageError: missing, a folder or a device, empty, or larger than ``most``.
+    Raises UsageError: missing, a folder or a device, empty, or larger than ``most``.
     """
     try:
         found = os.stat(path)
@@ -198,18 +179,13 @@ def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
 def read_json(path: Path, where: str, most: int = TEXT) -> Any:
     """What ``write_json`` or somebody else wrote.
 
-    Raises:
-        UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
+    Raises UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
     """
     return check_seal(parse_json(read_text(path, where, most=most), where), where)
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The content of JSON text.
-
-    Raises:
-        UsageError: begins with ``where``; it is no JSON.
-    """
+    """The content of JSON text. Raises UsageError: begins with ``where``; it is no JSON."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no number of JSON")
@@ -221,11 +197,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def check_seal(content: Any, where: str) -> Any:
-    """``content`` itself.
-
-    Raises:
-        UsageError: begins with ``where``; it is not what its own ``seal`` says.
-    """
+    """``content`` itself. Raises UsageError: begins with ``where``; it is not what its own ``seal`` says."""
     if isinstance(content, dict) and SEAL in content and content[SEAL] != seal(content):
         raise UsageError(f"{where}: is damaged (its content is not what its seal says)")
     return content

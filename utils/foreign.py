@@ -20,12 +20,8 @@ NORMALIZE = ("normalize.mean", "normalize.std")
 COUNTER = "num_batches_tracked"
 PRUNED = re.compile(r"(?<=weight)_(orig|mask)$")
 BRIGHTEST = 3  # no statistics of images in [0, 1] are larger
-WRAPPERS = (
-    "module",
-    "_orig_mod",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
-)  # DataParallel's, torch.compile's, ...
+# DataParallel's, torch.compile's, ...
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 STATISTICS = {"mean": NORMALIZE[0], "mu": NORMALIZE[0], "std": NORMALIZE[1], "sigma": NORMALIZE[1]}
 NUMBERS = re.compile(
     r"n_averaged|(global_|last_)?(epochs?|steps?|iter(ation)?s?)|"
@@ -65,9 +61,8 @@ def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of a state dict's tensors by name, as plain data."""
-    return {
-        key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor) and not value.is_nested
-    }
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    return {key: tuple(value.shape) for key, value in tensors.items() if not value.is_nested}
 
 
 def with_statistics(state: dict[str, Tensor], beside: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -93,8 +88,7 @@ def with_statistics(state: dict[str, Tensor], beside: Mapping[str, Any]) -> tupl
 def check_statistics(state: Mapping[str, Tensor], where: str) -> None:
     """Refuse input statistics of pixels up to 255, and those that cannot be divided by.
 
-    Raises:
-        UsageError: names the entry and its values.
+    Raises UsageError: names the entry and its values.
     """
     for key in NORMALIZE:
         levels = state[key].double().reshape(-1) if key in state else full((3,), 0.5)
@@ -138,18 +132,15 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
     bases = {PRUNED.sub("", key): tuple(shape) for key, shape in found.items()}
     current, said = _unwrapped(bases, expected)
     left = {old: new for old, new in current.items() if new not in expected}
-    numbers = [
-        old
-        for old, new in left.items()
-        if prod(bases[old]) == 1 and (NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED)
-    ]
+    single = {old: new for old, new in left.items() if prod(bases[old]) == 1}
+    numbers = [old for old, new in single.items() if NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED]
     if numbers:
         said.append(f"{', '.join(sorted({left[old].split('.')[-1] for old in numbers}))} left out")
     current = {old: new for old, new in current.items() if old not in numbers}
     for step in (_statistics, _parts, _head):
         free = {name: shape for name, shape in expected.items() if name not in current.values()}
-        left = {new: bases[old] for old, new in current.items() if new not in expected}
-        changed, words = step(left, free, head)
+        unknown = {new: bases[old] for old, new in current.items() if new not in expected}
+        changed, words = step(unknown, free, head)
         current = {old: changed.get(new, new) for old, new in current.items()}
         said += words
     names = {key: current[base] + key[len(base) :] for key in found if (base := PRUNED.sub("", key)) in current}
@@ -207,10 +198,10 @@ def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[st
     current, prefix, said = {name: name for name in bases}, "", []
     aside = {name for name, shape in bases.items() if _is_statistic(name, shape) or "." not in name}
     while any(new not in expected for new in current.values()):
-        firsts = {new.split(".")[0] if "." in new else None for old, new in current.items() if old not in aside}
-        if len(firsts) != 1 or None in firsts:
+        firsts = {new.partition(".")[0] + "." for old, new in current.items() if old not in aside}
+        first = firsts.pop() if len(firsts) == 1 else ""
+        if not first or not all(new.startswith(first) for old, new in current.items() if old not in aside):
             break
-        first = firsts.pop() + "."
         prefix += first
         current = {old: new.removeprefix(first) for old, new in current.items()}
     if prefix:

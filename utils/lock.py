@@ -12,7 +12,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # there is no such module
     import msvcrt
 
 RUN, SWEEP, CELL = ".run.lock", ".sweep.lock", ".lock"  # a script's, a sweep's, and that of a sweep's job in a cell

@@ -19,8 +19,7 @@ def file_name(text: str) -> str:
 def lookup(name: str, known: Iterable[str], flag: str) -> str:
     """``name`` itself if it is known.
 
-    Raises:
-        UsageError: names the flag, the value, the nearest known name and all known names, or of very many the first.
+    Raises UsageError: names the flag, the value, the nearest known name and all known names, or of very many the first.
     """
     known = list(known)
     if name in known:

@@ -24,30 +24,17 @@ from utils.errors import UsageError
 from utils.names import nearest
 from utils.words import AS_TYPED, Word, expanded, where
 
-Config = TypeVar("Config")
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from typing_extensions import Unpack
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    metavar: str | None = None,
-    aliases: tuple[str, ...] = (),
-    search: tuple | list | None = None,
-    common: bool | str = False,
-    bare: str | None = None,
-    identity: bool | str = True,
-) -> Any:
-    """A dataclass field that is a flag.
+class Declaration(typing.TypedDict, total=False):
+    """What may be declared of a flag.
 
-    Args:
-        default: value when the flag is absent.
-        help: one phrase, with the unit where there is one.
+    Attributes:
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
         aliases: other names of the flag, without dashes.
@@ -56,21 +43,26 @@ def option(
         bare: the value of the flag when nothing is typed behind it.
         identity: whether the value decides a run's numbers; "changed" if it does where it is not the default.
     """
-    metadata = {
-        "help": help,
-        "low": low,
-        "above": above,
-        "high": high,
-        "below": below,
-        "choices": choices,
-        "metavar": metavar,
-        "search": search,
-        "aliases": aliases,
-        "common": common,
-        "bare": bare,
-        "identity": identity,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+
+    low: float
+    above: float
+    high: float
+    below: float
+    choices: tuple[str, ...]
+    metavar: str
+    aliases: tuple[str, ...]
+    search: tuple | list
+    common: bool | str
+    bare: str
+    identity: bool | str
+
+
+UNDECLARED = {**dict.fromkeys(Declaration.__annotations__), "aliases": (), "common": False, "identity": True}
+
+
+def option(default: Any, help: str, **declared: Unpack[Declaration]) -> Any:
+    """A dataclass field that is a flag: its default, one phrase with the unit where there is one, and more."""
+    return dataclasses.field(default=default, metadata={"help": help, **UNDECLARED, **declared})
 
 
 def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
@@ -101,9 +93,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports every problem as one ``UsageError`` and takes ``--a-b`` for ``--a_b``."""
 
     def __init__(self, **kwargs: Any):
-        super().__init__(
-            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
-        )
+        plain = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=plain, **kwargs)
         self.add_argument("-h", "--help", action="help", help="show this; --help all shows every flag")
 
     def error(self, message: str) -> typing.NoReturn:
@@ -127,8 +118,7 @@ class Parser(argparse.ArgumentParser):
     def read(self, argv: list[str] | None) -> dict[str, Any]:
         """What was typed, by flag name; flags that were not typed are absent.
 
-        Raises:
-            UsageError: a word that is no flag and no flag's value, or that cannot be used (``expanded``).
+        Raises UsageError: a word that is no flag and no flag's value, or that cannot be used (``expanded``).
         """
         typed, left_out = self._typed(argv)
         for line in left_out if parallel.is_main() else ():
@@ -149,8 +139,7 @@ class Parser(argparse.ArgumentParser):
     def _check_repeated(self, typed: list[str]) -> None:
         """Refuse two values where the last would count without a word, though both may be meant.
 
-        Raises:
-            UsageError: two names of one flag have different values, or a flag of several values is there twice.
+        Raises UsageError: two names of one flag have different values, or a flag of several values is there twice.
         """
         names = {flag: action.dest for action in self._actions for flag in action.option_strings}
         seen: dict[str, tuple[str, str]] = {}
@@ -214,8 +203,9 @@ def add_options(
         flag, meta = f"--{field.name}", field.metadata
         if flag in taken:
             continue
-        defaults = [describe(field.default)] if show_default and _shown(field) else []
-        defaults += [beside[field.name]] if field.name in (beside or {}) else []
+        stated = show_default and field.default is not None and field.default is not False
+        defaults = [describe(field.default)] if stated else []
+        defaults += [beside[field.name]] if beside and field.name in beside else []
         said = meta["common"] if short and isinstance(meta["common"], str) else meta["help"]
         text = (said + (f" ({'; '.join(defaults)})" if defaults else "")).replace("%", "%%")
         if (shown is not None and field.name not in shown) or (short and not meta["common"]):
@@ -236,13 +226,8 @@ def _kind(config: type, field: dataclasses.Field, negatable: bool) -> dict[str, 
 
 def wrapped(text: str, indent: str = "") -> str:
     """A line of help, broken to the width of the terminal as argparse does; further lines begin with ``indent``."""
-    return textwrap.fill(
-        text, max(shutil.get_terminal_size().columns - 2, 40), subsequent_indent=indent, break_on_hyphens=False
-    )
-
-
-def _shown(field: dataclasses.Field) -> bool:
-    return field.default is not None and field.default is not False
+    width = max(shutil.get_terminal_size().columns - 2, 40)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def describe(value: Any) -> str:
@@ -257,8 +242,7 @@ def describe(value: Any) -> str:
 def build(config: type[Config], typed: dict[str, Any]) -> Config:
     """An instance of ``config`` from what was typed, checked, with defaults for the rest.
 
-    Raises:
-        UsageError: a value of the wrong type, out of range or not among the choices.
+    Raises UsageError: a value of the wrong type, out of range or not among the choices.
     """
     values = {}
     for field in dataclasses.fields(config):
@@ -301,16 +285,14 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
         return text.lower() == "true"
     if meta["choices"]:
         if text not in meta["choices"]:
-            raise UsageError(
-                f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; known: {', '.join(meta['choices'])}"
-            )
+            said = f"known: {', '.join(meta['choices'])}"
+            raise UsageError(f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; {said}")
         return str(text)
     try:
         value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)
     except ValueError:
-        words = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}.get(
-            member, (member.__name__,) * 2
-        )
+        known = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}
+        words = known.get(member, (member.__name__,) * 2)
         expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
     if value == () and field.default:

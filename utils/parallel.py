@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def size() -> int:
@@ -56,7 +60,7 @@ def weight(count: int) -> float:
     return (mine.stop - mine.start) * size() / count
 
 
-def add_up(tensor: torch.Tensor) -> torch.Tensor:  # noqa: F821
+def add_up(tensor: torch.Tensor) -> torch.Tensor:
     """Sum over all processes, in place."""
     if _joined():
         import torch.distributed as distributed
@@ -65,7 +69,7 @@ def add_up(tensor: torch.Tensor) -> torch.Tensor:  # noqa: F821
     return tensor
 
 
-def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:  # noqa: F821
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Mean of every gradient over all processes, in one message.
 
     A wrapper such as DistributedDataParallel would have to see every forward pass; an unlearning
@@ -81,7 +85,7 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:  # noqa
         gradient.copy_(mean.view_as(gradient))
 
 
-def gather(rows: torch.Tensor, count: int) -> torch.Tensor:  # noqa: F821
+def gather(rows: torch.Tensor, count: int) -> torch.Tensor:
     """All rows of the ``count`` that ``part`` divided, in order and on the CPU, from each process's own [n, ...]."""
     if not _joined() or count < size():
         return rows.cpu()

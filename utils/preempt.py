@@ -25,9 +25,9 @@ class Preempted(BaseException):
 
 class _State:
     process = 0  # which listens; processes forked off it inherit the handlers
-    held = 0
+    deferrals = 0
     asked: int | None = None
-    told = False
+    raised = False
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def listening() -> Iterator[bool]:
         yield False
         return
     earlier = {number: signal.signal(number, _answer) for number in SIGNALS}
-    _State.process, _State.held, _State.asked, _State.told = os.getpid(), 0, None, False
+    _State.process, _State.deferrals, _State.asked, _State.raised = os.getpid(), 0, None, False
     try:
         yield True
     finally:
@@ -50,13 +50,13 @@ def listening() -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def held() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """Finish what is inside before a signal is answered."""
-    _State.held += 1
+    _State.deferrals += 1
     try:
         yield
     finally:
-        _State.held -= 1
+        _State.deferrals -= 1
     _tell()
 
 
@@ -72,6 +72,6 @@ def _answer(number: int, frame: FrameType | None) -> None:
 
 
 def _tell() -> None:
-    if _State.asked is not None and _State.held == 0 and not _State.told:
-        _State.told = True
+    if _State.asked is not None and _State.deferrals == 0 and not _State.raised:
+        _State.raised = True
         raise Preempted(signal.Signals(_State.asked).name)

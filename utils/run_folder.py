@@ -70,10 +70,8 @@ class RunFolder:
     def _keep_others_out(self) -> None:
         other = lock.take(self.path)
         if other is not None:
-            raise UsageError(
-                f"--save_dir {self.path}: another run is at work there ({other}); wait for its end or give another "
-                "folder"
-            )
+            said = "wait for its end or give another folder"
+            raise UsageError(f"--save_dir {self.path}: another run is at work there ({other}); {said}")
         own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
         files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
 
@@ -135,11 +133,8 @@ class RunFolder:
     def _move(self, paths: list[Path], label: str, fingerprint: str | None) -> None:
         target = _shelf(self.path, label, fingerprint)
         if any((target / path.name).exists() for path in paths):
-            aside = next(
-                place
-                for number in itertools.count(2)
-                if not (place := target.with_name(f"{target.name}-{number}")).exists()
-            )
+            places = (target.with_name(f"{target.name}-{number}") for number in itertools.count(2))
+            aside = next(place for place in places if not place.exists())
             with files.named(target, f"move to {aside}"):
                 target.rename(aside)
         for path in paths:
@@ -221,13 +216,8 @@ def _commit() -> str | None:
     try:
         project = Path(__file__).resolve().parent.parent
         done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5)
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=project,
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
+        status = ["git", "status", "--porcelain", "--untracked-files=no"]
+        changed = subprocess.run(status, cwd=project, capture_output=True, text=True, timeout=5)
         return done.stdout.strip() + ("-dirty" if changed.stdout.strip() else "") if done.stdout.strip() else None
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -17,18 +17,8 @@ from utils.errors import UsageError
 ZIP = b"PK\x03\x04"  # begins what torch.save writes
 GLANCE = 1 << 30  # bytes of a file that is read whole to learn what it is
 ROOM = 128 << 20  # bytes that a checkpoint may have beside its tensors, and more
-DTYPES = {
-    torch.float16,
-    torch.bfloat16,
-    torch.float32,
-    torch.float64,
-    torch.uint8,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.bool,
-}
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+DTYPES = FLOATS | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool}
 MASK = "_mask"  # ends the name of what is multiplied into a weight, or added to attention
 
 
@@ -66,13 +56,11 @@ def load(
         raise
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         if "weights_only" in str(error) or "Weights only" in str(error):
-            raise UsageError(
-                f"{where}: is not a file of plain tensors; if you trust where it comes from, add --allow_pickle"
-            ) from error
+            why = "if you trust where it comes from, add --allow_pickle"
+            raise UsageError(f"{where}: is not a file of plain tensors; {why}") from error
         if allow_pickle and isinstance(error, (AttributeError, ImportError)):
-            raise UsageError(
-                f"{where}: holds objects whose code is not here ({error}); save model.state_dict() alone instead"
-            ) from error
+            why = "save model.state_dict() alone instead"
+            raise UsageError(f"{where}: holds objects whose code is not here ({error}); {why}") from error
         said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
         raise UsageError(f"{where}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
 
@@ -97,9 +85,8 @@ def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> N
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any("/code/__torch__" in entry.filename for entry in entries):
-            raise UsageError(
-                f"{where}: is a TorchScript program, not a checkpoint; save its state_dict() with torch.save instead"
-            )
+            said = "save its state_dict() with torch.save instead"
+            raise UsageError(f"{where}: is a TorchScript program, not a checkpoint; {said}")
         if (
             any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             or sum(entry.file_size for entry in entries) > size

@@ -32,22 +32,7 @@ TOKEN = re.compile(
       | (?P<plain>[^\s'"\\$`|;&<>(){}*?[\x85\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]+)""",
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-LAUNCHERS = {
-    "torchrun",
-    "srun",
-    "accelerate",
-    "deepspeed",
-    "mpirun",
-    "mpiexec",
-    "env",
-    "exec",
-    "nohup",
-    "time",
-    "nice",
-    "uv",
-    "poetry",
-    "conda",
-}
+LAUNCHERS = {*"torchrun srun accelerate deepspeed mpirun mpiexec env exec nohup time nice uv poetry conda".split()}
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -101,14 +86,14 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
 
 def _at_home(word: str) -> str:
     """A word with the home folder for ``~`` where a path begins: ``~/x``, ``--flag=~/x``, ``indices:~/x``."""
-    before, path = re.fullmatch(r"((?:--[\w-]+=)?(?:[a-z]+:)?)(.*)", word, re.DOTALL).groups()
-    if not path.startswith("~"):
+    before = re.match(r"(?:--[\w-]+=)?(?:[a-z]+:)?(?=~)", word)
+    if before is None:
         return word
-    whole = before + os.path.expanduser(path)
+    whole = before[0] + os.path.expanduser(word[before.end() :])
     return Word(whole, word.place, word.leads) if isinstance(word, Word) else whole
 
 
-def _arguments(word: str, script: str) -> tuple[list[Word], list[str]]:
+def _arguments(word: str, script: str) -> tuple[list[Word], list[Word]]:
     """The arguments in a file, and what of the command before its script means more than ``python``."""
     text = _text(word)
     _check_kind(word, text)
@@ -159,14 +144,14 @@ def _words(text: str, name: str) -> Iterator[Word]:
     position = 0
     while position <= len(text):
         match = TOKEN.match(text, position) if position < len(text) else None
-        kind = match.lastgroup if match else "blank"
+        kind = match.lastgroup if match else "blank"  # as the end of a text is
         if kind in ("blank", "comment"):
             if word is not None:
                 yield Word("".join(word), f"{name}, line {begun}", leads, shell)
                 word, shell, leads = None, "", False
             if match and "\n" in match[0] and "\\" not in match[0]:
                 leads = True
-        elif kind != "joined":
+        elif kind and match and kind != "joined":
             if word is None:
                 word, begun = [], line
             part, found = _part(kind, match, f"{name}, line {line}")

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009): torchvision's files, a fresh download, or a class-folder tree."""
 
 from dataset.catalog import Source, register
-from dataset.published import read_torchvision, tree_of
+from dataset.torchvision_files import read_torchvision, tree_of
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = tuple(
@@ -13,7 +13,7 @@ CIFAR100_CLASSES = tuple(
     pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal
     shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank
     telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-    """.split()  # noqa: SIM905
+    """.split()
 )
 
 register(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,29 +51,7 @@ def read_noisy(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str,
     return (noisy(train), train_labels), (noisy(test), test_labels), names
 
 
-register(
-    Source(
-        "digits",
-        read,
-        official=TRAIN,
-        classes=NUMERALS,
-        mean=(0.3061,) * 3,
-        std=(0.3239,) * 3,
-        flip=False,
-        embedded=True,
-    )
-)
-register(
-    Source(
-        "noisy_digits",
-        read_noisy,
-        official=TRAIN,
-        classes=NUMERALS,
-        mean=(0.3703,) * 3,
-        std=(0.3689,) * 3,
-        size=8,
-        pad=1,
-        flip=False,
-        embedded=True,
-    )
-)
+MEAN, STD, NOISY_MEAN, NOISY_STD = ((level,) * 3 for level in (0.3061, 0.3239, 0.3703, 0.3689))
+DIGITS = Source("digits", read, None, TRAIN, NUMERALS, mean=MEAN, std=STD, flip=False, embedded=True)
+register(DIGITS)
+register(replace(DIGITS, name="noisy_digits", read=read_noisy, mean=NOISY_MEAN, std=NOISY_STD, size=8, pad=1))

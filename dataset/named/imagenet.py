@@ -10,11 +10,7 @@ from utils.errors import UsageError
 
 
 def listing(root: Path) -> tree.Listing:
-    """The files of ``train`` and ``val``.
-
-    Raises:
-        UsageError: validation images that are not sorted into classes.
-    """
+    """The files of ``train`` and ``val``. Raises UsageError: validation images that are not sorted into classes."""
     if (root / "val").is_dir() and not tree.subfolders(root / "val"):
         raise UsageError(f"--data {root}: val/ has no class folders; sort its images into val/<wnid>/ first")
     return tree.listing(root, ("val", "test"))

@@ -1,7 +1,7 @@
 """SVHN (Netzer et al. 2011), cropped digits without the extra images."""
 
 from dataset.catalog import NUMERALS, Source, register
-from dataset.published import read_torchvision, tree_of
+from dataset.torchvision_files import read_torchvision, tree_of
 
 register(
     Source(

@@ -23,15 +23,11 @@ def listing(root: Path) -> tree.Listing:
     Validation images lie in ``val/images`` with ``val/val_annotations.txt`` beside it, or sorted into
     ``val/<wnid>/images``; where the reference's code has moved half of those to ``test/<wnid>/images``,
     both folders are read, which gives the same halves.
-
-    Raises:
-        UsageError: a missing part, or annotations that do not fit the images.
+    Raises UsageError: a missing part, or annotations that do not fit the images.
     """
     if not tree.is_tree(root):
-        raise UsageError(
-            f"--data {root}: no {FOLDER} there; expected train/<wnid>/images/*.JPEG, val/images/*.JPEG and "
-            "val/val_annotations.txt"
-        )
+        expected = "train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
+        raise UsageError(f"--data {root}: no {FOLDER} there; expected {expected}")
     left, place = _Others(root), tree.parts(root)["train"]
     train = {wnid: _images(place / wnid, left) for wnid in tree.subfolders(place, left)}
     tree.check_classes(root, train, left)
@@ -39,17 +35,12 @@ def listing(root: Path) -> tree.Listing:
     annotated = (root / "val" / "images").is_dir()
     official = _annotated(root, classes, left) if annotated else _sorted(root, classes, left)
     if max(map(len, official.values())) < 2:
-        raise UsageError(
-            f"--data {root}: no two validation images of any class; expected val/images/*.JPEG and "
-            "val/val_annotations.txt, "
-            "or val/<wnid>/images/*.JPEG"
-        )
-    first = {wnid: files[: len(files) // 2] for wnid, files in official.items()}
-    second = {wnid: files[len(files) // 2 :] for wnid, files in official.items()}
+        expected = "val/images/*.JPEG and val/val_annotations.txt, or val/<wnid>/images/*.JPEG"
+        raise UsageError(f"--data {root}: no two validation images of any class; expected {expected}")
+    first = tree.part({wnid: files[: len(files) // 2] for wnid, files in official.items()}, classes)
+    second = tree.part({wnid: files[len(files) // 2 :] for wnid, files in official.items()}, classes)
     notes = {"left out": words} if (words := left.words()) else {}
-    return tree.Listing(
-        classes, tree.part(train, classes), tree.part(second, classes), tree.part(first, classes), notes
-    )
+    return tree.Listing(classes, tree.part(train, classes), second, first, notes)
 
 
 class _Others(tree.LeftOut):
@@ -66,7 +57,7 @@ def _images(folder: Path, left: tree.LeftOut) -> list[str]:
 
 def _sorted(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict[str, list[str]]:
     """Official validation images by class, by file name, from folders of classes."""
-    found = {wnid: [] for wnid in classes}
+    found: dict[str, list[str]] = {wnid: [] for wnid in classes}
     for place in (root / "val", root / "test"):
         for wnid in tree.subfolders(place, left) if place.is_dir() else []:
             if wnid in found:
@@ -80,24 +71,20 @@ def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict
     """Official validation images by class, by file name, from one folder and its list of labels."""
     annotations = root / "val" / "val_annotations.txt"
     if not annotations.exists():
-        raise UsageError(
-            f"--data {root}: val/images is there, val/val_annotations.txt is not; it says what each image shows"
-        )
+        lacks = "val/images is there, val/val_annotations.txt is not; it says what each image shows"
+        raise UsageError(f"--data {root}: {lacks}")
     for name in set(tree.subfolders(root / "val", left)) - {"images"}:
         left.add("beside val/images", str(root / "val" / name))
-    text = files.read_text(annotations, f"--data {root}: val/val_annotations.txt")
+    listed = f"--data {root}: val/val_annotations.txt"
+    text = files.read_text(annotations, listed)
     rows = [line.split() for line in text.splitlines() if line.strip()]
     found: dict[str, list[str]] = {wnid: [] for wnid in classes}
     paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"), left)}
     for number, row in enumerate(rows, start=1):
         if len(row) < 2 or row[1] not in found:
-            raise UsageError(
-                f"--data {root}: val/val_annotations.txt, line {number}: expected a file name and a class of train/"
-            )
+            raise UsageError(f"{listed}, line {number}: expected a file name and a class of train/")
         if row[0] not in paths:
-            raise UsageError(
-                f"--data {root}: val/val_annotations.txt lists {row[0]}, which is not in val/images, or lists it twice"
-            )
+            raise UsageError(f"{listed} lists {row[0]}, which is not in val/images, or lists it twice")
         found[row[1]].append(paths.pop(row[0]))
     if paths:
         raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")

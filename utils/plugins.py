@@ -57,8 +57,7 @@ class Registry(Generic[Item]):
     def get(self, name: str) -> Item:
         """The item of that name or alias.
 
-        Raises:
-            UsageError: names the flag, the value, the nearest name and all of them.
+        Raises UsageError: names the flag, the value, the nearest name and all of them.
         """
         if name not in self:
             lookup(name, [*sorted(self._items, key=str.lower), *self._forms], self._flag)
@@ -93,7 +92,5 @@ class Registry(Generic[Item]):
                 entry.load()
             except Exception as error:  # noqa: BLE001  (another package's import can raise anything)
                 owner = entry.dist.name if entry.dist else "an unknown package"
-                raise UsageError(
-                    f"{self._flag}: the entry point {entry.name} of {owner} ({group}) cannot be loaded "
-                    f"({type(error).__name__}: {error}); repair or uninstall that package"
-                ) from error
+                said = f"({group}) cannot be loaded ({type(error).__name__}: {error}); repair or uninstall that package"
+                raise UsageError(f"{self._flag}: the entry point {entry.name} of {owner} {said}") from error

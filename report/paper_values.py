@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report.comparison import Cell, Table
+from report.comparison import Cell, Table, mean_of
 from report.row_names import Model
 from report.runs import METRICS
 
@@ -66,7 +65,7 @@ class Published:
     def average_gap(self, row: str, model: Model) -> float | None:
         """Mean of the four published gaps."""
         gaps = [self.gap(row, model, metric) for metric in METRICS]
-        return None if None in gaps else statistics.fmean(gaps)
+        return mean_of(gaps)
 
     def differs(self, cell: Cell, row: str, model: Model, metric: str) -> bool:
         """Whether ours differs by more than the combined spread sqrt(ours^2 + theirs^2); never in another setting."""
@@ -94,13 +93,14 @@ def load() -> dict[str, Any]:
     return json.loads(FILE.read_text())
 
 
-def beside(table: Table, named: list[str]) -> Published:
+def matching(table: Table, named: list[str]) -> Published:
     """The published tables that belong beside ``table``.
 
     Those of the same setting; where there are none, those that ``named`` (starts of names) asks for.
     """
     kind, share = table.key["kind"], _share(table)
-    entries = [entry for entry in load()["tables"] if entry["kind"] == kind and _near(entry["share"], share)]
+    entries = [entry for entry in load()["tables"] if entry["kind"] == kind]
+    entries = [entry for entry in entries if share is None or abs(entry["share"] - share) < 0.02]
     setting = table.key["dataset"].removesuffix("_no_val"), table.key["arch"], False
     stem = table.key["imagenet stem"]
     same = [entry for entry in entries if (entry["dataset"], entry["arch"], stem) == setting]
@@ -112,7 +112,3 @@ def beside(table: Table, named: list[str]) -> Published:
 def _share(table: Table) -> float | None:
     sizes = table.key["sizes"]
     return sizes["forget"] / (sizes["forget"] + sizes["retain"]) if sizes["forget"] and sizes["retain"] else None
-
-
-def _near(share: float, ours: float | None) -> bool:
-    return ours is None or abs(share - ours) < 0.02

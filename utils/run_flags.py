@@ -12,26 +12,16 @@ class Run:
     save_dir: str | None = option(
         None, "folder for everything the run writes (required)", common=True, metavar="DIR", identity=False
     )
-    seed: int = option(
-        2,
-        "which images are forgotten, and what unlearning draws",
-        common="which images are forgotten, what is drawn",
-        low=0,
-        high=2**31,
-    )
+    seed: int = option(2, "which images are forgotten, and what unlearning draws", common=True, low=0, high=2**31)
     train_seed: int = option(1, "initial weights, and what training draws", common=True, low=0, high=2**31)
     split_seed: int | None = option(None, "which images validate; without it --seed", low=0, high=2**31)
     compat: str = option(
-        "fixed",
-        "fixed does what the papers say, reference what their code did (docs/differences.md)",
-        choices=("fixed", "reference"),
+        "fixed", "do what the papers say, or what their code did (docs/differences.md)", choices=("fixed", "reference")
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", common=True, metavar="DEVICE", identity=False)
     gpu: int | None = option(None, "N is short for --device cuda:N", low=0, identity=False)
     deterministic: bool = option(
-        False,
-        "the same bits every time on a GPU too, in more time; what no GPU can do so ends the run (docs/reliability.md)",
-        identity=False,
+        False, "the same bits every time on a GPU too, or an error; slower (docs/reliability.md)", identity=False
     )
     tf32: bool = option(
         False,
@@ -39,9 +29,7 @@ class Run:
         identity="changed",
     )
     no_fast_cpu: bool = option(
-        False,
-        "compute on the CPU as torch does: slower, and batch norm less exact (docs/reliability.md); other last digits",
-        identity="changed",
+        False, "compute on the CPU as torch does: slower, other last digits (docs/reliability.md)", identity="changed"
     )
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust", identity=False)
     dry_run: str | None = option(

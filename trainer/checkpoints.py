@@ -11,7 +11,7 @@ import functools
 import json
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,35 @@ from torch import Tensor, nn
 
 import models
 from pruner import Mask
-from utils import files, foreign, origin, torch_files
+from trainer import origin
+from utils import files, foreign, torch_files
 from utils.errors import UsageError
 
 ORIGINAL, MASK = "_orig", torch_files.MASK
 OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
 OWN = {  # entries of ours that are read, and of what type they are
-    "split_digest": (str,),
-    "split_seed": (int, type(None)),
-    "forget_digest": (str,),
-    "unlearn": (str,),
-    "poison_digest": (str,),
-    "poison": (str,),
-    "trained": (str,),
-    "fingerprint": (str,),
-    "recipe": (dict,),
-    "origin": (dict,),
+    **dict.fromkeys(("split_digest", "forget_digest", "unlearn"), (str,)),
+    **dict.fromkeys(("poison_digest", "poison", "trained", "fingerprint"), (str,)),
+    **dict.fromkeys(("recipe", "origin"), (dict,)),
     "rounds": (list,),
+    "split_seed": (int, type(None)),
     "seconds": (float, int, type(None)),
 }
+
+
+@dataclass
+class Position:
+    """How far a training has come: what is stored after every epoch beside weights and optimiser.
+
+    ``best_sa`` and ``result`` are in per cent, as in the reference's files.
+    """
+
+    round: int = 0
+    mask: Mask = field(default_factory=dict)
+    best_sa: float = 0.0
+    result: dict[str, list[float]] = field(default_factory=lambda: {"train_ta": [], "test_ta": [], "val_ta": []})
+    rewind: dict[str, Any] | None = None
+    finished: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -130,9 +140,9 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     content = torch_files.load(path, where, allow_pickle, model)
     expected = None if model is None else foreign.shapes(model.state_dict())
     head = None if model is None else models.head_name(model)
-    place, state, said = _chosen(content, where, path, expected, head)
+    place, state, said = _only_state_dict(content, where, path, expected, head)
     torch_files.check_tensors(state, where, model)
-    extra = _beside(content, place)
+    extra = _other_entries(content, place)
     _check_own(extra, where)
     state, beside = foreign.with_statistics(state, extra if place else {})
     said += beside
@@ -166,36 +176,32 @@ def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
     content = torch_files.load(path, str(path), allow_pickle, None, glance=True)
     found = foreign.state_dicts(content)
     place = next(iter(found), "")
-    extra = _beside(content, place)
+    extra = _other_entries(content, place)
     _check_own(extra, str(path))
     known = {key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}
     return Seen(known, foreign.shapes(found[place]) if len(found) == 1 else {})
 
 
-def _chosen(
+def _only_state_dict(
     content: Any, where: str, path: Path, expected: foreign.Shapes | None, head: str | None
 ) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
     """The state dict of a file, where it lies in it, and what to say of that."""
     found = foreign.state_dicts(content)
     places = list(found)
     if expected is not None and len(found) > 1:
-        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)] or list(
-            found
-        )[:1]
+        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)]
+        places = places or list(found)[:1]
     if not places:
         raise UsageError(f"{where}: holds no state dict")
     if len(places) > 1:
         names = " and ".join(place or "its own entries" for place in places)
         keys = "".join(f"[{key!r}]" for key in places[-1].split("."))
-        raise UsageError(
-            f"{where}: holds several state dicts ({names}); keep the one you mean: "
-            f"torch.save(torch.load({path.name!r}){keys}, 'one.pt')"
-        )
+        why = f"keep the one you mean: torch.save(torch.load({path.name!r}){keys}, 'one.pt')"
+        raise UsageError(f"{where}: holds several state dicts ({names}); {why}")
     [place] = places
     said = [] if place in ("", "state_dict") else [f"entry {place}"]
-    said += (
-        [f"{' and '.join(other or 'others' for other in found if other != place)} left out"] if len(found) > 1 else []
-    )
+    if len(found) > 1:
+        said.append(f"{' and '.join(other or 'others' for other in found if other != place)} left out")
     state = {}
     for key, value in found[place].items():
         if isinstance(value, Tensor):
@@ -207,7 +213,7 @@ def _chosen(
     return place, state, tuple(said)
 
 
-def _beside(content: Any, place: str) -> dict[str, Any]:
+def _other_entries(content: Any, place: str) -> dict[str, Any]:
     """The other entries of a file whose state dict is at ``place``."""
     if not isinstance(content, Mapping):
         return {}
@@ -221,9 +227,8 @@ def _renamed(
     """A state dict under the model's names, as far as it has them, and what was done."""
     how = foreign.rename(foreign.shapes(state), expected, head)
     if how.clash is not None:
-        raise UsageError(
-            f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; take one of them out"
-        )
+        said = "take one of them out"
+        raise UsageError(f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; {said}")
     found = {new: state[old] for old, new in how.names.items()}
     flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
     return {**found, **flat}, how.said
@@ -246,9 +251,8 @@ def read_tensors(
     """
     where = f"{flag} {path}"
     content = torch_files.load(path, where, allow_pickle, model)
-    plain = isinstance(content, Mapping) and all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
-    )
+    named = isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
+    plain = named and all(isinstance(value, Tensor) for value in content.values())
     if not plain or not content:
         raise UsageError(f"{where}: holds no tensors by name")
     torch_files.check_tensors(content, where, model)
@@ -260,9 +264,8 @@ def _check_masks(state: Mapping[str, Tensor], where: str) -> None:
         if key.endswith("weight" + ORIGINAL):
             mask = state.get(key.removesuffix(ORIGINAL) + MASK)
             if key.removesuffix(ORIGINAL) in state:
-                raise UsageError(
-                    f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; take one of them out"
-                )
+                said = "take one of them out"
+                raise UsageError(f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; {said}")
             if mask is None:
                 raise UsageError(f"{where}: {key} has no mask beside it")
             if mask.shape != value.shape:
@@ -309,9 +312,8 @@ def check_fits(
     where = f"{flag} {checkpoint.path}"
     strange = [k for k, m in checkpoint.mask.items() if k not in expected or m.shape != expected[k].shape]
     if strange:
-        raise UsageError(
-            f"{where}: its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
-        )
+        said = f"its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
+        raise UsageError(f"{where}: {said}")
     if not checkpoint.weights:
         if masks_alone:
             return
@@ -320,9 +322,8 @@ def check_fits(
     missing = [k for k in expected if k not in checkpoint.weights and k not in allowed]
     surplus = [k for k in checkpoint.weights if k not in expected]
     if missing or surplus:
-        first = ", ".join(
-            [f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]]
-        )
+        differing = [f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]]
+        first = ", ".join(differing)
         counts = f"{len(missing)} entries missing, {len(surplus)} unknown"
         raise UsageError(f"{where}: is no {arch} ({counts}; {first}){_hint(checkpoint, arch, stem)}")
     _check_shapes(checkpoint, model, where, arch, dataset, stem)
@@ -342,9 +343,8 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: st
                 raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
             side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
             fits = f"; its positions are those of --input_size {side}" if side else ""
-            raise UsageError(
-                f"{shapes}; another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}"
-            )
+            said = f"another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}"
+            raise UsageError(f"{shapes}; {said}")
         if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (
             value.dtype == torch.bool
         ):
@@ -358,15 +358,11 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
     shapes = foreign.shapes(checkpoint.weights)
     guesses = models.guesses(shapes) if shapes else []
     if (arch, not stem) in guesses:
-        return (
-            "; it has the CIFAR stem: leave --imagenet_arch out"
-            if stem
-            else "; this is the ImageNet stem: add --imagenet_arch"
-        )
+        added = "this is the ImageNet stem: add --imagenet_arch"
+        return "; it has the CIFAR stem: leave --imagenet_arch out" if stem else f"; {added}"
     if guesses and (arch, stem) not in guesses:
-        return "; it looks like " + " or ".join(
-            name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses
-        )
+        named = (name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
+        return f"; it looks like {' or '.join(named)}"
     done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
     prefix = foreign.shared_prefix(shapes)
     return done + (f"; all its names begin with '{prefix}'" if prefix else "")
@@ -394,33 +390,23 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 
 
 def training_checkpoint(
-    model: nn.Module,
-    mask: Mask,
-    round_: int,
-    result: dict[str, list[float]],
-    best: float,
-    training: dict[str, Any],
-    rewind: Mapping[str, Tensor] | None,
-    stamp: dict[str, Any],
+    model: nn.Module, at: Position, training: dict[str, Any], stamp: dict[str, Any]
 ) -> dict[str, Any]:
     """A training checkpoint under the reference's keys, followed by our own.
 
     Args:
-        result: accuracies per epoch, in per cent.
-        best: best validation accuracy so far, in per cent.
         training: ``epoch``, ``optimizer`` and ``scheduler`` states.
-        rewind: dense weights that pruning goes back to.
         stamp: further plain entries.
     """
     return {
-        "state": round_,
-        "result": {key: list(values) for key, values in result.items()},
+        "state": at.round,
+        "result": {key: list(values) for key, values in at.result.items()},
         "epoch": training["epoch"],
-        "state_dict": pack(model, mask),
-        "best_sa": best,
+        "state_dict": pack(model, at.mask),
+        "best_sa": at.best_sa,
         "optimizer": training["optimizer"],
         "scheduler": training["scheduler"],
-        "init_weight": rewind,
+        "init_weight": at.rewind,
         **stamp,
     }
 

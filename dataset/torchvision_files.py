@@ -33,10 +33,8 @@ def read_torchvision(dataset_class: str) -> Reader:
                 fetch(remote, root)
             parts = [make(str(root), split=part) if svhn else make(str(root), part == "train") for part in PARTS]
         except (OSError, RuntimeError, UsageError) as error:
-            raise UsageError(
-                f"--data {root}: holds no {dataset_class} and it cannot be downloaded ({error}); "
-                f"put torchvision's files or a tree train/<class>/*.png, test/<class>/*.png there"
-            ) from error
+            said = f"({error}); put torchvision's files or a tree train/<class>/*.png, test/<class>/*.png there"
+            raise UsageError(f"--data {root}: holds no {dataset_class} and it cannot be downloaded {said}") from error
         train, test = (
             (
                 resize(part.data.transpose(0, 2, 3, 1) if svhn else part.data, size),
@@ -56,11 +54,8 @@ def tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listin
         files = tree.listing(root) if tree.is_tree(root) else None
         if files is not None and not locate.same_classes(files.classes, classes):
             found = f"{len(files.classes)} classes ({', '.join(files.classes[:3])}, ...)"
-            raise UsageError(
-                f"--data {root}: has {found}, {name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this "
-                "order; "
-                "give --dataset folder"
-            )
+            said = f"{name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this order; give --dataset folder"
+            raise UsageError(f"--data {root}: has {found}, {said}")
         return files
 
     return layout

@@ -1,8 +1,4 @@
-"""What a checkpoint says of its making, and how a later run takes that over; no torch, because ``--help`` needs it.
-
-Every checkpoint of ours carries the entry ``origin``, plain data: the flags that decide what the model is and on which
-images it was trained. Whoever names the file need not type them again; what is typed and differs is refused.
-"""
+"""How a later run takes over what checkpoints say of their making; no torch at import, because ``--help`` needs it."""
 
 from __future__ import annotations
 
@@ -14,91 +10,12 @@ from typing import Any
 
 from dataset import catalog
 from dataset.catalog import canonical, with_validation
+from trainer.origin import facts
 from utils.errors import UsageError
 
-_TEXT, _SWITCH, _WHOLE = (str,), (bool,), (int, type(None))
-_LIST = (list, tuple, type(None))
-FIELDS: dict[str, tuple[type, ...]] = {
-    "arch": _TEXT,
-    "imagenet_arch": _SWITCH,
-    "dataset": _TEXT,
-    "input_size": _WHOLE,
-    "stream": _SWITCH,
-    "split_seed": _WHOLE,
-    "mean": _LIST,
-    "std": _LIST,
-    "compat": _TEXT,
-    "side": _WHOLE,
-    "classes": _LIST,
-    "folder": (str, type(None)),
-}
-ASKED = (
-    "arch",
-    "imagenet_arch",
-    "dataset",
-    "input_size",
-    "stream",
-    "mean",
-    "std",
-    "compat",
-)  # what a later run must have in common
+# what a later run must have in common
+ASKED = ("arch", "imagenet_arch", "dataset", "input_size", "stream", "mean", "std", "compat")
 REFERENCE_SPLIT = 1  # the split seed of ``--compat reference`` where none is typed
-
-
-def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None) -> dict[str, Any]:
-    """The entry ``origin`` of a checkpoint.
-
-    Args:
-        model, data: the ``trainer.training_flags.Model`` and ``dataset.flags.Data`` of the run.
-        dataset: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
-        split_seed: of its training and validation images; None if it was trained on all.
-    """
-    return {
-        "arch": model.arch,
-        "imagenet_arch": model.imagenet_arch,
-        "dataset": dataset.source.name,
-        "input_size": data.input_size,
-        "stream": data.stream,
-        "split_seed": split_seed,
-        "mean": None if model.mean is None else list(model.mean),
-        "std": None if model.std is None else list(model.std),
-        "compat": compat,
-        "side": dataset.side,
-        "classes": list(dataset.names),
-        "folder": dataset.root.resolve().name if dataset.files is not None else None,
-    }
-
-
-def check(entry: Mapping[str, Any]) -> str | None:
-    """What is wrong with an ``origin`` entry, in words; None if nothing is."""
-    for name, kinds in FIELDS.items():
-        value = entry.get(name)
-        if name in entry and (not isinstance(value, kinds) or isinstance(value, bool) and kinds is not _SWITCH):
-            return f"origin: {name} is of type {type(value).__name__}; expected {kinds[0].__name__}"
-        inner = (str,) if name == "classes" else (int, float)
-        if isinstance(value, (list, tuple)) and not all(isinstance(each, inner) for each in value):
-            return f"origin: {name} is no list of {'names' if name == 'classes' else 'numbers'}"
-    return None
-
-
-def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's other entries say of its making, also those of older files, which have no ``origin``."""
-    if isinstance(extra.get("origin"), Mapping):
-        return (
-            {name: extra["origin"][name] for name in FIELDS if name in extra["origin"]}
-            if check(extra["origin"]) is None
-            else {}
-        )
-    recipe = extra.get("recipe") if isinstance(extra.get("recipe"), Mapping) else {}
-    parts = [part for part in (recipe.get("data"), recipe.get("model")) if isinstance(part, Mapping)]
-    found = {
-        name: part[name]
-        for part in parts
-        for name in ("dataset", "input_size", "stream", "arch", "imagenet_arch")
-        if name in part
-    }
-    found |= {name: extra[name] for name in ("arch", "dataset", "split_seed", "compat") if name in extra}
-    return found if check(found) is None else {}
 
 
 @dataclass
@@ -126,10 +43,8 @@ class Inherited:
             UsageError: a flag or an earlier file says something else.
         """
         taken: dict[str, Any] = {}
-        idle = {
-            "compat": not _decides(known),
-            "stream": with_validation(str(known.get("dataset"))) == "imagenet",
-        }  # which is streamed in any case
+        always_streamed = with_validation(str(known.get("dataset"))) == "imagenet"
+        idle = {"compat": not _decides(known), "stream": always_streamed}
         asked = {name: known[name] for name in ASKED if name in known and not idle.get(name)}
         for name, value in asked.items():
             if name in self._earlier:
@@ -140,9 +55,8 @@ class Inherited:
             taken |= self._split(where, known["split_seed"], split)
             self._earlier["split_seed"] = where, known["split_seed"]
         self.flags |= taken
-        self._earlier = {
-            name: (where, _size_of(known) if name == "input_size" else value) for name, value in asked.items()
-        } | self._earlier
+        sized = {**asked, "input_size": _size_of(known)} if "input_size" in asked else asked
+        self._earlier = {name: (where, value) for name, value in sized.items()} | self._earlier
         named = [name if value is True else f"{name} {_plain(value)}" for name, value in taken.items()]
         if named:
             self.words.append(f"{', '.join(named)}: from {where}")
@@ -167,9 +81,8 @@ class Inherited:
         """Whether a flag may stand beside a file's value; statistics are compared with those that the weights hold."""
         if name == "dataset":  # whether a part validates is for the split's digest to say
             return with_validation(canonical(str(given))) == with_validation(str(value))
-        hub = (
-            name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
-        )  # a folder may lie elsewhere now
+        # a folder may lie elsewhere now
+        hub = name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
         return hub or name in ("mean", "std") or _plain(given) == _plain(value)
 
     def _size(self, where: str, value: int | None, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,10 +103,8 @@ class Inherited:
         earlier, before = self._earlier[name]
         now = _size_of(known) if name == "input_size" else value
         if None not in (now, before) and not self._same(name, before, now):
-            raise UsageError(
-                f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; "
-                "give files of the same model and data"
-            )
+            said = "give files of the same model and data"
+            raise UsageError(f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {said}")
 
     def _split(self, where: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
@@ -201,9 +112,8 @@ class Inherited:
             return {}
         given = self.flags.get("split_seed")
         seed = str(self.flags.get("seed", self.default_seed)).strip()
-        default = (
-            REFERENCE_SPLIT if self.flags.get("compat") == "reference" else int(seed) if seed.isdecimal() else None
-        )
+        own = int(seed) if seed.isdecimal() else None
+        default = REFERENCE_SPLIT if self.flags.get("compat") == "reference" else own
         if given is not None and _plain(given) != str(value):
             if split == "refuse":
                 raise _differs(where, "split_seed", given, value)
@@ -216,10 +126,8 @@ class Inherited:
 
 
 def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
-    return UsageError(
-        f"--{name} {_plain(given)}: {where} was made with {name} {_plain(value)}; "
-        f"leave --{name} out, or give another file"
-    )
+    said = f"{where} was made with {name} {_plain(value)}; leave --{name} out, or give another file"
+    return UsageError(f"--{name} {_plain(given)}: {said}")
 
 
 def _decides(known: Mapping[str, Any]) -> bool:
@@ -256,7 +164,7 @@ def inherit(
     for flag in flags if read_files else ():
         if not isinstance(typed.get(flag), str):
             continue
-        from utils import checkpoints
+        from trainer import checkpoints
 
         where, seen = f"--{flag} {typed[flag]}", checkpoints.peek(Path(typed[flag]), bool(typed.get("allow_pickle")))
         if seen is not None:
@@ -288,8 +196,7 @@ def _from_weights(
 def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None:
     """Ask for the folder of a tree of images, which no checkpoint knows on this machine.
 
-    Raises:
-        UsageError: says what was trained on.
+    Raises UsageError: says what was trained on.
     """
     from dataset.locate import find_root
     from dataset.tree import is_tree
@@ -301,27 +208,10 @@ def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None
     ):
         return
     classes = [str(name) for name in known.get("classes") or ()]
-    names = (
-        f", {len(classes)} classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if classes else ""
-    )
+    listed = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+    names = f", {len(classes)} classes ({listed})" if classes else ""
     folder = f" called {known['folder']}" if known.get("folder") else ""
     raise UsageError(f"--data DIR is needed: {where} was trained on a folder of images{folder}{names}")
-
-
-def classes_differ(extra: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """How a model's classes differ from a data set's, in words; None if they do not or the model does not say.
-
-    Args:
-        extra: the checkpoint's other entries.
-        names: the data set's classes in the order of their numbers.
-    """
-    trained = facts(extra).get("classes")
-    if not trained or tuple(trained) == tuple(names):
-        return None
-    if len(trained) != len(names):
-        return f"was trained on {len(trained)} classes, this data set has {len(names)}"
-    number = next(number for number, (one, other) in enumerate(zip(trained, names)) if one != other)
-    return f"was trained with class {number} = {trained[number]}, in this data set class {number} is {names[number]}"
 
 
 def _plain(value: Any) -> str:

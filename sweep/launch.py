@@ -1,0 +1,67 @@
+"""Runs a sweep's cells on the executor that was asked for, or says what would run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from sweep import search
+from sweep.command import Action, Execution
+from sweep.executors import EXECUTORS, Resources
+from sweep.grid import Cell
+from sweep.runner import Runner, summary
+from sweep.search import Search
+from sweep.spec import Spec
+from sweep.state import State, keep_others_out
+
+
+def execute(stated: Spec, cells: list[Cell], wanted: list[Search] | None, where: Execution, what: Action) -> int:
+    """Run what is not done, or say what would run.
+
+    Args:
+        wanted: what to tune, a search per method; ``cells`` are then those that the trials build on.
+    """
+    began = time.monotonic()
+    state, resources = State(stated, cells), resources_of(stated, where)
+    if what.dry_run:
+        print(preview(state, resources, where.executor))
+        for each in wanted or ():
+            over = f"over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each"
+            print(f"then {each.trials} trials of {each.method} {over}")
+        return 0
+    keep_others_out(stated.folder)
+    if wanted is None:
+        state.write_manifest()
+    executor = EXECUTORS[where.executor](state, resources)
+    done = sum(map(state.done, cells))
+    print(f"{stated.title}: {len(cells)} runs, {done} done; {executor.words}; folder {stated.folder}", flush=True)
+    deadline = None if where.time_limit is None else began + 60 * where.time_limit
+    if wanted is not None:
+        return search.run(stated, wanted, state, executor, deadline)
+    runner = Runner(state, cells, executor, deadline)
+    try:
+        runner.run()
+    finally:
+        text, code = summary(state, cells, runner.given_up)
+        print(f"\n{text}\n\ntables: python main_report.py {stated.folder}", flush=True)
+    return code
+
+
+def resources_of(stated: Spec, where: Execution) -> Resources:
+    """What each run gets: as typed, else as the file says, else as usual."""
+    typed = {key: getattr(where, key) for key in ("gpus", "cpus", "time", "partition")}
+    given = {**stated.resources, **{key: value for key, value in typed.items() if value is not None}}
+    return replace(Resources(**given), at_once=where.max_concurrent)
+
+
+def preview(state: State, resources: Resources, executor: str) -> str:
+    """What is done and what would run, without starting anything."""
+    lines = []
+    for cell in state.cells:
+        begun = any(cell.folder.glob("*.pth.tar"))
+        word = "done" if state.done(cell) else "goes on" if begun else "failed" if state.failed(cell) else "runs"
+        needs = [name for name in cell.needs if not state.done(state.by_name[name])]
+        lines.append(f"{word:<8} {cell.name}" + (f"  after {', '.join(needs)}" if needs and word != "done" else ""))
+    words = [line.split()[0] for line in lines]
+    total = "  ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    return "\n".join([*lines, "", f"{len(lines)} runs: {total}", f"executor {executor}, {resources}"])

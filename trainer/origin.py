@@ -1,0 +1,88 @@
+"""What a checkpoint says of its making, and how a later run takes that over; no torch, because ``--help`` needs it.
+
+Every checkpoint of ours carries the entry ``origin``, plain data: the flags that decide what the model is and on which
+images it was trained. Whoever names the file need not type them again; what is typed and differs is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FIELDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("arch", "dataset", "compat"), (str,)),
+    **dict.fromkeys(("imagenet_arch", "stream"), (bool,)),
+    **dict.fromkeys(("input_size", "split_seed", "side"), (int, type(None))),
+    **dict.fromkeys(("mean", "std", "classes"), (list, tuple, type(None))),
+    "folder": (str, type(None)),
+}
+
+
+def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None) -> dict[str, Any]:
+    """The entry ``origin`` of a checkpoint.
+
+    Args:
+        model, data: the ``trainer.flags.Model`` and ``dataset.flags.Data`` of the run.
+        dataset: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
+        split_seed: of its training and validation images; None if it was trained on all.
+    """
+    return {
+        "arch": model.arch,
+        "imagenet_arch": model.imagenet_arch,
+        "dataset": dataset.source.name,
+        "input_size": data.input_size,
+        "stream": data.stream,
+        "split_seed": split_seed,
+        "mean": None if model.mean is None else list(model.mean),
+        "std": None if model.std is None else list(model.std),
+        "compat": compat,
+        "side": dataset.side,
+        "classes": list(dataset.names),
+        "folder": dataset.root.resolve().name if dataset.files is not None else None,
+    }
+
+
+def check(entry: Mapping[str, Any]) -> str | None:
+    """What is wrong with an ``origin`` entry, in words; None if nothing is."""
+    for name, kinds in FIELDS.items():
+        value = entry.get(name)
+        if name in entry and (not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds):
+            return f"origin: {name} is of type {type(value).__name__}; expected {kinds[0].__name__}"
+        inner = (str,) if name == "classes" else (int, float)
+        if isinstance(value, (list, tuple)) and not all(isinstance(each, inner) for each in value):
+            return f"origin: {name} is no list of {'names' if name == 'classes' else 'numbers'}"
+    return None
+
+
+def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's other entries say of its making, also those of older files, which have no ``origin``."""
+    if isinstance(extra.get("origin"), Mapping):
+        entry = extra["origin"]
+        return {name: entry[name] for name in FIELDS if name in entry} if check(entry) is None else {}
+    recipe = extra.get("recipe")
+    parts = [recipe.get("data"), recipe.get("model")] if isinstance(recipe, Mapping) else []
+    found = {
+        name: part[name]
+        for part in parts
+        if isinstance(part, Mapping)
+        for name in ("dataset", "input_size", "stream", "arch", "imagenet_arch")
+        if name in part
+    }
+    found |= {name: extra[name] for name in ("arch", "dataset", "split_seed", "compat") if name in extra}
+    return found if check(found) is None else {}
+
+
+def classes_differ(extra: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """How a model's classes differ from a data set's, in words; None if they do not or the model does not say.
+
+    Args:
+        extra: the checkpoint's other entries.
+        names: the data set's classes in the order of their numbers.
+    """
+    trained = facts(extra).get("classes")
+    if not trained or tuple(trained) == tuple(names):
+        return None
+    if len(trained) != len(names):
+        return f"was trained on {len(trained)} classes, this data set has {len(names)}"
+    number = next(number for number, (one, other) in enumerate(zip(trained, names)) if one != other)
+    return f"was trained with class {number} = {trained[number]}, in this data set class {number} is {names[number]}"
