@@ -32,6 +32,7 @@ lint: $(VENV)/installed-test
 	$(RUN) -m mypy
 
 test: $(VENV)/installed-test
+	$(MAKE) lint
 	$(PARALLEL) -m "not torture and not slurm" tests
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARALLEL) -m "numeric and not torture" $(CORE)
 

@@ -62,9 +62,7 @@ class Wanted:
 def parse(argv: list[str] | None) -> Wanted:
     """What was typed; raises UsageError at an unknown flag or score, or without a folder."""
     parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
-    parser.add_argument(
-        "folders", metavar="PATH", nargs="+", help="folders that hold runs at any depth, or packed files"
-    )
+    parser.add_argument("folders", metavar="PATH", nargs="+", help="folders of runs at any depth, or packed files")
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
     listed = f"a further table of these scores, or of all: {', '.join(scoring.columns())}"

@@ -1047,10 +1047,8 @@ def test_further_scores_are_asked_for_by_name(tmp_path, capsys):
     assert "further scores" in capsys.readouterr().out and "further scores" in (tmp_path / "report.html").read_text()
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "KL,KL"]) == 0
     assert "no run has KL\n" in capsys.readouterr().out and not list(tmp_path.glob("*KL*"))
-    assert further.scores_named("all,KL") == list(scoring.columns()) and further.scores_named("KL,JS,KL") == [
-        "KL",
-        "JS",
-    ]
+    named = [further.scores_named(typed) for typed in ("all,KL", "KL,JS,KL")]
+    assert named == [list(scoring.columns()), ["KL", "JS"]]
     assert main_report.main([str(tmp_path), "--scores", "TOW"]) == 2
     assert "--scores TOW: unknown (did you mean ToW?); known: all, KL, JS" in capsys.readouterr().err
 

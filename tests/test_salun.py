@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import DIGITS, recorded
-from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (mask and model are fixtures)
+from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (two are fixtures)
 from torch import nn
 
 import arg_parser

@@ -10,7 +10,6 @@ from pathlib import PurePath
 import pytest
 from conftest import ROOT
 
-MOVING = pytest.mark.xfail(strict=False, reason="the modules that break it are being moved")
 SOURCES = sorted(
     path
     for path in ROOT.glob("**/*.py")
@@ -41,7 +40,6 @@ def test_functions_fit_a_screen():
     assert [f"{name}:{node.name}" for name, node in functions() if node.end_lineno - node.lineno >= 60] == []
 
 
-@MOVING
 def test_functions_take_at_most_seven_parameters():
     many = []
     for name, node in functions():
@@ -51,32 +49,27 @@ def test_functions_take_at_most_seven_parameters():
     assert many == []
 
 
-@MOVING
 def test_a_method_fits_a_page():
     """A method's file is less than 80 lines: what several methods share lies beside them."""
     files = (ROOT / "unlearn" / "methods").glob("*.py")
     assert [path.name for path in sorted(files) if len(path.read_text().splitlines()) >= 80] == []
 
 
-@MOVING
 def test_a_main_reads_like_its_help():
     assert [path.name for path in ROOT.glob("main_*.py") if len(path.read_text().splitlines()) > 80] == []
 
 
-@MOVING
 def test_lines_fit_a_window():
     """Of all Python files; ruff leaves lines alone that end in a long address."""
     files = [*SOURCES, *(ROOT / "tests").glob("**/*.py")]
     assert [path.name for path in files if any(len(line) > 120 for line in path.read_text().splitlines())] == []
 
 
-@MOVING
 def test_modules_have_names_of_their_own():
     counts = Counter(PurePath(path).name for path in TREES)
     assert [name for name, count in counts.items() if count > 1 and not name.startswith("__")] == []
 
 
-@MOVING
 def test_docstrings_stand_alone():
     found = []
     for name, tree in TREES.items():
@@ -115,8 +108,8 @@ def test_forbidden_constructs():
     for name, tree in TREES.items():
         for node in ast.walk(tree):
             where = f"{name}:{getattr(node, 'lineno', 0)}"
-            if isinstance(node, ast.Attribute) and node.attr == "cuda" and ast.unparse(node.value) != "torch":
-                found.append(f"{where} .cuda")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cuda":
+                found.append(f"{where} .cuda()")
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 found.append(f"{where} import *")
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):

@@ -148,7 +148,7 @@ def run(
             whole_classes=_whole_classes(data),
             log=Log(None, quiet=not verbose),
             update_mask=saliency.read(Path(free), start) if isinstance(free, (str, Path)) else free,
-            task=task,
+            task=task or Classification(classes),
         )
         unlearned = apply(found, start, data.sets, hyper, context)
     unlearned.model.eval()
