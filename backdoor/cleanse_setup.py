@@ -16,7 +16,6 @@ from trainer import network, rounds
 from trainer.setup import inputs, shared
 from trainer.training_flags import Train, check_counterpart
 from unlearn import registry
-from unlearn.session import outputs
 from unlearn.unlearn_setup import UnlearnSetup, about, check_validation, starting
 from utils.errors import UsageError
 from utils.options import describe, identity
@@ -109,7 +108,7 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
         config = _without(config, "train", "prune") | {"checkpoint": checkpoint.sha256}
     return CleanseSetup(
         **shared(arguments, device, built),
-        **about(method, "main_backdoor.py", outputs(method)),
+        **about(method, "main_backdoor.py", method.outputs),
         config=config,
         keep_files=flags.resume,
         parts={} if checkpoint is not None else {"training": (training, rounds.OUTPUTS)},
@@ -168,7 +167,7 @@ def is_there(mask: Path, save_dir: Path, method: registry.Method) -> bool:
     if mask.exists():
         return True
     if mask.resolve().parent == save_dir.resolve() and any(
-        mask.match(pattern) for pattern in rounds.OUTPUTS + outputs(method)
+        mask.match(pattern) for pattern in rounds.OUTPUTS + method.outputs
     ):
         raise UsageError(
             f"--mask {mask}: no such file, and this run writes one of that name itself; give another name or leave "

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation by channel, on [0, 1]
 NUMERALS = tuple("0123456789")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
 NO_VAL = "_no_val"  # ends the name of a data set that sets no training images apart; any may have it
 
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset.catalog import SUFFIXES
 from utils import files
 from utils.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
 MOST = 64 << 20  # bytes of a file that lists images
 MOST_COLUMNS = 4  # lines of so many numbers each are a table; longer ones are a list that was wrapped
 NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"  # how files begin

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from utils import files
 from utils.errors import UsageError
 
-# Pillow's names of what files with ``catalog.SUFFIXES`` hold, a GIF by another name included
+# Pillow's names of what files with ``positions.SUFFIXES`` hold, a GIF by another name included
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "TIFF", "GIF")
 PARALLEL = 64 << 20  # bytes of pixels from which decoding gains more from processes than starting them costs
 

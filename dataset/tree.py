@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.catalog import SUFFIXES
+from dataset.positions import SUFFIXES
 from utils.errors import UsageError, one_line
 
 if TYPE_CHECKING:

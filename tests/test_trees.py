@@ -19,7 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 import main_forget
 import main_imp
-from dataset import catalog, download, prepare, split, tree
+from dataset import catalog, download, positions, prepare, split, tree
 from dataset.named.cifar import CIFAR10_CLASSES
 from utils.errors import UsageError
 
@@ -48,7 +48,7 @@ def choose(root: Path | str, name: str = "folder", **how) -> prepare.DatasetInfo
 
 
 def test_names_of_image_files_are_image_folders():
-    assert set(catalog.SUFFIXES) == set(IMG_EXTENSIONS)
+    assert set(positions.SUFFIXES) == set(IMG_EXTENSIONS)
 
 
 def test_positions_are_those_of_torchvisions_image_folder(tmp_path):

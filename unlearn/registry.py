@@ -111,6 +111,12 @@ class Method:
         if self.tasks is not None and name not in self.tasks:
             raise UsageError(f"--unlearn {self.name}: is for {', '.join(sorted(self.tasks))} alone, not for {name}")
 
+    @property
+    def outputs(self) -> list[str]:
+        """The files of a run: the third while it runs, the last two in place of the first for separate adapters."""
+        kinds = ("checkpoint", "eval_result", "progress", "base")
+        return [*(f"{self.name}{kind}.pth.tar" for kind in kinds), f"{self.name}adapter"]
+
     def unfit_for_adapters(self, config: Any) -> str:
         """Why it cannot train adapters in place of the weights, in words; empty if it can.
 

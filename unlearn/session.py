@@ -12,19 +12,10 @@ from trainer import checkpoints
 from unlearn import lora
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
-from unlearn.registry import Method
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from unlearn.unlearn_setup import UnlearnSetup
-
-
-def outputs(method: Method) -> list[str]:
-    """The files of a run: the third while it runs, the last two in place of the first for separate adapters."""
-    return [
-        *(f"{method.name}{kind}.pth.tar" for kind in ("checkpoint", "eval_result", "progress", "base")),
-        f"{method.name}adapter",
-    ]
 
 
 class Session:
@@ -37,7 +28,7 @@ class Session:
     def __init__(self, setup: UnlearnSetup, folder: RunFolder, stamp: dict[str, Any]):
         self._setup, self._stamp = setup, {"fingerprint": folder.fingerprint, **stamp}
         self._model, self._evaluation, progress, self._base, self._adapter = (
-            folder.path / name for name in outputs(setup.method)
+            folder.path / name for name in setup.method.outputs
         )
         self.progress = Progress(progress, folder.fingerprint)
 

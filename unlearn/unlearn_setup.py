@@ -15,7 +15,6 @@ from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
 from unlearn import lora, registry, saliency
 from unlearn.registry import Method
-from unlearn.session import outputs
 from unlearn.unlearn_flags import ForgetArguments
 from utils.errors import UsageError
 from utils.options import identity
@@ -101,7 +100,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     }
     return ForgetSetup(
         **shared(arguments, device, built),
-        **about(method, "main_forget.py", outputs(method)),
+        **about(method, "main_forget.py", method.outputs),
         **start,
         config=config,
         keep_files=flags.resume,
@@ -117,7 +116,7 @@ def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
     """The entries of a ``Setup`` that follow from the method."""
     words = {"label": method.name, "title": f"{method.name}, {method.summary}"}
     words["reader"] = f"{method.name} or this script"
-    return {**words, "script": script, "method": method, "outputs": files, "temporary": (outputs(method)[2],)}
+    return {**words, "script": script, "method": method, "outputs": files, "temporary": (method.outputs[2],)}
 
 
 def starting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from utils.run_folder import environment
+from utils.environment import environment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import platform
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from utils import files, lock, parallel
+from utils.environment import environment
 from utils.errors import DivergedError, UsageError, one_line
 from utils.words import expanded
 
@@ -194,30 +193,3 @@ def state(path: Path, label: str, config: dict[str, Any], outputs: list[str]) ->
 def fingerprint(content: dict[str, Any]) -> str:
     """16 hex digits of SHA-256 over plain data, independent of the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit, for ``environment.json`` and ``result.json``."""
-    import numpy
-    import torch
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(),
-        "cpu_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_initialized() else None,
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    try:
-        project = Path(__file__).resolve().parent.parent
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5)
-        status = ["git", "status", "--porcelain", "--untracked-files=no"]
-        changed = subprocess.run(status, cwd=project, capture_output=True, text=True, timeout=5)
-        return done.stdout.strip() + ("-dirty" if changed.stdout.strip() else "") if done.stdout.strip() else None
-    except (OSError, subprocess.TimeoutExpired):
-        return None
