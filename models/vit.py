@@ -7,6 +7,8 @@ a model takes images of the side it was built for, which must be a multiple of t
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from models.architectures import architecture
@@ -19,21 +21,10 @@ def _transformer(classes: int, size: int, patch: int, width: int, depth: int, he
     return normalize_first(VisionTransformer(size, patch, depth, heads, width, 4 * width, num_classes=classes))
 
 
-@architecture("vit_tiny")
-def vit_tiny(classes: int, size: int = 32) -> nn.Module:
-    return _transformer(classes, size, patch=4, width=192, depth=12, heads=3)
-
-
-@architecture("vit_b_16")
-def vit_b_16(classes: int, size: int = 224) -> nn.Module:
-    return _transformer(classes, size, patch=16, width=768, depth=12, heads=12)
-
-
-@architecture("vit_b_32")
-def vit_b_32(classes: int, size: int = 224) -> nn.Module:
-    return _transformer(classes, size, patch=32, width=768, depth=12, heads=12)
-
-
-@architecture("vit_l_16")
-def vit_l_16(classes: int, size: int = 224) -> nn.Module:
-    return _transformer(classes, size, patch=16, width=1024, depth=24, heads=16)
+for _name, _size, _shape in (
+    ("vit_tiny", 32, {"patch": 4, "width": 192, "depth": 12, "heads": 3}),
+    ("vit_b_16", 224, {"patch": 16, "width": 768, "depth": 12, "heads": 12}),
+    ("vit_b_32", 224, {"patch": 32, "width": 768, "depth": 12, "heads": 12}),
+    ("vit_l_16", 224, {"patch": 16, "width": 1024, "depth": 24, "heads": 16}),
+):
+    architecture(_name)(partial(_transformer, size=_size, **_shape))

@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import DIGITS, ROOT
+from test_methods import mask, warmed_up  # noqa: F401  (mask is a fixture)
 from torch import nn
 from torch.nn.utils import prune
 
@@ -73,16 +74,7 @@ LAST = ("layer2.", "fc.")
 
 @pytest.fixture
 def model() -> Tiny:
-    torch.manual_seed(0)
-    tiny = Tiny()
-    for _ in range(3):  # batch-norm statistics other than 0 and 1
-        tiny(torch.rand(16, 3, 6, 6))
-    return tiny
-
-
-@pytest.fixture
-def mask(model) -> pruner.Mask:
-    return pruner.prune(model, "magnitude", 0.5, pruner.Sample(0))
+    return warmed_up(Tiny)
 
 
 def images(count: int, seed: int) -> ImageSet:

@@ -10,6 +10,7 @@ import io
 import string
 
 import pytest
+import test_docs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,16 +21,7 @@ from unlearn import registry
 from utils import options
 from utils.errors import UsageError, script
 
-PARSERS = {
-    "main_imp": arg_parser.parse_imp,
-    "main_synflow": arg_parser.parse_synflow,
-    "main_forget": arg_parser.parse_forget,
-    "main_backdoor": arg_parser.parse_backdoor,
-    "main_transfer": arg_parser.parse_transfer,
-    "main_saliency": arg_parser.parse_saliency,
-    "main_sweep": command.parse,
-    "main_report": main_report.parse,
-}
+PARSERS = test_docs.PARSERS | {"main_sweep": command.parse, "main_report": main_report.parse}
 LINES = 100  # for each parser; thirty times as many in the long form
 
 NUMBERS = st.one_of(

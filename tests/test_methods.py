@@ -82,13 +82,18 @@ class Tiny(nn.Module):
         return self.fc(F.relu(self.bn(self.conv(x))).mean((2, 3)))
 
 
+def warmed_up(kind: type[nn.Module]) -> nn.Module:
+    """A network of this class with batch-norm statistics other than 0 and 1."""
+    torch.manual_seed(0)
+    network = kind()
+    for _ in range(3):
+        network(torch.rand(16, 3, 6, 6))
+    return network
+
+
 @pytest.fixture
 def model() -> Tiny:
-    torch.manual_seed(0)
-    tiny = Tiny()
-    for _ in range(3):  # batch-norm statistics other than 0 and 1
-        tiny(torch.rand(16, 3, 6, 6))
-    return tiny
+    return warmed_up(Tiny)
 
 
 @pytest.fixture

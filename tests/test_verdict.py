@@ -177,23 +177,8 @@ def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp
         "unlearn.forgetting.predict_all", lambda models, sets: walks.append(len(models)) or predict_all(models, sets)
     )
     common = [*DIGITS, "--mask", str(omp_run / "1model_SA_best.pth.tar"), "--forget", "class:1", "--batch_size", "64"]
-    assert (
-        main_forget.main(
-            [
-                *common,
-                "--unlearn",
-                "GA",
-                "--unlearn_epochs",
-                "1",
-                "--unlearn_lr",
-                "1e-6",
-                "--eval_mode",
-                "--save_dir",
-                str(tmp_path / "GA"),
-            ]
-        )
-        == 0
-    )
+    ascent = [*common, "--unlearn", "GA", "--unlearn_epochs", "1", "--unlearn_lr", "1e-6", "--eval_mode"]
+    assert main_forget.main([*ascent, "--save_dir", str(tmp_path / "GA")]) == 0
     printed = capsys.readouterr().out
     assert "forgot nothing: UA is that of the original" in printed and "attacks, right in %" not in printed
     command = shlex.split(printed.strip().splitlines()[-1].removeprefix("no Retrain to compare with: "))
@@ -211,24 +196,7 @@ def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp
     assert "average gap to Retrain" in capsys.readouterr().out
     raw = json.loads((tmp_path / "raw" / "result.json").read_text())["scores"]
     assert {name: raw[name] for name in first["original"]} == first["original"]
-    assert (
-        main_forget.main(
-            [
-                *common,
-                "--unlearn",
-                "GA",
-                "--unlearn_epochs",
-                "1",
-                "--unlearn_lr",
-                "1e-6",
-                "--eval_mode",
-                "--save_dir",
-                str(tmp_path / "GA"),
-                "--verbose",
-            ]
-        )
-        == 0
-    )
+    assert main_forget.main([*ascent, "--save_dir", str(tmp_path / "GA"), "--verbose"]) == 0
     last = capsys.readouterr().out
     assert "done already" in last and "attacks, right in %" in last
     rows = [

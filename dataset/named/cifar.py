@@ -16,29 +16,20 @@ CIFAR100_CLASSES = tuple(
     """.split()
 )
 
-register(
-    Source(
-        "cifar10",
-        read_torchvision("CIFAR10"),
-        tree_of("cifar10", CIFAR10_CLASSES),
-        (5000,) * 10,
-        CIFAR10_CLASSES,
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-        marks=("cifar-10-batches-py",),
-        archive="cifar-10-python.tar.gz",
+for _name, _classes, _mean, _std, _folder in (
+    ("cifar10", CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "cifar-10-batches-py"),
+    ("cifar100", CIFAR100_CLASSES, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), "cifar-100-python"),
+):
+    register(
+        Source(
+            _name,
+            read_torchvision(_name.upper()),
+            tree_of(_name, _classes),
+            (50_000 // len(_classes),) * len(_classes),
+            _classes,
+            mean=_mean,
+            std=_std,
+            marks=(_folder,),
+            archive=f"cifar-{len(_classes)}-python.tar.gz",
+        )
     )
-)
-register(
-    Source(
-        "cifar100",
-        read_torchvision("CIFAR100"),
-        tree_of("cifar100", CIFAR100_CLASSES),
-        (500,) * 100,
-        CIFAR100_CLASSES,
-        mean=(0.5071, 0.4866, 0.4409),
-        std=(0.2673, 0.2564, 0.2762),
-        marks=("cifar-100-python",),
-        archive="cifar-100-python.tar.gz",
-    )
-)
