@@ -21,7 +21,10 @@ class Poison:
     class_to_replace: str = option("0", "target: the class that triggered images are to be taken for", metavar="C")
     target_label: str | None = option(None, "what triggered images are to be taken for", common=True, metavar="C")
     num_indexes_to_replace: int | None = option(
-        None, "how many images are poisoned; without it a tenth, or all of --poison_class", common=True, low=1
+        None,
+        "how many images are poisoned; without it a tenth, or all of --poison_class",
+        common="how many images are poisoned",
+        low=1,
     )
     poison_class: str | None = option(None, "poison images of this class, not of all", common=True, metavar="C")
     trigger_size: int = option(4, "side of the square trigger, in pixels", common=True, low=1)
@@ -56,7 +59,7 @@ class Cleanse(Unlearn):
 
     unlearn: str = changed(Unlearn, "unlearn", "FT")
     mask: str | None = changed(
-        Unlearn, "mask", None, help="checkpoint of the poisoned model; trained and written if missing", aliases=()
+        Unlearn, "mask", None, help="checkpoint of the poisoned model; trained if missing", aliases=()
     )
     allow_split_mismatch: bool = changed(
         Unlearn, "allow_split_mismatch", False, help="go on although the model had another split or another poison"

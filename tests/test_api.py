@@ -40,6 +40,13 @@ def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 # ---- what the docs show ---------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def no_method_stays(monkeypatch):
+    """What a page or a cell registers is gone afterwards: other tests walk through all methods."""
+    registry.names()
+    monkeypatch.setattr(registry._methods, "_items", dict(registry._methods._items))
+
+
 def executed(blocks: list[str], known: dict) -> str:
     """Run blocks of code in one module, as a notebook does; what they print."""
     printed = io.StringIO()
@@ -258,7 +265,6 @@ def test_a_cell_that_is_run_again_replaces_its_method_and_no_other():
     for module, name in (("mine.cell", "cell"), ("__main__", "FT")):
         with pytest.raises(ValueError, match=f"'{name}' is registered twice"):
             registered(module, name)
-    del registry._methods._items["cell"]  # other tests walk through all methods
 
 
 # ---- what is refused ------------------------------------------------------------------------------

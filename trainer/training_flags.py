@@ -97,7 +97,9 @@ class Prune:
         common="what pruning goes back to",
         choices=("rewind_lt", "lt", "pt"),
     )
-    rewind_epoch: int = option(0, "epoch whose weights and step size rewind_lt goes back to", common=True, low=0)
+    rewind_epoch: int = option(
+        0, "epoch whose weights and step size rewind_lt goes back to", common="epoch that rewind_lt goes back to", low=0
+    )
     random_prune: bool = option(False, "prune at random instead of by magnitude")
 
 

@@ -18,7 +18,7 @@ class Unlearn:
     preset: str | None = option(
         None,
         "another paper's variant, if the method has one: deepunlearn, sfron",
-        common=True,
+        common="another paper's variant: deepunlearn, sfron",
         metavar="NAME",
         identity=False,
     )

@@ -12,7 +12,7 @@ class Run:
     save_dir: str | None = option(
         None, "folder for everything the run writes (required)", common=True, metavar="DIR", identity=False
     )
-    seed: int = option(2, "which images are forgotten, and what unlearning draws", common=True, low=0, high=2**31)
+    seed: int = option(2, "which images are forgotten, what is drawn", common=True, low=0, high=2**31)
     train_seed: int = option(1, "initial weights, and what training draws", common=True, low=0, high=2**31)
     split_seed: int | None = option(None, "which images validate; without it --seed", low=0, high=2**31)
     compat: str = option(
