@@ -205,7 +205,7 @@ def test_resume_from_a_given_checkpoint(omp_run, tmp_path):
 
 
 @pytest.mark.parametrize("method", registry.names())
-@pytest.mark.parametrize("what", ["class:0", "random:0.1"])
+@pytest.mark.parametrize("what", ["class:0", pytest.param("random:0.1", marks=pytest.mark.torture)])
 def test_every_method_on_the_sparse_model(omp_run, tmp_path, method, what, capsys):
     assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", method, "--forget", what) == 0
     assert {path.name for path in tmp_path.iterdir()} == SHARED | {

@@ -699,6 +699,7 @@ TINY = """
 """
 
 
+@pytest.mark.torture
 def test_a_sweep_is_stopped_goes_on_fails_in_one_cell_and_skips_the_rest(tmp_path, capsys, monkeypatch):
     """Real runs on this machine: a time limit while the model trains, a cell that cannot run, the same cell mended."""
     runs = tmp_path / "runs"
