@@ -113,10 +113,10 @@ def run(*words: str) -> str:
 
 def scores(folder: Path) -> dict[str, dict[str, float]]:
     """The scores of all runs by cell, but for the time that they took."""
-    read = {path.parent.relative_to(folder).as_posix(): read(path) for path in folder.glob("seed*/*/*/*/result.json")}
+    found = {path.parent.relative_to(folder).as_posix(): read(path) for path in folder.glob("seed*/*/*/*/result.json")}
     return {
         name: {metric: value for metric, value in result["scores"].items() if metric != "RTE"}
-        for name, result in read.items()
+        for name, result in found.items()
     }
 
 
