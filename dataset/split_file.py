@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset.split import BaseSplit, digest
+from dataset.split import SCHEMES, BaseSplit, digest
 from utils import files
 from utils.errors import UsageError
 
@@ -61,12 +61,13 @@ def read_split(text: str | None, total: int) -> GivenSplit | None:
     Args:
         total: images of the official training set.
     Raises:
-        UsageError: no such file, or one that holds no valid split.
+        UsageError: no such file or scheme, or a file that holds no valid split.
     """
     if text is None or text == "seeds":
         return None
     path = Path(text).expanduser()
     if not path.exists() and re.fullmatch(r"[A-Za-z]\w*(:.*)?", text):
+        SCHEMES.get(text.partition(":")[0])  # an unknown name is refused before any image is read
         return GivenSplit(text, text)
     where = f"--split {text}"
     sets = _complete(where, {name: _indices(where, name, array) for name, array in _arrays(where, path).items()})

@@ -218,3 +218,10 @@ def test_the_default_keeps_its_fingerprint(capsys, tmp_path):
     assert shown[0] == shown[1] and not re.search('"split"', shown[0])
     assert main_imp.main([*IMP, "--split", make(tmp_path / "s.npz"), "--save_dir", str(tmp_path), "--dry_run"]) == 0
     assert "1,000 training images, 3 more for validation" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("typed", "nearest"), [("seed", "seeds"), ("lira:0:1", None)])
+def test_an_unknown_scheme_is_refused_before_any_image_is_read(typed, nearest, tmp_path):
+    hint = rf" \(did you mean {nearest}\?\)" if nearest else ""
+    with pytest.raises(UsageError, match=rf"--split {typed.partition(':')[0]}: unknown{hint}; known: seeds, FILE"):
+        split_file.read_split(typed, 10)
