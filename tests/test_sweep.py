@@ -790,7 +790,7 @@ class Here:
 SEARCH = """
     folder: {folder}
     seeds: [1]
-    flags: {{dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256}}
+    flags: {{dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256{more}}}
     train: {{dense: {{script: main_imp.py, epochs: 2}}}}
     models: {{dense: dense}}
     scenarios: {{class: "class:0"}}
@@ -801,16 +801,16 @@ SEARCH = """
 """
 
 
-def search_text(folder, trials, wanted="{low: 1e-3, high: 1, log: true}", sampler="tpe"):
-    return SEARCH.format(folder=folder, trials=trials, wanted=wanted, sampler=sampler)
+def search_text(folder, trials, wanted="{low: 1e-3, high: 1, log: true}", sampler="tpe", more=""):
+    return SEARCH.format(folder=folder, trials=trials, wanted=wanted, sampler=sampler, more=more)
 
 
-def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path, capsys, monkeypatch):
+def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(few, tmp_path, capsys, monkeypatch):
     optuna = pytest.importorskip("optuna")
     monkeypatch.setitem(executors.EXECUTORS, "local", Here)
     monkeypatch.setattr("sweep.runner.PAUSE", 0)
-    runs = tmp_path / "runs"
-    path = stated(tmp_path, search_text(runs, 3))
+    runs, more = tmp_path / "runs", f", split: {few[1]}"
+    path = stated(tmp_path, search_text(runs, 3, more=more))
     take, count = Here.take, Counter()
 
     def stopped(self, cells):
@@ -877,7 +877,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
 
     alone = json.loads((runs / "search" / "best.json").read_text())
     two = (
-        search_text(runs, 1)
+        search_text(runs, 1, more=more)
         .replace("method: FT,", "method: [FT, GA],")
         .replace("methods: {", "methods: {GA: {unlearn_epochs: 1}, ")
     )
@@ -895,7 +895,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
         ["1", "trials", "of", "GA"],
     ]
 
-    code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}")))
+    code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}", more=more)))
     assert code == 2 and "this search was begun with other ranges" in err and err.count("\n") == 1
 
 
