@@ -156,8 +156,8 @@ def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
 
     Other names are taken as ``foreign.rename`` does, and any number of classes.
     """
-    known = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
-    return [(name, stem) for name, stem in known if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
+    candidates = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
+    return [(name, stem) for name, stem in candidates if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:
