@@ -17,6 +17,7 @@ from dataset import images as module
 from dataset.images import Augment, ImageSet
 from evaluation import predict
 from pruner import prunable
+from trainer import task
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Classification
@@ -126,23 +127,50 @@ def test_every_tensor_of_a_file_is_the_cpus():
     assert {tensor.device.type for tensor in tensors} == {"cpu"} and found["average"][1][1] == "x"
 
 
-def test_a_run_stopped_inside_an_epoch_goes_on_where_random_numbers_are_another_kind_of_devices():
-    first = training()
-    kept = []
+def stored_inside_an_epoch() -> tuple[dict, Tensor]:
+    """The state of a training after two of four steps, and what its losses would draw next."""
+    first, kept = training(), []
     next(first.run(images(16), 1, MEAN, save=lambda: kept.append(copy.deepcopy(first.state())), every=2))
-    state = copy.deepcopy(kept[0])
-    state["inside"]["random"] = state["inside"]["random"][:16]  # as long as a GPU's
+    again = training()
+    again.restore(copy.deepcopy(kept[0]))
+    return kept[0], torch.rand(5, generator=again.random)
+
+
+def test_a_run_stopped_inside_an_epoch_on_a_gpu_goes_on_on_the_cpu():
+    state, expected = stored_inside_an_epoch()
     state["inside"]["device"] = torch.zeros(16, dtype=torch.uint8)
-    draws = []
+    other = training()
+    other.restore(state)
+    assert torch.equal(torch.rand(5, generator=other.random), expected) and other.state()["inside"]["step"] == 2
+    assert torch.equal(torch.get_rng_state(), state["inside"]["torch"])
+
+
+@pytest.mark.parametrize("from_gpu", [True, False])
+def test_a_run_stopped_inside_an_epoch_goes_on_on_a_gpu(from_gpu, monkeypatch):
+    """Layers go on with the GPU's own random numbers, or with new ones, the same every time."""
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: seen.append(seed))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda numbers, device: seen.append(numbers.tolist()))
+    state, expected = stored_inside_an_epoch()
+    if from_gpu:
+        state["inside"]["device"] = torch.arange(16, dtype=torch.uint8)
+    seen = []
     for _ in range(2):
         other = training()
-        other.restore(copy.deepcopy(state))
-        draws.append(torch.rand(5, generator=other.random))
-        assert torch.equal(torch.get_rng_state(), state["inside"]["torch"])
-    assert torch.equal(*draws) and other.state()["inside"]["step"] == 2
-    again = training()
-    again.restore(kept[0])
-    assert not torch.equal(torch.rand(5, generator=again.random), draws[0])
+        other.device = torch.device("cuda:0")
+        other._restore_random(copy.deepcopy(state["inside"]))
+        assert torch.equal(torch.rand(5, generator=other.random), expected)
+    assert seen[0] == seen[1] and (seen[0] == list(range(16))) == from_gpu
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(3, 2), (torch.zeros(3, 2), torch.zeros(1, 2))])
+def test_what_losses_draw_is_drawn_on_the_cpu_and_copied(inputs, monkeypatch):
+    sent = []
+    monkeypatch.setattr(task, "moved", lambda tensor, device: sent.append(tensor.device.type) or tensor)
+    batch = task.Batch(inputs, None, random=torch.Generator().manual_seed(3))
+    random = torch.Generator().manual_seed(3)
+    assert torch.equal(batch.draw(torch.randn, (3, 2)), torch.randn(3, 2, generator=random))
+    assert torch.equal(batch.draw(torch.randint, 0, 9, (3,)), torch.randint(0, 9, (3,), generator=random))
+    assert sent == ["cpu", "cpu"]
 
 
 def test_batches_follow_the_free_memory_of_a_gpu(monkeypatch):

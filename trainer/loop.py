@@ -36,7 +36,7 @@ class Training:
         freeze_rest: keep these others at their values; without it momentum and weight decay still move them.
         eval_modules: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
     Attributes:
-        random: what the task's losses draw from.
+        random: what the task's losses draw from, on the CPU whatever the device.
         quiet: show no progress.
     """
 
@@ -54,7 +54,7 @@ class Training:
         self.enforce_mask(mask)
         self._parameters = ordered_parameters(model, mask)
         self.device = self._parameters[0].device
-        self.random = torch.Generator(self.device)
+        self.random = torch.Generator()
         self.schedule = OptimizerSchedule(self._parameters, recipe)
         self.asam = ASAM(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
         self.average: AveragedModel | None = None
@@ -114,17 +114,14 @@ class Training:
             self._restore_random(inside)
 
     def _restore_random(self, inside: dict[str, Any]) -> None:
-        """Go on drawing; another kind of device cannot go on with the same numbers and draws others from here."""
+        """Go on drawing; layers such as dropout draw other numbers on another kind of device, from here on."""
         torch.set_rng_state(inside["torch"])
-        if len(inside["random"]) == len(self.random.get_state()):
-            self.random.set_state(inside["random"])
-            if inside["device"] is not None:
+        self.random.set_state(inside["random"])
+        if self.device.type == "cuda":
+            if inside["device"] is None:
+                torch.cuda.manual_seed(seeds.derive(torch.initial_seed(), "other device", self._step))
+            else:
                 torch.cuda.set_rng_state(inside["device"], self.device)
-        else:
-            seed = seeds.derive(torch.initial_seed(), "other device", self._step)
-            self.random.manual_seed(seed)
-            if self.device.type == "cuda":
-                torch.cuda.manual_seed(seed)
 
     def run(
         self,
