@@ -6,20 +6,23 @@ import copy
 import io
 import math
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import models
 from dataset import images as module
 from dataset.images import Augment, ImageSet
 from evaluation import predict
 from pruner import prunable
-from trainer import task
+from trainer import loop, task
 from trainer.loop import Training
 from trainer.recipe import Recipe
+from trainer.steps import Pass
 from trainer.task import Classification
 from unlearn import curvature
 from utils import device, files, finite
@@ -72,6 +75,42 @@ def test_no_step_of_an_epoch_waits_for_the_device(more, monkeypatch):
         return counted.count
 
     assert waits(6) - waits(2) == 4 * 2  # how many are flipped, of the CPU's; the loss, which only the CPU asks for
+
+
+class Copies(TorchDispatchMode):
+    """Counts the copies between devices for which the host waits."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), kwargs=None):
+        found = function(*arguments, **(kwargs or {}))
+        if function.name() in ("aten::_to_copy", "aten::copy_"):
+            source, later = arguments[-1 if len(arguments) < 3 else 1], (kwargs or {}).get("non_blocking", False)
+            self.count += source.device != found.device and not (later or arguments[2:] == (True,))
+        return found
+
+
+@pytest.mark.parametrize("more", [*RECIPES, {"optimizer": "adam"}, {"optimizer": "adamw"}, {"ema_decay": 0.5}], ids=str)
+def test_the_steps_of_an_epoch_ask_nothing_of_the_device(more, monkeypatch):
+    """On torch's meta device, which has no numbers: asking for one, or for a copy of one, raises an error."""
+    monkeypatch.setattr(module, "moved", lambda tensor, device: tensor.to(device, non_blocking=True))
+    monkeypatch.setattr(loop, "half", lambda *arguments: nullcontext())  # meta has no autocast
+    run = training("meta", **more)
+    steps = run.passes([Pass(images(16, "meta"), MEAN)]).steps(0, 1, 0)
+    with Copies() as copies:
+        assert len([run._take(step) for step in steps]) == 4
+    assert copies.count == 0
+
+
+def test_the_meta_device_gives_no_number_and_copies_to_it_are_counted():
+    with Copies() as copies:
+        x = torch.ones(3).to("meta")
+        x.copy_(torch.ones(3)), x.to("meta"), torch.ones(3).to("meta", non_blocking=True), x.to(torch.float64)
+        x.copy_(torch.ones(3), non_blocking=True)
+    assert copies.count == 2
+    for question in (lambda: float(x[0]), lambda: x[x > 0], lambda: x.cpu(), lambda: bool(x.isfinite().all())):
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            question()
 
 
 def test_the_counter_sees_a_wait():

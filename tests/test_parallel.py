@@ -93,6 +93,7 @@ def run(action: Callable[[], object], processes: int, folder: Path) -> str:
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()
             finally:
+                sys.stderr.flush()
                 os._exit(code)
         return child
 
