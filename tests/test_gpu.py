@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+import re
 import sys
 from contextlib import nullcontext
 
@@ -26,6 +27,8 @@ from trainer.steps import Pass
 from trainer.task import Classification
 from unlearn import curvature
 from utils import device, files, finite
+from utils.environment import environment
+from utils.errors import UsageError
 from utils.options import identity
 from utils.run_flags import Run
 
@@ -135,6 +138,31 @@ def test_whole_numbers_and_steps_beside_a_moment_that_is_lost():
     with pytest.raises(Exception, match="^exp_avg became NaN or infinite in epoch 2$"):
         finite.check(state.items(), "in epoch 2")
     finite.check([("step", state["step"]), ("seen", state["seen"])], "")
+
+
+# Operations that CUDA refuses under torch.use_deterministic_algorithms: they add up in any order.
+UNORDERED = r"adaptive_(avg|max)_pool\dd_backward|avg_pool3d_backward|upsample_bi|grid_sampler|histc|kthvalue|put_$"
+
+
+class Seen(TorchDispatchMode):
+    """The names of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), kwargs=None):
+        self.names.add(function.name())
+        return function(*arguments, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("arch", models.names())
+def test_every_architecture_trains_by_operations_that_a_gpu_can_repeat(arch):
+    model = models.blank(arch, 10, 32)
+    with Seen() as seen:
+        model(torch.ones(2, 3, 32, 32, device="meta")).sum().backward()
+    assert "aten::mm" in seen.names, "that of the last layer, backwards"
+    assert [name for name in seen.names if re.search(UNORDERED, name)] == []
 
 
 def stored_tensors(value) -> list[Tensor]:
@@ -256,10 +284,32 @@ def test_gradients_of_samples_in_parts_add_up_to_the_same(at_once, monkeypatch):
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-9)
 
 
-def test_tf32_is_for_convolutions_and_products_or_for_neither(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+@pytest.fixture
+def two_gpus(monkeypatch) -> list[torch.device]:
+    """As far as torch can tell; which of them were made the present one."""
+    chosen = [torch.device("cuda:0")]
+    name = lambda device=None: f"card {torch.device(device or chosen[-1]).index}"  # noqa: E731
+    told = {"is_available": lambda: True, "is_initialized": lambda: True, "device_count": lambda: 2}
+    for attribute, answer in (told | {"set_device": chosen.append, "get_device_name": name}).items():
+        monkeypatch.setattr(torch.cuda, attribute, answer)
+    return chosen
+
+
+@pytest.mark.parametrize("typed, card", [(("cuda:1",), 1), (("auto", 1), 1), (("auto",), 0), (("cuda",), 0)], ids=str)
+def test_the_gpu_that_is_recorded_is_the_one_that_is_used(typed, card, two_gpus):
+    assert device.resolve(*typed) == torch.device("cuda", card)
+    assert environment()["gpu"] == f"card {card}"
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_it_is_chosen(two_gpus):
+    with pytest.raises(
+        UsageError, match="^--device cuda:2: this machine has 2 CUDA devices; use --device auto or cpu$"
+    ):
+        device.resolve("cuda:2")
+    assert len(two_gpus) == 1
+
+
+def test_tf32_is_for_convolutions_and_products_or_for_neither(two_gpus):
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     try:
         for tf32 in (True, False):
