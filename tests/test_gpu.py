@@ -156,7 +156,11 @@ class Seen(TorchDispatchMode):
         return function(*arguments, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("arch", models.names())
+KINDS = ["resnet18", "resnet20s", "vgg16_bn", "vgg16_bn_lth", "swin_t", "vit_tiny"]
+OTHERS = [pytest.param(name, marks=pytest.mark.torture) for name in models.names() if name not in KINDS]
+
+
+@pytest.mark.parametrize("arch", [*KINDS, *OTHERS])
 def test_every_architecture_trains_by_operations_that_a_gpu_can_repeat(arch):
     model = models.blank(arch, 10, 32)
     with Seen() as seen:
