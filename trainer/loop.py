@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pruner import Mask, MaskEnforcer
@@ -20,7 +20,7 @@ from trainer.pulse import Pulse
 from trainer.recipe import OptimizerSchedule, Recipe, ordered_parameters
 from trainer.sam import ASAM
 from trainer.steps import Pass, Passes, Plan, Step, Trainable
-from trainer.task import Figures, Objective
+from trainer.task import Classification, Figures, Objective
 from utils import finite, memory, parallel, seeds
 from utils.device import half, synchronise
 
@@ -36,7 +36,7 @@ class Training:
         freeze_rest: keep these others at their values; without it momentum and weight decay still move them.
         eval_modules: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
     Attributes:
-        random: what the task's losses draw from.
+        random: what the task's losses draw from, on the CPU whatever the device.
         quiet: show no progress.
     """
 
@@ -54,13 +54,12 @@ class Training:
         self.enforce_mask(mask)
         self._parameters = ordered_parameters(model, mask)
         self.device = self._parameters[0].device
-        self.random = torch.Generator(self.device)
+        self.random = torch.Generator()
         self.schedule = OptimizerSchedule(self._parameters, recipe)
         self.asam = ASAM(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
         self.average: AveragedModel | None = None
         if recipe.ema_decay:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-            self.average.n_averaged.fill_(1)  # the starting weights are the first of the average
+            self.average = AveragedModel(model)  # the starting weights are the first of the average
         self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, time.perf_counter()
         self._latest = self.schedule  # of the step taken last
         self._waiting: list[Tensor] = []  # gradients of a step that did not move
@@ -114,17 +113,14 @@ class Training:
             self._restore_random(inside)
 
     def _restore_random(self, inside: dict[str, Any]) -> None:
-        """Go on drawing; another kind of device cannot go on with the same numbers and draws others from here."""
+        """Go on drawing; layers such as dropout draw other numbers on another kind of device, from here on."""
         torch.set_rng_state(inside["torch"])
-        if len(inside["random"]) == len(self.random.get_state()):
-            self.random.set_state(inside["random"])
-            if inside["device"] is not None:
+        self.random.set_state(inside["random"])
+        if self.device.type == "cuda":
+            if inside["device"] is None:
+                torch.cuda.manual_seed(seeds.derive(torch.initial_seed(), "other device", self._step))
+            else:
                 torch.cuda.set_rng_state(inside["device"], self.device)
-        else:
-            seed = seeds.derive(torch.initial_seed(), "other device", self._step)
-            self.random.manual_seed(seed)
-            if self.device.type == "cuda":
-                torch.cuda.manual_seed(seed)
 
     def run(
         self,
@@ -142,7 +138,8 @@ class Training:
         Args:
             images: what to train on, a function from an epoch's number, from 0, to it, or what an epoch is made of.
             seed: fixes order, augmentation and whatever else the epochs draw.
-            objective: what to descend on a set's batches; passes and plans have their own.
+            objective: what to descend on a set's batches; a classifier's mean loss without it. Passes and plans have
+                their own.
             before: called before every epoch with its number.
             save: called inside an epoch ``every`` so many steps, where ``state`` tells how far it is. Never with
                 several processes, each of which draws random numbers of its own.
@@ -154,8 +151,7 @@ class Training:
         elif isinstance(images, Sequence):
             plan = self.passes(images)
         else:
-            assert objective is not None
-            plan = self.passes([Pass(images, objective)])
+            plan = self.passes([Pass(images, objective or Classification().mean)])
         while self.epoch < self.recipe.epochs:
             if not self._step:
                 self._begin(seeds.derive(seed, "epoch", self.epoch), before)
@@ -216,7 +212,7 @@ class Training:
         if step.group is None:
             return None
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self._follow(self.average.module)
         if step.group not in self._meters:
             self._meters[step.group] = EpochMeter(self.device)
         meter = self._meters[step.group]
@@ -283,6 +279,13 @@ class Training:
         (loss * weight if weight != 1 else loss).backward()
         parallel.average_gradients(self.model.parameters())
         return loss, figures
+
+    @torch.no_grad()
+    def _follow(self, average: nn.Module) -> None:
+        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits."""
+        torch._foreach_lerp_(list(average.parameters()), list(self.model.parameters()), 1 - self.recipe.ema_decay)
+        if buffers := list(average.buffers()):
+            torch._foreach_copy_(buffers, list(self.model.buffers()))
 
     def finish(self) -> None:
         """Put the moving average in place of the weights, if one is kept."""

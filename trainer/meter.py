@@ -59,7 +59,7 @@ class EpochMeter:
         Raises:
             DivergedError: the loss is no longer finite.
         """
-        counted = torch.cat([self._sums, self._sums.new_tensor([self._samples]), self._sound[None]])
+        counted = torch.cat([self._sums, self._sums.new_full((1,), self._samples), self._sound[None]])
         *sums, samples, sound = parallel.add_up(counted).tolist()
         loss, *figures = (value / max(samples, 1) for value in sums)
         if not math.isfinite(loss):

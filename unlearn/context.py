@@ -155,8 +155,7 @@ class Context:
         self.draws = self.draws or Draws(self.seed)
         self.task = self.task or Classification(self.classes)
         self.memory = (self.progress.state or {}).get("memory", {})
-        self._random = torch.Generator(self.device)
-        self._random.manual_seed(seeds.derive(self.seed, "losses"))
+        self._random = seeds.generator(self.seed, "losses")
 
     def fit(
         self,
