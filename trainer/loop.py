@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from pruner import Mask, MaskEnforcer
+from trainer import l1
 from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.meter import EpochLog, EpochMeter
 from trainer.pulse import Pulse
@@ -282,6 +283,10 @@ class Training:
         self.model.zero_grad(set_to_none=True)
         (loss * weight if weight != 1 else loss).backward()
         parallel.average_gradients(self.model.parameters())
+        if step.l1:
+            trained = l1.trained(self.model.parameters())
+            l1.add_slope(trained, step.l1)
+            loss = loss.detach() + step.l1 * l1.norm(trained)
         return loss, figures
 
     def finish(self) -> None:
