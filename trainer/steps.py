@@ -38,6 +38,7 @@ class Step:
         update_mask: weights whose gradients alone it uses; None for the training's.
         moves: False leaves its gradients for the next step to add to its own.
         after: called when it has been taken.
+        alike: whether the steps of its group in this epoch differ by their batches and step sizes alone.
         resumable: whether a killed run can go on behind it.
         limit: the flag that says how many images it takes at once, and its value.
     """
@@ -53,6 +54,7 @@ class Step:
     update_mask: MaskEnforcer | None = None
     moves: bool = True
     after: Callable[[], None] | None = None
+    alike: bool = False
     resumable: bool = True
     limit: tuple[int | None, str] = (None, "")
 
@@ -149,7 +151,8 @@ class Passes(Plan):
             for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
                 batch, place = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
                 schedule = self._own.get(each.recipe)
-                yield Step(batch, sizes[step], each.objective, schedule, place, number, l1=l1, limit=limit)
+                found = Step(batch, sizes[step], each.objective, schedule, place, number, l1=l1, limit=limit)
+                yield replace(found, alike=True)
 
     def _parts(self, epoch: int) -> list[_Part]:
         """The passes that the epoch has; made once, because sets may draw labels."""
