@@ -28,6 +28,11 @@ class Run:
         "convolutions and matrix products of a GPU in TF32, whose factors have 10 binary digits: faster (docs/gpu.md)",
         identity="changed",
     )
+    compile: bool = option(
+        False,
+        "compile training steps; a GPU then takes each full one by a single launch (docs/gpu.md)",
+        identity="changed",
+    )
     no_fast_cpu: bool = option(
         False, "compute on the CPU as torch does: slower, other last digits (docs/reliability.md)", identity="changed"
     )
