@@ -42,7 +42,7 @@ class Data:
         None,
         "who trains, validates, is forgotten and tests: a split.npz that a run has left, any .npz or folder of .npy "
         "with train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or "
-        "NAME:ARGUMENT (seeds: by --seed and --split_seed)",
+        "NAME:ARGUMENT (seeds: by --seed and --split_seed; deepunlearn, lira:S:J: those of that benchmark)",
         common="a split.npz of another run or tool; by seeds",
         metavar="FILE|NAME",
         identity=False,

@@ -41,7 +41,7 @@ class DatasetInfo:
 
     @property
     def _given_sets(self) -> Mapping[str, np.ndarray]:
-        """Index arrays by name, if a file divides the data set."""
+        """Index arrays by name, if a file or a scheme without labels divides the data set."""
         return {} if self.given is None else self.given.sets
 
     @property
@@ -64,7 +64,7 @@ class DatasetInfo:
 
     @property
     def train_counts(self) -> list[int]:
-        """Training images per class, validation part taken off; of a split that is a file no more than these."""
+        """Training images per class, validation part taken off; of a split that is given no more than these."""
         if self._given_sets and self.files is not None:
             return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=self.classes).tolist()
         own = self.files is not None and self.files.val is not None
@@ -139,7 +139,7 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
     """What a model is trained on: by ``--split``, or by seeds without it.
 
-    Raises UsageError: an unknown scheme, or ``--split_seed`` beside a file.
+    Raises UsageError: an unknown scheme, or ``--split_seed`` beside a split that it has no part in.
     """
     given = data.given
     if given is not None and given.sets:
@@ -148,7 +148,9 @@ def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat:
         return given.base(len(data.test_labels))
     name, _, argument = ("seeds" if given is None else given.typed).partition(":")
     draw = split.Draw(argument, data.train_labels, data.test_labels, data.with_validation, seed, split_seed, compat)
-    return split.SCHEMES.get(name)(draw)
+    divide = split.SCHEMES.get(name).divide
+    assert divide is not None, "a scheme without it has sets"
+    return divide(draw)
 
 
 class Views:
