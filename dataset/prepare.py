@@ -130,7 +130,7 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
     source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
     place = find_root(source, typed)
-    files = source.files(place)
+    files, size = source.files(place), size or (source.size if source.resized else None)
     official = list(source.official or () if files is None else files.counts)
     elsewhere = typed if typed is not None and place != typed else None
     return DatasetInfo(source, place, size, official, files, elsewhere, split_file.read_split(given, sum(official)))
@@ -159,7 +159,8 @@ class Views:
     Args:
         device: where batches, labels and indices are.
         workers: processes that read streamed images.
-        compat: "reference" resizes streamed images to a square before the central crop, whatever their shape.
+        compat: "reference" resizes streamed images to a square before the central crop, whatever their shape, and
+            mirrors what is mirrored under it alone.
     """
 
     def __init__(self, data: sources.Dataset, device: torch.device, workers: int = 0, compat: str = "fixed"):
@@ -172,8 +173,9 @@ class Views:
         self._train, self._test = place(data.train_images, data.train_labels), place(data.test_images, data.test_labels)
         self._val = self._test if data.val is None else place(*data.val)
         self._kind = ImageSet if data.streamed is None else StreamedSet
-        in_memory = Augment(data.pad, data.flip) if data.pad else None
-        self._augment = in_memory if data.streamed is None else Zoom(data.flip)
+        flip = data.flip in (True, compat)
+        in_memory = Augment(data.pad, flip) if data.pad or flip else None
+        self._augment = in_memory if data.streamed is None else Zoom(flip)
 
     def train(self, indices: np.ndarray) -> Images:
         """Training images, augmented when they are shuffled."""
