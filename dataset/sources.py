@@ -25,7 +25,7 @@ class Dataset:
     Attributes:
         train_images, test_images: uint8 [N, H, W, C]; of a streamed set paths, bytes [N].
         train_labels, test_labels: int64 [N].
-        pad, flip: augmentation, at the size of these images.
+        pad, flip: augmentation, at the size of these images; see ``catalog.Source``.
         val: images and labels that the data set itself sets apart for validation; None if it has none.
         notes: what else a header says of the files, by keyword.
         given: what ``--split`` named; None for the default division by seeds.
@@ -41,7 +41,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     pad: int
-    flip: bool
+    flip: bool | str
     with_validation: bool
     val: Arrays | None = field(default=None, repr=False)
     streamed: int | None = None

@@ -260,13 +260,16 @@ def test_a_server_that_nobody_vouches_for_is_refused(server, tmp_path, monkeypat
 
 def test_every_published_file_has_tls_a_size_and_a_checksum():
     listed = [one for several in download.FILES.values() for one in several]
-    assert len(listed) == 4 and all(
-        one.url.startswith("https://") and len(one.sha256) == 64 and one.size > 10**7 for one in listed
+    assert len(listed) == 12 and all(
+        one.url.startswith("https://") and len(one.sha256) == 64 and one.size > 4000 for one in listed
     )
     for name, folder in (("CIFAR10", "cifar-10-batches-py"), ("CIFAR100", "cifar-100-python")):
         import torchvision.datasets
 
         assert getattr(torchvision.datasets, name).base_folder == folder == download.FILES[name][0].folder
+    for name in ("MNIST", "FashionMNIST"):
+        expected = [file for file, _ in getattr(torchvision.datasets, name).resources]
+        assert [one.name for one in download.FILES[name]] == expected
     assert [one.name for one in download.FILES["SVHN"]] == ["train_32x32.mat", "test_32x32.mat"]
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from utils.options import option
 
+SEEDS = ("seed", "train_seed", "init_seed")  # runs that differ in nothing else are averaged
+
 
 @dataclass(frozen=True)
 class Run:
@@ -14,6 +16,9 @@ class Run:
     )
     seed: int = option(2, "which images are forgotten, what is drawn", common=True, low=0, high=2**31)
     train_seed: int = option(1, "initial weights, and what training draws", common=True, low=0, high=2**31)
+    init_seed: int | None = option(
+        None, "initial weights alone; without it --train_seed", low=0, high=2**31, identity="changed"
+    )
     split_seed: int | None = option(None, "which images validate; without it --seed", low=0, high=2**31)
     compat: str = option(
         "fixed", "do what the papers say, or what their code did (docs/differences.md)", choices=("fixed", "reference")
@@ -45,3 +50,8 @@ class Run:
         bare="words",
         identity=False,
     )
+
+    @property
+    def weights_seed(self) -> int:
+        """The seed of new weights."""
+        return self.train_seed if self.init_seed is None else self.init_seed
