@@ -29,6 +29,7 @@ from evaluation.populations.rmia import Signals
 from utils import files
 from utils.errors import UsageError
 
+NAME = "outputs.npz"
 KINDS = ("original", "retrained", "unlearned")
 MOST = 1 << 30  # bytes of a file, and of what it unpacks to
 ENOUGH = 1000  # images of RMIA's population: a score is a multiple of one over their number
