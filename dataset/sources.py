@@ -58,7 +58,7 @@ class Dataset:
                 images = np.array([b"/".join(path.split(b"/")[-2:]) for path in images.tolist()])
             for array in (np.asarray(labels, "<i8"), images):
                 state.update(f"{array.shape} {array.dtype.str};".encode())
-                state.update(np.ascontiguousarray(array))
+                state.update(np.ascontiguousarray(array).data)
         return state.hexdigest()[:16]
 
     @property
