@@ -92,8 +92,8 @@ def intervals(
     place = None if above is None else int(np.searchsorted(points, above))
     parts = []
     for some in np.array_split(times, max(len(times) * len(points) >> 23, 1)):
-        counts = [some @ side for side in sides]
-        parts.append(_numbers(*(one / one[:, -1:] for one in counts), place))
+        fpr, tpr = (counts / counts[:, -1:] for counts in (some @ side for side in sides))
+        parts.append(_numbers(fpr, tpr, place))
     edges = [50 * (1 - how.level), 50 * (1 + how.level)]
     found = {key: np.percentile(np.concatenate([part[key] for part in parts]), edges) for key in parts[0]}
     return {key: (float(low), float(high)) for key, (low, high) in found.items()}

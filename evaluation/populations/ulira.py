@@ -59,7 +59,7 @@ def ulira(
     return {
         "unlearned": scores[0],
         "held_out": scores[1],
-        "per_sample": (_mean(right[0]) + _mean(right[1])) / 2,
+        "per_sample": (mean(right[0]) + mean(right[1])) / 2,
         **roc(*pooled(scores[0], scores[1], split)[:2], threshold=0.0),
     }
 
@@ -94,6 +94,12 @@ def halved_intervals(
     return intervals(scores, members, splits, threshold, max(len(np.unique(splits)) // 2 - 1, 1), how)
 
 
+def mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the models, NaN for an image without any."""
+    count = (~np.isnan(values)).sum(0)
+    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
+
+
 def _fit(unlearned: np.ndarray, held_out: np.ndarray, small: int) -> Callable[[np.ndarray], np.ndarray]:
     """The log likelihood ratio as a function of margins [..., images], NaN where an image cannot be scored."""
     sides = [moments(margins) for margins in (unlearned, held_out)]
@@ -105,12 +111,6 @@ def _fit(unlearned: np.ndarray, held_out: np.ndarray, small: int) -> Callable[[n
         return np.where(known, forgot - never, np.nan)
 
     return ratio
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the models, NaN for an image without any."""
-    count = (~np.isnan(values)).sum(0)
-    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 
 
 def _too_few(unlearned: np.ndarray, held_out: np.ndarray) -> str:
