@@ -17,9 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluation.populations import study
-from evaluation.populations.roc import Bootstrap
-from report import population_files
 from utils import files
 from utils.errors import leave, script
 from utils.names import lookup
@@ -39,11 +36,13 @@ class Wanted:
 @script
 def main(argv: list[str] | None = None) -> int:
     folders, wanted = parse(argv)
-    data = population_files.read(folders)
     from dataset.gallery import gallery
-    from report import attack_pictures, attack_table
+    from evaluation.populations import study
+    from evaluation.populations.roc import Bootstrap
+    from report import attack_pictures, attack_table, population_files
     from report.writer import Report
 
+    data = population_files.read(folders)
     shown = None if wanted.no_plots else gallery(data.dataset, wanted.data, data.input_size, data.data)
     out, how = Path(wanted.out or folders[0]), Bootstrap(wanted.bootstrap, wanted.level)
     files.make_folder(out)
@@ -53,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     if report.plots:
         attack_pictures.add(report, found, shown)
     report.finish(", ".join(place.resolve().name for place in folders), "attack")
-    attack_table.write_json(out / attack_table.JSON, data, found, how)
+    attack_table.write_json(out, data, found, how)
     return 0
 
 
@@ -64,6 +63,8 @@ def parse(argv: list[str] | None) -> tuple[list[Path], Wanted]:
     add_options(parser, Wanted)
     typed = parser.read(argv)
     folders, wanted = [Path(folder) for folder in typed.pop("folders")], build(Wanted, typed)
+    from evaluation.populations import study
+
     asked = [lookup(name, study.ATTACKS, "--attack") for name in wanted.attack]
     return folders, replace(wanted, attack=tuple(name for name in study.ATTACKS if name in asked))
 

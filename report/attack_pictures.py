@@ -38,24 +38,27 @@ def add(report: Report, found: dict[str, Findings], gallery: Gallery | None) -> 
 
 
 def roc(found: dict[str, Findings]) -> Any | None:
-    """True against false positive rates on log axes: a panel for each density and attack; None without any."""
-    names = [name for name in NAMES if any(one.attack == name for findings in found.values() for one in findings.found)]
+    """True against false positive rates on log axes: a row of panels for each density, with a column for each attack.
+
+    The offline form of an attack is left out where there is the online one. None where nothing was found.
+    """
+    told = {one.attack for findings in found.values() for one in findings.found}
+    names = [name for name in NAMES if name in told and name.replace("offline", "online") not in told - {name}]
     if not names:
         return None
-    drawn, axes = figure(
-        3.6 * max(len(found), 2), 1.0 + 3.0 * len(names), len(names), len(found), sharex=True, sharey=True
-    )
+    size = (max(2.9 * len(names), 5.0), 0.8 + 2.9 * len(found))
+    drawn, axes = figure(*size, len(found), len(names), sharex=True, sharey=True)
     looks = _looks(found)
-    for column, (title, findings) in enumerate(found.items()):
-        for line, name in enumerate(names):
+    for line, (title, findings) in enumerate(found.items()):
+        for column, name in enumerate(names):
             axis = axes[line, column]
             axis.plot([1e-9, 1], [1e-9, 1], ":", color="0.6", linewidth=1, label="nothing to find")
             for one in findings.found:
                 if one.attack == name and one.curve is not None:
-                    axis.plot(*one.curve, label=one.row, linewidth=1.5, drawstyle="steps-post", **looks[one.row])
-            axis.set(xscale="log", yscale="log", xlim=SHARES, ylim=SHARES, title=f"{name}, {title}")
-            axis.title.set_fontsize(9)
-            axis.set_xlabel("false positive rate" if line == len(names) - 1 else "")
+                    axis.plot(*one.curve, label=one.row, linewidth=1.4, drawstyle="steps-post", **looks[one.row])
+            axis.set(xscale="log", yscale="log", xlim=SHARES, ylim=SHARES)
+            axis.set_title(f"{name}, {title}", fontsize=9)
+            axis.set_xlabel("false positive rate" if line == len(found) - 1 else "")
             axis.set_ylabel("true positive rate" if column == 0 else "")
             axis.grid(alpha=0.3)
     legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
@@ -74,11 +77,11 @@ def vulnerability(found: dict[str, Findings]) -> Any | None:
         for one in findings:
             assert one.per_image is not None, "U-LiRA judges images"
             values = np.sort(100 * one.per_image[~np.isnan(one.per_image)])
-            edges, shares = np.append(0, values), 100 * np.arange(len(values), -1, -1) / len(values)
+            edges = np.concatenate([[0], values, values[-1:]])
+            shares = 100 * np.append(1, np.arange(len(values), -1, -1) / len(values))
             axis.step(edges, shares, where="pre", label=one.row, linewidth=1.5, **looks[one.row])
-        axis.set(
-            xlabel="balanced accuracy of U-LiRA on an image, at least (%)", title=title, xlim=(0, 101), ylim=(0, 101)
-        )
+        axis.set(title=title, xlim=(0, 101), ylim=(0, 101))
+        axis.set_xlabel("balanced accuracy of U-LiRA on an image, at least (%)", fontsize=8)
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("share of the images (%)")

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from evaluation.populations.roc import Bootstrap
-from evaluation.populations.study import ATTACKS, Finding, Findings
+from evaluation.populations.study import Finding, Findings
+from report.attack_columns import HEADS, KEYS, NAME, explained, shown
 from report.latex import plain
 from report.marks import reference
 from report.page import Section
@@ -19,8 +20,6 @@ from report.writer import Report
 from utils import files
 from utils.names import file_name
 
-JSON = "attack.json"
-NAMES = [name for names in ATTACKS.values() for name in names]
 FIGURES = {  # title by key, with the false positive rate that it is taken at
     "auc": ("AUC", 0.0),
     "balanced_accuracy": ("balanced accuracy", 0.0),
@@ -32,15 +31,6 @@ KLOM = {
     "klom_forget_95": "forgotten, 95th percentile",
     "klom_retain": "retained",
     "klom_never": "never seen",
-}
-EXPLAINED = {
-    "U-LiRA": "can a model that forgot an image be told from models of the same method that never saw it",
-    "U-LiRA against Retrain": "the same, told from models retrained without the very images",
-    "LiRA": "can an image that was to be forgotten be told from never seen ones, by originals that did and did not see "
-    "it (online) or did not (offline)",
-    "RMIA": "the same, by how much more probable the image is than images that trained nobody",
-    "KLoM": "distance in nats of the margins from those of retrained models; that of Retrain is the least that so many "
-    "models can reach",
 }
 
 
@@ -64,62 +54,48 @@ def add(report: Report, study: Study, found: dict[str, Findings], how: Bootstrap
     report.say("not run:", "Not run", lines)
 
 
-def _cell(finding: Finding | None, key: str, factor: float = 100, form: str = ".1f") -> str:
-    """``value [lower, upper]``; a dash where there is none."""
-    if finding is None or key not in finding.numbers:
-        return "-"
-    edges = finding.intervals.get(key)
-    shown = "" if edges is None else f" [{', '.join(format(factor * edge, form) for edge in edges)}]"
-    few = finding.others < 1 / FIGURES[key][1] if FIGURES.get(key, ("", 0))[1] else False
-    return format(factor * finding.numbers[key], form) + ("*" if few else "") + shown
+def _cell(finding: Finding, key: str) -> str:
+    """A number as ``shown``; a star where it is a rate of false positives that so few images cannot have."""
+    few = FIGURES.get(key, ("", 0.0))[1] * finding.others
+    return shown(finding.numbers, finding.intervals, key, "*" if 0 < few < 1 else "")
 
 
 def _summary(study: Study, title: str, found: list[Finding], how: Bootstrap) -> Section:
     """One line a method, its AUC under each attack."""
     known = {(finding.row, finding.attack): finding for finding in found}
     rows = list(dict.fromkeys(finding.row for finding in found))
-    names = [name for name in NAMES if any((row, name) in known for row in rows)]
-    heads = {name: "KLoM" if name == "KLoM" else f"{name} AUC" for name in names}
+    names = [name for name in HEADS if any((row, name) in known for row in rows)]
     lines = []
     for row in rows:
-        cells = [
-            _cell(known.get((row, name)), "klom_forget", 1, ".2f")
-            if name == "KLoM"
-            else _cell(known.get((row, name)), "auc")
-            for name in names
-        ]
-        lines.append([row, *cells, str(max(known[row, name].models for name in names if (row, name) in known))])
+        mine = {name: known[row, name] for name in names if (row, name) in known}
+        cells = [_cell(mine[name], KEYS[name]) if name in mine else "-" for name in names]
+        lines.append([row, *cells, str(max(finding.models for finding in mine.values()))])
     said = [
         f"AUC in per cent, 50 where there is nothing to find; in brackets {100 * how.level:g} % intervals over splits.",
         "Original has forgotten nothing: no method should be found more easily. Retrain has nothing to forget.",
     ]
     return Section(
         f"{study.dataset}, {title}: judged by populations",
-        ["method", *heads.values(), "models"],
+        ["method", *(HEADS[name] for name in names), "models"],
         lines,
         said + study.remarks,
-        best=_nearest(rows, heads, known),
+        best=_nearest(names, known),
         warnings=_warnings(known),
-        explained={name: words for name, words in EXPLAINED.items() if any(name in head for head in names)},
+        explained=explained(names),
         slug=file_name(f"attack-{title}"),
         long=_long(title, found),
     )
 
 
-def _nearest(
-    rows: list[str], heads: dict[str, str], known: dict[tuple[str, str], Finding]
-) -> frozenset[tuple[str, str]]:
+def _nearest(names: list[str], known: dict[tuple[str, str], Finding]) -> frozenset[tuple[str, str]]:
     """The methods that an attack finds least, by row and column; as shown, so that ties share the mark."""
     best: set[tuple[str, str]] = set()
-    for name, head in heads.items():
-        key = "klom_forget" if name == "KLoM" else "auc"
-        values = {
-            row: round(known[row, name].numbers[key] if name == "KLoM" else abs(known[row, name].numbers[key] - 0.5), 3)
-            for row in rows
-            if (row, name) in known and not reference(row)
-        }
+    for name in names:
+        told = {row: finding.numbers[KEYS[name]] for (row, attack), finding in known.items() if attack == name}
+        nothing = 0.0 if name == "KLoM" else 0.5
+        values = {row: round(abs(value - nothing), 3) for row, value in told.items() if not reference(row)}
         if len(set(values.values())) > 1:
-            best |= {(row, head) for row, value in values.items() if value == min(values.values())}
+            best |= {(row, HEADS[name]) for row, value in values.items() if value == min(values.values())}
     return frozenset(best)
 
 
@@ -130,15 +106,15 @@ def _warnings(known: dict[tuple[str, str], Finding]) -> list[str]:
         edges = finding.intervals.get("auc")
         if edges is None:
             continue
-        shown = f"{name} finds {_cell(finding, 'auc')} for {row}"
+        words = f"{name} finds {_cell(finding, 'auc')} for {row}"
         if row == RETRAIN and not edges[0] <= 0.5 <= edges[1]:
             said.append(
-                f"{shown}, where there is nothing to find: retrained and other models differ in more than what they "
+                f"{words}, where there is nothing to find: retrained and other models differ in more than what they "
                 "saw, or there are too few; trust no number of this attack."
             )
         if row == ORIGINAL and edges[0] <= 0.5:
             said.append(
-                f"{shown}, which forgot nothing: the models do not learn single images by heart, or there are too few; "
+                f"{words}, which forgot nothing: the models do not learn single images by heart, or there are too few; "
                 "this attack tells no method from another."
             )
     return said
@@ -170,7 +146,7 @@ def _details(study: Study, title: str, found: list[Finding]) -> Section:
 
 def _klom(study: Study, title: str, found: list[Finding]) -> Section:
     kept = [finding for finding in found if "klom_forget" in finding.numbers]
-    rows = [[finding.row, *(_cell(finding, key, 1, ".2f") for key in KLOM), str(finding.models)] for finding in kept]
+    rows = [[finding.row, *(_cell(finding, key) for key in KLOM), str(finding.models)] for finding in kept]
     said = ["KLoM in nats, the mean over images; from 0 to 11.5. Retrain is judged by halves of itself."]
     return Section(
         f"{study.dataset}, {title}: KLoM",
@@ -203,13 +179,18 @@ def _long(title: str, found: Iterable[Finding]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def write_json(path: Path, study: Study, found: dict[str, Findings], how: Bootstrap) -> None:
-    """Write all numbers, curves and the distribution over images as ``attack.json``."""
+def write_json(folder: Path, study: Study, found: dict[str, Findings], how: Bootstrap) -> None:
+    """Write ``attack.json``: all numbers, curves, and the distribution over images."""
     content = {
         "dataset": study.dataset,
         "data": study.data,
         "interval": {"level": how.level, "draws": how.draws, "seed": how.seed, "over": "splits"},
         "units": "fractions in [0, 1]; KLoM in nats",
+        "judged": [
+            {"model": title, "method": row, "runs": [model.run for model in models]}
+            for title, group in study.columns.items()
+            for row, models in group.rows.items()
+        ],
         "findings": [_plain(title, finding) for title, findings in found.items() for finding in findings.found],
         "not_run": [
             {"model": title, "attack": attack, "methods": rows, "reason": reason}
@@ -218,7 +199,7 @@ def write_json(path: Path, study: Study, found: dict[str, Findings], how: Bootst
         ],
         "remarks": study.remarks,
     }
-    files.write_json(path, content | {files.SEAL: files.seal(content)})
+    files.write_json(folder / NAME, content | {files.SEAL: files.seal(content)})
 
 
 def _plain(title: str, finding: Finding) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from evaluation.populations.outputs import NAME
 from utils.errors import say_last, script
 from utils.log import Log
 from utils.run_folder import RunFolder
@@ -117,6 +116,8 @@ def run(told: Script, argv: list[str] | None = None) -> int:
                 return stages.run(setup, problem, facts, place)
 
         def add(place: Place, result: dict[str, Any]) -> None:
+            from evaluation.populations.outputs import NAME
+
             if setup.save_outputs and stages.outputs and not (place.folder.home / NAME).exists():
                 stages.outputs(setup, stages.problem(setup), place, result)
 
