@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,18 @@ class Dataset:
     streamed: int | None = None
     notes: dict[str, str] = field(default_factory=dict, compare=False)
     given: GivenSplit | None = field(default=None, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over labels and images; of streamed images, the names of their files and class folders."""
+        state = hashlib.sha256()
+        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
+            if self.streamed is not None:
+                images = np.array([b"/".join(path.split(b"/")[-2:]) for path in images.tolist()])
+            for array in (np.asarray(labels, "<i8"), images):
+                state.update(f"{array.shape} {array.dtype.str};".encode())
+                state.update(np.ascontiguousarray(array).data)
+        return state.hexdigest()[:16]
 
     @property
     def words(self) -> str:

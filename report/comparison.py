@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from report.row_names import Model, by_method, models, models_of
+from report.row_names import Model, by_method, models, models_of, population_of
 from report.runs import METRICS, Run
 from utils.names import file_name
 from utils.run_flags import SEEDS
@@ -209,11 +209,13 @@ def shared(result: dict[str, Any]) -> dict[str, Any]:
     """What runs must share to be compared: data, model family, what is forgotten, how it is split and scored."""
     config, scenario, sizes = result["config"], result["scenario"], result.get("split", {})
     split_seed = config.get("run", {}).get("split_seed")
+    population = population_of(config)  # its forget sets make one row together
+    joined = {"indices_digest": population} if population else {}
     return {
         "dataset": result["model"]["dataset"],
         "arch": result["model"]["arch"],
         "kind": scenario["kind"],
-        "forget": {key: value for key, value in scenario.items() if key not in ("kind", "words")},
+        "forget": {key: value for key, value in scenario.items() if key not in ("kind", "words")} | joined,
         "words": scenario["words"],
         "compat": result["compat"],
         "imagenet stem": config.get("model", {}).get("imagenet_arch", False),

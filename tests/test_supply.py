@@ -351,6 +351,7 @@ def test_scripts_import_nothing_from_the_current_folder(hostile, tmp_path):
         "main_saliency",
         "main_sweep",
         "main_report",
+        "main_attack",
     ):
         assert started(hostile, ROOT / f"{name}.py", "--help").returncode == 0
     assert not (tmp_path / "trace").exists()

@@ -1,4 +1,4 @@
-"""Where a run writes, what it draws from and where it computes. Imports no torch."""
+"""Where a run writes and what it leaves, what it draws from and where it computes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from utils.options import option
 
 SEEDS = ("seed", "train_seed", "init_seed")  # runs that differ in nothing else are averaged
+
+
+@dataclass(frozen=True)
+class Keep:
+    save_outputs: bool = option(
+        False,
+        "leave outputs.npz, the model's margin on every image, for main_attack.py; a finished run adds it",
+        common="leave outputs.npz for main_attack.py",
+        identity=False,
+    )
 
 
 @dataclass(frozen=True)
