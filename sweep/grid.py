@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = [f"main_{name}.py" for name in ("backdoor", "forget", "imp", "saliency", "synflow", "transfer")]
+READ = ("--mask", "--checkpoint", "--reference_model")  # flags that name files of other cells
 RESERVED = {"train": ("script", "from"), "method": ("unlearn",)}  # keys that are no flags
 
 
@@ -51,6 +52,13 @@ class Cell:
         script, here = PROJECT / self.script, Path.cwd()
         typed = script.relative_to(here) if script.is_relative_to(here) else script
         return shlex.join(["python", str(typed), *self.words])
+
+    def task(self, by_name: dict[str, Cell]) -> dict[str, Any]:
+        """What a process is told that runs the cell; it waits for no file of cells that this one needs."""
+        read = [word for flag, word in zip(self.words, self.words[1:]) if flag in READ]
+        folders = [by_name[name].folder for name in self.needs]
+        inputs = [path for path in read if any(folder in Path(path).parents for folder in folders)]
+        return {"script": self.script, "words": self.words, "folder": str(self.folder), "inputs": inputs}
 
 
 def cells(spec: Spec, strict: bool = True) -> list[Cell]:

@@ -17,7 +17,8 @@ from utils.names import nearest
 
 MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
-RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or one of the kind
+LEAST = {"gpus": 0, "cpus": 1, "time": 1, "cells_per_process": 1, "cells_per_job": 1}  # of the numbers in resources
+RESOURCES = {**LEAST, "partition": "", "slurm": {}}  # and what the others are like
 OWN = {  # flags that no cell is given
     "seed": "seeds say it",
     "train_seed": "seeds say it",
