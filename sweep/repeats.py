@@ -75,7 +75,7 @@ def _axes(spec: Spec) -> Iterator[list[Step]]:
     else:
         yield [_seed(spec, seed) for seed in spec.seeds]
     if inits := spec.population.get("inits"):
-        yield [_both({"init": str(number)}, f"init{number}", {"train_seed": number}) for number in inits]
+        yield [_both({"init": str(number)}, f"init{number}", {"init_seed": number}) for number in inits]
     if lira := spec.population.get("lira"):
         step = _pair if spec.flags.get("compat") == "reference" else _set_of_split
         yield [step(*numbers) for numbers in itertools.product(lira["splits"], lira["forgets"])]
