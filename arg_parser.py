@@ -272,6 +272,20 @@ def _typed(
     Args:
         hyper: configurations of methods; the flags of a single one are shown under ``title``, in its own words.
     """
+    if parser.help_topic(argv) is None:
+        parser = _PARSERS.setdefault((type(parser), parser.prog, *hyper), parser)
+    if not parser.usage:
+        _declare(parser, groups, argv, hyper, title)
+    return parser.read(argv)
+
+
+_PARSERS: dict[tuple, Parser] = {}  # that show no help, by script and methods: a sweep reads thousands of command lines
+
+
+def _declare(
+    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: Sequence[type], title: str
+) -> None:
+    """Put the flags of the configurations on a parser; see ``_typed``."""
     topic = parser.help_topic(argv)
     short = topic is not None and topic != "all"
     parser.usage = f"{parser.prog} [--flag value ...] [@FILE]"
@@ -291,7 +305,6 @@ def _typed(
         if f"--{name}" not in known:
             kind: dict[str, Any] = {"action": "store_true"} if is_switch else {}
             parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
-    return parser.read(argv)
 
 
 def _for_transformers(config: type) -> dict[str, str]:
