@@ -28,6 +28,9 @@ from evaluation.populations.roc import roc  # noqa: F401
 from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
 from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
+from generation import samplers
+from generation.schedule import Schedule, sequence
+from generation.unet import ConditionalUNet, Shape
 from trainer import checkpoints
 from unlearn import curvature, layers, registry, wrong_targets
 from unlearn import saliency as salient
@@ -484,3 +487,50 @@ def rmia(
     if variant == "as_coded":
         return rmia_attack.rmia_as_coded(images, population, offline_a)
     return rmia_attack.rmia(images, population, variant, gamma, offline_a)
+
+
+# --- Image generation ---
+
+
+def _network(config: dict, state: dict[str, Tensor] | None = None) -> ConditionalUNet:
+    names = {"ch": "width", "mult": "multipliers", "attn": "attention", "chan": "channels", "ncls": "classes"}
+    shape = {names.get(key, key): tuple(v) if isinstance(v, list) else v for key, v in config.items() if key != "T"}
+    model = ConditionalUNet(Shape(**shape, dropout=0.0))
+    if state is not None:
+        model.load_state_dict(state)
+    return model.eval()
+
+
+def gen_shapes(config: dict) -> dict[str, list[int]]:
+    return {key: list(value.shape) for key, value in _network(config).state_dict().items()}
+
+
+def gen_betas(kind: str, start: float, end: float, n: int) -> np.ndarray:
+    return Schedule(kind, start, end, n).betas().numpy()
+
+
+def gen_sequence(kind: str, steps: int, T: int) -> list[int]:
+    return sequence(kind, steps, T)
+
+
+def gen_eps(config: dict, state: dict, x: Tensor, t: Tensor, c: Tensor, keep: Tensor) -> Tensor:
+    return _network(config, state)(x, t, c, keep)
+
+
+def gen_guided(config: dict, state: dict, x: Tensor, t: Tensor, c: Tensor, w: float) -> Tensor:
+    return samplers.guided(_network(config, state), x, t, c, w)
+
+
+@torch.no_grad()
+def gen_sample(config, state, kind, x, c, w, seq, eta, noise) -> Tensor:
+    model, drawn = _network(config, state), iter(noise)
+    trajectory = samplers.trajectory(
+        kind,
+        lambda noisy, times: samplers.guided(model, noisy, times, c, w),
+        x,
+        seq,
+        Schedule(steps=config["T"]),
+        lambda like: next(drawn),
+        eta,
+    )
+    return torch.stack([x, *trajectory])
