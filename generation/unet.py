@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,9 @@ class ConditionalUNet(nn.Module):
 
     Source: Ho et al. 2020 (DDPM); Ho and Salimans 2021 (dropped classes); Heng and Soh 2023 (this form).
     """
+
+    down: Any  # lists of ``Level``
+    up: Any
 
     def __init__(self, shape: Shape):
         super().__init__()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pruner import Mask, MaskEnforcer
@@ -59,7 +60,7 @@ class Training:
         self.asam = ASAM(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
         self.average: AveragedModel | None = None
         if recipe.ema_decay:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+            self.average = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema_decay))
             self.average.n_averaged.fill_(1)  # the starting weights are the first of the average
         self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, time.perf_counter()
         self._latest = self.schedule  # of the step taken last
@@ -248,25 +249,31 @@ class Training:
         return EpochLog(self.epoch, lr, loss, figures, time.perf_counter() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
-        """Gradients over a whole batch from this process's part, masked, then clipped; loss and figures."""
+        """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
         with cpu_arithmetic(self.model, step.count):
             found = self._gradient(step)
             if self.asam is not None:
                 self.asam.up()
                 found = self._gradient(step)
                 self.asam.back()
-        update = step.update_mask or self.frozen
+        update, how = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
+        if how.clip_first:
+            self._clip(how.max_norm)
         if update is not None:
             update.gradients()
-        max_norm = (step.schedule or self.schedule).recipe.max_norm
-        if max_norm:
-            self.enforcer.gradients()
-            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         if self._waiting:
             own = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             torch._foreach_add_(own, self._waiting)
             self._waiting = []
+        if not how.clip_first:
+            self._clip(how.max_norm)
         return found
+
+    def _clip(self, max_norm: float) -> None:
+        """Scale the gradients down to this length; 0 leaves them."""
+        if max_norm:
+            self.enforcer.gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
 
     def advance(self, schedule: OptimizerSchedule) -> None:
         """Step along the present gradients."""
@@ -289,3 +296,10 @@ class Training:
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
             self.enforcer()
+
+
+@torch.no_grad()
+def _average(decay: float, averages: list[Tensor], weights: list[Tensor], _: Any) -> None:
+    """Move averages towards weights: torch's own form loses digits where the two are near to each other."""
+    torch._foreach_mul_(averages, decay)
+    torch._foreach_add_(averages, weights, alpha=1 - decay)

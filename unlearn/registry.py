@@ -66,6 +66,20 @@ class Salient(Iterative):
 
 
 @dataclass(frozen=True)
+class Counted(Salient):
+    """Flags of methods that take steps along losses alone, whatever the task."""
+
+    iterations: int | None = option(None, "steps in all, in place of --unlearn_epochs", low=0, identity="changed")
+    ema_decay: float = option(
+        0.0,
+        "share that a moving average of the weights keeps at every step; the average is the result; 0 is off",
+        low=0,
+        below=1,
+        identity="changed",
+    )
+
+
+@dataclass(frozen=True)
 class Method:
     """What the project knows about an unlearning method.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.training_flags import Stepping
-from unlearn.registry import Salient, about, method
+from unlearn.registry import Counted, Salient, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
 
@@ -23,9 +23,20 @@ class Config(Stepping):
     forget_decay: str | None = option(
         None,
         "that weight over the steps (linear; cosine with --compat reference)",
-        choices=("linear", "cosine", "quadratic"),
+        choices=("linear", "cosine", "quadratic", "none"),
+    )
+    remain_alpha: float = option(1.0, "weight of the retain loss", low=0, identity="changed")
+    unlearn_loss: str | None = option(
+        None,
+        "forgetting climbs the loss with weights by image (adaga; F), without (ga, as --no_adaptive), or teaches wrong "
+        "targets (rl)",
+        choices=("adaga", "ga", "rl"),
+        identity="changed",
     )
     max_norm: float = option(7.0, "longest forget gradient that is not scaled down to this; 0 is off", low=0)
+    retain_max_norm: float = option(
+        0.0, "longest retain gradient that is not scaled down to this; 0 is off", low=0, identity="changed"
+    )
     adaptive_power: float = option(
         0.5, "lambda: forget images count by their loss to the power of minus this", low=0, search=(0.0, 1.0, "linear")
     )
@@ -44,6 +55,7 @@ class Config(Stepping):
         low=0,
     )
     slow_rate: float = option(1.0, "alpha: how far the weights follow each round of both", low=0, high=1)
+    ema_decay: float = changed(Counted, "ema_decay", 0.0)
     no_saliency: bool = option(False, "without S: forgetting changes all weights")
     no_adaptive: bool = option(False, "without F: all forget images count alike")
     no_fast_slow: bool = option(False, "without R-on: forget and retain gradients are added and stepped along at once")
@@ -67,7 +79,7 @@ def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> Non
         retain = retain.first(config.retain_subset or len(forget), context.draws.order(len(retain), "retain subset"))
     mask = None if config.no_saliency else context.update_mask or fisher_mask(model, sets, config, context)
     over = "batch" if context.compat == "reference" else "set"
-    power = 0.0 if config.no_adaptive else config.adaptive_power
-    ascent = Ascent(model, context, forget, power, over, config.batch_size)
+    power = config.adaptive_power if config.unlearn_loss in (None, "adaga") and not config.no_adaptive else 0.0
+    ascent = Ascent(model, context, forget, power, over, config.batch_size, config.unlearn_loss == "rl")
     plan = FastSlow(model, ascent, retain, mask, config, context)
     context.phase(plan.training, plan)
