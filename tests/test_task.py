@@ -101,8 +101,7 @@ def test_every_other_method_is_refused_in_one_line(model):
     refused = [name for name in registry.names() if registry.get(name).tasks is not None]
     assert set(refused) | set(GENERIC) | {"raw"} == set(registry.names()) and not set(refused) & set(GENERIC)
     for name in refused:
-        own = next(iter(registry.get(name).tasks))
-        with pytest.raises(UsageError, match=rf"^--unlearn {name}: is for {own} alone, not for denoising$"):
+        with pytest.raises(UsageError, match=rf"^--unlearn {name}: is for classification alone, not for denoising$"):
             run(name, model, context())
 
 

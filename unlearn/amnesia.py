@@ -31,7 +31,8 @@ def importance(model: nn.Module, images: Images, size: int, context: Context) ->
     model.eval()
     if context.compat == "fixed":
         found = curvature.mean_squared_gradient(model, images.batches(saliency.AT_ONCE), {}, context.scored)
-        return {name: value * context.task.schedule.steps for name, value in found.items()}  # type: ignore[attr-defined]
+        steps = context.task.schedule.steps  # type: ignore[attr-defined]
+        return {name: value * steps for name, value in found.items()}
     random = torch.Generator(context.device).manual_seed(context.seed)
 
     def draw(batch: Batch) -> tuple[Tensor, Tensor | None]:

@@ -103,6 +103,13 @@ class Ascent:
         return (coefficients * len(coefficients) / coefficients.sum())[positions]
 
 
+def ascent(model: nn.Module, forget: Images, config: Any, context: Context) -> Ascent:
+    """What SFR-on's flags say of forgetting."""
+    over = "batch" if context.compat == "reference" else "set"
+    power = config.adaptive_power if config.unlearn_loss in (None, "adaga") and not config.no_adaptive else 0.0
+    return Ascent(model, context, forget, power, over, config.batch_size, config.unlearn_loss == "rl")
+
+
 class FastSlow(Plan):
     """Alternates one masked step up the forget loss with ``forget_freq`` steps down the retain loss.
 
