@@ -146,7 +146,7 @@ def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArgum
 
     typed = _read(FORGET, argv)
     unlearn = build(Unlearn, typed)
-    method = registry.get(unlearn.unlearn)
+    method = registry.get(unlearn.unlearn, "classification")
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     words = _words(typed)
@@ -186,7 +186,7 @@ def parse_backdoor(argv: list[str] | None, read_files: bool = True) -> backdoor.
 
     typed = _read(BACKDOOR, argv)
     unlearn = build(backdoor.Cleanse, typed)
-    method = registry.get(unlearn.unlearn)
+    method = registry.get(unlearn.unlearn, "classification")
     if unlearn.reference_model is not None:
         raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
     words = _words(typed)
@@ -213,7 +213,7 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
 
     typed, shared = _shared(TRANSFER, _read(TRANSFER, argv), read_files)
     source, told = build(transfer.Source, typed), build(transfer.Transfer, typed)
-    method, model = registry.get(source.unlearn), shared["model"]
+    method, model = registry.get(source.unlearn, "classification"), shared["model"]
     if source.mask is None:
         raise UsageError("--mask FILE is needed: the checkpoint of the source model")
     if told.target is None and told.target_dataset is None:

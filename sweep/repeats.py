@@ -113,7 +113,7 @@ def _set_of_split(split: int, forget: int) -> Step:
 
 
 def _pair(split: int, forget: int) -> Step:
-    """The same with a training of its own, as the authors of Deep Unlearn had it: the images' order is another."""
+    """A forget set with a training of its own, in another order of images, as the authors of Deep Unlearn had it."""
     return _both(_labels(split, forget), f"split{split}-forget{forget}", {"split": f"lira:{split}:{forget}"})
 
 

@@ -262,7 +262,7 @@ class Training:
         return EpochLog(self.epoch, lr, loss, figures, time.perf_counter() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
-        """Gradients over a whole batch from this process's part, masked, then clipped; loss and figures."""
+        """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
         compiled = self._compiled is not None and self._compiled.active
         with nullcontext() if compiled else cpu_arithmetic(self.model, step.count):
             found = self._gradient(step)
@@ -270,18 +270,24 @@ class Training:
                 self.asam.up()
                 found = self._gradient(step)
                 self.asam.back()
-        update = step.update_mask or self.frozen
+        update, how = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
+        if how.clip_first:
+            self._clip(how.max_norm)
         if update is not None:
             update.gradients()
-        max_norm = (step.schedule or self.schedule).recipe.max_norm
-        if max_norm:
-            self.enforcer.gradients()
-            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         if self._waiting:
             own = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             torch._foreach_add_(own, self._waiting)
             self._waiting = []
+        if not how.clip_first:
+            self._clip(how.max_norm)
         return found
+
+    def _clip(self, max_norm: float) -> None:
+        """Scale the gradients down to this length; 0 leaves them."""
+        if max_norm:
+            self.enforcer.gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
 
     def advance(self, schedule: OptimizerSchedule) -> None:
         """Step along the present gradients."""
@@ -305,8 +311,14 @@ class Training:
 
     @torch.no_grad()
     def _follow(self, average: nn.Module) -> None:
-        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits."""
-        torch._foreach_lerp_(list(average.parameters()), list(self.model.parameters()), 1 - self.recipe.ema_decay)
+        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits.
+
+        It is not by ``lerp``, which loses digits where average and weights are near to each other.
+        """
+        averages: list[Tensor] = list(average.parameters())
+        weights: list[Tensor] = list(self.model.parameters())
+        torch._foreach_mul_(averages, self.recipe.ema_decay)
+        torch._foreach_add_(averages, weights, alpha=1 - self.recipe.ema_decay)
         if buffers := list(average.buffers()):
             torch._foreach_copy_(buffers, list(self.model.buffers()))
 
