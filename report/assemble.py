@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from report import backdoor_table, contrasts, further, marks, missing, paper_values, ranking, transfer_table
+from report import (
+    attack_columns,
+    backdoor_table,
+    contrasts,
+    further,
+    marks,
+    missing,
+    paper_values,
+    ranking,
+    transfer_table,
+)
+from report.attack_columns import Attacked
 from report.comparison import Table, tables
 from report.latex import latex
 from report.page import Section
@@ -17,12 +28,15 @@ from utils import files
 from utils.errors import UsageError
 
 
-def add_unlearning(report: Report, found: Collection, scores: list[str], with_settings: bool) -> None:
+def add_unlearning(
+    report: Report, found: Collection, scores: list[str], with_settings: bool, attacked: list[Attacked]
+) -> None:
     """The tables of ``main_forget.py``'s runs, what ``--compat`` changes, the rankings, and what is missing or failed.
 
     Args:
         scores: names of scores beside the paper's, for a further table.
         with_settings: whether each row says what it was run with.
+        attacked: what population attacks found, for further columns.
     """
     runs = found.of("main_forget.py", failed=True)
     made = tables(runs)
@@ -30,7 +44,7 @@ def add_unlearning(report: Report, found: Collection, scores: list[str], with_se
     lost = missing.note_missing(made, planned)
     papers = missing.papers(found)
     for table in made:
-        _add_paper_table(report, table, paper_values.matching(table, papers), with_settings)
+        _add_paper_table(report, table, paper_values.matching(table, papers), with_settings, attacked)
         head, rows = contrasts.effect(table)
         if rows:
             title = f"{table.title}: what sparsity changes"
@@ -48,7 +62,9 @@ def add_unlearning(report: Report, found: Collection, scores: list[str], with_se
     report.say("failed:", "Failed runs", missing.failures(found))
 
 
-def _add_paper_table(report: Report, table: Table, published: paper_values.Published, with_settings: bool) -> None:
+def _add_paper_table(
+    report: Report, table: Table, published: paper_values.Published, with_settings: bool, attacked: list[Attacked]
+) -> None:
     head, rows = paper_table(table, published)
     given, best = settings_of(table), marks.best(table)
     section = Section(
@@ -64,8 +80,10 @@ def _add_paper_table(report: Report, table: Table, published: paper_values.Publi
         slug=table.slug,
         long=long_table(table, published),
     )
+    attack_columns.add(section, table, attacked)
     if with_settings:
-        section.head, section.rows = [*head, "settings"], [[*row, given.rows.get(row[0], "")] for row in rows]
+        section.head = [*section.head, "settings"]
+        section.rows = [[*row, given.rows.get(row[0], "")] for row in section.rows]
         section.notes += [note for note in (given.note(),) if note]
     report.add(section)
     remarks = section.warnings + section.notes

@@ -441,7 +441,9 @@ def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     assert found == {"fisher_new": 3e-8, "wfisher": 1.0, "FT_prune": 1e-4}
 
 
-@pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_saliency", "main_transfer", "main_report"])
+@pytest.mark.parametrize(
+    "script", ["main_imp", "main_forget", "main_saliency", "main_transfer", "main_report", "main_attack"]
+)
 def test_help_is_fast_because_it_needs_no_torch(script):
     code = (
         f"import sys; sys.argv = ['{script}.py', '--help', 'all']\nimport {script}\ntry:\n    "

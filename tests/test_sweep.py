@@ -13,6 +13,7 @@ import textwrap
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from threading import Timer
 
@@ -24,7 +25,7 @@ import arg_parser
 import main_report
 import main_sweep
 from report.runs import read
-from sweep import executors, grid, search, spec
+from sweep import executors, grid, search, slurm, spec
 from sweep.job import WAITING, Job, last_line
 from sweep.runner import TRIES, Runner, summary
 from sweep.state import State
@@ -263,7 +264,7 @@ BAD = [
     ],
     (
         f"{HEAD}resources: {{cpu: 3}}",
-        ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, partition, slurm",
+        ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, cells_per_process, ",
     ),
     (f"{HEAD}resources: {{cpus: 0}}", ": resources: cpus 0: must be a whole number from 1 up"),
     (f"{HEAD}resources: {{gpus: true}}", ": resources: gpus True: must be a whole number from 0 up"),
@@ -544,7 +545,9 @@ def owner(folder, name):
 
 
 def job(folder, script, inputs=()):
-    return Job(["sh", "-c", script], folder, list(inputs), {"GIVEN": "this"})
+    made = Job(["sh", "-c", script], folder, list(inputs), {"GIVEN": "this"})
+    signal.signal(signal.SIGTERM, made.stop)
+    return made
 
 
 @pytest.fixture
@@ -623,13 +626,16 @@ class Told:
         self.codes, self.running, self.ran = codes, [], []
 
     def take(self, cells):
-        self.running = cells[:1]
+        self.running = list(islice(cells, 1))
         self.ran += [cell.name for cell in self.running]
         return self.running
 
     def ended(self):
         cells, self.running = self.running, []
         return [(cell, self.codes[cell.name].pop(0) if self.codes.get(cell.name) else 0) for cell in cells]
+
+    def wait(self, seconds):
+        pass
 
     def stop(self):
         pass
@@ -663,7 +669,7 @@ MODEL, RETRAIN, FT = "seed1/a", "seed1/c/m/retrain", "seed1/c/m/FT"
         ({RETRAIN: [1]}, [MODEL, RETRAIN, FT], 1, ["done     2 of 3", "failed   1"]),
         ({MODEL: [2]}, [MODEL], 1, ["done     0 of 3", "failed   1"]),
         (
-            {MODEL: [executors.CANCELLED]},
+            {MODEL: [slurm.CANCELLED]},
             [MODEL],
             RESUMABLE,
             ["done     0 of 3", "failed   0", "missing  3", f"  {MODEL}  cancelled", f"  {RETRAIN}  waits for {MODEL}"],
@@ -783,7 +789,13 @@ class Here:
         over, self.over, self.running = self.over, [], []
         return over
 
+    def wait(self, seconds):
+        pass
+
     def stop(self):
+        pass
+
+    def close(self):
         pass
 
 
