@@ -68,14 +68,6 @@ IMP = [
 ]
 
 
-def torchrun(command: list[str]) -> str:
-    """What a script prints in two processes that torchrun starts."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*TORCHRUN, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 def run(action: Callable[[], object], processes: int, folder: Path) -> str:
     """What ``action`` prints in one or two processes forked off this one, which know of each other as torchrun's do."""
     with socket.socket() as free:
@@ -114,8 +106,22 @@ def close(left, right, tolerance):
         assert float((left[key].double() - right[key].double()).abs().max()) <= tolerance * scale, key
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def in_two_processes(words: list[str], folder: Path) -> str:
+    """What ``main_imp.py`` prints in two processes forked off this one."""
+    return run(lambda: main_imp.main(words), 2, folder)
+
+
+def under_torchrun(words: list[str], folder: Path) -> str:
+    """What ``main_imp.py`` prints in two processes that torchrun starts."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [*TORCHRUN, "main_imp.py", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=[in_two_processes, pytest.param(under_torchrun, marks=pytest.mark.torture)])
+def both(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel")
     random = np.random.default_rng(0)
     for part, count in (("train", 40), ("test", 10)):
@@ -128,7 +134,7 @@ def both(tmp_path_factory):
                 )
     words = [*IMP, "--data", str(folder / "tree"), "--save_dir"]
     one = run(lambda: main_imp.main([*words, str(folder / "1")]), 1, folder)
-    return folder, {1: one, 2: torchrun(["main_imp.py", *words, str(folder / "2")])}
+    return folder, {1: one, 2: request.param([*words, str(folder / "2")], folder)}
 
 
 def test_training_in_two_processes_equals_training_in_one(both):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pruner import Mask, MaskEnforcer
+from trainer import l1
+from trainer.compiled import Compiled, Recorder
 from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.meter import EpochLog, EpochMeter
 from trainer.pulse import Pulse
@@ -22,7 +25,7 @@ from trainer.sam import ASAM
 from trainer.steps import Pass, Passes, Plan, Step, Trainable
 from trainer.task import Classification, Figures, Objective
 from utils import finite, memory, parallel, seeds
-from utils.device import half, synchronise
+from utils.device import compiling, half, synchronise
 
 
 class Training:
@@ -60,6 +63,10 @@ class Training:
         self.average: AveragedModel | None = None
         if recipe.ema_decay:
             self.average = AveragedModel(model)  # the starting weights are the first of the average
+        self._compiled: Compiled | None = None
+        if compiling():
+            recorder = Recorder() if self.device.type == "cuda" else None
+            self._compiled = Compiled(model, self.random, recorder)
         self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, time.perf_counter()
         self._latest = self.schedule  # of the step taken last
         self._waiting: list[Tensor] = []  # gradients of a step that did not move
@@ -165,6 +172,8 @@ class Training:
         if before is not None:
             before(self.epoch)
         self._meters, self._began = {}, time.perf_counter()
+        if self._compiled is not None:
+            self._compiled.begin()
         seed = seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank())
         torch.manual_seed(seed)
         self.random.manual_seed(seed)
@@ -202,22 +211,31 @@ class Training:
             schedule.before_step(self.epoch, *step.place)
         else:
             schedule.set_lr(step.lr)
-        loss, figures = self.gradients(step)
-        if step.moves:
-            self.advance(schedule)
+        if step.group is not None and step.group not in self._meters:
+            self._meters[step.group] = EpochMeter(self.device)
+        if self._compiled is None:
+            self._work(step)
         else:
-            self._waiting = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            self._compiled.take(step, schedule, self._work)
         if step.after is not None:
             step.after()
         if step.group is None:
             return None
         if self.average is not None:
             self._follow(self.average.module)
-        if step.group not in self._meters:
-            self._meters[step.group] = EpochMeter(self.device)
         meter = self._meters[step.group]
-        meter.add(loss, figures, len(step.batch), step.count)
+        meter.count_in(len(step.batch), step.count)
         return meter
+
+    def _work(self, step: Step) -> None:
+        """What the device computes in a step: gradients, new weights and figures."""
+        loss, figures = self.gradients(step)
+        if step.moves:
+            self.advance(step.schedule or self.schedule)
+        else:
+            self._waiting = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        if step.group is not None:
+            self._meters[step.group].sum_up(loss, figures, len(step.batch), step.count)
 
     def _end(self, plan: Plan, lr: float) -> EpochLog:
         """Count the epoch as finished.
@@ -244,25 +262,32 @@ class Training:
         return EpochLog(self.epoch, lr, loss, figures, time.perf_counter() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
-        """Gradients over a whole batch from this process's part, masked, then clipped; loss and figures."""
-        with cpu_arithmetic(self.model, step.count):
+        """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
+        compiled = self._compiled is not None and self._compiled.active
+        with nullcontext() if compiled else cpu_arithmetic(self.model, step.count):
             found = self._gradient(step)
             if self.asam is not None:
                 self.asam.up()
                 found = self._gradient(step)
                 self.asam.back()
-        update = step.update_mask or self.frozen
+        update, how = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
+        if how.clip_first:
+            self._clip(how.max_norm)
         if update is not None:
             update.gradients()
-        max_norm = (step.schedule or self.schedule).recipe.max_norm
-        if max_norm:
-            self.enforcer.gradients()
-            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         if self._waiting:
             own = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             torch._foreach_add_(own, self._waiting)
             self._waiting = []
+        if not how.clip_first:
+            self._clip(how.max_norm)
         return found
+
+    def _clip(self, max_norm: float) -> None:
+        """Scale the gradients down to this length; 0 leaves them."""
+        if max_norm:
+            self.enforcer.gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
 
     def advance(self, schedule: OptimizerSchedule) -> None:
         """Step along the present gradients."""
@@ -278,12 +303,22 @@ class Training:
         self.model.zero_grad(set_to_none=True)
         (loss * weight if weight != 1 else loss).backward()
         parallel.average_gradients(self.model.parameters())
+        if step.l1:
+            trained = l1.trained(self.model.parameters())
+            l1.add_slope(trained, step.l1)
+            loss = loss.detach() + step.l1 * l1.norm(trained)
         return loss, figures
 
     @torch.no_grad()
     def _follow(self, average: nn.Module) -> None:
-        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits."""
-        torch._foreach_lerp_(list(average.parameters()), list(self.model.parameters()), 1 - self.recipe.ema_decay)
+        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits.
+
+        It is not by ``lerp``, which loses digits where average and weights are near to each other.
+        """
+        averages: list[Tensor] = list(average.parameters())
+        weights: list[Tensor] = list(self.model.parameters())
+        torch._foreach_mul_(averages, self.recipe.ema_decay)
+        torch._foreach_add_(averages, weights, alpha=1 - self.recipe.ema_decay)
         if buffers := list(average.buffers()):
             torch._foreach_copy_(buffers, list(self.model.buffers()))
 

@@ -62,6 +62,11 @@ class Task(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def longest(self) -> float:
+        """With ``--compat reference``: the length to which a batch's gradient is scaled down for saliency; 0 is off."""
+        return 0.0
+
     @abstractmethod
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         """Every sample's loss, float [B] and differentiable, and every sample's figures.
@@ -77,6 +82,14 @@ class Task(ABC):
         Args:
             exclude_true: never the sample's own.
         """
+
+    def taught(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """Like ``losses``, where some targets are of ``wrong_targets``; here that makes no difference."""
+        return self.losses(model, batch)
+
+    def scored(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Every sample's loss, float [B], by whose gradients saliency judges weights; here the plain one."""
+        return self.losses(model, batch)[0]
 
     def mean(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         """The plain objective: the mean loss."""
