@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pruner import Mask, MaskEnforcer
@@ -23,7 +23,7 @@ from trainer.pulse import Pulse
 from trainer.recipe import OptimizerSchedule, Recipe, ordered_parameters
 from trainer.sam import ASAM
 from trainer.steps import Pass, Passes, Plan, Step, Trainable
-from trainer.task import Figures, Objective
+from trainer.task import Classification, Figures, Objective
 from utils import finite, memory, parallel, seeds
 from utils.device import compiling, half, synchronise
 
@@ -39,7 +39,7 @@ class Training:
         freeze_rest: keep these others at their values; without it momentum and weight decay still move them.
         eval_modules: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
     Attributes:
-        random: what the task's losses draw from.
+        random: what the task's losses draw from, on the CPU whatever the device.
         quiet: show no progress.
     """
 
@@ -57,13 +57,12 @@ class Training:
         self.enforce_mask(mask)
         self._parameters = ordered_parameters(model, mask)
         self.device = self._parameters[0].device
-        self.random = torch.Generator(self.device)
+        self.random = torch.Generator()
         self.schedule = OptimizerSchedule(self._parameters, recipe)
         self.asam = ASAM(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
         self.average: AveragedModel | None = None
         if recipe.ema_decay:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-            self.average.n_averaged.fill_(1)  # the starting weights are the first of the average
+            self.average = AveragedModel(model)  # the starting weights are the first of the average
         self._compiled: Compiled | None = None
         if compiling():
             recorder = Recorder() if self.device.type == "cuda" else None
@@ -121,17 +120,14 @@ class Training:
             self._restore_random(inside)
 
     def _restore_random(self, inside: dict[str, Any]) -> None:
-        """Go on drawing; another kind of device cannot go on with the same numbers and draws others from here."""
+        """Go on drawing; layers such as dropout draw other numbers on another kind of device, from here on."""
         torch.set_rng_state(inside["torch"])
-        if len(inside["random"]) == len(self.random.get_state()):
-            self.random.set_state(inside["random"])
-            if inside["device"] is not None:
+        self.random.set_state(inside["random"])
+        if self.device.type == "cuda":
+            if inside["device"] is None:
+                torch.cuda.manual_seed(seeds.derive(torch.initial_seed(), "other device", self._step))
+            else:
                 torch.cuda.set_rng_state(inside["device"], self.device)
-        else:
-            seed = seeds.derive(torch.initial_seed(), "other device", self._step)
-            self.random.manual_seed(seed)
-            if self.device.type == "cuda":
-                torch.cuda.manual_seed(seed)
 
     def run(
         self,
@@ -149,7 +145,8 @@ class Training:
         Args:
             images: what to train on, a function from an epoch's number, from 0, to it, or what an epoch is made of.
             seed: fixes order, augmentation and whatever else the epochs draw.
-            objective: what to descend on a set's batches; passes and plans have their own.
+            objective: what to descend on a set's batches; a classifier's mean loss without it. Passes and plans have
+                their own.
             before: called before every epoch with its number.
             save: called inside an epoch ``every`` so many steps, where ``state`` tells how far it is. Never with
                 several processes, each of which draws random numbers of its own.
@@ -161,8 +158,7 @@ class Training:
         elif isinstance(images, Sequence):
             plan = self.passes(images)
         else:
-            assert objective is not None
-            plan = self.passes([Pass(images, objective)])
+            plan = self.passes([Pass(images, objective or Classification().mean)])
         while self.epoch < self.recipe.epochs:
             if not self._step:
                 self._begin(seeds.derive(seed, "epoch", self.epoch), before)
@@ -226,7 +222,7 @@ class Training:
         if step.group is None:
             return None
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self._follow(self.average.module)
         meter = self._meters[step.group]
         meter.count_in(len(step.batch), step.count)
         return meter
@@ -266,7 +262,7 @@ class Training:
         return EpochLog(self.epoch, lr, loss, figures, time.perf_counter() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
-        """Gradients over a whole batch from this process's part, masked, then clipped; loss and figures."""
+        """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
         compiled = self._compiled is not None and self._compiled.active
         with nullcontext() if compiled else cpu_arithmetic(self.model, step.count):
             found = self._gradient(step)
@@ -274,18 +270,24 @@ class Training:
                 self.asam.up()
                 found = self._gradient(step)
                 self.asam.back()
-        update = step.update_mask or self.frozen
+        update, how = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
+        if how.clip_first:
+            self._clip(how.max_norm)
         if update is not None:
             update.gradients()
-        max_norm = (step.schedule or self.schedule).recipe.max_norm
-        if max_norm:
-            self.enforcer.gradients()
-            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         if self._waiting:
             own = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             torch._foreach_add_(own, self._waiting)
             self._waiting = []
+        if not how.clip_first:
+            self._clip(how.max_norm)
         return found
+
+    def _clip(self, max_norm: float) -> None:
+        """Scale the gradients down to this length; 0 leaves them."""
+        if max_norm:
+            self.enforcer.gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
 
     def advance(self, schedule: OptimizerSchedule) -> None:
         """Step along the present gradients."""
@@ -306,6 +308,19 @@ class Training:
             l1.add_slope(trained, step.l1)
             loss = loss.detach() + step.l1 * l1.norm(trained)
         return loss, figures
+
+    @torch.no_grad()
+    def _follow(self, average: nn.Module) -> None:
+        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits.
+
+        It is not by ``lerp``, which loses digits where average and weights are near to each other.
+        """
+        averages: list[Tensor] = list(average.parameters())
+        weights: list[Tensor] = list(self.model.parameters())
+        torch._foreach_mul_(averages, self.recipe.ema_decay)
+        torch._foreach_add_(averages, weights, alpha=1 - self.recipe.ema_decay)
+        if buffers := list(average.buffers()):
+            torch._foreach_copy_(buffers, list(self.model.buffers()))
 
     def finish(self) -> None:
         """Put the moving average in place of the weights, if one is kept."""

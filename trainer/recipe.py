@@ -34,6 +34,7 @@ class Recipe:
         floor: step size at the end of schedule "smooth".
         steps: the training ends after so many steps, in the middle of an epoch; None for whole epochs.
         max_norm: gradients are scaled down to this length, over all weights; 0 leaves them.
+        clip_first: gradients are scaled down before those of weights that must not change are taken away, not after.
         eval_mode: batch norm uses its running statistics and leaves them alone.
         ema_decay: share that a moving average of the weights keeps at every step; 0 keeps no average.
     """
@@ -54,6 +55,7 @@ class Recipe:
     floor: float = 0.0
     steps: int | None = None
     max_norm: float = 0.0
+    clip_first: bool = False
     eval_mode: bool = False
     ema_decay: float = 0.0
 

@@ -125,8 +125,11 @@ def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the CPU on a device, copied while the host goes on."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """A tensor of the CPU on a device, copied while the host goes on; inside of vmap the host may wait."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    batched = torch._C._functorch.is_batchedtensor(tensor)  # which torch cannot pin
+    return (tensor if batched else tensor.pin_memory()).to(device, non_blocking=True)
 
 
 def synchronise(device: torch.device) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import ALPHA, Salient, about, method
+from unlearn.registry import ALPHA, Counted, about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
 
 @dataclass(frozen=True)
-class Config(Salient):
-    unlearn_epochs: int = changed(Salient, "unlearn_epochs", 5, help="passes over the forget set")
-    unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-4)
+class Config(Counted):
+    unlearn_epochs: int = changed(Counted, "unlearn_epochs", 5, help="passes over the forget set")
+    unlearn_lr: float = changed(Counted, "unlearn_lr", 1e-4)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn.registry import ALPHA, Salient, about, method
+from unlearn.registry import ALPHA, Counted, Salient, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
@@ -21,9 +21,9 @@ class SparseConfig(Salient):
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 
 
-@method("FT", config=Salient, reads={"retain"}, aliases=("finetune", "Finetune"))
+@method("FT", config=Counted, reads={"retain"}, aliases=("finetune", "Finetune"))
 @about("fine-tune on the retain set", source="Jia et al. 2023, section 2; Golatkar et al. 2020")
-def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
+def finetune(model: nn.Module, sets: Sets, config: Counted, context: Context) -> None:
     """Descend the loss on the retain set."""
     context.fit(model, sets.retain, config)
 
