@@ -70,7 +70,7 @@ def train(
     """
     prune, mask = setup.prune, {}
     home, begin = dense or (None, None)
-    written = Files(folder, {"fingerprint": setup.training, **problem.stamp}, home)
+    written = Files(folder, {"fingerprint": setup.training, **problem.stamp}, home, setup.run.checkpoint_every)
     if prune.prune == "synflow":
         mask = training.prune_first(problem, "synflow", prune.rate, None, setup.run.train_seed, log)
     plan = training.plan_of(setup.train, prune, setup.run)
