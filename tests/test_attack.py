@@ -182,7 +182,10 @@ def test_an_attack_that_peeks_is_caught(monkeypatch, tmp_path):
     """One that takes shadow models of its targets' splits is refused; nothing of it stands in a table."""
     folder = tmp_path / "runs"
     Made(folder, splits=8).all("Original", "FT")
-    peek = lambda name, models, targets, attack, how: attacks._judged(name, *attack(models.shadows, targets), None, how)  # noqa: E731
+
+    def peek(name, models, targets, attack, how):
+        return attacks._judged(name, *attack(models.shadows, targets), None, how)
+
     monkeypatch.setattr(attacks, "_in_halves", peek)
     content = attacked(folder, "--no_plots", "--bootstrap", 10, "--attack", "ulira,lira,rmia")
     assert {one["attack"] for one in content["findings"]} == {"U-LiRA"}
