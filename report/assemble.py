@@ -8,14 +8,12 @@ from typing import Any
 from report import (
     attack_columns,
     backdoor_table,
-    corrections,
+    contrasts,
     further,
-    leftout,
     marks,
     missing,
     paper_values,
     ranking,
-    sparsity,
     transfer_table,
 )
 from report.attack_columns import Attacked
@@ -47,21 +45,21 @@ def add_unlearning(
     papers = missing.papers(found)
     for table in made:
         _add_paper_table(report, table, paper_values.matching(table, papers), with_settings, attacked)
-        head, rows = sparsity.effect(table)
+        head, rows = contrasts.effect(table)
         if rows:
             title = f"{table.title}: what sparsity changes"
-            report.add(Section(title, head, rows, [sparsity.NOTE], slug=f"{table.slug}-sparsity"))
+            report.add(Section(title, head, rows, [contrasts.SPARSITY], slug=f"{table.slug}-sparsity"))
         if scores:
             _add_scores(report, table, scores)
-    for fixed, reference in corrections.pairs(made):
+    for fixed, reference in contrasts.pairs(made):
         title, slug = f"{fixed.title}: what the corrections change", f"{fixed.slug}-corrections"
-        report.add(Section(title, *corrections.changes(fixed, reference), [corrections.NOTE], slug=slug))
+        report.add(Section(title, *contrasts.changes(fixed, reference), [contrasts.CORRECTIONS], slug=slug))
     for group in ranking.groups(made):
         report.add(Section(group.title, *ranking.order(group), [ranking.NOTE], slug=group.slug))
     title = "nothing of these scenarios has finished"
     lines = [f"{cell.folder}: {f'failed: {cell.last_line}' if cell.failed else 'missing'}" for cell in lost]
     report.say(f"{title}:", title.capitalize(), lines)
-    report.say("failed:", "Failed runs", leftout.failures(found))
+    report.say("failed:", "Failed runs", missing.failures(found))
 
 
 def _add_paper_table(
@@ -127,14 +125,14 @@ def add_others(report: Report, found: Collection) -> None:
     """The tables of ``main_backdoor.py``'s and ``main_transfer.py``'s runs."""
     for kind, script in ((backdoor_table, "main_backdoor.py"), (transfer_table, "main_transfer.py")):
         for table in kind.tables([run.content for run in found.of(script)]):
-            section = report.add(table.section())
+            section = report.add(kind.section(table))
             if report.plots:
                 report.draw(section, {"": kind.draw(table)})
 
 
 def add_left_out(report: Report, found: Collection, place: Path) -> None:
     """What stands in no table. Raises UsageError: there is no table; names ``place``."""
-    lines = leftout.left_out(found)
+    lines = missing.left_out(found)
     if not report.sections:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         beside = f"; left out: {lines[0]}{more}" if lines else ""

@@ -15,9 +15,12 @@ import pandas as pd
 from report.row_names import Model, by_method, models, models_of, population_of
 from report.runs import METRICS, Run
 from utils.names import file_name
+from utils.run_flags import SEEDS
 
-Seeds = tuple[int, int]  # of unlearning and of training; runs with the same are compared with each other
-SCORES, SEED, CELL = [*METRICS, "RTE"], ["seed", "train_seed"], ["row", "model", "metric"]
+Seeds = tuple[
+    int, int, int
+]  # of unlearning, of training and of initial weights; runs with the same are compared with each other
+SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
 
 
@@ -197,8 +200,9 @@ def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
 
 
 def seed_of(result: dict[str, Any]) -> Seeds:
-    """The seeds of unlearning and of training."""
-    return result["seed"], result["config"].get("run", {}).get("train_seed", 0)
+    """The seeds of unlearning, of training and of initial weights."""
+    run = result["config"].get("run", {})
+    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0))
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
         UsageError: there is no such device, architecture or data set.
     """
     run, data = arguments.run, arguments.data
-    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32)
+    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32, run.compile)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     return device, prepare.find(data.dataset, data.data, data.input_size, data.stream, data.split)
 

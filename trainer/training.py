@@ -27,7 +27,7 @@ from utils.errors import UsageError
 from utils.log import Log
 from utils.options import identity
 from utils.result import Result
-from utils.run_flags import Run
+from utils.run_flags import SEEDS, Run
 
 SAMPLE_PER_CLASS = 25  # images of each class that a pruning score sees (the reference's number)
 
@@ -188,7 +188,7 @@ def run_plan(
 
 def recipe_of(script: str, setup: TrainingSetup) -> dict[str, Any]:
     """How a model is trained but for its seeds, as plain data: a table may average models of equal recipes."""
-    run = {key: value for key, value in setup.config["run"].items() if key not in ("seed", "train_seed")}
+    run = {key: value for key, value in setup.config["run"].items() if key not in SEEDS}
     begun = setup.checkpoint and setup.checkpoint.extra.get("recipe", "unknown")
     return {"script": script, **setup.config, "run": run, "checkpoint": begun}
 
@@ -222,7 +222,8 @@ def header(setup: TrainingSetup, problem: Problem) -> dict[str, str]:
         "training": messages.settings(setup.train),
         **rewinding(setup.prune),
         **messages.provenance(setup, setup.checkpoint),
-        "run": f"setup random seed = {run.train_seed}  compat {run.compat}  device {setup.device}",
+        "run": f"setup random seed = {run.train_seed}{messages.init_seed(run)}  compat {run.compat}  "
+        f"device {setup.device}",
     }
 
 

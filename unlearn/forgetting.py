@@ -14,7 +14,7 @@ from dataset.data_flags import Data, Forget
 from evaluation import run_scores
 from evaluation.populations.outputs import NAME
 from evaluation.predict import predict_all
-from report import scores_text, verdict
+from report import text, verdict
 from report.row_names import ADAPTED
 from trainer import margins, messages
 from trainer.pipeline import Place, Stages
@@ -169,8 +169,8 @@ def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
 def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
     """Print accuracies, with ``--verbose`` every attack, and the three models side by side."""
     first, exact = verdict.original(result, setup.folder), verdict.retrained(result, setup.folder)
-    attacks = ["", *scores_text.attacks(result)] if setup.verbose else []
-    for line in ["", *scores_text.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
+    attacks = ["", *text.attacks(result)] if setup.verbose else []
+    for line in ["", *text.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
         log.line(line)
     for line in verdict.words(result, first, exact, setup.dataset.classes):
         log.line(line)
