@@ -17,10 +17,9 @@ from report.runs import METRICS, Run
 from utils.names import file_name
 from utils.run_flags import SEEDS
 
-Seeds = tuple[
-    int, int, int
-]  # of unlearning, of training and of initial weights; runs with the same are compared with each other
-SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS], ["row", "model", "metric"]
+# Of unlearning, of training and of initial weights, and the part of a population: runs with the same are compared.
+Seeds = tuple[int, int, int, str]
+SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS, "part"], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
 
 
@@ -200,9 +199,10 @@ def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
 
 
 def seed_of(result: dict[str, Any]) -> Seeds:
-    """The seeds of unlearning, of training and of initial weights."""
-    run = result["config"].get("run", {})
-    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0))
+    """The seeds of unlearning, of training and of initial weights, and the split and forget set of a population."""
+    config = result["config"]
+    run, part = config.get("run", {}), config["split"] if population_of(config) else ""
+    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0)), part
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:

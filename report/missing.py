@@ -39,9 +39,9 @@ class PlannedRun:
     failed: bool
     last_line: str
 
-    def shares(self, other: PlannedRun, *names: str) -> bool:
-        """Whether the other is of the same sweep with the same facts of these names."""
-        return self.sweep == other.sweep and all(self.facts.get(name) == other.facts.get(name) for name in names)
+    def kind(self, *names: str) -> tuple:
+        """Its sweep and its facts of these names."""
+        return self.sweep, *(self.facts.get(name) for name in names)
 
 
 def planned_runs(found: Collection, in_tables: set[str]) -> list[PlannedRun]:
@@ -77,18 +77,20 @@ def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRu
         Cells that belong to no table, because nothing of their scenario has finished.
     """
     unlearning = [cell for cell in cells if cell.facts["stage"] == "unlearn"]
-    places = [(table, table.places) for table in tables]
+    twins = [
+        {name: _twins(unlearning, table.places, "setting", name) for name in ("scenario", "method", "model")}
+        for table in tables
+    ]
     lost = []
     for cell in unlearning:
         if cell.finished is not None:
             continue
-        near = [(table, place) for table, place in places if _twin(cell, unlearning, place, "setting", "scenario")]
-        if not near:
+        own = {name: cell.kind("setting", name) for name in ("scenario", "method", "model")}
+        near = next((number for number, each in enumerate(twins) if own["scenario"] in each["scenario"]), None)
+        if near is None:
             lost.append(cell)
             continue
-        table, place = near[0]
-        same_row = _twin(cell, unlearning, place, "setting", "method")
-        same_model = _twin(cell, unlearning, place, "setting", "model")
+        table, same_row, same_model = tables[near], *(twins[near][name].get(own[name]) for name in ("method", "model"))
         row = same_row[0] if same_row else _new_row(table, cell, unlearning)
         model = same_model[1][0] if same_model else _new_model(table, cell, cells)
         noted = table.missing.setdefault((row, model), MissingRuns())
@@ -99,16 +101,20 @@ def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRu
     return lost
 
 
-def _twin(cell: PlannedRun, cells: list[PlannedRun], places: Places, *names: str) -> tuple[str, list[str]] | None:
-    """Row and columns of the first finished run of a table that shares the facts of these names with ``cell``."""
-    near = (places.get(other.finished) for other in cells if other.shares(cell, *names))
-    return next(filter(None, near), None)
+def _twins(cells: list[PlannedRun], places: Places, *names: str) -> dict[tuple, tuple[str, list[str]]]:
+    """Row and columns of the first finished run of a table, by what those names say of it."""
+    found: dict[tuple, tuple[str, list[str]]] = {}
+    for cell in cells:
+        if cell.finished in places:
+            found.setdefault(cell.kind(*names), places[cell.finished])
+    return found
 
 
 def _new_row(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
     """The row of a method of which nothing has finished."""
     paper = cell.facts["paper_name"]
-    variants = {other.facts["method"] for other in cells if other.shares(cell, "paper_name")}
+    kind = cell.kind("paper_name")
+    variants = {other.facts["method"] for other in cells if other.kind("paper_name") == kind}
     name = paper if len(variants) == 1 else f"{paper} ({cell.facts['method']})"
     if name not in table.rows:
         table.rows.append(name)

@@ -24,7 +24,7 @@ def execute(stated: Spec, cells: list[Cell], wanted: list[Search] | None, where:
         wanted: what to tune, a search per method; ``cells`` are then those that the trials build on.
     """
     began = time.monotonic()
-    state, resources = State(stated, cells), resources_of(stated, where)
+    state, resources = State(stated, cells, notes=not what.dry_run), resources_of(stated, where)
     if what.dry_run:
         print(preview(state, resources, where.executor))
         for each in wanted or ():
