@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 3  # a real picture's ball reaches to its third nearest other real picture
-TINY = 1e-6  # added to variances whose product has no finite root
 
 
 def frechet(first: Tensor, second: Tensor) -> float:
@@ -17,15 +16,11 @@ def frechet(first: Tensor, second: Tensor) -> float:
 
     Source: Heusel et al. 2017, eq. 6.
     """
-    from scipy import linalg
-
     arrays = [features.double().numpy() for features in (first, second)]
     means, spreads = [array.mean(0) for array in arrays], [np.cov(array, rowvar=False) for array in arrays]
-    root = linalg.sqrtm(spreads[0] @ spreads[1])
-    if not np.isfinite(root).all():
-        more = TINY * np.eye(len(means[0]))
-        root = linalg.sqrtm((spreads[0] + more) @ (spreads[1] + more))
-    spread = np.trace(spreads[0]) + np.trace(spreads[1]) - 2 * np.trace(np.real(root))
+    # the trace of a root is the sum of the roots of the eigenvalues, which are no less than 0 but for rounding
+    roots = np.sqrt(np.linalg.eigvals(spreads[0] @ spreads[1]).real.clip(min=0))
+    spread = np.trace(spreads[0]) + np.trace(spreads[1]) - 2 * roots.sum()
     return max(0.0, float(np.square(means[0] - means[1]).sum() + spread))
 
 

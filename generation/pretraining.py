@@ -19,7 +19,7 @@ from utils.result import Result
 
 MODEL, PROGRESS = "generator.pt", "generator_progress.pt"
 SAVE_EVERY = 1000  # steps of a long epoch after which it is stored how far the run is
-GRID = drawing.Way(times=50, eta=0.0, guidance=0.5)  # of the pictures that show a training's result
+GRID = drawing.Way(times=20, eta=0.0, guidance=0.5)  # of the pictures that show a training's result
 GRID_PER_CLASS = 10
 
 

@@ -139,9 +139,9 @@ def _check(weights: Any, shape: Shape, where: str) -> None:
     with torch.device("meta"):
         own = {key: value.shape for key, value in ConditionalUNet(shape).state_dict().items()}
     found = {key: value.shape for key, value in weights.items()}
-    wrong = [key for key in (*own, *found) if own.get(key) != found.get(key)]
+    wrong = [key for key in {**own, **found} if own.get(key) != found.get(key)]
     if wrong:
-        raise UsageError(f"{where}: is not of this network ({len(wrong)} parameters differ; first: {wrong[0]})")
+        raise UsageError(f"{where}: is not of this network (differs in {len(wrong)}: {wrong[0]}, ...)")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise UsageError(f"{where}: holds numbers that are not finite")
 

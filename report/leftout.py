@@ -7,7 +7,12 @@ from typing import Any
 from report.runs import SHAPES, Collection, Run, check
 from utils.errors import one_line
 
-TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py")  # write results that no table needs
+TRAINED = (
+    "main_imp.py",
+    "main_synflow.py",
+    "main_saliency.py",
+    "main_generate.py",
+)  # write results that no table needs
 
 
 def left_out(found: Collection) -> list[str]:
