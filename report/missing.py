@@ -13,7 +13,8 @@ from report.row_names import Model
 from report.runs import SHAPES, Collection, Run, check
 from utils.errors import one_line
 
-TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py")  # write results that no table needs
+# write results that no table needs
+TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py", "main_generate.py")
 Places = dict[Any, tuple[str, list[str]]]  # of a table: row and columns by fingerprint
 
 
