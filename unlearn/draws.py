@@ -36,6 +36,11 @@ class Draws:
         """Standard normal numbers in the shape of ``like``."""
         return torch.randn(like.shape, generator=self._generator(*purpose, name)).to(like)
 
+    def step(self, like: Tensor, random: torch.Generator | None) -> Tensor:
+        """Standard normal numbers in the shape of ``like`` for one step of training, from that training's generator."""
+        device = None if random is None else random.device
+        return torch.randn(like.shape, generator=random, device=device).to(like)
+
     def uniform(self, name: str, like: Tensor, *purpose: object) -> Tensor:
         """Uniform numbers in [0, 1) in the shape of ``like``."""
         return torch.rand(like.shape, generator=self._generator(*purpose, name)).to(like)
