@@ -20,7 +20,8 @@ from dataset import split as splits
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from evaluation import divergence as divergences
-from evaluation import mia
+from evaluation import mia, output_distance
+from evaluation import weight_distance as weights
 from evaluation.populations import lira as lira_attack
 from evaluation.populations import rmia as rmia_attack
 from evaluation.populations.klom import klom  # noqa: F401  (the group populations takes four functions as they are)
@@ -28,6 +29,8 @@ from evaluation.populations.roc import roc  # noqa: F401
 from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
 from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
+from evaluation.privacy_score import privacy_score  # noqa: F401  (the group peers takes two functions as they are)
+from evaluation.similarity import cka  # noqa: F401
 from trainer import checkpoints
 from unlearn import curvature, layers, registry, wrong_targets
 from unlearn import saliency as salient
@@ -534,3 +537,11 @@ def peers(case: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict,
     sets = {"retain": _image_set(retain).in_order(), "forget": _image_set(forget).in_order()}
     config = method.config(**{key: value for key, value in values.items() if key in known})
     return apply(_with_given_draws(method, extra), model, sets, config, context).model.state_dict()
+
+
+def output_distances(p: Tensor, q: Tensor) -> dict[str, float]:
+    return output_distance.distances(p, q)
+
+
+def weight_distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict:
+    return weights.weight_distance(a, b, dict(_build("resnet20s").named_parameters()).keys())
