@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from unlearn.registry import Iterative, about, method
+from unlearn.benchmark import Benchmarked
+from unlearn.registry import about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
@@ -13,14 +14,12 @@ LEAST = 1e-12  # length of noise below which it counts as this, so that nothing 
 
 
 @dataclass(frozen=True)
-class Config(Iterative):
-    unlearn_epochs: int = changed(Iterative, "unlearn_epochs", 1, help="passes over the forget set")
-    unlearn_lr: float = changed(Iterative, "unlearn_lr", 3e-4)
-    batch_size: int = changed(Iterative, "batch_size", 64)
-    momentum: float = changed(Iterative, "momentum", 0.0)
-    weight_decay: float = changed(Iterative, "weight_decay", 0.0)
-    schedule: str = changed(Iterative, "schedule", "constant")
-    no_aug: bool = changed(Iterative, "no_aug", True)
+class Config(Benchmarked):
+    unlearn_epochs: int = changed(Benchmarked, "unlearn_epochs", 1, help="passes over the forget set")
+    unlearn_lr: float = changed(Benchmarked, "unlearn_lr", 3e-4)
+    batch_size: int = changed(Benchmarked, "batch_size", 64)
+    momentum: float = changed(Benchmarked, "momentum", 0.0)
+    weight_decay: float = changed(Benchmarked, "weight_decay", 0.0)
     noise_std: float = option(
         0.5, "standard deviation of the noise, of normalised images", low=0, search=(0.01, 1.5, "log")
     )
@@ -55,30 +54,26 @@ def just_in_time(model: nn.Module, sets: Sets, config: Config, context: Context)
     mode = config.noise_mode or ("eval" if context.compat == "fixed" else "train")
 
     @torch.no_grad()
-    def noisy(clean: Tensor, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+    def noisy(clean: Tensor, batch: Batch, mode: str) -> tuple[list[Tensor], list[Tensor]]:
+        model.train(mode == "train")
         outputs, lengths = [], []
         for _ in range(config.noisy_copies):
             noise = config.noise_std * context.draws.step(clean, batch.random)
             moved = (clean + noise).clamp(clean.min(), clean.max())
             outputs.append(model(moved))
             lengths.append((clean - moved).flatten(1).norm(dim=1).clamp(min=LEAST))
+        model.train(mode != "eval")
         return outputs, lengths
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         clean = normalise(batch.inputs)
-        if mode == "mixed":
-            model.eval()
-            copies, lengths = noisy(clean, batch)
-            model.train()
+        first = noisy(clean, batch, mode="eval") if mode == "mixed" else None
         logits = model(clean)
-        if mode != "mixed":
-            copies, lengths = noisy(clean, batch)
+        copies, lengths = first or noisy(clean, batch, mode)
         slopes = [(logits - other).norm(dim=1) / length for other, length in zip(copies, lengths)]
         return torch.stack(slopes).sum() / len(slopes), accuracy(logits, batch.targets)
 
-    # gradients that are never cleared are a momentum of one
-    momentum = 1.0 if context.compat == "reference" else config.momentum
+    momentum = 1.0 if context.compat == "reference" else config.momentum  # 1 is to never clear the gradients
     config = replace(config, eval_mode=mode == "eval", momentum=momentum)
-    normalised = config.noise_space == "normalised"
-    with normalised_input(model) if normalised else nullcontext(nn.Identity()) as normalise:
+    with normalised_input(model) if config.noise_space == "normalised" else nullcontext(nn.Identity()) as normalise:
         context.fit(model, sets.forget, config, objective)

@@ -26,7 +26,7 @@ class Adaptive:
 @dataclass(frozen=True)
 class Config(Adaptive):
     alpha: float = option(
-        5.0,
+        3.0,
         "a weight is selected that matters so many times more for the forget set than for all images",
         common=ALPHA,
         above=0,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from unlearn.registry import Iterative, about, method
 from unlearn.signature import Context, Sets, nn
-from utils.errors import UsageError
 from utils.options import changed, option
 
 
@@ -38,7 +37,7 @@ class Config(Iterative):
     repair_batch_size: int = option(128, "images per step of the repair", low=1)
 
 
-@method("UNSIR", config=Config, reads={"retain"}, tasks={"classification"}, pixels=True)
+@method("UNSIR", config=Config, reads={"retain"}, tasks={"classification"}, whole_classes=True, pixels=True)
 @about(
     "train on noise that stands for the forgotten class, then repair on some retain images; for whole classes",
     source="Tarun et al. 2021 (UNSIR), section IV",
@@ -53,8 +52,6 @@ def impair_and_repair(model: nn.Module, sets: Sets, config: Config, context: Con
     from models.normalize import normalised_input
     from unlearn import noise_images
 
-    if not context.whole_classes:
-        raise UsageError("--unlearn UNSIR: is for whole classes; give --forget class:C")
     reference, whole = context.compat == "reference", context.whole_classes
     used = config.images_per_copy or (3 if reference else config.noise_images)
     with normalised_input(model) as normalise:
