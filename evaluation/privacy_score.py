@@ -29,10 +29,12 @@ def privacy_score(unlearned: Tensor, retrained: Tensor, exact: bool = True) -> d
     """
     attacks = {}
     for name, signal, low, high in (("entropy", _entropy, 0.0, 2.5), ("confidence", _confidence, -2.5, 10.0)):
-        values = [signal(logits.double()).numpy() for logits in (unlearned, retrained)]
-        if not exact:
-            values = [np.clip(value.round(2), low, high) for value in values]
-        attacks[f"{name}_attack"] = _strongest(*values, None if exact else np.linspace(low, high, THRESHOLDS))
+        ours, theirs = (signal(logits.double()).numpy() for logits in (unlearned, retrained))
+        if exact:
+            attacks[f"{name}_attack"] = _strongest(ours, theirs, None)
+        else:
+            ours, theirs = (np.clip(values.round(2), low, high) for values in (ours, theirs))
+            attacks[f"{name}_attack"] = _strongest(ours, theirs, np.linspace(low, high, THRESHOLDS))
     return attacks | {"score": 1 - max(attacks.values())}
 
 

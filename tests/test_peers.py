@@ -82,7 +82,7 @@ def test_dampening_against_a_slow_twin(name, change, losses, importance, size, m
                 if f > d:
                     parameter.view(-1)[place] *= min(1.0, 0.5 * d / f)
                     selected += 1
-    assert 10 < selected < 100  # of 135
+    assert 5 < selected < 130  # of 135
     for key, value in wanted.state_dict().items():
         torch.testing.assert_close(after[key], value, rtol=1e-4, atol=1e-7)
 

@@ -51,14 +51,14 @@ def of_batches(model: nn.Module, sets: Iterable[Images], size: int, losses: Loss
 
 def _joined(parts: list[Iterator[tuple[Tensor, Tensor]]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of ``size`` images out of batches of any size; the last may be smaller."""
-    images, labels = None, None
-    for more, targets in chain.from_iterable(parts):
-        images = more if images is None else torch.cat([images, more])
-        labels = targets if labels is None else torch.cat([labels, targets])
-        while len(labels) >= size:
+    whole = chain.from_iterable(parts)
+    images, labels = next(whole)
+    for more, targets in whole:
+        images, labels = torch.cat([images, more]), torch.cat([labels, targets])
+        if len(labels) >= size:
             yield images[:size], labels[:size]
             images, labels = images[size:], labels[size:]
-    if labels is not None and len(labels):
+    if len(labels):
         yield images, labels
 
 

@@ -53,7 +53,7 @@ def repeated(noise: Noise, used: int, copies: int) -> ImageSet:
     return ImageSet(images, torch.cat(labels).to(images.device))
 
 
-def first_of_other_classes(images: Images, count: int, forgotten: Sequence[int], normalise: nn.Module) -> ImageSet:
+def first_of_other_classes(images: Images, count: int, forgotten: Sequence[int], normalise: nn.Module) -> Images:
     """The first ``count`` images of every class but the forgotten ones, normalised, classes ascending.
 
     They are shuffled and augmented like the set.
