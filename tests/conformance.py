@@ -20,7 +20,7 @@ from dataset import split as splits
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from evaluation import divergence as divergences
-from evaluation import mia, output_distance
+from evaluation import mia
 from evaluation import weight_distance as weights
 from evaluation.populations import lira as lira_attack
 from evaluation.populations import rmia as rmia_attack
@@ -548,7 +548,7 @@ def peers(case: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict,
 
 
 def output_distances(p: Tensor, q: Tensor) -> dict[str, float]:
-    return output_distance.distances(p, q)
+    return divergences.distances(p, q)
 
 
 def weight_distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict:

@@ -14,7 +14,7 @@ from torch import nn
 
 import models
 from dataset.images import ImageSet
-from evaluation import output_distance, privacy_score, similarity, weight_distance
+from evaluation import divergence, privacy_score, similarity, weight_distance
 from unlearn import dampening, noise_images, registry
 from unlearn.apply import apply
 from utils.errors import UsageError
@@ -223,10 +223,10 @@ def test_unsir_is_for_whole_classes(model):
 
 def test_distances_by_hand():
     p, q = torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([[0.0, 1.0], [0.5, 0.5]])
-    assert output_distance.activation_distance(p, q) == pytest.approx(math.sqrt(2) / 2)
-    assert output_distance.zrf(p, q) == pytest.approx(0.5)  # JS is ln 2 on the first row and 0 on the second
-    assert output_distance.completeness(p, q) == 0.5
-    found = output_distance.distances(p, q)
+    assert divergence.activation_distance(p, q) == pytest.approx(math.sqrt(2) / 2)
+    assert divergence.zrf(p, q) == pytest.approx(0.5)  # JS is ln 2 on the first row and 0 on the second
+    assert divergence.completeness(p, q) == 0.5
+    found = divergence.distances(p, q)
     assert found["activation_distance_rms"] == pytest.approx(1.0) and not math.isfinite(found["js_as_coded"])
 
 
