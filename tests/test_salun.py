@@ -828,7 +828,7 @@ def outputs(seed, count=6, classes=3):
 def test_comparison_with_the_retrained_model():
     unlearned, retrained = ({name: outputs(seed + i) for i, name in enumerate(divergence.SETS)} for seed in (0, 10))
     found = divergence.compare(unlearned, retrained)
-    assert set(found) == {"KL", "JS", "accuracy", "ToW", "RD", "SAPE"}
+    assert set(found) == {"KL", "JS", "AD", "agreement", "privacy_score", "accuracy", "ToW", "RD", "SAPE"}
     for name in divergence.SETS:
         assert found["KL"][name] == divergence.kullback_leibler(
             retrained[name].probs, unlearned[name].probs
