@@ -1,8 +1,8 @@
 """Several models of one architecture as one network, each computing what it computes alone, within rounding.
 
-Convolutions, batch norm and pooling see all models' channels side by side, [B, K * C, H, W]: a convolution has groups of
-its own for every model, and batch norm, which treats each channel by itself, keeps every model's own statistics. Linear
-layers are products of batches of matrices, [K, B, features]. On a GPU K models so take the launches of one; on a
+Convolutions, batch norm and pooling see all models' channels side by side, [B, K * C, H, W]: a convolution has groups
+of its own for every model, and batch norm, which treats each channel by itself, keeps every model's own statistics.
+Linear layers are products of batches of matrices, [K, B, features]. On a GPU K models so take the launches of one; on a
 processor they gain where maps are small and a layer takes less time than calling it.
 """
 
@@ -180,17 +180,25 @@ def _layer(layers: Sequence[nn.Module]) -> nn.Module:
     kind = type(first)
     if kind is nn.Linear:
         return Linear()
-    if kind is nn.BatchNorm2d:
-        affine, tracked = first.affine, first.track_running_stats
-        more = {"affine": affine, "track_running_stats": tracked, "device": "meta"}
-        return nn.BatchNorm2d(count * first.num_features, first.eps, first.momentum, **more)
-    if kind is nn.Conv2d:
-        how = first.kernel_size, first.stride, first.padding, first.dilation, count * first.groups
-        more = {"bias": first.bias is not None, "padding_mode": first.padding_mode, "device": "meta"}
-        return nn.Conv2d(count * first.in_channels, count * first.out_channels, *how, **more)
     if kind is Normalize:
         return Normalize()
-    if kind in ALIKE or (kind is nn.Dropout and first.p == 0):
+    if isinstance(first, nn.BatchNorm2d) and kind is nn.BatchNorm2d:
+        how = first.eps, first.momentum, first.affine, first.track_running_stats
+        return nn.BatchNorm2d(count * first.num_features, *how, device="meta")
+    if isinstance(first, nn.Conv2d) and kind is nn.Conv2d:
+        ends = count * first.in_channels, count * first.out_channels
+        made = nn.Conv2d(*ends, 1, groups=count * first.groups, bias=first.bias is not None, device="meta")
+        for name in (
+            "kernel_size",
+            "stride",
+            "padding",
+            "dilation",
+            "padding_mode",
+            "_reversed_padding_repeated_twice",
+        ):
+            setattr(made, name, getattr(first, name))
+        return made
+    if kind in ALIKE or (isinstance(first, nn.Dropout) and first.p == 0):
         return first
     raise _unfit(first, "there is no such layer for several models")
 

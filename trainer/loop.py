@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -21,7 +20,7 @@ from trainer.recipe import OptimizerSchedule, Recipe, ordered_parameters
 from trainer.sam import ASAM
 from trainer.steps import Pass, Passes, Plan, Step, Trainable
 from trainer.task import Figures, Objective
-from utils import finite, memory, parallel, seeds
+from utils import finite, lanes, memory, parallel, seeds
 from utils.device import half, synchronise
 
 
@@ -61,7 +60,7 @@ class Training:
         if recipe.ema_decay:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
             self.average.n_averaged.fill_(1)  # the starting weights are the first of the average
-        self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, time.perf_counter()
+        self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, lanes.seconds()
         self._latest = self.schedule  # of the step taken last
         self._waiting: list[Tensor] = []  # gradients of a step that did not move
 
@@ -91,7 +90,7 @@ class Training:
         if self._step:
             state["inside"] = {
                 "step": self._step,
-                "seconds": time.perf_counter() - self._began,
+                "seconds": lanes.seconds() - self._began,
                 "meters": {group: meter.state() for group, meter in self._meters.items()},
                 "random": self.random.get_state(),
                 "torch": torch.get_rng_state(),
@@ -107,7 +106,7 @@ class Training:
             self.average.load_state_dict(state["average"])
         inside = state.get("inside")
         if inside is not None:
-            self._step, self._began = inside["step"], time.perf_counter() - inside["seconds"]
+            self._step, self._began = inside["step"], lanes.seconds() - inside["seconds"]
             for group, stored in inside["meters"].items():
                 self._meters[group] = EpochMeter(self.device)
                 self._meters[group].restore(stored)
@@ -168,7 +167,7 @@ class Training:
         """Start an epoch: seed what layers and losses draw."""
         if before is not None:
             before(self.epoch)
-        self._meters, self._began = {}, time.perf_counter()
+        self._meters, self._began = {}, lanes.seconds()
         seed = seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank())
         torch.manual_seed(seed)
         self.random.manual_seed(seed)
@@ -187,7 +186,7 @@ class Training:
         pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, told and not shown)
         for taken, step in enumerate(bar):
             with memory.steps(*step.limit):
-                meter = self._take(step)
+                meter = lanes.meet((self, step)) if lanes.inside() else self.take(step)
             lr = lr if step.lr is None else step.lr
             pulse.beat(taken)
             self._step += 1
@@ -199,18 +198,29 @@ class Training:
         self._timed = True
         return self._end(plan, lr)
 
-    def _take(self, step: Step) -> EpochMeter | None:
+    def take(self, step: Step) -> EpochMeter | None:
         """One step; returns the meter that counted it."""
+        self.begin(step)
+        return self.complete(step, *self.gradients(step))
+
+    def begin(self, step: Step) -> None:
+        """Set the step size of the step that is taken next."""
         schedule = self._latest = step.schedule or self.schedule
         if step.lr is None:
             schedule.before_step(self.epoch, *step.place)
         else:
             schedule.set_lr(step.lr)
-        loss, figures = self.gradients(step)
+
+    def complete(self, step: Step, loss: Tensor, figures: Figures) -> EpochMeter | None:
+        """Step along the present gradients; returns the meter that counted it.
+
+        Args:
+            loss, figures: of this process's part of the batch.
+        """
         if step.moves:
-            self.advance(schedule)
+            self.advance(self._latest)
         else:
-            self._waiting = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            self._waiting = [parameter.grad.clone() for parameter in self._parameters if parameter.grad is not None]
         if step.after is not None:
             step.after()
         if step.group is None:
@@ -245,7 +255,7 @@ class Training:
         )
         self.epoch, self._step = self.epoch + 1, 0
         synchronise(self.device)
-        return EpochLog(self.epoch, lr, loss, figures, time.perf_counter() - self._began)
+        return EpochLog(self.epoch, lr, loss, figures, lanes.seconds() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
         """Gradients over a whole batch from this process's part, masked, then clipped; loss and figures."""
@@ -255,6 +265,11 @@ class Training:
                 self.asam.up()
                 found = self._gradient(step)
                 self.asam.back()
+        self.confine(step)
+        return found
+
+    def confine(self, step: Step) -> None:
+        """Mask the gradients, clip them, and add those of steps that did not move."""
         update = step.update_mask or self.frozen
         if update is not None:
             update.gradients()
@@ -266,7 +281,6 @@ class Training:
             own = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             torch._foreach_add_(own, self._waiting)
             self._waiting = []
-        return found
 
     def advance(self, schedule: OptimizerSchedule) -> None:
         """Step along the present gradients."""

@@ -1,8 +1,8 @@
 """Several runs in one process that do some of their work together. Imports no torch.
 
 Every run has a lane: a thread of its own, of which one runs at a time, so that nothing of a run needs to know of the
-others. Where a run comes to work that can be done for several runs at once, it calls ``meet``; when all runs wait so, or
-are over, that work is done for as many of them as are alike, and each goes on with its part of what came out.
+others. Where a run comes to work that can be done for several runs at once, it calls ``meet``; when all runs wait so,
+or are over, that work is done for as many of them as are alike, and each goes on with its part of what came out.
 """
 
 from __future__ import annotations
