@@ -8,6 +8,7 @@ processor they gain where maps are small and a layer takes less time than callin
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,8 +22,8 @@ from models.vgg import EvenPool
 from utils.errors import UsageError
 
 # What treats every channel, or every number, by itself is the same for one model and for several.
-ALIKE = (nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, EvenPool)
-ALIKE_FUNCTIONS: set[Any] = {operator.add, operator.iadd, torch.add, torch.relu, torch.relu_, F.relu}
+ALIKE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, EvenPool)
+ALIKE_FUNCTIONS: set[Any] = {operator.add, operator.iadd, torch.add, torch.relu, torch.relu_, F.relu, F.gelu, F.silu}
 ALIKE_FUNCTIONS |= {F.adaptive_avg_pool2d, F.avg_pool2d, F.max_pool2d}
 
 
@@ -85,6 +86,8 @@ class Stack:
             setattr(stacked, name, whole)
             for parameter, part in zip(own, _parts(whole.data, own)):
                 parameter.data = part
+            if any(parameter._backward_hooks for parameter in own):
+                whole.register_hook(functools.partial(_hooked, own, joined))
             if first.requires_grad:
                 whole.grad = torch.zeros_like(whole)
                 self._whole.append(whole.grad)
@@ -147,6 +150,16 @@ def _join(tensors: Sequence[Tensor], joined: Callable[..., Tensor]) -> Tensor:
 def _parts(whole: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Views on what ``_join`` made of tensors, in their shapes."""
     return [part.view(tensor.shape) for part, tensor in zip(whole.chunk(len(tensors)), tensors)]
+
+
+def _hooked(parameters: Sequence[nn.Parameter], joined: Callable[..., Tensor], gradient: Tensor) -> Tensor:
+    """The gradient of joined parameters after what hooks on each of them make of its part."""
+    parts = _parts(gradient, parameters)
+    for number, parameter in enumerate(parameters):
+        for hook in (parameter._backward_hooks or {}).values():
+            changed = hook(parts[number])
+            parts[number] = parts[number] if changed is None else changed
+    return _join(parts, joined)
 
 
 class _Tracer(fx.Tracer):

@@ -179,7 +179,7 @@ class Training:
             total = min(total, self.recipe.steps - self.epoch * total)
         lr, saved = self.schedule.lr, start
         told = parallel.is_main() and not self.quiet
-        shown = sys.stderr.isatty() and told
+        shown = sys.stderr.isatty() and told and not lanes.inside()
         steps, title = plan.steps(self.epoch, seed, start), f"epoch {self.epoch + 1}/{self.recipe.epochs}"
         steps = islice(steps, total - start)
         bar = tqdm(steps, total=total, initial=start, desc=title, leave=False, disable=not shown)

@@ -46,21 +46,21 @@ class Together:
     def __call__(self, waiting: Sequence[Lane]) -> None:
         """Answer all lanes if they are alike; else those that are out of line, so that they catch up.
 
-        A last batch that is smaller than the others' is out of line, and so never keeps the rest from being alike.
+        Out of line are all but those of the most images, so that these meet again after some had a smaller last batch.
         """
         active = {lane.asked[0] for lane in waiting}
         self._keep(active.issuperset)
         groups: dict[Any, list[Lane]] = {}
         for lane in waiting:
             groups.setdefault(self._kind(*lane.asked), []).append(lane)
-        kinds = sorted(groups, key=lambda kind: len(groups[kind]))
+        kinds = sorted(groups, key=lambda kind: (0 if kind is None else kind[0], len(groups[kind])))
         for kind in kinds[:-1] or kinds:
             size = 1 if kind is None else self._most
             for start in range(0, len(groups[kind]), size):
                 self._answer(groups[kind][start : start + size])
 
     def _kind(self, training: Training, step: Step) -> Any:
-        """What steps that can be taken as one have in common; None for one that can only be taken alone."""
+        """What steps that can be taken as one have in common, images first; None for one that is taken alone."""
         if training not in self._layers:
             self._layers[training] = _Layers(training.model)
         layers, inputs = self._layers[training], _inputs(step)
@@ -68,7 +68,7 @@ class Together:
         if training.asam is not None or not images or layers.signature in self._unfit or layers.changed:
             return None
         shapes = tuple((each.shape, each.dtype, each.device) for each in inputs)
-        return layers.signature, layers.modes, shapes, training.recipe.amp, _code(step.objective)
+        return len(step.batch), shapes, layers.signature, layers.modes, training.recipe.amp, _code(step.objective)
 
     def _answer(self, group: list[Lane]) -> None:
         asked: list[Asked] = [lane.asked for lane in group]

@@ -35,6 +35,7 @@ class Lane:
         answer: what it goes on with; None while it has to wait.
         result, error: what ``work`` returned or raised, once it is over.
         seconds: how long it ran, its share of common work included.
+        count: lanes that run with it, itself included.
     """
 
     work: Callable[[], Any]
@@ -45,6 +46,7 @@ class Lane:
     error: BaseException | None = None
     over: bool = False
     seconds: float = 0.0
+    count: int = 1
     _since: float = 0.0
     _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _rests: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -104,6 +106,11 @@ def inside() -> bool:
     return _here.lane is not None
 
 
+def count() -> int | None:
+    """How many lanes there are beside the present one, itself included; None outside of lanes."""
+    return None if _here.lane is None else _here.lane.count
+
+
 def meet(asked: Any) -> Any:
     """Wait in a lane until ``asked`` has been answered, and return the answer's value."""
     assert _here.lane is not None, "only lanes meet"
@@ -124,8 +131,8 @@ def run(lanes: Sequence[Lane], answer: Callable[[list[Lane]], None]) -> None:
         answer: gives at least one of the lanes that wait an ``answer``.
     """
     for lane in lanes:
+        lane.count, lane.answer = len(lanes), _begin
         lane.start()
-        lane.answer = _begin
     try:
         while waiting := [lane for lane in lanes if not lane.over]:
             for lane in waiting:
