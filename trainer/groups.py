@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from trainer.pipeline import Script
-from utils import lanes, parallel, preempt
+from utils import lanes, parallel
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
