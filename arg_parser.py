@@ -23,7 +23,7 @@ from transfer import transfer_flags as transfer
 from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
 from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, wrapped
-from utils.run_flags import Run
+from utils.run_flags import Keep, Run
 
 SWITCHES = "imagenet_arch resume no_aug random_prune"
 VALUES = """data dataset input_size data_dir num_workers num_classes arch train_y_file val_y_file seed train_seed gpu
@@ -62,17 +62,17 @@ _TRAINING = partial(Command, files=("checkpoint",), split="refuse", methods=Fals
 IMP = _TRAINING(
     "main_imp.py",
     "Train a classifier, then prune it by magnitude and train it again (OMP, IMP).",
-    {"training": TrainAlone, "pruning": Prune, "going on": Resume},
+    {"training": TrainAlone, "pruning": Prune, "going on": Resume, "for populations": Keep},
 )
 SYNFLOW = _TRAINING(
     "main_synflow.py",
     "Prune a new network before training (SynFlow and other scores), then train it.",
-    {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume},
+    {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume, "for populations": Keep},
 )
 FORGET = Command(
     "main_forget.py",
     "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE.",
-    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora},
+    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora, "for populations": Keep},
     ("mask", "reference_model", "rewind_pth"),
 )
 SALIENCY = Command(
@@ -146,7 +146,7 @@ def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArgum
 
     typed = _read(FORGET, argv)
     unlearn = build(Unlearn, typed)
-    method = registry.get(unlearn.unlearn)
+    method = registry.get(unlearn.unlearn, "classification")
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     words = _words(typed)
@@ -186,7 +186,7 @@ def parse_backdoor(argv: list[str] | None, read_files: bool = True) -> backdoor.
 
     typed = _read(BACKDOOR, argv)
     unlearn = build(backdoor.Cleanse, typed)
-    method = registry.get(unlearn.unlearn)
+    method = registry.get(unlearn.unlearn, "classification")
     if unlearn.reference_model is not None:
         raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
     words = _words(typed)
@@ -213,7 +213,7 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
 
     typed, shared = _shared(TRANSFER, _read(TRANSFER, argv), read_files)
     source, told = build(transfer.Source, typed), build(transfer.Transfer, typed)
-    method, model = registry.get(source.unlearn), shared["model"]
+    method, model = registry.get(source.unlearn, "classification"), shared["model"]
     if source.mask is None:
         raise UsageError("--mask FILE is needed: the checkpoint of the source model")
     if told.target is None and told.target_dataset is None:
@@ -272,6 +272,20 @@ def _typed(
     Args:
         hyper: configurations of methods; the flags of a single one are shown under ``title``, in its own words.
     """
+    if parser.help_topic(argv) is None:
+        parser = _PARSERS.setdefault((type(parser), parser.prog, *hyper), parser)
+    if not parser.usage:
+        _declare(parser, groups, argv, hyper, title)
+    return parser.read(argv)
+
+
+_PARSERS: dict[tuple, Parser] = {}  # that show no help, by script and methods: a sweep reads thousands of command lines
+
+
+def _declare(
+    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: Sequence[type], title: str
+) -> None:
+    """Put the flags of the configurations on a parser; see ``_typed``."""
     topic = parser.help_topic(argv)
     short = topic is not None and topic != "all"
     parser.usage = f"{parser.prog} [--flag value ...] [@FILE]"
@@ -291,7 +305,6 @@ def _typed(
         if f"--{name}" not in known:
             kind: dict[str, Any] = {"action": "store_true"} if is_switch else {}
             parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
-    return parser.read(argv)
 
 
 def _for_transformers(config: type) -> dict[str, str]:
@@ -308,7 +321,13 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
     found = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
     typed = found.flags
     model, data, run = _model(typed), _data(typed), _run(typed)
-    return typed, {"data": data, "model": model, "run": run, "inherited": tuple(found.words)}
+    return typed, {
+        "data": data,
+        "model": model,
+        "run": run,
+        "keep": build(Keep, typed),
+        "inherited": tuple(found.words),
+    }
 
 
 def _model(typed: dict[str, Any]) -> Model:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.parts import with_methods
+
 
 class Normalize(nn.Module):
     """Maps images in [0, 1] to (image - mean) / std, channel by channel.
@@ -30,14 +32,13 @@ class Normalize(nn.Module):
 def normalize_first(model: nn.Module) -> nn.Module:
     """Give a model from elsewhere a sub-module ``normalize``, applied before everything else.
 
-    The model keeps its keys, which a wrapper would prefix. Its class is replaced by a subclass of
-    the old one, because a forward hook would be lost when the model is traced.
+    The model keeps its keys, which a wrapper would prefix, and is traced with this step, unlike with a forward hook.
     """
     parent = type(model)
 
     def forward(self: Any, images: Tensor) -> Tensor:
         return parent.forward(self, self.normalize(images))
 
-    model.__class__ = type(f"Normalized{parent.__name__}", (parent,), {"forward": forward})
+    with_methods(model, forward=forward)
     model.normalize = Normalize()
     return model

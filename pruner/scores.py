@@ -110,23 +110,28 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
     R grows beyond float32 in deep networks (ResNet-50); the scores are then taken in float64.
     Source: Tanaka et al. 2020, algorithm 1.
     """
-    shape = (1, *sample.images.shape[1:])
-    device = sample.images.device
+    device, training = sample.images.device, [module for module in model.modules() if module.training]
+    persistent = model.state_dict().keys()
+    model.eval()
     for dtype in (torch.float32, torch.float64):
         if dtype == torch.float64 and device.type == "mps":
             device = torch.device("cpu")  # MPS has no such numbers
-        positive = lay_out(copy.deepcopy(model), torch.contiguous_format).to(device).to(dtype).eval()
-        with torch.no_grad():
-            for tensor in positive.state_dict().values():
-                tensor.abs_()
-        weights = prunable(positive)
-        flow = positive(torch.ones(shape, dtype=dtype, device=device)).sum()
+        positive = {}
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            moved = tensor.detach().to(device, dtype if tensor.is_floating_point() else None).contiguous()
+            # Swin's masks are of 0 and -inf
+            positive[name] = moved.abs() if name in persistent and not moved.isinf().any() else moved
+        weights = {name: positive[name].requires_grad_() for name in prunable(model)}
+        ones = torch.ones((1, *sample.images.shape[1:]), dtype=dtype, device=device)
+        flow = torch.func.functional_call(model, positive, (ones,)).sum()
         gradients = torch.autograd.grad(flow, list(weights.values()))
         found = {
             name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)
         }
         if all(math.isfinite(value.max()) for value in found.values()):
             break
+    for module in training:
+        module.training = True
     return found
 
 

@@ -12,12 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from report.row_names import Model, by_method, models, models_of
+from report.row_names import Model, by_method, models, models_of, population_of
 from report.runs import METRICS, Run
 from utils.names import file_name
+from utils.run_flags import SEEDS
 
-Seeds = tuple[int, int]  # of unlearning and of training; runs with the same are compared with each other
-SCORES, SEED, CELL = [*METRICS, "RTE"], ["seed", "train_seed"], ["row", "model", "metric"]
+Seeds = tuple[
+    int, int, int
+]  # of unlearning, of training and of initial weights; runs with the same are compared with each other
+SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
 
 
@@ -197,19 +200,22 @@ def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
 
 
 def seed_of(result: dict[str, Any]) -> Seeds:
-    """The seeds of unlearning and of training."""
-    return result["seed"], result["config"].get("run", {}).get("train_seed", 0)
+    """The seeds of unlearning, of training and of initial weights."""
+    run = result["config"].get("run", {})
+    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0))
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:
     """What runs must share to be compared: data, model family, what is forgotten, how it is split and scored."""
     config, scenario, sizes = result["config"], result["scenario"], result.get("split", {})
     split_seed = config.get("run", {}).get("split_seed")
+    population = population_of(config)  # its forget sets make one row together
+    joined = {"indices_digest": population} if population else {}
     return {
         "dataset": result["model"]["dataset"],
         "arch": result["model"]["arch"],
         "kind": scenario["kind"],
-        "forget": {key: value for key, value in scenario.items() if key not in ("kind", "words")},
+        "forget": {key: value for key, value in scenario.items() if key not in ("kind", "words")} | joined,
         "words": scenario["words"],
         "compat": result["compat"],
         "imagenet stem": config.get("model", {}).get("imagenet_arch", False),

@@ -17,6 +17,7 @@ from report.comparison import Table
 from report.plots import DASHES, colours, figure, legend
 from report.runs import TRAINING, Collection, Epochs, Run, check
 from utils.names import file_name
+from utils.run_flags import SEEDS
 
 ROUNDS_SHOWN = 5
 ENDS = {"forget": "x", "test": "+"}  # markers of the sets
@@ -45,7 +46,7 @@ def trainings(found: Collection) -> dict[str, tuple[str, list[Epochs]]]:
 
 def _alike(content: dict[str, Any]) -> str:
     config = {key: value for key, value in content["config"].items() if key != "checkpoint"}
-    run = {key: value for key, value in config["run"].items() if key not in ("seed", "train_seed")}
+    run = {key: value for key, value in config["run"].items() if key not in SEEDS}
     return json.dumps([content["script"], config | {"run": run}], sort_keys=True)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 from report import runs as stored
 from report.runs import METRICS, SEARCH
 from report.text import aligned
+from sweep.axes import check_keys, check_seeds
 from sweep.grid import Cell, cells
 from sweep.runner import Runner, summary
-from sweep.spec import Flags, Spec, check_keys, check_seeds
+from sweep.spec import Flags, Spec
 from sweep.state import State
 from unlearn.unlearn_flags import Lora
 from utils import files

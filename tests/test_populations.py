@@ -15,7 +15,7 @@ from evaluation.populations import ulira as ulira_attack
 from evaluation.populations.klom import klom, klom_floor
 from evaluation.populations.lira import lira, lira_as_coded
 from evaluation.populations.rmia import Signals, rmia, rmia_as_coded
-from evaluation.populations.roc import curve, intervals, roc
+from evaluation.populations.roc import Bootstrap, curve, intervals, roc
 from evaluation.populations.scaled_logit import scaled_logit
 from evaluation.populations.ulira import pooled, ulira, ulira_intervals
 from utils.errors import UsageError
@@ -219,7 +219,7 @@ def test_roc_by_hand():
 
 def test_intervals_draw_whole_splits(random):
     scores, members, splits = random.normal(0, 1, 300), random.random(300) < 0.5, random.integers(0, 6, 300)
-    found, twin = intervals(scores, members, splits, threshold=0.0, drawn=4, draws=200, seed=3), []
+    found, twin = intervals(scores, members, splits, threshold=0.0, drawn=4, how=Bootstrap(200, seed=3)), []
     draw = np.random.default_rng(3)
     for _ in range(200):
         times = draw.multinomial(4, [1 / 6] * 6)
@@ -279,7 +279,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(random):
     held = 0
     for _ in range(40):
         unlearned, held_out, split = population(random, splits=16, per_split=3, images=20, apart=0)
-        low, high = ulira_intervals(ulira(unlearned, held_out, split), split, draws=200)["auc"]
+        low, high = ulira_intervals(ulira(unlearned, held_out, split), split, how=Bootstrap(200))["auc"]
         held += low <= 0.5 <= high
     assert 35 <= held <= 40
 

@@ -12,6 +12,7 @@ from trainer.setup import Setup
 from trainer.training_flags import beyond, epochs_of
 from utils import foreign, run_folder
 from utils.options import describe
+from utils.run_flags import Run
 
 
 def settings(config: Any) -> str:
@@ -70,11 +71,14 @@ def closing(setup: Setup) -> dict[str, str]:
     """The end of what ``--dry_run`` says: seeds and device, the folder and what is in it, flags without a reader."""
     run = setup.run
     found = run_folder.state(setup.folder, setup.label, setup.config, setup.outputs)
-    lines = {
-        "run": f"seed {run.seed}  train_seed {run.train_seed}  compat {run.compat}  device {setup.device}",
-        "write": f"{setup.folder} ({found})",
-    }
+    seeds = f"seed {run.seed}  train_seed {run.train_seed}{init_seed(run)}"
+    lines = {"run": f"{seeds}  compat {run.compat}  device {setup.device}", "write": f"{setup.folder} ({found})"}
     return lines | ({"not read": ", ".join(setup.unread)} if setup.unread else {})
+
+
+def init_seed(run: Run) -> str:
+    """The seed of the initial weights, where it is one of its own."""
+    return "" if run.init_seed is None else f"  init_seed {run.init_seed}"
 
 
 def sizes(sets: dict[str, int]) -> str:

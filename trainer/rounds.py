@@ -28,7 +28,13 @@ from utils.errors import DivergedError
 from utils.log import Log
 
 # The run's own files as glob patterns; see ``Files``.
-OUTPUTS = ["[0-9]*checkpoint.pth.tar", "[0-9]*model_SA_best.pth.tar", "epoch_*_rewind_weight.pt", "[0-9]*net_train.png"]
+OUTPUTS = [
+    "[0-9]*checkpoint.pth.tar",
+    "[0-9]*model_SA_best.pth.tar",
+    "epoch_*_rewind_weight.pt",
+    "[0-9]*net_train.png",
+    "[0-9]*outputs.npz",
+]
 
 
 @dataclass(frozen=True)

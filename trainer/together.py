@@ -65,7 +65,8 @@ class Together:
             self._layers[training] = _Layers(training.model)
         layers, inputs = self._layers[training], _inputs(step)
         images = all(isinstance(each, Tensor) and each.ndim == 4 for each in inputs)
-        if training.asam is not None or not images or layers.signature in self._unfit or layers.changed:
+        special = training.asam is not None or training.compiled
+        if special or not images or layers.signature in self._unfit or layers.changed:
             return None
         shapes = tuple((each.shape, each.dtype, each.device) for each in inputs)
         return len(step.batch), shapes, layers.signature, layers.modes, training.recipe.amp, _code(step.objective)
@@ -153,7 +154,7 @@ def take(stack: Stack, asked: Sequence[Asked]) -> list[tuple[Tensor, Figures]]:
                 found.append(step.objective(training.model, step.batch))
     shared.check()
     torch.autograd.backward([loss for loss, _ in found])
-    return found
+    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(asked, found)]
 
 
 class _Outputs:
@@ -210,7 +211,8 @@ def _code(objective: Any) -> Any:
 
 def _complete(training: Training, step: Step, loss: Tensor, figures: Figures) -> EpochMeter | None:
     training.confine(step)
-    return training.complete(step, loss, figures)
+    training.move(step, loss, figures)
+    return training.complete(step)
 
 
 def _say(line: str) -> None:

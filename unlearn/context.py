@@ -154,8 +154,7 @@ class Context:
         self.draws = self.draws or Draws(self.seed)
         self.task = self.task or Classification(self.classes)
         self.memory = (self.progress.state or {}).get("memory", {})
-        self._random = torch.Generator(self.device)
-        self._random.manual_seed(seeds.derive(self.seed, "losses"))
+        self._random = seeds.generator(self.seed, "losses")
 
     def fit(
         self,
@@ -184,11 +183,12 @@ class Context:
         passes = images if isinstance(images, Sequence) else [Pass(images, objective or self.task.mean)]
         if config.no_aug:
             passes = [each.plain() for each in passes]
-        epochs = config.unlearn_epochs
+        epochs, steps = config.unlearn_epochs, getattr(config, "iterations", None) if steps is None else steps
         if steps is not None:
             epochs = math.ceil(steps / sum(len(each.at(0).sizes(config.batch_size)) for each in passes))
         offset = config.rewind_epoch if getattr(config, "rewind_pth", None) is not None else 0
-        how = recipe(config, epochs, config.unlearn_lr, schedule_offset=offset, steps=steps)
+        more = {"schedule_offset": offset, "steps": steps, "clip_first": self.compat == "reference"}
+        how = recipe(config, epochs, config.unlearn_lr, **more)
         training = Training(model, how, self.mask, self.update_mask, self._freezes_rest(config), eval_modules)
 
         def prepare(epoch: int) -> None:
@@ -232,6 +232,10 @@ class Context:
     def losses(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Every sample's loss by the task, float [B]."""
         return self.task.losses(model, Batch(inputs, targets, random=self._random))[0]
+
+    def scored(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Every sample's loss by which saliency judges weights, float [B]."""
+        return self.task.scored(model, Batch(inputs, targets, random=self._random))
 
     def expected(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor | float, Tensor]]:
         """Weights and mean losses over what the targets could be; see ``Task.expected``."""

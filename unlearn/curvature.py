@@ -80,6 +80,7 @@ def gradients(
     losses: Iterable[Tensor],
     names: Iterable[str] | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
+    longest: float = 0.0,
 ) -> Tensors:
     """Sum of the gradients of several losses by parameter name.
 
@@ -87,12 +88,16 @@ def gradients(
         losses: scalars; each is worked out when it is needed.
         names: of the parameters; all without it.
         change: what is done to every loss's gradients before they are added.
+        longest: before that they are scaled down to this length, over all parameters; 0 leaves them.
     """
     parameters = {name: p for name, p in model.named_parameters() if names is None or name in names}
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with cpu_arithmetic(model):
         for loss in losses:
             found = torch.autograd.grad(loss, list(parameters.values()))
+            if longest:
+                norm = nn.utils.get_total_norm(found)
+                torch._foreach_mul_(found, (longest / (norm + 1e-6)).clamp(max=1))
             torch._foreach_add_(list(total.values()), [change(each) for each in found] if change else list(found))
     return total
 

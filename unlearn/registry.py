@@ -14,6 +14,7 @@ from typing import Any
 from trainer.training_flags import Optimisation
 from unlearn import presets
 from utils.errors import UsageError
+from utils.names import lookup
 from utils.options import option
 from utils.plugins import Registry
 
@@ -62,6 +63,20 @@ class Salient(Iterative):
         None,
         "the other weights are held, or drift by momentum and weight decay (held; drift with --compat reference)",
         choices=("held", "drift"),
+    )
+
+
+@dataclass(frozen=True)
+class Counted(Salient):
+    """Flags of methods that take steps along losses alone, whatever the task."""
+
+    iterations: int | None = option(None, "steps in all, in place of --unlearn_epochs", low=0, identity="changed")
+    ema_decay: float = option(
+        0.0,
+        "share that a moving average of the weights keeps at every step; the average is the result; 0 is off",
+        low=0,
+        below=1,
+        identity="changed",
     )
 
 
@@ -172,15 +187,22 @@ def about(summary: str, **source: str) -> Callable[[Callable], Callable]:
     return describe
 
 
-def names() -> list[str]:
-    """Names of all methods, sorted, without aliases."""
-    return sorted(_methods, key=str.lower)
+def names(task: str = "classification") -> list[str]:
+    """Names of all methods that can unlearn a task, sorted, without aliases."""
+    return [name for name in sorted(_methods, key=str.lower) if task in (_methods.get(name).tasks or {task})]
 
 
-def get(name: str) -> Method:
+def get(name: str, task: str | None = None) -> Method:
     """The method of that name or alias.
 
+    Args:
+        task: what it must be able to unlearn; None for anything.
     Raises:
-        UsageError: names the nearest method and all of them.
+        UsageError: names the nearest method and all of the task's, or the tasks that it can unlearn.
     """
-    return _methods.get(name)
+    if name not in _methods:
+        lookup(name, names(task or "classification"), "--unlearn")
+    found = _methods.get(name)
+    if task is not None:
+        found.check_task(task)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -12,6 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from utils import lock, parallel, preempt
+
+LONGEST = 200  # characters of a path that an error shows
 
 
 class UsageError(Exception):
@@ -97,9 +100,9 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
             except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
                 return 141  # 128 + SIGPIPE, which Windows has no name for
             except OSError as error:  # standard output on a full disk, or a disk that went away
-                where = "" if error.filename is None else f"{error.filename}: "
+                where = "" if error.filename is None else f"{_shortened(str(error.filename))}: "
                 _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
-                return 1
+                return UsageError.code if error.errno == errno.ENAMETOOLONG else 1  # nobody but the user made it up
             except (MemoryError, RuntimeError) as error:
                 if (whose := exhausted(error)) is not None:
                     way = "try a smaller --arch or --input_size, or more memory"
@@ -143,6 +146,10 @@ def _resumable(name: str, cause: object) -> int:
 def _say(line: str) -> None:
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= LONGEST else f"{path[:LONGEST]}..."
 
 
 def one_line(text: str) -> str:

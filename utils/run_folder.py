@@ -24,7 +24,7 @@ from utils.words import expanded
 if TYPE_CHECKING:
     from utils.result import Result
 
-SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png", "split.npz")
+SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png", "split.npz", "outputs.npz")
 
 
 class RunFolder:
@@ -78,6 +78,12 @@ class RunFolder:
         """The finished result of this very run, if it is there or was moved to ``earlier/``."""
         found = _finished(self.path, self.label, self.fingerprint)
         return None if found is None else files.read_json(found, str(found))
+
+    @property
+    def home(self) -> Path:
+        """Where the run's result is or will be: the folder, or a place in ``earlier/``."""
+        found = _finished(self.path, self.label, self.fingerprint)
+        return self.path if found is None else found.parent
 
     def begin(self, script: str, argv: list[str] | None) -> None:
         """Write ``command.txt`` and ``environment.json``."""

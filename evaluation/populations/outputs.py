@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +30,7 @@ from evaluation.populations.rmia import Signals
 from utils import files
 from utils.errors import UsageError
 
+NAME = "outputs.npz"
 KINDS = ("original", "retrained", "unlearned")
 MOST = 1 << 30  # bytes of a file, and of what it unpacks to
 ENOUGH = 1000  # images of RMIA's population: a score is a multiple of one over their number
@@ -116,10 +118,10 @@ def for_ulira(
     """The first three arguments of ``ulira``.
 
     Args:
-        unlearned: models of one method, one for each of some splits times some forget sets; originals or retrained
-            ones in their place are the controls.
-        retrained: models of the same splits and forget sets that never saw the forgotten images, to compare with; by
-            default the models of ``unlearned`` on the images outside of their own split.
+        unlearned: models of one method, one for each of some splits times some forget sets, or the same number for
+            each; originals or retrained ones in their place are the controls.
+        retrained: as many models of the same splits and forget sets that never saw the forgotten images, to compare
+            with in this order; by default the models of ``unlearned`` on the images outside of their own split.
     Returns:
         Margins of forgotten and of never seen images, float32 [models, images], NaN elsewhere; splits, int [models].
     Raises:
@@ -127,20 +129,23 @@ def for_ulira(
     """
     _check_population(unlearned)
     _check_grid("unlearned", unlearned, {(a.split, b.forget_set) for a in unlearned for b in unlearned})
-    others = {model.pair: model for model in retrained or ()}
-    if retrained is not None:
+    forgot = [np.where(model.forget, model.margin, np.nan) for model in unlearned]
+    if retrained is None:
+        never = [np.where(model.never, model.margin, np.nan) for model in unlearned]
+    else:
         _check_population([*unlearned, *retrained])
         _check_retrained(retrained)
         _check_grid("retrained", retrained, {model.pair for model in unlearned})
-        for model in unlearned:
-            _check_sets(model, others[model.pair])
-    forgot = [np.where(model.forget, model.margin, np.nan) for model in unlearned]
-    never = [
-        np.where(model.never, model.margin, np.nan)
-        if retrained is None
-        else np.where(model.forget, others[model.pair].margin, np.nan)
-        for model in unlearned
-    ]
+        if len(retrained) != len(unlearned):
+            said = f"{len(unlearned)} unlearned and {len(retrained)} retrained models"
+            raise UsageError(f"{said} are given; give as many of each, of every split and forget set")
+        others: dict[tuple[int, int], list[Outputs]] = {}
+        for model in reversed(retrained):
+            others.setdefault(model.pair, []).append(model)
+        partners = [others[model.pair].pop() for model in unlearned]
+        for model, partner in zip(unlearned, partners):
+            _check_sets(model, partner)
+        never = [np.where(model.forget, other.margin, np.nan) for model, other in zip(unlearned, partners)]
     return np.stack(forgot), np.stack(never), np.array([model.split for model in unlearned])
 
 
@@ -272,9 +277,10 @@ def _check_grid(words: str, models: Sequence[Outputs], wanted: set[tuple[int, in
             f"the {words} model of split {split}, forget set {forget_set} {wrong}; {len(wanted)} are needed, "
             f"and there are {len(pairs)}"
         )
-    if len(pairs) > len(wanted):
+    if len(set(Counter(pairs).values())) > 1:
         raise UsageError(
-            f"{len(pairs)} {words} models are given for {len(wanted)} splits and forget sets; give one each"
+            f"{len(pairs)} {words} models are given for {len(wanted)} splits and forget sets; give one each, or the "
+            "same number"
         )
 
 
