@@ -28,7 +28,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(tuple(std)))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
+        return (images - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -47,23 +48,30 @@ def renamed(flags: dict[str, str]) -> Iterator[None]:
         raise UsageError(re.sub(r"^--\w+", lambda found: flags.get(found[0], found[0]), str(error))) from error
 
 
-_last: list[list[str]] = [[]]  # what is to be said last, by script; the outermost first
+class _Last(threading.local):
+    """What is to be said last in a thread, by script; the outermost first."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[str]] = [[]]
+
+
+_last = _Last()
 
 
 def say_last(lines: Iterable[str]) -> None:
     """Print warnings when the running script has come to its end."""
-    _last[-1].extend(lines)
+    _last.lines[-1].extend(lines)
 
 
 @contextmanager
 def _saying_last() -> Iterator[None]:
-    _last.append([])
+    _last.lines.append([])
     try:
         yield
-        for line in _last[-1] if parallel.is_main() else ():
+        for line in _last.lines[-1] if parallel.is_main() else ():
             _say(f"warning: {one_line(line)}")
     finally:
-        _last.pop()
+        _last.lines.pop()
 
 
 def leave(code: int) -> NoReturn:
