@@ -7,7 +7,8 @@
 
 Leaves with_0.1.pt to with_1.0.pt, whose numbers are the fractions of weights that may change; with
 --saliency fisher it leaves fisher_0.1.pt to fisher_10.0.pt, whose numbers are the least ratio of
-Fisher information on the forget set to that on the retain set.
+Fisher information on the forget set to that on the retain set. --saliency SSD and LFSSD leave the importances over
+all training images, which main_forget.py --unlearn SSD --importances FILE uses for any images to forget.
 """
 
 from __future__ import annotations

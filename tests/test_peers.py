@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import DIGITS
 from test_methods import SETS, Tiny, context, run, warmed_up
 from torch import nn
 
+import main_forget
+import main_saliency
 import models
 from dataset.images import ImageSet
 from evaluation import divergence, privacy_score, similarity, weight_distance
@@ -252,3 +255,30 @@ def test_privacy_score_by_hand():
     assert apart["score"] == 0.0  # a threshold tells them apart without an error
     # e = ln(1 - d - a) - ln b with a + b = 1 is 0 up to d: the same outputs cannot be told apart
     assert same["score"] == pytest.approx(1.0)
+
+
+def test_stored_importances_serve_any_request_on_the_same_model(few, few_run, tmp_path, capsys):
+    dense, sparse = (str(few_run / f"{state}model_SA_best.pth.tar") for state in (0, 1))
+    stored, words = tmp_path / "stored", [*DIGITS, *few, "--forget", "random:0.1", "--unlearn", "SSD", "--alpha", "2"]
+    assert main_saliency.main([*DIGITS, *few, "--mask", sparse, "--saliency", "SSD", "--save_dir", str(stored)]) == 0
+    file = str(stored / "importances_SSD.pt")
+    assert "importances for SSD over 288 images" in capsys.readouterr().out
+
+    def state(folder, *more):
+        assert main_forget.main([*words, "--mask", sparse, *more, "--save_dir", str(tmp_path / folder)]) == 0
+        return torch.load(tmp_path / folder / "SSDcheckpoint.pth.tar")["state_dict"]
+
+    anew, again = state("anew"), state("again", "--importances", file)
+    changed = [key for key, value in torch.load(sparse)["state_dict"].items() if not torch.equal(value, anew[key])]
+    assert len(changed) > 20
+    for key, value in anew.items():
+        torch.testing.assert_close(again[key], value, rtol=1e-5, atol=1e-7)
+    capsys.readouterr()
+    for wrong, said in {
+        ("--mask", dense, "--importances", file): "is of a model with other weights; make it anew with this --mask",
+        ("--mask", sparse, "--importances", dense): "holds no importances; make them with main_saliency.py",
+        ("--mask", sparse, "--importances", file, "--importance", "batches"): "leave out --importance batches",
+        ("--mask", sparse, "--importances", file, "--unlearn", "LFSSD"): "holds importances of SSD, not of LFSSD",
+    }.items():
+        assert main_forget.main([*words, *wrong, "--save_dir", str(tmp_path / "wrong")]) == 2
+        assert said in capsys.readouterr().err

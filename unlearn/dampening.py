@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dataset.images import Images
+from unlearn import importances
 from unlearn.context import Context, Sets
 from unlearn.curvature import Tensors, gradients, mean_of_gradients
 from utils.errors import UsageError
@@ -25,6 +27,9 @@ Change = Callable[[Tensor], Tensor]  # from gradients to as many numbers that ar
 def squared_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Squared length of every image's logits, float [B]; the labels are not used."""
     return model(images).square().sum(1)
+
+
+OF_KIND = {"SSD": (None, Tensor.square), "LFSSD": (squared_norm, Tensor.abs)}  # losses, None for the task's, and change
 
 
 def of_images(model: nn.Module, images: Images, losses: Losses, change: Change) -> Tensors:
@@ -128,7 +133,11 @@ def run(name: str, model: nn.Module, sets: Sets, config: Any, context: Context, 
         )
     if by_images:
         forget = of_images(model, sets.forget, losses, change)
-        everything = together(forget, of_images(model, sets.retain, losses, change), share)
+        if config.importances is None:
+            everything = together(forget, of_images(model, sets.retain, losses, change), share)
+        else:
+            stored = importances.read(Path(config.importances), importances.KINDS[name], model, count)
+            everything = {key: value.to(forget[key].device) for key, value in stored.items()}
     else:
         forget = of_batches(model, [sets.forget], config.batch_size, losses, change)
         everything = of_batches(model, [sets.retain, sets.forget], config.batch_size, losses, change)

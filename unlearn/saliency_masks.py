@@ -7,7 +7,8 @@ from typing import Any
 
 import pruner
 from trainer.pipeline import Place, Stages
-from unlearn import saliency
+from unlearn import dampening, importances, saliency
+from unlearn.context import Context
 from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.forgetting import forgotten, header, preview
 from unlearn.unlearn_flags import ForgetArguments, Saliency
@@ -17,9 +18,12 @@ from utils.log import Log
 from utils.result import Result
 
 PREFIX = {"gradient": "with", "fisher": "fisher"}  # the references' file names
+IMPORTANCES = {"SSD": "importances_SSD", "LFSSD": "importances_LFSSD"}
 TITLE = {
     "gradient": "the weights with the largest gradients on the forget set",
     "fisher": "the weights with more Fisher information on the forget set than on the retain set",
+    "SSD": "how much each weight matters for all training images, by squared gradients of the loss",
+    "LFSSD": "how much each weight matters for all training images, by the length of the logits",
 }
 
 
@@ -31,7 +35,7 @@ def set_up_saliency(arguments: ForgetArguments) -> ForgetSetup:
         script="main_saliency.py",
         label=f"saliency_{kind}",
         title=TITLE[kind],
-        outputs=[f"{PREFIX[kind]}_*.pt"],
+        outputs=[f"{PREFIX[kind]}_*.pt" if kind in PREFIX else f"{IMPORTANCES[kind]}.pt"],
         temporary=(),
         reader="this script",
     )
@@ -46,10 +50,12 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
 
 
 def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
-    """Write a mask for every threshold."""
+    """Write a mask for every threshold, or the importances."""
     flags: Saliency = setup.hyper
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split.whole_classes, place.log)
     pruner.MaskEnforcer(problem.model, problem.mask)
+    if flags.saliency in IMPORTANCES:
+        return replace(known, masks=_store_importances(flags.saliency, problem, handed, place))
     forget, retain, how = problem.sets["forget"], problem.sets["retain"], (flags.batch_size, flags.no_aug, handed)
     if flags.saliency == "gradient":
         with memory.steps(flags.batch_size):
@@ -62,6 +68,19 @@ def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place
     for name, mask in masks.items():
         saliency.write(place.folder.path / name, mask)
     return replace(known, masks={name: saliency.share(mask, problem.mask) for name, mask in masks.items()})
+
+
+def _store_importances(kind: str, problem: ForgetProblem, handed: Context, place: Place) -> dict[str, str]:
+    """Write SSD's or LFSSD's importances over retain and forget set; the file's name with what it holds, in words."""
+    problem.model.eval()
+    losses, change = dampening.OF_KIND[kind]
+    sets = [problem.sets[name] for name in ("forget", "retain")]
+    forget, retain = (dampening.of_images(problem.model, one, losses or handed.losses, change) for one in sets)
+    count = sum(map(len, sets))
+    values = dampening.together(forget, retain, len(sets[0]) / count)
+    name = f"{IMPORTANCES[kind]}.pt"
+    importances.write(place.folder.path / name, kind, values, problem.model, count)
+    return {name: f"importances for {kind} over {count:,} images"}
 
 
 def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:

@@ -74,9 +74,10 @@ class Evaluation:
 class Saliency:
     saliency: str = option(
         "gradient",
-        "what makes a weight salient: the forget loss's gradient, or Fisher information on forget over retain set",
+        "what makes a weight salient: the forget loss's gradient, or Fisher information on forget over retain set; SSD "
+        "and LFSSD store these methods' importances over all images",
         common="what makes a weight salient",
-        choices=("gradient", "fisher"),
+        choices=("gradient", "fisher", "SSD", "LFSSD"),
     )
     batch_size: int = option(256, "images per gradient batch; matters with --compat reference only", low=1)
     no_aug: bool = option(False, "with --compat reference: take gradients without crop and flip")

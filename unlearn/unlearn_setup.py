@@ -13,7 +13,7 @@ from trainer import network
 from trainer.checkpoints import Checkpoint
 from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
-from unlearn import lora, registry, saliency
+from unlearn import importances, lora, registry, saliency
 from unlearn.registry import Method
 from unlearn.unlearn_flags import ForgetArguments
 from utils.errors import UsageError
@@ -98,6 +98,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
         "saliency": digest,
         "retrained": reference and reference.sha256,
         **models.origin(arguments.model.arch),
+        **importances.check(method.name, hyper, built.blank()),
     }
     return ForgetSetup(
         **shared(arguments, device, built),

@@ -20,6 +20,9 @@ class Adaptive:
         "reference)",
         choices=("images", "batches"),
     )
+    importances: str | None = option(
+        None, "file of main_saliency.py --saliency SSD or LFSSD: importances over all images", metavar="FILE"
+    )
     batch_size: int = option(64, "images per batch of --importance batches", low=1)
 
 
