@@ -106,10 +106,10 @@ class Diffusion(Task):
 
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Times in antithetic pairs, int64 [B], and standard normal noise [B, C, H, W]."""
-        count, how = len(batch), {"generator": batch.random, "device": batch.inputs.device}
-        half = torch.randint(0, self.schedule.steps, (count // 2 + 1,), **how)
+        count = len(batch)
+        half = batch.draw(torch.randint, 0, self.schedule.steps, (count // 2 + 1,))
         times = torch.cat([half, self.schedule.steps - 1 - half])[:count]
-        return times, torch.randn(batch.inputs.shape, **how)
+        return times, batch.draw(torch.randn, batch.inputs.shape)
 
     def keep(self, batch: Batch) -> Tensor | None:
         """bool [B], False where the class is dropped; None, without a draw, where none ever is."""
@@ -117,7 +117,7 @@ class Diffusion(Task):
             return None
         if self.class_drop == 1:
             return torch.zeros(len(batch), dtype=torch.bool, device=batch.inputs.device)
-        return torch.rand(len(batch), generator=batch.random, device=batch.inputs.device) < 1 - self.class_drop
+        return batch.draw(torch.rand, (len(batch),)) < 1 - self.class_drop
 
     def _stand_in(
         self, model: Callable[..., Any], noised: tuple[Tensor, Tensor], classes: Tensor, others: Tensor, batch: Batch

@@ -33,19 +33,19 @@ def importance(model: nn.Module, images: Images, size: int, context: Context) ->
         found = curvature.mean_squared_gradient(model, images.batches(saliency.AT_ONCE), {}, context.scored)
         steps = context.task.schedule.steps  # type: ignore[attr-defined]
         return {name: value * steps for name, value in found.items()}
-    random = torch.Generator(context.device).manual_seed(context.seed)
+    random = torch.Generator().manual_seed(context.seed)
 
     def draw(batch: Batch) -> tuple[Tensor, Tensor | None]:
-        noise = torch.randn(batch.inputs.shape, generator=random, device=context.device)
-        return noise, context.task.keep(replace(batch, random=random))  # type: ignore[attr-defined]
+        batch = replace(batch, random=random)
+        noise = batch.draw(torch.randn, batch.inputs.shape)
+        return noise, context.task.keep(batch)  # type: ignore[attr-defined]
 
     return of_sums(model, images.batches(size), context.task, draw)
 
 
 def noise_images(batch: Batch) -> tuple[Tensor, Tensor]:
     """Images of uniform noise in [0, 1], and normal noise to put on them, both of the shape of a batch's images."""
-    how = {"generator": batch.random, "device": batch.inputs.device}
-    return torch.rand(batch.inputs.shape, **how), torch.randn(batch.inputs.shape, **how)
+    return batch.draw(torch.rand, batch.inputs.shape), batch.draw(torch.randn, batch.inputs.shape)
 
 
 def of_sums(
