@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from trainer.task import Batch, Classification, Objective, Task
 from unlearn import lora
 from unlearn.draws import Draws
 from unlearn.registry import Salient
-from utils import files, seeds
+from utils import files, lanes, seeds
 from utils.device import synchronise
 from utils.log import Log
 
@@ -61,7 +60,7 @@ class Clock:
     def start(self, before: float = 0.0) -> None:
         """Begin to count, on top of ``before`` seconds."""
         synchronise(self._device)
-        self._before, self._since = before, time.perf_counter()
+        self._before, self._since = before, lanes.seconds()
 
     @property
     def seconds(self) -> float:
@@ -69,7 +68,7 @@ class Clock:
         if self._since is None:
             return self._before
         synchronise(self._device)
-        return self._before + time.perf_counter() - self._since
+        return self._before + lanes.seconds() - self._since
 
     @contextmanager
     def paused(self) -> Iterator[None]:
