@@ -6,6 +6,7 @@
 # make test-tools    a LaTeX and a browser for the tests that need one (Debian, as root); without them those are skipped
 # make slurm-test    a disturbed sweep on a real SLURM; says why where there is none
 # make bench         the project's steps against plain versions of them, in under 15 minutes on 2 cores
+# make gpu           checks, times and one seed of Table 1 in nine minutes on a GPU: make gpu ARCHIVE=cifar10-jpeg.npz.xz
 # make clean         removes the environment and all caches
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +18,7 @@ PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 PROCESSORS := avx2:AVX2 default:SSE41
 CORE := $(patsubst %,tests/test_%.py,deepunlearn methods slopes winograd scores)
 
-.PHONY: help demo lint test torture test-numeric test-tools slurm-test bench clean
+.PHONY: help demo lint test torture test-numeric test-tools slurm-test bench gpu clean
 
 help:
 	@sed -n 's/^# //p' Makefile | sed '/^make/!d'
@@ -56,6 +57,9 @@ slurm-test: $(VENV)/installed-test
 
 bench: $(VENV)/installed
 	$(RUN) -m benchmarks
+
+gpu: $(VENV)/installed
+	$(RUN) -m benchmarks.gpu $(if $(ARCHIVE),--archive $(ARCHIVE))
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

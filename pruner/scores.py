@@ -118,8 +118,8 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
         positive = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             moved = tensor.detach().to(device, dtype if tensor.is_floating_point() else None).contiguous()
-            # Swin's masks are of 0 and -inf
-            positive[name] = moved.abs() if name in persistent and not moved.isinf().any() else moved
+            # Swin's masks are of 0 and -inf; by their names, because a GPU would have to be waited for
+            positive[name] = moved.abs() if name in persistent and not name.endswith("mask") else moved
         weights = {name: positive[name].requires_grad_() for name in prunable(model)}
         ones = torch.ones((1, *sample.images.shape[1:]), dtype=dtype, device=device)
         flow = torch.func.functional_call(model, positive, (ones,)).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import test_gpu
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,11 @@ from dataset.images import Augment, Crops, ImageSet, crop_and_flip
 from pruner import Sample, prune
 from pruner.masks import remove, remove_by_sorting
 from trainer import l1
+from trainer.cpu_arithmetic import batch_norm, cpu_arithmetic
 from trainer.meter import EpochMeter
 from trainer.recipe import OptimizerSchedule, Recipe, _optimizer
 from trainer.sam import ASAM
+from utils import device
 
 VIEWS = {"view", "permute", "slice", "unsqueeze", "expand", "detach", "select", "alias", "as_strided", "t", "transpose"}
 VIEWS |= {"empty", "empty_like", "unbind", "lift_fresh", "split"}
@@ -158,6 +161,7 @@ def test_a_step_of_synflow_asks_one_question(monkeypatch):
     """By sorting, as on a GPU: masks are the CPU's, and a step waits once, for whether all scores are finite."""
     model, sample = training().model, Sample(0, torch.ones(1, 3, 8, 8))
     expected, waits = prune(model, "synflow", 0.9, sample, steps=4), []
+    monkeypatch.setattr(test_gpu, "WAITING", test_gpu.WAITING - {"to"})  # of tensors that are there already
     monkeypatch.setattr(sys.modules["pruner.scores"], "remove", remove_by_sorting)
     for steps in (4, 9):
         with Waits() as counted:
@@ -165,7 +169,28 @@ def test_a_step_of_synflow_asks_one_question(monkeypatch):
         waits.append(counted.count)
         if steps == 4:
             assert all(torch.equal(found[name], keep) for name, keep in expected.items())
-    assert waits[1] - waits[0] == 5 * (1 + 1), "a step's question, and the move of a copy that is there already"
+    assert waits[1] - waits[0] == 5
+
+
+# ---- batch norm on a GPU ------------------------------------------------------------------------------
+
+
+def test_batches_are_counted_for_all_layers_at_once(monkeypatch):
+    monkeypatch.setattr(device._Arithmetic, "fast", False)  # the arithmetic of a GPU is torch's
+    states, counts = [], []
+    for kinds in ((), ("cpu",)):
+        monkeypatch.setattr(batch_norm, "LAUNCHING", kinds)
+        run = training(epochs=2)
+        list(run.run(images(8), 1, MEAN))
+        states.append(run.model.state_dict())
+        with Launches() as counted, cpu_arithmetic(run.model, 4):
+            run.model(torch.zeros(4, 3, 8, 8))
+            run.model(torch.zeros(4, 3, 8, 8))
+        counts.append(counted.names.count("add_"))
+        assert all(int(value) == 6 for key, value in run.model.state_dict().items() if key.endswith("tracked"))
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    layers = sum(key.endswith("tracked") for key in states[0])
+    assert counts[0] - counts[1] == 2 * layers
 
 
 # ---- optimisers ---------------------------------------------------------------------------------------

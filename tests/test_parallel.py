@@ -266,7 +266,7 @@ def one_normalised(dtype: torch.dtype, shape: tuple[int, ...], one_message: bool
         y, *statistics = batch_norm.OneMessage.apply(x, layer.weight, layer.bias, layer.eps)
         batch_norm._track_all(layer, *statistics, copies)
     else:
-        y = batch_norm.forwards(layer, len(images))[layer](x)
+        y = batch_norm.forwards(layer, [], len(images))[layer](x)
     ((y - wanted[mine].to(dtype)) ** 2).sum().backward()
     sums = {f"by {name}": parallel.add_up(p.grad) / copies for name, p in layer.named_parameters()}
     return {"output": y.detach(), "by_x": x.grad, **layer.state_dict(), **sums}

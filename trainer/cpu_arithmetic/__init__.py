@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.cpu_arithmetic import batch_norm, winograd
 from utils.device import fast_cpu
@@ -26,7 +26,8 @@ def cpu_arithmetic(model: nn.Module, batch: int = 0, tiles: int = winograd.TILES
         batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
         tiles: from how many on, in all images of a batch, Winograd's way is taken to be faster.
     """
-    replaced = batch_norm.forwards(model, batch, fast_cpu())
+    counted: list[Tensor] = []
+    replaced = batch_norm.forwards(model, counted, batch, fast_cpu())
     if fast_cpu():
         replaced |= winograd.forwards(model, tiles)
     replaced = {module: forward for module, forward in replaced.items() if "forward" not in vars(module)}
@@ -37,3 +38,4 @@ def cpu_arithmetic(model: nn.Module, batch: int = 0, tiles: int = winograd.TILES
     finally:
         for module in replaced:
             del module.forward
+        batch_norm.count(counted)

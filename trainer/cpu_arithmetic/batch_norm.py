@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils import parallel
 
+LAUNCHING = ("cuda",)  # kinds of devices on which telling what to compute takes longer than counting one batch
 SLAB = 2**18  # numbers that are worked on at once, so few that they stay in the processor's cache
 
 
-def forwards(model: nn.Module, batch: int = 0, exact: bool = True) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+def forwards(
+    model: nn.Module, counted: list[Tensor], batch: int = 0, exact: bool = True
+) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
     """Functions by which training-mode batch norm takes mean and variance over all processes' images.
 
     torch's own SyncBatchNorm replaces modules and runs on GPUs only, and its batch norm on the CPU adds
@@ -27,6 +31,7 @@ def forwards(model: nn.Module, batch: int = 0, exact: bool = True) -> dict[nn.Mo
     to normalise by. It uses its running statistics for that step and leaves them alone; torch would raise a ValueError.
 
     Args:
+        counted: gets the counters of layers that leave counting their batches to ``count``.
         batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
         exact: add up to full precision on the CPU; without it one process gets torch's own result.
     """
@@ -35,13 +40,21 @@ def forwards(model: nn.Module, batch: int = 0, exact: bool = True) -> dict[nn.Mo
         """Who puts the layer into eval mode inside gets its running statistics."""
         return forward(layer, x) if layer.training else type(layer).forward(layer, x)
 
-    forward = functools.partial(_single, exact=exact)
+    forward = functools.partial(_single, counted=counted, exact=exact)
     if parallel.size() > 1:
         forward = functools.partial(_synchronised, copies=parallel.size() if batch < parallel.size() else 1)
     layers = [
         layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training and _is_known(layer)
     ]
     return {layer: functools.partial(switch, layer) for layer in layers}
+
+
+def count(counted: list[Tensor]) -> None:
+    """Count a batch for each of these counters, in a launch for all of them rather than one for each."""
+    times = Counter(map(id, counted))
+    for number in set(times.values()):
+        alike = {id(counter): counter for counter in counted if times[id(counter)] == number}
+        torch._foreach_add_(list(alike.values()), number)
 
 
 def _is_known(layer: _BatchNorm) -> bool:
@@ -62,9 +75,14 @@ def _by_running_statistics(layer: _BatchNorm, x: Tensor) -> Tensor:
     return _activated(layer, F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps))
 
 
-def _single(layer: _BatchNorm, x: Tensor, exact: bool) -> Tensor:
+def _single(layer: _BatchNorm, x: Tensor, counted: list[Tensor], exact: bool) -> Tensor:
     if x.numel() == x.shape[1]:
         return _by_running_statistics(layer, x)
+    if x.device.type in LAUNCHING and layer.momentum is not None and layer.num_batches_tracked is not None:
+        counted.append(layer.num_batches_tracked)
+        statistics = layer.running_mean, layer.running_var
+        y = F.batch_norm(x, *statistics, layer.weight, layer.bias, True, layer.momentum, layer.eps)
+        return _activated(layer, y)
     last = x.ndim == 4 and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
     if not exact or not last or x.device.type != "cpu" or layer.weight is None:
         return type(layer).forward(layer, x)
