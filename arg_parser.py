@@ -7,6 +7,7 @@ the field's existing command lines that a script has no use for are accepted and
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,13 +18,14 @@ from dataset import catalog
 from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
+from generation import generation_flags as generation
 from trainer import inherited, training_flags
 from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
 from transfer import transfer_flags as transfer
 from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
 from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, wrapped
-from utils.run_flags import Run
+from utils.run_flags import Keep, Run
 
 SWITCHES = "imagenet_arch resume no_aug random_prune"
 VALUES = """data dataset input_size data_dir num_workers num_classes arch train_y_file val_y_file seed train_seed gpu
@@ -62,17 +64,17 @@ _TRAINING = partial(Command, files=("checkpoint",), split="refuse", methods=Fals
 IMP = _TRAINING(
     "main_imp.py",
     "Train a classifier, then prune it by magnitude and train it again (OMP, IMP).",
-    {"training": TrainAlone, "pruning": Prune, "going on": Resume},
+    {"training": TrainAlone, "pruning": Prune, "going on": Resume, "for populations": Keep},
 )
 SYNFLOW = _TRAINING(
     "main_synflow.py",
     "Prune a new network before training (SynFlow and other scores), then train it.",
-    {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume},
+    {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume, "for populations": Keep},
 )
 FORGET = Command(
     "main_forget.py",
     "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE.",
-    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora},
+    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora, "for populations": Keep},
     ("mask", "reference_model", "rewind_pth"),
 )
 SALIENCY = Command(
@@ -108,6 +110,29 @@ TRANSFER = Command(
     },
     ("mask", "rewind_pth"),
 )
+
+
+_GENERATE = partial(Command, "main_generate.py", files=(), methods=False)
+GENERATE = {
+    "train": _GENERATE(
+        "Train a class-conditional diffusion model, on all classes or without those of --forget.",
+        {"network": generation.Generator, "training": generation.Pretraining, "what is left out": Forget},
+    ),
+    "sample": _GENERATE("Draw pictures of each class.", {"generator": generation.Start, "drawing": generation.Drawing}),
+    "forget": _GENERATE(
+        "Make a diffusion model forget classes.",
+        {"generator": generation.Start, "what is forgotten": Forget, "unlearning": generation.Erase},
+    ),
+    "score": _GENERATE(
+        "Draw pictures and judge them: UA, RA, plausibility, FD(judge), precision, recall, diversity.",
+        {
+            "generator": generation.Start,
+            "what was forgotten": Forget,
+            "drawing": generation.Drawing,
+            "judging": generation.Judging,
+        },
+    ),
+}
 
 
 def parse_imp(argv: list[str] | None, read_files: bool = True) -> TrainingArguments:
@@ -146,7 +171,7 @@ def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArgum
 
     typed = _read(FORGET, argv)
     unlearn = build(Unlearn, typed)
-    method = registry.get(unlearn.unlearn)
+    method = registry.get(unlearn.unlearn, "classification")
     if unlearn.mask is None and not method.fresh:
         raise UsageError(f"--mask FILE is needed: the checkpoint that {method.name} starts from")
     words = _words(typed)
@@ -186,7 +211,7 @@ def parse_backdoor(argv: list[str] | None, read_files: bool = True) -> backdoor.
 
     typed = _read(BACKDOOR, argv)
     unlearn = build(backdoor.Cleanse, typed)
-    method = registry.get(unlearn.unlearn)
+    method = registry.get(unlearn.unlearn, "classification")
     if unlearn.reference_model is not None:
         raise UsageError("--reference_model: is for main_forget.py; outputs of poisoned models are not compared")
     words = _words(typed)
@@ -213,7 +238,7 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
 
     typed, shared = _shared(TRANSFER, _read(TRANSFER, argv), read_files)
     source, told = build(transfer.Source, typed), build(transfer.Transfer, typed)
-    method, model = registry.get(source.unlearn), shared["model"]
+    method, model = registry.get(source.unlearn, "classification"), shared["model"]
     if source.mask is None:
         raise UsageError("--mask FILE is needed: the checkpoint of the source model")
     if told.target is None and told.target_dataset is None:
@@ -236,6 +261,78 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
         probe=probe,
         unread=_unread(typed, [*read, method.config, type(probe)], shared["data"], method),
     )
+
+
+def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArguments:
+    """Arguments of ``main_generate.py``, whose first word is ``work``.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    command, words = GENERATE[work], (sys.argv[1:] if argv is None else argv)[1:]
+    configs = _methods_of_diffusion(command, words) if work == "forget" else {}
+    parser = Parser(prog=f"{command.script} {work}", description=wrapped(command.about))
+    chosen = configs.pop("", [])
+    title = "hyper-parameters of the method" if len(chosen) == 1 else ""
+    groups = {"data": Data, "run": Run, **command.groups}
+    typed = _typed(parser, groups, words, chosen, title)
+    given: dict[str, Any] = {
+        name: build(config, typed) for name, config in PARTS.items() if config in command.groups.values()
+    }
+    settings = given.pop("settings", None) or given.pop("drawing", None)
+    read = list(groups.values())
+    if "erase" in given:
+        settings, method = _fitted(typed, given["erase"].unlearn)
+        read.append(method.config)
+    begin = given.get("begin")
+    if begin is not None and begin.model is None:
+        raise UsageError("--model FILE is needed: generator.pt of main_generate.py train, or the reference's ckpt.pth")
+    data, said = (
+        _data(typed),
+        {"forget", "class_to_replace", "num_indexes_to_replace", "indexes_to_replace"} & typed.keys(),
+    )
+    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work == "forget") else None
+    return generation.GenerateArguments(
+        data=data,
+        model=Model(arch="ddpm"),
+        run=_run(typed),
+        work=work,
+        settings=settings,
+        scenario=scenario,
+        unread=_unread(typed, read, data),
+        **given,
+    )
+
+
+# The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
+PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
+PARTS |= {"begin": generation.Start, "erase": generation.Erase, "judging": generation.Judging}
+PARTS |= {"drawing": generation.Drawing}
+GENERATION = {
+    "train": (partial(parse_generate, "train"), "pretraining"),
+    "sample": (partial(parse_generate, "sample"), "drawing"),
+    "forget": (partial(parse_generate, "forget"), "erasing"),
+    "score": (partial(parse_generate, "score"), "judging"),
+}
+
+
+def _methods_of_diffusion(command: Command, words: list[str]) -> dict[str, list[type]]:
+    """The configurations of methods whose flags ``main_generate.py forget`` reads: of the typed one in ``--help``."""
+    from unlearn import registry
+
+    parser = Parser(prog=command.script)
+    asked = parser.asks_about("unlearn", words) if parser.help_topic(words) is not None else None
+    names = registry.names("diffusion") if asked is None else [asked]
+    return {"": [registry.get(name, "diffusion").config for name in names]}
+
+
+def _fitted(typed: dict[str, Any], name: str) -> tuple[Any, Any]:
+    """A method's hyper-parameters: typed, or what suits a diffusion model; and the method."""
+    from generation import fitting
+    from unlearn import registry
+
+    method = registry.get(name, "diffusion")
+    return build(method.config, fitting.of(method, build(Run, typed).compat) | typed), method
 
 
 def _read(command: Command, argv: list[str] | None) -> dict[str, Any]:
@@ -272,6 +369,20 @@ def _typed(
     Args:
         hyper: configurations of methods; the flags of a single one are shown under ``title``, in its own words.
     """
+    if parser.help_topic(argv) is None:
+        parser = _PARSERS.setdefault((type(parser), parser.prog, *hyper), parser)
+    if not parser.usage:
+        _declare(parser, groups, argv, hyper, title)
+    return parser.read(argv)
+
+
+_PARSERS: dict[tuple, Parser] = {}  # that show no help, by script and methods: a sweep reads thousands of command lines
+
+
+def _declare(
+    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: Sequence[type], title: str
+) -> None:
+    """Put the flags of the configurations on a parser; see ``_typed``."""
     topic = parser.help_topic(argv)
     short = topic is not None and topic != "all"
     parser.usage = f"{parser.prog} [--flag value ...] [@FILE]"
@@ -291,7 +402,6 @@ def _typed(
         if f"--{name}" not in known:
             kind: dict[str, Any] = {"action": "store_true"} if is_switch else {}
             parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
-    return parser.read(argv)
 
 
 def _for_transformers(config: type) -> dict[str, str]:
@@ -308,7 +418,13 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
     found = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
     typed = found.flags
     model, data, run = _model(typed), _data(typed), _run(typed)
-    return typed, {"data": data, "model": model, "run": run, "inherited": tuple(found.words)}
+    return typed, {
+        "data": data,
+        "model": model,
+        "run": run,
+        "keep": build(Keep, typed),
+        "inherited": tuple(found.words),
+    }
 
 
 def _model(typed: dict[str, Any]) -> Model:

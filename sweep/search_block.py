@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from sweep.axes import check_keys, check_seeds
 from sweep.grid import cells
 from sweep.objective import OBJECTIVES, Objective
-from sweep.spec import Spec, check_keys, check_seeds
+from sweep.spec import Spec
 from sweep.trial import trial_spec
 from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError

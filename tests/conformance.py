@@ -21,6 +21,7 @@ from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from evaluation import divergence as divergences
 from evaluation import mia
+from evaluation import weight_distance as weights
 from evaluation.populations import lira as lira_attack
 from evaluation.populations import rmia as rmia_attack
 from evaluation.populations.klom import klom  # noqa: F401  (the group populations takes four functions as they are)
@@ -28,14 +29,24 @@ from evaluation.populations.roc import roc  # noqa: F401
 from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
 from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
+from evaluation.privacy_score import privacy_score  # noqa: F401  (the group peers takes two functions as they are)
+from evaluation.similarity import cka  # noqa: F401
+from generation import samplers
+from generation.diffusion import Diffusion
+from generation.schedule import Schedule, sequence
+from generation.unet import ConditionalUNet, Shape
 from trainer import checkpoints
-from unlearn import curvature, layers, registry, wrong_targets
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.task import Batch
+from unlearn import amnesia, curvature, layers, registry, wrong_targets
 from unlearn import saliency as salient
 from unlearn.apply import apply
-from unlearn.context import Context
+from unlearn.context import Context, Progress
 from unlearn.draws import Draws
+from unlearn.fast_slow import Ascent
 from unlearn.fisher_noise import noise, wiped_rows
-from unlearn.methods import boundary_expanding, msg
+from unlearn.methods import boundary_expanding, msg, selective_amnesia
 from utils.log import Log
 
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -484,3 +495,230 @@ def rmia(
     if variant == "as_coded":
         return rmia_attack.rmia_as_coded(images, population, offline_a)
     return rmia_attack.rmia(images, population, variant, gamma, offline_a)
+
+
+# --- Peers ---
+
+
+class StepDraws(Draws):
+    """A case's formula for the j-th draw of the method."""
+
+    def __init__(self, draw):
+        super().__init__(0)
+        self._draw, self._count = draw, 0
+
+    def step(self, like, random):
+        self._count += 1
+        return self._draw(self._count - 1, like.shape).to(like)
+
+    def normal(self, name, like, *purpose):
+        return self.step(like, None)
+
+
+PEER_NAMES = {
+    "lambda": "dampening",
+    "lr": "unlearn_lr",
+    "impair_lr": "unlearn_lr",
+    "impair_batch_size": "batch_size",
+    "epochs": "unlearn_epochs",
+    "sigma": "noise_std",
+    "n_samples": "noisy_copies",
+    "mode": "noise_mode",
+    "noise_batch_size": "noise_images",
+}
+
+
+def peers(case: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
+    method = registry.get(case.split("_")[0])
+    known = method.config.__dataclass_fields__
+    values = method.presets.get("supreme", {}) | {PEER_NAMES.get(key, key): value for key, value in hyper.items()}
+    values["importance"] = "images" if hyper.get("per_sample") else "batches"
+    values["no_aug"] = True
+    reference = hyper.get("stale_gradient") or hyper.get("accumulate")
+    if reference and hyper.get("images_per_copy") is None:
+        values["images_per_copy"] = hyper.get("noise_batch_size")
+    model, mask = _load(checkpoint)
+    pruner.MaskEnforcer(model, mask)
+    context = _context({}, {"class_to_replace": hyper.get("forget_class", 0)}, StepDraws(extra["draw"]))
+    context.compat = "reference" if reference else "fixed"
+    context.whole_classes = (hyper.get("forget_class", 0),)
+    sets = {"retain": _image_set(retain).in_order(), "forget": _image_set(forget).in_order()}
+    config = method.config(**{key: value for key, value in values.items() if key in known})
+    return apply(_with_given_draws(method, extra), model, sets, config, context).model.state_dict()
+
+
+def output_distances(p: Tensor, q: Tensor) -> dict[str, float]:
+    return divergences.distances(p, q)
+
+
+def weight_distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict:
+    return weights.weight_distance(a, b, dict(_build("resnet20s").named_parameters()).keys())
+
+
+# --- Image generation ---
+
+
+def _network(config: dict, state: dict[str, Tensor] | None = None) -> ConditionalUNet:
+    names = {"ch": "width", "mult": "multipliers", "attn": "attention", "chan": "channels", "ncls": "classes"}
+    shape = {names.get(key, key): tuple(v) if isinstance(v, list) else v for key, v in config.items() if key != "T"}
+    model = ConditionalUNet(Shape(**shape, dropout=0.0))
+    if state is not None:
+        model.load_state_dict(state)
+    return model.eval()
+
+
+def gen_shapes(config: dict) -> dict[str, list[int]]:
+    return {key: list(value.shape) for key, value in _network(config).state_dict().items()}
+
+
+def gen_betas(kind: str, start: float, end: float, n: int) -> np.ndarray:
+    return Schedule(kind, start, end, n).betas().numpy()
+
+
+def gen_sequence(kind: str, steps: int, T: int) -> list[int]:
+    return sequence(kind, steps, T)
+
+
+def gen_eps(config: dict, state: dict, x: Tensor, t: Tensor, c: Tensor, keep: Tensor) -> Tensor:
+    return _network(config, state)(x, t, c, keep)
+
+
+def gen_guided(config: dict, state: dict, x: Tensor, t: Tensor, c: Tensor, w: float) -> Tensor:
+    return samplers.guided(_network(config, state), x, t, c, w)
+
+
+@torch.no_grad()
+def gen_sample(config, state, kind, x, c, w, seq, eta, noise) -> Tensor:
+    model, drawn = _network(config, state), iter(noise)
+    trajectory = samplers.trajectory(
+        kind,
+        lambda noisy, times: samplers.guided(model, noisy, times, c, w),
+        x,
+        seq,
+        Schedule(steps=config["T"]),
+        lambda like: next(drawn),
+        eta,
+    )
+    return torch.stack([x, *trajectory])
+
+
+class _Batches(ImageSet):
+    """These very batches, in order."""
+
+    def __init__(self, batches: list[dict]):
+        images = torch.cat([(batch["x0"] + 1) / 2 for batch in batches])
+        super().__init__(images, torch.cat([batch["c"] for batch in batches]))
+        self.shuffle, self._sizes = False, [len(batch["c"]) for batch in batches]
+
+    def sizes(self, size):
+        return self._sizes
+
+    def _read(self, order, size, seed, part=None):
+        yield from zip(*(values[order].split(self._sizes) for values in (self.source, self._labels)))
+
+
+class _Recorded(Diffusion):
+    """What the task would draw comes from a list: times t, noise e, and which classes to keep."""
+
+    def __init__(self, draws, *arguments, **named):
+        super().__init__(*arguments, **named)
+        vars(self).update(_draws=iter(draws), _left=[])
+
+    def draw(self, batch):
+        drawn = next(self._draws)
+        self._left[:] = [drawn.get("keep"), drawn.get("keep_pseudo")]
+        return drawn["t"], drawn["e"]
+
+    def keep(self, batch):
+        return self._left.pop(0)
+
+
+class _EveryStep(Progress):
+    """The weights after every step, and their moving average after the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.states, self.average = [], {}
+
+    def save(self, **state):
+        self.states.append({key: value.clone() for key, value in state["state_dict"].items()})
+        self.average = {key.removeprefix("module."): value.clone() for key, value in state["average"].items()}
+
+
+def _diffusion(config: dict, draws: list[dict], **more) -> Context:
+    task = _Recorded(draws, config["ncls"], Schedule(steps=config["T"]), compat="reference", **more)
+    return replace(_context({}, {}), task=task, save_every=1, progress=_EveryStep())
+
+
+def gen_loss(config, state, x0, t, c, e, keep, lambd=None):
+    model, drawn = _network(config, state), {"x0": x0, "t": t, "c": c, "e": e, "keep": keep}
+    context = _diffusion(config, [drawn, drawn])
+    batch = Batch((x0 + 1) / 2, c)
+    each = context.task.losses(model, batch)[0]
+    ascent = Ascent(model, context, _Batches([drawn]), lambd or 0.0, "batch", 0)
+    value, _ = ascent.objective(-1.0, model, replace(batch, targets=torch.arange(len(c))))
+    value.backward()
+    return each, value, {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def gen_fisher(config, state, batches, w, clip) -> dict[str, Tensor]:
+    context = _diffusion(config, batches, cond_scale=w, clip=clip)
+    return salient.fisher(_network(config, state), _Batches(batches), 0, True, context)
+
+
+def gen_ratio_mask(forget: dict, retain: dict, threshold: float) -> dict[str, Tensor]:
+    return salient.at_least(salient.ratio(forget, retain), threshold, {})
+
+
+def gen_saliency_mask(config, state, batches, w, clip, density) -> dict[str, Tensor]:
+    context = _diffusion(config, batches, cond_scale=w, clip=clip)
+    return salient.largest(salient.gradient(_network(config, state), _Batches(batches), 0, True, context), density, {})
+
+
+def gen_sa_fisher(config, state, images, c, e, keep) -> dict[str, Tensor]:
+    task = Diffusion(config["ncls"], Schedule(steps=e.shape[1]), compat="reference")
+    draws = zip(e, keep)
+    found = amnesia.of_sums(_network(config, state), [((images + 1) / 2, c)], task, lambda batch: next(draws))
+    return found
+
+
+def gen_unlearn(method, config, state, steps, mask, hyper) -> tuple[list[dict], dict]:
+    order = {"sfron": ("forget", "retain"), "salun": ("retain", "forget"), "pretrain": ("retain",), "sa": ("retain",)}
+    context = _diffusion(config, [step[part] for step in steps for part in order[method]])
+    context.update_mask, model = mask, _network(config, state)
+    stepping = {"optimizer": hyper["optimizer"].lower(), "momentum": 0.9, "weight_decay": 0.0, "batch_size": 8}
+    stepping |= {"max_norm": hyper["clip"], "ema_decay": hyper["ema_rate"], "schedule": "constant"}
+    sets = {part: _Batches([step[part] for step in steps]) for part in steps[0]}
+    if method == "pretrain":
+        recipe = Recipe(1, hyper["lr"], **stepping)
+        training, saved = Training(model, recipe, {}), context.progress
+
+        def save() -> None:
+            saved.save(**training.state(), state_dict=model.state_dict())
+
+        list(training.run(sets["retain"], 1, context.task.mean, save=save, every=1))
+        save()
+        return saved.states, saved.average
+    chosen, values = _generation_method(method, hyper, mask)
+    if method == "sa":
+        noise = iter([((step["forget"]["x0"] + 1) / 2, step["forget"]["e"]) for step in steps])
+        chosen = replace(
+            chosen, run=lambda *given: selective_amnesia.remember(*given, hyper["fisher"], lambda batch: next(noise))
+        )
+    stepping |= {"iterations": hyper["n_iters"], "unlearn_lr": hyper["lr"], "no_aug": True}
+    apply(chosen, model, sets, chosen.config(**stepping | values), context)
+    return context.progress.states, context.progress.average
+
+
+def _generation_method(method: str, hyper: dict, mask: dict | None) -> tuple[registry.Method, dict]:
+    """Our method of a case, and its flags beside those of every step."""
+    if method == "sa":
+        return registry.get("SA"), {"gamma": hyper["gamma"], "lmbda": hyper["lmbda"]}
+    values = {key: hyper[key] for key in ("unlearn_loss", "forget_alpha", "remain_alpha")}
+    if method == "salun":
+        return registry.get("RL"), values | {"order": "paired"}
+    joint = hyper["method"] == "joint"
+    values |= {"forget_freq": 1, "adaptive_power": hyper["lambd"], "retain_max_norm": hyper["clip"]}
+    values |= {"forget_decay": "cosine" if hyper["decay_forget_alpha"] else "none", "no_fast_slow": joint}
+    values |= {"no_saliency": joint or mask is None} | ({"max_norm": 0.0} if joint else {})
+    return registry.get("SFRon"), values

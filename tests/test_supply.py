@@ -28,7 +28,7 @@ import main_transfer
 from dataset import download
 from dataset.download import Remote, fetch
 from report.plots import figure
-from sweep.executors import _imports_from_project
+from sweep import worker
 from utils.errors import UsageError
 
 # --- no network ---
@@ -351,6 +351,7 @@ def test_scripts_import_nothing_from_the_current_folder(hostile, tmp_path):
         "main_saliency",
         "main_sweep",
         "main_report",
+        "main_attack",
     ):
         assert started(hostile, ROOT / f"{name}.py", "--help").returncode == 0
     assert not (tmp_path / "trace").exists()
@@ -375,9 +376,8 @@ def test_a_sweeps_processes_import_nothing_from_there_either(hostile, tmp_path):
     done = started(hostile, ROOT / "main_sweep.py", file)
     assert done.returncode == 0 and "done     1 of 1" in done.stdout, done.stdout + done.stderr
     assert not (tmp_path / "trace").exists()
-    with _imports_from_project():
-        assert os.environ["PYTHONPATH"] == str(ROOT)
-    assert "PYTHONPATH" not in os.environ
+    given = worker.environment({"OMP_NUM_THREADS": "3"})
+    assert given["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT) and given["OMP_NUM_THREADS"] == "3"
 
 
 def test_pictures_look_the_same_whatever_matplotlib_was_told(monkeypatch):

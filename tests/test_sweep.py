@@ -13,6 +13,7 @@ import textwrap
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from threading import Timer
 
@@ -24,7 +25,7 @@ import arg_parser
 import main_report
 import main_sweep
 from report.runs import read
-from sweep import executors, grid, search_block, spec, winners
+from sweep import executors, grid, search_block, slurm, spec, winners
 from sweep.job import WAITING, Job, last_line
 from sweep.objective import OBJECTIVES
 from sweep.runner import TRIES, Runner, summary
@@ -266,7 +267,7 @@ BAD = [
     ],
     (
         f"{HEAD}resources: {{cpu: 3}}",
-        ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, partition, slurm",
+        ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, cells_per_process, ",
     ),
     (f"{HEAD}resources: {{cpus: 0}}", ": resources: cpus 0: must be a whole number from 1 up"),
     (f"{HEAD}resources: {{gpus: true}}", ": resources: gpus True: must be a whole number from 0 up"),
@@ -547,7 +548,9 @@ def owner(folder, name):
 
 
 def job(folder, script, inputs=()):
-    return Job(["sh", "-c", script], folder, list(inputs), {"GIVEN": "this"})
+    made = Job(["sh", "-c", script], folder, list(inputs), {"GIVEN": "this"})
+    signal.signal(signal.SIGTERM, made.stop)
+    return made
 
 
 @pytest.fixture
@@ -626,13 +629,16 @@ class Told:
         self.codes, self.running, self.ran = codes, [], []
 
     def take(self, cells):
-        self.running = cells[:1]
+        self.running = list(islice(cells, 1))
         self.ran += [cell.name for cell in self.running]
         return self.running
 
     def ended(self):
         cells, self.running = self.running, []
         return [(cell, self.codes[cell.name].pop(0) if self.codes.get(cell.name) else 0) for cell in cells]
+
+    def wait(self, seconds):
+        pass
 
     def stop(self):
         pass
@@ -666,7 +672,7 @@ MODEL, RETRAIN, FT = "seed1/a", "seed1/c/m/retrain", "seed1/c/m/FT"
         ({RETRAIN: [1]}, [MODEL, RETRAIN, FT], 1, ["done     2 of 3", "failed   1"]),
         ({MODEL: [2]}, [MODEL], 1, ["done     0 of 3", "failed   1"]),
         (
-            {MODEL: [executors.CANCELLED]},
+            {MODEL: [slurm.CANCELLED]},
             [MODEL],
             RESUMABLE,
             ["done     0 of 3", "failed   0", "missing  3", f"  {MODEL}  cancelled", f"  {RETRAIN}  waits for {MODEL}"],
@@ -786,14 +792,20 @@ class Here:
         over, self.over, self.running = self.over, [], []
         return over
 
+    def wait(self, seconds):
+        pass
+
     def stop(self):
+        pass
+
+    def close(self):
         pass
 
 
 SEARCH = """
     folder: {folder}
     seeds: [1]
-    flags: {{dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256}}
+    flags: {{dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256{more}}}
     train: {{dense: {{script: main_imp.py, epochs: 2}}}}
     models: {{dense: dense}}
     scenarios: {{class: "class:0"}}
@@ -804,16 +816,16 @@ SEARCH = """
 """
 
 
-def search_text(folder, trials, wanted="{low: 1e-3, high: 1, log: true}", sampler="tpe"):
-    return SEARCH.format(folder=folder, trials=trials, wanted=wanted, sampler=sampler)
+def search_text(folder, trials, wanted="{low: 1e-3, high: 1, log: true}", sampler="tpe", more=""):
+    return SEARCH.format(folder=folder, trials=trials, wanted=wanted, sampler=sampler, more=more)
 
 
-def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path, capsys, monkeypatch):
+def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(few, tmp_path, capsys, monkeypatch):
     optuna = pytest.importorskip("optuna")
     monkeypatch.setitem(executors.EXECUTORS, "local", Here)
     monkeypatch.setattr("sweep.runner.PAUSE", 0)
-    runs = tmp_path / "runs"
-    path = stated(tmp_path, search_text(runs, 3))
+    runs, more = tmp_path / "runs", f", split: {few[1]}"
+    path = stated(tmp_path, search_text(runs, 3, more=more))
     take, count = Here.take, Counter()
 
     def stopped(self, cells):
@@ -881,7 +893,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
 
     alone = json.loads((runs / "search" / "best.json").read_text())
     two = (
-        search_text(runs, 1)
+        search_text(runs, 1, more=more)
         .replace("method: FT,", "method: [FT, GA],")
         .replace("methods: {", "methods: {GA: {unlearn_epochs: 1}, ")
     )
@@ -899,7 +911,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
         ["1", "trials", "of", "GA"],
     ]
 
-    code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}")))
+    code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}", more=more)))
     assert code == 2 and "this search was begun with other ranges" in err and err.count("\n") == 1
 
 

@@ -80,6 +80,7 @@ def gradients(
     losses: Iterable[Tensor],
     names: Iterable[str] | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
+    longest: float = 0.0,
 ) -> Tensors:
     """Sum of the gradients of several losses by parameter name.
 
@@ -87,12 +88,16 @@ def gradients(
         losses: scalars; each is worked out when it is needed.
         names: of the parameters; all without it.
         change: what is done to every loss's gradients before they are added.
+        longest: before that they are scaled down to this length, over all parameters; 0 leaves them.
     """
     parameters = {name: p for name, p in model.named_parameters() if names is None or name in names}
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with cpu_arithmetic(model):
         for loss in losses:
             found = torch.autograd.grad(loss, list(parameters.values()))
+            if longest:
+                norm = nn.utils.get_total_norm(found)
+                torch._foreach_mul_(found, (longest / (norm + 1e-6)).clamp(max=1))
             torch._foreach_add_(list(total.values()), [change(each) for each in found] if change else list(found))
     return total
 
@@ -168,18 +173,32 @@ def weighted_gradient(
 def mean_squared_gradient(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, losses: Losses = cross_entropy
 ) -> Tensors:
-    """Mean over samples of (1e-8 - gradient of the loss) ** 2, by parameter name; pruned weights get 0.
+    """Mean over samples of (1e-8 - gradient of the loss) ** 2, by parameter name; pruned weights get 0."""
+    return mean_of_gradients(model, batches, lambda gradients: (1e-8 - gradients).square_(), mask, losses)
+
+
+def mean_of_gradients(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    change: Callable[[Tensor], Tensor],
+    mask: Mask,
+    losses: Losses = cross_entropy,
+) -> Tensors:
+    """Mean over samples of ``change`` of the gradient of the sample's loss, by parameter name; pruned weights get 0.
 
     On a GPU whose free memory does not hold the gradients of a batch side by side, it is taken in parts.
+
+    Args:
+        change: from gradients [B, *shape] to numbers of the same shape.
     """
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    count, each = 0, 2 * sum(p.numel() * p.element_size() for p in parameters.values())  # bytes, with the squares
+    count, each = 0, 2 * sum(p.numel() * p.element_size() for p in parameters.values())  # bytes, with the changed ones
     for inputs, targets in batches:
         size = max(1, min(len(targets), _quarter(targets.device, len(targets) * each) // each))
         for part, wanted in zip(inputs.split(size), targets.split(size)):
             for name, gradients in _per_sample(model, part, wanted, list(parameters), losses).items():
-                total[name] += (1e-8 - gradients).square_().sum(0)
+                total[name] += change(gradients).sum(0)
         count += len(targets)
     return masked({name: value / count for name, value in total.items()}, mask)
 

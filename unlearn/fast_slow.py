@@ -27,6 +27,7 @@ DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda done: 1 - done,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
     "quadratic": lambda done: (1 - done) ** 2,
+    "none": lambda done: 1.0,
 }
 
 
@@ -41,13 +42,27 @@ class Ascent:
     Args:
         power: 0 weights all images equally.
         over: "set" or "batch".
+        teach: whether it goes down the loss of wrong targets in place of up the loss.
         size: images per batch in which the first losses are found.
     Source: Huang et al. 2024 (SFR-on), adaptive coefficients; "batch" is their code's.
     """
 
-    def __init__(self, model: nn.Module, context: Context, forget: Images, power: float, over: str, size: int):
+    def __init__(
+        self,
+        model: nn.Module,
+        context: Context,
+        forget: Images,
+        power: float,
+        over: str,
+        size: int,
+        teach: bool = False,
+    ):
         self.images = forget.relabelled(torch.arange(len(forget), device=forget.device))  # labels tell the positions
         self._task, self._targets, self._power, self._seen = context.task, forget.labels, power, None
+        self._teach = teach
+        if teach:
+            seed = seeds.derive(context.seed, "relabel", 0)
+            self._targets = self._task.wrong_targets(self._targets, seed, exclude_true=context.compat == "fixed")
         if over == "set" and power:
             model.eval()
             with torch.no_grad():
@@ -63,7 +78,11 @@ class Ascent:
 
     def objective(self, strength: float, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         """To descend: minus ``strength`` times the weighted loss of images whose targets are their positions."""
-        losses, figures = self._task.losses(model, replace(batch, targets=self._targets[batch.targets]))
+        given = replace(batch, targets=self._targets[batch.targets])
+        if self._teach:
+            losses, figures = self._task.taught(model, given)
+            return strength * losses.mean(), figures
+        losses, figures = self._task.losses(model, given)
         return -strength * (self.weights(losses.detach(), batch.targets) * losses).mean(), figures
 
     def weights(self, losses: Tensor, positions: Tensor) -> Tensor:
@@ -82,6 +101,13 @@ class Ascent:
         self._seen = torch.where(news[1] > 0, news[0] / news[1].clamp(min=1), self._seen)
         coefficients = self._seen.clamp(min=SMALLEST_LOSS) ** -self._power
         return (coefficients * len(coefficients) / coefficients.sum())[positions]
+
+
+def ascent(model: nn.Module, forget: Images, config: Any, context: Context) -> Ascent:
+    """What SFR-on's flags say of forgetting."""
+    over = "batch" if context.compat == "reference" else "set"
+    power = config.adaptive_power if config.unlearn_loss in (None, "adaga") and not config.no_adaptive else 0.0
+    return Ascent(model, context, forget, power, over, config.batch_size, config.unlearn_loss == "rl")
 
 
 class FastSlow(Plan):
@@ -110,7 +136,7 @@ class FastSlow(Plan):
         self.per_update = 1 if reference else config.forget_freq
         self.decay = DECAYS[config.forget_decay or ("cosine" if reference else "linear")]
         epochs = -(-self.iterations // self.per_epoch)
-        repairing = recipe(config, epochs, config.unlearn_lr, schedule="constant", max_norm=0.0)
+        repairing = recipe(config, epochs, config.unlearn_lr, schedule="constant", max_norm=config.retain_max_norm)
         self.training = Training(model, repairing, context.mask)
         shared = self.training.optimizer if reference or config.no_fast_slow else None
         forgetting = replace(repairing, weight_decay=0.0, max_norm=config.max_norm)
@@ -166,7 +192,12 @@ class FastSlow(Plan):
         batch = Batch(images, targets, epoch, self.training.random)
         after = self._go_back if self._slow and last else None
         lr, resumable = self._lr(iteration), last or not self._slow
-        return Step(batch, count, self.task.mean, lr=lr, after=after, resumable=resumable)
+        return Step(batch, count, self._retained, lr=lr, after=after, resumable=resumable)
+
+    def _retained(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """The loss that the step down descends."""
+        loss, figures = self.task.mean(model, batch)
+        return (loss if self.config.remain_alpha == 1 else self.config.remain_alpha * loss), figures
 
     @torch.no_grad()
     def _go_back(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from trainer.training_flags import Optimisation
 from unlearn import presets
 from utils.errors import UsageError
+from utils.names import lookup
 from utils.options import option
 from utils.plugins import Registry
 
@@ -66,6 +67,20 @@ class Salient(Iterative):
 
 
 @dataclass(frozen=True)
+class Counted(Salient):
+    """Flags of methods that take steps along losses alone, whatever the task."""
+
+    iterations: int | None = option(None, "steps in all, in place of --unlearn_epochs", low=0, identity="changed")
+    ema_decay: float = option(
+        0.0,
+        "share that a moving average of the weights keeps at every step; the average is the result; 0 is off",
+        low=0,
+        below=1,
+        identity="changed",
+    )
+
+
+@dataclass(frozen=True)
 class Method:
     """What the project knows about an unlearning method.
 
@@ -81,6 +96,7 @@ class Method:
         aliases: other names that ``--unlearn`` takes.
         presets: by name, the values of another paper's variant where they differ from the defaults.
         tasks: names of the tasks that it can unlearn; None for all, because it needs no more than losses.
+        whole_classes: whether it can forget nothing but whole classes.
         trains_on_val: whether it trains on validation images, which then must not be the test images that attacks
             use as non-members.
         pixels: whether it computes with pixels, so that images must be on [0, 1] and the model normalises them.
@@ -98,6 +114,7 @@ class Method:
     aliases: tuple[str, ...] = ()
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: Collection[str] | None = None
+    whole_classes: bool = False
     trains_on_val: bool = False
     pixels: bool = False
     reshapes: str = ""
@@ -110,6 +127,15 @@ class Method:
         """
         if self.tasks is not None and name not in self.tasks:
             raise UsageError(f"--unlearn {self.name}: is for {', '.join(sorted(self.tasks))} alone, not for {name}")
+
+    def check_classes(self, whole: bool) -> None:
+        """Refuse to forget something other than whole classes where the method cannot.
+
+        Raises:
+            UsageError: names the method and the flag.
+        """
+        if self.whole_classes and not whole:
+            raise UsageError(f"--unlearn {self.name}: forgets whole classes alone; give --forget class:C")
 
     @property
     def outputs(self) -> list[str]:
@@ -172,15 +198,22 @@ def about(summary: str, **source: str) -> Callable[[Callable], Callable]:
     return describe
 
 
-def names() -> list[str]:
-    """Names of all methods, sorted, without aliases."""
-    return sorted(_methods, key=str.lower)
+def names(task: str = "classification") -> list[str]:
+    """Names of all methods that can unlearn a task, sorted, without aliases."""
+    return [name for name in sorted(_methods, key=str.lower) if task in (_methods.get(name).tasks or {task})]
 
 
-def get(name: str) -> Method:
+def get(name: str, task: str | None = None) -> Method:
     """The method of that name or alias.
 
+    Args:
+        task: what it must be able to unlearn; None for anything.
     Raises:
-        UsageError: names the nearest method and all of them.
+        UsageError: names the nearest method and all of the task's, or the tasks that it can unlearn.
     """
-    return _methods.get(name)
+    if name not in _methods:
+        lookup(name, names(task or "classification"), "--unlearn")
+    found = _methods.get(name)
+    if task is not None:
+        found.check_task(task)
+    return found

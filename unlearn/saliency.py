@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dataset.images import Images
 from pruner import Mask, Scores
-from pruner.masks import remove
+from pruner.masks import on_cpu, remove
 from trainer import checkpoints
 from trainer.network import Network
 from unlearn import curvature
@@ -33,7 +33,8 @@ def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context:
     """Magnitude of the forget loss's gradient, by parameter name; 0 for pruned weights.
 
     The gradient is that of the whole set. With ``--compat reference`` it is the sum of the gradients
-    of the means of batches, augmented unless ``no_aug``, where a short last batch counts like the others.
+    of the means of batches, augmented unless ``no_aug``, where a short last batch counts like the others; a task may
+    limit its length (``Task.longest``).
 
     Args:
         size: images per batch.
@@ -42,10 +43,10 @@ def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context:
     model.eval()
     batches = context.in_order(forget, size, no_aug)
     if context.compat == "fixed":
-        total = curvature.summed_gradient(model, batches, context.mask, context.losses)
+        total = curvature.summed_gradient(model, batches, context.mask, context.scored)
     else:
-        losses = (context.losses(model, *batch).mean() for batch in batches)
-        total = curvature.masked(curvature.gradients(model, losses), context.mask)
+        losses = (context.scored(model, *batch).mean() for batch in batches)
+        total = curvature.masked(curvature.gradients(model, losses, longest=context.task.longest), context.mask)
     return {name: value.abs() for name, value in total.items()}
 
 
@@ -59,17 +60,23 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
     Source: Huang et al. 2024 (SFR-on).
     """
 
-    def information(images: Images) -> Scores:
-        if context.compat == "fixed":
-            return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {}, context.losses)
-        losses = (context.losses(model, *batch).mean() for batch in context.in_order(images, size, no_aug))
-        total = curvature.gradients(model, losses, change=Tensor.square)
-        return {name: value / len(images.sizes(size)) for name, value in total.items()}
+    above, below = (fisher(model, images, size, no_aug, context) for images in (forget, retain))
+    return curvature.masked(ratio(above, below), context.mask)
 
+
+def fisher(model: nn.Module, images: Images, size: int, no_aug: bool, context: Context) -> Scores:
+    """Diagonal Fisher information by parameter name; see ``fisher_ratio``."""
     model.eval()
-    above, below = information(forget), information(retain)
-    ratio = {name: (above[name] + SMALLEST) / (below[name] + SMALLEST) for name in above}
-    return curvature.masked(ratio, context.mask)
+    if context.compat == "fixed":
+        return curvature.mean_squared_gradient(model, images.batches(AT_ONCE), {}, context.scored)
+    losses = (context.scored(model, *batch).mean() for batch in context.in_order(images, size, no_aug))
+    total = curvature.gradients(model, losses, change=Tensor.square, longest=context.task.longest)
+    return {name: value / len(images.sizes(size)) for name, value in total.items()}
+
+
+def ratio(above: Scores, below: Scores) -> Scores:
+    """Fisher information over Fisher information; 1 where there is none of either."""
+    return {name: (above[name] + SMALLEST) / (below[name] + SMALLEST) for name in above}
 
 
 def largest(scores: Scores, density: float, mask: Mask) -> Mask:
@@ -83,7 +90,7 @@ def largest(scores: Scores, density: float, mask: Mask) -> Mask:
         for name, value in scores.items()
     }
     weights = sum(int(part.sum()) for part in kept.values())
-    return remove(scores, weights - math.floor(density * weights), kept)
+    return on_cpu(remove(scores, weights - math.floor(density * weights), kept))
 
 
 def at_least(scores: Scores, threshold: float, mask: Mask) -> Mask:

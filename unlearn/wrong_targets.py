@@ -10,17 +10,41 @@ from torch import Tensor, nn
 
 from dataset.combined import Chain, union
 from dataset.images import Images
+from dataset.pairs import Paired
+from trainer.task import Batch, Figures
 from unlearn.context import Context, Sets
+from utils.errors import UsageError
 
 
 def train(model: nn.Module, sets: Sets, config: Any, context: Context, wrong: Callable[[int], Tensor]) -> None:
-    """Train on both sets, the forget set with targets ``wrong(epoch)``, int64 [n] in its order."""
-    by_default = "joint" if context.compat == "fixed" or context.dataset.startswith("cifar100") else "alternate"
-    both = union(sets.forget, sets.retain) if (config.order or by_default) == "joint" else None
+    """Train on both sets, the forget set with targets ``wrong(epoch)``, int64 [n] in its order.
 
-    def images(epoch: int) -> Images | Chain:
+    Raises:
+        UsageError: weights, or another loss of the forget set, for an order in which no step has both sets.
+    """
+    by_default = "joint" if context.compat == "fixed" or context.dataset.startswith("cifar100") else "alternate"
+    order = config.order or by_default
+    alone = {"unlearn_loss": "rl", "forget_alpha": 1.0, "remain_alpha": 1.0}  # what other orders know
+    for name, value in alone.items():
+        if order != "paired" and getattr(config, name) != value:
+            raise UsageError(f"--{name} {getattr(config, name)}: needs --order paired, a batch of both sets in a step")
+    climbs = config.unlearn_loss == "ga"
+    both = union(sets.forget, sets.retain) if order == "joint" else None
+
+    def images(epoch: int) -> Images | Chain | Paired:
+        if order == "paired":
+            return Paired(sets.retain, sets.forget if climbs else sets.forget.relabelled(wrong(epoch)))
         if both is not None:
             return both.relabelled(torch.cat([wrong(epoch), sets.retain.labels]))
         return Chain(sets.forget.relabelled(wrong(epoch)), sets.retain)
 
-    context.fit(model, images, config)
+    def taught(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        losses, figures = context.task.taught(model, batch)
+        return losses.mean(), figures
+
+    def weighted(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        retain, figures = context.task.mean(model, batch.part(0))
+        forget, _ = (context.task.mean if climbs else taught)(model, batch.part(1))
+        return config.forget_alpha * (-forget if climbs else forget) + config.remain_alpha * retain, figures
+
+    context.fit(model, images, config, weighted if order == "paired" else taught)

@@ -1,4 +1,4 @@
-"""Where a run writes, what it draws from and where it computes. Imports no torch."""
+"""Where a run writes and what it leaves, what it draws from and where it computes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from utils.options import option
 
 SEEDS = ("seed", "train_seed", "init_seed")  # runs that differ in nothing else are averaged
+
+
+@dataclass(frozen=True)
+class Keep:
+    save_outputs: bool = option(
+        False,
+        "leave outputs.npz, the model's margin on every image, for main_attack.py; a finished run adds it",
+        common="leave outputs.npz for main_attack.py",
+        identity=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,19 @@ class Run:
         "convolutions and matrix products of a GPU in TF32, whose factors have 10 binary digits: faster (docs/gpu.md)",
         identity="changed",
     )
+    compile: bool = option(
+        False,
+        "compile training steps; a GPU then takes each full one by a single launch (docs/gpu.md)",
+        identity="changed",
+    )
     no_fast_cpu: bool = option(
         False, "compute on the CPU as torch does: slower, other last digits (docs/reliability.md)", identity="changed"
+    )
+    checkpoint_every: int = option(
+        1,
+        "epochs from one checkpoint to the next; a killed run repeats those behind the last one",
+        low=1,
+        identity=False,
     )
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust", identity=False)
     dry_run: str | None = option(

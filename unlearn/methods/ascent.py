@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.registry import ALPHA, Salient, about, method
+from unlearn.registry import ALPHA, Counted, about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
 
 @dataclass(frozen=True)
-class Config(Salient):
-    unlearn_epochs: int = changed(Salient, "unlearn_epochs", 5, help="passes over the forget set")
-    unlearn_lr: float = changed(Salient, "unlearn_lr", 1e-4)
+class Config(Counted):
+    unlearn_epochs: int = changed(Counted, "unlearn_epochs", 5, help="passes over the forget set")
+    unlearn_lr: float = changed(Counted, "unlearn_lr", 1e-4)
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ def sparse_ascent(model: nn.Module, sets: Sets, config: SparseConfig, context: C
 
 
 def _climb(model: nn.Module, sets: Sets, config: Config, context: Context, alpha: float) -> None:
-    from unlearn.penalty import l1_norm
+    from trainer.steps import Pass
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         loss, figures = context.task.mean(model, batch)
-        return (alpha * l1_norm(model) - loss if alpha else -loss), figures
+        return -loss, figures
 
-    context.fit(model, sets.forget, config, objective)
+    context.fit(model, [Pass(sets.forget, objective, l1=lambda epoch: alpha)], config)

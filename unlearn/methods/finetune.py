@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn.registry import ALPHA, Salient, about, method
-from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
+from unlearn.registry import ALPHA, Counted, Salient, about, method
+from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
 
@@ -21,9 +21,9 @@ class SparseConfig(Salient):
     no_l1_epochs: int = option(0, "last epochs without the penalty", low=0)
 
 
-@method("FT", config=Salient, reads={"retain"}, aliases=("finetune", "Finetune"))
+@method("FT", config=Counted, reads={"retain"}, aliases=("finetune", "Finetune"))
 @about("fine-tune on the retain set", source="Jia et al. 2023, section 2; Golatkar et al. 2020")
-def finetune(model: nn.Module, sets: Sets, config: Salient, context: Context) -> None:
+def finetune(model: nn.Module, sets: Sets, config: Counted, context: Context) -> None:
     """Descend the loss on the retain set."""
     context.fit(model, sets.retain, config)
 
@@ -44,11 +44,10 @@ def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Conte
 
     gamma follows ``l1_schedule`` epoch by epoch (``gamma``). Nothing is thresholded.
     """
-    from unlearn.penalty import gamma, l1_norm
+    from trainer.steps import Pass
+    from unlearn.penalty import gamma
 
-    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        loss, figures = context.task.mean(model, batch)
-        weight = gamma(config.l1_schedule, config.alpha, batch.epoch, config.unlearn_epochs, config.no_l1_epochs)
-        return (loss + weight * l1_norm(model) if weight else loss), figures
+    def weight(epoch: int) -> float:
+        return gamma(config.l1_schedule, config.alpha, epoch, config.unlearn_epochs, config.no_l1_epochs)
 
-    context.fit(model, sets.retain, config, objective)
+    context.fit(model, [Pass(sets.retain, context.task.mean, l1=weight)], config)

@@ -5,22 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.benchmark import PAPER
-from unlearn.registry import Salient, about, method
+from unlearn.registry import Counted, about, method
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed, option
 
 
 @dataclass(frozen=True)
-class Config(Salient):
-    unlearn_epochs: int = changed(Salient, "unlearn_epochs", 10, help="passes over both sets")
-    unlearn_lr: float = changed(Salient, "unlearn_lr", 0.013, search=(5e-4, 0.05, "log"))
+class Config(Counted):
+    unlearn_epochs: int = changed(Counted, "unlearn_epochs", 10, help="passes over both sets")
+    unlearn_lr: float = changed(Counted, "unlearn_lr", 0.013, search=(5e-4, 0.05, "log"))
     order: str | None = option(
         None,
         "an epoch is one shuffled pass over both sets (joint), or one over the forget set, then one over the retain "
-        "set (alternate; with --compat reference, but for cifar100)",
-        choices=("joint", "alternate"),
+        "set (alternate; with --compat reference, but for cifar100), or every step has a batch of each (paired)",
+        choices=("joint", "alternate", "paired"),
     )
     relabel: str = option("epoch", "wrong labels are drawn for every epoch, or once", choices=("epoch", "once"))
+    unlearn_loss: str = option(
+        "rl",
+        "with --order paired: teach wrong targets (rl), or climb the forget loss (ga)",
+        choices=("rl", "ga"),
+        identity="changed",
+    )
+    forget_alpha: float = option(1.0, "with --order paired: weight of the forget loss", low=0, identity="changed")
+    remain_alpha: float = option(1.0, "with --order paired: weight of the retain loss", low=0, identity="changed")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.training_flags import Stepping
-from unlearn.registry import Salient, about, method
+from unlearn.registry import Counted, Salient, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
 
@@ -23,9 +23,17 @@ class Config(Stepping):
     forget_decay: str | None = option(
         None,
         "that weight over the steps (linear; cosine with --compat reference)",
-        choices=("linear", "cosine", "quadratic"),
+        choices=("linear", "cosine", "quadratic", "none"),
+    )
+    remain_alpha: float = option(1.0, "weight of the retain loss", low=0, identity="changed")
+    unlearn_loss: str | None = option(
+        None,
+        "forgetting climbs, images weighted (adaga) or not (ga, as --no_adaptive), or teaches wrong targets (rl)",
+        choices=("adaga", "ga", "rl"),
+        identity="changed",
     )
     max_norm: float = option(7.0, "longest forget gradient that is not scaled down to this; 0 is off", low=0)
+    retain_max_norm: float = option(0.0, "longest retain gradient left as it is; 0 is off", low=0, identity="changed")
     adaptive_power: float = option(
         0.5, "lambda: forget images count by their loss to the power of minus this", low=0, search=(0.0, 1.0, "linear")
     )
@@ -44,6 +52,7 @@ class Config(Stepping):
         low=0,
     )
     slow_rate: float = option(1.0, "alpha: how far the weights follow each round of both", low=0, high=1)
+    ema_decay: float = changed(Counted, "ema_decay", 0.0)
     no_saliency: bool = option(False, "without S: forgetting changes all weights")
     no_adaptive: bool = option(False, "without F: all forget images count alike")
     no_fast_slow: bool = option(False, "without R-on: forget and retain gradients are added and stepped along at once")
@@ -60,14 +69,11 @@ class Config(Stepping):
 @about("adaptive ascent on salient weights with fast-slow repair", source="Huang et al. 2024 (SFR-on)")
 def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Saliency by Fisher ratio at the start, adaptive ascent, fast-slow repair; each can be switched off."""
-    from unlearn.fast_slow import Ascent, FastSlow, fisher_mask
+    from unlearn.fast_slow import FastSlow, ascent, fisher_mask
 
     forget, retain = (images.plain() if config.no_aug else images for images in (sets.forget, sets.retain))
     if config.retain_subset is not None:
         retain = retain.first(config.retain_subset or len(forget), context.draws.order(len(retain), "retain subset"))
     mask = None if config.no_saliency else context.update_mask or fisher_mask(model, sets, config, context)
-    over = "batch" if context.compat == "reference" else "set"
-    power = 0.0 if config.no_adaptive else config.adaptive_power
-    ascent = Ascent(model, context, forget, power, over, config.batch_size)
-    plan = FastSlow(model, ascent, retain, mask, config, context)
+    plan = FastSlow(model, ascent(model, forget, config, context), retain, mask, config, context)
     context.phase(plan.training, plan)

@@ -1,0 +1,1 @@
+"""Forgetting in image generation: diffusion models, their training, sampling, unlearning and scores."""

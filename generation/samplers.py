@@ -1,0 +1,74 @@
+"""Drawing pictures: from noise to an image, step by step backwards in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from generation.schedule import Schedule
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # from noisy pictures [B, C, H, W] and times [B] to their noise
+Draw = Callable[[Tensor], Tensor]  # standard normal numbers of another tensor's shape
+
+
+def guided(model: Callable, noisy: Tensor, times: Tensor, classes: Tensor, strength: float) -> Tensor:
+    """The noise with the class's part in it overstated: ``(1 + strength) * conditional - strength * unconditional``.
+
+    Args:
+        model: takes noisy pictures, times, classes and which classes to keep.
+        strength: 0 asks for the conditional one alone, -1 for the unconditional one.
+    Source: Ho and Salimans 2021, eq. 6.
+    """
+    if strength == 0:
+        return model(noisy, times, classes, None)
+    dropped = model(noisy, times, classes, torch.zeros_like(classes, dtype=torch.bool))
+    if strength == -1:
+        return dropped
+    return (1 + strength) * model(noisy, times, classes, None) - strength * dropped
+
+
+def trajectory(
+    kind: str, predict: Predict, start: Tensor, times: Sequence[int], schedule: Schedule, draw: Draw, eta: float = 1.0
+) -> Iterator[Tensor]:
+    """The picture after every step backwards through ``times``, the last of which are clean.
+
+    Args:
+        kind: "generalized" (DDIM for eta 0) or "ddpm".
+        predict: the model's noise.
+        start: standard normal numbers [B, C, H, W].
+        times: ascending.
+        draw: the noise that steps add; none is drawn where they add none.
+        eta: of "generalized": share of the noise of DDPM that every step adds.
+    Source: Song et al. 2021 (DDIM), eq. 12 and 16; Ho et al. 2020 (DDPM), algorithm 2.
+    """
+    picture = start
+    for position in reversed(range(len(times))):
+        now = torch.full((len(start),), times[position], device=start.device)
+        then = torch.full_like(now, times[position - 1] if position else -1)
+        noise = predict(picture, now)
+        if kind == "ddpm":
+            picture = _ancestral(picture, noise, now, then, schedule, draw)
+        else:
+            picture = _generalized(picture, noise, now, then, schedule, draw, eta)
+        yield picture
+
+
+def _generalized(
+    picture: Tensor, noise: Tensor, now: Tensor, then: Tensor, schedule: Schedule, draw: Draw, eta: float
+) -> Tensor:
+    kept, next_kept = (schedule.kept(times)[:, None, None, None] for times in (now, then))
+    clean = (picture - (1 - kept).sqrt() * noise) / kept.sqrt()
+    added = eta * ((1 - kept / next_kept) * (1 - next_kept) / (1 - kept)).sqrt()
+    stepped = next_kept.sqrt() * clean + (1 - next_kept - added**2).clamp(min=0).sqrt() * noise
+    return stepped + added * draw(picture) if eta else stepped
+
+
+def _ancestral(picture: Tensor, noise: Tensor, now: Tensor, then: Tensor, schedule: Schedule, draw: Draw) -> Tensor:
+    kept, next_kept = (schedule.kept(times)[:, None, None, None] for times in (now, then))
+    beta = 1 - kept / next_kept
+    clean = ((1 / kept).sqrt() * picture - (1 / kept - 1).sqrt() * noise).clamp(-1, 1)
+    mean = (next_kept.sqrt() * beta * clean + (1 - beta).sqrt() * (1 - next_kept) * picture) / (1 - kept)
+    adds = (now != 0).to(picture)[:, None, None, None]
+    return mean + adds * beta.sqrt() * draw(picture)

@@ -1,0 +1,70 @@
+"""How much noise an image has at every time: step sizes of the noise, and what follows from them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+KINDS = ("linear", "quad", "const", "jsd", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The noise of every time t = 0 .. steps - 1.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        start, end: the least and the largest share of noise that a step adds.
+        steps: number of times, T.
+    Source: Ho et al. 2020 (DDPM), section 4.
+    """
+
+    kind: str = "linear"
+    start: float = 1e-4
+    end: float = 0.02
+    steps: int = 1000
+
+    def betas(self) -> Tensor:
+        """The share of noise that every step adds, float32 [T]."""
+        start, end, steps = self.start, self.end, self.steps
+        if self.kind == "jsd":
+            return (1 / torch.arange(steps, 0, -1, dtype=torch.float64)).float()
+        grid = {
+            "linear": lambda: torch.linspace(start, end, steps, dtype=torch.float64),
+            "quad": lambda: torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square(),
+            "const": lambda: torch.full((steps,), end, dtype=torch.float64),
+            "sigmoid": lambda: torch.linspace(-6, 6, steps, dtype=torch.float64).sigmoid() * (end - start) + start,
+        }[self.kind]
+        return grid().float()
+
+    def kept(self, times: Tensor) -> Tensor:
+        """The share of the clean image's variance that is left at integer times, float32 of their shape; 1 at -1."""
+        return _kept(self, times.device)[times + 1]
+
+    def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Clean images [B, ...] at the times [B]."""
+        kept = self.kept(times).view(-1, *[1] * (clean.ndim - 1))
+        return kept.sqrt() * clean + (1 - kept).sqrt() * noise
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(schedule: Schedule, device: torch.device) -> Tensor:
+    """float32 [T + 1], the first of them for the clean image."""
+    return torch.cat([torch.ones(1), (1 - schedule.betas()).cumprod(0)]).to(device)
+
+
+def sequence(kind: str, count: int, steps: int) -> list[int]:
+    """Times to sample at, ascending.
+
+    Args:
+        kind: "uniform" (every ``steps // count``-th time, so it may be more than ``count``) or "quad" (denser at
+            little noise).
+        count: how many are wanted.
+        steps: number of all times.
+    """
+    if kind == "uniform":
+        return list(range(0, steps, steps // count))
+    return [int(root**2) for root in torch.linspace(0, (0.8 * steps) ** 0.5, count, dtype=torch.float64).tolist()]
