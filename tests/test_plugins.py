@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 
 from evaluation import scoring
 from evaluation.predict import Predictions
+from sweep.objective import OBJECTIVES
 from unlearn import api
 from utils.errors import UsageError
 from utils.plugins import Registry
@@ -33,7 +34,7 @@ def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     (folder / "mine").mkdir()
     blocks = dict(re.findall(r"^`(mine/\w+\.py)`:\n\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for path, text in blocks.items():
         (folder / path).write_text(text)
     info = folder / "mine-0.1.dist-info"
@@ -125,6 +126,21 @@ def test_a_score_is_in_tables_and_notebooks(site, monkeypatch):
         assert scoring.columns()["margin"].keys == ("margin",) and not scoring.columns()["margin"].percent
     finally:
         del scoring._scores._items["margin"]
+
+
+def test_a_search_asks_for_the_pages_objective(site, monkeypatch):
+    monkeypatch.syspath_prepend(str(site))
+    two_gaps = importlib.import_module("mine.two_gaps").two_gaps
+    try:
+        ours, exact = (
+            [{"accuracy": {"forget": forget, "test": test}} for forget, test in side]
+            for side in (((0.9, 0.5), (0.7, 0.6)), ((0.8, 0.6), (0.4, 0.6)))
+        )
+        assert two_gaps(ours, exact, 0) == (pytest.approx(0.3), pytest.approx(0.1))
+        found = OBJECTIVES.get("two_gaps")
+        assert (found.parts, found.per_seed, found.sampler) == (("forget gap", "test gap"), False, "nsga3")
+    finally:
+        del OBJECTIVES._items["two_gaps"]
 
 
 class Denoiser(nn.Module):

@@ -55,7 +55,8 @@ class Model:
     arch: str = option(
         "resnet18",
         "resnet18, resnet50, resnet{20,32,44,56,110}s, resnet{20,32,44,56} (with convolutions in the shortcuts), "
-        "vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, timm:NAME for any of timm's, or "
+        "vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, tinyvit_11m, timm:NAME for any of "
+        "timm's, or "
         "hf:FOLDER for a ViTForImageClassification with its weights, in a folder or the local Hugging Face cache",
         common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...",
         metavar="NAME",
