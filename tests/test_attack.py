@@ -319,7 +319,12 @@ def test_controls_that_fail_are_a_warning(tmp_path, capsys):
         made.model("Original", *pair, apart=0.0)
     attacked(tmp_path, "--no_plots", "--attack", "ulira", "--bootstrap", 100)
     said = (tmp_path / "attack-dense.md").read_text()
-    assert "for Retrain, where there is nothing to find" in said and "for Original, which forgot nothing" in said
+    assert "Warning: Retrain is found, where there is nothing to find" in said and "(U-LiRA 9" in said
+    assert "Warning: Original is not found, which forgot nothing" in said
+
+
+def test_controls_that_hold_warn_of_nothing(study):
+    assert "Warning" not in "".join(path.read_text() for path in (study / "out").glob("*.md"))
 
 
 # --- Images ---
