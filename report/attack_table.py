@@ -118,10 +118,10 @@ def _warnings(known: dict[tuple[str, str], Finding]) -> list[str]:
         if "auc" in finding.intervals and (far if row == RETRAIN else row == ORIGINAL and low <= 0.5):
             lost[row].append(f"{name} {_cell(finding, 'auc')}")
     said = {
-        RETRAIN: "is found, where there is nothing to find: its models differ from others in more than what they saw, or "
-        "there are too few; trust no number of these attacks",
-        ORIGINAL: "is not found, which forgot nothing: the models do not learn single images by heart, or there are too "
-        "few; these attacks tell no method from another",
+        RETRAIN: "is found, where there is nothing to find: its models differ from others in more than what they saw, "
+        "or there are too few; trust no number of these attacks",
+        ORIGINAL: "is not found, which forgot nothing: the models do not learn single images by heart, or there are "
+        "too few; these attacks tell no method from another",
     }
     return [f"{row} {said[row]} ({'; '.join(names)})." for row, names in lost.items() if names]
 

@@ -23,7 +23,7 @@ from evaluation.populations import outputs
 from evaluation.populations import study as attacks
 from evaluation.populations.outputs import Outputs
 from evaluation.populations.study import Finding, Findings
-from report import attack_pictures
+from report import attack_pictures, attack_table
 from utils import files
 from utils.errors import UsageError
 
@@ -241,6 +241,13 @@ def test_tables_and_pictures_are_written(study):
     assert page.count("<img") == 2 and "against Retrain" in page
 
 
+def test_the_best_is_nearest_to_one_half_from_either_side():
+    values = {"Retrain": 0.5, "below": 0.3, "above": 0.55, "too": 0.5504}
+    known = {(row, "U-LiRA"): Finding("U-LiRA", row, {"auc": value}, {}, 1, 1) for row, value in values.items()}
+    known |= {(row, "KLoM"): Finding("KLoM", row, {"klom_forget": 1.0}, {}, 1, 1) for row in values}
+    assert attack_table._nearest(["U-LiRA", "KLoM"], known) == {("above", "U-LiRA AUC"), ("too", "U-LiRA AUC")}
+
+
 def test_what_there_are_too_few_models_for_is_named(study, tmp_path, capsys):
     attacked(study, "--out", tmp_path, "--no_plots", "--bootstrap", 10, "--attack", "klom,ulira")
     said = capsys.readouterr().out
@@ -282,7 +289,11 @@ def test_one_original_stands_for_all_forget_sets_of_its_split(tmp_path):
     for split in range(8):
         made.model("Original", split, 0)
     told = by_place(attacked(tmp_path, "--no_plots", "--attack", "ulira,lira", "--bootstrap", 100))
-    assert told["dense", "Original", "U-LiRA"]["models"] == 24
+    original, unlearned = (told["dense", method, "U-LiRA"] for method in ("Original", "FT"))
+    assert original["models"] == 24
+    assert [original[side] for side in ("forgotten", "never_seen")] == [
+        unlearned[side] for side in ("forgotten", "never_seen")
+    ]
     assert told["dense", "Original", "LiRA online"]["numbers"]["auc"] > 0.9
     assert told["dense", "FT", "LiRA online"]["numbers"]["auc"] > 0.7  # from 8 shadow models, not 24
 
