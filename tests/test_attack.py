@@ -23,7 +23,7 @@ from evaluation.populations import outputs
 from evaluation.populations import study as attacks
 from evaluation.populations.outputs import Outputs
 from evaluation.populations.study import Finding, Findings
-from report import attack_pictures, attack_table
+from report import attack_pictures, attack_table, population_files
 from utils import files
 from utils.errors import UsageError
 
@@ -269,6 +269,25 @@ def test_main_report_has_the_columns(study, tmp_path):
     assert {"U-LiRA against Retrain AUC 90 % sparse", "RMIA online AUC dense"} <= set(head) and "KLoM dense" not in head
     exact = next(row for row in rows if row[0] == "exact")
     assert exact[head.index("U-LiRA AUC 90 % sparse")] == "-"
+
+
+def test_a_damaged_attack_json_is_one_line(small, tmp_path, capsys):
+    for content, message in (("{", "is damaged or no JSON"), ("{}", "judged is missing")):
+        (tmp_path / "attack.json").write_text(content)
+        assert main_report.main([str(small), str(tmp_path), "--out", str(tmp_path / "out"), "--no_plots"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"main_report.py: error: {tmp_path / 'attack.json'}: ") and message in said
+
+
+def test_densities_have_names_of_their_own():
+    told = [("a", 0.0, "", "fixed"), ("a", 0.9, "IMP", "fixed"), ("a", 0.9, "OMP", "fixed")]
+    assert list(population_files._titles(told).values()) == ["dense", "90 % sparse (IMP)", "90 % sparse (OMP)"]
+    told = [("a", 0.9, "OMP", "fixed"), ("b", 0.9, "OMP", "fixed"), ("b", 0.9, "OMP", "reference")]
+    assert list(population_files._titles(told).values()) == [
+        "a 90 % sparse",
+        "b 90 % sparse",
+        "b 90 % sparse (compat reference)",
+    ]
 
 
 def test_folders_of_two_machines_make_the_same_tables(tmp_path, capsys):
