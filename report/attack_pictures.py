@@ -96,7 +96,7 @@ def images(title: str, findings: Findings, gallery: Gallery) -> Any | None:
     if not chosen:
         return None
     columns = 2 * SHOWN + 1
-    drawn, axes = figure(0.72 * columns + 1.4, 0.95 * len(chosen) + 0.9, len(chosen), columns)
+    drawn, axes = figure(0.72 * columns + 1.4, 0.85 * len(chosen) + 0.6, len(chosen), columns)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.set_frame_on(False)

@@ -106,24 +106,24 @@ def _nearest(names: list[str], known: dict[tuple[str, str], Finding]) -> frozens
 
 
 def _warnings(known: dict[tuple[str, str], Finding]) -> list[str]:
-    """Where the controls say that the population cannot judge, a sentence each."""
-    said = []
+    """Where the controls say that the population cannot judge, a sentence each.
+
+    Retrain is found where one half is further away than half of the interval's width and half of that again: there are
+    several attacks, and each interval misses the truth now and then.
+    """
+    lost: dict[str, list[str]] = {ORIGINAL: [], RETRAIN: []}
     for (row, name), finding in known.items():
-        edges = finding.intervals.get("auc")
-        if edges is None:
-            continue
-        words = f"{name} finds {_cell(finding, 'auc')} for {row}"
-        if row == RETRAIN and not edges[0] <= 0.5 <= edges[1]:
-            said.append(
-                f"{words}, where there is nothing to find: retrained and other models differ in more than what they "
-                "saw, or there are too few; trust no number of this attack."
-            )
-        if row == ORIGINAL and edges[0] <= 0.5:
-            said.append(
-                f"{words}, which forgot nothing: the models do not learn single images by heart, or there are too few; "
-                "this attack tells no method from another."
-            )
-    return said
+        low, high = finding.intervals.get("auc", (0.0, 1.0))
+        far = abs(finding.numbers.get("auc", 0.5) - 0.5) > 0.75 * (high - low)
+        if "auc" in finding.intervals and (far if row == RETRAIN else row == ORIGINAL and low <= 0.5):
+            lost[row].append(f"{name} {_cell(finding, 'auc')}")
+    said = {
+        RETRAIN: "is found, where there is nothing to find: its models differ from others in more than what they saw, "
+        "or there are too few; trust no number of these attacks",
+        ORIGINAL: "is not found, which forgot nothing: the models do not learn single images by heart, or there are "
+        "too few; these attacks tell no method from another",
+    }
+    return [f"{row} {said[row]} ({'; '.join(names)})." for row, names in lost.items() if names]
 
 
 def _details(study: Study, title: str, found: list[Finding]) -> Section:

@@ -18,6 +18,7 @@ from report.runs import SEARCH, SHAPES, TRAINING, Run, check, collect
 from utils.errors import UsageError
 
 ORIGINAL, RETRAIN = "Original", "Retrain"  # the rows of the controls
+Density = tuple[str, float, str, str]  # architecture, sparsity, pruner and --compat
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +35,10 @@ class Member:
     result: dict[str, Any]
 
     @property
-    def density(self) -> tuple[str, float, str]:
-        """What models that are compared share: architecture, sparsity and pruner."""
-        model = self.result["model"]
-        return model["arch"], round(model["sparsity"], 3), pruner_of(self.result)
+    def density(self) -> Density:
+        """What models that are compared share."""
+        model, compat = self.result["model"], self.result.get("compat") or self.result["config"]["run"]["compat"]
+        return model["arch"], round(model["sparsity"], 3), pruner_of(self.result), compat
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def read(folders: Iterable[Path]) -> Study:
         where = ", ".join(map(str, places))
         raise UsageError(f"{where}: no {outputs.NAME} below it; give --save_outputs to the commands of its runs")
     _check_distinct(members)
-    groups: dict[tuple[str, float, str], list[Member]] = {}
+    groups: dict[Density, list[Member]] = {}
     for member in members:
         groups.setdefault(member.density, []).append(member)
     titles = _titles(sorted(groups, key=lambda density: (density[1], density)))
@@ -135,16 +136,17 @@ def _check_distinct(members: list[Member]) -> None:
             raise UsageError(f"{member.path}: is of other images than {first.path}; attack each data set alone")
 
 
-def _titles(densities: list[tuple[str, float, str]]) -> dict[tuple[str, float, str], str]:
+def _titles(densities: list[Density]) -> dict[Density, str]:
     """Names of the columns: the sparsity, with pruner and architecture where these tell two apart."""
-    several = len({arch for arch, _, _ in densities}) > 1
-    pruners = Counter((arch, sparsity) for arch, sparsity, _ in densities)
-    return {
-        density: (f"{density[0]} " if several else "")
-        + model_name(density[1])
-        + (f" ({density[2]})" if pruners[density[:2]] > 1 and density[2] else "")
-        for density in densities
-    }
+    several = len({arch for arch, *_ in densities}) > 1
+    alike = Counter((arch, sparsity, compat) for arch, sparsity, _, compat in densities)
+    titles = {}
+    for arch, sparsity, pruner, compat in densities:
+        said = [pruner] if pruner and alike[arch, sparsity, compat] > 1 else []
+        said += [f"compat {compat}"] if compat != "fixed" else []
+        name = model_name(sparsity) + (f" ({', '.join(said)})" if said else "")
+        titles[arch, sparsity, pruner, compat] = f"{arch} {name}" if several else name
+    return titles
 
 
 def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:

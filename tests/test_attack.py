@@ -23,7 +23,7 @@ from evaluation.populations import outputs
 from evaluation.populations import study as attacks
 from evaluation.populations.outputs import Outputs
 from evaluation.populations.study import Finding, Findings
-from report import attack_pictures
+from report import attack_pictures, attack_table, population_files
 from utils import files
 from utils.errors import UsageError
 
@@ -241,6 +241,13 @@ def test_tables_and_pictures_are_written(study):
     assert page.count("<img") == 2 and "against Retrain" in page
 
 
+def test_the_best_is_nearest_to_one_half_from_either_side():
+    values = {"Retrain": 0.5, "below": 0.3, "above": 0.55, "too": 0.5504}
+    known = {(row, "U-LiRA"): Finding("U-LiRA", row, {"auc": value}, {}, 1, 1) for row, value in values.items()}
+    known |= {(row, "KLoM"): Finding("KLoM", row, {"klom_forget": 1.0}, {}, 1, 1) for row in values}
+    assert attack_table._nearest(["U-LiRA", "KLoM"], known) == {("above", "U-LiRA AUC"), ("too", "U-LiRA AUC")}
+
+
 def test_what_there_are_too_few_models_for_is_named(study, tmp_path, capsys):
     attacked(study, "--out", tmp_path, "--no_plots", "--bootstrap", 10, "--attack", "klom,ulira")
     said = capsys.readouterr().out
@@ -264,6 +271,25 @@ def test_main_report_has_the_columns(study, tmp_path):
     assert exact[head.index("U-LiRA AUC 90 % sparse")] == "-"
 
 
+def test_a_damaged_attack_json_is_one_line(small, tmp_path, capsys):
+    for content, message in (("{", "is damaged or no JSON"), ("{}", "judged is missing")):
+        (tmp_path / "attack.json").write_text(content)
+        assert main_report.main([str(small), str(tmp_path), "--out", str(tmp_path / "out"), "--no_plots"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"main_report.py: error: {tmp_path / 'attack.json'}: ") and message in said
+
+
+def test_densities_have_names_of_their_own():
+    told = [("a", 0.0, "", "fixed"), ("a", 0.9, "IMP", "fixed"), ("a", 0.9, "OMP", "fixed")]
+    assert list(population_files._titles(told).values()) == ["dense", "90 % sparse (IMP)", "90 % sparse (OMP)"]
+    told = [("a", 0.9, "OMP", "fixed"), ("b", 0.9, "OMP", "fixed"), ("b", 0.9, "OMP", "reference")]
+    assert list(population_files._titles(told).values()) == [
+        "a 90 % sparse",
+        "b 90 % sparse",
+        "b 90 % sparse (compat reference)",
+    ]
+
+
 def test_folders_of_two_machines_make_the_same_tables(tmp_path, capsys):
     whole = Made(tmp_path / "one", splits=6, sets=2).all("Retrain", "FT")
     shutil.copytree(whole.folder, tmp_path / "left")
@@ -282,7 +308,11 @@ def test_one_original_stands_for_all_forget_sets_of_its_split(tmp_path):
     for split in range(8):
         made.model("Original", split, 0)
     told = by_place(attacked(tmp_path, "--no_plots", "--attack", "ulira,lira", "--bootstrap", 100))
-    assert told["dense", "Original", "U-LiRA"]["models"] == 24
+    original, unlearned = (told["dense", method, "U-LiRA"] for method in ("Original", "FT"))
+    assert original["models"] == 24
+    assert [original[side] for side in ("forgotten", "never_seen")] == [
+        unlearned[side] for side in ("forgotten", "never_seen")
+    ]
     assert told["dense", "Original", "LiRA online"]["numbers"]["auc"] > 0.9
     assert told["dense", "FT", "LiRA online"]["numbers"]["auc"] > 0.7  # from 8 shadow models, not 24
 
@@ -319,7 +349,12 @@ def test_controls_that_fail_are_a_warning(tmp_path, capsys):
         made.model("Original", *pair, apart=0.0)
     attacked(tmp_path, "--no_plots", "--attack", "ulira", "--bootstrap", 100)
     said = (tmp_path / "attack-dense.md").read_text()
-    assert "for Retrain, where there is nothing to find" in said and "for Original, which forgot nothing" in said
+    assert "Warning: Retrain is found, where there is nothing to find" in said and "(U-LiRA 9" in said
+    assert "Warning: Original is not found, which forgot nothing" in said
+
+
+def test_controls_that_hold_warn_of_nothing(study):
+    assert "Warning" not in "".join(path.read_text() for path in (study / "out").glob("*.md"))
 
 
 # --- Images ---

@@ -197,7 +197,7 @@ def test_the_numbers_of_splits_and_forget_sets():
     assert margins.numbers(both, base, listed)[1] == margins.numbers(seeds, given, listed)[1]
     assert margins.numbers(both, base, listed)[1] != margins.numbers(both, base, other)[1]
     assert margins.numbers(seeds, given)[0] == int(given.digest[:8], 16)
-    assert margins.population_numbers("lira:12:3") == (12, 3) and margins.population_numbers(None) is None
+    assert margins.numbers(setup_of("--split", "lira:12:3"), given, listed) == (12, 3)
 
 
 def test_the_digest_tells_data_sets_apart(tmp_path):
