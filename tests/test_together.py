@@ -104,6 +104,7 @@ def test_a_stack_gives_what_its_models_give(arch, side):
         stack.begin()
         logits = stack(x)
         logits.square().mean((1, 2)).sum().backward()
+        stack.end()
         for own, single, part in zip(logits, singles, x):
             single.zero_grad()
             alone = single(part)

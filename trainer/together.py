@@ -154,6 +154,7 @@ def take(stack: Stack, asked: Sequence[Asked]) -> list[tuple[Tensor, Figures]]:
                 found.append(step.objective(training.model, step.batch))
     shared.check()
     torch.autograd.backward([loss for loss, _ in found])
+    stack.end()
     return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(asked, found)]
 
 
