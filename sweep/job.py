@@ -56,7 +56,7 @@ class Job:
     def stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
         """Have the command stop where it can go on; also a handler of signals."""
         self._told = True
-        if self._child is not None and not _over(self._child.pid):
+        if self._child is not None and not over(self._child.pid):
             self._passed_on = True
             self._child.send_signal(signal.SIGTERM)
 
@@ -100,7 +100,7 @@ def stopped(code: int) -> bool:
     return code == RESUMABLE or -code in SIGNALS
 
 
-def _over(process: int) -> bool:
+def over(process: int) -> bool:
     """Whether a child has ended, without taking its exit code from whoever waits for it."""
     try:
         return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

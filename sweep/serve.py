@@ -29,7 +29,7 @@ from types import FrameType
 from typing import IO, Any
 
 from sweep import together
-from sweep.job import OUTPUT, PAUSE, WAITING, Job, python, stopped
+from sweep.job import OUTPUT, PAUSE, WAITING, Job, over, python, stopped
 from utils import lock, preempt, spare
 from utils.errors import leave
 from utils.plugins import plugin_packages
@@ -102,7 +102,7 @@ class ForkedGroup:
     def __init__(self, script: str, tasks: list[dict[str, Any]], jobs: list[Job], replies: IO[str]):
         self._script, self._tasks, self._jobs, self._replies = script, tasks, jobs, replies
         self._child: Forked | None = None
-        self._told = False
+        self._told = self._passed_on = False
 
     def __call__(self) -> list[int]:
         """The exit code of each, as of a ``Job`` by itself."""
@@ -121,7 +121,10 @@ class ForkedGroup:
     def stop(self) -> None:
         """Have the cells stop where they can go on."""
         self._told = True
-        if self._child is not None and self._child.poll() is None:
+        for job in self._jobs:  # some may wait for others that run their cells
+            job.stop()
+        if self._child is not None and not over(self._child.pid):
+            self._passed_on = True
             self._child.send_signal(signal.SIGTERM)
 
     def _run(self, numbers: list[int]) -> list[int]:
@@ -137,6 +140,8 @@ class ForkedGroup:
 
         with (jobs[0].folder / OUTPUT).open("ab") as output, os.fdopen(found, "rb") as told:
             self._child = Forked(work, output, self._replies)
+            if self._told and not self._passed_on:  # told while the process was being started
+                self.stop()
             while self._child.poll() is None:
                 time.sleep(PAUSE)
             told.seek(0)

@@ -16,6 +16,7 @@ from sweep.grid import Cell
 from sweep.job import OUTPUT
 
 AUTO = "auto"
+LOOKED_AT = 64  # cells that are ready, for each process, that are looked through for alike ones
 FREE = {"--save_dir", "--mask", "--checkpoint", "--reference_model", "--split", "--forget", "--rewind_pth"}
 KEPT = {"--batch_size", "--forget_batch_size", "--fisher_batch_size", "--input_size", "--pruning_times", "--gpu"}
 
@@ -60,9 +61,9 @@ class Grouping:
     def groups(self, ready: Iterator[Cell], wanted: int) -> list[list[Cell]]:
         """At most ``wanted`` groups of the first of the cells that are ready."""
         if self._most == 1:
-            return [[cell] for cell, _ in zip(ready, range(wanted))]
+            return [[cell] for _, cell in zip(range(wanted), ready)]
         alike: dict[tuple[Any, ...], list[Cell]] = {}
-        for cell, _ in zip(ready, range(self._slots * 64)):
+        for _, cell in zip(range(self._slots * LOOKED_AT if wanted else 0), ready):
             own = (cell.name,) if cell.name in self.alone else ()
             alike.setdefault((*kind(cell), *own), []).append(cell)
         found = []
