@@ -134,9 +134,12 @@ class ForkedGroup:
         found = os.memfd_create("codes")
 
         def work() -> int:
-            codes = together.run(self._script, tasks)
-            os.write(found, json.dumps(codes).encode())
-            return 0
+            try:
+                os.write(found, json.dumps(together.run(self._script, tasks)).encode())
+                return 0
+            except Exception:  # noqa: BLE001  (which ends a process with its traceback)
+                traceback.print_exc()
+                return 1
 
         with (jobs[0].folder / OUTPUT).open("ab") as output, os.fdopen(found, "rb") as told:
             self._child = Forked(work, output, self._replies)

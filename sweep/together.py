@@ -14,6 +14,7 @@ from typing import Any
 
 from sweep.grid import Cell
 from sweep.job import OUTPUT
+from utils.errors import UsageError
 
 AUTO = "auto"
 LOOKED_AT = 64  # cells that are ready, for each process, that are looked through for alike ones
@@ -92,4 +93,9 @@ def run(script: str, tasks: Sequence[dict[str, Any]]) -> list[int]:
 
     with ExitStack() as opened:
         files = [opened.enter_context((Path(task["folder"]) / OUTPUT).open("a", buffering=1)) for task in tasks]
-        return run_together(_script(script), [task["words"] for task in tasks], len(tasks), files)
+        try:
+            return run_together(_script(script), [task["words"] for task in tasks], len(tasks), files)
+        except UsageError as error:
+            for file in files:
+                print(f"main_sweep.py: error: {error}", file=file)
+            return [error.code] * len(tasks)
