@@ -125,6 +125,7 @@ class Context:
         frozen: entries of the model's state dict that do not change, and so are not stored after every epoch.
         task: what the model is trained for; classification unless given.
         save_every: steps after which it is stored inside an epoch how far the run is.
+        checkpoint_every: epochs after which it is stored.
         memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
             epoch of ``fit``, so what is put there before an epoch is there after it.
     """
@@ -145,6 +146,7 @@ class Context:
     frozen: Collection[str] = ()
     task: Task = None  # type: ignore[assignment]  # filled in below
     save_every: int = SAVE_EVERY
+    checkpoint_every: int = 1
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
@@ -226,7 +228,8 @@ class Context:
         seed, epochs = seeds.derive(self.seed, "unlearn", number), training.recipe.epochs
         for log in training.run(plan, seed, before=before, save=save, every=self.save_every):
             with self.clock.paused(), self.log.epoch("unlearn", epochs, log):
-                save()
+                if log.epoch % self.checkpoint_every == 0 or log.epoch == epochs:
+                    save()
         training.finish()
 
     def losses(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:

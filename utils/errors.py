@@ -100,8 +100,8 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
             except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
                 return 141  # 128 + SIGPIPE, which Windows has no name for
             except OSError as error:  # standard output on a full disk, or a disk that went away
-                where = "" if error.filename is None else f"{_shortened(str(error.filename))}: "
-                _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
+                place = "" if error.filename is None else f"{_shortened(str(error.filename))}: "
+                _say(f"{name}.py: error: {one_line(f'{place}{error.strerror or error}')}")
                 return UsageError.code if error.errno == errno.ENAMETOOLONG else 1  # nobody but the user made it up
             except (MemoryError, RuntimeError) as error:
                 if (whose := exhausted(error)) is not None:
@@ -134,8 +134,10 @@ def exhausted(error: Exception) -> str | None:
     """Whose memory an error says is at its end, in words; None for errors of another kind."""
     if isinstance(error, MemoryError) or re.search("(?i)can(no|')t allocate memory|bad_alloc", str(error)):
         return "the memory of this machine"
-    known = type(error).__name__ == "OutOfMemoryError" or re.search("(?i)out of memory|STATUS_ALLOC_FAILED", str(error))
-    return "the GPU's memory" if known else None
+    on_gpu = type(error).__name__ == "OutOfMemoryError" or re.search(
+        "(?i)out of memory|STATUS_ALLOC_FAILED", str(error)
+    )
+    return "the GPU's memory" if on_gpu else None
 
 
 def _resumable(name: str, cause: object) -> int:
