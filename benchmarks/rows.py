@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import pruner
 from benchmarks import baseline, data
-from dataset.images import Augment
+from dataset.images import Augment, ImageSet
 from evaluation import mia
 from evaluation.predict import predict
 from evaluation.run_scores import score
@@ -22,10 +23,11 @@ from pruner import MaskEnforcer
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Classification
+from trainer.together import Together
 from unlearn import curvature
 from unlearn.methods.influence import correction
 from unlearn.slopes import AT_ONCE, slopes
-from utils import seeds
+from utils import lanes, seeds
 from utils.device import half
 from utils.plugins import Registry
 
@@ -241,6 +243,29 @@ def scores(device: torch.device, amp: bool) -> Pair:
     return Pair(
         lambda: score(predict(model, sets), "fixed"), lambda: baseline.scores(reference, plain, 256), difference
     )
+
+
+@row("together", "2 epochs of 8 models at once, resnet20s, 8 x 8 pixels, batches of 32", 1.2, steady=True)
+def together(device: torch.device, amp: bool) -> Pair:
+    """Against the same trainings one after the other, each with seeds of its own."""
+    labels = torch.arange(128, device=device) % data.CLASSES
+    source = torch.randint(0, 256, (128, 8, 8, 3), dtype=torch.uint8, generator=seeds.generator(0, "images")).to(device)
+    images = ImageSet(source.permute(0, 3, 1, 2), labels, augment=Augment(1))
+
+    def trained(seed: int) -> nn.Module:
+        model = data.model("resnet20s", device)
+        list(Training(model, Recipe(2, 0.001, schedule="constant", batch_size=32), {}).run(images, seed))
+        return model
+
+    def ours() -> dict[str, Tensor]:
+        found = [lanes.Lane(functools.partial(trained, seed)) for seed in range(8)]
+        lanes.run(found, Together(8))
+        return dict(found[-1].result.named_parameters())
+
+    def plain() -> dict[str, Tensor]:
+        return dict([trained(seed) for seed in range(8)][-1].named_parameters())
+
+    return Pair(ours, plain, relative)
 
 
 @row("synflow", "SynFlow mask, ResNet-18", 2.0, seconds=5.0, repeats=2)

@@ -8,6 +8,7 @@ processor they gain where maps are small and a layer takes less time than callin
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
 from collections.abc import Callable, Sequence
@@ -30,8 +31,9 @@ ALIKE_FUNCTIONS |= {F.adaptive_avg_pool2d, F.avg_pool2d, F.max_pool2d}
 class Stack:
     """Models that share their storage with one network, each a part of it.
 
-    Every parameter and buffer of a model is a view on the network's, and its gradient a view on that one's gradient, so
-    that whoever changes one of the models changes the network, and the other way round.
+    Every parameter and buffer of a model is a view on the network's, and its gradient on one for all models, so
+    that whoever changes one of the models changes the network, and the other way round. Between ``begin`` and ``end``
+    comes a backward pass.
 
     Args:
         models: of one architecture, on one device, with the same parameters training.
@@ -44,7 +46,8 @@ class Stack:
     def __init__(self, models: Sequence[nn.Module]):
         check_alike(models)
         self.models = list(models)
-        self._whole: list[Tensor] = []  # gradients of the network's parameters
+        self._trained: list[nn.Parameter] = []  # of the network
+        self._whole: list[Tensor] = []  # their gradients
         self._parts: list[tuple[nn.Parameter, Tensor]] = []  # parameters of the models, with views on these
         graph = _trace(models[0])
         names = dict.fromkeys(str(node.target) for node in graph.nodes if node.op == "call_module")
@@ -69,6 +72,13 @@ class Stack:
                 parameter.grad = view
         torch._foreach_zero_(self._whole)
 
+    def end(self) -> None:
+        """Give the models the gradients that a backward pass left in the network, at once, beside their own."""
+        found = [(whole, p.grad) for whole, p in zip(self._whole, self._trained) if p.grad is not None]
+        torch._foreach_add_([whole for whole, _ in found], [gradient for _, gradient in found])
+        for parameter in self._trained:
+            parameter.grad = None
+
     def release(self) -> None:
         """Give every model storage of its own again, and no gradients."""
         for model in self.models:
@@ -89,9 +99,9 @@ class Stack:
             if any(parameter._backward_hooks for parameter in own):
                 whole.register_hook(functools.partial(_hooked, own, joined))
             if first.requires_grad:
-                whole.grad = torch.zeros_like(whole)
-                self._whole.append(whole.grad)
-                self._parts += zip(own, _parts(whole.grad, own))
+                self._trained.append(whole)
+                self._whole.append(torch.zeros_like(whole))
+                self._parts += zip(own, _parts(self._whole[-1], own))
         for name, _ in layers[0].named_buffers():
             buffers = [layer.get_buffer(name) for layer in layers]
             stacked.register_buffer(name, _join(buffers, torch.cat if buffers[0].ndim else torch.stack))
@@ -125,6 +135,15 @@ def check_alike(models: Sequence[nn.Module]) -> None:
         if signature(other) != first:
             kinds = f"{type(models[0]).__name__} and {type(other).__name__}"
             raise UsageError(f"models 1 and {number} ({kinds}) differ in their layers, so they cannot be stacked")
+
+
+def fits(model: nn.Module) -> bool:
+    """Whether models of this architecture can be stacked; this one is left as it is."""
+    try:
+        Stack([copy.deepcopy(model), copy.deepcopy(model)])
+    except UsageError:
+        return False
+    return True
 
 
 def signature(model: nn.Module) -> tuple[Any, ...]:

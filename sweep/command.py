@@ -28,6 +28,12 @@ class Execution:
     cells_per_job: int | None = option(
         None, "runs that a SLURM job makes; as few as keep an array below 500 jobs without it", low=1
     )
+    models_at_once: str | None = option(
+        None,
+        "runs that differ only in seeds, splits and numbers that are computed as one, here: how many, or auto for as "
+        "many as pay; 1 without it",
+        metavar="N",
+    )
     partition: str | None = option(None, "SLURM partition", metavar="NAME")
     time_limit: float | None = option(None, "minutes after which to stop cleanly; SLURM jobs go on", above=0)
 

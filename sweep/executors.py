@@ -12,6 +12,7 @@ from sweep.job import PATIENCE
 from sweep.resources import JOBS, Resources
 from sweep.slurm import Slurm
 from sweep.state import State
+from sweep.together import Grouping
 from sweep.worker import Worker
 from utils.errors import UsageError
 
@@ -31,7 +32,8 @@ class Local:
             Worker(self._environment(place), logs / f"process{place}.txt", most)
             for place in range(resources.at_once or max(room, 1))
         ]
-        self._at_work: dict[int, Cell] = {}  # by the worker's place
+        self._at_work: dict[int, list[Cell]] = {}  # by the worker's place
+        self._grouping = Grouping(resources.models_at_once, self.at_once)
 
     @property
     def words(self) -> str:
@@ -47,16 +49,20 @@ class Local:
 
     @property
     def running(self) -> list[Cell]:
-        return list(self._at_work.values())
+        return [cell for cells in self._at_work.values() for cell in cells]
 
     def take(self, open_: Iterable[Cell]) -> list[Cell]:
-        """Start the first cells whose needs are done, one for each worker that is free."""
-        ready = (cell for cell in open_ if all(self.state.done(self.state.by_name[name]) for name in cell.needs))
-        started = dict(zip([place for place in range(self.at_once) if place not in self._at_work], ready))
-        for place, cell in started.items():
-            self._at_work[place] = cell
-            self._workers[place].start(cell.task(self.state.by_name))
-        return list(started.values())
+        """Start the first cells whose needs are done, one, or some that are alike, for each worker that is free."""
+        running = {cell.name for cell in self.running}
+        needs = ((cell, (self.state.by_name[name] for name in cell.needs)) for cell in open_)
+        ready = (cell for cell, needed in needs if cell.name not in running and all(map(self.state.done, needed)))
+        free = [place for place in range(self.at_once) if place not in self._at_work]
+        started = dict(zip(free, self._grouping.groups(ready, len(free))))
+        for place, cells in started.items():
+            self._at_work[place] = cells
+            first, *others = [cell.task(self.state.by_name) for cell in cells]
+            self._workers[place].start({**first, "with": others} if others else first)
+        return [cell for cells in started.values() for cell in cells]
 
     def _environment(self, place: int) -> dict[str, str]:
         each = self.resources.gpus or 1
@@ -76,7 +82,13 @@ class Local:
 
     def ended(self) -> list[tuple[Cell, int | None]]:
         """Cells that have ended since the last call, each with its exit code; None where nobody could tell."""
-        return [(self._at_work.pop(place), self._workers[place].answer()) for place in self._over(0)]
+        found: list[tuple[Cell, int | None]] = []
+        for place in self._over(0):
+            cells, codes = self._at_work.pop(place), self._workers[place].answers()
+            if len(cells) > 1:
+                self._grouping.alone |= {cell.name for cell, code in zip(cells, codes) if code is None or code < 0}
+            found += zip(cells, codes)
+        return found
 
     def stop(self) -> None:
         """Have every run stop where it can go on, and wait for that."""

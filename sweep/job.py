@@ -46,24 +46,24 @@ class Job:
             return WAITING
         started = time.time()
         with lock.scope():
-            self._wait_for_others()
+            self.wait_for_others()
             code = RESUMABLE if self._told else self._run()
-            while _stopped(code) and not self._told:
+            while stopped(code) and not self._told:
                 code = self._run()
-            self._note(code, seconds=round(time.time() - started, 1))
-        return RESUMABLE if _stopped(code) else code
+            self.note(code, seconds=round(time.time() - started, 1))
+        return RESUMABLE if stopped(code) else code
 
     def stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
         """Have the command stop where it can go on; also a handler of signals."""
         self._told = True
-        if self._child is not None and not _over(self._child.pid):
+        if self._child is not None and not over(self._child.pid):
             self._passed_on = True
             self._child.send_signal(signal.SIGTERM)
 
     def _run(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / OUTPUT).open("ab") as output:
-            self._note(None)
+            self.note(None)
             self._child = None
             self._child = self._start(output)
             if self._told and not self._passed_on:  # told while the command was being started
@@ -79,14 +79,15 @@ class Job:
             self.words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
 
-    def _wait_for_others(self) -> None:
+    def wait_for_others(self) -> None:
         """Wait until no other process runs this cell, say one that an earlier sweep left behind."""
         files.make_folder(self.folder)
         while not self._told and lock.take(self.folder, lock.CELL) is not None:
             time.sleep(1)
 
-    def _note(self, code: int | None, **more: Any) -> None:
-        status = "running" if code is None else "interrupted" if _stopped(code) else "killed" if code < 0 else "failed"
+    def note(self, code: int | None, **more: Any) -> None:
+        """Say in the cell's folder how its command ended; None while it runs."""
+        status = "running" if code is None else "interrupted" if stopped(code) else "killed" if code < 0 else "failed"
         status = "done" if code == 0 else status
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
         said = {"last_line": last_line(self.folder / OUTPUT), "host": platform.node(), "job": str(job)}
@@ -94,12 +95,12 @@ class Job:
         files.write_json(self.folder / STATUS, content)
 
 
-def _stopped(code: int) -> bool:
+def stopped(code: int) -> bool:
     """Whether a command ended because it was asked to, so that it can go on."""
     return code == RESUMABLE or -code in SIGNALS
 
 
-def _over(process: int) -> bool:
+def over(process: int) -> bool:
     """Whether a child has ended, without taking its exit code from whoever waits for it."""
     try:
         return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

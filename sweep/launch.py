@@ -15,6 +15,8 @@ from sweep.runner import Runner, summary
 from sweep.search_block import Search
 from sweep.spec import Spec
 from sweep.state import State, keep_others_out
+from sweep.together import AUTO
+from utils.errors import UsageError
 
 
 def execute(stated: Spec, cells: list[Cell], wanted: list[Search] | None, where: Execution, what: Action) -> int:
@@ -57,7 +59,24 @@ def resources_of(stated: Spec, where: Execution) -> Resources:
     kept = ("gpus", "cpus", "time", "partition", "cells_per_process", "cells_per_job")
     typed = {key: getattr(where, key) for key in kept}
     given = {**stated.resources, **{key: value for key, value in typed.items() if value is not None}}
-    return replace(Resources(**given), at_once=where.max_concurrent)
+    found = replace(Resources(**given), at_once=where.max_concurrent)
+    return found if where.models_at_once is None else replace(found, models_at_once=_models(where))
+
+
+def _models(where: Execution) -> int | None:
+    """How many models to compute at once; None for as many as pay.
+
+    Raises:
+        UsageError: not a number above 0, or where cells run one by one.
+    """
+    said = where.models_at_once
+    if where.executor == "slurm":
+        raise UsageError("--models_at_once: SLURM's jobs run their cells one after the other; leave it out")
+    if said == AUTO:
+        return None
+    if said is None or not said.isdecimal() or int(said) < 1:
+        raise UsageError(f"--models_at_once {said}: must be a whole number from 1 on, or {AUTO}")
+    return int(said)
 
 
 def preview(state: State, resources: Resources, executor: str) -> str:

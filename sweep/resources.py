@@ -20,6 +20,8 @@ class Resources:
         slurm: further sbatch options by their long names.
         cells_per_process: runs that share one Python; 1 gives each its own.
         cells_per_job: runs one after the other in a SLURM job; None for as few as keep an array short.
+        models_at_once: runs that differ in seeds, splits and numbers alone that are computed as one; None for as many
+            as pay. On this machine; SLURM's jobs run their cells one after the other.
     """
 
     at_once: int | None = None
@@ -30,3 +32,4 @@ class Resources:
     slurm: dict[str, Any] = field(default_factory=dict)
     cells_per_process: int = 500
     cells_per_job: int | None = None
+    models_at_once: int | None = 1

@@ -5,12 +5,14 @@ folder, it changes for itself, and if it crashes, it crashes alone. What a cell 
 by this process, so that the next one finds it there. Where processes cannot be forked, every cell is started anew.
 
 Tasks come in as lines of JSON: ``script``, ``words``, ``folder`` and ``inputs``. The answer to each is a line with its
-exit ``code``, see ``sweep.job.Job``; ``last`` in it says that this process ends.
+exit ``codes``, see ``sweep.job.Job``; ``last`` in it says that this process ends. A task may hold others under
+``with``, that are computed as one with it in one process (``sweep.together``); each has an exit code.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -18,16 +20,20 @@ import os
 import pickle
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from sweep.job import Job, python
-from utils import preempt, spare
+from sweep import together
+from sweep.job import OUTPUT, PAUSE, WAITING, Job, over, python, stopped
+from utils import lock, preempt, spare
 from utils.errors import leave
 from utils.plugins import plugin_packages
+from utils.preempt import RESUMABLE
 
 FORKS = sys.platform == "linux"  # elsewhere libraries may have started threads that a fork would lose
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -48,13 +54,17 @@ class ForkedJob(Job):
         self._script, self._argv, self._replies = script, words, replies
 
     def _start(self, output: IO[bytes]) -> Forked:
-        return Forked(self._script, self._argv, output, self._replies)
+        return Forked(functools.partial(_run, self._script, self._argv), output, self._replies)
 
 
 class Forked:
-    """A script in a process forked off this one, with as much of ``subprocess.Popen`` as ``Job`` asks for."""
+    """Work in a process forked off this one, with as much of ``subprocess.Popen`` as ``Job`` asks for.
 
-    def __init__(self, script: str, words: list[str], output: IO[bytes], replies: IO[str]):
+    Args:
+        work: gives the exit code.
+    """
+
+    def __init__(self, work: Callable[[], int], output: IO[bytes], replies: IO[str]):
         self.returncode: int | None = None
         self._found = os.memfd_create("found")
         gc.freeze()  # what is there already is shared as long as nothing writes to it, as a collection would
@@ -64,7 +74,7 @@ class Forked:
             code = 1
             try:
                 _be_a_process(output, replies)
-                code = _run(script, words)
+                code = work()
                 _hand_over(self._found, known)
             finally:
                 leave(code)
@@ -81,6 +91,66 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)
+
+
+class ForkedGroup:
+    """Cells of one script that are computed as one, in one process forked off this one.
+
+    If the process is killed, every cell that it had not finished was.
+    """
+
+    def __init__(self, script: str, tasks: list[dict[str, Any]], jobs: list[Job], replies: IO[str]):
+        self._script, self._tasks, self._jobs, self._replies = script, tasks, jobs, replies
+        self._child: Forked | None = None
+        self._told = self._passed_on = False
+
+    def __call__(self) -> list[int]:
+        """The exit code of each, as of a ``Job`` by itself."""
+        codes = [RESUMABLE if all(path.exists() for path in job.inputs) else WAITING for job in self._jobs]
+        started, present = time.time(), [number for number, code in enumerate(codes) if code != WAITING]
+        with lock.scope():
+            for number in present:
+                self._jobs[number].wait_for_others()
+            while not self._told and (left := [number for number in present if stopped(codes[number])]):
+                for number, code in zip(left, self._run(left)):
+                    codes[number] = code
+            for number in present:
+                self._jobs[number].note(codes[number], seconds=round(time.time() - started, 1))
+        return [RESUMABLE if stopped(code) else code for code in codes]
+
+    def stop(self) -> None:
+        """Have the cells stop where they can go on."""
+        self._told = True
+        for job in self._jobs:  # some may wait for others that run their cells
+            job.stop()
+        if self._child is not None and not over(self._child.pid):
+            self._passed_on = True
+            self._child.send_signal(signal.SIGTERM)
+
+    def _run(self, numbers: list[int]) -> list[int]:
+        jobs, tasks = [self._jobs[number] for number in numbers], [self._tasks[number] for number in numbers]
+        for job in jobs:
+            job.note(None)
+        found = os.memfd_create("codes")
+
+        def work() -> int:
+            try:
+                os.write(found, json.dumps(together.run(self._script, tasks)).encode())
+                return 0
+            except Exception:  # noqa: BLE001  (which ends a process with its traceback)
+                traceback.print_exc()
+                return 1
+
+        with (jobs[0].folder / OUTPUT).open("ab") as output, os.fdopen(found, "rb") as told:
+            self._child = Forked(work, output, self._replies)
+            if self._told and not self._passed_on:  # told while the process was being started
+                self.stop()
+            while self._child.poll() is None:
+                time.sleep(PAUSE)
+            told.seek(0)
+            said = told.read()
+        code, self._child = self._child.returncode, None
+        return json.loads(said) if said else [code or 1] * len(jobs)
 
 
 def _be_a_process(output: IO[bytes], replies: IO[str]) -> None:
@@ -135,7 +205,7 @@ class Server:
 
     def __init__(self, replies: IO[str], most: int):
         self._replies, self._left, self._forks = replies, most, FORKS and most > 1
-        self._job: Job | None = None
+        self._job: Job | ForkedGroup | None = None
         self._told = False
 
     def told(self, number: int, frame: FrameType | None) -> None:
@@ -152,22 +222,33 @@ class Server:
             spare.begin()
         while self._left and not self._told and (line := tasks.readline()):
             self._left -= 1
-            code = self._answer(json.loads(line))
+            codes = self._answer(json.loads(line))
             last = not self._left or self._told or spare.grown()
             self._left = 0 if last else self._left
-            print(json.dumps({"code": code, "last": last}), file=self._replies, flush=True)
+            print(json.dumps({"codes": codes, "last": last}), file=self._replies, flush=True)
 
-    def _answer(self, task: dict[str, Any]) -> int:
+    def _answer(self, task: dict[str, Any]) -> list[int]:
+        tasks = [task, *task.get("with", [])]
+        if self._forks:
+            _warm_up(task["script"])
+        jobs = [self._alone(each) for each in tasks]
+        codes = []
+        if self._forks and len(jobs) > 1:
+            self._job = ForkedGroup(task["script"], tasks, jobs, self._replies)
+            codes = self._job()
+        else:
+            for self._job in jobs:
+                codes.append(RESUMABLE if self._told else self._job())
+        self._job = None
+        return codes
+
+    def _alone(self, task: dict[str, Any]) -> Job:
+        """The job of a cell by itself."""
         script, words, folder = task["script"], task["words"], Path(task["folder"])
         inputs = [Path(path) for path in task["inputs"]]
         if self._forks:
-            _warm_up(script)
-            self._job = ForkedJob(script, words, folder, inputs, self._replies)
-        else:
-            self._job = Job(python(PROJECT / script, words), folder, inputs, {})
-        code = self._job()
-        self._job = None
-        return code
+            return ForkedJob(script, words, folder, inputs, self._replies)
+        return Job(python(PROJECT / script, words), folder, inputs, {})
 
 
 def _warm_up(script: str) -> None:

@@ -45,10 +45,12 @@ class Worker:
         self._given, self._log, self._most = given, log, most
         self._process: subprocess.Popen | None = None
         self._code: int | None = None
+        self._cells = 0
         self.busy = False
 
     def start(self, task: dict[str, Any]) -> None:
-        """Have it run a cell; see ``sweep.serve`` for what a task holds."""
+        """Have it run a cell, or several; see ``sweep.serve`` for what a task holds."""
+        self._cells = 1 + len(task.get("with", ()))
         if self._process is None or self._process.poll() is not None:
             self._begin()
         try:
@@ -59,7 +61,11 @@ class Worker:
         self.busy = True
 
     def answer(self) -> int | None:
-        """The exit code of its cell, which must have come to an end, as ``fileno`` tells; None if it was killed.
+        """The exit code of its cell; see ``answers``."""
+        return self.answers()[0]
+
+    def answers(self) -> list[int | None]:
+        """The exit codes of its cells, which must have come to an end, as ``fileno`` tells; None if they were killed.
 
         Raises RunError: it cannot run at all.
         """
@@ -69,11 +75,11 @@ class Worker:
             told = json.loads(line)
             if told["last"]:
                 self._end()
-            return told["code"]
+            return told["codes"]
         code = self._end()
         if code > 0 and code != RESUMABLE:
             raise RunError(f"a process that runs cells ended with code {code}: {last_line(self._log)}")
-        return RESUMABLE if code in (RESUMABLE, -signal.SIGTERM) else None
+        return [RESUMABLE if code in (RESUMABLE, -signal.SIGTERM) else None] * self._cells
 
     @property
     def over(self) -> bool:

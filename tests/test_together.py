@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,17 @@ import torch.nn.functional as F
 from conftest import DIGITS, killed_at
 from torch import Tensor, nn
 
+import main_sweep
 import models
 import pruner
 from dataset.images import Augment, ImageSet
 from dataset.scenario import Scenario
 from models.stacked import Stack, side_by_side
+from sweep import serve
+from sweep.grid import Cell
+from sweep.job import WAITING
+from sweep.together import Grouping, kind
+from sweep.worker import Worker
 from trainer import groups, together
 from trainer.loop import Training
 from trainer.recipe import Recipe
@@ -104,6 +111,7 @@ def test_a_stack_gives_what_its_models_give(arch, side):
         stack.begin()
         logits = stack(x)
         logits.square().mean((1, 2)).sum().backward()
+        stack.end()
         for own, single, part in zip(logits, singles, x):
             single.zero_grad()
             alone = single(part)
@@ -412,6 +420,83 @@ def test_how_many_models_are_computed_at_once(monkeypatch, tmp_path):
     assert 4 * weights + 2 * convolved < one < 4 * weights + 10 * convolved
     monkeypatch.setattr("utils.device.free_memory", lambda device: 11 * one)
     assert groups.how_many(small_one) == 5
+
+
+def cell(name: str, *words: str, script: str = "main_forget.py") -> Cell:
+    return Cell(name, Path(name), script, words, (), {})
+
+
+def test_cells_are_alike_but_for_seeds_splits_files_and_numbers():
+    told = [
+        "--unlearn",
+        "FT",
+        "--seed",
+        "1",
+        "--unlearn_lr=0.1",
+        "--split",
+        "lira:0:1",
+        "--batch_size",
+        "64",
+        "--no_aug",
+    ]
+    first = kind(cell("a", *told, "--mask", "a.pt", "--save_dir", "a"))
+    other = [*told, "--mask", "b.pt", "--save_dir", "b"]
+    other[3], other[4], other[6] = "2", "--unlearn_lr=1e-3", "lira:63:9"
+    assert kind(cell("b", *other)) == first
+    for place, word in ((1, "GA"), (8, "128"), (9, "--eval_mode")):
+        assert kind(cell("b", *other[:place], word, *other[place + 1 :])) != first
+    assert kind(cell("b", *other, script="main_imp.py")) != first
+
+
+def test_every_process_gets_its_share_of_the_cells_that_are_alike(monkeypatch):
+    """Seven cells for two processes: four and three; others by themselves; one that was killed in a group alone."""
+    cells = [cell(f"FT{n}", "--unlearn", "FT", "--seed", str(n)) for n in range(7)] + [cell("GA", "--unlearn", "GA")]
+
+    def names(grouping: Grouping, wanted: int = 9) -> list[list[str]]:
+        return [[each.name for each in group] for group in grouping.groups(iter(cells), wanted)]
+
+    assert names(Grouping(1, 2), 3) == [["FT0"], ["FT1"], ["FT2"]]
+    assert names(Grouping(16, 2)) == [["FT0", "FT1", "FT2", "FT3"], ["FT4", "FT5", "FT6"], ["GA"]]
+    assert names(Grouping(3, 2), 2) == [["FT0", "FT1", "FT2"], ["FT3", "FT4", "FT5"]]
+    killed = Grouping(4, 1)
+    killed.alone.add("FT1")
+    assert names(killed) == [["FT0", "FT2", "FT3", "FT4"], ["FT5", "FT6"], ["FT1"], ["GA"]]
+    monkeypatch.setattr(groups, "how_many_of", lambda script, words: 2)
+    assert names(Grouping(None, 1))[:2] == [["FT0", "FT1"], ["FT2", "FT3"]]
+
+
+@pytest.mark.skipif(not serve.FORKS, reason="cells are started anew on this system")
+def test_a_group_of_a_sweep_leaves_each_cells_files_and_exit_code(tmp_path, omp_run):
+    """Two that end, one that is refused, and one whose model is not there."""
+
+    def task(number: int, model: Path, split: int = 2) -> dict:
+        told = ["--mask", str(model), "--unlearn", "GA", "--unlearn_epochs", "1", "--forget", "random:0.1"]
+        told += ["--seed", str(number), "--split_seed", str(split), "--save_dir", str(tmp_path / str(number))]
+        where = {"folder": str(tmp_path / str(number)), "inputs": [str(model)]}
+        return {"script": "main_forget.py", "words": [*COMMON, *told], **where}
+
+    model = omp_run / "1model_SA_best.pth.tar"
+    tasks = [task(0, model), task(1, model), task(2, model, split=77), task(3, tmp_path / "none.pt")]
+    worker = Worker({"OMP_NUM_THREADS": "1"}, tmp_path / "log.txt", 10)
+    worker.start({**tasks[0], "with": tasks[1:]})
+    assert worker.answers() == [0, 0, 2, WAITING]
+    worker.close()
+    status = [json.loads((tmp_path / str(number) / "status.json").read_text()) for number in range(3)]
+    assert [each["status"] for each in status] == ["done", "done", "failed"]
+    assert "was trained on split" in status[2]["last_line"]
+    for number in (0, 1):
+        found = _result(tmp_path / str(number))
+        assert found["models_at_once"] == 3 and found["seed"] == number
+        said = (tmp_path / str(number) / "output.txt").read_text()
+        assert said.count("unlearn  epoch 1/1") == 1 and "split 77" not in said
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "many", "1.5"])
+def test_models_at_once_is_a_number_or_auto(word, tmp_path, capsys):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("folder: out\nseeds: [1]\ntrain: {dataset: digits}\n")
+    assert main_sweep.main([str(file), "--dry_run", f"--models_at_once={word}"]) == 2
+    assert capsys.readouterr().err.endswith(f"--models_at_once {word}: must be a whole number from 1 on, or auto\n")
 
 
 def _result(folder) -> dict:

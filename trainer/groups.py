@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from trainer.pipeline import Script
-from utils import lanes, parallel
+from utils import lanes, parallel, preempt
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,16 +56,15 @@ def run_together(
     check(setups)
     size = most or (how_many(setups[0]) if setups else 1)
     streams = outputs or [None] * len(commands)
-    codes: list[int] = []
-    for start in range(0, len(commands), size):
-        part = slice(start, start + size)
-        group = [
-            lanes.Lane(functools.partial(script.main, list(words)), stream)
-            for words, stream in zip(commands[part], streams[part])
-        ]
-        lanes.run(group, Together(size))
-        codes += [_code(lane) for lane in group]
-    return codes
+    runs = [lanes.Lane(functools.partial(script.main, list(words)), out) for words, out in zip(commands, streams)]
+    with preempt.listening() as outermost:
+        try:
+            for start in range(0, len(runs), size):
+                lanes.run(runs[start : start + size], Together(size))
+        except preempt.Preempted:
+            if not outermost:
+                raise
+    return [_code(lane) for lane in runs]
 
 
 def check(setups: Sequence[Setup]) -> None:
@@ -83,12 +82,21 @@ def check(setups: Sequence[Setup]) -> None:
         check_alike([setup.network.fresh for setup in setups])
 
 
+def how_many_of(script: Script, words: Sequence[str]) -> int:
+    """``how_many`` of a command line; 1 of one that is refused."""
+    setup = _setup(script, words)
+    return 1 if setup is None else how_many(setup)
+
+
 def how_many(setup: Setup) -> int:
     """Runs like this one to compute at once: as many as pay, and as memory has room for."""
-    from utils.device import free_memory
+    from models.stacked import fits
+    from utils.device import compiling, free_memory
 
     stepping = getattr(setup, "hyper", None) or getattr(setup, "train", None)
-    batch, side, model = getattr(stepping, "batch_size", 1), setup.dataset.side, setup.network.fresh
+    batch, side, model = getattr(stepping, "batch_size", None), setup.dataset.side, setup.network.fresh
+    if batch is None or compiling() or getattr(stepping, "sam_rho", None) or not fits(model):
+        return 1
     if setup.device.type == "cpu" and not _pays(model, batch * side**2):
         return 1
     room = free_memory(setup.device)
@@ -147,6 +155,8 @@ def _setup(script: Script, words: Sequence[str]) -> Setup | None:
 
 def _code(lane: lanes.Lane) -> int:
     """The exit code of a run; one that broke off says where."""
+    if not lane.over or isinstance(lane.error, preempt.Preempted):
+        return preempt.RESUMABLE
     if lane.error is None:
         return lane.result
     traceback.print_exception(lane.error, file=lane.output or sys.stderr)

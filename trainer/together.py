@@ -81,7 +81,9 @@ class Together:
 
     def _take(self, asked: list[Asked]) -> list[tuple[Tensor, Figures]] | None:
         """Every training's loss and figures, and gradients in its model; None if they have to be taken alone."""
-        stack = self._stack([training for training, _ in asked])
+        trainings = [training for training, _ in asked]
+        part = any(set(trainings) < set(members) for members, _ in self._stacks)  # of a stack that comes back at once
+        stack = None if part else self._stack(trainings)
         if stack is None:
             return None
         try:
@@ -154,6 +156,7 @@ def take(stack: Stack, asked: Sequence[Asked]) -> list[tuple[Tensor, Figures]]:
                 found.append(step.objective(training.model, step.batch))
     shared.check()
     torch.autograd.backward([loss for loss, _ in found])
+    stack.end()
     return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(asked, found)]
 
 

@@ -1,0 +1,101 @@
+"""Cells of a sweep that are computed as one (``--models_at_once``): which are alike, and the process that runs them.
+
+Imports no torch at the start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from sweep.grid import Cell
+from sweep.job import OUTPUT
+from utils.errors import UsageError
+
+AUTO = "auto"
+LOOKED_AT = 64  # cells that are ready, for each process, that are looked through for alike ones
+FREE = {"--save_dir", "--mask", "--checkpoint", "--reference_model", "--split", "--forget", "--rewind_pth"}
+KEPT = {"--batch_size", "--forget_batch_size", "--fisher_batch_size", "--input_size", "--pruning_times", "--gpu"}
+
+
+def kind(cell: Cell) -> tuple[Any, ...]:
+    """What cells have in common that are computed as one: all but seeds, splits, files and numbers."""
+    return cell.script, *_same(cell.words)
+
+
+def _same(words: Sequence[str]) -> Iterator[str]:
+    flag = ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            flag = name
+            yield flag
+            word = value if equals else ""
+        if word and flag not in FREE and (flag in KEPT or not _is_number(word)):
+            yield word
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
+class Grouping:
+    """Puts cells that are ready into groups.
+
+    Args:
+        most: cells in a group; None for as many as pay and as memory has room for.
+        slots: processes that run groups side by side, each of which is to have some.
+    """
+
+    def __init__(self, most: int | None, slots: int):
+        self._most, self._slots = most, slots
+        self._known: dict[tuple[Any, ...], int] = {}
+        self.alone: set[str] = set()  # names of cells that were killed in a group, maybe by themselves
+
+    def groups(self, ready: Iterator[Cell], wanted: int) -> list[list[Cell]]:
+        """At most ``wanted`` groups of the first of the cells that are ready."""
+        if self._most == 1:
+            return [[cell] for _, cell in zip(range(wanted), ready)]
+        alike: dict[tuple[Any, ...], list[Cell]] = {}
+        for _, cell in zip(range(self._slots * LOOKED_AT if wanted else 0), ready):
+            own = (cell.name,) if cell.name in self.alone else ()
+            alike.setdefault((*kind(cell), *own), []).append(cell)
+        found = []
+        for cells in alike.values():
+            size = max(1, min(self._size(cells[0]), -(-len(cells) // self._slots)))
+            found += [cells[start : start + size] for start in range(0, len(cells), size)]
+        return found[:wanted]
+
+    def _size(self, cell: Cell) -> int:
+        if self._most is not None:
+            return self._most
+        if kind(cell) not in self._known:
+            from trainer import groups
+
+            self._known[kind(cell)] = groups.how_many_of(_script(cell.script), cell.words)
+        return self._known[kind(cell)]
+
+
+def _script(file: str) -> Any:
+    return importlib.import_module(file.removesuffix(".py")).SCRIPT
+
+
+def run(script: str, tasks: Sequence[dict[str, Any]]) -> list[int]:
+    """Run the command lines of tasks in this process, each with its own output; their exit codes."""
+    from trainer.groups import run_together
+
+    with ExitStack() as opened:
+        files = [opened.enter_context((Path(task["folder"]) / OUTPUT).open("a", buffering=1)) for task in tasks]
+        try:
+            return run_together(_script(script), [task["words"] for task in tasks], len(tasks), files)
+        except UsageError as error:
+            for file in files:
+                print(f"main_sweep.py: error: {error}", file=file)
+            return [error.code] * len(tasks)
