@@ -17,10 +17,9 @@ from report.runs import METRICS, Run
 from utils.names import file_name
 from utils.run_flags import SEEDS
 
-Seeds = tuple[
-    int, int, int
-]  # of unlearning, of training and of initial weights; runs with the same are compared with each other
-SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS], ["row", "model", "metric"]
+# Of unlearning, of training and of initial weights, and the part of a population: runs with the same are compared.
+Seeds = tuple[int, int, int, str]
+SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS, "part"], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
 
 
@@ -178,9 +177,9 @@ class Table:
 
     def seeds(self, model: str) -> int:
         """Number of seeds with a run on this model; where there is none, with a run on any."""
-        told = self.values[self.values["metric"] == METRICS[0]]
-        here = told[told["model"] == model]
-        return len((told if here.empty else here)[SEED].drop_duplicates())
+        scored = self.values[self.values["metric"] == METRICS[0]]
+        on_model = scored[scored["model"] == model]
+        return len((scored if on_model.empty else on_model)[SEED].drop_duplicates())
 
     def tried(self) -> list[str]:
         """Rows with any run, without Retrain, which every other row is held against."""
@@ -200,9 +199,10 @@ def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
 
 
 def seed_of(result: dict[str, Any]) -> Seeds:
-    """The seeds of unlearning, of training and of initial weights."""
-    run = result["config"].get("run", {})
-    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0))
+    """The seeds of unlearning, of training and of initial weights, and the split and forget set of a population."""
+    config = result["config"]
+    run, part = config.get("run", {}), config["split"] if population_of(config) else ""
+    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0)), part
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:
