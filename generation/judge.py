@@ -70,20 +70,19 @@ def rejects(batch: Batch) -> Tensor:
     A sixth of each, float [R, C, H, W] in [0, 1]; R is half of the batch.
     """
     count = max(6, int(REJECT_SHARE * len(batch)) // 6 * 6)
-    how = {"generator": batch.random, "device": batch.inputs.device}
-    picked = torch.randint(0, len(batch), (count,), **how)
+    picked = batch.draw(torch.randint, 0, len(batch), (count,))
     images, size = batch.inputs[picked], batch.inputs.shape[-1]
     noise, coarse, blurred, shuffled, one, blocks = images.chunk(6)
-    order = torch.rand(len(shuffled), size * size, **how).argsort(1)[:, None].expand(-1, images.shape[1], -1)
-    grey = torch.rand(len(coarse), 1, 3, 3, **how).expand(-1, images.shape[1], -1, -1)
-    others = batch.inputs[torch.randint(0, len(batch), (len(one),), **how)]
+    order = batch.draw(torch.rand, (len(shuffled), size * size)).argsort(1)[:, None].expand(-1, images.shape[1], -1)
+    grey = batch.draw(torch.rand, (len(coarse), 1, 3, 3)).expand(-1, images.shape[1], -1, -1)
+    others = batch.inputs[batch.draw(torch.randint, 0, len(batch), (len(one),))]
     made = [
-        torch.rand(noise.shape, **how),
+        batch.draw(torch.rand, noise.shape),
         F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False),
         F.interpolate(F.adaptive_avg_pool2d(blurred, 2), size=(size, size), mode="bilinear", align_corners=False),
         shuffled.flatten(2).gather(2, order).view(shuffled.shape),
         (one + others) / 2,
-        F.interpolate((torch.rand(len(blocks), 1, 2, 2, **how) < 0.5).to(images), size=(size, size)).expand(
+        F.interpolate((batch.draw(torch.rand, (len(blocks), 1, 2, 2)) < 0.5).to(images), size=(size, size)).expand(
             blocks.shape
         ),
     ]

@@ -199,6 +199,11 @@ def test_every_tensor_of_a_file_is_the_cpus():
     assert {tensor.device.type for tensor in tensors} == {"cpu"} and found["average"][1][1] == "x"
 
 
+def test_a_training_without_an_objective_descends_a_classifiers_mean_loss():
+    said, unsaid = (next(training().run(images(8), 1, objective)) for objective in (MEAN, None))
+    assert (said.loss, said.figures) == (unsaid.loss, unsaid.figures)
+
+
 def stored_inside_an_epoch() -> tuple[dict, Tensor]:
     """The state of a training after two of four steps, and what its losses would draw next."""
     first, kept = training(), []

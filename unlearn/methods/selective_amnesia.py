@@ -56,12 +56,15 @@ def remember(
     from trainer.task import Batch
 
     task: Any = context.task
-    label, start = sets.forget.labels[0], {name: value.detach().clone() for name, value in model.named_parameters()}
+    label, start = (
+        int(sets.forget.labels[0]),
+        {name: value.detach().clone() for name, value in model.named_parameters()},
+    )
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         images, added = noise(batch)
         times, retained = task.draw(batch)
-        forget = Batch(images, torch.full_like(batch.targets, int(label)))
+        forget = Batch(images, torch.full_like(batch.targets, label))
         pull = sum((importance[name] * (value - start[name]) ** 2).sum() for name, value in model.named_parameters())
         gone = task.at(model, forget, times, added, None).mean()
         kept = task.at(model, batch, times, retained, None).mean()
