@@ -102,7 +102,7 @@ def test_the_steps_of_an_epoch_ask_nothing_of_the_device(more, monkeypatch):
     run = training("meta", **more)
     steps = run.passes([Pass(images(16, "meta"), MEAN)]).steps(0, 1, 0)
     with Copies() as copies:
-        assert len([run._take(step) for step in steps]) == 4
+        assert len([run.take(step) for step in steps]) == 4
     assert copies.count == 0
 
 
@@ -346,7 +346,7 @@ def test_tf32_is_part_of_a_runs_identity_where_it_is_asked_for():
 @pytest.mark.parametrize("more", [*RECIPES, {"optimizer": "adam"}, {"amp": True}])
 def test_torch_sees_no_wait_between_the_first_step_and_the_last(more):
     run, waits = training("cuda:0", epochs=2, **more), []
-    take = run._take
+    take = run.take
 
     def watched(step):
         torch.cuda.set_sync_debug_mode("error")
@@ -356,7 +356,7 @@ def test_torch_sees_no_wait_between_the_first_step_and_the_last(more):
             torch.cuda.set_sync_debug_mode("default")
             waits.append(step)
 
-    run._take = watched
+    run.take = watched
     assert len(list(run.run(images(16, "cuda:0"), 1, MEAN))) == 2 and len(waits) == 8
 
 

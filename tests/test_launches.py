@@ -236,7 +236,7 @@ def test_momentum_of_another_layout_takes_its_weights():
 def test_steps_beyond_the_model_are_few():
     """All that a step of the loop adds to forward and backward pass: data, optimiser, mask, figures."""
     run, names = training(), []
-    take, gradients = run._take, run._gradient
+    take, gradients = run.take, run._gradient
 
     def counted(step):
         with Launches() as launches:
@@ -248,6 +248,6 @@ def test_steps_beyond_the_model_are_few():
         with torch.utils._python_dispatch._disable_current_modes():
             return gradients(step)
 
-    run._take, run._gradient = counted, hidden
+    run.take, run._gradient = counted, hidden
     next(run.run(images(8), 1, MEAN))
     assert len(names) == 2 and len(names[1]) <= 14, names[1]
