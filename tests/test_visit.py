@@ -47,7 +47,7 @@ def test_a_plan_is_table_1_with_one_seed(visit):
     retrained = words["seed1/random/sparse/retrain"]
     assert "--unlearn_epochs 4" in retrained and "--schedule triangle" in retrained and "decreasing" not in retrained
     assert (
-        "--unlearn_lr 0.001" in words["seed1/random/dense/GA"] and "--unlearn_epochs 1" in words["seed1/class/dense/FT"]
+        "--unlearn_lr 1e-3" in words["seed1/random/dense/GA"] and "--unlearn_epochs 1" in words["seed1/class/dense/FT"]
     )
 
 
@@ -92,7 +92,7 @@ def test_an_archive_is_read_class_after_class(tmp_path):
     assert train.shape == (20, 32, 32, 3) and test.shape == (10, 32, 32, 3) and train.dtype == np.uint8
     assert labels.tolist() == sorted(list(range(10)) * 2)
     assert np.abs(train[:, 0, 0].astype(int) - [[20 * label, 40, 60] for label in labels]).max() <= 3
-    assert [len(part) for part, _ in jpegs._read(tmp_path / "a.npz.xz", 1)] == [10, 0]
+    assert [len(part) for part, _ in jpegs._read(tmp_path / "a.npz.xz", 1)] == [10, 10]
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_a_rehearsal_of_everything(tmp_path):
     assert checked["FT"] == dict.fromkeys(("UA", "RA", "TA", "MIA-Efficacy"), 0)
     made = json.loads((kept / "table.json").read_text())
     assert [name for name, what in made.items() if what != "done" and name != "epochs"] == []
-    assert len(made) == 1 + 29 + 1 and (kept / "table1" / "report.html").exists()
+    assert len(made) == 1 + 29 + 1 and list((kept / "table1").glob("cifar10_jpeg-resnet20s-class-0.md"))
     assert time.monotonic() - started < 600

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --archive cifar10-jpeg.npz.xz             # nine minutes on one GPU
     python -m benchmarks.gpu --archive ... --minutes 30                # more epochs in the table
-    python -m benchmarks.gpu --device cpu --tiny                       # a rehearsal of all parts in about a minute
+    python -m benchmarks.gpu --device cpu --tiny                       # a rehearsal of all parts in a minute or two
 
 Every finding is written at once, below --out and the device's name; the same command goes on from there. What does not
 fit into the time, or fails, is named with its reason, and the rest goes on. Nothing is downloaded.

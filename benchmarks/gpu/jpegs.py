@@ -44,7 +44,7 @@ def _read(archive: Path | None, per_class: int | None) -> list[tuple[np.ndarray,
     if archive is None:
         return [_drawn(part, count) for part, count in ((0, per_class or 5000), (1, (per_class or 2000) // 2))]
     content = np.load(io.BytesIO(lzma.decompress(archive.read_bytes())), allow_pickle=False)
-    return [_decoded(content, "train", per_class), _decoded(content, "test", per_class and per_class // 2)]
+    return [_decoded(content, "train", per_class), _decoded(content, "test", per_class and max(1, per_class // 2))]
 
 
 def _drawn(seed: int, per_class: int) -> tuple[np.ndarray, np.ndarray]:

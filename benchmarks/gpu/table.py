@@ -32,7 +32,7 @@ def make(visit: Visit) -> None:
             visit.note("table", "runs", f"skipped: not one epoch fits into the {visit.left:.0f} s that are left")
             return
         visit.note("table", "epochs", planned)
-    jpegs.offer(visit.archive, 20 if visit.tiny else None)
+    jpegs.offer(visit.archive, 10 if visit.tiny else None)
     stated = plan(visit, planned)
     made = grid.cells(stated, strict=False)
     by_name = {cell.name: cell for cell in made}
@@ -44,6 +44,7 @@ def make(visit: Visit) -> None:
         visit.attempt("table", cell.name, REPORT + longest, lambda cell=cell, script=script: run(script, [*cell.words]))
         longest = max(longest, before - visit.left) if cell.facts["stage"] == "unlearn" else longest
     report = [str(stated.folder), "--out", str(visit.out / "table1"), "--pack", "--settings"]
+    report += ["--no_plots"] if visit.tiny else []
     files.make_folder(visit.out / "table1")
     visit.attempt("table", "report", 0, lambda: run("main_report", report))
 
