@@ -35,8 +35,8 @@ def test_a_population_of_splits_trains_once_for_all_forget_sets_of_a_split(tmp_p
     assert Counter(cell.facts["stage"] for cell in cells.values()) == {"train": 2, "unlearn": 2 * 3 * 2 * 2}
     training = cells["split1/omp"]
     assert line(training) == (
-        f"main_imp.py --save_outputs {COMMON} --epochs 3 --pruning_times 2 --rate 0.9 --seed 1 --train_seed 1 --split lira:1:0 "
-        "--save_dir out/split1/omp"
+        f"main_imp.py --save_outputs {COMMON} --epochs 3 --pruning_times 2 --rate 0.9 --seed 1 --train_seed 1 "
+        "--split lira:1:0 --save_dir out/split1/omp"
     )
     unlearning = cells["split1/forget2/lira/sparse/FT"]
     assert line(unlearning) == (

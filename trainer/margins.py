@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from dataset.scenario import Scenario
+from dataset.schemes.lira_populations import population_numbers
 from dataset.split import BaseSplit
 from evaluation.populations import outputs
 from evaluation.populations.outputs import Outputs
@@ -133,12 +133,6 @@ def check_own(path: Path, fingerprint: str) -> None:
     if seen is None or seen.extra.get("fingerprint") != fingerprint:
         said = "is not there" if not path.exists() else "is not this run's model any more"
         raise UsageError(f"--save_outputs: {path} {said}; give the command another --save_dir to train it again")
-
-
-def population_numbers(name: str | None) -> tuple[int, int] | None:
-    """Split S and forget set J of ``--split lira:S:J``; None for any other split."""
-    told = re.fullmatch(r"lira:(\d+):(\d+)", name or "")
-    return None if told is None else (int(told[1]), int(told[2]))
 
 
 def _number(digest: str) -> int:
