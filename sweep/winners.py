@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from sweep.objective import norm
+from sweep.search_study import Study, columns, points
 from sweep.spec import Spec
-from sweep.study import Study, columns, points
 from utils import files
 
 FILE = "winners.yaml"

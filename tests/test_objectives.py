@@ -14,7 +14,7 @@ from test_sweep import BOTH, SEARCH, Here, called, line, stated
 from report.runs import read
 from sweep import executors, grid, search_block, spec, winners
 from sweep.objective import OBJECTIVES, norm
-from sweep.study import Study
+from sweep.search_study import Study
 from sweep.trial import baseline, in_search_folder
 from utils.errors import UsageError
 
@@ -184,7 +184,7 @@ def test_a_search_runs_trials_and_writes_what_the_benchmark_would(tmp_path, caps
     monkeypatch.setitem(executors.EXECUTORS, "local", Here)
     monkeypatch.setattr("sweep.runner.PAUSE", 0)
     runs = tmp_path / "runs"
-    text = SEARCH.format(folder=runs, trials=2, wanted="{low: 1e-3, high: 0.5, log: true}", sampler="nsga3")
+    text = SEARCH.format(folder=runs, trials=2, wanted="{low: 1e-3, high: 0.5, log: true}", sampler="nsga3", more="")
     text = text.replace("trials:", "objective: deepunlearn, trials:")
     take = Here.take
 

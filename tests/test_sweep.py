@@ -29,8 +29,8 @@ from sweep import executors, grid, search_block, slurm, spec, winners
 from sweep.job import WAITING, Job, last_line
 from sweep.objective import OBJECTIVES
 from sweep.runner import TRIES, Runner, summary
+from sweep.search_study import Study
 from sweep.state import State
-from sweep.study import Study
 from sweep.trial import baseline
 from unlearn import registry
 from utils import lock

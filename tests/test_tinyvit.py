@@ -205,4 +205,4 @@ def test_initial_weights_have_a_seed_of_their_own(tmp_path):
 def test_runs_are_compared_with_those_of_the_same_initial_weights():
     run = {"seed": 2, "config": {"run": {"train_seed": 1}}}
     other = {"seed": 2, "config": {"run": {"train_seed": 1, "init_seed": 4}}}
-    assert (seed_of(run), seed_of(other)) == ((2, 1, 1), (2, 1, 4))
+    assert (seed_of(run)[:3], seed_of(other)[:3]) == ((2, 1, 1), (2, 1, 4))
