@@ -7,6 +7,7 @@ the field's existing command lines that a script has no use for are accepted and
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -17,6 +18,7 @@ from dataset import catalog
 from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
+from generation import generation_flags as generation
 from trainer import inherited, training_flags
 from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
 from transfer import transfer_flags as transfer
@@ -109,6 +111,28 @@ TRANSFER = Command(
     ("mask", "rewind_pth"),
 )
 
+
+_GENERATE = partial(Command, "main_generate.py", files=(), methods=False)
+GENERATE = {
+    "train": _GENERATE(
+        "Train a class-conditional diffusion model, on all classes or without those of --forget.",
+        {"network": generation.Generator, "training": generation.Pretraining, "what is left out": Forget},
+    ),
+    "sample": _GENERATE("Draw pictures of each class.", {"generator": generation.Start, "drawing": generation.Drawing}),
+    "forget": _GENERATE(
+        "Make a diffusion model forget classes.",
+        {"generator": generation.Start, "what is forgotten": Forget, "unlearning": generation.Erase},
+    ),
+    "score": _GENERATE(
+        "Draw pictures and judge them: UA, RA, plausibility, FD(judge), precision, recall, diversity.",
+        {
+            "generator": generation.Start,
+            "what was forgotten": Forget,
+            "drawing": generation.Drawing,
+            "judging": generation.Judging,
+        },
+    ),
+}
 
 COMMANDS = {command.script: command for command in (IMP, SYNFLOW, FORGET, SALIENCY, BACKDOOR, TRANSFER)}
 
@@ -248,6 +272,78 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
         probe=probe,
         unread=_unread(typed, [*read, method.config, type(probe)], shared["data"], method),
     )
+
+
+def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArguments:
+    """Arguments of ``main_generate.py``, whose first word is ``work``.
+
+    Raises:
+        UsageError: anything wrong that can be seen without reading data.
+    """
+    command, words = GENERATE[work], (sys.argv[1:] if argv is None else argv)[1:]
+    configs = _methods_of_diffusion(command, words) if work == "forget" else {}
+    parser = Parser(prog=f"{command.script} {work}", description=wrapped(command.about))
+    chosen = configs.pop("", [])
+    title = "hyper-parameters of the method" if len(chosen) == 1 else ""
+    groups = {"data": Data, "run": Run, **command.groups}
+    typed = _typed(parser, groups, words, chosen, title)
+    given: dict[str, Any] = {
+        name: build(config, typed) for name, config in PARTS.items() if config in command.groups.values()
+    }
+    settings = given.pop("settings", None) or given.pop("drawing", None)
+    read = list(groups.values())
+    if "erase" in given:
+        settings, method = _fitted(typed, given["erase"].unlearn)
+        read.append(method.config)
+    begin = given.get("begin")
+    if begin is not None and begin.model is None:
+        raise UsageError("--model FILE is needed: generator.pt of main_generate.py train, or the reference's ckpt.pth")
+    data, said = (
+        _data(typed),
+        {"forget", "class_to_replace", "num_indexes_to_replace", "indexes_to_replace"} & typed.keys(),
+    )
+    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work == "forget") else None
+    return generation.GenerateArguments(
+        data=data,
+        model=Model(arch="ddpm"),
+        run=_run(typed),
+        work=work,
+        settings=settings,
+        scenario=scenario,
+        unread=_unread(typed, read, data),
+        **given,
+    )
+
+
+# The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
+PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
+PARTS |= {"begin": generation.Start, "erase": generation.Erase, "judging": generation.Judging}
+PARTS |= {"drawing": generation.Drawing}
+GENERATION = {
+    "train": (partial(parse_generate, "train"), "pretraining"),
+    "sample": (partial(parse_generate, "sample"), "drawing"),
+    "forget": (partial(parse_generate, "forget"), "erasing"),
+    "score": (partial(parse_generate, "score"), "judging"),
+}
+
+
+def _methods_of_diffusion(command: Command, words: list[str]) -> dict[str, list[type]]:
+    """The configurations of methods whose flags ``main_generate.py forget`` reads: of the typed one in ``--help``."""
+    from unlearn import registry
+
+    parser = Parser(prog=command.script)
+    asked = parser.asks_about("unlearn", words) if parser.help_topic(words) is not None else None
+    names = registry.names("diffusion") if asked is None else [asked]
+    return {"": [registry.get(name, "diffusion").config for name in names]}
+
+
+def _fitted(typed: dict[str, Any], name: str) -> tuple[Any, Any]:
+    """A method's hyper-parameters: typed, or what suits a diffusion model; and the method."""
+    from generation import fitting
+    from unlearn import registry
+
+    method = registry.get(name, "diffusion")
+    return build(method.config, fitting.of(method, build(Run, typed).compat) | typed), method
 
 
 def _read(command: Command, argv: list[str] | None) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def canonical(name: str) -> str:
     """The data set that ``name`` means, whatever its capitals, hyphens and underscores; an unknown name as it is."""
     if name in _sources:
         return name
-    known = {_bare(one + end): one + end for one in _sources for end in ("", NO_VAL)}
-    return known.get(_bare(name), name)
+    by_name = {_bare(one + end): one + end for one in _sources for end in ("", NO_VAL)}
+    return by_name.get(_bare(name), name)
 
 
 def with_validation(name: str) -> str:

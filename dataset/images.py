@@ -76,6 +76,11 @@ class Images(ABC):
         """This set without augmentation."""
         return self.at(self.indices)
 
+    def flips_alone(self) -> Images:
+        """This set without any other augmentation than flips, which it has if it had them."""
+        flips = isinstance(self.augment, Augment) and self.augment.flip
+        return self._copy(augment=Augment(0, True) if flips else None)
+
     def at(self, indices: np.ndarray | Tensor) -> Images:
         """Other images of the same source, int64 [M], without augmentation."""
         return self._copy(indices=torch.as_tensor(indices, dtype=torch.int64).to(self.device), augment=None)

@@ -169,9 +169,9 @@ def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
     Other names are taken as ``foreign.rename`` does, and any number of classes. Architectures that need a package are
     tried when no other fits, since it takes seconds to import.
     """
-    known = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
-    own = [pair for pair in known if pair[0] not in _needs]
-    others = [pair for pair in known if pair[0] in _needs and _installed(pair[0])]
+    candidates = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
+    own = [pair for pair in candidates if pair[0] not in _needs]
+    others = [pair for pair in candidates if pair[0] in _needs and _installed(pair[0])]
     for pairs in (own, others):
         found = [(name, stem) for name, stem in pairs if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
         if found:

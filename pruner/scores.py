@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from models.parts import lay_out
 from pruner.enforcer import MaskEnforcer
-from pruner.masks import Mask, Scores, kept, remove
+from pruner.masks import Mask, Scores, kept, on_cpu, remove
 from pruner.prunable_weights import prunable
 from utils import seeds
 from utils.plugins import Registry
@@ -87,7 +86,7 @@ def prune(
         count = round(share * remaining) if step < steps else remaining - goal
         left = remove(kind.run(pruned, sample), max(count, 0), left)
         remaining -= max(count, 0)
-    return left
+    return on_cpu(left)
 
 
 @score("magnitude", aliases=("l1", "mp"))
@@ -128,7 +127,7 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
         found = {
             name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)
         }
-        if all(math.isfinite(value.max()) for value in found.values()):
+        if bool(torch.stack([value.max() for value in found.values()]).isfinite().all()):
             break
     for module in training:
         module.training = True

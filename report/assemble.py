@@ -63,22 +63,22 @@ def add_unlearning(
 
 
 def _add_paper_table(
-    report: Report, table: Table, known: paper_values.Published, with_settings: bool, attacked: list[Attacked]
+    report: Report, table: Table, published: paper_values.Published, with_settings: bool, attacked: list[Attacked]
 ) -> None:
-    head, rows = paper_table(table, known)
+    head, rows = paper_table(table, published)
     given, best = settings_of(table), marks.best(table)
     section = Section(
         table.title,
         head,
         rows,
-        notes(table, known) + ([marks.NOTE] if best else []),
+        notes(table, published) + ([marks.NOTE] if best else []),
         best=best,
         warnings=marks.warnings(table),
         explained=EXPLAINED,
         runs=(HEAD, given.lines(table)),
         runs_note=given.note(),
         slug=table.slug,
-        long=long_table(table, known),
+        long=long_table(table, published),
     )
     attack_columns.add(section, table, attacked)
     if with_settings:
@@ -87,7 +87,7 @@ def _add_paper_table(
         section.notes += [note for note in (given.note(),) if note]
     report.add(section)
     remarks = section.warnings + section.notes
-    text = latex(table, known, best, given.rows if with_settings else None, remarks)
+    text = latex(table, published, best, given.rows if with_settings else None, remarks)
     files.write_text(report.out / f"{table.slug}.tex", text)
     if report.plots:
         report.draw(section, {f"-{name}": drawn for name, drawn in _pictures(table).items() if drawn is not None})
@@ -135,9 +135,9 @@ def add_left_out(report: Report, found: Collection, place: Path) -> None:
     lines = missing.left_out(found)
     if not report.sections:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        beside = f"; left out: {lines[0]}{more}" if lines else ""
+        left_out = f"; left out: {lines[0]}{more}" if lines else ""
         kinds = "main_forget.py, main_backdoor.py or main_transfer.py"
-        raise UsageError(f"{place}: no finished result of {kinds} below it{beside}")
+        raise UsageError(f"{place}: no finished result of {kinds} below it{left_out}")
     report.say("left out:", "Left out", lines)
 
 

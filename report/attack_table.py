@@ -18,6 +18,7 @@ from report.page import Section
 from report.population_files import ORIGINAL, RETRAIN, Study
 from report.writer import Report
 from utils import files
+from utils.errors import UsageError
 from utils.names import file_name
 
 FIGURES = {  # title by key, with the false positive rate that it is taken at
@@ -35,7 +36,17 @@ KLOM = {
 
 
 def add(report: Report, study: Study, found: dict[str, Findings], how: Bootstrap) -> None:
-    """Write the tables of every density, and say what was not run."""
+    """Write the tables of every density, and say what was not run.
+
+    Raises UsageError: nothing was.
+    """
+    lines = [
+        f"{attack}, {title}, for {', '.join(rows)}: {reason}"
+        for title, findings in found.items()
+        for (attack, reason), rows in findings.skipped.items()
+    ]
+    if not any(findings.found for findings in found.values()):
+        raise UsageError(f"no attack could be run: {lines[0] if lines else 'there is no model to judge'}")
     for title, findings in found.items():
         of_density = [
             _summary(study, title, findings.found, how),
@@ -46,11 +57,6 @@ def add(report: Report, study: Study, found: dict[str, Findings], how: Bootstrap
             if section.rows:
                 report.add(section)
                 files.write_text(report.out / f"{section.slug}.tex", plain(section))
-    lines = [
-        f"{attack}, {title}, for {', '.join(rows)}: {reason}"
-        for title, findings in found.items()
-        for (attack, reason), rows in findings.skipped.items()
-    ]
     report.say("not run:", "Not run", lines)
 
 

@@ -177,9 +177,9 @@ class Table:
 
     def seeds(self, model: str) -> int:
         """Number of seeds with a run on this model; where there is none, with a run on any."""
-        told = self.values[self.values["metric"] == METRICS[0]]
-        here = told[told["model"] == model]
-        return len((told if here.empty else here)[SEED].drop_duplicates())
+        scored = self.values[self.values["metric"] == METRICS[0]]
+        on_model = scored[scored["model"] == model]
+        return len((scored if on_model.empty else on_model)[SEED].drop_duplicates())
 
     def tried(self) -> list[str]:
         """Rows with any run, without Retrain, which every other row is held against."""

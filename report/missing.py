@@ -13,7 +13,8 @@ from report.row_names import Model
 from report.runs import SHAPES, Collection, Run, check
 from utils.errors import one_line
 
-TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py")  # write results that no table needs
+# write results that no table needs
+TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py", "main_generate.py")
 Places = dict[Any, tuple[str, list[str]]]  # of a table: row and columns by fingerprint
 
 
@@ -44,11 +45,11 @@ class PlannedRun:
         return self.sweep, *(self.facts.get(name) for name in names)
 
 
-def planned_runs(found: Collection, known: set[str]) -> list[PlannedRun]:
+def planned_runs(found: Collection, in_tables: set[str]) -> list[PlannedRun]:
     """All cells of the sweeps; of one that several machines planned, the copy that finished.
 
     Args:
-        known: fingerprints of the runs that tables hold.
+        in_tables: fingerprints of the runs that tables hold.
     """
     contents = {os.path.realpath(run.folder): run.content for run in found.runs}
     cells: dict[tuple[str, str], PlannedRun] = {}
@@ -56,7 +57,7 @@ def planned_runs(found: Collection, known: set[str]) -> list[PlannedRun]:
         for facts in plan["cells"]:
             folder, status = path.parent / facts["folder"], runs.status_of(facts, path)
             content = contents.get(os.path.realpath(folder), {})
-            done = mark if (mark := content.get("fingerprint")) in known else None
+            done = mark if (mark := content.get("fingerprint")) in in_tables else None
             failed, said = done is None and status.get("status") == "failed", str(status.get("last_line"))
             cell = PlannedRun(plan["name"], facts, folder, content, done, failed, said)
             first = cells.setdefault((cell.sweep, facts["command"]), cell)

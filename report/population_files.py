@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -194,21 +193,17 @@ def _place(member: Member) -> tuple[int, int, str]:
 def _check_whole(words: str, group: list[Member]) -> None:
     """Refuse a method that has not one model, or the same number, for every split and forget set."""
     counts = Counter(member.outputs.pair for member in group)
-    splits, sets = (sorted({pair[side] for pair in counts}) for side in (0, 1))
+    whole = outputs.wanted(counts)
     most = max(counts.values())
-    for pair in product(splits, sets):
-        if counts[pair] < most:
-            each = "" if most == 1 else f", {most} for each"
-            wanted = f"{len(splits)} splits x {len(sets)} forget sets{each}"
-            if counts[pair]:
-                twice = next(member for member in group if counts[member.outputs.pair] == most)
-                raise UsageError(
-                    f"{twice.path}: is one of {most} {words}s of split {twice.outputs.split}, forget set "
-                    f"{twice.outputs.forget_set}, and split {pair[0]}, forget set {pair[1]} has {counts[pair]}; "
-                    "give the same number of each"
-                )
-            needed = f"{most * len(splits) * len(sets)} are needed ({wanted}), and there are {len(group)}"
-            raise UsageError(f"the {words} of split {pair[0]}, forget set {pair[1]} is missing; {needed}")
+    for split, forget_set in sorted(pair for pair in whole if counts[pair] < most):
+        here = f"the {words} of split {split}, forget set {forget_set}"
+        if not counts[split, forget_set]:
+            needed = f"{most * len(whole)} are needed, and there are {len(group)}"
+            raise UsageError(f"{here} is missing; {needed}")
+        twice = next(member for member in group if counts[member.outputs.pair] == most)
+        own = f"is one of {most} of split {twice.outputs.split}, forget set {twice.outputs.forget_set}"
+        other = f"of {here.removeprefix('the ')} there are {counts[split, forget_set]}"
+        raise UsageError(f"{twice.path}: {own}, and {other}; give the same number of each")
 
 
 def _check_retrained(words: str, name: str, group: list[Member], known: set[tuple[int, int]]) -> None:

@@ -12,7 +12,7 @@ from sweep.executors import EXECUTORS
 from sweep.grid import Cell
 from sweep.resources import Resources
 from sweep.runner import Runner, summary
-from sweep.search import Search
+from sweep.search_block import Search
 from sweep.spec import Spec
 from sweep.state import State, keep_others_out
 
@@ -28,7 +28,9 @@ def execute(stated: Spec, cells: list[Cell], wanted: list[Search] | None, where:
     if what.dry_run:
         print(preview(state, resources, where.executor))
         for each in wanted or ():
-            over = f"over {', '.join(each.parameters)} for each model and scenario, {len(each.seeds)} runs each"
+            places = "model, scenario and seed" if each.objective.per_seed else "model and scenario"
+            runs = 1 if each.objective.per_seed else len(each.seeds)
+            over = f"over {', '.join(each.parameters)} for each {places}, {runs} run{'s' * (runs > 1)} each"
             print(f"then {each.trials} trials of {each.method} {over}")
         return 0
     keep_others_out(stated.folder)

@@ -21,6 +21,7 @@ from dataset.images import Augment, ImageSet
 from evaluation import predict
 from pruner import prunable
 from trainer import loop, task
+from trainer.cpu_arithmetic import batch_norm
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.steps import Pass
@@ -244,6 +245,14 @@ def test_what_losses_draw_is_drawn_on_the_cpu_and_copied(inputs, monkeypatch):
     assert sent == ["cpu", "cpu"]
 
 
+def test_what_is_drawn_inside_of_vmap_is_not_pinned(monkeypatch):
+    """torch cannot; single samples' gradients of a task that draws need it."""
+    monkeypatch.setattr(Tensor, "to", lambda self, *arguments, **named: self)
+    gpu = torch.device("cuda:0")
+    sent = torch.vmap(lambda x: x + device.moved(torch.randn(2), gpu), randomness="different")(torch.zeros(3, 1))
+    assert sent.shape == (3, 2)
+
+
 def test_batches_follow_the_free_memory_of_a_gpu(monkeypatch):
     gpu = torch.device("cuda:0")
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
@@ -326,6 +335,7 @@ def test_tf32_is_for_convolutions_and_products_or_for_neither(two_gpus):
 def test_tf32_is_part_of_a_runs_identity_where_it_is_asked_for():
     plain, asked = (identity(Run(save_dir="x", tf32=tf32)) for tf32 in (False, True))
     assert "tf32" not in plain and asked == plain | {"tf32": True}
+    assert identity(Run(save_dir="x", device="cuda:1", gpu=1, deterministic=True)) == plain, "goes on on any device"
 
 
 # ---- with a GPU -------------------------------------------------------------------------------------
@@ -348,6 +358,38 @@ def test_torch_sees_no_wait_between_the_first_step_and_the_last(more):
 
     run._take = watched
     assert len(list(run.run(images(16, "cuda:0"), 1, MEAN))) == 2 and len(waits) == 8
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_batch_norm_of_several_gpus_is_torchs_where_there_is_one(dtype, tolerance):
+    torch.manual_seed(0)
+    layer = torch.nn.BatchNorm2d(5, device="cuda").to(torch.promote_types(dtype, torch.float32))
+    twin, wanted = copy.deepcopy(layer), torch.randn(6, 5, 4, 4, device="cuda", dtype=dtype)
+    x = (torch.randn_like(wanted) * 3 + 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y, *statistics = batch_norm.OneMessage.apply(x, layer.weight, layer.bias, layer.eps)
+    batch_norm._track_all(layer, *statistics, 1)
+    own = torch.autograd.grad((y - wanted).square().sum(), [x, layer.weight, layer.bias])
+    z = twin(x)
+    other = torch.autograd.grad((z - wanted).square().sum(), [x, twin.weight, twin.bias])
+    for found, expected in zip([y, *own, *layer.buffers()], [z, *other, *twin.buffers()]):
+        torch.testing.assert_close(found.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.gpu
+@GPU
+def test_losses_draw_the_same_on_a_gpu_and_inside_of_vmap():
+    def drawn(where: str) -> Tensor:
+        batch = task.Batch(torch.zeros(4, 2, device=where), None, random=torch.Generator().manual_seed(3))
+        return batch.draw(torch.randn, (4, 2)).cpu()
+
+    assert torch.equal(drawn("cpu"), drawn("cuda"))
+
+    def one(x: Tensor) -> Tensor:
+        return x + task.Batch(x[None], None, random=torch.Generator().manual_seed(3)).draw(torch.randn, (2,))
+
+    assert torch.vmap(one, randomness="different")(torch.zeros(3, 2, device="cuda")).device.type == "cuda"
 
 
 @pytest.mark.gpu

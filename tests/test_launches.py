@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_gpu import MEAN, images, training
+from test_gpu import MEAN, Waits, images, training
 from test_images import PROPERTY, noise
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dataset.images import Augment, Crops, ImageSet, crop_and_flip
+from pruner import Sample, prune
+from pruner.masks import remove, remove_by_sorting
 from trainer import l1
 from trainer.meter import EpochMeter
 from trainer.recipe import OptimizerSchedule, Recipe, _optimizer
@@ -128,6 +132,40 @@ def test_batches_of_a_gpu_are_those_of_the_cpu(monkeypatch):
     monkeypatch.setattr("dataset.images.moved", lambda tensor, device: tensor)
     for (found, labels), (batch, classes) in zip(images.batches(4, 7), expected, strict=True):
         assert torch.equal(found, batch) and torch.equal(labels, classes) and found.stride() == batch.stride()
+
+
+# ---- masks on a GPU -----------------------------------------------------------------------------------
+
+
+@PROPERTY
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(0, 40), st.integers(0, 99))
+def test_sorting_removes_the_weights_that_the_cpu_removes(values, count, seed):
+    """Small whole numbers, so that many are equal: of these, the first go."""
+    random = torch.Generator().manual_seed(seed)
+    flat = torch.tensor(values, dtype=torch.float32)
+    middle = len(values) // 2
+    scores = {"a": flat[:middle].view(1, -1), "b": flat[middle:]}
+    mask = {name: torch.rand(value.shape, generator=random) < 0.7 for name, value in scores.items()}
+    for before in (None, mask):
+        left = len(values) if before is None else sum(int(keep.sum()) for keep in before.values())
+        wanted = remove(scores, min(count, left), before)
+        found = remove_by_sorting(scores, min(count, left), before)
+        assert all(torch.equal(wanted[name], found[name]) and found[name].dtype == torch.bool for name in scores)
+        assert sum(int(keep.sum()) for keep in found.values()) == left - min(count, left)
+
+
+def test_a_step_of_synflow_asks_one_question(monkeypatch):
+    """By sorting, as on a GPU: masks are the CPU's, and a step waits once, for whether all scores are finite."""
+    model, sample = training().model, Sample(0, torch.ones(1, 3, 8, 8))
+    expected, waits = prune(model, "synflow", 0.9, sample, steps=4), []
+    monkeypatch.setattr(sys.modules["pruner.scores"], "remove", remove_by_sorting)
+    for steps in (4, 9):
+        with Waits() as counted:
+            found = prune(model, "synflow", 0.9, sample, steps=steps)
+        waits.append(counted.count)
+        if steps == 4:
+            assert all(torch.equal(found[name], keep) for name, keep in expected.items())
+    assert waits[1] - waits[0] == 5 * (1 + 1), "a step's question, and the move of a copy that is there already"
 
 
 # ---- optimisers ---------------------------------------------------------------------------------------

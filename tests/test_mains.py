@@ -19,13 +19,13 @@ import main_imp
 import main_synflow
 import models
 import pruner
-from trainer import checkpoints
+from trainer import checkpoints, rounds
 from trainer import training as pretraining
 from trainer.loop import Training
 from trainer.recipe import recipe
 from trainer.task import Classification
 from unlearn import registry
-from utils import seeds
+from utils import files, seeds
 from utils.options import identity
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
@@ -122,6 +122,36 @@ def test_a_killed_imp_run_ends_in_the_same_bytes(few, few_run, tmp_path, write):
     assert contents(tmp_path) == contents(few_run)
     rounds = [json.loads((folder / "result.json").read_text())["rounds"] for folder in (tmp_path, few_run)]
     assert rounds[0] == rounds[1]
+
+
+def test_checkpoints_every_other_epoch_are_the_same_and_fewer(few, few_run, tmp_path, monkeypatch):
+    """Three epochs a round: the best one may be one that has no checkpoint of its own."""
+    written, original = [], files.write_bytes
+    monkeypatch.setattr(
+        files, "write_bytes", lambda path, content: written.append(path.name) or original(path, content)
+    )
+    command = [*OMP, *few, "--checkpoint_every", "2", "--save_dir"]
+    assert main_imp.main([*command, str(tmp_path / "whole")]) == 0
+    assert contents(tmp_path / "whole") == contents(few_run)
+    assert written.count("0checkpoint.pth.tar") == written.count("1checkpoint.pth.tar") == 2
+    tensors = [name for name in written if name.endswith((".tar", ".pt"))]
+    for write in (len(tensors) // 2, len(tensors)):
+        cut = tmp_path / f"cut{write}"
+        with killed_at(write):
+            main_imp.main([*command, str(cut)])
+        assert main_imp.main([*command, str(cut)]) == 0
+        assert contents(cut) == contents(few_run)
+
+
+def test_the_best_epoch_without_a_checkpoint_of_its_own_is_kept(few, tmp_path, monkeypatch):
+    """Of five epochs the second is the best; only the third and the fifth, the last, are written."""
+    reached = {1: 0.2, 2: 0.9, 3: 0.5, 4: 0.6, 5: 0.7}
+    monkeypatch.setattr(rounds.Rounds, "_validate", lambda self, done: reached[done.epoch])
+    words = [*DIGITS, *few, "--epochs", "5", "--batch_size", "256"]
+    for every in ("1", "3"):
+        assert main_imp.main([*words, "--checkpoint_every", every, "--save_dir", str(tmp_path / every)]) == 0
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+    assert torch.load(tmp_path / "3" / "0model_SA_best.pth.tar")["epoch"] == 2
 
 
 def test_another_configuration_in_the_same_folder_keeps_the_first(few, few_run, tmp_path):
@@ -272,6 +302,17 @@ def test_a_killed_unlearning_ends_in_the_same_bytes(three_epochs, few_run, tmp_p
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     epochs = [line["epoch"] for line in lines if line["kind"] == "epoch"]
     assert epochs == {2: [1, 2, 2, 3], 4: [1, 2, 3], 5: [1, 2, 3]}[write]
+
+
+def test_unlearning_with_fewer_checkpoints_ends_in_the_same_bytes(three_epochs, few_run, tmp_path):
+    mask, (more, whole) = few_run / "1model_SA_best.pth.tar", three_epochs
+    words = [*more, "--checkpoint_every", "2"]
+    with killed_at(2, (".tar",)):  # that of the third epoch, behind that of the second
+        forget(tmp_path, mask, "FT", *words, quick=False)
+    assert forget(tmp_path, mask, "FT", *words, quick=False) == 0
+    assert contents(tmp_path) == contents(whole)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [1, 2, 3, 3]
 
 
 def test_methods_may_share_a_folder_and_none_is_lost(few, few_run, tmp_path, capsys):

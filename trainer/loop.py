@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -24,7 +23,7 @@ from trainer.recipe import OptimizerSchedule, Recipe, ordered_parameters
 from trainer.sam import ASAM
 from trainer.steps import Pass, Passes, Plan, Step, Trainable
 from trainer.task import Classification, Figures, Objective
-from utils import finite, memory, parallel, seeds
+from utils import finite, lanes, memory, parallel, seeds
 from utils.device import compiling, half, synchronise
 
 
@@ -67,7 +66,7 @@ class Training:
         if compiling():
             recorder = Recorder() if self.device.type == "cuda" else None
             self._compiled = Compiled(model, self.random, recorder)
-        self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, time.perf_counter()
+        self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, lanes.seconds()
         self._latest = self.schedule  # of the step taken last
         self._waiting: list[Tensor] = []  # gradients of a step that did not move
 
@@ -75,6 +74,11 @@ class Training:
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimiser of every step that names no other."""
         return self.schedule.optimizer
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps are compiled (``--compile``)."""
+        return self._compiled is not None
 
     def schedule_of(self, recipe: Recipe, optimizer: torch.optim.Optimizer | None = None) -> OptimizerSchedule:
         """A further optimiser for the same weights, or further step sizes for ``optimizer``."""
@@ -97,7 +101,7 @@ class Training:
         if self._step:
             state["inside"] = {
                 "step": self._step,
-                "seconds": time.perf_counter() - self._began,
+                "seconds": lanes.seconds() - self._began,
                 "meters": {group: meter.state() for group, meter in self._meters.items()},
                 "random": self.random.get_state(),
                 "torch": torch.get_rng_state(),
@@ -113,7 +117,7 @@ class Training:
             self.average.load_state_dict(state["average"])
         inside = state.get("inside")
         if inside is not None:
-            self._step, self._began = inside["step"], time.perf_counter() - inside["seconds"]
+            self._step, self._began = inside["step"], lanes.seconds() - inside["seconds"]
             for group, stored in inside["meters"].items():
                 self._meters[group] = EpochMeter(self.device)
                 self._meters[group].restore(stored)
@@ -171,7 +175,7 @@ class Training:
         """Start an epoch: seed what layers and losses draw."""
         if before is not None:
             before(self.epoch)
-        self._meters, self._began = {}, time.perf_counter()
+        self._meters, self._began = {}, lanes.seconds()
         if self._compiled is not None:
             self._compiled.begin()
         seed = seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank())
@@ -185,14 +189,14 @@ class Training:
             total = min(total, self.recipe.steps - self.epoch * total)
         lr, saved = self.schedule.lr, start
         told = parallel.is_main() and not self.quiet
-        shown = sys.stderr.isatty() and told
+        shown = sys.stderr.isatty() and told and not lanes.inside()
         steps, title = plan.steps(self.epoch, seed, start), f"epoch {self.epoch + 1}/{self.recipe.epochs}"
         steps = islice(steps, total - start)
         bar = tqdm(steps, total=total, initial=start, desc=title, leave=False, disable=not shown)
         pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, told and not shown)
         for taken, step in enumerate(bar):
             with memory.steps(*step.limit):
-                meter = self._take(step)
+                meter = lanes.meet((self, step)) if lanes.inside() else self.take(step)
             lr = lr if step.lr is None else step.lr
             pulse.beat(taken)
             self._step += 1
@@ -204,8 +208,17 @@ class Training:
         self._timed = True
         return self._end(plan, lr)
 
-    def _take(self, step: Step) -> EpochMeter | None:
+    def take(self, step: Step) -> EpochMeter | None:
         """One step; returns the meter that counted it."""
+        self.begin(step)
+        if self._compiled is None:
+            self._work(step)
+        else:
+            self._compiled.take(step, self._latest, self._work)
+        return self.complete(step)
+
+    def begin(self, step: Step) -> None:
+        """Make ready for a step: its step size, its meter."""
         schedule = self._latest = step.schedule or self.schedule
         if step.lr is None:
             schedule.before_step(self.epoch, *step.place)
@@ -213,10 +226,22 @@ class Training:
             schedule.set_lr(step.lr)
         if step.group is not None and step.group not in self._meters:
             self._meters[step.group] = EpochMeter(self.device)
-        if self._compiled is None:
-            self._work(step)
+
+    def _work(self, step: Step) -> None:
+        """What the device computes in a step: gradients, new weights and figures."""
+        self.move(step, *self.gradients(step))
+
+    def move(self, step: Step, loss: Tensor, figures: Figures) -> None:
+        """Step along the present gradients, and add up figures of this process's part of the batch."""
+        if step.moves:
+            self.advance(step.schedule or self.schedule)
         else:
-            self._compiled.take(step, schedule, self._work)
+            self._waiting = [parameter.grad.clone() for parameter in self._parameters if parameter.grad is not None]
+        if step.group is not None:
+            self._meters[step.group].sum_up(loss, figures, len(step.batch), step.count)
+
+    def complete(self, step: Step) -> EpochMeter | None:
+        """What is left to do once the device computes a step; returns the meter that counted it."""
         if step.after is not None:
             step.after()
         if step.group is None:
@@ -226,16 +251,6 @@ class Training:
         meter = self._meters[step.group]
         meter.count_in(len(step.batch), step.count)
         return meter
-
-    def _work(self, step: Step) -> None:
-        """What the device computes in a step: gradients, new weights and figures."""
-        loss, figures = self.gradients(step)
-        if step.moves:
-            self.advance(step.schedule or self.schedule)
-        else:
-            self._waiting = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        if step.group is not None:
-            self._meters[step.group].sum_up(loss, figures, len(step.batch), step.count)
 
     def _end(self, plan: Plan, lr: float) -> EpochLog:
         """Count the epoch as finished.
@@ -259,7 +274,7 @@ class Training:
         )
         self.epoch, self._step = self.epoch + 1, 0
         synchronise(self.device)
-        return EpochLog(self.epoch, lr, loss, figures, time.perf_counter() - self._began)
+        return EpochLog(self.epoch, lr, loss, figures, lanes.seconds() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
         """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
@@ -270,6 +285,11 @@ class Training:
                 self.asam.up()
                 found = self._gradient(step)
                 self.asam.back()
+        self.confine(step)
+        return found
+
+    def confine(self, step: Step) -> None:
+        """Mask the gradients, clip them, and add those of steps that did not move."""
         update, how = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
         if how.clip_first:
             self._clip(how.max_norm)
@@ -281,7 +301,6 @@ class Training:
             self._waiting = []
         if not how.clip_first:
             self._clip(how.max_norm)
-        return found
 
     def _clip(self, max_norm: float) -> None:
         """Scale the gradients down to this length; 0 leaves them."""
@@ -303,11 +322,15 @@ class Training:
         self.model.zero_grad(set_to_none=True)
         (loss * weight if weight != 1 else loss).backward()
         parallel.average_gradients(self.model.parameters())
-        if step.l1:
-            trained = l1.trained(self.model.parameters())
-            l1.add_slope(trained, step.l1)
-            loss = loss.detach() + step.l1 * l1.norm(trained)
-        return loss, figures
+        return self.penalised(step, loss), figures
+
+    def penalised(self, step: Step, loss: Tensor) -> Tensor:
+        """The loss with the step's penalty on the weights, whose slope is added to the gradients."""
+        if not step.l1:
+            return loss
+        trained = l1.trained(self.model.parameters())
+        l1.add_slope(trained, step.l1)
+        return loss.detach() + step.l1 * l1.norm(trained)
 
     @torch.no_grad()
     def _follow(self, average: nn.Module) -> None:

@@ -100,7 +100,7 @@ def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> 
 
     ``--split lira:S:J`` says both. Otherwise the split's number is its seed, or follows from its digest where no seed
     decides it. The forget set's is that of a class that is forgotten whole, follows from the positions of listed
-    images, or is the ``--seed`` that draws them; 0 where that seed makes the split too, and where nothing is forgotten.
+    images, or is the ``--seed`` that draws them; 0 where nothing is forgotten.
 
     Args:
         scenario: what is forgotten; None for a training.
@@ -116,7 +116,7 @@ def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> 
     if scenario.count is None and scenario.labels is not None:
         several = hashlib.sha256(str(scenario.labels).encode()).hexdigest()
         return split, scenario.labels[0] if len(scenario.labels) == 1 else _number(several)
-    return split, 0 if setup.run.split_seed is None and base.seed is not None else setup.run.seed
+    return split, setup.run.seed
 
 
 def file_of(round_: int, rounds: int) -> str:

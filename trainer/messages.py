@@ -37,19 +37,19 @@ def steps(config: Any) -> str:
     if epochs is None:
         return settings(config) or "no hyper-parameters"
     lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
-    told = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
-    falls = [str(epoch) for epoch in told if epoch not in beyond(config)]
+    milestones = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
+    falls = [str(epoch) for epoch in milestones if epoch not in beyond(config)]
     how = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
     return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
 
 
 def data(dataset: DatasetInfo) -> str:
     """A data set that is not read yet: where it is and how much there is."""
-    where = "" if dataset.source.embedded else f" in {dataset.root}"
-    missing = ", downloaded if it is not there" if where and dataset.files is None else ""
-    apart = f", {dataset.val_total:,} more for validation" if dataset.val_total else ""
-    images = f"{dataset.train_total:,} training images{apart}"
-    return f"{dataset.source.name}{where}{missing}: {dataset.classes} classes, {images}"
+    place = "" if dataset.source.embedded else f" in {dataset.root}"
+    missing = ", downloaded if it is not there" if place and dataset.files is None else ""
+    validation = f", {dataset.val_total:,} more for validation" if dataset.val_total else ""
+    images = f"{dataset.train_total:,} training images{validation}"
+    return f"{dataset.source.name}{place}{missing}: {dataset.classes} classes, {images}"
 
 
 def images(dataset: DatasetInfo, scenario: Scenario) -> str:

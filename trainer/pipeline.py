@@ -89,10 +89,10 @@ class Script:
         return self.stages.setup(self.parse(words)).fingerprint
 
 
-def run(told: Script, argv: list[str] | None = None) -> int:
+def run(script: Script, argv: list[str] | None = None) -> int:
     """Do what a command line asks for, or say what would be done."""
-    arguments = told.parse(argv)
-    stages = told.stages
+    arguments = script.parse(argv)
+    stages = script.stages
     setup = stages.setup(arguments)
     say_last([*arguments.remarks(), *setup.remarks])
     if arguments.run.dry_run == "json":

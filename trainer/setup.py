@@ -97,5 +97,5 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
 
 def shared(arguments: Arguments, device: torch.device, built: Network) -> dict[str, Any]:
     """The entries of a ``Setup`` that are the same for every script."""
-    told = {name: getattr(arguments, name) for name in ("data", "run", "unread", "inherited")}
-    return {**told, "device": device, "network": built, "save_outputs": arguments.keep.save_outputs}
+    entries = {name: getattr(arguments, name) for name in ("data", "run", "unread", "inherited")}
+    return {**entries, "device": device, "network": built, "save_outputs": arguments.keep.save_outputs}

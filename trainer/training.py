@@ -119,9 +119,8 @@ def facts(setup: TrainingSetup, problem: Problem) -> Result:
 
 def train(setup: TrainingSetup, problem: Problem, known: Result, place: Place) -> Result:
     """Take the model through its plan, going on from a killed run."""
-    files = Files(
-        place.folder.path, {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
-    )
+    stamp = {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
+    files = Files(place.folder.path, stamp, every=setup.run.checkpoint_every)
     mask, prune = {}, setup.prune
     if isinstance(prune, PruneAtStart):
         mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)

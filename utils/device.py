@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from utils import parallel
+from utils import lanes, parallel
 from utils.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -157,12 +157,15 @@ class PeakMemory:
     """By how many bytes memory in use grew at most since this was made: the device's on CUDA, else the process's.
 
     The latter on Linux only; where the C library is not glibc it is lower by what the process had set free before.
+    It cannot be told for one of several runs in a process (``utils.lanes``).
     """
 
     def __init__(self, device: torch.device):
         self._device = device
         self._start: int | None
-        if device.type == "cuda":
+        if lanes.inside():
+            self._start = None
+        elif device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self._start = torch.cuda.memory_allocated(device)
         else:

@@ -51,6 +51,12 @@ class Run:
     no_fast_cpu: bool = option(
         False, "compute on the CPU as torch does: slower, other last digits (docs/reliability.md)", identity="changed"
     )
+    checkpoint_every: int = option(
+        1,
+        "epochs from one checkpoint to the next; a killed run repeats those behind the last one",
+        low=1,
+        identity=False,
+    )
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust", identity=False)
     dry_run: str | None = option(
         None,

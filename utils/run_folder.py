@@ -120,9 +120,9 @@ class RunFolder:
 
     def _make_room(self, keep: bool) -> None:
         for label, (fingerprint, outputs) in self._parts.items():
-            known = self._runs.get(label)
-            if known != fingerprint and not keep:
-                self._move([p for pattern in outputs for p in self.path.glob(pattern)], label, known)
+            before = self._runs.get(label)
+            if before != fingerprint and not keep:
+                self._move([p for pattern in outputs for p in self.path.glob(pattern)], label, before)
         owner = self._last_result()
         if owner != (self.label, self.fingerprint) and self.result() is None:
             self._move([self.path / name for name in SHARED if (self.path / name).exists()], *owner)

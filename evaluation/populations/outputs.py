@@ -19,8 +19,9 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,17 @@ class Outputs:
         return self.split, self.forget_set
 
 
+def wanted(pairs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """The splits and forget sets that a whole population has, to judge by those that there are.
+
+    That is every split with every forget set; these pairs alone where no two splits have a forget set of one number,
+    as where each split draws its own.
+    """
+    known = set(pairs)
+    splits, sets = ({pair[side] for pair in known} for side in (0, 1))
+    return known if len(sets) == len(known) else set(product(splits, sets))
+
+
 def write(path: Path, outputs: Outputs) -> None:
     """Write a model's ``outputs.npz``; equal entries give equal bytes.
 
@@ -128,7 +140,7 @@ def for_ulira(
         UsageError: a model is missing, given twice, or of other data.
     """
     _check_population(unlearned)
-    _check_grid("unlearned", unlearned, {(a.split, b.forget_set) for a in unlearned for b in unlearned})
+    _check_grid("unlearned", unlearned, wanted(model.pair for model in unlearned))
     forgot = [np.where(model.forget, model.margin, np.nan) for model in unlearned]
     if retrained is None:
         never = [np.where(model.never, model.margin, np.nan) for model in unlearned]
@@ -268,18 +280,18 @@ def _check_retrained(models: Sequence[Outputs]) -> None:
             )
 
 
-def _check_grid(words: str, models: Sequence[Outputs], wanted: set[tuple[int, int]]) -> None:
+def _check_grid(words: str, models: Sequence[Outputs], whole: set[tuple[int, int]]) -> None:
     """Refuse a population that has not one model for every split and forget set."""
     pairs = [model.pair for model in models]
-    for split, forget_set in sorted(wanted.symmetric_difference(pairs)):
-        wrong = "is missing" if (split, forget_set) in wanted else "has nothing to be compared with"
+    for split, forget_set in sorted(whole.symmetric_difference(pairs)):
+        wrong = "is missing" if (split, forget_set) in whole else "has nothing to be compared with"
         raise UsageError(
-            f"the {words} model of split {split}, forget set {forget_set} {wrong}; {len(wanted)} are needed, "
+            f"the {words} model of split {split}, forget set {forget_set} {wrong}; {len(whole)} are needed, "
             f"and there are {len(pairs)}"
         )
     if len(set(Counter(pairs).values())) > 1:
         raise UsageError(
-            f"{len(pairs)} {words} models are given for {len(wanted)} splits and forget sets; give one each, or the "
+            f"{len(pairs)} {words} models are given for {len(whole)} splits and forget sets; give one each, or the "
             "same number"
         )
 

@@ -30,13 +30,18 @@ def forwards(model: nn.Module, batch: int = 0, exact: bool = True) -> dict[nn.Mo
         batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
         exact: add up to full precision on the CPU; without it one process gets torch's own result.
     """
+
+    def switch(layer: _BatchNorm, x: Tensor) -> Tensor:
+        """Who puts the layer into eval mode inside gets its running statistics."""
+        return forward(layer, x) if layer.training else type(layer).forward(layer, x)
+
     forward = functools.partial(_single, exact=exact)
     if parallel.size() > 1:
         forward = functools.partial(_synchronised, copies=parallel.size() if batch < parallel.size() else 1)
     layers = [
         layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training and _is_known(layer)
     ]
-    return {layer: functools.partial(forward, layer) for layer in layers}
+    return {layer: functools.partial(switch, layer) for layer in layers}
 
 
 def _is_known(layer: _BatchNorm) -> bool:

@@ -1,0 +1,128 @@
+"""Flags of ``main_generate.py``. Imports no torch, because ``--help`` needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from dataset.scenario import Scenario
+from trainer.training_flags import Arguments
+from utils.options import NO_IDENTITY, option
+
+METHODS = "retrain is train --forget; FT, GA, RL, SalUn, SFRon, SA and what else needs losses alone"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The network and the noise; the defaults are the reference's for CIFAR-10."""
+
+    width: int = option(128, "channels at the finest level", common=True, low=2)
+    multipliers: tuple[int, ...] = option((1, 2, 2, 2), "channels of every level over --width", low=1, metavar="N,N")
+    blocks: int = option(2, "residual blocks of every level", low=1)
+    attention: tuple[int, ...] = option((16,), "sides of the levels with attention, in pixels", low=1, metavar="N,N")
+    norm_groups: int = option(32, "groups of every group norm; divides all numbers of channels", low=1)
+    dropout: float = option(0.1, "share of inputs that is zero while training", low=0, below=1)
+    diffusion_steps: int = option(1000, "times from a clean image to noise, T", low=2)
+    beta_schedule: str = option(
+        "linear", "share of noise by time", choices=("linear", "quad", "const", "jsd", "sigmoid")
+    )
+    beta_start: float = option(1e-4, "the least share of noise that a time adds", above=0, below=1)
+    beta_end: float = option(0.02, "the largest", above=0, below=1)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    steps: int = option(800_000, "training steps", common=True, low=1)
+    batch_size: int = option(128, "images per step", common=True, low=1)
+    lr: float = option(2e-4, "step size", common=True, above=0)
+    schedule: str = option("constant", "step size over the steps", choices=("constant", "cosine"))
+    warmup_steps: int = option(0, "first steps over which the step size grows, rounded to whole epochs", low=0)
+    max_norm: float = option(1.0, "longest gradient that is not scaled down to this; 0 is off", low=0)
+    ema_decay: float = option(
+        0.9999, "share that the moving average of the weights keeps at every step", low=0, below=1
+    )
+    class_drop: float = option(0.1, "share of samples whose class is dropped", low=0, high=1)
+
+
+@dataclass(frozen=True)
+class Start:
+    model: str | None = option(
+        None,
+        "the generator that the run begins with: generator.pt of an earlier run, or the reference's ckpt.pth (needed)",
+        common="generator.pt of an earlier run (needed)",
+        metavar="FILE",
+        identity=False,
+    )
+    raw_weights: bool = option(
+        False,
+        "take the weights as trained, not their moving average; always with --compat reference",
+        identity="changed",
+    )
+
+
+@dataclass(frozen=True)
+class Erase:
+    unlearn: str = option("SFRon", METHODS, common="unlearning method: FT, GA, RL, SalUn, SFRon, SA", metavar="NAME")
+    stand_in: str = option(
+        "next",
+        "what RL, SalUn and SFRon --unlearn_loss rl teach the forgotten class to be drawn as: the next class, another "
+        "at random, no class, or the mean over all others",
+        common="what the forgotten class is drawn as",
+        choices=("next", "random", "null", "mix"),
+    )
+    class_drop: float = option(0.1, "share of samples whose class is dropped", low=0, high=1)
+    save_every: int = option(500, "steps after which a long epoch is stored", low=1, identity=False)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    n_samples_per_class: int = option(50, "pictures of each class", common=True, low=1)
+    classes_to_generate: str | None = option(
+        None, "classes to draw, with commas between, or x0,x1 for all but these; all without it", metavar="C,C"
+    )
+    sample_type: str = option(
+        "generalized", "DDIM and what lies between it and DDPM, or DDPM itself", choices=("generalized", "ddpm")
+    )
+    skip_type: str = option("uniform", "where the times lie", choices=("uniform", "quad"))
+    timesteps: int = option(1000, "times of a picture's way out of noise", common=True, low=1)
+    eta: float = option(1.0, "of generalized: share of DDPM's noise; 0 is DDIM", common=True, low=0)
+    cond_scale: float = option(2.0, "guidance: 0 is none, -1 draws without classes", common=True, low=-1)
+    sample_batch_size: int = option(512, "pictures at once", low=1)
+
+
+@dataclass(frozen=True)
+class Judging:
+    judge: str | None = option(
+        None, "judge.pt of an earlier score on the same images; trained without it", metavar="FILE", identity=False
+    )
+    judge_epochs: int = option(30, "passes over the data that train the judge", low=1)
+    retrained: str | None = option(
+        None,
+        "generator.pt that was trained without the forgotten class, to compare with",
+        metavar="FILE",
+        identity=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateArguments(Arguments):
+    """What ``main_generate.py`` is told.
+
+    Attributes:
+        work: "train", "sample", "forget" or "score".
+        settings: what is particular to that: ``Pretraining``, ``Drawing`` or the method's configuration.
+        scenario: the classes to forget, or None.
+    """
+
+    training: ClassVar[str] = "settings"
+    work: str
+    settings: Any
+    generator: Generator | None = None
+    begin: Start | None = None
+    erase: Erase | None = None
+    judging: Judging | None = None
+    scenario: Scenario | None = field(default=None, metadata=NO_IDENTITY)  # a Setup adds it with its numbers resolved
+
+    @property
+    def start(self) -> str | None:
+        return None if self.begin is None else self.begin.model

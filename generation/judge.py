@@ -1,0 +1,146 @@
+"""The judge of pictures: a classifier of the real images with one more answer, that it is none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dataset.images import Images, scale
+from trainer import checkpoints
+from trainer.loop import Training
+from trainer.recipe import Recipe
+from trainer.task import Batch, Classification, Figures, accuracy
+from utils import files, seeds, torch_files
+from utils.errors import UsageError
+
+FILE = "judge.pt"
+REJECT_SHARE = 0.5  # pictures of nothing for every real image in a batch
+AT_ONCE = 1000  # pictures
+
+
+class JudgeNet(nn.Module):
+    """Three convolutions with batch norm and a hidden layer, whose 64 numbers are the features of a picture.
+
+    Args:
+        classes: of the data set; answer number ``classes`` is "none of them".
+    """
+
+    FEATURES: ClassVar[int] = 64
+
+    def __init__(self, classes: int, width: int = 32):
+        super().__init__()
+        self.classes = classes
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((3, width), (width, 2 * width), (2 * width, 2 * width)):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+        self.convolutions = nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2d(2))
+        self.hidden = nn.Linear(8 * width, self.FEATURES)
+        self.head = nn.Linear(self.FEATURES, classes + 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Float images [B, 3, H, W] in [0, 1] to [B, 64]."""
+        return F.relu(self.hidden(self.convolutions(2 * images - 1).flatten(1)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, classes + 1]."""
+        return self.head(self.features(images))
+
+
+@dataclass(frozen=True)
+class Judged(Classification):
+    """Classification of a batch's images beside pictures of nothing, which are to be rejected."""
+
+    def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """float [B + rejects]; the figures are those of the real images."""
+        false = rejects(batch)
+        logits = model(torch.cat([batch.inputs, false]))
+        none = batch.targets.new_full((len(false),), self.classes)
+        losses = F.cross_entropy(logits, torch.cat([batch.targets, none]), reduction="none")
+        return losses, accuracy(logits[: len(batch)], batch.targets)
+
+
+def rejects(batch: Batch) -> Tensor:
+    """Pictures of nothing, made of a batch of real ones: noise, coarse noise, blurs, shuffled pixels, blends, blocks.
+
+    A sixth of each, float [R, C, H, W] in [0, 1]; R is half of the batch.
+    """
+    count = max(6, int(REJECT_SHARE * len(batch)) // 6 * 6)
+    how = {"generator": batch.random, "device": batch.inputs.device}
+    picked = torch.randint(0, len(batch), (count,), **how)
+    images, size = batch.inputs[picked], batch.inputs.shape[-1]
+    noise, coarse, blurred, shuffled, one, blocks = images.chunk(6)
+    order = torch.rand(len(shuffled), size * size, **how).argsort(1)[:, None].expand(-1, images.shape[1], -1)
+    grey = torch.rand(len(coarse), 1, 3, 3, **how).expand(-1, images.shape[1], -1, -1)
+    others = batch.inputs[torch.randint(0, len(batch), (len(one),), **how)]
+    made = [
+        torch.rand(noise.shape, **how),
+        F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False),
+        F.interpolate(F.adaptive_avg_pool2d(blurred, 2), size=(size, size), mode="bilinear", align_corners=False),
+        shuffled.flatten(2).gather(2, order).view(shuffled.shape),
+        (one + others) / 2,
+        F.interpolate((torch.rand(len(blocks), 1, 2, 2, **how) < 0.5).to(images), size=(size, size)).expand(
+            blocks.shape
+        ),
+    ]
+    return torch.cat(made)
+
+
+def train(images: Images, classes: int, epochs: int, seed: int) -> JudgeNet:
+    """A judge of these images, in eval mode."""
+    seeds.seed_everything(seed)
+    model, task = JudgeNet(classes).to(images.device), Judged(classes)
+    recipe = Recipe(epochs, 3e-3, "adam", weight_decay=1e-4, schedule="smooth", batch_size=64)
+    training = Training(model, recipe, {})
+    training.quiet = True
+    for _ in training.run(images, seed, task.mean):
+        pass
+    return model.eval()
+
+
+@torch.no_grad()
+def look(judge: JudgeNet, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """The judge's probabilities [N, classes + 1] and features [N, 64] of pictures, uint8 [N, C, H, W], on the CPU."""
+    device, probs, features = judge.head.weight.device, [], []
+    for part in pictures.split(AT_ONCE):
+        found = judge.features(scale(part.to(device)))
+        features.append(found.cpu())
+        probs.append(judge.head(found).softmax(1).cpu())
+    return torch.cat(probs), torch.cat(features)
+
+
+def write(path: Path, judge: JudgeNet, accuracy: float, digest: str) -> None:
+    """Store a judge with its accuracy on real test images and the digest of the split that trained it."""
+    weights = {name: value.cpu() for name, value in judge.state_dict().items()}
+    checkpoints.write(
+        {"judge": judge.classes, "state_dict": weights, "accuracy": accuracy, "split_digest": digest}, path
+    )
+
+
+def read(path: Path, classes: int, digest: str) -> tuple[JudgeNet, float]:
+    """A stored judge in eval mode, and its accuracy.
+
+    Raises:
+        UsageError: no judge, or one of other classes or of another split.
+    """
+    where = f"--judge {path}"
+    content = torch_files.load(path, where)
+    if not isinstance(content, dict) or "judge" not in content:
+        raise UsageError(f"{where}: is no judge; give judge.pt of main_generate.py score")
+    if content["judge"] != classes or content["split_digest"] != digest:
+        raise UsageError(f"{where}: was trained on other images; leave --judge out to train one on these")
+    judge = JudgeNet(classes)
+    try:
+        judge.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UsageError(f"{where}: holds other weights than a judge's; leave --judge out") from error
+    return judge.eval(), float(content["accuracy"])
+
+
+def name(path: Path) -> str:
+    """Eight digits that name a stored judge."""
+    return files.sha256(path)[:8]

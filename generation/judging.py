@@ -1,0 +1,189 @@
+"""The stages of ``main_generate.py score``: draw pictures and let a judge look at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dataset.images import Images
+from generation import drawing, judge, picture_scores
+from generation.drawing import Pictures
+from generation.generation_flags import GenerateArguments
+from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, opened, preview, read, set_up
+from trainer.pipeline import Place, Stages
+from utils import seeds
+from utils.errors import UsageError
+from utils.log import Log
+from utils.result import Result
+
+COLUMNS = {  # of the table: entry of result.json and whether it is a share
+    "UA": ("UA", True),
+    "RA": ("RA", True),
+    "rejected": ("rejected", True),
+    "plausible": ("plausibility", True),
+    "FD(judge)": ("fd_judge", False),
+    "floor": ("fd_floor", False),
+    "precision": ("precision", True),
+    "recall": ("recall", True),
+    "diversity": ("diversity", False),
+    "FD(judge, retrain)": ("fd_judge_retrain", False),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures as the judge sees them: what they were asked as int64 [N], probabilities and features."""
+
+    labels: Tensor
+    probs: Tensor
+    features: Tensor
+
+    def part(self, which: Tensor) -> Seen:
+        """Those where ``which``, bool [N], is True."""
+        return Seen(self.labels[which], self.probs[which], self.features[which])
+
+
+def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
+    """Refuse what can be refused without reading an image, the retrained generator included."""
+    outputs = [judge.FILE, drawing.GRID]
+    setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
+    drawing.check(arguments.settings, setup.schedule.steps)
+    told = arguments.judging
+    assert told is not None
+    if told.retrained is not None:
+        if setup.scenario is None:
+            raise UsageError("--retrained: needs --forget beside it, the class that was forgotten")
+        found = opened(told.retrained, "--retrained", setup.dataset, setup.run.allow_pickle)
+        setup = replace(setup, config=setup.config | {"retrained": found.sha256})
+    return setup
+
+
+def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
+    """Train or read the judge, draw, and derive all figures."""
+    split, told = problem.split, setup.arguments.judging
+    assert told is not None
+    gone = [] if split is None else list(split.whole_classes)
+    if split is not None and not gone:
+        raise UsageError("--forget: scores are of classes that are forgotten whole; give class:C")
+    judging, sure, digest = the_judge(setup, problem, place)
+    flags = setup.arguments.settings
+    classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
+    drawn = drawing.draw(
+        problem.model, setup.schedule, classes, flags.n_samples_per_class, drawing.way(flags), setup.run.seed
+    )
+    beside, exact = {}, None
+    if told.retrained is not None:
+        other = opened(told.retrained, "--retrained", setup.dataset, setup.run.allow_pickle)
+        retrained = drawing.draw(
+            other.network().to(setup.device),
+            other.schedule,
+            classes,
+            flags.n_samples_per_class,
+            drawing.way(flags),
+            setup.run.seed,
+        )
+        beside, exact = {"retrained": retrained}, seen(judging, retrained)
+    drawing.write_grid(place.folder.path / drawing.GRID, drawn, beside)
+    held_out, others = (real(judging, images) for images in (problem.data.test_images, problem.data.train_images))
+    real_sets = {
+        "test": replace(held_out, labels=torch.from_numpy(problem.data.test_labels)),
+        "train": replace(others, labels=torch.from_numpy(problem.data.train_labels)).part(trained_on(problem)),
+    }
+    found = figures(seen(judging, drawn), real_sets, gone, exact)
+    return replace(
+        known, measured={**found, "judge": digest, "judge_accuracy": sure, "per_class": flags.n_samples_per_class}
+    )
+
+
+def trained_on(problem: GeneratorProblem) -> Tensor:
+    """bool [N]: the images of the training set that are not set apart for validation."""
+    which = torch.zeros(len(problem.data.train_labels), dtype=torch.bool)
+    which[torch.from_numpy(problem.base.train)] = True
+    return which
+
+
+def the_judge(setup: GeneratorSetup, problem: GeneratorProblem, place: Place) -> tuple[judge.JudgeNet, float, str]:
+    """The judge, its accuracy on real test images of all classes, and its name."""
+    told, classes, digest = setup.arguments.judging, setup.dataset.classes, problem.base.digest
+    assert told is not None
+    path = place.folder.path / judge.FILE
+    if told.judge is not None:
+        found, sure = judge.read(Path(told.judge), classes, digest)
+        path = Path(told.judge)
+    else:
+        some: Images = next(iter(problem.sets.values()))
+        found = judge.train(some.at(problem.base.train), classes, told.judge_epochs, setup.run.train_seed)
+        labels = torch.from_numpy(problem.data.test_labels)
+        sure, _, _ = picture_scores.answers(real(found, problem.data.test_images).probs, labels)
+        judge.write(path, found, sure, digest)
+    return found.to(setup.device), sure, judge.name(path)
+
+
+def seen(judging: judge.JudgeNet, pictures: Pictures) -> Seen:
+    """Drawn pictures before the judge."""
+    return Seen(pictures.labels, *judge.look(judging, pictures.images))
+
+
+def real(judging: judge.JudgeNet, images: Any) -> Seen:
+    """Real images, uint8 [N, H, W, C], before the judge, with no labels yet."""
+    return Seen(torch.empty(0), *judge.look(judging, torch.from_numpy(images).permute(0, 3, 1, 2)))
+
+
+def figures(drawn: Seen, real_sets: dict[str, Seen], gone: list[int], exact: Seen | None) -> dict[str, Any]:
+    """All figures; those that need forgotten classes or a retrained model are None without.
+
+    Args:
+        drawn: the model's pictures.
+        real_sets: real images, "test" and "train".
+        gone: classes that were forgotten.
+        exact: the retrained model's pictures.
+    """
+    kept, lost = (drawn.part(which) for which in (~among(drawn, gone), among(drawn, gone)))
+    test, train = (each.part(~among(each, gone)) for each in (real_sets["test"], real_sets["train"]))
+    asked, unclear, entropy = picture_scores.answers(kept.probs, kept.labels)
+    found = {
+        "RA": asked,
+        "rejected_retained": unclear,
+        "entropy_retained": entropy,
+        "fd_judge": picture_scores.frechet(kept.features, test.features),
+        "fd_floor": picture_scores.frechet(some(train.features, len(kept.labels)), test.features),
+        "precision": picture_scores.inside(kept.features, test.features),
+        "recall": picture_scores.inside(test.features, kept.features),
+        "diversity": picture_scores.diversity(kept.features, kept.labels),
+    }
+    if gone and len(lost.labels):
+        asked, unclear, entropy = picture_scores.answers(lost.probs, lost.labels)
+        every = torch.cat([each.features for each in real_sets.values()])
+        found |= {"UA": 1 - asked, "rejected": unclear, "entropy": entropy}
+        found |= {"plausibility": picture_scores.inside(lost.features, every)}
+    if exact is not None:
+        found["fd_judge_retrain"] = picture_scores.frechet(lost.features, exact.part(among(exact, gone)).features)
+    return found
+
+
+def some(features: Tensor, count: int) -> Tensor:
+    """``count`` rows at most, always the same ones, from everywhere in a set that may be sorted by class."""
+    return features[torch.randperm(len(features), generator=seeds.generator(0, "floor"))[:count]]
+
+
+def among(pictures: Seen, classes: list[int]) -> Tensor:
+    """bool [N]: whether a picture was asked as one of these classes."""
+    return torch.isin(pictures.labels, torch.tensor(classes, dtype=torch.int64))
+
+
+def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
+    """Print the figures, and who judged."""
+    log.line()
+    for title, (entry, share) in COLUMNS.items():
+        if result.get(entry) is not None:
+            log.line(f"{title:<20}{100 * result[entry]:8.2f} %" if share else f"{title:<20}{result[entry]:8.2f}")
+    sure, count = 100 * result["judge_accuracy"], result["per_class"]
+    grid = setup.folder / drawing.GRID
+    log.line(f"judge={result['judge']}  judge_acc={sure:.2f} %  {count} pictures of each class; {grid}")
+
+
+STAGES = Stages(set_up_scoring, preview, read, header, facts, score, show)

@@ -1,0 +1,85 @@
+"""The stages of ``main_generate.py train``: a generator from new weights, on all classes or without some of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from generation import drawing, saved
+from generation.generation_flags import GenerateArguments, Pretraining
+from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
+from trainer import checkpoints
+from trainer.loop import Training
+from trainer.pipeline import Place, Stages
+from trainer.recipe import Recipe
+from unlearn.context import Progress
+from utils.log import Log
+from utils.result import Result
+
+MODEL, PROGRESS = "generator.pt", "generator_progress.pt"
+SAVE_EVERY = 1000  # steps of a long epoch after which it is stored how far the run is
+GRID = drawing.Way(times=20, eta=0.0, guidance=0.5)  # of the pictures that show a training's result
+GRID_PER_CLASS = 10
+
+
+def set_up_training(arguments: GenerateArguments) -> GeneratorSetup:
+    """Refuse what can be refused without reading an image."""
+    without = "" if arguments.scenario is None else " without the classes to forget"
+    outputs = [MODEL, PROGRESS, drawing.GRID]
+    title = f"train a generator{without}"
+    return set_up(arguments, label="generator", title=title, outputs=outputs, temporary=(PROGRESS,))
+
+
+def train(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
+    """Train for so many steps, going on from a killed run; store weights and average, and draw a grid."""
+    flags: Pretraining = setup.arguments.settings
+    progress = Progress(place.folder.path / PROGRESS, setup.fingerprint)
+    training = Training(problem.model, recipe(flags, len(problem.sets["train"].sizes(flags.batch_size))), {})
+    seconds = 0.0
+    if progress.state is not None:
+        problem.model.load_state_dict(progress.state["state_dict"])
+        training.restore(progress.state)
+        seconds = progress.state["seconds"]
+        place.log.line(f"going on from epoch {training.epoch}")
+
+    def save() -> None:
+        state = {**training.state(), "state_dict": checkpoints.pack(problem.model, {})}
+        progress.save(**state, seconds=seconds)
+
+    task, seed = setup.task(flags.class_drop), setup.run.train_seed
+    for log in training.run(problem.sets["train"], seed, task.mean, save=save, every=SAVE_EVERY):
+        seconds += log.seconds
+        with place.log.epoch("train", training.recipe.epochs, log):
+            save()
+    average = None if training.average is None else dict(training.average.module.state_dict())
+    saved.write(place.folder.path / MODEL, problem.model, setup.schedule, average, problem.stamp)
+    training.finish()
+    classes = list(range(setup.dataset.classes))
+    pictures = drawing.draw(problem.model, setup.schedule, classes, GRID_PER_CLASS, GRID, setup.run.seed)
+    drawing.write_grid(place.folder.path / drawing.GRID, pictures)
+    return replace(known, seconds={"training": seconds}, measured={"loss": log.loss, "steps": flags.steps})
+
+
+def recipe(flags: Pretraining, per_epoch: int) -> Recipe:
+    """The flags as a recipe, of a training set with so many steps in an epoch."""
+    return Recipe(
+        math.ceil(flags.steps / per_epoch),
+        flags.lr,
+        "adam",
+        weight_decay=0.0,
+        schedule="smooth" if flags.schedule == "cosine" else "constant",
+        warmup=math.ceil(flags.warmup_steps / per_epoch),
+        batch_size=flags.batch_size,
+        steps=flags.steps,
+        max_norm=flags.max_norm,
+        ema_decay=flags.ema_decay,
+    )
+
+
+def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
+    """Print where the generator is."""
+    log.line(f"loss {result['loss']:.2f} after {result['steps']:,} steps; {setup.folder / MODEL}")
+
+
+STAGES = Stages(set_up_training, preview, read, header, facts, train, show)

@@ -1,0 +1,171 @@
+"""Files that hold a generator: ours, and the reference's with its network's shape told from the weights."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generation.schedule import Schedule
+from generation.unet import ConditionalUNet, Shape, plain_keys
+from trainer import checkpoints
+from utils import files, torch_files
+from utils.errors import UsageError
+
+Weights = dict[str, Tensor]
+GROUPS = 32  # of the reference's group norms
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A generator on disk.
+
+    Attributes:
+        weights: as trained.
+        average: their moving average; None if none was kept.
+        extra: the file's other entries.
+    """
+
+    path: Path
+    shape: Shape
+    schedule: Schedule
+    weights: Weights
+    average: Weights | None
+    extra: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        return files.sha256(self.path)
+
+    def network(self, raw: bool = False) -> ConditionalUNet:
+        """The generator with its averaged weights, if there are any and not ``raw``."""
+        with torch.device("meta"):
+            model = ConditionalUNet(self.shape)
+        chosen = self.weights if raw or self.average is None else self.average
+        model.load_state_dict({key: value.clone() for key, value in chosen.items()}, assign=True)
+        return model.requires_grad_()
+
+
+def write(
+    path: Path, model: ConditionalUNet, schedule: Schedule, average: Weights | None, stamp: dict[str, Any]
+) -> None:
+    """Store a generator; plain values and tensors."""
+    shape = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(model.shape).items()}
+    content: dict[str, Any] = {
+        "generator": shape,
+        "schedule": asdict(schedule),
+        "state_dict": _packed(model.state_dict()),
+    }
+    if average is not None:
+        content["average"] = _packed(average)
+    checkpoints.write({**content, **stamp}, path)
+
+
+def _packed(weights: Any) -> Weights:
+    return {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
+
+
+def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
+    """Open a generator.
+
+    Args:
+        flag: named in errors.
+        size: side of the data set's images in pixels, which the reference's files do not say.
+    Raises:
+        UsageError: missing, damaged, or no generator for images of this size.
+    """
+    where = f"{flag} {path}"
+    content = torch_files.load(path, where, allow_pickle)
+    if isinstance(content, dict) and "generator" in content:
+        said: Any = content["generator"]
+        extra = {k: v for k, v in content.items() if k not in ("state_dict", "average")}
+        weights, average, schedule = content.get("state_dict"), content.get("average"), Schedule(**content["schedule"])
+        shaped: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+        shape = Shape(**shaped)
+    else:
+        weights, average = _of_reference(content, where)
+        shape, schedule, extra = shape_of(weights, size, where), Schedule(), {}
+    if shape.size != size:
+        said = f"draws images of {shape.size} pixels, the data have {size}"
+        raise UsageError(f"{where}: {said}; give --input_size {shape.size}")
+    for part in (weights, average):
+        _check(part, shape, where)
+    assert weights is not None
+    return Saved(path, shape, schedule, weights, average, extra)
+
+
+def _of_reference(content: Any, where: str) -> tuple[Weights, Weights | None]:
+    """Weights and their average: from a list of model, optimiser, step and average, or a bare state dict."""
+    parts = content if isinstance(content, (list, tuple)) else [content]
+    if not parts or not isinstance(parts[0], dict) or "null_classes_emb" not in plain_keys(parts[0]):
+        raise UsageError(
+            f"{where}: holds no class-conditional generator; give generator.pt or the reference's ckpt.pth"
+        )
+    average = parts[3] if len(parts) > 3 and isinstance(parts[3], dict) else None
+    return plain_keys(parts[0]), None if average is None else plain_keys(average)
+
+
+def shape_of(weights: Weights, size: int, where: str = "weights") -> Shape:
+    """The network that weights belong to.
+
+    Raises:
+        UsageError: they are not a network's.
+    """
+
+    def numbers(pattern: str) -> list[int]:
+        return sorted({int(found[1]) for key in weights if (found := re.match(pattern, key))})
+
+    try:
+        width = len(weights["null_classes_emb"])
+        levels, blocks = numbers(r"down\.(\d+)\.block"), len(numbers(r"down\.0\.block\.(\d+)\."))
+        wide = [len(weights[f"down.{level}.block.0.conv1.weight"]) for level in levels]
+        attention = tuple(size // 2**level for level in numbers(r"down\.(\d+)\.attn"))
+        channels, classes = weights["conv_in.weight"].shape[1], len(weights["classes_emb.weight"])
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{where}: lacks {error}; is no whole generator") from error
+    groups = GROUPS if all(each % GROUPS == 0 for each in wide) else wide[0]
+    multipliers = tuple(each // width for each in wide)
+    return Shape(width, multipliers, blocks, attention, size, channels, classes, groups)
+
+
+def _check(weights: Any, shape: Shape, where: str) -> None:
+    """Refuse weights that are not the network's."""
+    if weights is None:
+        return
+    with torch.device("meta"):
+        own = {key: value.shape for key, value in ConditionalUNet(shape).state_dict().items()}
+    found = {key: value.shape for key, value in weights.items()}
+    wrong = [key for key in {**own, **found} if own.get(key) != found.get(key)]
+    if wrong:
+        raise UsageError(f"{where}: is not of this network (differs in {len(wrong)}: {wrong[0]}, ...)")
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise UsageError(f"{where}: holds numbers that are not finite")
+
+
+def checked_shape(flags: Any, size: int, channels: int, classes: int) -> Shape:
+    """The network that flags ask for.
+
+    Args:
+        flags: ``generation_flags.Generator``.
+    Raises:
+        UsageError: images of this size, or these channels, cannot be divided so.
+    """
+    levels, groups = len(flags.multipliers), flags.norm_groups
+    if size % 2 ** (levels - 1):
+        raise UsageError(f"--multipliers: {levels} levels halve {size} pixels {levels - 1} times; give fewer levels")
+    odd = next((w for m in flags.multipliers if (w := flags.width * m) % groups), None)
+    if odd is not None or flags.width % 2:
+        raise UsageError(
+            f"--norm_groups {groups}: must divide all numbers of channels, {odd or flags.width} too; see --width"
+        )
+    sides = [size // 2**level for level in range(levels)]
+    lost = [side for side in flags.attention if side not in sides]
+    if lost:
+        raise UsageError(f"--attention {lost[0]}: no level has this side; levels have {', '.join(map(str, sides))}")
+    names = {field.name for field in fields(Shape)}
+    same = {name: getattr(flags, name) for name in names if hasattr(flags, name)}
+    return Shape(**same, size=size, channels=channels, classes=classes, groups=groups)
