@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -133,6 +133,17 @@ GENERATE = {
         },
     ),
 }
+
+COMMANDS = {command.script: command for command in (IMP, SYNFLOW, FORGET, SALIENCY, BACKDOOR, TRANSFER)}
+
+
+def read_by(script: str) -> frozenset[str]:
+    """Flags that a script, or a method that it runs, has a use for."""
+    from unlearn import registry
+
+    command = COMMANDS[script]
+    methods = [registry.get(name).config for name in registry.names()] if command.methods else []
+    return frozenset(each.name for config in (*command.every_group.values(), *methods) for each in fields(config))
 
 
 def parse_imp(argv: list[str] | None, read_files: bool = True) -> TrainingArguments:

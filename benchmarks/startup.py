@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sweep.job import OUTPUT, last_line
+from sweep.worker import Worker
+from utils.errors import RunError
+
 ROOT = Path(__file__).resolve().parent.parent
+TURNS = 5
 STEPS = ("epoch", "fisher", "influence", "scores", "synflow")
 
 
@@ -48,6 +54,46 @@ def memory() -> list[list[str]]:
     return found
 
 
+def cells() -> list[list[str]]:
+    """A run of the digits in a sweep: each in a Python of its own, and forked off one process; in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        common = ("--dataset", "digits", "--input_size", "8", "--arch", "resnet20s", "--device", "cpu")
+        _run("main_imp.py", *common, "--epochs", "1", "--save_dir", f"{folder}/model")
+        asked = [
+            *common,
+            "--mask",
+            f"{folder}/model/0model_SA_best.pth.tar",
+            "--unlearn",
+            "FT",
+            "--unlearn_epochs",
+            "1",
+        ]
+        threads, log = {"OMP_NUM_THREADS": "1"}, Path(folder) / "log.txt"
+        sides = [Worker(threads, log, most) for most in (1, 100)]
+        times: list[list[float]] = []
+        for turn in range(TURNS + 1):
+            times.append([])
+            for side, worker in enumerate(sides):
+                place = f"{folder}/{turn}-{side}"
+                task = {
+                    "script": "main_forget.py",
+                    "words": [*asked, "--save_dir", place],
+                    "folder": place,
+                    "inputs": [],
+                }
+                started = time.perf_counter()
+                worker.start(task)
+                if worker.answer():
+                    raise RunError(f"{place}: {last_line(Path(place) / OUTPUT)}")
+                times[-1].append(time.perf_counter() - started)
+        for worker in sides:
+            worker.close()
+    ratios = [plain / ours for plain, ours in times[1:]]  # the first turn imports
+    plain, ours = (statistics.median(pair[side] for pair in times[1:]) for side in (0, 1))
+    middle, span = f"{statistics.median(ratios):.2f} x", f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return [["run of a sweep, digits", f"{plain:.2f}", f"{ours:.3f}", middle, span, "4 x", "none"]]
+
+
 def peak(step: str) -> float:
     """Gigabytes that one run of ours takes beyond libraries and data; NaN where it cannot be told."""
     import torch
@@ -61,7 +107,7 @@ def peak(step: str) -> float:
     return math.nan if memory.bytes is None else memory.bytes / 1e9
 
 
-ROWS: dict[str, Callable[[], list[list[str]]]] = {"start": start, "memory": memory}
+ROWS: dict[str, Callable[[], list[list[str]]]] = {"start": start, "cells": cells, "memory": memory}
 
 if __name__ == "__main__":
     print(peak(sys.argv[1]))

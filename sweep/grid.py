@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from report.row_names import ADAPTED
-from sweep.repeats import FORGETTING, Repeat, read_by, repeats
+from sweep.repeats import FORGETTING, SCRIPTS, Repeat, read_by, repeats
 from sweep.spec import LAST, Flags, Spec, reference
 from utils.errors import UsageError
 from utils.names import lookup, nearest
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trainer.pipeline import Script
 
 PROJECT = Path(__file__).resolve().parent.parent
-SCRIPTS = [f"main_{name}.py" for name in ("backdoor", "forget", "imp", "saliency", "synflow", "transfer")]
 READ = ("--mask", "--checkpoint", "--reference_model")  # flags that name files of other cells
 RESERVED = {"train": ("script", "from"), "method": ("unlearn",)}  # keys that are no flags
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.spec import Flags, Spec
 from utils.errors import UsageError
 from utils.names import nearest
 
+SCRIPTS = [f"main_{name}.py" for name in ("backdoor", "forget", "imp", "saliency", "synflow", "transfer")]
 FORGETTING = "main_forget.py"
 
 
@@ -140,15 +142,7 @@ def _free(spec: Spec, flag: str, value: Any) -> Step:
 
 @functools.cache
 def read_by(script: str) -> frozenset[str]:
-    """Flags that a script, or a method that it runs, has a use for."""
-    import arg_parser
-    from unlearn import registry
-
-    commands = {
-        command.script: command for command in vars(arg_parser).values() if isinstance(command, arg_parser.Command)
-    }
-    command = commands.get(script)
-    if command is None:  # which is refused where its command line is read
+    """Flags that a script, or a method that it runs, has a use for; none of one that there is not, which is refused."""
+    if script not in SCRIPTS:
         return frozenset()
-    methods = [registry.get(name).config for name in registry.names()] if command.methods else []
-    return frozenset(each.name for config in (*command.every_group.values(), *methods) for each in fields(config))
+    return importlib.import_module(script.removesuffix(".py")).arg_parser.read_by(script)

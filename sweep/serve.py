@@ -37,6 +37,7 @@ from utils.preempt import RESUMABLE
 
 FORKS = sys.platform == "linux"  # elsewhere libraries may have started threads that a fork would lose
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+STARTS_PROCESSES = ("torch._inductor", "triton")  # when imported; a fork would share them
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -180,6 +181,7 @@ def _hand_over(file: int, known: set[str]) -> None:
     """Leave what this cell had to import and to read beyond what was there, for the cells that come after it."""
     plugins = plugin_packages()
     modules = [name for name in sys.modules if name not in known and name.partition(".")[0] not in plugins]
+    modules = [name for name in modules if not name.startswith(STARTS_PROCESSES)]
     with os.fdopen(file, "wb") as stored, suppress(Exception):  # a data set need not be one that can be stored
         pickle.dump(modules, stored)
         pickle.dump(spare.new(), stored, protocol=pickle.HIGHEST_PROTOCOL)

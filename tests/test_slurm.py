@@ -37,6 +37,15 @@ methods:
   FT: {unlearn_epochs: 2}
   GA: {unlearn_epochs: 1, unlearn_lr: 1e-4}
 """
+POPULATION = """
+folder: nowhere
+population: {lira: {splits: 2, forgets: 2}}
+resources: {gpus: 0, cpus: 1, time: 10, cells_per_job: 3}
+flags: {dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256}
+train: {omp: {script: main_imp.py, epochs: 2, pruning_times: 2, rate: 0.8, rewind_epoch: 1}}
+models: {dense: omp/0/last, sparse: omp/1/last}
+methods: {retrain: {unlearn_epochs: 1}, FT: {unlearn_epochs: 1}}
+"""
 FIRST = re.compile(r"epoch +1/")
 CELLS = 2 + 2 * 2 * 3
 PATIENCE = 1500  # seconds for the whole; two to three minutes on two idle cores
@@ -113,17 +122,16 @@ def run(*words: str) -> str:
 
 def scores(folder: Path) -> dict[str, dict[str, float]]:
     """The scores of all runs by cell, but for the time that they took."""
-    found = {path.parent.relative_to(folder).as_posix(): read(path) for path in folder.glob("seed*/*/*/*/result.json")}
+    found = {path.parent.relative_to(folder).as_posix(): read(path) for path in folder.rglob("result.json")}
     return {
         name: {metric: value for metric, value in result["scores"].items() if metric != "RTE"}
         for name, result in found.items()
+        if "scores" in result
     }
 
 
 def checkpoints(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("seed*/**/*checkpoint.pth.tar")
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*checkpoint.pth.tar")}
 
 
 def rows(text: str) -> list[list[str]]:
@@ -177,3 +185,20 @@ def test_a_disturbed_sweep_on_slurm_gives_the_table_of_an_undisturbed_one_here(t
             "The same beside it by --executor local in "
             f"{local.seconds:.0f} s: all {4 * len(ours)} scores and {len(stored)} checkpoints are equal to the bit."
         )
+
+
+def test_a_population_as_job_arrays_of_several_cells_each_is_that_of_this_machine(tmp_path):
+    file = tmp_path / "population.yaml"
+    file.write_text(POPULATION)
+    slurm = Sweep(tmp_path / "slurm", file, "slurm")
+    said = slurm.end()
+    assert "done     18 of 18\nfailed   0\nmissing  0\n" in said
+    jobs = json.loads((slurm.folder / "jobs.json").read_text())
+    assert len(jobs) == 18 and len(set(jobs.values())) == 1 + 6, "3 cells a job: 2 trainings, 16 of what is unlearned"
+    local = Sweep(tmp_path / "local", file, "local", "--max_concurrent", "1")
+    assert "done     18 of 18\n" in local.end()
+    ours, theirs = scores(slurm.folder), scores(local.folder)
+    assert len(ours) == 16 and ours == theirs
+    assert checkpoints(slurm.folder) == checkpoints(local.folder)
+    outputs = {path.parent.relative_to(slurm.folder) for path in slurm.folder.rglob("outputs.npz")}
+    assert len(outputs) == 18
