@@ -23,9 +23,9 @@ from dataset.images import Augment, ImageSet
 from dataset.scenario import Scenario
 from models.stacked import Stack, side_by_side
 from sweep import serve
+from sweep.alike import Grouping, kind
 from sweep.grid import Cell
 from sweep.job import WAITING
-from sweep.together import Grouping, kind
 from sweep.worker import Worker
 from trainer import groups, together
 from trainer.loop import Training
