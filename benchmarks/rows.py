@@ -260,10 +260,10 @@ def together(device: torch.device, amp: bool) -> Pair:
     def ours() -> dict[str, Tensor]:
         found = [lanes.Lane(functools.partial(trained, seed)) for seed in range(8)]
         lanes.run(found, Together(8))
-        return dict(found[-1].result.named_parameters())
+        return found[-1].result.state_dict()
 
     def plain() -> dict[str, Tensor]:
-        return dict([trained(seed) for seed in range(8)][-1].named_parameters())
+        return [trained(seed) for seed in range(8)][-1].state_dict()
 
     return Pair(ours, plain, relative)
 

@@ -7,12 +7,12 @@ import selectors
 import time
 from collections.abc import Callable, Iterable
 
+from sweep.alike import Grouping
 from sweep.grid import Cell
 from sweep.job import PATIENCE
 from sweep.resources import JOBS, Resources
 from sweep.slurm import Slurm
 from sweep.state import State
-from sweep.together import Grouping
 from sweep.worker import Worker
 from utils.errors import UsageError
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from sweep import search
+from sweep.alike import AUTO
 from sweep.command import Action, Execution
 from sweep.executors import EXECUTORS
 from sweep.grid import Cell
@@ -15,7 +16,6 @@ from sweep.runner import Runner, summary
 from sweep.search_block import Search
 from sweep.spec import Spec
 from sweep.state import State, keep_others_out
-from sweep.together import AUTO
 from utils.errors import UsageError
 
 

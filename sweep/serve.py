@@ -6,7 +6,7 @@ by this process, so that the next one finds it there. Where processes cannot be 
 
 Tasks come in as lines of JSON: ``script``, ``words``, ``folder`` and ``inputs``. The answer to each is a line with its
 exit ``codes``, see ``sweep.job.Job``; ``last`` in it says that this process ends. A task may hold others under
-``with``, that are computed as one with it in one process (``sweep.together``); each has an exit code.
+``with``, that are computed as one with it in one process (``sweep.alike``); each has an exit code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from sweep import together
+from sweep import alike
 from sweep.job import OUTPUT, PAUSE, WAITING, Job, over, python, stopped
 from utils import lock, preempt, spare
 from utils.errors import leave
@@ -136,7 +136,7 @@ class ForkedGroup:
 
         def work() -> int:
             try:
-                os.write(found, json.dumps(together.run(self._script, tasks)).encode())
+                os.write(found, json.dumps(alike.run(self._script, tasks)).encode())
                 return 0
             except Exception:  # noqa: BLE001  (which ends a process with its traceback)
                 traceback.print_exc()

@@ -23,9 +23,9 @@ from dataset.images import Augment, ImageSet
 from dataset.scenario import Scenario
 from models.stacked import Stack, side_by_side
 from sweep import serve
+from sweep.alike import Grouping, kind
 from sweep.grid import Cell
 from sweep.job import WAITING
-from sweep.together import Grouping, kind
 from sweep.worker import Worker
 from trainer import groups, together
 from trainer.loop import Training
@@ -494,7 +494,7 @@ def test_a_group_of_a_sweep_leaves_each_cells_files_and_exit_code(tmp_path, omp_
 @pytest.mark.parametrize("word", ["0", "-1", "many", "1.5"])
 def test_models_at_once_is_a_number_or_auto(word, tmp_path, capsys):
     file = tmp_path / "sweep.yaml"
-    file.write_text("folder: out\nseeds: [1]\ntrain: {dataset: digits}\n")
+    file.write_text("folder: out\nseeds: [1]\ntrain: {a: {script: main_imp.py}}\nflags: {dataset: digits}\n")
     assert main_sweep.main([str(file), "--dry_run", f"--models_at_once={word}"]) == 2
     assert capsys.readouterr().err.endswith(f"--models_at_once {word}: must be a whole number from 1 on, or auto\n")
 
