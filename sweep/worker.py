@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,11 +54,9 @@ class Worker:
         self._cells = 1 + len(task.get("with", ()))
         if self._process is None or self._process.poll() is not None:
             self._begin()
-        try:
+        with suppress(BrokenPipeError):  # it ended between two cells; ``answer`` says how
             self._pipe("stdin").write(json.dumps(task) + "\n")
             self._pipe("stdin").flush()
-        except BrokenPipeError:  # it ended between two cells; ``answer`` says how
-            pass
         self.busy = True
 
     def answer(self) -> int | None:
@@ -116,6 +115,8 @@ class Worker:
 
     def _end(self) -> int:
         assert self._process is not None, "it has begun"
+        with suppress(BrokenPipeError):  # of a task that it did not live to read
+            self._pipe("stdin").close()
         with self._process as process:  # which closes its pipes and waits for it
             self._process = None
         return process.returncode
