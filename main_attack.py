@@ -37,7 +37,7 @@ class Wanted:
 def main(argv: list[str] | None = None) -> int:
     folders, wanted = parse(argv)
     from dataset.gallery import gallery
-    from evaluation.populations import study
+    from evaluation.populations import all_attacks
     from evaluation.populations.roc import Bootstrap
     from report import attack_pictures, attack_table, population_files
     from report.writer import Report
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     shown = None if wanted.no_plots else gallery(data.dataset, wanted.data, data.input_size, data.data)
     out, how = Path(wanted.out or folders[0]), Bootstrap(wanted.bootstrap, wanted.level)
     files.make_folder(out)
-    found = {title: study.run(models, wanted.attack, how) for title, models in data.columns.items()}
+    found = {title: all_attacks.run(models, wanted.attack, how) for title, models in data.columns.items()}
     report = Report(out, not wanted.no_plots)
     attack_table.add(report, data, found, how)
     if report.plots:
@@ -63,10 +63,10 @@ def parse(argv: list[str] | None) -> tuple[list[Path], Wanted]:
     add_options(parser, Wanted)
     typed = parser.read(argv)
     folders, wanted = [Path(folder) for folder in typed.pop("folders")], build(Wanted, typed)
-    from evaluation.populations import study
+    from evaluation.populations import all_attacks
 
-    asked = [lookup(name, study.ATTACKS, "--attack") for name in wanted.attack]
-    return folders, replace(wanted, attack=tuple(name for name in study.ATTACKS if name in asked))
+    asked = [lookup(name, all_attacks.ATTACKS, "--attack") for name in wanted.attack]
+    return folders, replace(wanted, attack=tuple(name for name in all_attacks.ATTACKS if name in asked))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.populations.study import ATTACKS
+from evaluation.populations.all_attacks import ATTACKS
 from report.comparison import Table
 from report.page import Section
 from report.runs import check

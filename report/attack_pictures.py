@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluation.populations.study import ATTACKS, Finding, Findings
+from evaluation.populations.all_attacks import ATTACKS, Finding, Findings
 from report.marks import reference
 from report.page import Section
 from report.plots import DASHES, colours, figure, legend

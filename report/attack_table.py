@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evaluation.populations.all_attacks import Finding, Findings
 from evaluation.populations.roc import Bootstrap
-from evaluation.populations.study import Finding, Findings
 from report.attack_columns import HEADS, KEYS, NAME, explained, shown
 from report.latex import plain
 from report.marks import reference

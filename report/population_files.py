@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.populations import outputs
+from evaluation.populations.all_attacks import Models, standing_in
 from evaluation.populations.outputs import Outputs
-from evaluation.populations.study import Models, standing_in
 from report.row_names import by_method, hyper, model_name, position, pruner_of
 from report.runs import SEARCH, SHAPES, TRAINING, Run, check, collect
 from utils.errors import UsageError

@@ -19,10 +19,10 @@ import main_attack
 import main_report
 from dataset.gallery import Gallery, gallery
 from dataset.prepare import find
+from evaluation.populations import all_attacks as attacks
 from evaluation.populations import outputs
-from evaluation.populations import study as attacks
+from evaluation.populations.all_attacks import Finding, Findings
 from evaluation.populations.outputs import Outputs
-from evaluation.populations.study import Finding, Findings
 from report import attack_pictures, attack_table, population_files
 from utils import files
 from utils.errors import UsageError
