@@ -25,7 +25,7 @@ from transfer import transfer_flags as transfer
 from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
 from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, wrapped
-from utils.run_flags import Run
+from utils.run_flags import Keep, Run
 
 SWITCHES = "imagenet_arch resume no_aug random_prune"
 VALUES = """data dataset input_size data_dir num_workers num_classes arch train_y_file val_y_file seed train_seed gpu
@@ -64,17 +64,17 @@ _TRAINING = partial(Command, files=("checkpoint",), split="refuse", methods=Fals
 IMP = _TRAINING(
     "main_imp.py",
     "Train a classifier, then prune it by magnitude and train it again (OMP, IMP).",
-    {"training": TrainAlone, "pruning": Prune, "going on": Resume},
+    {"training": TrainAlone, "pruning": Prune, "going on": Resume, "for populations": Keep},
 )
 SYNFLOW = _TRAINING(
     "main_synflow.py",
     "Prune a new network before training (SynFlow and other scores), then train it.",
-    {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume},
+    {"training": TrainAlone, "pruning": PruneAtStart, "going on": Resume, "for populations": Keep},
 )
 FORGET = Command(
     "main_forget.py",
     "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE.",
-    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora},
+    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora, "for populations": Keep},
     ("mask", "reference_model", "rewind_pth"),
 )
 SALIENCY = Command(
@@ -381,6 +381,20 @@ def _typed(
     Args:
         hyper: configurations of methods; the flags of a single one are shown under ``title``, in its own words.
     """
+    if parser.help_topic(argv) is None:
+        parser = _PARSERS.setdefault((type(parser), parser.prog, *hyper), parser)
+    if not parser.usage:
+        _declare(parser, groups, argv, hyper, title)
+    return parser.read(argv)
+
+
+_PARSERS: dict[tuple, Parser] = {}  # that show no help, by script and methods: a sweep reads thousands of command lines
+
+
+def _declare(
+    parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: Sequence[type], title: str
+) -> None:
+    """Put the flags of the configurations on a parser; see ``_typed``."""
     topic = parser.help_topic(argv)
     short = topic is not None and topic != "all"
     parser.usage = f"{parser.prog} [--flag value ...] [@FILE]"
@@ -400,7 +414,6 @@ def _typed(
         if f"--{name}" not in known:
             kind: dict[str, Any] = {"action": "store_true"} if is_switch else {}
             parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
-    return parser.read(argv)
 
 
 def _for_transformers(config: type) -> dict[str, str]:
@@ -417,7 +430,13 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
     found = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
     typed = found.flags
     model, data, run = _model(typed), _data(typed), _run(typed)
-    return typed, {"data": data, "model": model, "run": run, "inherited": tuple(found.words)}
+    return typed, {
+        "data": data,
+        "model": model,
+        "run": run,
+        "keep": build(Keep, typed),
+        "inherited": tuple(found.words),
+    }
 
 
 def _model(typed: dict[str, Any]) -> Model:

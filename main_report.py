@@ -32,11 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     wanted = parse(argv)
     found = collect(wanted.folders)
     files.make_folder(wanted.out)
-    from report import assemble
+    from report import assemble, attack_columns
     from report.writer import Report
 
     report = Report(wanted.out, wanted.plots)
-    assemble.add_unlearning(report, found, wanted.scores, wanted.settings)
+    assemble.add_unlearning(report, found, wanted.scores, wanted.settings, attack_columns.read(wanted.folders))
     assemble.add_others(report, found)
     assemble.add_left_out(report, found, wanted.folders[0])
     if wanted.plots:

@@ -25,11 +25,11 @@ def main(argv: list[str] | None = None) -> int:
     cells = grid.cells(stated)
     wanted = None
     if stated.optuna is not None:
-        from sweep import search
+        from sweep import search_block, trial
 
-        wanted = search.read(stated)
-        stated = search.in_search_folder(stated)
-        cells = search.baseline(stated, wanted[0])
+        wanted = search_block.read(stated)
+        stated = trial.in_search_folder(stated)
+        cells = trial.baseline(stated, wanted[0])
     if what.print:
         print("\n".join(cell.command for cell in grid.of_stage(cells, what.stage)))
         return 0

@@ -19,7 +19,7 @@ import arg_parser
 from trainer.pipeline import Script
 from utils.errors import leave
 
-SCRIPT = Script("main_transfer", arg_parser.parse_transfer, "transfer.carry_over")
+SCRIPT = Script("main_transfer", arg_parser.parse_transfer, "transfer.transferring")
 main = SCRIPT.main
 
 if __name__ == "__main__":

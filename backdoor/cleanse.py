@@ -36,24 +36,24 @@ class Trained:
 def facts(setup: CleanseSetup, problem: PoisonedProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
     poison = problem.poison
-    known = {"words": problem.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices)}
+    poisoned = {"words": problem.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices)}
     return setup.unlearning_result(
-        poison=known | {"trigger": asdict(poison.trigger), **setup.scenario.facts()},
+        poison=poisoned | {"trigger": asdict(poison.trigger), **setup.scenario.facts()},
         split={"digest": problem.base.digest, "seed": problem.base.seed, **problem.sizes},
         model={"arch": setup.arch, "dataset": problem.data.name, "checkpoint": setup.mask_file},
     )
 
 
-def run(setup: CleanseSetup, problem: PoisonedProblem, known: Result, place: Place) -> Result:
+def run(setup: CleanseSetup, problem: PoisonedProblem, record: Result, place: Place) -> Result:
     """Cleanse one model, or one for each sparsity of a curve."""
     if isinstance(setup, CurveSetup):
-        return curve(setup, problem, known, place)
+        return curve(setup, problem, record, place)
     if setup.checkpoint is not None:
-        return cleanse(setup, problem, Trained(setup.checkpoint.mask, None), known, place)
+        return cleanse(setup, problem, Trained(setup.checkpoint.mask, None), record, place)
     trained = train(setup, problem, place.folder.path, place.log)
     if setup.mask_file is not None:
         keep(Path(setup.mask_file), setup, problem, trained)
-    return cleanse(setup, problem, trained, known, place)
+    return cleanse(setup, problem, trained, record, place)
 
 
 def train(
@@ -70,7 +70,7 @@ def train(
     """
     prune, mask = setup.prune, {}
     home, begin = dense or (None, None)
-    written = Files(folder, {"fingerprint": setup.training, **problem.stamp}, home)
+    written = Files(folder, {"fingerprint": setup.training, **problem.stamp}, home, setup.run.checkpoint_every)
     if prune.prune == "synflow":
         mask = training.prune_first(problem, "synflow", prune.rate, None, setup.run.train_seed, log)
     plan = training.plan_of(setup.train, prune, setup.run)
@@ -85,7 +85,7 @@ def keep(path: Path, setup: CleanseSetup, problem: PoisonedProblem, trained: Tra
     checkpoints.write({"state_dict": state, "trained": setup.training, **problem.stamp}, path)
 
 
-def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, known: Result, place: Place) -> Result:
+def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, record: Result, place: Place) -> Result:
     """Score the model, make it forget the poisoned images, and score it again."""
     log, method, model = place.log, setup.method, problem.model
     tests = {name: problem.sets[name] for name in ("test", "triggered")}
@@ -109,8 +109,8 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, kno
     after = {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": training.parameters(unlearned.model)}
     findings = {"sparsity": pruner.sparsity(trained.mask), **after, "rounds": trained.rounds}
     return replace(
-        known,
-        model=(known.model or {}) | findings,
+        record,
+        model=(record.model or {}) | findings,
         scores={**scores, "RTE": None if unlearned.seconds is None else unlearned.seconds / 60},
         units="fractions in [0, 1]; RTE in minutes; ASR over all triggered test images, ASR_other without those of the "
         "target class",
@@ -118,14 +118,14 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, kno
     )
 
 
-def curve(setup: CurveSetup, problem: PoisonedProblem, known: Result, place: Place) -> Result:
+def curve(setup: CurveSetup, problem: PoisonedProblem, record: Result, place: Place) -> Result:
     """The paper's curve: one dense training, then for each sparsity pruning, training again and a cleanse."""
     dense = train(setup.dense, problem, setup.folder, place.log)
     results = [cleanse_at(point, problem, dense, setup.folder) for point in setup.points]
     backdoor_table.save(results, setup.folder / "backdoor")
     points = [{"sparsity": found["model"]["sparsity"], **_scores(found)} for found in results]
-    units, split = results[0]["units"], known.split
-    return setup.result(method=setup.method.name, points=points, units=units, poison=known.poison, split=split)
+    units, split = results[0]["units"], record.split
+    return setup.result(method=setup.method.name, points=points, units=units, poison=record.poison, split=split)
 
 
 def _scores(found: dict[str, Any]) -> dict[str, Any]:
@@ -140,16 +140,16 @@ def cleanse_at(setup: CleanseSetup, problem: PoisonedProblem, dense: Trained, ho
     """
 
     def work(place: Place) -> Result:
-        last, known = checkpoints.read(Files(home, {}).last(0), "checkpoint"), facts(setup, problem)
+        last, record = checkpoints.read(Files(home, {}).last(0), "checkpoint"), facts(setup, problem)
         problem.write_split(place.folder.path)
-        with place.folder.failing(known):
+        with place.folder.failing(record):
             if setup.prune.prune == "none":
                 checkpoints.load_weights(problem.model, last)
                 trained = dense
             else:
                 begun = replace(last, extra={**last.extra, "rounds": dense.rounds})
                 trained = train(setup, problem, place.folder.path, place.log, (home, begun))
-            return cleanse(setup, problem, trained, known, place)
+            return cleanse(setup, problem, trained, record, place)
 
     Log(None).line(f"\nsparsity {100 * setup.prune.rate:.4g} %: {setup.folder}")
     words = [*setup.typed, f"--rate={setup.prune.rate!r}", f"--save_dir={setup.folder}"]

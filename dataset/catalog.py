@@ -37,8 +37,10 @@ class Source:
         classes: their names, unless a folder tree says otherwise; None if only the disk knows.
         mean, std: per-channel statistics on [0, 1]; None if they are taken from the training images.
         size: side of the images in pixels; None if only the disk knows.
+        resized: whether image files of another size are brought to it where ``--input_size`` asks for none.
         streamed: whether images are read from disk whenever they are needed.
-        pad, flip: augmentation at that size; pad 0 means none. Streamed images are zoomed into instead of padded.
+        pad, flip: augmentation at that size: 0 crops nothing; "reference" mirrors under ``--compat reference`` alone.
+            Streamed images are zoomed into instead of padded.
         with_validation: whether a tenth of the training images is set apart.
         embedded: whether it comes with a package or is computed; it has no files and reads no ``--data``.
         marks: files or folders by one of which its root is known, besides a class-folder tree.
@@ -54,9 +56,10 @@ class Source:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     size: int | None = 32
+    resized: bool = False
     streamed: bool = False
     pad: int = 4
-    flip: bool = True
+    flip: bool | str = True
     with_validation: bool = True
     embedded: bool = False
     marks: tuple[str, ...] = ()
@@ -91,8 +94,8 @@ def canonical(name: str) -> str:
     """The data set that ``name`` means, whatever its capitals, hyphens and underscores; an unknown name as it is."""
     if name in _sources:
         return name
-    known = {_bare(one + end): one + end for one in _sources for end in ("", NO_VAL)}
-    return known.get(_bare(name), name)
+    by_name = {_bare(one + end): one + end for one in _sources for end in ("", NO_VAL)}
+    return by_name.get(_bare(name), name)
 
 
 def with_validation(name: str) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import count, islice
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dataset.images import Images, Part
 from utils import parallel, seeds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Chain:
@@ -29,15 +34,17 @@ class Chain:
         """Where the images are."""
         return self._sets[0].device
 
-    def plain(self) -> Chain:
-        """The sets without augmentation."""
-        return Chain(*(images.plain() for images in self._sets))
+    def plain(self) -> Self:
+        """Without augmentation."""
+        made = copy.copy(self)
+        made._sets = tuple(images.plain() for images in self._sets)
+        return made
 
     def sizes(self, size: int) -> list[int]:
         """How many images each batch holds; the last one of each set may be smaller."""
         return [number for images in self._sets for number in images.sizes(size)]
 
-    def batches(self, size: int, seed: int, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int, seed: int, part: Part | None = None) -> Iterator[tuple[Any, Any]]:
         """Batches of the first set, then of the next; see ``Images.batches``."""
         for number, images in enumerate(self._sets):
             yield from images.batches(size, seeds.derive(seed, "set", number), part)

@@ -19,7 +19,8 @@ from utils.options import option
 class Data:
     dataset: str = option(
         "cifar10",
-        "cifar10, cifar100, svhn, TinyImagenet, imagenet, digits, noisy_digits, or folder (any class-folder tree)",
+        "cifar10, cifar100, svhn, mnist, fashion_mnist, utkface, TinyImagenet, imagenet, digits, noisy_digits, or "
+        "folder (any class-folder tree)",
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )
@@ -42,7 +43,7 @@ class Data:
         None,
         "who trains, validates, is forgotten and tests: a split.npz that a run has left, any .npz or folder of .npy "
         "with train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or "
-        "NAME:ARGUMENT (seeds: by --seed and --split_seed)",
+        "NAME:ARGUMENT (seeds: by --seed and --split_seed; deepunlearn, lira:S:J: those of that benchmark)",
         common="a split.npz of another run or tool; by seeds",
         metavar="FILE|NAME",
         identity=False,

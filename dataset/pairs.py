@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from dataset.combined import union
+from dataset.combined import Chain, union
 from dataset.images import Images, Part
 from utils import seeds
 
 Two = tuple[Tensor, Tensor]
 
 
-class Paired:
-    """Two sets side by side: every step has a batch of each.
+class Paired(Chain):
+    """Two sets side by side: every step has a batch of each; it is as long as the first.
 
     Args:
         first: its batches have the size that ``batches`` is asked for.
@@ -25,25 +24,16 @@ class Paired:
     """
 
     def __init__(self, first: Images, second: Images, size: int | None = None, cycle: bool = True):
-        self.first, self.second, self._size, self._cycle = first, second, size, cycle
+        super().__init__(first, second)
+        self._size, self._cycle = size, cycle
 
     def __len__(self) -> int:
-        """Images of ``first``."""
-        return len(self.first)
-
-    @property
-    def device(self) -> torch.device:
-        """Where images and labels are."""
-        return self.first.device
-
-    def plain(self) -> Paired:
-        """Images of both sets without augmentation."""
-        return Paired(self.first.plain(), self.second.plain(), self._size, self._cycle)
+        return len(self._sets[0])
 
     def sizes(self, size: int) -> list[int]:
         """A 1 for every pair of batches of ``size``: as of a single image, every process has all of them."""
-        pairs = -(-len(self.first) // size)
-        return [1] * (pairs if self._cycle else min(pairs, -(-len(self.second) // (self._size or size))))
+        pairs, others = (-(-len(images) // of) for images, of in zip(self._sets, (size, self._size or size)))
+        return [1] * (pairs if self._cycle else min(pairs, others))
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Two, Two]]:
         """Pairs of float images [B, C, H, W] and pairs of labels int64 [B], of ``first`` and of ``second``.
@@ -52,18 +42,18 @@ class Paired:
         set with all of the other.
         """
         for (images, labels), (others, other_labels) in zip(
-            self.first.batches(size, seed), self._seconds(self._size or size, seed)
+            self._sets[0].batches(size, seed), self._seconds(self._size or size, seed)
         ):
             yield (images, others), (labels, other_labels)
 
     def _seconds(self, size: int, seed: int | None) -> Iterator[Two]:
         seed = None if seed is None else seeds.derive(seed, "second")
-        yield from self.second.batches(size, seed)
+        yield from self._sets[1].batches(size, seed)
         while self._cycle:
-            yield from self.second.batches(size, seed)
+            yield from self._sets[1].batches(size, seed)
 
 
-class Marked:
+class Marked(Chain):
     """Two sets as one, shuffled together; labels come as ``(classes, marks)``, the marks True for images of ``second``.
 
     Args:
@@ -72,27 +62,10 @@ class Marked:
     """
 
     def __init__(self, first: Images, second: Images, classes: int):
-        self._first, self._second, self._classes = first, second, classes
-        self._all = union(first, second.relabelled(second.labels + classes))
-
-    def __len__(self) -> int:
-        """Images of both."""
-        return len(self._all)
-
-    @property
-    def device(self) -> torch.device:
-        """Where images and labels are."""
-        return self._all.device
-
-    def plain(self) -> Marked:
-        """Images of both sets without augmentation."""
-        return Marked(self._first.plain(), self._second.plain(), self._classes)
-
-    def sizes(self, size: int) -> list[int]:
-        """How many images each batch holds."""
-        return self._all.sizes(size)
+        super().__init__(union(first, second.relabelled(second.labels + classes)))
+        self._classes = classes
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Two]]:
         """Float images [B, C, H, W], with classes int64 [B] and marks bool [B]; arguments as of ``Images.batches``."""
-        for images, coded in self._all.batches(size, seed, part):
+        for images, coded in self._sets[0].batches(size, seed, part):
             yield images, (coded % self._classes, coded >= self._classes)

@@ -265,9 +265,9 @@ def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[
         whole = end if os.path.isabs(end) else os.path.sep + end.lstrip("./")
         fitting = [position for position, path in by_name.get(os.path.basename(end), []) if path.endswith(whole)]
         if len(fitting) != 1:
-            what = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
+            problem = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
             said = "name files by their path from the class's folder on, as class/image.png"
-            raise UsageError(f"{typed_as}: {one_line(name)} {what}; {said}")
+            raise UsageError(f"{typed_as}: {one_line(name)} {problem}; {said}")
         found += fitting
     return _unique(tuple(found), typed_as)
 

@@ -41,7 +41,7 @@ class DatasetInfo:
 
     @property
     def _given_sets(self) -> Mapping[str, np.ndarray]:
-        """Index arrays by name, if a file divides the data set."""
+        """Index arrays by name, if a file or a scheme without labels divides the data set."""
         return {} if self.given is None else self.given.sets
 
     @property
@@ -64,7 +64,7 @@ class DatasetInfo:
 
     @property
     def train_counts(self) -> list[int]:
-        """Training images per class, validation part taken off; of a split that is a file no more than these."""
+        """Training images per class, validation part taken off; of a split that is given no more than these."""
         if self._given_sets and self.files is not None:
             return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=self.classes).tolist()
         own = self.files is not None and self.files.val is not None
@@ -130,7 +130,7 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
     source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
     place = find_root(source, typed)
-    files = source.files(place)
+    files, size = source.files(place), size or (source.size if source.resized else None)
     official = list(source.official or () if files is None else files.counts)
     elsewhere = typed if typed is not None and place != typed else None
     return DatasetInfo(source, place, size, official, files, elsewhere, split_file.read_split(given, sum(official)))
@@ -139,7 +139,7 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
     """What a model is trained on: by ``--split``, or by seeds without it.
 
-    Raises UsageError: an unknown scheme, or ``--split_seed`` beside a file.
+    Raises UsageError: an unknown scheme, or ``--split_seed`` beside a split that it has no part in.
     """
     given = data.given
     if given is not None and given.sets:
@@ -148,7 +148,9 @@ def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat:
         return given.base(len(data.test_labels))
     name, _, argument = ("seeds" if given is None else given.typed).partition(":")
     draw = split.Draw(argument, data.train_labels, data.test_labels, data.with_validation, seed, split_seed, compat)
-    return split.SCHEMES.get(name)(draw)
+    divide = split.SCHEMES.get(name).divide
+    assert divide is not None, "a scheme without it has sets"
+    return divide(draw)
 
 
 class Views:
@@ -157,7 +159,8 @@ class Views:
     Args:
         device: where batches, labels and indices are.
         workers: processes that read streamed images.
-        compat: "reference" resizes streamed images to a square before the central crop, whatever their shape.
+        compat: "reference" resizes streamed images to a square before the central crop, whatever their shape, and
+            mirrors what is mirrored under it alone.
     """
 
     def __init__(self, data: sources.Dataset, device: torch.device, workers: int = 0, compat: str = "fixed"):
@@ -170,8 +173,9 @@ class Views:
         self._train, self._test = place(data.train_images, data.train_labels), place(data.test_images, data.test_labels)
         self._val = self._test if data.val is None else place(*data.val)
         self._kind = ImageSet if data.streamed is None else StreamedSet
-        in_memory = Augment(data.pad, data.flip) if data.pad else None
-        self._augment = in_memory if data.streamed is None else Zoom(data.flip)
+        flip = data.flip in (True, compat)
+        in_memory = Augment(data.pad, flip) if data.pad or flip else None
+        self._augment = in_memory if data.streamed is None else Zoom(flip)
 
     def train(self, indices: np.ndarray) -> Images:
         """Training images, augmented when they are shuffled."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import numpy as np
 from dataset import tree
 from dataset.catalog import Source
 from dataset.reading import decode
+from utils import spare
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ class Dataset:
     Attributes:
         train_images, test_images: uint8 [N, H, W, C]; of a streamed set paths, bytes [N].
         train_labels, test_labels: int64 [N].
-        pad, flip: augmentation, at the size of these images.
+        pad, flip: augmentation, at the size of these images; see ``catalog.Source``.
         val: images and labels that the data set itself sets apart for validation; None if it has none.
         notes: what else a header says of the files, by keyword.
         given: what ``--split`` named; None for the default division by seeds.
@@ -41,12 +44,24 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     pad: int
-    flip: bool
+    flip: bool | str
     with_validation: bool
     val: Arrays | None = field(default=None, repr=False)
     streamed: int | None = None
     notes: dict[str, str] = field(default_factory=dict, compare=False)
     given: GivenSplit | None = field(default=None, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over labels and images; of streamed images, the names of their files and class folders."""
+        state = hashlib.sha256()
+        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
+            if self.streamed is not None:
+                images = np.array([b"/".join(path.split(b"/")[-2:]) for path in images.tolist()])
+            for array in (np.asarray(labels, "<i8"), images):
+                state.update(f"{array.shape} {array.dtype.str};".encode())
+                state.update(np.ascontiguousarray(array).data)
+        return state.hexdigest()[:16]
 
     @property
     def words(self) -> str:
@@ -67,6 +82,25 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
         UsageError: missing, damaged or unequal images.
     """
     files = files or source.files(root)
+    return spare.found_or_made(_state_of(source, root, size, files), lambda: _read(source, root, size, files))
+
+
+def _state_of(source: Source, root: Path, size: int | None, files: tree.Listing | None) -> tuple:
+    """What tells whether a data set is still the one that was read: its files' names, and when folders changed."""
+    if source.embedded:
+        return source.name, size, source.streamed
+    if files is None:
+        looked_at = sorted(path for path in root.glob("*")) if root.is_dir() else []
+        named = b""
+    else:
+        paths = [path for part in (files.train, files.test, files.val) if part is not None for path in part[0].tolist()]
+        looked_at = [Path(os.fsdecode(folder)) for folder in sorted({os.path.dirname(path) for path in paths})]
+        named = b"\0".join(paths)
+    states = [(str(path), path.stat().st_mtime_ns) for path in looked_at]
+    return source.name, str(root.resolve()), size, source.streamed, hashlib.sha256(named).digest(), *states
+
+
+def _read(source: Source, root: Path, size: int | None, files: tree.Listing | None) -> Dataset:
     val: Arrays | None = None
     if files is not None:
         train, test, val = (files.train, files.test, files.val) if source.streamed else _decode(files, root, size)

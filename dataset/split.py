@@ -176,7 +176,7 @@ def split_for_unlearning(
     pool = base.forget_split.train
     forget = choose_forget(train_labels, pool, scenario, seed)
     if base.forget is not None and not np.array_equal(forget, base.forget):
-        said = f"forget than the file of --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
+        said = f"forget than --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
         raise UsageError(f"{scenario.typed or '--class_to_replace'}: names other images to {said}")
     retain = np.setdiff1d(pool, forget, assume_unique=True)
     if retain.size == 0:
@@ -209,7 +209,21 @@ class Draw:
     compat: str
 
 
-SCHEMES: Registry[Callable[[Draw], BaseSplit]] = Registry(
+@dataclass(frozen=True)
+class Scheme:
+    """How ``--split NAME`` divides a data set; one of the two is there.
+
+    Attributes:
+        divide: from what it may depend on, labels among them, to the split.
+        sets: from the argument and the number of training images to index arrays by name, as a file of ``--split`` has
+            them: "retain", "forget" and, where there are, "val" and "test". Known before any image is read.
+    """
+
+    divide: Callable[[Draw], BaseSplit] | None = None
+    sets: Callable[[str, int], dict[str, np.ndarray]] | None = None
+
+
+SCHEMES: Registry[Scheme] = Registry(
     "--split", "split scheme", "dataset.schemes", "unlearn_sparse.splits", forms=("FILE",)
 )
 
@@ -221,7 +235,17 @@ def scheme(name: str) -> Callable:
     """
 
     def register(divide: Callable[[Draw], BaseSplit]) -> Callable[[Draw], BaseSplit]:
-        SCHEMES.add(name, divide)
+        SCHEMES.add(name, Scheme(divide))
         return divide
+
+    return register
+
+
+def scheme_by_count(name: str) -> Callable:
+    """Like ``scheme``, for a function that needs no labels: see ``Scheme.sets``."""
+
+    def register(sets: Callable[[str, int], dict[str, np.ndarray]]) -> Callable[[str, int], dict[str, np.ndarray]]:
+        SCHEMES.add(name, Scheme(sets=sets))
+        return sets
 
     return register

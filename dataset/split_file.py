@@ -27,8 +27,9 @@ class GivenSplit:
 
     Attributes:
         typed: the flag's value.
-        sets: int64 [M] by name, of a file: "train", "forget" and "retain" ascending, "val" in the file's order; "train"
-            and "test" always, "retain" wherever "forget" is. Empty for a scheme.
+        sets: int64 [M] by name, of a file or of a scheme that needs no labels: "train", "forget" and "retain"
+            ascending, "val" in the order given; "train" always, "test" in every file, without which all test images
+            test, "retain" wherever "forget" is. Empty for a scheme that needs labels.
         identity: what names the split among a run's settings.
     """
 
@@ -38,21 +39,22 @@ class GivenSplit:
 
     @property
     def forget(self) -> tuple[int, ...] | None:
-        """Positions of the images that the file says are forgotten; None if it does not say."""
+        """Positions of the images that it says are forgotten; None if it does not say."""
         return tuple(self.sets["forget"].tolist()) if "forget" in self.sets else None
 
     def left_out(self, total: int) -> int:
-        """How many of ``total`` training images are in none of the file's sets; 0 for a scheme."""
+        """How many of ``total`` training images are in none of the sets; 0 where labels decide."""
         used = [self.sets[name] for name in ("train", "retain", "forget", "val") if name in self.sets]
         return total - len(np.unique(np.concatenate(used))) if used else 0
 
     def base(self, test_images: int) -> BaseSplit:
-        """The file's sets. Raises UsageError: a test index that is out of range."""
-        sets, pool = self.sets, None
-        _check_range(f"--split {self.typed}", "test", sets["test"], test_images)
+        """The split of these sets. Raises UsageError: a test index that is out of range."""
+        sets, pool, test = self.sets, None, self.sets.get("test")
+        if test is not None:
+            _check_range(f"--split {self.typed}", "test", test, test_images)
         if "forget" in sets:
-            pool = BaseSplit(np.union1d(sets["retain"], sets["forget"]), sets.get("val"), test=sets["test"])
-        return BaseSplit(sets["train"], sets.get("val"), None, sets.get("forget"), sets["test"], pool)
+            pool = BaseSplit(np.union1d(sets["retain"], sets["forget"]), sets.get("val"), test=test)
+        return BaseSplit(sets["train"], sets.get("val"), None, sets.get("forget"), test, pool)
 
 
 def read_split(text: str | None, total: int) -> GivenSplit | None:
@@ -67,12 +69,19 @@ def read_split(text: str | None, total: int) -> GivenSplit | None:
         return None
     path = Path(text).expanduser()
     if not path.exists() and re.fullmatch(r"[A-Za-z]\w*(:.*)?", text):
-        SCHEMES.get(text.partition(":")[0])  # an unknown name is refused before any image is read
-        return GivenSplit(text, text)
+        name, _, argument = text.partition(":")
+        computed = SCHEMES.get(name).sets  # an unknown name is refused before any image is read
+        return GivenSplit(text, text, {} if computed is None else _computed(computed(argument, total)))
     where = f"--split {text}"
     sets = _complete(where, {name: _indices(where, name, array) for name, array in _arrays(where, path).items()})
     _check(where, sets, total)
     return GivenSplit(text, digest(*(sets.get(name) for name in KEYS)), sets)
+
+
+def _computed(sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A scheme's sets as a file has them."""
+    named = {name: array if name == "val" else np.sort(array) for name, array in sets.items()}
+    return {"train": np.union1d(sets["retain"], sets["forget"]), **named}
 
 
 def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> None:

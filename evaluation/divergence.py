@@ -1,13 +1,15 @@
-"""How far a model's outputs are from those of the model retrained without the forget set."""
+"""How far two models' outputs on the same images are apart, above all from those of the retrained model."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from evaluation.closeness import SETS, mean_sape, retention_deviation, tug_of_war
 from evaluation.predict import Predictions
+from evaluation.privacy_score import privacy_score
 
 SMALLEST = 1e-20  # least probability that a logarithm is taken of
 
@@ -33,14 +35,76 @@ def jensen_shannon(p: Tensor, q: Tensor) -> float:
     return float((_rows(p, middle) + _rows(q, middle)).mean() / 2)
 
 
+def activation_distance(p: Tensor, q: Tensor) -> float:
+    """Mean length of the difference of the probabilities, in [0, sqrt 2].
+
+    Args:
+        p, q: probabilities, float [N, C].
+    Source: Golatkar et al. 2021; Chundawat et al. 2023 (Bad Teacher).
+    """
+    return float((p.double() - q.double()).norm(dim=1).mean())
+
+
+def zrf(p: Tensor, q: Tensor) -> float:
+    """Zero retrain forgetting, 1 - JS / ln 2, in [0, 1]; q the unlearned, p a randomly initialised network's.
+
+    Args:
+        p, q: probabilities, float [N, C].
+    Source: Chundawat et al. 2023 (Bad Teacher), section 4.
+    """
+    return 1 - jensen_shannon(_normalised(p), _normalised(q)) / math.log(2)
+
+
+def completeness(p: Tensor, q: Tensor) -> float:
+    """Share of images on which both models' largest outputs agree, in [0, 1].
+
+    Args:
+        p, q: probabilities, float [N, C].
+    """
+    return float((p.argmax(1) == q.argmax(1)).double().mean())
+
+
+def distances(p: Tensor, q: Tensor) -> dict[str, float]:
+    """All of these by name, and what the released code of SUPREME computes (``..._rms``, ``..._as_coded``).
+
+    Its root of the mean square stands for the activation distance, and its divergence has both arguments exchanged and
+    is a mean over classes too.
+
+    Args:
+        p, q: probabilities, float [N, C]; p is the retrained or the random model's.
+    Source: Andreou et al. 2026 (SUPREME).
+    """
+    middle = (p + q) / 2
+    coded = sum((middle * (middle.log() - each.log())).mean() for each in (p, q)) / 2
+    return {
+        "activation_distance": activation_distance(p, q),
+        "activation_distance_rms": float((p.double() - q.double()).square().sum(1).mean().sqrt()),
+        "js": jensen_shannon(_normalised(p), _normalised(q)),
+        "js_as_coded": float(coded),
+        "zrf": zrf(p, q),
+        "zrf_as_coded": 1 - float(coded),
+        "completeness": 100 * completeness(p, q),
+    }
+
+
 def _rows(p: Tensor, q: Tensor) -> Tensor:
     return (p * (p.clamp(min=SMALLEST).log() - q.clamp(min=SMALLEST).log())).sum(1)
+
+
+def _normalised(p: Tensor) -> Tensor:
+    """Probabilities in float64 whose rows add up to 1."""
+    p = p.double()
+    return p / p.sum(1, keepdim=True)
 
 
 def compare(
     unlearned: Mapping[str, Predictions], retrained: Mapping[str, Predictions]
 ) -> dict[str, dict[str, float] | float | None]:
-    """``KL`` and ``JS`` in nats and ``accuracy`` of the retrained model, each by set; ``ToW``, ``RD`` and ``SAPE``.
+    """How far an unlearned model is from the retrained one.
+
+    ``KL`` and ``JS`` in nats, ``AD`` (activation distance), ``agreement`` (share of images with the same answer) and
+    the retrained model's ``accuracy`` are by set. ``ToW``, ``RD`` and ``SAPE`` compare accuracies, ``privacy_score``
+    the outputs on the forget set.
 
     Outputs that only the unlearned model has, the new class of boundary expanding in ``--compat
     reference``, are left out before the softmax.
@@ -51,6 +115,9 @@ def compare(
     return {
         "KL": {name: kullback_leibler(*pair) for name, pair in pairs.items()},
         "JS": {name: jensen_shannon(*pair) for name, pair in pairs.items()},
+        "AD": {name: activation_distance(*pair) for name, pair in pairs.items()},
+        "agreement": {name: completeness(*pair) for name, pair in pairs.items()},
+        "privacy_score": privacy_score(unlearned["forget"].logits[:, :classes], retrained["forget"].logits),
         "accuracy": accuracies[1],
         "ToW": tug_of_war(*accuracies),
         "RD": retention_deviation(*accuracies),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -22,18 +23,23 @@ ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # families of other packag
 FOUND_IN = ("models", "unlearn_sparse.architectures")  # a package here, and an entry point elsewhere
 _builders: Registry[Builder] = Registry("--arch", "architecture", *FOUND_IN, forms=("timm:NAME", "hf:FOLDER"))
 _imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architecture with the ImageNet stem", *FOUND_IN)
+_needs: dict[str, str] = {}  # packages by architecture
 
 
-def architecture(name: str, imagenet_stem: bool = False) -> Callable[[Builder], Builder]:
+def architecture(name: str, imagenet_stem: bool = False, needs: str | None = None) -> Callable[[Builder], Builder]:
     """Decorator that registers a builder under ``name``; ``imagenet_stem`` marks the variant for large images.
 
     A builder takes the number of classes and returns a new module with a sub-module ``normalize``. It is also given
     what it declares of ``size``, the images' side in pixels, and ``compat``, "fixed" or "reference".
 
+    Args:
+        needs: a package that may be missing.
     Raises:
         ValueError: the name is taken.
     """
     table = _imagenet_builders if imagenet_stem else _builders
+    if needs is not None:
+        _needs[name] = needs
 
     def register(builder: Builder) -> Builder:
         table.add(name, builder)
@@ -66,7 +72,7 @@ def build(
         imagenet_stem: 7x7 stem with stride 2 and a max-pool, where the architecture has that variant.
         size: side of the images in pixels, read by transformers with one position per patch; None for the
             side that the architecture was published for.
-        compat: "reference" gives the reference's defects; only swin_t has one, which is not to normalise.
+        compat: "reference" gives the reference's defects, which swin_t and tinyvit_11m have.
         pretrained: False gives new weights where the architecture comes with some.
     Raises:
         UsageError: for an unknown name or a stem that the architecture lacks.
@@ -112,10 +118,16 @@ def check(name: str, imagenet_stem: bool = False) -> None:
         family.check(rest)
     else:
         _builders.get(name)
+        if name in _needs and not _installed(name):
+            raise UsageError(f"--arch {name}: {_needs[name]} is not installed; pip install {_needs[name]}")
     if imagenet_stem and name not in _imagenet_builders:
         raise UsageError(
             f"--imagenet_arch: {name} has no ImageNet stem; only {', '.join(sorted(_imagenet_builders))} have one"
         )
+
+
+def _installed(name: str) -> bool:
+    return name not in _needs or importlib.util.find_spec(_needs[name]) is not None
 
 
 def origin(name: str) -> dict[str, str]:
@@ -154,10 +166,17 @@ def _shapes(builder: Builder) -> tuple[dict[str, tuple[int, ...]], str | None]:
 def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
     """Registered architectures that have ``shapes``, of a state dict by name, each with whether its stem is ImageNet's.
 
-    Other names are taken as ``foreign.rename`` does, and any number of classes.
+    Other names are taken as ``foreign.rename`` does, and any number of classes. Architectures that need a package are
+    tried when no other fits, since it takes seconds to import.
     """
-    known = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
-    return [(name, stem) for name, stem in known if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
+    candidates = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
+    own = [pair for pair in candidates if pair[0] not in _needs]
+    others = [pair for pair in candidates if pair[0] in _needs and _installed(pair[0])]
+    for pairs in (own, others):
+        found = [(name, stem) for name, stem in pairs if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
+        if found:
+            return found
+    return []
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from models.parts import with_methods
 
 
 class Normalize(nn.Module):
@@ -24,20 +28,39 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(tuple(std)))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean.view(1, 3, 1, 1)) / self.std.view(1, 3, 1, 1)
+        return (images - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
+
+
+@contextmanager
+def normalised_input(model: nn.Module) -> Iterator[Normalize]:
+    """Inside, the model takes images that are normalised already; yields what normalises them.
+
+    A model without ``Normalize`` takes images as they are, and so does what is yielded.
+    """
+    own = next((module for module in model.modules() if isinstance(module, Normalize)), None)
+    if own is None:
+        yield Normalize().to(next(model.parameters()).device)
+        return
+    before = copy.deepcopy(own)
+    own.mean.zero_()
+    own.std.fill_(1)
+    try:
+        yield before
+    finally:
+        own.mean.copy_(before.mean)
+        own.std.copy_(before.std)
 
 
 def normalize_first(model: nn.Module) -> nn.Module:
     """Give a model from elsewhere a sub-module ``normalize``, applied before everything else.
 
-    The model keeps its keys, which a wrapper would prefix. Its class is replaced by a subclass of
-    the old one, because a forward hook would be lost when the model is traced.
+    The model keeps its keys, which a wrapper would prefix, and is traced with this step, unlike with a forward hook.
     """
     parent = type(model)
 
     def forward(self: Any, images: Tensor) -> Tensor:
         return parent.forward(self, self.normalize(images))
 
-    model.__class__ = type(f"Normalized{parent.__name__}", (parent,), {"forward": forward})
+    with_methods(model, forward=forward)
     model.normalize = Normalize()
     return model

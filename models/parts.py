@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,16 @@ def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last)
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=layout)
     return model
+
+
+def with_methods(module: nn.Module, **methods: Callable) -> nn.Module:
+    """Replace methods of one module, in place, and return it.
+
+    Its class becomes a subclass of the old one, so that copies of it have them too, and tracing sees them.
+    """
+    parent = type(module)
+    module.__class__ = type(parent.__name__, (parent,), methods)
+    return module
 
 
 def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from models.normalize import normalize_first
+from models.parts import with_methods
 from utils.errors import UsageError
 from utils.names import nearest
 
 
 def check(name: str) -> None:
     """Raise a ``UsageError`` if timm is not installed or does not know ``name``."""
-    timm = _timm(name)
+    timm = _timm(f"--arch timm:{name}")
     if not timm.is_model(name):
         raise UsageError(
             f"--arch timm:{name}: unknown{nearest(name, timm.list_models())}; timm.list_models() names all"
@@ -26,15 +28,40 @@ def build(name: str, classes: int, size: int | None = None) -> nn.Module:
     Args:
         size: side of the images in pixels, for models that are built for one side; None for timm's default.
     """
-    timm = _timm(name)
+    timm = _timm(f"--arch timm:{name}")
     fixed = size is not None and timm.models.get_pretrained_cfg(name).fixed_input_size
-    model = timm.create_model(name, pretrained=False, num_classes=classes, **({"img_size": size} if fixed else {}))
-    return normalize_first(model)
+    return normalize_first(create(name, classes, f"--arch timm:{name}", **({"img_size": size} if fixed else {})))
 
 
-def _timm(name: str) -> Any:
+def create(name: str, classes: int, typed: str, **more: Any) -> nn.Module:
+    """timm's model as it is, but for ``without_memory``.
+
+    Args:
+        typed: the flag that asked for it, for errors.
+        more: arguments of timm's.
+    """
+    return without_memory(_timm(typed).create_model(name, pretrained=False, num_classes=classes, **more))
+
+
+def without_memory(model: nn.Module) -> nn.Module:
+    """Let attention biases be looked up in every pass, in place.
+
+    timm keeps them in eval mode, where they would miss later steps, loaded weights and gradients.
+    """
+    for module in model.modules():
+        if hasattr(module, "attention_bias_cache"):
+            with_methods(module, get_attention_biases=_biases)
+    return model
+
+
+def _biases(attention: Any, device: torch.device) -> Tensor:
+    """The biases by pair of tokens, float [heads, tokens, tokens], as a function of the parameters."""
+    return attention.attention_biases[:, attention.attention_bias_idxs]
+
+
+def _timm(typed: str) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise UsageError(f"--arch timm:{name}: timm is not installed; pip install timm") from error
+        raise UsageError(f"{typed}: timm is not installed; pip install timm") from error
     return timm

@@ -9,3 +9,5 @@ from pruner.enforcer import MaskEnforcer, check_held
 from pruner.masks import Mask, Scores, choose, density, empty_layers, sparsity
 from pruner.prunable_weights import prunable
 from pruner.scores import Sample, prune, score, scores
+
+Hold = MaskEnforcer  # its name until version 0.1

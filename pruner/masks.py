@@ -21,7 +21,12 @@ def choose(scores: Scores, rate: float, mask: Mask | None = None) -> Mask:
         A new mask from which exactly ``round(rate * kept)`` further weights are gone (Python's
         rounding). Among equal scores those that come first in module order are pruned.
     """
-    return remove(scores, round(rate * kept(scores, mask)), mask)
+    return on_cpu(remove(scores, round(rate * kept(scores, mask)), mask))
+
+
+def on_cpu(mask: Mask) -> Mask:
+    """The mask on the CPU, where masks are kept."""
+    return {name: keep.cpu() for name, keep in mask.items()}
 
 
 def kept(scores: Scores, mask: Mask | None) -> int:
@@ -30,7 +35,9 @@ def kept(scores: Scores, mask: Mask | None) -> int:
 
 
 def remove(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
-    """A new mask without the ``count`` lowest-scoring of the kept weights; see ``choose``."""
+    """A new mask, where the scores are, without the ``count`` lowest-scoring of the kept weights; see ``choose``."""
+    if any(value.device.type != "cpu" for value in scores.values()):
+        return remove_by_sorting(scores, count, mask)
     flat = torch.cat([value.detach().flatten().cpu() for value in scores.values()]).numpy()
     left = (
         torch.cat([mask[name].flatten().cpu() for name in scores]).numpy() if mask else np.ones(len(flat), dtype=bool)
@@ -41,8 +48,27 @@ def remove(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
         ties = np.flatnonzero((flat == threshold) & left)
         left &= ~(flat < threshold)
         left[ties[: count - np.count_nonzero(candidates < threshold)]] = False
+    return _divided(torch.from_numpy(left), scores)
+
+
+def remove_by_sorting(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
+    """What ``remove`` does, without a question that the host would have to wait for.
+
+    A GPU sorts ten million numbers in milliseconds. Its ``kthvalue`` uses one of its processors for all of them, and
+    refuses to work under ``--deterministic``.
+    """
+    flat = torch.cat([value.detach().flatten() for value in scores.values()])
+    left = torch.ones_like(flat, dtype=torch.bool)
+    if mask:
+        left = torch.cat([mask[name].flatten().to(flat.device) for name in scores])
+    order = flat.argsort(stable=True)
+    order = order[left[order].logical_not().to(torch.uint8).argsort(stable=True)]  # kept ones first, by their scores
+    return _divided(left.index_fill(0, order[:count], False), scores)
+
+
+def _divided(flat: Tensor, scores: Scores) -> Mask:
     sizes = [value.numel() for value in scores.values()]
-    return {name: part.view(scores[name].shape) for name, part in zip(scores, torch.from_numpy(left).split(sizes))}
+    return {name: part.view(scores[name].shape) for name, part in zip(scores, flat.split(sizes))}
 
 
 def density(mask: Mask) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from models.parts import lay_out
 from pruner.enforcer import MaskEnforcer
-from pruner.masks import Mask, Scores, kept, remove
+from pruner.masks import Mask, Scores, kept, on_cpu, remove
 from pruner.prunable_weights import prunable
 from utils import seeds
 from utils.plugins import Registry
@@ -87,7 +86,7 @@ def prune(
         count = round(share * remaining) if step < steps else remaining - goal
         left = remove(kind.run(pruned, sample), max(count, 0), left)
         remaining -= max(count, 0)
-    return left
+    return on_cpu(left)
 
 
 @score("magnitude", aliases=("l1", "mp"))
@@ -110,23 +109,28 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
     R grows beyond float32 in deep networks (ResNet-50); the scores are then taken in float64.
     Source: Tanaka et al. 2020, algorithm 1.
     """
-    shape = (1, *sample.images.shape[1:])
-    device = sample.images.device
+    device, training = sample.images.device, [module for module in model.modules() if module.training]
+    persistent = model.state_dict().keys()
+    model.eval()
     for dtype in (torch.float32, torch.float64):
         if dtype == torch.float64 and device.type == "mps":
             device = torch.device("cpu")  # MPS has no such numbers
-        positive = lay_out(copy.deepcopy(model), torch.contiguous_format).to(device).to(dtype).eval()
-        with torch.no_grad():
-            for tensor in positive.state_dict().values():
-                tensor.abs_()
-        weights = prunable(positive)
-        flow = positive(torch.ones(shape, dtype=dtype, device=device)).sum()
+        positive = {}
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            moved = tensor.detach().to(device, dtype if tensor.is_floating_point() else None).contiguous()
+            # Swin's masks are of 0 and -inf
+            positive[name] = moved.abs() if name in persistent and not moved.isinf().any() else moved
+        weights = {name: positive[name].requires_grad_() for name in prunable(model)}
+        ones = torch.ones((1, *sample.images.shape[1:]), dtype=dtype, device=device)
+        flow = torch.func.functional_call(model, positive, (ones,)).sum()
         gradients = torch.autograd.grad(flow, list(weights.values()))
         found = {
             name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)
         }
-        if all(math.isfinite(value.max()) for value in found.values()):
+        if bool(torch.stack([value.max() for value in found.values()]).isfinite().all()):
             break
+    for module in training:
+        module.training = True
     return found
 
 

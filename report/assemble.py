@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from report import (
+    attack_columns,
     backdoor_table,
-    corrections,
+    contrasts,
     further,
-    leftout,
     marks,
     missing,
     paper_values,
     ranking,
-    sparsity,
     transfer_table,
 )
+from report.attack_columns import Attacked
 from report.comparison import Table, tables
 from report.latex import latex
 from report.page import Section
@@ -28,12 +28,15 @@ from utils import files
 from utils.errors import UsageError
 
 
-def add_unlearning(report: Report, found: Collection, scores: list[str], with_settings: bool) -> None:
+def add_unlearning(
+    report: Report, found: Collection, scores: list[str], with_settings: bool, attacked: list[Attacked]
+) -> None:
     """The tables of ``main_forget.py``'s runs, what ``--compat`` changes, the rankings, and what is missing or failed.
 
     Args:
         scores: names of scores beside the paper's, for a further table.
         with_settings: whether each row says what it was run with.
+        attacked: what population attacks found, for further columns.
     """
     runs = found.of("main_forget.py", failed=True)
     made = tables(runs)
@@ -41,46 +44,50 @@ def add_unlearning(report: Report, found: Collection, scores: list[str], with_se
     lost = missing.note_missing(made, planned)
     papers = missing.papers(found)
     for table in made:
-        _add_paper_table(report, table, paper_values.matching(table, papers), with_settings)
-        head, rows = sparsity.effect(table)
+        _add_paper_table(report, table, paper_values.matching(table, papers), with_settings, attacked)
+        head, rows = contrasts.effect(table)
         if rows:
             title = f"{table.title}: what sparsity changes"
-            report.add(Section(title, head, rows, [sparsity.NOTE], slug=f"{table.slug}-sparsity"))
+            report.add(Section(title, head, rows, [contrasts.SPARSITY], slug=f"{table.slug}-sparsity"))
         if scores:
             _add_scores(report, table, scores)
-    for fixed, reference in corrections.pairs(made):
+    for fixed, reference in contrasts.pairs(made):
         title, slug = f"{fixed.title}: what the corrections change", f"{fixed.slug}-corrections"
-        report.add(Section(title, *corrections.changes(fixed, reference), [corrections.NOTE], slug=slug))
+        report.add(Section(title, *contrasts.changes(fixed, reference), [contrasts.CORRECTIONS], slug=slug))
     for group in ranking.groups(made):
         report.add(Section(group.title, *ranking.order(group), [ranking.NOTE], slug=group.slug))
     title = "nothing of these scenarios has finished"
     lines = [f"{cell.folder}: {f'failed: {cell.last_line}' if cell.failed else 'missing'}" for cell in lost]
     report.say(f"{title}:", title.capitalize(), lines)
-    report.say("failed:", "Failed runs", leftout.failures(found))
+    report.say("failed:", "Failed runs", missing.failures(found))
 
 
-def _add_paper_table(report: Report, table: Table, known: paper_values.Published, with_settings: bool) -> None:
-    head, rows = paper_table(table, known)
+def _add_paper_table(
+    report: Report, table: Table, published: paper_values.Published, with_settings: bool, attacked: list[Attacked]
+) -> None:
+    head, rows = paper_table(table, published)
     given, best = settings_of(table), marks.best(table)
     section = Section(
         table.title,
         head,
         rows,
-        notes(table, known) + ([marks.NOTE] if best else []),
+        notes(table, published) + ([marks.NOTE] if best else []),
         best=best,
         warnings=marks.warnings(table),
         explained=EXPLAINED,
         runs=(HEAD, given.lines(table)),
         runs_note=given.note(),
         slug=table.slug,
-        long=long_table(table, known),
+        long=long_table(table, published),
     )
+    attack_columns.add(section, table, attacked)
     if with_settings:
-        section.head, section.rows = [*head, "settings"], [[*row, given.rows.get(row[0], "")] for row in rows]
+        section.head = [*section.head, "settings"]
+        section.rows = [[*row, given.rows.get(row[0], "")] for row in section.rows]
         section.notes += [note for note in (given.note(),) if note]
     report.add(section)
     remarks = section.warnings + section.notes
-    text = latex(table, known, best, given.rows if with_settings else None, remarks)
+    text = latex(table, published, best, given.rows if with_settings else None, remarks)
     files.write_text(report.out / f"{table.slug}.tex", text)
     if report.plots:
         report.draw(section, {f"-{name}": drawn for name, drawn in _pictures(table).items() if drawn is not None})
@@ -118,19 +125,19 @@ def add_others(report: Report, found: Collection) -> None:
     """The tables of ``main_backdoor.py``'s and ``main_transfer.py``'s runs."""
     for kind, script in ((backdoor_table, "main_backdoor.py"), (transfer_table, "main_transfer.py")):
         for table in kind.tables([run.content for run in found.of(script)]):
-            section = report.add(table.section())
+            section = report.add(kind.section(table))
             if report.plots:
                 report.draw(section, {"": kind.draw(table)})
 
 
 def add_left_out(report: Report, found: Collection, place: Path) -> None:
     """What stands in no table. Raises UsageError: there is no table; names ``place``."""
-    lines = leftout.left_out(found)
+    lines = missing.left_out(found)
     if not report.sections:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        beside = f"; left out: {lines[0]}{more}" if lines else ""
+        left_out = f"; left out: {lines[0]}{more}" if lines else ""
         kinds = "main_forget.py, main_backdoor.py or main_transfer.py"
-        raise UsageError(f"{place}: no finished result of {kinds} below it{beside}")
+        raise UsageError(f"{place}: no finished result of {kinds} below it{left_out}")
     report.say("left out:", "Left out", lines)
 
 

@@ -5,22 +5,18 @@ matplotlib is imported only when a picture is drawn.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from report import paper_values
-from report.comparison import Cell, cells_by, seed_of
+from report.comparison import seed_of
 from report.page import Section
 from report.row_names import by_method
+from report.series import SeriesTable, grouped, series
 from report.text import aligned, minutes, percent
 from report.writer import write
 from utils import files
-from utils.names import file_name
 
 COLUMNS = tuple((score, when) for score in ("ASR", "SA") for when in ("before", "after"))
 STORED = (*COLUMNS[:2], ("ASR_other", "before"), ("ASR_other", "after"), *COLUMNS[2:], ("RTE", ""))
@@ -30,39 +26,24 @@ BEFORE_AFTER = {  # hollow and dashed, filled and solid: told apart in grey, and
 }
 
 
-@dataclass
-class BackdoorTable:
-    """One poison on one data set and architecture.
+def tables(results: Iterable[dict[str, Any]]) -> list[SeriesTable]:
+    """One table per data set, architecture, poison, training, split and ``--compat``.
 
-    Attributes:
-        title: in words.
-        slug: starts file names.
-        key: what all runs share.
-        cells: by method (and pruner, where it is not OMP), by sparsity, by score and "before" or "after".
+    Its lines are methods (with the pruner, where it is not OMP), its columns scores "before" and "after".
     """
-
-    title: str
-    slug: str
-    key: dict[str, Any]
-    cells: dict[str, dict[float, dict[tuple[str, str], Cell]]]
-
-    @property
-    def share(self) -> float:
-        """Of the target class among the images, in [0, 1]: about the attack success of a clean model."""
-        return 1 / len(self.key["images"] or [None] * 10)
-
-    def section(self) -> Section:
-        """The table as it is printed and written."""
-        return Section(self.title, *layout(self), notes(self), slug=self.slug, long=long_table(self))
+    scored = (result for result in results if "before" in result.get("scores", {}))
+    return [_table(key, group) for key, group in grouped(scored, _shared)]
 
 
-def tables(results: Iterable[dict[str, Any]]) -> list[BackdoorTable]:
-    """One table per data set, architecture, poison, training, split and ``--compat``."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for result in results:
-        if "before" in result.get("scores", {}):
-            groups.setdefault(json.dumps(_shared(result), sort_keys=True), []).append(result)
-    return [_table(json.loads(key), group) for key, group in sorted(groups.items())]
+def section(table: SeriesTable) -> Section:
+    """The table as it is printed and written."""
+    head = ["unlearning", "sparsity", "score", "when", "mean", "std", "seeds"]
+    return Section(table.title, *layout(table), notes(table), slug=table.slug, long=table.long(head, tuple))
+
+
+def target_share(table: SeriesTable) -> float:
+    """Of the target class among the images, in [0, 1]: about the attack success of a clean model."""
+    return 1 / len(table.key["images"] or [None] * 10)
 
 
 def results_of(curve: dict[str, Any], paper_name: str) -> list[dict[str, Any]]:
@@ -90,24 +71,17 @@ def _shared(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> BackdoorTable:
-    compat = "" if key["compat"] == "fixed" else key["compat"]
-    words = results[0]["poison"]["words"]
-    title = f"{key['dataset']}, {key['arch']}: {words}" + (compat and f" (compat {compat})")
-    slug = f"backdoor-{key['dataset']}-{key['arch']}-to-{key['poison'].get('target')}" + (compat and f"-{compat}")
-    lines = []
+def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> SeriesTable:
+    values = []
     for name, members in by_method(results).items():
         for result in sorted(members, key=seed_of):
             pruner, scores = result["config"].get("prune", {}).get("prune", "omp"), result["scores"]
             place = name if pruner in ("omp", "none") else f"{name} ({pruner})", result["model"]["sparsity"]
             for score, when in STORED:
-                lines.append((*place, score, when, scores[when].get(score) if when else scores[score]))
-    by = ["line", "sparsity", "score", "when"]
-    found = cells_by(pd.DataFrame(lines, columns=[*by, "value"]), by)
-    cells: dict[str, Any] = {line: {} for line, *_ in lines}
-    for (line, sparsity, *column), cell in sorted(found.items(), key=lambda item: item[0][1]):
-        cells[line].setdefault(sparsity, {})[tuple(column)] = cell
-    return BackdoorTable(title, file_name(slug), key, cells)
+                values.append((*place, (score, when), scores[when].get(score) if when else scores[score]))
+    title = f"{key['dataset']}, {key['arch']}: {results[0]['poison']['words']}"
+    slug = f"backdoor-{key['dataset']}-{key['arch']}-to-{key['poison'].get('target')}"
+    return series(title, slug, key, values)
 
 
 def printed(results: list[dict[str, Any]]) -> str:
@@ -118,11 +92,11 @@ def printed(results: list[dict[str, Any]]) -> str:
 def save(results: list[dict[str, Any]], stem: Path) -> None:
     """Write the table of results of one poison as Markdown, CSV and PNG with ``stem``'s name."""
     [table] = tables(results)
-    write(table.section(), stem)
+    write(section(table), stem)
     files.write_figure(stem.with_name(f"{stem.name}.png"), draw(table))
 
 
-def published_values(table: BackdoorTable, name: str, sparsity: float) -> list[float | None]:
+def published_values(table: SeriesTable, name: str, sparsity: float) -> list[float | None]:
     """The published values beside a line's sparsity, by ``COLUMNS``, in [0, 1]; empty in another setting."""
     paper = paper_values.load()["backdoor"]
     if (table.key["dataset"], table.key["arch"]) != (paper["dataset"], paper["arch"]):
@@ -131,7 +105,7 @@ def published_values(table: BackdoorTable, name: str, sparsity: float) -> list[f
     return [None if value is None else value / 100 for value in next(near, ())]
 
 
-def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
+def layout(table: SeriesTable) -> tuple[list[str], list[list[str]]]:
     """Head and rows for people, in per cent; below a row what was published of it."""
     head = ["unlearning", "pruned %", *(f"{score} {when} %" for score, when in COLUMNS), "RTE (min)", "n"]
     rows = []
@@ -147,7 +121,7 @@ def layout(table: BackdoorTable) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def notes(table: BackdoorTable) -> list[str]:
+def notes(table: SeriesTable) -> list[str]:
     """What a reader must know of the table."""
     said = [
         "ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± "
@@ -160,18 +134,7 @@ def notes(table: BackdoorTable) -> list[str]:
     return said
 
 
-def long_table(table: BackdoorTable) -> pd.DataFrame:
-    """The table for a CSV file: fractions and minutes, unrounded."""
-    lines = [
-        (name, sparsity, score, when, cell.mean, cell.std, len(cell.values))
-        for name, line in table.cells.items()
-        for sparsity, cells in line.items()
-        for (score, when), cell in cells.items()
-    ]
-    return pd.DataFrame(lines, columns=["unlearning", "sparsity", "score", "when", "mean", "std", "seeds"])
-
-
-def draw(table: BackdoorTable) -> Any:
+def draw(table: SeriesTable) -> Any:
     """Attack success and accuracy against sparsity, hollow before and filled after unlearning.
 
     Bars are one standard deviation.
@@ -194,7 +157,7 @@ def draw(table: BackdoorTable) -> Any:
         axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])
         axis.set(xlabel="pruned weights (%)", ylabel=words[score], ylim=(-3, 105))
         axis.grid(alpha=0.3)
-    axes[0, 0].axhline(100 * table.share, color="grey", linestyle=":", label="share of the target class")
+    axes[0, 0].axhline(100 * target_share(table), color="grey", linestyle=":", label="share of the target class")
     legend(drawn, axes[0, 0])
     drawn.suptitle(table.title, fontsize=9, wrap=True)
     return drawn

@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from report.row_names import Model, by_method, models, models_of
+from report.row_names import Model, by_method, models, models_of, population_of
 from report.runs import METRICS, Run
 from utils.names import file_name
+from utils.run_flags import SEEDS
 
-Seeds = tuple[int, int]  # of unlearning and of training; runs with the same are compared with each other
-SCORES, SEED, CELL = [*METRICS, "RTE"], ["seed", "train_seed"], ["row", "model", "metric"]
+# Of unlearning, of training and of initial weights, and the part of a population: runs with the same are compared.
+Seeds = tuple[int, int, int, str]
+SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS, "part"], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
 
 
@@ -175,9 +177,9 @@ class Table:
 
     def seeds(self, model: str) -> int:
         """Number of seeds with a run on this model; where there is none, with a run on any."""
-        told = self.values[self.values["metric"] == METRICS[0]]
-        here = told[told["model"] == model]
-        return len((told if here.empty else here)[SEED].drop_duplicates())
+        scored = self.values[self.values["metric"] == METRICS[0]]
+        on_model = scored[scored["model"] == model]
+        return len((scored if on_model.empty else on_model)[SEED].drop_duplicates())
 
     def tried(self) -> list[str]:
         """Rows with any run, without Retrain, which every other row is held against."""
@@ -197,19 +199,23 @@ def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
 
 
 def seed_of(result: dict[str, Any]) -> Seeds:
-    """The seeds of unlearning and of training."""
-    return result["seed"], result["config"].get("run", {}).get("train_seed", 0)
+    """The seeds of unlearning, of training and of initial weights, and the split and forget set of a population."""
+    config = result["config"]
+    run, part = config.get("run", {}), config["split"] if population_of(config) else ""
+    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0)), part
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:
     """What runs must share to be compared: data, model family, what is forgotten, how it is split and scored."""
     config, scenario, sizes = result["config"], result["scenario"], result.get("split", {})
     split_seed = config.get("run", {}).get("split_seed")
+    population = population_of(config)  # its forget sets make one row together
+    joined = {"indices_digest": population} if population else {}
     return {
         "dataset": result["model"]["dataset"],
         "arch": result["model"]["arch"],
         "kind": scenario["kind"],
-        "forget": {key: value for key, value in scenario.items() if key not in ("kind", "words")},
+        "forget": {key: value for key, value in scenario.items() if key not in ("kind", "words")} | joined,
         "words": scenario["words"],
         "compat": result["compat"],
         "imagenet stem": config.get("model", {}).get("imagenet_arch", False),

@@ -17,6 +17,7 @@ from report.comparison import Table
 from report.plots import DASHES, colours, figure, legend
 from report.runs import TRAINING, Collection, Epochs, Run, check
 from utils.names import file_name
+from utils.run_flags import SEEDS
 
 ROUNDS_SHOWN = 5
 ENDS = {"forget": "x", "test": "+"}  # markers of the sets
@@ -25,11 +26,11 @@ ENDS = {"forget": "x", "test": "+"}  # markers of the sets
 def trainings(found: Collection) -> dict[str, tuple[str, list[Epochs]]]:
     """Finished trainings that differ in nothing but their seeds: by file name, a title and the epochs of each."""
     groups: dict[str, list[Run]] = {}
-    known: set[Any] = set()  # a copy of a run is no further seed
+    seen: set[Any] = set()  # a copy of a run is no further seed
     for run in found.runs:
         mark = run.content.get("fingerprint", run.path)
-        if run.done and "rounds" in run.content and run.epochs and mark not in known:
-            known.add(mark)
+        if run.done and "rounds" in run.content and run.epochs and mark not in seen:
+            seen.add(mark)
             check(run.content, TRAINING, run.path)
             groups.setdefault(_alike(run.content), []).append(run)
     named: dict[str, tuple[str, list[Epochs]]] = {}
@@ -45,7 +46,7 @@ def trainings(found: Collection) -> dict[str, tuple[str, list[Epochs]]]:
 
 def _alike(content: dict[str, Any]) -> str:
     config = {key: value for key, value in content["config"].items() if key != "checkpoint"}
-    run = {key: value for key, value in config["run"].items() if key not in ("seed", "train_seed")}
+    run = {key: value for key, value in config["run"].items() if key not in SEEDS}
     return json.dumps([content["script"], config | {"run": run}], sort_keys=True)
 
 
@@ -141,7 +142,7 @@ def _ends(axis: Any, runs: list[Run], shade: Any) -> None:
     """The accuracies of the finished models, in the mean over the runs, above the last epoch."""
     found = [run.content["accuracy"] for run in runs if isinstance(run.content.get("accuracy"), dict)]
     for name, marker in ENDS.items():
-        values = [100 * told[name] for told in found if isinstance(told.get(name), (int, float))]
+        values = [100 * accuracies[name] for accuracies in found if isinstance(accuracies.get(name), (int, float))]
         if values:
             look = {"color": shade, "markersize": 7, "markeredgewidth": 1.6, "zorder": 4, "clip_on": False}
             axis.plot(max(map(_last, runs)), statistics.fmean(values), marker, **look)

@@ -69,18 +69,18 @@ def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[s
         for row, model, content in places
         if row == "Retrain" and _whole(content)
     }
-    known = scoring.columns()
+    scores = scoring.columns()
     lines = [
-        (row, model, name, value(name, known[name].keys, content, retrained.get((model, seed_of(content)))))
+        (row, model, name, value(name, scores[name].keys, content, retrained.get((model, seed_of(content)))))
         for row, model, content in places
         for name in names
     ]
     cells = cells_by(pd.DataFrame(lines, columns=["row", "model", "score", "value"]), ["row", "model", "score"])
-    told = {name for *_, name in cells}
-    columns = [(name, model.name) for name in names if name in told for model in table.models]
+    stored = {name for *_, name in cells}
+    columns = [(name, model.name) for name in names if name in stored for model in table.models]
     rows = []
     for row in table.rows:
-        found = [(cells.get((row, model, name)), known[name].percent) for name, model in columns]
+        found = [(cells.get((row, model, name)), scores[name].percent) for name, model in columns]
         forms = ((100, ".2f") if percent else (1, ".4f") for _, percent in found)
         rows.append([row, *(cell.text(*form) if cell else "-" for (cell, _), form in zip(found, forms))])
     return ["method", *(f"{name} {model}" for name, model in columns)], rows
@@ -88,6 +88,6 @@ def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[s
 
 def note(head: list[str], names: list[str]) -> str:
     """What the columns are."""
-    known = scoring.columns()
+    scores = scoring.columns()
     shown = [name for name in names if any(title.startswith(f"{name} ") for title in head)]
-    return "; ".join(f"{name}{' (%)' if known[name].percent else ''}: {known[name].says}" for name in shown) + "."
+    return "; ".join(f"{name}{' (%)' if scores[name].percent else ''}: {scores[name].says}" for name in shown) + "."

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from report.comparison import Table
 from report.marks import GAP, TIME, Marks
+from report.page import Section
 from report.paper_table import paper_table
 from report.paper_values import Published
 from report.runs import METRICS
@@ -85,3 +86,22 @@ def _cell(text: str, row: str, title: str, best: Marks) -> str:
     if (row, title) in best:
         return rf"\textbf{{{escaped(text)}}}"
     return rf"\textit{{{escaped(text)}}}" if row.endswith(", published") and text else escaped(text)
+
+
+def plain(section: Section) -> str:
+    """A section's table with ``booktabs`` rules, the best of a column in bold; notes are comments below it."""
+    lines = [
+        f"% {section.title}",
+        r"% needs \usepackage{booktabs}",
+        r"\begin{tabular}{l" + "r" * (len(section.head) - 1) + "}",
+        r"\toprule",
+        " & ".join(map(escaped, section.head)) + r" \\",
+        r"\midrule",
+    ]
+    for row in section.rows:
+        lines.append(
+            " & ".join(_cell(text, row[0], title, frozenset(section.best)) for title, text in zip(section.head, row))
+            + r" \\"
+        )
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {remark}" for remark in section.warnings + section.notes)]
+    return "\n".join(lines) + "\n"

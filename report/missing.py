@@ -1,4 +1,4 @@
-"""What sweeps planned, beside what is there: cells that are missing and cells that failed."""
+"""What stands in no table: cells of sweeps that are missing, runs that failed, and files that are passed over."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 from report import row_names, runs
 from report.comparison import MissingRuns, Table
 from report.row_names import Model
-from report.runs import Collection
+from report.runs import SHAPES, Collection, Run, check
+from utils.errors import one_line
 
+# write results that no table needs
+TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py", "main_generate.py")
 Places = dict[Any, tuple[str, list[str]]]  # of a table: row and columns by fingerprint
 
 
@@ -37,16 +40,16 @@ class PlannedRun:
     failed: bool
     last_line: str
 
-    def shares(self, other: PlannedRun, *names: str) -> bool:
-        """Whether the other is of the same sweep with the same facts of these names."""
-        return self.sweep == other.sweep and all(self.facts.get(name) == other.facts.get(name) for name in names)
+    def kind(self, *names: str) -> tuple:
+        """Its sweep and its facts of these names."""
+        return self.sweep, *(self.facts.get(name) for name in names)
 
 
-def planned_runs(found: Collection, known: set[str]) -> list[PlannedRun]:
+def planned_runs(found: Collection, in_tables: set[str]) -> list[PlannedRun]:
     """All cells of the sweeps; of one that several machines planned, the copy that finished.
 
     Args:
-        known: fingerprints of the runs that tables hold.
+        in_tables: fingerprints of the runs that tables hold.
     """
     contents = {os.path.realpath(run.folder): run.content for run in found.runs}
     cells: dict[tuple[str, str], PlannedRun] = {}
@@ -54,7 +57,7 @@ def planned_runs(found: Collection, known: set[str]) -> list[PlannedRun]:
         for facts in plan["cells"]:
             folder, status = path.parent / facts["folder"], runs.status_of(facts, path)
             content = contents.get(os.path.realpath(folder), {})
-            done = mark if (mark := content.get("fingerprint")) in known else None
+            done = mark if (mark := content.get("fingerprint")) in in_tables else None
             failed, said = done is None and status.get("status") == "failed", str(status.get("last_line"))
             cell = PlannedRun(plan["name"], facts, folder, content, done, failed, said)
             first = cells.setdefault((cell.sweep, facts["command"]), cell)
@@ -75,18 +78,20 @@ def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRu
         Cells that belong to no table, because nothing of their scenario has finished.
     """
     unlearning = [cell for cell in cells if cell.facts["stage"] == "unlearn"]
-    places = [(table, table.places) for table in tables]
+    twins = [
+        {name: _twins(unlearning, table.places, "setting", name) for name in ("scenario", "method", "model")}
+        for table in tables
+    ]
     lost = []
     for cell in unlearning:
         if cell.finished is not None:
             continue
-        near = [(table, place) for table, place in places if _twin(cell, unlearning, place, "setting", "scenario")]
-        if not near:
+        own = {name: cell.kind("setting", name) for name in ("scenario", "method", "model")}
+        near = next((number for number, each in enumerate(twins) if own["scenario"] in each["scenario"]), None)
+        if near is None:
             lost.append(cell)
             continue
-        table, place = near[0]
-        same_row = _twin(cell, unlearning, place, "setting", "method")
-        same_model = _twin(cell, unlearning, place, "setting", "model")
+        table, same_row, same_model = tables[near], *(twins[near][name].get(own[name]) for name in ("method", "model"))
         row = same_row[0] if same_row else _new_row(table, cell, unlearning)
         model = same_model[1][0] if same_model else _new_model(table, cell, cells)
         noted = table.missing.setdefault((row, model), MissingRuns())
@@ -97,16 +102,20 @@ def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRu
     return lost
 
 
-def _twin(cell: PlannedRun, cells: list[PlannedRun], places: Places, *names: str) -> tuple[str, list[str]] | None:
-    """Row and columns of the first finished run of a table that shares the facts of these names with ``cell``."""
-    near = (places.get(other.finished) for other in cells if other.shares(cell, *names))
-    return next(filter(None, near), None)
+def _twins(cells: list[PlannedRun], places: Places, *names: str) -> dict[tuple, tuple[str, list[str]]]:
+    """Row and columns of the first finished run of a table, by what those names say of it."""
+    found: dict[tuple, tuple[str, list[str]]] = {}
+    for cell in cells:
+        if cell.finished in places:
+            found.setdefault(cell.kind(*names), places[cell.finished])
+    return found
 
 
 def _new_row(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
     """The row of a method of which nothing has finished."""
     paper = cell.facts["paper_name"]
-    variants = {other.facts["method"] for other in cells if other.shares(cell, "paper_name")}
+    kind = cell.kind("paper_name")
+    variants = {other.facts["method"] for other in cells if other.kind("paper_name") == kind}
     name = paper if len(variants) == 1 else f"{paper} ({cell.facts['method']})"
     if name not in table.rows:
         table.rows.append(name)
@@ -131,3 +140,42 @@ def _sparsity(cell: PlannedRun, cells: list[PlannedRun]) -> float | None:
             densities = [found["density"] for found in rounds if found["round"] == cell.facts["round"]]
             return 1 - densities[0] if densities else None
     return None
+
+
+def left_out(found: Collection) -> list[str]:
+    """One line for each thing that is passed over, and why.
+
+    These are what reading found on its way, results that tables do not know, and copies of a run whose scores are not
+    those in the table.
+    """
+    lines = list(found.remarks)
+    taken: dict[str, tuple[Run, Any]] = {}
+    for run in found.runs:
+        script, status, mark = (run.content.get(key) for key in ("script", "status", "fingerprint"))
+        if script not in (*SHAPES, *TRAINED):
+            named = f"of {script}" if isinstance(script, str) else "it names no script"
+            lines.append(f"{run.path}: is no result that tables know ({named})")
+        elif status not in ("done", "failed"):
+            lines.append(f"{run.path}: is not finished (status {status})")
+        elif status == "done" and script in SHAPES and isinstance(mark, str):
+            first, scores = taken.setdefault(mark, (run, _scores(run.content)))
+            if scores != _scores(run.content):
+                lines.append(f"{run.path}: is the run of {first.path} with other scores; the table has the latter's")
+    return [one_line(line) for line in lines]
+
+
+def failures(found: Collection) -> list[str]:
+    """One line for each run of any script whose numbers went wrong, and why.
+
+    Raises UsageError: a result does not say why.
+    """
+    failed = [run for run in found.runs if run.failed]
+    for run in failed:
+        check(run.content, {"reason": str}, run.path)
+    return [f"{run.folder}: {run.content['reason']}" for run in failed]
+
+
+def _scores(content: dict[str, Any]) -> Any:
+    """The scores but for times, which no two runs share."""
+    scores = content.get("scores")
+    return {name: value for name, value in scores.items() if name != "RTE"} if isinstance(scores, dict) else scores

@@ -51,9 +51,9 @@ def bars(table: Table) -> Any:
             exact = height(table, "Retrain", model, panel) if panel != GAP else None
             for position, row in enumerate(methods):
                 found = height(table, row, model, panel)
-                where = position + (place - (len(table.models) - 1) / 2) * thick
+                middle = position + (place - (len(table.models) - 1) / 2) * thick
                 if found is not None:
-                    _bar(axis, where, thick, found, exact, {"label": model.name, **_look(place, shade)})
+                    _bar(axis, middle, thick, found, exact, {"label": model.name, **_look(place, shade)})
         axis.set(xlabel="points" if panel == GAP else "%", title=panel, xlim=(0, None if panel == GAP else 103))
         axis.set_yticks(range(len(methods)), methods, fontsize=8)
         axis.grid(axis="x", alpha=0.3)
@@ -64,18 +64,18 @@ def bars(table: Table) -> Any:
     return drawn
 
 
-def _bar(axis: Any, where: float, thick: float, found: Height, exact: Height | None, look: dict[str, Any]) -> None:
+def _bar(axis: Any, middle: float, thick: float, found: Height, exact: Height | None, look: dict[str, Any]) -> None:
     """One bar, with its value in a column right of the panel, a stroke for what is zero, and Retrain's mark."""
     value, spread = found
-    axis.barh(where, value, thick * 0.92, xerr=spread or None, capsize=2, **look)
+    axis.barh(middle, value, thick * 0.92, xerr=spread or None, capsize=2, **look)
     if value < 0.5:
         stroke = {"color": look["color"], "linewidth": 4, "zorder": 3, "solid_capstyle": "butt"}
-        axis.plot([0, 0], [where - thick * 0.46, where + thick * 0.46], **stroke)
+        axis.plot([0, 0], [middle - thick * 0.46, middle + thick * 0.46], **stroke)
     if exact is not None:
         mark = {"colors": EXACT, "linewidths": 2, "zorder": 4, "label": "Retrain, same model"}
-        axis.vlines(exact[0], where - thick / 2, where + thick / 2, **mark)
+        axis.vlines(exact[0], middle - thick / 2, middle + thick / 2, **mark)
     text = {"transform": axis.get_yaxis_transform(), "fontsize": 6.5, "va": "center", "family": "monospace"}
-    axis.text(1.02, where, f"{value:.2f}", **text)
+    axis.text(1.02, middle, f"{value:.2f}", **text)
 
 
 def _look(place: int, shade: Any) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple
     look = {"markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.6, "linestyle": "none", "zorder": 3}
     for number, (model, shade, marker) in enumerate(zip(models, colours(len(models)), MARKERS)):
         aside = 0.5 * (number - (len(models) - 1) / 2) / len(models)
-        there = [(values[row, model], place + aside) for place, row in enumerate(methods) if (row, model) in values]
-        found, places = [value for value, _ in there], [place for _, place in there]
+        points = [(values[row, model], place + aside) for place, row in enumerate(methods) if (row, model) in values]
+        found, places = [value for value, _ in points], [place for _, place in points]
         axis.plot(found, places, marker, color=shade, label=model.name, **look)
 
 
@@ -135,10 +135,10 @@ def _time(table: Table, row: str, model: Model) -> float | None:
 
 def families(table: Table) -> dict[str, list[Model]]:
     """Models by pruner, dense ones in each, where there are at least three sparsities."""
-    known = [model for model in table.models if model.sparsity is not None]
-    dense = [model for model in known if model.sparsity == 0][:1]
-    pruners = list(dict.fromkeys(model.pruner for model in known if model.sparsity))
-    pruned = [model for model in known if model.sparsity]
+    measured = [model for model in table.models if model.sparsity is not None]
+    dense = [model for model in measured if model.sparsity == 0][:1]
+    pruners = list(dict.fromkeys(model.pruner for model in measured if model.sparsity))
+    pruned = [model for model in measured if model.sparsity]
     grouped = {pruner: dense + [model for model in pruned if model.pruner == pruner] for pruner in pruners}
     return {pruner: models for pruner, models in grouped.items() if len(models) >= 3}
 

@@ -128,7 +128,7 @@ def long_table(table: Table, published: Published) -> pd.DataFrame:
             missing = table.missing.get((name, model.name), MissingRuns())
             for metric in (*METRICS, "RTE"):
                 cell, value = table.cell(name, model.name, metric), published.value(name, model, metric)
-                known = value is not None and published.exact and metric != "RTE"
+                comparable = value is not None and published.exact and metric != "RTE"
                 lines.append(
                     {
                         "table": table.slug,
@@ -143,7 +143,7 @@ def long_table(table: Table, published: Published) -> pd.DataFrame:
                         "gap_to_retrain": None if metric == "RTE" else table.gap(name, model.name, metric),
                         "published_mean": value and value.mean,
                         "published_std": value and value.std,
-                        "differs": published.differs(cell, name, model, metric) if known and cell else None,
+                        "differs": published.differs(cell, name, model, metric) if comparable and cell else None,
                     }
                 )
     return pd.DataFrame(lines).astype({"differs": "Int64"})

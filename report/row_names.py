@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +36,17 @@ def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
     A dense round's pruning flags say nothing and are left out.
     """
     stored = result["model"].get("recipe")
-    if not stored or result["model"].get("round") != 0:
+    if not stored:
         return stored
-    return {key: value for key, value in stored.items() if key != "prune"}
+    if population := population_of(stored):
+        stored = {**stored, "split": population}
+    return stored if result["model"].get("round") != 0 else {key: stored[key] for key in stored if key != "prune"}
+
+
+def population_of(config: dict[str, Any]) -> str | None:
+    """The scheme of ``--split NAME:S:J``, whose splits and forget sets are one population; None for other splits."""
+    name, _, numbers = str(config.get("split") or "").partition(":")
+    return name if re.fullmatch(r"\d+:\d+", numbers) else None
 
 
 def models(results: list[dict[str, Any]]) -> dict[str, Model]:

@@ -134,8 +134,8 @@ class Collection:
                 continue
             shape = {key: kind for key, kind in SHAPES[script].items() if run.done or key != "scores"}
             check(run.content, shape, run.path)
-            known = found.setdefault(run.content["fingerprint"], run)
-            if known.failed and run.done:
+            first = found.setdefault(run.content["fingerprint"], run)
+            if first.failed and run.done:
                 found[run.content["fingerprint"]] = run
         return list(found.values())
 
@@ -167,23 +167,23 @@ def collect(places: Iterable[Path]) -> Collection:
     Raises UsageError: names a file that is damaged, or a place that is neither.
     """
     found = Collection()
-    known: set[str] = set()
+    visited: set[str] = set()
     for place in places:
         if place.is_file() and place.suffix == ".jsonl":
-            _unpack(place, found, known)
+            _unpack(place, found, visited)
             continue
         if not place.is_dir():
             reason = "is a file; give the folder that holds it" if place.is_file() else "no such folder"
             raise UsageError(f"{place}: {reason}")
-        for here, names in _walk(place, found, known):
+        for here, names in _walk(place, found, visited):
             for path in (here / name for name in names):
                 if path.name == SEARCH and path.is_dir():
                     found.remarks.append(f"{path}: trials of a search; give this folder to see them")
                 elif path.is_symlink() and not path.exists():
                     found.remarks.append(f"{path}: is a link to {os.readlink(path)}, which is not there")
                 if path.name == PACKED:
-                    _unpack(path, found, known)
-                elif (path.name == "result.json" or path.name.endswith(MANIFEST)) and _new(path, known):
+                    _unpack(path, found, visited)
+                elif (path.name == "result.json" or path.name.endswith(MANIFEST)) and _new(path, visited):
                     content = read_whole(path)
                     if path.name == "result.json":
                         folder = path.resolve().parent if path.is_symlink() else path.parent
@@ -193,7 +193,7 @@ def collect(places: Iterable[Path]) -> Collection:
     return found
 
 
-def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Path, list[str]]]:
+def _walk(folder: Path, found: Collection, visited: set[str]) -> Iterable[tuple[Path, list[str]]]:
     """Every folder at and below ``folder`` with the sorted names in it, each once, in order of path."""
     walked: list[tuple[Path, list[str]]] = []
 
@@ -201,7 +201,7 @@ def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Pa
         found.remarks.append(f"{error.filename}: cannot be listed ({error.strerror})")
 
     for here, inner, others in os.walk(folder, onerror=refused, followlinks=True):
-        if not _new(here, known):  # by another name, or a link in a loop
+        if not _new(here, visited):  # by another name, or a link in a loop
             inner.clear()
             continue
         walked.append((Path(here), sorted(inner + others)))
@@ -212,16 +212,16 @@ def _walk(folder: Path, found: Collection, known: set[str]) -> Iterable[tuple[Pa
     return sorted(walked)
 
 
-def _new(path: Path | str, known: set[str]) -> bool:
+def _new(path: Path | str, visited: set[str]) -> bool:
     """Whether nothing led to this file or folder before; from now on something has."""
-    before = len(known)
-    known.add(os.path.realpath(path))
-    return len(known) > before
+    before = len(visited)
+    visited.add(os.path.realpath(path))
+    return len(visited) > before
 
 
-def _unpack(path: Path, found: Collection, known: set[str]) -> None:
+def _unpack(path: Path, found: Collection, visited: set[str]) -> None:
     """Add the runs of a packed file, but for those whose own folders are there too."""
-    if not _new(path, known):
+    if not _new(path, visited):
         return
     for number, line in enumerate(files.read_text(path, str(path)).rstrip("\n").split("\n"), 1):
         where = f"{path}:{number}"

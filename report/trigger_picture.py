@@ -25,8 +25,8 @@ def picture(path: Path, data: Dataset, poison: Poison, outputs: dict[str, dict[s
     Args:
         outputs: by "before" and "after", by "test" and "triggered".
     """
-    there = [label for label in range(len(data.classes)) if (data.test_labels == label).any()]
-    labels = [label for label in there if label != poison.target][:EXAMPLES]
+    present = [label for label in range(len(data.classes)) if (data.test_labels == label).any()]
+    labels = [label for label in present if label != poison.target][:EXAMPLES]
     shown = [int((data.test_labels == label).argmax()) for label in labels]
     if not shown:
         return

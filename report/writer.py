@@ -67,8 +67,8 @@ class Report:
             print("\n".join([said, *lines, ""]), flush=True)
             self.sections.append(Section(title, notes=lines))
 
-    def finish(self, title: str) -> None:
-        """Write the page that shows all of it."""
-        files.write_text(self.out / "report.html", page(title, self.sections))
+    def finish(self, title: str, name: str = "report") -> None:
+        """Write the page that shows all of it, NAME.html."""
+        files.write_text(self.out / f"{name}.html", page(title, self.sections))
         pictures = ", each picture as .png and .svg" if self.plots else ""
-        print(f"written: {self.out / 'report.html'}, and each table as .md, .csv and .tex{pictures}", flush=True)
+        print(f"written: {self.out / f'{name}.html'}, and each table as .md, .csv and .tex{pictures}", flush=True)

@@ -20,6 +20,14 @@ class Execution:
     time: int | None = option(
         None, "minutes per SLURM job; 240 without it; a longer run is requeued and goes on", low=1
     )
+    cells_per_process: int | None = option(
+        None,
+        "runs that one Python makes one after the other, each forked off it; 500 without it; 1 starts each anew",
+        low=1,
+    )
+    cells_per_job: int | None = option(
+        None, "runs that a SLURM job makes; as few as keep an array below 500 jobs without it", low=1
+    )
     partition: str | None = option(None, "SLURM partition", metavar="NAME")
     time_limit: float | None = option(None, "minutes after which to stop cleanly; SLURM jobs go on", above=0)
 

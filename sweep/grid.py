@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from report.row_names import ADAPTED
+from sweep.repeats import FORGETTING, Repeat, read_by, repeats
 from sweep.spec import LAST, Flags, Spec, reference
 from utils.errors import UsageError
 from utils.names import lookup, nearest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = [f"main_{name}.py" for name in ("backdoor", "forget", "imp", "saliency", "synflow", "transfer")]
+READ = ("--mask", "--checkpoint", "--reference_model")  # flags that name files of other cells
 RESERVED = {"train": ("script", "from"), "method": ("unlearn",)}  # keys that are no flags
 
 
@@ -52,6 +54,13 @@ class Cell:
         typed = script.relative_to(here) if script.is_relative_to(here) else script
         return shlex.join(["python", str(typed), *self.words])
 
+    def task(self, by_name: dict[str, Cell]) -> dict[str, Any]:
+        """What a process is told that runs the cell; it waits for no file of cells that this one needs."""
+        read = [word for flag, word in zip(self.words, self.words[1:]) if flag in READ]
+        folders = [by_name[name].folder for name in self.needs]
+        inputs = [path for path in read if any(folder in Path(path).parents for folder in folders)]
+        return {"script": self.script, "words": self.words, "folder": str(self.folder), "inputs": inputs}
+
 
 def cells(spec: Spec, strict: bool = True) -> list[Cell]:
     """All runs, each behind those that it needs, every command line checked.
@@ -64,9 +73,10 @@ def cells(spec: Spec, strict: bool = True) -> list[Cell]:
     made: dict[str, Cell] = {}
     used: set[int] = set()
     settings: list[str | None] = [*spec.settings] or [None]
-    for setting, seed in itertools.product(settings, spec.seeds):
-        place = Place(spec, setting, seed, used)
-        for cell in itertools.chain(_trainings(place), _unlearnings(place)):
+    for setting, repeat in itertools.product(settings, repeats(spec)):
+        place = Place(spec, setting, repeat, used)
+        trained = made.keys() & {f"{place.path}/{label}" for label in _labels(spec)}
+        for cell in itertools.chain(() if trained else _trainings(place), _unlearnings(place)):
             if cell.name in made:
                 raise UsageError(f"{spec.file}: {cell.name} comes up twice; give one of the two another label")
             made[cell.name] = cell
@@ -78,29 +88,50 @@ def cells(spec: Spec, strict: bool = True) -> list[Cell]:
     return sorted(made.values(), key=lambda cell: stage(cell, made))
 
 
+def _labels(spec: Spec) -> list[str]:
+    """The labels of all trainings, each grid written out."""
+    return [label for base, entry in spec.train.items() for label, _ in variants(base, entry)]
+
+
 @dataclass(frozen=True)
 class Place:
-    """One setting and seed of a sweep; ``used`` collects the overrides that matched."""
+    """One setting and repeat of a sweep; ``used`` collects the overrides that matched."""
 
     spec: Spec
     setting: str | None
-    seed: int
+    repeat: Repeat
     used: set[int]
 
     @property
     def path(self) -> str:
-        return f"{self.setting}/seed{self.seed}" if self.setting else f"seed{self.seed}"
+        """The folder of its trainings."""
+        return f"{self.setting}/{self.repeat.trained}" if self.setting else self.repeat.trained
 
-    def flags(self, own: Flags, axes: dict[str, str]) -> Flags:
-        """The flags of a cell: of the file, its setting, its own, of the overrides that match, of its seed."""
-        found = {**self.spec.flags, **(self.spec.settings[self.setting] if self.setting else {}), **own}
+    @property
+    def unlearned(self) -> str:
+        """The folder of what is unlearned."""
+        return f"{self.path}/{self.repeat.unlearned}" if self.repeat.unlearned else self.path
+
+    def facts(self, stage: str, flags: Flags) -> dict[str, Any]:
+        """What is said of each of its cells."""
+        return {**self.repeat.labels, "stage": stage, "seed": flags.get("seed"), "setting": self.setting}
+
+    def flags(self, script: str, own: Flags, axes: dict[str, str], given: Flags) -> Flags:
+        """The flags of a cell: of the file, its setting, its own, of the overrides that match, of its repeat.
+
+        Args:
+            given: the last.
+        """
+        judged = self.spec.population and "save_outputs" in read_by(script)  # by population attacks
+        found: Flags = {"save_outputs": True} if judged else {}
+        found |= {**self.spec.flags, **(self.spec.settings[self.setting] if self.setting else {}), **own}
         for number, override in enumerate(self.spec.overrides):
             asked = {name: value for name, value in override.items() if name != "flags"}
-            here = {"setting": self.setting or "", "seed": str(self.seed), **axes}
+            here = {"setting": self.setting or "", **self.repeat.labels, **axes}
             if all(name in here and _matches(here[name], value) for name, value in asked.items()):
                 self.used.add(number)
                 found |= override.get("flags") or {}
-        return {**found, "seed": self.seed, "train_seed": self.seed}
+        return {**found, **given}
 
 
 def _matches(label: str, asked: Any) -> bool:
@@ -134,7 +165,7 @@ def _trainings(place: Place) -> Iterator[Cell]:
     for base, entry in spec.train.items():
         for label, own in variants(base, entry):
             named = {key: value for key, value in own.items() if key not in RESERVED["train"]}
-            flags = place.flags(named, {"training": label})
+            flags = place.flags(own["script"], named, {"training": label}, place.repeat.training)
             needs: tuple[str, ...] = ()
             if "from" in own:
                 source, round_ = reference(spec, own["from"], f"train: {base}: from")
@@ -143,7 +174,7 @@ def _trainings(place: Place) -> Iterator[Cell]:
                 needs = (f"{place.path}/{source}",)
                 flags |= {"resume": True, "checkpoint": spec.folder / needs[0] / f"{round_}checkpoint.pth.tar"}
             name = f"{place.path}/{label}"
-            facts = {"stage": "train", "seed": place.seed, "setting": place.setting, "training": label}
+            facts = {**place.facts("train", flags), "training": label}
             typed = (*words(flags), "--save_dir", str(spec.folder / name))
             yield Cell(name, spec.folder / name, own["script"], typed, needs, facts)
 
@@ -162,19 +193,19 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                     unlearn = own.get("unlearn", base)
                     axes = {"model": column, "scenario": scenario, "method": method}
                     named = {key: value for key, value in own.items() if key not in RESERVED["method"]}
-                    flags = place.flags({**forget, **named}, axes)
+                    flags = place.flags(FORGETTING, {**forget, **named}, axes, place.repeat.unlearning)
                     mask = spec.folder / place.path / trained / weights
-                    name = f"{place.path}/{scenario}/{column}/{method}"
-                    facts = {"stage": "unlearn", "seed": place.seed, "setting": place.setting, **axes, "round": round_}
+                    name = f"{place.unlearned}/{scenario}/{column}/{method}"
+                    facts = {**place.facts("unlearn", flags), **axes, "round": round_}
                     paper = registry.get(unlearn).paper if unlearn in registry.names() else unlearn
                     facts |= {"unlearn": unlearn, "paper_name": paper + (ADAPTED if flags.get("lora") else "")}
                     needs = [f"{place.path}/{trained}"]
                     if spec.reference_model not in (None, method):
-                        needs.append(f"{place.path}/{scenario}/{column}/{spec.reference_model}")
+                        needs.append(f"{place.unlearned}/{scenario}/{column}/{spec.reference_model}")
                         flags["reference_model"] = spec.folder / needs[1] / _checkpoint(spec, str(spec.reference_model))
                     typed = ("--mask", str(mask), "--unlearn", unlearn, *words(flags), "--save_dir")
                     place_of = spec.folder / name
-                    yield Cell(name, place_of, "main_forget.py", (*typed, str(place_of)), tuple(needs), facts)
+                    yield Cell(name, place_of, FORGETTING, (*typed, str(place_of)), tuple(needs), facts)
 
 
 def _checkpoint(spec: Spec, label: str) -> str:
@@ -227,8 +258,10 @@ def _hint(spec: Spec, override: dict[str, Any]) -> str:
         "model": spec.models,
         "scenario": spec.scenarios,
         "method": spec.methods,
-        "seed": [str(seed) for seed in spec.seeds],
     }
+    for repeat in repeats(spec):
+        for name, value in repeat.labels.items():
+            labels[name] = [*labels.get(name, ()), value]
     for name, value in override.items():
         for each in value if isinstance(value, list) else [value]:
             if name != "flags" and str(each) not in labels[name]:

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from report.runs import STATUS
 from utils import files, lock
@@ -19,13 +20,13 @@ from utils.preempt import RESUMABLE, SIGNALS
 OUTPUT = "output.txt"
 WAITING = 69  # EX_UNAVAILABLE: a file that the command reads is not there
 PATIENCE = 60  # seconds for a command to stop, and for a scheduler to end a job that it has told to
+PAUSE = 0.02  # seconds between looks at a command that runs
 
 
 class Job:
     """Runs a command as its own process and says how it ended in ``status.json``.
 
-    A command that stops by a signal is started again in the same job, unless the job itself was told to
-    stop. On SLURM submitit then calls ``checkpoint`` and requeues the job.
+    A command that stops by a signal is started again in the same job, unless the job itself was told to stop.
 
     Args:
         words: the command.
@@ -36,17 +37,13 @@ class Job:
 
     def __init__(self, words: list[str], folder: Path, inputs: list[Path], environment: dict[str, str]):
         self.words, self.folder, self.inputs, self.environment = words, folder, inputs, environment
-        self._child: subprocess.Popen | None = None
+        self._child: Any = None
         self._told = self._passed_on = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_child": None, "_told": False, "_passed_on": False}
 
     def __call__(self) -> int:
         """The command's exit code; negative for the signal that ended it, ``WAITING`` if an input is missing."""
         if any(not path.exists() for path in self.inputs):
             return WAITING
-        signal.signal(signal.SIGTERM, self._stop)
         started = time.time()
         with lock.scope():
             self._wait_for_others()
@@ -54,22 +51,10 @@ class Job:
             while _stopped(code) and not self._told:
                 code = self._run()
             self._note(code, seconds=round(time.time() - started, 1))
-        if self._told and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
-            time.sleep(PATIENCE)  # SLURM preempts by SIGTERM and requeues by itself, but only a job that it has to kill
         return RESUMABLE if _stopped(code) else code
 
-    def checkpoint(self) -> Any:
-        """What submitit submits when it requeues: the same command, which goes on where it stopped."""
-        from submitit.helpers import DelayedSubmission
-
-        self._stop()
-        deadline = time.monotonic() + PATIENCE
-        while self._child is not None and not _over(self._child.pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self._note(RESUMABLE)
-        return DelayedSubmission(self)
-
-    def _stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
+    def stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
+        """Have the command stop where it can go on; also a handler of signals."""
         self._told = True
         if self._child is not None and not _over(self._child.pid):
             self._passed_on = True
@@ -80,15 +65,19 @@ class Job:
         with (self.folder / OUTPUT).open("ab") as output:
             self._note(None)
             self._child = None
-            environment = {**os.environ, **self.environment}
-            self._child = subprocess.Popen(
-                self.words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-            )
+            self._child = self._start(output)
             if self._told and not self._passed_on:  # told while the command was being started
-                self._stop()
+                self.stop()
             while self._child.poll() is None:  # not wait(), whose lock a signal handler could not get past
-                time.sleep(0.1)
+                time.sleep(PAUSE)
         return self._child.returncode
+
+    def _start(self, output: IO[bytes]) -> Any:
+        """The command, started."""
+        environment = {**os.environ, **self.environment}
+        return subprocess.Popen(
+            self.words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
 
     def _wait_for_others(self) -> None:
         """Wait until no other process runs this cell, say one that an earlier sweep left behind."""
@@ -129,6 +118,6 @@ def last_line(path: Path) -> str:
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
-def python(script: Path, words: tuple[str, ...]) -> list[str]:
+def python(script: Path, words: Iterable[str]) -> list[str]:
     """A script's command line with this interpreter, its output unbuffered."""
     return [sys.executable, "-u", str(script), *words]

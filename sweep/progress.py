@@ -14,6 +14,7 @@ from sweep.state import State
 
 EVERY = 30  # seconds between two lines
 SHOWN = 4  # cells that are named
+KINDS = (("script", "method", "training", "model", "scenario"), ("script", "method", "training"), ("script",), ())
 EPOCH = re.compile(r"^(.*?) +epoch +(\d+)/(\d+)")
 
 
@@ -53,31 +54,28 @@ class Progress:
 
     def seconds(self, left: Sequence[Cell]) -> float | None:
         """Seconds until ``left`` are done, judged by finished cells of their kind; None before there is one."""
-        wanted = [self._expected(cell) for cell in left]
+        means = self._means()
+        wanted = [self._expected(cell, means) for cell in left]
         known = [seconds for seconds in wanted if seconds is not None]
         if not known:
             return None
         mean = statistics.fmean(known)
         return max(sum(mean if seconds is None else seconds for seconds in wanted) / self._executor.at_once, max(known))
 
-    def _expected(self, cell: Cell) -> float | None:
+    def _means(self) -> dict[tuple, float]:
+        """Mean seconds of finished cells, by each of their kinds."""
+        times: dict[tuple, list[float]] = {}
+        for cell in self._state.cells:
+            if (took := self._seconds_of(cell)) is not None:
+                for kind in _kinds(cell):
+                    times.setdefault(kind, []).append(took)
+        return {kind: statistics.fmean(found) for kind, found in times.items()}
+
+    def _expected(self, cell: Cell, means: Mapping[tuple, float]) -> float | None:
         """Seconds that a cell still needs: the mean of the finished ones most like it, less what it has run already."""
-        for like in (
-            ("script", "method", "training", "model", "scenario"),
-            ("script", "method", "training"),
-            ("script",),
-            (),
-        ):
-            kind = _kind(cell, like)
-            times = [
-                took
-                for other in self._state.cells
-                if _kind(other, like) == kind and (took := self._seconds_of(other)) is not None
-            ]
-            if times:
-                ran = time.monotonic() - self._started[cell.name] if cell.name in self._started else 0.0
-                return max(statistics.fmean(times) - ran, 0.0)
-        return None
+        mean = next((means[kind] for kind in _kinds(cell) if kind in means), None)
+        ran = time.monotonic() - self._started[cell.name] if cell.name in self._started else 0.0
+        return None if mean is None else max(mean - ran, 0.0)
 
     def _seconds_of(self, cell: Cell) -> float | None:
         """How long a finished cell took; None for others."""
@@ -88,8 +86,10 @@ class Progress:
         return self._took[cell.name]
 
 
-def _kind(cell: Cell, like: tuple[str, ...]) -> tuple:
-    return tuple(cell.script if name == "script" else cell.facts.get(name) for name in like)
+def _kinds(cell: Cell) -> list[tuple]:
+    """What tells how long a cell takes, the closest first."""
+    known = {**cell.facts, "script": cell.script}
+    return [tuple((name, known.get(name)) for name in names) for names in KINDS]
 
 
 def duration(seconds: float) -> str:

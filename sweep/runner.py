@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from sweep.executors import CANCELLED
 from sweep.grid import Cell
 from sweep.job import WAITING
 from sweep.progress import Progress
+from sweep.slurm import CANCELLED
 from sweep.state import State
 from utils.preempt import RESUMABLE
 
@@ -27,6 +28,7 @@ class Runner:
     def __init__(self, state: State, cells: list[Cell], executor: Any, deadline: float | None = None):
         self.state, self.cells, self.executor, self.deadline = state, cells, executor, deadline
         self.given_up: dict[str, str] = {}
+        self._left = cells  # not known to be done, or to be hopeless
         self.attempts: Counter[str] = Counter()
         self.started: dict[str, float] = {}
         self.progress = Progress(state, executor, self.started)
@@ -49,21 +51,22 @@ class Runner:
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     print("the time is up", flush=True)
                     return
-                time.sleep(PAUSE)
+                self.executor.wait(PAUSE)
         finally:
             self.executor.stop()
             for cell, code in self.executor.ended():
                 self.settle(cell, code)
 
-    def open(self) -> list[Cell]:
+    def open(self) -> Iterator[Cell]:
         """Cells that may run now or once those that they need are done."""
         running = {cell.name for cell in self.executor.running}
-        waiting = (cell for cell in self.cells if cell.name not in running)
-        return [cell for cell in waiting if not self.state.done(cell) and self._hopeful(cell)]
+        self._left = [cell for cell in self._left if not self.state.known_done(cell) and self._hopeful(cell)]
+        return (cell for cell in self._left if cell.name not in running and not self.state.done(cell))
 
     def _hopeful(self, cell: Cell) -> bool:
+        needed = (self.state.by_name[name] for name in cell.needs)
         return cell.name not in self.given_up and all(
-            self.state.done(need) or self._hopeful(need) for need in (self.state.by_name[name] for name in cell.needs)
+            self.state.known_done(need) or self._hopeful(need) for need in needed
         )
 
     def settle(self, cell: Cell, code: int | None) -> None:
@@ -97,11 +100,11 @@ class Runner:
 
 def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[str, int]:
     """The list of done, failed and missing cells, and the exit code: 0 all done, 1 any failed, 75 some are missing."""
-    done = [cell for cell in cells if state.done(cell)]
-    failed = [cell for cell in cells if cell not in done and state.failed(cell)]
-    missing = [cell for cell in cells if cell not in done and cell not in failed]
-    lines = [f"done     {len(done)} of {len(cells)}", f"failed   {len(failed)}"]
-    for cell in failed:
+    left = [cell for cell in cells if not state.done(cell)]
+    failed = {cell.name: cell for cell in left if state.failed(cell)}
+    missing = [cell for cell in left if cell.name not in failed]
+    lines = [f"done     {len(cells) - len(left)} of {len(cells)}", f"failed   {len(failed)}"]
+    for cell in failed.values():
         said = state.status(cell).get("last_line") or "nothing was printed"
         lines.append(f"  {cell.name}  {said}  (log: {cell.folder / 'output.txt'})")
     lines.append(f"missing  {len(missing)}")
@@ -109,10 +112,10 @@ def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[
     return "\n".join(lines), 1 if failed else RESUMABLE if missing else 0
 
 
-def _why(state: State, cell: Cell, failed: list[Cell], given_up: dict[str, str]) -> str:
+def _why(state: State, cell: Cell, failed: Collection[str], given_up: dict[str, str]) -> str:
     needs = [state.by_name[name] for name in cell.needs]
     waits = next((need.name for need in needs if not state.done(need)), None)
     if waits is not None:
-        return f"waits for {waits}" + (", which failed" if state.by_name[waits] in failed else "")
+        return f"waits for {waits}" + (", which failed" if waits in failed else "")
     how = {"interrupted": "stopped", "killed": "killed", "running": "was cut"}.get(state.status(cell).get("status", ""))
     return given_up.get(cell.name) or (f"{how}; it goes on when called again" if how else "not started")

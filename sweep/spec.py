@@ -11,13 +11,16 @@ from typing import Any
 
 import yaml
 
+from sweep import axes
+from sweep.axes import check_keys
 from utils import files
 from utils.errors import UsageError
 from utils.names import nearest
 
 MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
-RESOURCES = {"gpus": 0, "cpus": 1, "time": 1, "partition": "", "slurm": {}}  # the least number, or one of the kind
+LEAST = {"gpus": 0, "cpus": 1, "time": 1, "cells_per_process": 1, "cells_per_job": 1}  # of the numbers in resources
+RESOURCES = {**LEAST, "partition": "", "slurm": {}}  # and what the others are like
 OWN = {  # flags that no cell is given
     "seed": "seeds say it",
     "train_seed": "seeds say it",
@@ -38,6 +41,7 @@ class Spec:
 
     Attributes:
         folder: where all runs go.
+        seeds: of everything, or of unlearning where ``separate`` says the others'.
         paper: start of the names of the published tables that it repeats.
         flags: of every command.
         settings: flags by setting (data sets, architectures, ...); each is a whole grid of its own.
@@ -47,6 +51,10 @@ class Spec:
         methods: by label: "unlearn", where it is another than the label, and flags.
         reference_model: the method (Retrain) whose model's outputs every other run is compared with, by its label.
         overrides: "flags" for the cells that the other keys (``AXES``) name.
+        seeds_stated: whether the file gives seeds.
+        separate: lists of seeds by what they decide ("split", "train", "unlearn"); empty where one decides all.
+        population: "inits", numbers of initialisations, and "lira", numbers of "splits" and "forgets".
+        axes: lists of values by flag, over which the grid is repeated.
         optuna: what to tune, see ``sweep.search``.
     """
 
@@ -63,11 +71,16 @@ class Spec:
     scenarios: dict[str, Flags] = field(default_factory=dict)
     methods: dict[str, Flags] = field(default_factory=dict)
     reference_model: str | None = None
+    seeds_stated: bool = True
+    separate: dict[str, list[int]] = field(default_factory=dict)
+    population: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, list[Any]] = field(default_factory=dict)
     overrides: list[dict[str, Any]] = field(default_factory=list)
     optuna: dict[str, Any] | None = None
 
 
-KEYS = ("extends", *(name for name in Spec.__dataclass_fields__ if name != "file"))
+DERIVED = ("file", "seeds_stated", "separate")  # entries of a Spec that are no keys of a file
+KEYS = ("extends", *(name for name in Spec.__dataclass_fields__ if name not in DERIVED))
 
 
 def read(path: Path, folder: str | None = None) -> Spec:
@@ -80,14 +93,14 @@ def read(path: Path, folder: str | None = None) -> Spec:
     """
     content = _load(path)
     check_keys(content, KEYS, str(path))
-    for key in ("folder", "seeds", "train"):
+    for key in ("folder", "train"):
         if not content.get(key):
             raise UsageError(f"{path}: {key} is needed")
     exact = content.get("reference_model") or None  # so that a file can drop what it extends
     for key in ("title", "folder", "paper"):
         if not isinstance(content.get(key, ""), str):
             raise UsageError(f"{path}: {key} {content[key]}: must be text")
-    seeds = check_seeds(content["seeds"], str(path))
+    repeated: dict[str, Any] = axes.read(content, path)
     given = {
         key: _entries(content[key], f"{path}: {key}")
         for key in ("settings", "train", "models", "scenarios", "methods")
@@ -95,18 +108,26 @@ def read(path: Path, folder: str | None = None) -> Spec:
     }
     stated = given.get("scenarios", {}).items()
     given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in stated}
+    if "lira" in repeated["population"]:
+        if given["scenarios"]:
+            raise UsageError(f"{path}: scenarios: population: lira says what is forgotten")
+        given["scenarios"] = {"lira": {}} if given.get("methods") else {}
+        entries = [*given.get("settings", {}).values(), *given.get("train", {}).values(), repeated["axes"]]
+        if any("compat" in entry for entry in entries):
+            raise UsageError(
+                f"{path}: compat: with population: lira it belongs into flags, where it decides the trainings"
+            )
     spec = Spec(
         path,
         content.get("title", path.stem),
         Path(folder or content["folder"]),
-        seeds,
-        content.get("paper"),
-        _resources(content, path),
-        _mapping(content.get("flags"), f"{path}: flags"),
+        paper=content.get("paper"),
+        resources=_resources(content, path),
+        flags=_mapping(content.get("flags"), f"{path}: flags"),
         reference_model=exact,
-        overrides=_overrides(content, path),
+        overrides=_overrides(content, path, axes.names(repeated)),
         optuna=content.get("optuna"),
-        **given,
+        **{**repeated, **given},
     )
     _check(spec)
     return spec
@@ -184,25 +205,6 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return {**base, **both}
 
 
-def check_keys(content: dict[str, Any], known: Iterable[str], where: str) -> None:
-    """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
-    for key in content:
-        if key not in known:
-            raise UsageError(f"{where}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
-
-
-def check_seeds(value: Any, where: str) -> list[int]:
-    """The seeds themselves. Raises UsageError: they are no list of different whole numbers from 0 up."""
-    if (
-        not isinstance(value, list)
-        or not value
-        or not all(type(seed) is int and seed >= 0 for seed in value)
-        or len(set(value)) < len(value)
-    ):
-        raise UsageError(f"{where}: seeds: must be a list of different whole numbers from 0 up")
-    return value
-
-
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if value is None:
         return {}
@@ -234,7 +236,7 @@ def _resources(content: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
-def _overrides(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+def _overrides(content: dict[str, Any], path: Path, further: Iterable[str]) -> list[dict[str, Any]]:
     listed = content.get("overrides") or []
     if not isinstance(listed, list):
         raise UsageError(f"{path}: overrides: must be a list")
@@ -242,7 +244,7 @@ def _overrides(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
         where = f"{path}: override {number}"
         if not isinstance(override, dict) or not override.keys() - {"flags"}:
             raise UsageError(f"{where}: must be a mapping of flags and at least one of {', '.join(AXES)}")
-        check_keys(override, (*AXES, "flags"), where)
+        check_keys(override, (*AXES, *further, "flags"), where)
         _mapping(override.get("flags"), f"{where}: flags")
         if "training" in override and {"model", "scenario", "method"} & override.keys():
             raise UsageError(f"{where}: names a training and what is unlearned; no command is both")

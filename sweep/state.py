@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import io
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 from report.runs import MANIFEST, STATUS, read
-from sweep.grid import Cell, script_of, stage
+from sweep.grid import PROJECT, Cell, script_of, stage
 from sweep.spec import Spec
 from utils import files, lock
 from utils.errors import RunError, UsageError
@@ -21,8 +25,13 @@ class State:
     everything that decides its numbers, the contents of the checkpoint that it reads included.
     """
 
-    def __init__(self, spec: Spec, cells: list[Cell]):
-        self.spec, self.cells = spec, cells
+    def __init__(self, spec: Spec, cells: list[Cell], notes: bool = False):
+        """Look at nothing yet.
+
+        Args:
+            notes: note in a cell's ``status.json`` that it was found to be done, so that it need not be compared again.
+        """
+        self.spec, self.cells, self._notes = spec, cells, notes
         self.by_name = {cell.name: cell for cell in cells}
         self._done: set[str] = set()
         self._seen: dict[str, float] = {}
@@ -42,9 +51,12 @@ class State:
             cell.name not in self._done
             and all(self.done(self.by_name[name]) for name in cell.needs)
             and self._has_new_result(cell)
-            and finished(cell)
         ):
-            self._done.add(cell.name)
+            status = self.status(cell)
+            if status.get("compared") == compared(cell):
+                self._done.add(cell.name)
+            elif finished(cell):
+                self.mark(cell)
         return cell.name in self._done
 
     def known_done(self, cell: Cell) -> bool:
@@ -73,8 +85,10 @@ class State:
         return self.status(cell).get("status") == "failed"
 
     def mark(self, cell: Cell) -> None:
-        """Its command has just ended well."""
+        """Its command has just ended well, or would find its result there."""
         self._done.add(cell.name)
+        if self._notes and cell.folder.is_dir():
+            files.write_json(cell.folder / STATUS, {**self.status(cell), "compared": compared(cell)})
 
     def note_failure(self, cell: Cell, code: int | None) -> None:
         """Store that the cell is given up, also where its job could not say so itself."""
@@ -98,6 +112,33 @@ def finished(cell: Cell) -> bool:
     stored = [cell.folder / "result.json", *sorted(cell.folder.glob("earlier/*/result.json"))]
     marks = {content.get("fingerprint") for path in stored if (content := read(path)).get("status") == "done"} - {None}
     return bool(marks) and expected(cell) in marks
+
+
+def compared(cell: Cell) -> str:
+    """16 hex digits of what decides whether a cell is done: command, code, its result, and files that it names.
+
+    Files are known by their size and the time at which they were written, which copying with ``rsync -a`` keeps.
+    """
+    named = [word for word in cell.words[:-1] if os.sep in word or "." in word]
+    stats = [(name, state.st_size, state.st_mtime_ns) for name in named if (state := _stat(Path(name)))]
+    result = _stat(cell.folder / "result.json")
+    content = [cell.script, cell.words[:-1], _code(), stats, result and (result.st_size, result.st_mtime_ns)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+@functools.cache
+def _code() -> str:
+    """A digest of the project's code, which decides how a fingerprint is made."""
+    packages = [path.parent for path in PROJECT.glob("*/__init__.py")]
+    sources = sorted([*PROJECT.glob("*.py"), *(path for package in packages for path in package.rglob("*.py"))])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def expected(cell: Cell) -> str | None:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib
 import os
+import runpy
 import signal
 import sys
 import traceback
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from conftest import ROOT
 
 NEEDED = (
     "torch._dynamo",
@@ -58,6 +60,34 @@ def run(action: Callable[[], int], folder: Path, seconds: int = 120) -> Ended:
     return Ended(os.waitstatus_to_exitcode(status), out, err, used.ru_maxrss * 1024)
 
 
+def python(words: list[str], place: Path, folder: Path, path: Path | None = None) -> Ended:
+    """What ``python WORDS`` in the folder ``place`` returns and prints; only libraries are imported already.
+
+    Args:
+        words: a script in ``place`` and its flags, ``-c`` and code, or ``-m`` and a module.
+        path: what PYTHONPATH would be.
+    """
+    return run(lambda: _anew(words, place, path), folder, seconds=300)
+
+
+def _anew(words: list[str], place: Path, path: Path | None) -> int:
+    ours = {entry.stem for entry in [*ROOT.glob("*.py"), *ROOT.glob("tests/*.py")]}
+    ours |= {entry.parent.name for entry in ROOT.glob("*/__init__.py")}
+    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
+        del sys.modules[name]
+    others = [entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "tests")]
+    sys.path[:] = [str(place), *([] if path is None else [str(path)]), *others]
+    os.chdir(place)
+    sys.argv = words[1:] if words[0] in ("-c", "-m") else words
+    if words[0] == "-c":
+        exec(words[1], {"__name__": "__main__"})
+    elif words[0] == "-m":
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
+    return 0
+
+
 def _child(action: Callable[[], int], folder: Path, seconds: int) -> None:
     code = 99
     try:
@@ -68,6 +98,8 @@ def _child(action: Callable[[], int], folder: Path, seconds: int) -> None:
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         torch.set_num_threads(1)  # the threads of the parent are not here
         code = action()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:

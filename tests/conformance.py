@@ -21,6 +21,7 @@ from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from evaluation import divergence as divergences
 from evaluation import mia
+from evaluation import weight_distance as weights
 from evaluation.populations import lira as lira_attack
 from evaluation.populations import rmia as rmia_attack
 from evaluation.populations.klom import klom  # noqa: F401  (the group populations takes four functions as they are)
@@ -28,6 +29,8 @@ from evaluation.populations.roc import roc  # noqa: F401
 from evaluation.populations.scaled_logit import scaled_logit  # noqa: F401
 from evaluation.populations.ulira import ulira  # noqa: F401
 from evaluation.predict import Predictions
+from evaluation.privacy_score import privacy_score  # noqa: F401  (the group peers takes two functions as they are)
+from evaluation.similarity import cka  # noqa: F401
 from generation import samplers
 from generation.diffusion import Diffusion
 from generation.schedule import Schedule, sequence
@@ -492,6 +495,64 @@ def rmia(
     if variant == "as_coded":
         return rmia_attack.rmia_as_coded(images, population, offline_a)
     return rmia_attack.rmia(images, population, variant, gamma, offline_a)
+
+
+# --- Peers ---
+
+
+class StepDraws(Draws):
+    """A case's formula for the j-th draw of the method."""
+
+    def __init__(self, draw):
+        super().__init__(0)
+        self._draw, self._count = draw, 0
+
+    def step(self, like, random):
+        self._count += 1
+        return self._draw(self._count - 1, like.shape).to(like)
+
+    def normal(self, name, like, *purpose):
+        return self.step(like, None)
+
+
+PEER_NAMES = {
+    "lambda": "dampening",
+    "lr": "unlearn_lr",
+    "impair_lr": "unlearn_lr",
+    "impair_batch_size": "batch_size",
+    "epochs": "unlearn_epochs",
+    "sigma": "noise_std",
+    "n_samples": "noisy_copies",
+    "mode": "noise_mode",
+    "noise_batch_size": "noise_images",
+}
+
+
+def peers(case: str, checkpoint: str, retain: tuple, forget: tuple, hyper: dict, extra: dict) -> dict[str, Tensor]:
+    method = registry.get(case.split("_")[0])
+    known = method.config.__dataclass_fields__
+    values = method.presets.get("supreme", {}) | {PEER_NAMES.get(key, key): value for key, value in hyper.items()}
+    values["importance"] = "images" if hyper.get("per_sample") else "batches"
+    values["no_aug"] = True
+    reference = hyper.get("stale_gradient") or hyper.get("accumulate")
+    if reference and hyper.get("images_per_copy") is None:
+        values["images_per_copy"] = hyper.get("noise_batch_size")
+    model, mask = _load(checkpoint)
+    pruner.MaskEnforcer(model, mask)
+    context = _context({}, {"class_to_replace": hyper.get("forget_class", 0)}, StepDraws(extra["draw"]))
+    context.compat = "reference" if reference else "fixed"
+    context.whole_classes = (hyper.get("forget_class", 0),)
+    sets = {"retain": _image_set(retain).in_order(), "forget": _image_set(forget).in_order()}
+    config = method.config(**{key: value for key, value in values.items() if key in known})
+    return apply(_with_given_draws(method, extra), model, sets, config, context).model.state_dict()
+
+
+def output_distances(p: Tensor, q: Tensor) -> dict[str, float]:
+    return divergences.distances(p, q)
+
+
+def weight_distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict:
+    return weights.weight_distance(a, b, dict(_build("resnet20s").named_parameters()).keys())
 
 
 # --- Image generation ---

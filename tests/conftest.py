@@ -91,6 +91,26 @@ def omp_run(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> list[str]:
+    """Words by which a script takes every fifth digit: 288 train, 29 validate and 90 test."""
+    import numpy as np
+
+    file = tmp_path_factory.mktemp("few") / "few.npz"
+    np.savez(file, train=np.arange(0, 1438, 5), val=np.arange(1, 1438, 50), test=np.arange(0, 359, 4))
+    return ["--split", str(file)]
+
+
+@pytest.fixture(scope="session")
+def few_run(few, tmp_path_factory) -> Path:
+    """Folder of a run as ``omp_run`` on a few digits, where it does not matter how well a model reads them."""
+    import main_imp
+
+    folder = tmp_path_factory.mktemp("few") / "model"
+    assert main_imp.main([*OMP, *few, "--save_dir", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """One thread, as in processes that are started or forked off: sums depend on their number."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import apart
 import pytest
 from conftest import DIGITS, ROOT
 
@@ -33,8 +32,8 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-def python(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], cwd=project, capture_output=True, text=True)
+def python(project: Path, *words: str) -> apart.Ended:
+    return apart.python(list(words), project, project.parent)
 
 
 def test_the_page_has_a_method_and_its_test():
@@ -43,12 +42,12 @@ def test_the_page_has_a_method_and_its_test():
 
 def test_its_flags_are_in_the_help(project):
     shown = python(project, "main_forget.py", "--unlearn", "flat", "--help")
-    assert shown.returncode == 0 and "undecided on the forget set" in shown.stdout
-    assert "--beta" in shown.stdout and "(0.3)" in shown.stdout and "--unlearn_epochs" in shown.stdout
+    assert shown.code == 0 and "undecided on the forget set" in shown.out
+    assert "--beta" in shown.out and "(0.3)" in shown.out and "--unlearn_epochs" in shown.out
     refused = python(
         project, "main_forget.py", "--unlearn", "flat", "--mask", "README.md", "--beta", "2", "--save_dir", "x"
     )
-    assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1 and "--beta" in refused.stderr
+    assert refused.code == 2 and len(refused.err.strip().splitlines()) == 1 and "--beta" in refused.err
 
 
 def test_it_runs_on_a_sparse_model(project, omp_run, tmp_path):
@@ -62,24 +61,15 @@ def test_it_runs_on_a_sparse_model(project, omp_run, tmp_path):
         str(tmp_path / "run"),
     ]
     done = python(project, "main_forget.py", *words, "--unlearn", "flat", "--unlearn_epochs", "1", "--beta", "0.5")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["method"] == "flat" and 0 <= result["scores"]["UA"] <= 1
     assert {"flatcheckpoint.pth.tar", "flateval_result.pth.tar"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
-def test_its_tests_pass_and_those_of_every_method_find_it(project):
-    walked = python(
-        project,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/test_flat.py",
-        "tests/test_methods.py",
-        "-k",
-        "flat or registry_holds",
-    )
-    assert walked.returncode == 0, walked.stdout
-    assert int(re.search(r"(\d+) passed", walked.stdout)[1]) >= 7, walked.stdout
+@pytest.mark.parametrize("marked", ["not torture", pytest.param("torture", marks=pytest.mark.torture)])
+def test_its_tests_pass_and_those_of_every_method_find_it(marked, project):
+    files, chosen = ["tests/test_flat.py", "tests/test_methods.py"], ["-k", "flat or registry_holds", "-m", marked]
+    walked = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *chosen)
+    assert walked.code == 0, walked.out
+    assert int(re.search(r"(\d+) passed", walked.out)[1]) >= (2 if marked == "torture" else 7), walked.out

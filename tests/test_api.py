@@ -96,9 +96,9 @@ METHODS = {  # one set, both sets as one, and validation images
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_it_computes_the_weights_and_scores_of_main_forget(name, omp_run, tmp_path):
-    mask, flags = str(omp_run / "1model_SA_best.pth.tar"), METHODS[name]
-    words = [*DIGITS, "--unlearn", name, "--mask", mask, "--forget", "class:1", "--save_dir", str(tmp_path)]
+def test_it_computes_the_weights_and_scores_of_main_forget(name, few, few_run, tmp_path):
+    mask, flags = str(few_run / "1model_SA_best.pth.tar"), METHODS[name]
+    words = [*DIGITS, *few, "--unlearn", name, "--mask", mask, "--forget", "class:1", "--save_dir", str(tmp_path)]
     words += [
         word for flag, value in flags.items() for word in (f"--{flag}", *(() if value is True else (str(value),)))
     ]

@@ -17,7 +17,7 @@ import models
 from dataset.images import Augment, ImageSet
 from evaluation import mia, run_scores
 from evaluation.predict import Predictions, accuracy_on, predict
-from report import scores_text
+from report import text
 
 pytestmark = pytest.mark.numeric
 
@@ -471,18 +471,13 @@ def test_the_reference_s_result_holds_per_cent_and_fractions():
 
 
 def test_the_printed_block_shows_each_number_in_its_row():
-    assert scores_text.accuracies(SCORES) == [
-        "retain acc: 95.00",
-        "forget acc: 25.00",
-        "val acc: 50.00",
-        "test acc: 87.50",
-    ]
-    text = "\n".join(scores_text.attacks(SCORES)).splitlines()
-    numbers = [row.split()[-5:] for row in text]
+    assert text.accuracies(SCORES) == ["retain acc: 95.00", "forget acc: 25.00", "val acc: 50.00", "test acc: 87.50"]
+    lines = "\n".join(text.attacks(SCORES)).splitlines()
+    numbers = [row.split()[-5:] for row in lines]
     assert ["75.00", "62.50", "50.00", "37.50", "25.00"] in numbers
     assert ["51.00", "52.00", "53.00", "54.00", "55.00"] in numbers
     assert ["10.00", "20.00", "30.00", "40.00", "-"] in numbers  # there is no threshold on the whole output
-    assert text[-1] == "entropy attack: 12.50 % of forget judged members"
+    assert lines[-1] == "entropy attack: 12.50 % of forget judged members"
 
 
 # ---- prediction -----------------------------------------------------------------------------------

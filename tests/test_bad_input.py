@@ -407,6 +407,26 @@ def test_a_list_longer_than_any_file_name(capsys):
     assert json.loads(capsys.readouterr().out)["scenario"]["indices"] == 200
 
 
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (main_report, [LONG]),
+        (main_report, [".", "--out", LONG]),
+        (main_imp, [*DIGITS, "--save_dir", LONG]),
+        (main_imp, ["--dataset", "folder", "--data", LONG, "--save_dir", "run"]),
+    ],
+)
+def test_a_name_longer_than_any_file_may_have_is_one_short_line(script, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert script.main(words) == 2
+    said = capsys.readouterr().err
+    assert said == f"{script.__name__}.py: error: {'x' * 200}...: File name too long\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     mask = checkpoint(tmp_path / "mask.pth.tar")
     found = {}
@@ -421,7 +441,9 @@ def test_defaults_of_alpha_differ_by_method(tmp_path, capsys):
     assert found == {"fisher_new": 3e-8, "wfisher": 1.0, "FT_prune": 1e-4}
 
 
-@pytest.mark.parametrize("script", ["main_imp", "main_forget", "main_saliency", "main_transfer", "main_report"])
+@pytest.mark.parametrize(
+    "script", ["main_imp", "main_forget", "main_saliency", "main_transfer", "main_report", "main_attack"]
+)
 def test_help_is_fast_because_it_needs_no_torch(script):
     code = (
         f"import sys; sys.argv = ['{script}.py', '--help', 'all']\nimport {script}\ntry:\n    "

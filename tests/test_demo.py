@@ -16,7 +16,7 @@ from conftest import ROOT
 
 from experiments import demo_stability
 from experiments.demo_stability import CLOSE, gaps, moved, swapped, words
-from sweep import grid, search, spec
+from sweep import grid, search_block, spec
 
 DEMO = ROOT / "experiments" / "demo.yaml"
 KEPT = ROOT / "results" / "demo"
@@ -39,7 +39,7 @@ def test_the_settings_are_those_that_the_search_found_on_other_seeds():
     demo, searched = spec.read(DEMO), spec.read(DEMO.with_name("demo-search.yaml"))
     found = json.loads((KEPT / "best.json").read_text())
     assert len(found) == len(demo.models) * len(demo.scenarios) * (len(demo.methods) - 1)
-    assert not set(demo.seeds) & set(search.read(searched)[0].seeds)
+    assert not set(demo.seeds) & set(search_block.read(searched)[0].seeds)
     cells = [cell for cell in grid.cells(demo) if cell.facts["stage"] == "unlearn"]
     for best in found.values():
         there = [

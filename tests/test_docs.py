@@ -59,7 +59,7 @@ def help_of(script: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_sweeps_and_reports_of_a_page_name_files_and_flags_that_exist(page):
     for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-        for script, rest in re.findall(r"^\s*python (main_(?:sweep|report)\.py) ([^#\n]*)", block, re.MULTILINE):
+        for script, rest in re.findall(r"^\s*python (main_(?:sweep|report|attack)\.py) ([^#\n]*)", block, re.MULTILINE):
             assert all((ROOT / name).exists() for name in re.findall(r"experiments/\S+", rest)), rest
             assert all(f"{flag} " in help_of(script) for flag in re.findall(r"--\w+", rest)), rest
 

@@ -15,13 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import arg_parser
+import main_attack
 import main_report
 from sweep import command
 from unlearn import registry
 from utils import options
 from utils.errors import UsageError, script
 
-PARSERS = test_docs.PARSERS | {"main_sweep": command.parse, "main_report": main_report.parse}
+READERS = {"main_sweep": command.parse, "main_report": main_report.parse, "main_attack": main_attack.parse}
+PARSERS = test_docs.PARSERS | READERS
 LINES = 100  # for each parser; thirty times as many in the long form
 
 NUMBERS = st.one_of(
@@ -97,7 +99,7 @@ def flags_of(parse) -> list[str]:
             raise UsageError("seen")
 
     with pytest.MonkeyPatch.context() as patched:
-        for module in (arg_parser, main_report, command):
+        for module in (arg_parser, main_attack, main_report, command):
             patched.setattr(module, "Parser", Seen)
         with contextlib.suppress(UsageError):
             parse([])
@@ -112,6 +114,7 @@ NEEDED = {
     "main_saliency": ["--mask", "m"],
     "main_sweep": ["file.yaml"],
     "main_report": ["runs"],
+    "main_attack": ["runs"],
 }
 
 
@@ -119,7 +122,7 @@ def sound() -> dict[str, st.SearchStrategy[list[str]]]:
     """For every flag, what can be typed behind it: nothing, or a value within its bounds."""
     configs = [
         config
-        for module in (arg_parser, command)
+        for module in (arg_parser, command, main_attack)
         for config in vars(module).values()
         if isinstance(config, type) and dataclasses.is_dataclass(config)
     ]
@@ -194,7 +197,7 @@ def lines(name: str) -> st.SearchStrategy[list[str]]:
         else st.just([])
     )
     parts = st.one_of(st.lists(right, max_size=4), st.lists(right, max_size=4), st.lists(part, max_size=6))
-    given_right = NEEDED.get(name, []) + ([] if name in ("main_sweep", "main_report") else ["--save_dir", "x"])
+    given_right = NEEDED.get(name, []) + ([] if name in READERS else ["--save_dir", "x"])
     return st.tuples(st.sampled_from([[], given_right, given_right]), parts).map(
         lambda both: [*both[0], *(word for words in both[1] for word in words)]
     )

@@ -22,9 +22,9 @@ import pruner
 from dataset.images import ImageSet
 from dataset.scenario import Scenario
 from models import vit
-from trainer import checkpoints
+from trainer import checkpoints, l1
 from trainer.loop import Training
-from unlearn import lora, penalty, registry
+from unlearn import lora, registry
 from unlearn.apply import apply
 from unlearn.context import Context
 from unlearn.unlearn_flags import Lora
@@ -365,7 +365,7 @@ def test_a_method_that_touches_what_is_frozen_is_caught(small):
 def test_the_penalty_is_that_of_what_trains(small):
     adapted = scattered(lora.attach(small, plan_of(small), 0))
     expected = sum(p.detach().abs().sum() for p in adapted.parameters() if p.requires_grad)
-    assert float(penalty.l1_norm(adapted).detach()) == pytest.approx(float(expected), rel=1e-6)
+    assert float(l1.norm(l1.trained(adapted.parameters()))) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_no_epochs_change_nothing(small):

@@ -19,13 +19,13 @@ import main_imp
 import main_synflow
 import models
 import pruner
-from trainer import checkpoints
+from trainer import checkpoints, rounds
 from trainer import training as pretraining
 from trainer.loop import Training
 from trainer.recipe import recipe
 from trainer.task import Classification
 from unlearn import registry
-from utils import seeds
+from utils import files, seeds
 from utils.options import identity
 
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
@@ -115,17 +115,47 @@ def test_the_same_command_again_does_nothing(omp_run, capsys):
 
 
 @pytest.mark.parametrize("write", [5, *(pytest.param(write, marks=pytest.mark.torture) for write in (1, 8, 11))])
-def test_a_killed_imp_run_ends_in_the_same_bytes(omp_run, tmp_path, write):
+def test_a_killed_imp_run_ends_in_the_same_bytes(few, few_run, tmp_path, write):
     with killed_at(write):
-        main_imp.main([*OMP, "--save_dir", str(tmp_path)])
-    assert main_imp.main([*OMP, "--save_dir", str(tmp_path)]) == 0
-    assert contents(tmp_path) == contents(omp_run)
-    rounds = [json.loads((folder / "result.json").read_text())["rounds"] for folder in (tmp_path, omp_run)]
+        main_imp.main([*OMP, *few, "--save_dir", str(tmp_path)])
+    assert main_imp.main([*OMP, *few, "--save_dir", str(tmp_path)]) == 0
+    assert contents(tmp_path) == contents(few_run)
+    rounds = [json.loads((folder / "result.json").read_text())["rounds"] for folder in (tmp_path, few_run)]
     assert rounds[0] == rounds[1]
 
 
-def test_another_configuration_in_the_same_folder_keeps_the_first(omp_run, tmp_path):
-    command = [*DIGITS, "--epochs", "1", "--batch_size", "256", "--save_dir", str(tmp_path)]
+def test_checkpoints_every_other_epoch_are_the_same_and_fewer(few, few_run, tmp_path, monkeypatch):
+    """Three epochs a round: the best one may be one that has no checkpoint of its own."""
+    written, original = [], files.write_bytes
+    monkeypatch.setattr(
+        files, "write_bytes", lambda path, content: written.append(path.name) or original(path, content)
+    )
+    command = [*OMP, *few, "--checkpoint_every", "2", "--save_dir"]
+    assert main_imp.main([*command, str(tmp_path / "whole")]) == 0
+    assert contents(tmp_path / "whole") == contents(few_run)
+    assert written.count("0checkpoint.pth.tar") == written.count("1checkpoint.pth.tar") == 2
+    tensors = [name for name in written if name.endswith((".tar", ".pt"))]
+    for write in (len(tensors) // 2, len(tensors)):
+        cut = tmp_path / f"cut{write}"
+        with killed_at(write):
+            main_imp.main([*command, str(cut)])
+        assert main_imp.main([*command, str(cut)]) == 0
+        assert contents(cut) == contents(few_run)
+
+
+def test_the_best_epoch_without_a_checkpoint_of_its_own_is_kept(few, tmp_path, monkeypatch):
+    """Of five epochs the second is the best; only the third and the fifth, the last, are written."""
+    reached = {1: 0.2, 2: 0.9, 3: 0.5, 4: 0.6, 5: 0.7}
+    monkeypatch.setattr(rounds.Rounds, "_validate", lambda self, done: reached[done.epoch])
+    words = [*DIGITS, *few, "--epochs", "5", "--batch_size", "256"]
+    for every in ("1", "3"):
+        assert main_imp.main([*words, "--checkpoint_every", every, "--save_dir", str(tmp_path / every)]) == 0
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+    assert torch.load(tmp_path / "3" / "0model_SA_best.pth.tar")["epoch"] == 2
+
+
+def test_another_configuration_in_the_same_folder_keeps_the_first(few, few_run, tmp_path):
+    command = [*DIGITS, *few, "--epochs", "1", "--batch_size", "256", "--save_dir", str(tmp_path)]
     assert main_imp.main(command) == 0
     first = contents(tmp_path)
     assert main_imp.main([*command, "--lr", "0.05"]) == 0
@@ -135,9 +165,10 @@ def test_another_configuration_in_the_same_folder_keeps_the_first(omp_run, tmp_p
 
 
 @pytest.mark.parametrize("prune_type", ["lt", "pt", "rewind_lt"])
-def test_where_pruning_goes_back_to(tmp_path, prune_type):
+def test_where_pruning_goes_back_to(few, tmp_path, prune_type):
     command = [
         *DIGITS,
+        *few,
         "--epochs",
         "1",
         "--batch_size",
@@ -174,8 +205,8 @@ def test_whose_flag_no_aug_is(tmp_path):
     assert cleansed.hyper.no_aug is False and not hasattr(cleansed.train, "no_aug")
 
 
-def test_training_without_crop_and_flip_sees_the_images_as_they_are(tmp_path):
-    command = [*DIGITS, "--epochs", "1", "--batch_size", "64", "--seed", "1", "--save_dir"]
+def test_training_without_crop_and_flip_sees_the_images_as_they_are(few, tmp_path):
+    command = [*DIGITS, *few, "--epochs", "1", "--batch_size", "64", "--seed", "1", "--save_dir"]
 
     def trained(name: str, *flags: str) -> dict[str, torch.Tensor]:
         assert main_imp.main([*command, str(tmp_path / name), *flags]) == 0
@@ -206,8 +237,8 @@ def test_resume_from_a_given_checkpoint(omp_run, tmp_path):
 
 @pytest.mark.parametrize("method", registry.names())
 @pytest.mark.parametrize("what", ["class:0", pytest.param("random:0.1", marks=pytest.mark.torture)])
-def test_every_method_on_the_sparse_model(omp_run, tmp_path, method, what, capsys):
-    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", method, "--forget", what) == 0
+def test_every_method_on_the_sparse_model(few, few_run, tmp_path, method, what, capsys):
+    assert forget(tmp_path, few_run / "1model_SA_best.pth.tar", method, *few, "--forget", what) == 0
     assert {path.name for path in tmp_path.iterdir()} == SHARED | {
         f"{method}checkpoint.pth.tar",
         f"{method}eval_result.pth.tar",
@@ -230,8 +261,8 @@ def test_every_method_on_the_sparse_model(omp_run, tmp_path, method, what, capsy
     assert result["scores"]["RTE"] == result["seconds"]["unlearning"] / 60
     assert evaluation["accuracy"]["test"] == 100 * result["accuracy"]["test"]
     assert result["scenario"]["kind"] == what.split(":")[0]
-    assert result["split"]["forget"] + result["split"]["retain"] == 1298
-    assert result["split"]["test"] == (359 - 27 if what == "class:0" else 359)
+    assert result["split"]["forget"] + result["split"]["retain"] == 288
+    assert result["split"]["test"] == (90 - 6 if what == "class:0" else 90)
     shown = [
         line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(f"{result['paper_name']} ")
     ][-1]
@@ -251,27 +282,43 @@ def test_same_seed_same_bytes_other_seed_other_bytes(omp_run, tmp_path):
     )
 
 
+@pytest.fixture(scope="module")
+def three_epochs(few, few_run, tmp_path_factory) -> tuple[list[str], Path]:
+    """Words of a run of unlearning, and its folder when nothing stops it."""
+    words = [*few, "--forget", "random:0.1", "--unlearn_epochs", "3", "--batch_size", "64"]
+    whole = tmp_path_factory.mktemp("three")
+    assert forget(whole, few_run / "1model_SA_best.pth.tar", "FT", *words, quick=False) == 0
+    return words, whole
+
+
 @pytest.mark.parametrize("write", [2, 4, 5])
-def test_a_killed_unlearning_ends_in_the_same_bytes(omp_run, tmp_path, write):
-    mask, more = (
-        omp_run / "1model_SA_best.pth.tar",
-        ("--forget", "random:0.1", "--unlearn_epochs", "3", "--batch_size", "64"),
-    )
-    assert forget(tmp_path / "whole", mask, "FT", *more, quick=False) == 0
+def test_a_killed_unlearning_ends_in_the_same_bytes(three_epochs, few_run, tmp_path, write):
+    mask, (more, whole) = few_run / "1model_SA_best.pth.tar", three_epochs
     # 1 to 3: progress after an epoch, 4: the unlearned model, 5: its empty evaluation
     with killed_at(write, (".tar",)):
-        forget(tmp_path / "cut", mask, "FT", *more, quick=False)
-    assert forget(tmp_path / "cut", mask, "FT", *more, quick=False) == 0
-    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-    lines = [json.loads(line) for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+        forget(tmp_path, mask, "FT", *more, quick=False)
+    assert forget(tmp_path, mask, "FT", *more, quick=False) == 0
+    assert contents(tmp_path) == contents(whole)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     epochs = [line["epoch"] for line in lines if line["kind"] == "epoch"]
     assert epochs == {2: [1, 2, 2, 3], 4: [1, 2, 3], 5: [1, 2, 3]}[write]
 
 
-def test_methods_may_share_a_folder_and_none_is_lost(omp_run, tmp_path, capsys):
-    mask = omp_run / "1model_SA_best.pth.tar"
+def test_unlearning_with_fewer_checkpoints_ends_in_the_same_bytes(three_epochs, few_run, tmp_path):
+    mask, (more, whole) = few_run / "1model_SA_best.pth.tar", three_epochs
+    words = [*more, "--checkpoint_every", "2"]
+    with killed_at(2, (".tar",)):  # that of the third epoch, behind that of the second
+        forget(tmp_path, mask, "FT", *words, quick=False)
+    assert forget(tmp_path, mask, "FT", *words, quick=False) == 0
+    assert contents(tmp_path) == contents(whole)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [1, 2, 3, 3]
+
+
+def test_methods_may_share_a_folder_and_none_is_lost(few, few_run, tmp_path, capsys):
+    mask = few_run / "1model_SA_best.pth.tar"
     for method in ("raw", "GA"):
-        assert forget(tmp_path, mask, method) == 0
+        assert forget(tmp_path, mask, method, *few) == 0
     assert {path.name for path in tmp_path.glob("*checkpoint.pth.tar")} == {
         "rawcheckpoint.pth.tar",
         "GAcheckpoint.pth.tar",
@@ -279,39 +326,39 @@ def test_methods_may_share_a_folder_and_none_is_lost(omp_run, tmp_path, capsys):
     [shelf] = (tmp_path / "earlier").iterdir()
     assert json.loads((shelf / "result.json").read_text())["method"] == "raw"
     capsys.readouterr()
-    assert forget(tmp_path, mask, "raw") == 0  # found on the shelf, not run again
+    assert forget(tmp_path, mask, "raw", *few) == 0  # found on the shelf, not run again
     assert "done already" in capsys.readouterr().out
     assert json.loads((tmp_path / "result.json").read_text())["method"] == "GA"
 
 
-def test_resume_scores_a_stored_model(omp_run, tmp_path):
+def test_resume_scores_a_stored_model(few, few_run, tmp_path):
     """As with the reference's files: METHODcheckpoint.pth.tar without a word about how it came to be."""
-    mask = omp_run / "1model_SA_best.pth.tar"
+    mask = few_run / "1model_SA_best.pth.tar"
     state = torch.load(mask)["state_dict"]
     torch.save({"state_dict": state, "evaluation_result": None}, tmp_path / "GAcheckpoint.pth.tar")
-    assert forget(tmp_path, mask, "GA", "--resume") == 0
-    assert forget(tmp_path / "raw", mask, "raw") == 0
+    assert forget(tmp_path, mask, "GA", *few, "--resume") == 0
+    assert forget(tmp_path / "raw", mask, "raw", *few) == 0
     stored, raw = (json.loads((folder / "result.json").read_text()) for folder in (tmp_path, tmp_path / "raw"))
     assert stored["accuracy"] == raw["accuracy"] and stored["scores"]["RTE"] is None
 
 
-def test_retrain_takes_the_mask_but_no_weights(omp_run, tmp_path):
-    source = torch.load(omp_run / "1model_SA_best.pth.tar")["state_dict"]
+def test_retrain_takes_the_mask_but_no_weights(few, few_run, tmp_path):
+    source = torch.load(few_run / "1model_SA_best.pth.tar")["state_dict"]
     only_masks = OrderedDict((key, value) for key, value in source.items() if key.endswith("weight_mask"))
     torch.save(only_masks, tmp_path / "mask.pt")
-    for name, mask in (("masks", tmp_path / "mask.pt"), ("model", omp_run / "1model_SA_best.pth.tar")):
-        assert forget(tmp_path / name, mask, "retrain", "--forget", "class:1") == 0
+    for name, mask in (("masks", tmp_path / "mask.pt"), ("model", few_run / "1model_SA_best.pth.tar")):
+        assert forget(tmp_path / name, mask, "retrain", *few, "--forget", "class:1") == 0
     states = [torch.load(tmp_path / name / "retraincheckpoint.pth.tar")["state_dict"] for name in ("masks", "model")]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     moved = [key for key in source if key.endswith("weight_orig") and not torch.equal(states[0][key], source[key])]
     assert len(moved) == 19  # every convolution of resnet20s
 
 
-def test_start_from_rewind_weights(omp_run, tmp_path):
-    more = ("--rewind_pth", str(omp_run / "epoch_1_rewind_weight.pt"), "--rewind_epoch", "1", "--unlearn_epochs", "0")
-    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", "FT", *more, quick=False) == 0
+def test_start_from_rewind_weights(few, few_run, tmp_path):
+    more = ("--rewind_pth", str(few_run / "epoch_1_rewind_weight.pt"), "--rewind_epoch", "1", "--unlearn_epochs", "0")
+    assert forget(tmp_path, few_run / "1model_SA_best.pth.tar", "FT", *few, *more, quick=False) == 0
     after = checkpoints.read(tmp_path / "FTcheckpoint.pth.tar", "")
-    rewind = torch.load(omp_run / "epoch_1_rewind_weight.pt")
+    rewind = torch.load(few_run / "epoch_1_rewind_weight.pt")
     assert torch.equal(after.weights["fc.weight"], rewind["fc.weight"])
     kept = after.mask["layer1.0.conv1.weight"]
     assert torch.equal(after.weights["layer1.0.conv1.weight"], rewind["layer1.0.conv1.weight"] * kept)
@@ -375,17 +422,17 @@ def test_sparse_checkpoints_go_both_ways(arch, tmp_path):
     assert torch.allclose(other.eval()(images), theirs(images), atol=1e-5)
 
 
-def test_files_that_need_pickle(tmp_path, omp_run, capsys):
+def test_files_that_need_pickle(few, tmp_path, few_run, capsys):
     class Custom:
         pass
 
     torch.save(
-        {"state_dict": torch.load(omp_run / "0checkpoint.pth.tar")["state_dict"], "note": Path("x")},
+        {"state_dict": torch.load(few_run / "0checkpoint.pth.tar")["state_dict"], "note": Path("x")},
         tmp_path / "old.pth.tar",
     )
-    assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw") == 2
+    assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw", *few) == 2
     assert "if you trust where it comes from, add --allow_pickle" in capsys.readouterr().err
-    assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw", "--allow_pickle") == 0
+    assert forget(tmp_path / "a", tmp_path / "old.pth.tar", "raw", *few, "--allow_pickle") == 0
 
 
 # --- pruning before training ---
@@ -393,39 +440,45 @@ def test_files_that_need_pickle(tmp_path, omp_run, capsys):
 SYNFLOW = [*DIGITS, "--epochs", "2", "--batch_size", "64", "--rate", "0.9"]
 
 
-def test_synflow_prunes_first_and_leaves_exactly_its_files(tmp_path):
-    assert main_synflow.main([*SYNFLOW, "--save_dir", str(tmp_path / "run")]) == 0
-    assert {path.name for path in (tmp_path / "run").iterdir()} == SHARED | {
+@pytest.fixture(scope="module")
+def synflow_run(few, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("synflow") / "run"
+    assert main_synflow.main([*SYNFLOW, *few, "--save_dir", str(folder)]) == 0
+    return folder
+
+
+def test_synflow_prunes_first_and_leaves_exactly_its_files(few, synflow_run, tmp_path):
+    assert {path.name for path in synflow_run.iterdir()} == SHARED | {
         "0checkpoint.pth.tar",
         "0model_SA_best.pth.tar",
         "0net_train.png",
     }
-    found = checkpoints.read(tmp_path / "run" / "0model_SA_best.pth.tar", "")
+    found = checkpoints.read(synflow_run / "0model_SA_best.pth.tar", "")
     assert sum(int((~kept).sum()) for kept in found.mask.values()) == round(0.9 * 267_696)
     start = models.build("resnet20s", 10)
-    start.load_state_dict(torch.load(tmp_path / "run" / "0checkpoint.pth.tar")["init_weight"])
+    start.load_state_dict(torch.load(synflow_run / "0checkpoint.pth.tar")["init_weight"])
     expected = pruner.prune(start, "synflow", 0.9, pruner.Sample(1, torch.zeros(1, 3, 8, 8)))
     assert all(torch.equal(expected[name], found.mask[name]) for name in expected), (
         "the mask is that of the new network"
     )
-    [only] = json.loads((tmp_path / "run" / "result.json").read_text())["rounds"]
-    assert only["density"] == pytest.approx(0.1, abs=1e-5) and 0.1 < only["test_of_last"] <= 1
-    assert forget(tmp_path / "FT", tmp_path / "run" / "0model_SA_best.pth.tar", "FT") == 0
+    [only] = json.loads((synflow_run / "result.json").read_text())["rounds"]
+    assert only["density"] == pytest.approx(0.1, abs=1e-5) and 0 <= only["test_of_last"] <= 1
+    assert forget(tmp_path / "FT", synflow_run / "0model_SA_best.pth.tar", "FT", *few) == 0
     after = checkpoints.read(tmp_path / "FT" / "FTcheckpoint.pth.tar", "")
     assert all(torch.equal(after.mask[name], found.mask[name]) for name in expected)
 
 
 @pytest.mark.parametrize("score", ["snip", "grasp", "random", "magnitude"])
-def test_other_scores_at_the_start(score, tmp_path):
-    assert main_synflow.main([*SYNFLOW, "--score", score, "--epochs", "1", "--save_dir", str(tmp_path)]) == 0
+def test_other_scores_at_the_start(score, few, tmp_path):
+    assert main_synflow.main([*SYNFLOW, *few, "--score", score, "--epochs", "1", "--save_dir", str(tmp_path)]) == 0
     found = checkpoints.read(tmp_path / "0checkpoint.pth.tar", "")
     assert sum(int((~kept).sum()) for kept in found.mask.values()) == round(0.9 * 267_696)
 
 
-def test_a_layer_that_loses_everything_is_named(tmp_path, capsys):
+def test_a_layer_that_loses_everything_is_named(few, tmp_path, capsys):
     assert (
         main_synflow.main(
-            [*SYNFLOW, "--score", "magnitude", "--rate", "0.9999", "--epochs", "0", "--save_dir", str(tmp_path)]
+            [*SYNFLOW, *few, "--score", "magnitude", "--rate", "0.9999", "--epochs", "0", "--save_dir", str(tmp_path)]
         )
         == 0
     )
@@ -439,9 +492,9 @@ def test_a_layer_that_loses_everything_is_named(tmp_path, capsys):
     )
 
 
-def test_every_round_names_the_layers_that_it_emptied(tmp_path, capsys):
+def test_every_round_names_the_layers_that_it_emptied(few, tmp_path, capsys):
     more = ["--pruning_times", "3", "--rate", "0.995", "--epochs", "0", "--random_prune", "--prune_type", "lt"]
-    assert main_imp.main([*DIGITS, *more, "--batch_size", "64", "--save_dir", str(tmp_path)]) == 0
+    assert main_imp.main([*DIGITS, *few, *more, "--batch_size", "64", "--save_dir", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     dense, first, second = said.split("remain weight ratio")[:3]
     assert "warning" not in dense, dense
@@ -452,9 +505,9 @@ def test_every_round_names_the_layers_that_it_emptied(tmp_path, capsys):
     assert len(lost) > 1 and f"({len(lost)} of 19 layers)" in line and "\nround 2:" in said.split(line)[1]
 
 
-def test_pruning_within_unlearning_names_the_layers_that_it_emptied(omp_run, tmp_path, capsys):
+def test_pruning_within_unlearning_names_the_layers_that_it_emptied(few, few_run, tmp_path, capsys):
     more = ["--unlearn_epochs", "1", "--batch_size", "512", "--rate", "0.9999"]
-    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", "FT_prune_bi", *more, quick=False) == 0
+    assert forget(tmp_path, few_run / "1model_SA_best.pth.tar", "FT_prune_bi", *few, *more, quick=False) == 0
     [line] = re.findall("warning: no weight is left in .*", capsys.readouterr().out)
     lost = [
         name
@@ -464,19 +517,18 @@ def test_pruning_within_unlearning_names_the_layers_that_it_emptied(omp_run, tmp
     assert len(lost) > 1 and f"({len(lost)} of 19 layers)" in line
 
 
-def test_a_killed_synflow_run_goes_on_to_the_same_bytes(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert main_synflow.main([*SYNFLOW, "--save_dir", str(whole)]) == 0
-    stop = SYNFLOW[: SYNFLOW.index("--epochs")] + ["--epochs", "2"] + SYNFLOW[SYNFLOW.index("--epochs") + 2 :]
-    assert main_synflow.main([*stop, "--save_dir", str(cut)]) == 0
-    (cut / "result.json").unlink()  # as if killed after the last epoch, before the summary
-    assert main_synflow.main([*SYNFLOW, "--save_dir", str(cut)]) == 0
-    assert contents(whole) == contents(cut)
+@pytest.mark.parametrize("write", [1, 3])
+def test_a_killed_synflow_run_goes_on_to_the_same_bytes(synflow_run, few, tmp_path, write):
+    """Once the first epoch is done, and when all are."""
+    with killed_at(write):
+        main_synflow.main([*SYNFLOW, *few, "--save_dir", str(tmp_path)])
+    assert main_synflow.main([*SYNFLOW, *few, "--save_dir", str(tmp_path)]) == 0
+    assert contents(tmp_path) == contents(synflow_run)
 
 
-def test_prune_alternately_is_saved_with_its_own_mask(omp_run, tmp_path):
+def test_prune_alternately_is_saved_with_its_own_mask(few, few_run, tmp_path):
     more = ["--unlearn_epochs", "2", "--batch_size", "64", "--rate", "0.75"]
-    assert forget(tmp_path, omp_run / "1model_SA_best.pth.tar", "FT_prune_bi", *more, quick=False) == 0
+    assert forget(tmp_path, few_run / "1model_SA_best.pth.tar", "FT_prune_bi", *few, *more, quick=False) == 0
     found = checkpoints.read(tmp_path / "FT_prune_bicheckpoint.pth.tar", "")
     left = 267_696 - KEPT
     assert sum(int(kept.sum()) for kept in found.mask.values()) == left - round(0.75 * left)

@@ -106,12 +106,12 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name, way", METHODS.items(), ids=METHODS)
-def test_every_kind_of_method_says_what_takes_less(name, way, omp_run, tmp_path, capsys, monkeypatch):
+def test_every_kind_of_method_says_what_takes_less(name, way, few, few_run, tmp_path, capsys, monkeypatch):
     convolve = nn.Conv2d.forward
     monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: full() if torch.is_grad_enabled() else convolve(self, x))
     monkeypatch.setattr("trainer.cpu_arithmetic.winograd._forward", lambda layer, tiles, x: full())
-    mask = str(omp_run / "0model_SA_best.pth.tar")
-    code = main_forget.main([*DIGITS, "--mask", mask, "--unlearn", name, "--save_dir", str(tmp_path)])
+    mask = str(few_run / "0model_SA_best.pth.tar")
+    code = main_forget.main([*DIGITS, *few, "--mask", mask, "--unlearn", name, "--save_dir", str(tmp_path)])
     said = capsys.readouterr().err.splitlines()
     assert code == 1 and said[-1].startswith(f"main_forget.py: error: {GPU} does not suffice") and way in said[-1], said
     assert not (tmp_path / "result.json").exists()

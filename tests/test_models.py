@@ -38,8 +38,8 @@ FIRST_ROW = {  # of the first convolution, after torch.manual_seed(1)
 
 def test_names():
     assert sorted(models.names()) == sorted(
-        [*PARAMETERS, "swin_t", "vit_tiny", "vit_b_16", "vit_b_32", "vit_l_16"]
-    )  # see test_transformers.py
+        [*PARAMETERS, "swin_t", "vit_tiny", "vit_b_16", "vit_b_32", "vit_l_16", "tinyvit_11m"]
+    )  # see test_transformers.py, test_tinyvit.py
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -26,6 +26,7 @@ from dataset.images import Augment, ImageSet
 from dataset.pairs import Marked, Paired
 from dataset.scenario import Scenario
 from trainer import checkpoints
+from trainer.cpu_arithmetic import batch_norm
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.steps import Pass
@@ -67,14 +68,6 @@ IMP = [
 ]
 
 
-def torchrun(command: list[str]) -> str:
-    """What a script prints in two processes that torchrun starts."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*TORCHRUN, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 def run(action: Callable[[], object], processes: int, folder: Path) -> str:
     """What ``action`` prints in one or two processes forked off this one, which know of each other as torchrun's do."""
     with socket.socket() as free:
@@ -93,6 +86,7 @@ def run(action: Callable[[], object], processes: int, folder: Path) -> str:
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()
             finally:
+                sys.stderr.flush()
                 os._exit(code)
         return child
 
@@ -112,8 +106,22 @@ def close(left, right, tolerance):
         assert float((left[key].double() - right[key].double()).abs().max()) <= tolerance * scale, key
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def in_two_processes(words: list[str], folder: Path) -> str:
+    """What ``main_imp.py`` prints in two processes forked off this one."""
+    return run(lambda: main_imp.main(words), 2, folder)
+
+
+def under_torchrun(words: list[str], folder: Path) -> str:
+    """What ``main_imp.py`` prints in two processes that torchrun starts."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [*TORCHRUN, "main_imp.py", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=[in_two_processes, pytest.param(under_torchrun, marks=pytest.mark.torture)])
+def both(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel")
     random = np.random.default_rng(0)
     for part, count in (("train", 40), ("test", 10)):
@@ -126,7 +134,7 @@ def both(tmp_path_factory):
                 )
     words = [*IMP, "--data", str(folder / "tree"), "--save_dir"]
     one = run(lambda: main_imp.main([*words, str(folder / "1")]), 1, folder)
-    return folder, {1: one, 2: torchrun(["main_imp.py", *words, str(folder / "2")])}
+    return folder, {1: one, 2: request.param([*words, str(folder / "2")], folder)}
 
 
 def test_training_in_two_processes_equals_training_in_one(both):
@@ -229,6 +237,52 @@ def test_in_double_precision_thirty_steps_agree_to_ten_digits(sam_rho, sets, tmp
     )  # figures are summed in float32
     assert [right for _, right in figures] == pytest.approx([right for _, right in shared])
     assert figures[-1][0] < figures[0][0]
+
+
+NORMALISED = {  # images, and to how many digits batch norm in two processes is that in one
+    "double": (torch.float64, (7, 3, 4, 5), 1e-10),
+    "float": (torch.float32, (7, 3, 4, 5), 1e-5),
+    "half": (torch.bfloat16, (7, 3, 4, 5), 0.03),
+    "lone": (torch.float64, (1, 3, 2, 2), 1e-10),
+}
+
+
+def normalised(place: Path, one_message: bool) -> None:
+    """Batch norm of this process's part of drawn images, and the slopes of a loss on its output, by case and name."""
+    resolve("cpu")
+    found = {case: one_normalised(*NORMALISED[case][:2], one_message) for case in NORMALISED}
+    torch.save(found, f"{place}.{parallel.rank()}")
+
+
+def one_normalised(dtype: torch.dtype, shape: tuple[int, ...], one_message: bool) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(4)
+    images, wanted = torch.randn(2, *shape, generator=random, dtype=torch.float64) * 3 + 5
+    mine, copies = parallel.part(len(images)), parallel.size() if len(images) < parallel.size() else 1
+    dtype = dtype if one_message else torch.float64
+    layer = nn.BatchNorm2d(shape[1]).to(torch.promote_types(dtype, torch.float32))
+    layer.load_state_dict(layer.state_dict() | {"weight": torch.linspace(0.5, 2, shape[1])})
+    x = images[mine].to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    if one_message:
+        y, *statistics = batch_norm.OneMessage.apply(x, layer.weight, layer.bias, layer.eps)
+        batch_norm._track_all(layer, *statistics, copies)
+    else:
+        y = batch_norm.forwards(layer, len(images))[layer](x)
+    ((y - wanted[mine].to(dtype)) ** 2).sum().backward()
+    sums = {f"by {name}": parallel.add_up(p.grad) / copies for name, p in layer.named_parameters()}
+    return {"output": y.detach(), "by_x": x.grad, **layer.state_dict(), **sums}
+
+
+def test_batch_norm_by_one_message_is_that_of_all_images_in_one_process(tmp_path):
+    """A GPU's way, taken on the CPU: 3 and 4 of 7 images in two processes, and a lone image that both have."""
+    run(lambda: normalised(tmp_path / "one", False), 1, tmp_path)
+    run(lambda: normalised(tmp_path / "two", True), 2, tmp_path)
+    one, *parts = (torch.load(tmp_path / name) for name in ("one.0", "two.0", "two.1"))
+    for case, (_, shape, tolerance) in NORMALISED.items():
+        found, other = (part[case] for part in parts)
+        assert found["running_var"].equal(other["running_var"])
+        if shape[0] > 1:
+            found |= {name: torch.cat([found[name], other[name]]) for name in ("output", "by_x")}
+        close(found, one[case], tolerance)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64])

@@ -83,8 +83,8 @@ def counted(monkeypatch) -> tuple[Counter, Counter]:
     return read, built
 
 
-def test_a_checkpoint_is_opened_and_an_architecture_built_once(omp_run, tmp_path, monkeypatch):
-    small, masked = [*DIGITS, "--train_seed", "11"], ["--mask", str(omp_run / "1model_SA_best.pth.tar")]
+def test_a_checkpoint_is_opened_and_an_architecture_built_once(few, few_run, tmp_path, monkeypatch):
+    small, masked = [*DIGITS, *few, "--train_seed", "11"], ["--mask", str(few_run / "1model_SA_best.pth.tar")]
     retrain = ["--unlearn", "retrain", "--unlearn_epochs", "0"]
     read, built = counted(monkeypatch)
     assert main_forget.main([*small, *masked, *retrain, "--save_dir", str(tmp_path / "retrain")]) == 0
@@ -98,9 +98,9 @@ def test_a_checkpoint_is_opened_and_an_architecture_built_once(omp_run, tmp_path
     assert dict(read) == {"1model_SA_best.pth.tar": 1} and dict(built) == {"resnet20s": 1}
 
 
-def test_a_sweep_asks_what_the_script_stores(omp_run):
-    stored = json.loads((omp_run / "result.json").read_text())
-    assert main_imp.SCRIPT.identity([*OMP, "--save_dir", "elsewhere"]) == stored["fingerprint"]
+def test_a_sweep_asks_what_the_script_stores(few, few_run):
+    stored = json.loads((few_run / "result.json").read_text())
+    assert main_imp.SCRIPT.identity([*OMP, *few, "--save_dir", "elsewhere"]) == stored["fingerprint"]
 
 
 def test_a_record_is_written_without_what_it_does_not_have():

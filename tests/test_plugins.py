@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import apart
 import numpy as np
 import pytest
 import torch
@@ -46,16 +45,16 @@ def site(tmp_path_factory) -> Path:
     return folder
 
 
-def python(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True
-    )
+@pytest.fixture
+def python(site: Path, tmp_path: Path) -> Callable[..., apart.Ended]:
+    """Runs Python with these words where the package, or what else lies in a folder, is installed."""
+    return lambda *words, path=site: apart.python(list(words), ROOT, tmp_path, path)
 
 
-def test_an_installed_package_is_found(site, tmp_path):
+def test_an_installed_package_is_found(python, site, tmp_path):
     """Its data set, architecture and split train; its method unlearns."""
-    trained = python(site, "main_imp.py", *IMP, "--save_dir", str(tmp_path / "model"))
-    assert trained.returncode == 0, trained.stderr
+    trained = python("main_imp.py", *IMP, "--save_dir", str(tmp_path / "model"))
+    assert trained.code == 0, trained.err
     sets = np.load(tmp_path / "model" / "split.npz")
     assert sets["train"].tolist() == list(range(0, 80, 2)) and sets["test"].tolist() == list(range(40))
     mask = ["--mask", str(tmp_path / "model" / "0model_SA_best.pth.tar")]
@@ -69,14 +68,14 @@ def test_an_installed_package_is_found(site, tmp_path):
         "--save_dir",
         str(tmp_path / "run"),
     ]
-    done = python(site, "main_forget.py", *mask, *run)
-    assert done.returncode == 0, done.stderr
+    done = python("main_forget.py", *mask, *run)
+    assert done.code == 0, done.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["method"], result["model"]["arch"], result["model"]["dataset"]) == ("gentle", "tiny_net", "squares")
     assert result["config"]["hyper"]["unlearn_lr"] == 1e-3 and result["split"]["forget"] == 5
     assert all(40 <= index < 80 and index % 2 == 0 for index in np.load(tmp_path / "run" / "split.npz")["forget"])
-    listed = python(site, "main_report.py", str(tmp_path), "--no_plots", "--scores", "margin,entropy_attack")
-    assert listed.returncode == 0, listed.stderr
+    listed = python("main_report.py", str(tmp_path), "--no_plots", "--scores", "margin,entropy_attack")
+    assert listed.code == 0, listed.err
     [table] = tmp_path.glob("*-scores.csv")
     head, row = csv.reader(table.read_text().splitlines())
     assert head == ["method", "margin dense", "entropy_attack dense"]
@@ -85,34 +84,34 @@ def test_an_installed_package_is_found(site, tmp_path):
     assert note in table.with_suffix(".md").read_text()
 
 
-def test_help_and_errors_know_it(site, tmp_path):
-    shown = python(site, "main_forget.py", "--help")
-    assert shown.returncode == 0 and "fine-tune at a small step size" in shown.stdout
+def test_help_and_errors_know_it(python, site, tmp_path):
+    shown = python("main_forget.py", "--help")
+    assert shown.code == 0 and "fine-tune at a small step size" in shown.out
     for flag, typed, known in (("--arch", "tiny_nat", "tiny_net"), ("--dataset", "sqares", "squares")):
-        refused = python(site, "main_imp.py", flag, typed, "--save_dir", str(tmp_path))
-        assert refused.returncode == 2 and f"(did you mean {known}?)" in refused.stderr
+        refused = python("main_imp.py", flag, typed, "--save_dir", str(tmp_path))
+        assert refused.code == 2 and f"(did you mean {known}?)" in refused.err
 
 
-def test_a_package_that_is_not_installed_is_imported(site, tmp_path):
+def test_a_package_that_is_not_installed_is_imported(python, site, tmp_path):
     """An import in the user's own script registers what the package has."""
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "mine").symlink_to(site / "mine")
     script = f"import mine.squares, mine.tiny_net, mine.halves, main_imp; main_imp.main({IMP + ['--save_dir', 'x']})"
     script = script.replace("'x'", repr(str(tmp_path / "run")))
-    done = python(tmp_path / "here", "-c", script)
-    assert done.returncode == 0 and json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
+    done = python("-c", script, path=tmp_path / "here")
+    assert done.code == 0 and json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
 
 
-def test_a_broken_package_is_named_where_it_is_needed(site, tmp_path):
+def test_a_broken_package_is_named_where_it_is_needed(python, site, tmp_path):
     broken = tmp_path / "broken-1.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
     (broken / "entry_points.txt").write_text("[unlearn_sparse.datasets]\nx = nowhere.at_all\n")
-    ours = python(tmp_path, "main_imp.py", "--dataset", "digits", "--save_dir", str(tmp_path / "x"), "--dry_run")
-    assert ours.returncode == 0, ours.stderr
-    refused = python(tmp_path, "main_imp.py", "--dataset", "other", "--save_dir", str(tmp_path / "x"))
-    assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1
-    assert "--dataset: the entry point x of broken (unlearn_sparse.datasets) cannot be loaded" in refused.stderr
+    ours = python("main_imp.py", "--dataset", "digits", "--save_dir", str(tmp_path / "x"), "--dry_run", path=tmp_path)
+    assert ours.code == 0, ours.err
+    refused = python("main_imp.py", "--dataset", "other", "--save_dir", str(tmp_path / "x"), path=tmp_path)
+    assert refused.code == 2 and len(refused.err.strip().splitlines()) == 1
+    assert "--dataset: the entry point x of broken (unlearn_sparse.datasets) cannot be loaded" in refused.err
 
 
 def test_a_score_is_in_tables_and_notebooks(site, monkeypatch):

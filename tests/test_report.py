@@ -23,18 +23,16 @@ from report import (
     assemble,
     backdoor_table,
     comparison,
-    corrections,
+    contrasts,
     cost,
     curves,
     further,
-    leftout,
     missing,
     overview,
     paper_table,
     paper_values,
     ranking,
     row_names,
-    sparsity,
     text,
 )
 from report.page import Section
@@ -320,13 +318,13 @@ def test_fixed_and_reference_side_by_side():
         }
         for run in RUNS
     ]
-    [pair] = corrections.pairs(made([*RUNS, *reference]))
-    head, rows = corrections.changes(*pair)
+    [pair] = contrasts.pairs(made([*RUNS, *reference]))
+    head, rows = contrasts.changes(*pair)
     found = {(row[0], row[1]): dict(zip(head, row)) for row in rows}
     assert found["FT", "dense"]["UA"] == "40.00±0.00 → 60.00±10.00 (+20.00) ≠"
     assert found["FT", "95 % sparse"]["UA"] == "40.00 → 90.00 (+50.00)"  # one seed has no spread
     assert found["FT", "dense"]["avg. gap"] == "0.00 → 18.25 (+18.25)" and len(rows) == 5
-    assert corrections.pairs(made(RUNS)) == []
+    assert contrasts.pairs(made(RUNS)) == []
 
 
 # --- planned, missing, failed ---
@@ -515,7 +513,7 @@ def test_a_folder_that_cannot_be_listed_is_named():
         if root:
             os.seteuid(65534)  # to whom folders can be closed
         try:
-            lines = leftout.left_out(collect([runs]))
+            lines = missing.left_out(collect([runs]))
             found = len(collect([runs]).runs)
         finally:
             if root:
@@ -801,7 +799,7 @@ def test_a_packed_file_gives_the_report_of_its_folders(tmp_path, capsys):
     epochs(runs / "more" / "2", "unlearn", [(1, 0.4), (2, 0.5)])
     write(runs / "more" / "2" / "earlier", [{**diverged, "fingerprint": "x"}])
     packed = tmp_path / "packed" / "runs.jsonl"
-    assert main_report.main([str(runs), "--pack", "--out", str(packed.parent)]) == 0
+    assert main_report.main([str(runs), "--pack", "--no_plots", "--out", str(packed.parent)]) == 0
     shutil.move(runs, tmp_path / "gone")
     capsys.readouterr()
     reports = []
@@ -965,12 +963,12 @@ def test_what_sparsity_changes_by_hand():
         result("GA", 0.95, 2, (1.0, 1.0, 0.8, 0.8, 1.0)),  # no seed with both
     ]
     [table] = made(runs)
-    assert sparsity.effect(table) == (
+    assert contrasts.effect(table) == (
         ["method", "95 % sparse, by seed", "95 % sparse, mean"],
         [["FT", "+5.00, -1.00", "+2.00±3.00"]],
     )
     [dense] = made([run for run in runs if run["model"]["sparsity"] == 0])
-    assert sparsity.effect(dense)[1] == []
+    assert contrasts.effect(dense)[1] == []
 
 
 def scored(method, seed, retain, forget, test, **more):

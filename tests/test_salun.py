@@ -828,7 +828,7 @@ def outputs(seed, count=6, classes=3):
 def test_comparison_with_the_retrained_model():
     unlearned, retrained = ({name: outputs(seed + i) for i, name in enumerate(divergence.SETS)} for seed in (0, 10))
     found = divergence.compare(unlearned, retrained)
-    assert set(found) == {"KL", "JS", "accuracy", "ToW", "RD", "SAPE"}
+    assert set(found) == {"KL", "JS", "AD", "agreement", "privacy_score", "accuracy", "ToW", "RD", "SAPE"}
     for name in divergence.SETS:
         assert found["KL"][name] == divergence.kullback_leibler(
             retrained[name].probs, unlearned[name].probs
@@ -869,18 +869,18 @@ def test_the_entropy_attack_counts_members():
 SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 
 
-def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):
-    model, where = str(omp_run / "1model_SA_best.pth.tar"), ["--forget", "random:0.1"]
+def test_saliency_from_the_command_line(few, few_run, tmp_path, capsys):
+    model, where = str(few_run / "1model_SA_best.pth.tar"), ["--forget", "random:0.1"]
     for kind in ("gradient", "fisher"):
         assert (
             main_saliency.main(
-                [*DIGITS, "--model_path", model, *where, "--saliency", kind, "--save_dir", str(tmp_path)]
+                [*DIGITS, *few, "--model_path", model, *where, "--saliency", kind, "--save_dir", str(tmp_path)]
             )
             == 0
         )
     names = {f"with_{n / 10}.pt" for n in range(1, 11)} | {f"fisher_{n / 10}.pt" for n in (*range(1, 11), 30, 50, 100)}
     assert {path.name for path in tmp_path.iterdir()} == SHARED - {"log.jsonl"} | names | {"earlier"}
-    stored = checkpoints.read(omp_run / "1model_SA_best.pth.tar", "")
+    stored = checkpoints.read(few_run / "1model_SA_best.pth.tar", "")
     weights = sum(v.numel() for k, v in stored.weights.items() if k.endswith(("weight", "bias"))) - sum(
         int((~m).sum()) for m in stored.mask.values()
     )
@@ -892,13 +892,16 @@ def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):
     assert f"with_0.5.pt   50.00 % of {weights:,} weights may change" in text
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert (
-        main_saliency.main([*DIGITS, "--mask", model, *where, "--saliency", "fisher", "--save_dir", str(tmp_path)]) == 0
+        main_saliency.main(
+            [*DIGITS, *few, "--mask", model, *where, "--saliency", "fisher", "--save_dir", str(tmp_path)]
+        )
+        == 0
     )
     assert "done already" in capsys.readouterr().out and before == {
         path: path.stat().st_mtime_ns for path in tmp_path.iterdir()
     }
 
-    quick = [*DIGITS, "--mask", model, *where, "--unlearn_epochs", "1", "--batch_size", "256", "--unlearn", "RL"]
+    quick = [*DIGITS, *few, "--mask", model, *where, "--unlearn_epochs", "1", "--batch_size", "256", "--unlearn", "RL"]
     for name, more in (
         ("file", ["--mask_path", str(tmp_path / "with_0.5.pt")]),
         ("threshold", ["--saliency_threshold", "0.5"]),
@@ -913,11 +916,12 @@ def test_saliency_from_the_command_line(omp_run, tmp_path, capsys):
     assert sum(int((one[key] != stored.weights[key]).sum()) for key in only) > 0.9 * math.floor(0.5 * weights)
 
 
-def test_a_stored_mask_and_no_saliency_contradict_each_other(omp_run, tmp_path, capsys):
+def test_a_stored_mask_and_no_saliency_contradict_each_other(few, few_run, tmp_path, capsys):
     command = [
         *DIGITS,
+        *few,
         "--mask",
-        str(omp_run / "0model_SA_best.pth.tar"),
+        str(few_run / "0model_SA_best.pth.tar"),
         "--unlearn",
         "SFRon",
         "--no_saliency",
@@ -928,9 +932,9 @@ def test_a_stored_mask_and_no_saliency_contradict_each_other(omp_run, tmp_path, 
     assert "--saliency_mask and --no_saliency: one names" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-def test_distances_to_the_retrained_model_from_the_command_line(omp_run, tmp_path, capsys):
-    model = str(omp_run / "0model_SA_best.pth.tar")
-    quick = [*DIGITS, "--mask", model, "--unlearn_epochs", "1", "--batch_size", "256"]
+def test_distances_to_the_retrained_model_from_the_command_line(few, few_run, tmp_path, capsys):
+    model = str(few_run / "0model_SA_best.pth.tar")
+    quick = [*DIGITS, *few, "--mask", model, "--unlearn_epochs", "1", "--batch_size", "256"]
     assert main_forget.main([*quick, "--unlearn", "retrain", "--save_dir", str(tmp_path / "retrain")]) == 0
     assert "to_retrained" not in json.loads((tmp_path / "retrain" / "result.json").read_text())
     reference = ["--reference_model", str(tmp_path / "retrain" / "retraincheckpoint.pth.tar")]

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from test_transformers import tiny_swin
 from torch import nn
 
 import models
@@ -97,6 +98,19 @@ def test_synflow_is_finite_where_float32_is_not():
     found = pruner.scores.get("synflow").run(model, Sample(0, torch.zeros(1, 3, 8, 8)))
     values = torch.cat([value.flatten() for value in found.values()])
     assert bool(torch.isfinite(values).all()) and float(values.max()) > torch.finfo(torch.float32).max
+
+
+def test_synflow_leaves_a_swins_masks_of_minus_infinity_alone_and_every_layers_mode():
+    torch.manual_seed(0)
+    model = tiny_swin().train()
+    model.get_submodule(next(name for name, part in model.named_modules() if isinstance(part, nn.LayerNorm))).eval()
+    modes, before = [module.training for module in model.modules()], copy.deepcopy(model.state_dict())
+    found = pruner.scores.get("synflow").run(model, Sample(0, torch.zeros(1, 3, 32, 32)))
+    values = torch.cat([value.flatten() for value in found.values()])
+    assert found.keys() == pruner.prunable(model).keys()
+    assert bool(torch.isfinite(values).all()) and float(values.max()) > 0
+    assert modes == [module.training for module in model.modules()] and True in modes and False in modes
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("steps, rate", [(1, 0.37), (3, 0.5), (100, 0.95)])

@@ -129,7 +129,7 @@ def test_what_is_forgotten_is_said_once(own, tmp_path, capsys):
     run, file = own
     words = [*FT, "--mask", str(run / "0model_SA_best.pth.tar"), "--split", file, "--save_dir", str(tmp_path / "x")]
     assert main_forget.main([*words, "--forget", "random:100"]) == 2
-    assert "names other images to forget than the file of --split (100 and 100)" in capsys.readouterr().err
+    assert "names other images to forget than --split (100 and 100)" in capsys.readouterr().err
     assert main_forget.main([*words, "--forget", "indices:" + ",".join(map(str, range(900, 1000)))]) == 0
     assert main_forget.main([*words, "--split_seed", "3"]) == 2
     assert "--split_seed 3 both say who validates" in capsys.readouterr().err
@@ -203,7 +203,7 @@ def test_schemes_go_by_name(tmp_path, capsys):
     data = prepare.find("digits", None, 8, given="seeds").load()
     assert data.given is None  # the default by its name is the default
     for text, said in (
-        ("seds", r"--split seds: unknown \(did you mean seeds\?\); known: seeds, FILE"),
+        ("seds", r"--split seds: unknown \(did you mean seeds\?\); known: deepunlearn, lira, seeds, FILE"),
         ("seeds:4", "--split seeds:4: seeds takes no argument; give --split_seed 4"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -220,8 +220,10 @@ def test_the_default_keeps_its_fingerprint(capsys, tmp_path):
     assert "1,000 training images, 3 more for validation" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize(("typed", "nearest"), [("seed", "seeds"), ("lira:0:1", None)])
+@pytest.mark.parametrize(("typed", "nearest"), [("seed", "seeds"), ("folds:0:1", None)])
 def test_an_unknown_scheme_is_refused_before_any_image_is_read(typed, nearest, tmp_path):
     hint = rf" \(did you mean {nearest}\?\)" if nearest else ""
-    with pytest.raises(UsageError, match=rf"--split {typed.partition(':')[0]}: unknown{hint}; known: seeds, FILE"):
+    with pytest.raises(
+        UsageError, match=rf"--split {typed.partition(':')[0]}: unknown{hint}; known: deepunlearn, lira, seeds, FILE"
+    ):
         split_file.read_split(typed, 10)

@@ -28,7 +28,7 @@ import main_transfer
 from dataset import download
 from dataset.download import Remote, fetch
 from report.plots import figure
-from sweep.executors import _imports_from_project
+from sweep import worker
 from utils.errors import UsageError
 
 # --- no network ---
@@ -260,13 +260,16 @@ def test_a_server_that_nobody_vouches_for_is_refused(server, tmp_path, monkeypat
 
 def test_every_published_file_has_tls_a_size_and_a_checksum():
     listed = [one for several in download.FILES.values() for one in several]
-    assert len(listed) == 4 and all(
-        one.url.startswith("https://") and len(one.sha256) == 64 and one.size > 10**7 for one in listed
+    assert len(listed) == 12 and all(
+        one.url.startswith("https://") and len(one.sha256) == 64 and one.size > 4000 for one in listed
     )
     for name, folder in (("CIFAR10", "cifar-10-batches-py"), ("CIFAR100", "cifar-100-python")):
         import torchvision.datasets
 
         assert getattr(torchvision.datasets, name).base_folder == folder == download.FILES[name][0].folder
+    for name in ("MNIST", "FashionMNIST"):
+        expected = [file for file, _ in getattr(torchvision.datasets, name).resources]
+        assert [one.name for one in download.FILES[name]] == expected
     assert [one.name for one in download.FILES["SVHN"]] == ["train_32x32.mat", "test_32x32.mat"]
 
 
@@ -348,6 +351,7 @@ def test_scripts_import_nothing_from_the_current_folder(hostile, tmp_path):
         "main_saliency",
         "main_sweep",
         "main_report",
+        "main_attack",
     ):
         assert started(hostile, ROOT / f"{name}.py", "--help").returncode == 0
     assert not (tmp_path / "trace").exists()
@@ -372,9 +376,8 @@ def test_a_sweeps_processes_import_nothing_from_there_either(hostile, tmp_path):
     done = started(hostile, ROOT / "main_sweep.py", file)
     assert done.returncode == 0 and "done     1 of 1" in done.stdout, done.stdout + done.stderr
     assert not (tmp_path / "trace").exists()
-    with _imports_from_project():
-        assert os.environ["PYTHONPATH"] == str(ROOT)
-    assert "PYTHONPATH" not in os.environ
+    given = worker.environment({"OMP_NUM_THREADS": "3"})
+    assert given["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT) and given["OMP_NUM_THREADS"] == "3"
 
 
 def test_pictures_look_the_same_whatever_matplotlib_was_told(monkeypatch):

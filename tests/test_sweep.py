@@ -13,6 +13,7 @@ import textwrap
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from threading import Timer
 
@@ -24,10 +25,13 @@ import arg_parser
 import main_report
 import main_sweep
 from report.runs import read
-from sweep import executors, grid, search, spec
+from sweep import executors, grid, search_block, slurm, spec, winners
 from sweep.job import WAITING, Job, last_line
+from sweep.objective import OBJECTIVES
 from sweep.runner import TRIES, Runner, summary
 from sweep.state import State
+from sweep.study import Study
+from sweep.trial import baseline
 from unlearn import registry
 from utils import lock
 from utils.preempt import RESUMABLE
@@ -263,7 +267,7 @@ BAD = [
     ],
     (
         f"{HEAD}resources: {{cpu: 3}}",
-        ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, partition, slurm",
+        ": resources: cpu: unknown key (did you mean cpus?); known: gpus, cpus, time, cells_per_process, ",
     ),
     (f"{HEAD}resources: {{cpus: 0}}", ": resources: cpus 0: must be a whole number from 1 up"),
     (f"{HEAD}resources: {{gpus: true}}", ": resources: gpus True: must be a whole number from 0 up"),
@@ -364,7 +368,7 @@ BAD = [
     (TUNED % "seeds: [a]", ": optuna: seeds: must be a list of different whole numbers from 0 up"),
     (TUNED % "models: m", ": optuna: models m: must be a list of names"),
     (TUNED % "models: [n]", ": optuna: models n: unknown"),
-    (TUNED % "sampler: cma", ": optuna: sampler cma: unknown; known: tpe, random, grid"),
+    (TUNED % "sampler: cma", ": optuna: sampler cma: unknown; known: tpe, random, grid, nsga3"),
     (TUNED % "spread: -1", ": optuna: spread -1: must be a number from 0 up"),
     (TUNED % "spread: .inf", ": optuna: spread inf: must be a number from 0 up"),
     (
@@ -544,7 +548,9 @@ def owner(folder, name):
 
 
 def job(folder, script, inputs=()):
-    return Job(["sh", "-c", script], folder, list(inputs), {"GIVEN": "this"})
+    made = Job(["sh", "-c", script], folder, list(inputs), {"GIVEN": "this"})
+    signal.signal(signal.SIGTERM, made.stop)
+    return made
 
 
 @pytest.fixture
@@ -623,13 +629,16 @@ class Told:
         self.codes, self.running, self.ran = codes, [], []
 
     def take(self, cells):
-        self.running = cells[:1]
+        self.running = list(islice(cells, 1))
         self.ran += [cell.name for cell in self.running]
         return self.running
 
     def ended(self):
         cells, self.running = self.running, []
         return [(cell, self.codes[cell.name].pop(0) if self.codes.get(cell.name) else 0) for cell in cells]
+
+    def wait(self, seconds):
+        pass
 
     def stop(self):
         pass
@@ -663,7 +672,7 @@ MODEL, RETRAIN, FT = "seed1/a", "seed1/c/m/retrain", "seed1/c/m/FT"
         ({RETRAIN: [1]}, [MODEL, RETRAIN, FT], 1, ["done     2 of 3", "failed   1"]),
         ({MODEL: [2]}, [MODEL], 1, ["done     0 of 3", "failed   1"]),
         (
-            {MODEL: [executors.CANCELLED]},
+            {MODEL: [slurm.CANCELLED]},
             [MODEL],
             RESUMABLE,
             ["done     0 of 3", "failed   0", "missing  3", f"  {MODEL}  cancelled", f"  {RETRAIN}  waits for {MODEL}"],
@@ -783,14 +792,20 @@ class Here:
         over, self.over, self.running = self.over, [], []
         return over
 
+    def wait(self, seconds):
+        pass
+
     def stop(self):
+        pass
+
+    def close(self):
         pass
 
 
 SEARCH = """
     folder: {folder}
     seeds: [1]
-    flags: {{dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256}}
+    flags: {{dataset: digits, input_size: 8, arch: resnet20s, batch_size: 256{more}}}
     train: {{dense: {{script: main_imp.py, epochs: 2}}}}
     models: {{dense: dense}}
     scenarios: {{class: "class:0"}}
@@ -801,16 +816,16 @@ SEARCH = """
 """
 
 
-def search_text(folder, trials, wanted="{low: 1e-3, high: 1, log: true}", sampler="tpe"):
-    return SEARCH.format(folder=folder, trials=trials, wanted=wanted, sampler=sampler)
+def search_text(folder, trials, wanted="{low: 1e-3, high: 1, log: true}", sampler="tpe", more=""):
+    return SEARCH.format(folder=folder, trials=trials, wanted=wanted, sampler=sampler, more=more)
 
 
-def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path, capsys, monkeypatch):
+def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(few, tmp_path, capsys, monkeypatch):
     optuna = pytest.importorskip("optuna")
     monkeypatch.setitem(executors.EXECUTORS, "local", Here)
     monkeypatch.setattr("sweep.runner.PAUSE", 0)
-    runs = tmp_path / "runs"
-    path = stated(tmp_path, search_text(runs, 3))
+    runs, more = tmp_path / "runs", f", split: {few[1]}"
+    path = stated(tmp_path, search_text(runs, 3, more=more))
     take, count = Here.take, Counter()
 
     def stopped(self, cells):
@@ -867,7 +882,8 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
             "trial": best.number,
         }
     }
-    assert out.splitlines()[-1] == (
+    assert out.splitlines()[-1] == f"for a table: extends: {runs / 'search' / 'winners.yaml'}"
+    assert out.splitlines()[-3] == (
         f"  - {{model: dense, scenario: class, method: FT, flags: {{unlearn_lr: "
         f"{best.params['unlearn_lr']}}}}}  # average gap {100 * best.value:.2f} points"
     )
@@ -877,7 +893,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
 
     alone = json.loads((runs / "search" / "best.json").read_text())
     two = (
-        search_text(runs, 1)
+        search_text(runs, 1, more=more)
         .replace("method: FT,", "method: [FT, GA],")
         .replace("methods: {", "methods: {GA: {unlearn_epochs: 1}, ")
     )
@@ -895,7 +911,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_finds_the_least_gap(tmp_path,
         ["1", "trials", "of", "GA"],
     ]
 
-    code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}")))
+    code, _, err = called(capsys, stated(tmp_path, search_text(runs, 4, "{choices: [0.1, 0.2]}", more=more)))
     assert code == 2 and "this search was begun with other ranges" in err and err.count("\n") == 1
 
 
@@ -909,7 +925,7 @@ def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
             "unlearn_epochs, forget_batch_size]}\n"
         ),
     )
-    scrub, ft, sparse, alias = search.read(spec.read(path))
+    scrub, ft, sparse, alias = search_block.read(spec.read(path))
     assert [scrub.method, ft.method, sparse.method, alias.method] == ["SCRUB", "FT", "l1", "neggradplus"]
     assert ft.parameters == {
         "unlearn_epochs": IntDistribution(1, 37),
@@ -923,33 +939,21 @@ def test_a_search_of_several_methods_takes_the_ranges_that_they_state(tmp_path):
 def test_a_search_of_several_methods_can_give_each_its_own_ranges(tmp_path):
     ranges = "{FT: {unlearn_lr: {choices: [0.1, 0.2]}}, l1: {alpha: {low: 1e-4, high: 1e-2, log: true}}}"
     text = WHOLE.replace("FT: {}", "FT: {}, l1: {unlearn: FT_prune}")
-    ft, sparse = search.read(
+    ft, sparse = search_block.read(
         spec.read(stated(tmp_path, f"{text}optuna: {{method: [FT, l1], trials: 2, parameters: {ranges}}}\n"))
     )
     assert ft.parameters == {"unlearn_lr": CategoricalDistribution([0.1, 0.2])}
     assert sparse.parameters == {"alpha": FloatDistribution(1e-4, 1e-2, log=True)}
 
 
-def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked(tmp_path):
-    wanted = spec.read(stated(tmp_path, TUNED % "seeds: [1, 2], spread: 0.5"))
-    [found] = search.read(wanted)
-    retrained, runs = (
-        [
-            replace(cell, folder=tmp_path / f"{kind}{cell.facts['seed']}")
-            for cell in search.baseline(wanted, found)
-            if cell.facts["stage"] == "unlearn"
-        ]
-        for kind in "ab"
+def test_the_spread_of_a_trial_over_its_seeds_is_added_to_its_gap_when_asked():
+    exact, ours = (
+        [{"scores": {"UA": part, "RA": 0.5, "TA": 0.5, "MIA-Efficacy": part}} for part in side]
+        for side in ((1.0, 1.0), (0.6, 0.2))
     )
-    for cell, forgotten in zip([*retrained, *runs], (1.0, 1.0, 0.6, 0.2)):
-        cell.folder.mkdir()
-        scores = {"UA": forgotten, "RA": 0.5, "TA": 0.5, "MIA-Efficacy": forgotten}
-        (cell.folder / "result.json").write_text(json.dumps({"scores": scores}))
-    study = search.Study.__new__(search.Study)
-    study.search, study.retrained = found, retrained
-    assert study.gap(runs) == pytest.approx(0.3 + 0.5 * 0.1)  # the single seeds' gaps are 0.2 and 0.4
-    study.search = replace(found, spread=0)
-    assert study.gap(runs) == pytest.approx(0.3)
+    gap = OBJECTIVES.get("gap").values
+    assert gap(ours, exact, 0.5) == (pytest.approx(0.3 + 0.5 * 0.1),)  # the single seeds' gaps are 0.2 and 0.4
+    assert gap(ours, exact, 0) == (pytest.approx(0.3),)
 
 
 def test_a_grid_is_searched_to_its_end(tmp_path):
@@ -959,20 +963,17 @@ def test_a_grid_is_searched_to_its_end(tmp_path):
         % "sampler: grid, at_once: 2, spread: 2"
     )
     wanted = spec.read(stated(tmp_path, text))
-    [found] = search.read(wanted)
-    study = search.Study(wanted, found, search.baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
+    [found] = search_block.read(wanted)
+    study = Study(wanted, found, baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
     tried = []
     while batch := study.trials():
         for number, values in batch:
             tried.append(values["unlearn_lr"])
-            study.tell(number, values["unlearn_lr"])
+            study.tell(number, (values["unlearn_lr"],))
     assert sorted(tried) == [0.1, 0.2, 0.4]
     assert "avg. gap + 2 sd" in study.table().splitlines()[1]
-    assert (
-        search.best(tmp_path, [study])
-        .splitlines()[1]
-        .endswith("flags: {unlearn_lr: 0.1}}  # average gap + 2 sd 10.00 points")
-    )
+    said, complete = winners.best(replace(wanted, folder=tmp_path), [study])
+    assert complete and (said.splitlines()[1].endswith("flags: {unlearn_lr: 0.1}}  # average gap + 2 sd 10.00 points"))
     assert json.loads((tmp_path / "best.json").read_text())["m-c-FT"]["spread"] == 2
 
 
@@ -987,8 +988,8 @@ def test_whole_numbers_are_drawn_as_such_wherever_the_flag_is(tmp_path):
         + f"optuna: {{method: FT, trials: 20, at_once: 20, parameters: {ranges}}}\n",
     )
     wanted = spec.read(path)
-    [found] = search.read(wanted)
-    study = search.Study(wanted, found, search.baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
+    [found] = search_block.read(wanted)
+    study = Study(wanted, found, baseline(wanted, found)[1:], optuna.storages.InMemoryStorage())
     values = [drawn for _, drawn in study.trials()]
     assert study.name == "m-c-FT" and len(values) == 20
     assert [{type(drawn[name]) for drawn in values} for name in ("unlearn-epochs", "lora_rank", "unlearn_lr")] == [
@@ -1027,7 +1028,7 @@ def test_the_range_that_any_method_states_is_one_that_it_takes(tmp_path):
     path = stated(
         tmp_path, f"{BOTH}methods: {{retrain: {{}}, {listed}}}\noptuna: {{method: [{', '.join(ranged)}], trials: 1}}\n"
     )
-    found = search.read(spec.read(path))
+    found = search_block.read(spec.read(path))
     assert [each.method for each in found] == ranged and all(each.parameters for each in found)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
+import apart
 from conftest import ROOT
 
 # Libraries have guards of their own, so they are imported before POSIX is taken away from the project's modules.
@@ -46,7 +44,7 @@ print(len(mains), {sys.modules[name].SIGNALS for name in ["utils.preempt"]})
 """
 
 
-def test_every_module_and_help_without_posix():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-1] == "8 {(<Signals.SIGTERM: 15>,)}"
+def test_every_module_and_help_without_posix(tmp_path):
+    done = apart.python(["-c", SCRIPT], ROOT, tmp_path)
+    assert done.code == 0, done.err[-3000:]
+    assert done.out.splitlines()[-1] == "8 {(<Signals.SIGTERM: 15>,)}"

@@ -46,7 +46,7 @@ class Denoising(Task):
     name = "denoising"
 
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        noise = torch.randn(batch.inputs.shape, generator=batch.random)
+        noise = batch.draw(torch.randn, batch.inputs.shape)
         noisy = batch.inputs + 0.5 * noise
         return (model(noisy, batch.targets) - noise).square().flatten(1).sum(1), {}
 

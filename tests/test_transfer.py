@@ -512,7 +512,7 @@ def test_tables_by_hand():
         ["l1-sparse, 95 % sparse", "1", "80.00±10.00", "30.00±10.00", "55.00±5.00", "2.000", "0.100"],
     ]
     assert ("l1-sparse, 95 % sparse", 1, "unlearning_seconds", 120.0, 60.0, 2) in set(
-        transfer_table.long_table(table).itertuples(index=False, name=None)
+        transfer_table.section(table).long.itertuples(index=False, name=None)
     )
 
 

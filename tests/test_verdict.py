@@ -208,8 +208,17 @@ def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp
     assert rows == ["original", "GA", "Retrain"] and last.strip().endswith(f"Retrain: {tmp_path / 'retrain'}")
 
 
-def test_a_retrained_model_of_other_images_is_not_compared_with(omp_run, tmp_path, capsys):
-    common = [*DIGITS, "--mask", str(omp_run / "1model_SA_best.pth.tar"), "--batch_size", "64", "--unlearn_epochs", "1"]
+def test_a_retrained_model_of_other_images_is_not_compared_with(few, few_run, tmp_path, capsys):
+    common = [
+        *DIGITS,
+        *few,
+        "--mask",
+        str(few_run / "1model_SA_best.pth.tar"),
+        "--batch_size",
+        "64",
+        "--unlearn_epochs",
+        "1",
+    ]
     assert (
         main_forget.main(
             [*common, "--unlearn", "retrain", "--forget", "class:2", "--save_dir", str(tmp_path / "retrain")]

@@ -144,8 +144,8 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     torch_files.check_tensors(state, where, model)
     extra = _other_entries(content, place)
     _check_own(extra, where)
-    state, beside = foreign.with_statistics(state, extra if place else {})
-    said += beside
+    state, words = foreign.with_statistics(state, extra if place else {})
+    said += words
     if expected is not None:
         state, renamed = _renamed(state, expected, head, where)
         said += renamed
@@ -178,8 +178,8 @@ def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
     place = next(iter(found), "")
     extra = _other_entries(content, place)
     _check_own(extra, str(path))
-    known = {key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}
-    return Seen(known, foreign.shapes(found[place]) if len(found) == 1 else {})
+    own = {key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}
+    return Seen(own, foreign.shapes(found[place]) if len(found) == 1 else {})
 
 
 def _only_state_dict(

@@ -32,30 +32,30 @@ class Inherited:
     default_seed: int = 0
     _earlier: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
-    def take(self, where: str, known: Mapping[str, Any], split: str = "tidy") -> None:
+    def take(self, where: str, origin: Mapping[str, Any], split: str = "tidy") -> None:
         """Add what one file knows.
 
         Args:
             where: the flag and the file.
-            known: ``facts`` of the file, or what its weights tell.
+            origin: ``facts`` of the file, or what its weights tell.
             split: as for ``inherit``.
         Raises:
             UsageError: a flag or an earlier file says something else.
         """
         taken: dict[str, Any] = {}
-        always_streamed = with_validation(str(known.get("dataset"))) == "imagenet"
-        idle = {"compat": not _decides(known), "stream": always_streamed}
-        asked = {name: known[name] for name in ASKED if name in known and not idle.get(name)}
+        always_streamed = with_validation(str(origin.get("dataset"))) == "imagenet"
+        idle = {"compat": not _decides(origin), "stream": always_streamed}
+        asked = {name: origin[name] for name in ASKED if name in origin and not idle.get(name)}
         for name, value in asked.items():
             if name in self._earlier:
-                self._compare(where, name, value, known)
+                self._compare(where, name, value, origin)
             else:
-                taken |= self._size(where, value, known) if name == "input_size" else self._one(where, name, value)
-        if known.get("split_seed") is not None and "split_seed" not in self._earlier:
-            taken |= self._split(where, known["split_seed"], split)
-            self._earlier["split_seed"] = where, known["split_seed"]
+                taken |= self._size(where, value, origin) if name == "input_size" else self._one(where, name, value)
+        if origin.get("split_seed") is not None and "split_seed" not in self._earlier:
+            taken |= self._split(where, origin["split_seed"], split)
+            self._earlier["split_seed"] = where, origin["split_seed"]
         self.flags |= taken
-        sized = {**asked, "input_size": _size_of(known)} if "input_size" in asked else asked
+        sized = {**asked, "input_size": _size_of(origin)} if "input_size" in asked else asked
         self._earlier = {name: (where, value) for name, value in sized.items()} | self._earlier
         named = [name if value is True else f"{name} {_plain(value)}" for name, value in taken.items()]
         if named:
@@ -85,11 +85,11 @@ class Inherited:
         hub = name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
         return hub or name in ("mean", "std") or _plain(given) == _plain(value)
 
-    def _size(self, where: str, value: int | None, known: Mapping[str, Any]) -> dict[str, Any]:
+    def _size(self, where: str, value: int | None, origin: Mapping[str, Any]) -> dict[str, Any]:
         """The size as the file has it: typing the images' own size is the same as typing none."""
         if "input_size" not in self.flags:
             return {} if value is None else {"input_size": value}
-        given, side = str(self.flags["input_size"]).strip(), _size_of(known)
+        given, side = str(self.flags["input_size"]).strip(), _size_of(origin)
         if side is None or not given.isdecimal():
             return {}
         if int(given) != side:
@@ -98,10 +98,10 @@ class Inherited:
             del self.flags["input_size"]
         return {}
 
-    def _compare(self, where: str, name: str, value: Any, known: Mapping[str, Any]) -> None:
+    def _compare(self, where: str, name: str, value: Any, origin: Mapping[str, Any]) -> None:
         """Refuse two files that are not of the same model and data."""
         earlier, before = self._earlier[name]
-        now = _size_of(known) if name == "input_size" else value
+        now = _size_of(origin) if name == "input_size" else value
         if None not in (now, before) and not self._same(name, before, now):
             said = "give files of the same model and data"
             raise UsageError(f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {said}")
@@ -130,16 +130,16 @@ def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
     return UsageError(f"--{name} {_plain(given)}: {said}")
 
 
-def _decides(known: Mapping[str, Any]) -> bool:
+def _decides(origin: Mapping[str, Any]) -> bool:
     """Whether ``--compat`` changes what the model computes: swin_t for CIFAR may leave its input as it is."""
-    return known.get("arch") == "swin_t" and not known.get("imagenet_arch")
+    return origin.get("arch") == "swin_t" and not origin.get("imagenet_arch")
 
 
-def _size_of(known: Mapping[str, Any]) -> int | None:
+def _size_of(origin: Mapping[str, Any]) -> int | None:
     """Side in pixels of the images that a model was trained on: as it says, or the data set's own."""
-    side = known.get("input_size") or known.get("side")
-    if side is None and "input_size" in known and catalog.is_known(str(known.get("dataset"))):
-        return catalog.get(known["dataset"]).size
+    side = origin.get("input_size") or origin.get("side")
+    if side is None and "input_size" in origin and catalog.is_known(str(origin.get("dataset"))):
+        return catalog.get(origin["dataset"]).size
     return side
 
 
@@ -168,15 +168,15 @@ def inherit(
 
         where, seen = f"--{flag} {typed[flag]}", checkpoints.peek(Path(typed[flag]), bool(typed.get("allow_pickle")))
         if seen is not None:
-            known = facts(seen.extra)
-            found.take(where, known, split)
-            _from_weights(found, where, known, seen.shapes)
-            _check_place(found, where, known)
+            origin = facts(seen.extra)
+            found.take(where, origin, split)
+            _from_weights(found, where, origin, seen.shapes)
+            _check_place(found, where, origin)
     return found
 
 
 def _from_weights(
-    found: Inherited, where: str, known: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    found: Inherited, where: str, origin: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     """What the weights themselves tell where nothing else does: architecture, and a transformer's side of images."""
     import models
@@ -186,14 +186,14 @@ def _from_weights(
         guesses = models.guesses(shapes)
         if len(guesses) == 1:
             guessed = {"arch": guesses[0][0], "imagenet_arch": guesses[0][1]}
-    if "input_size" not in known and "input_size" not in found.flags:
+    if "input_size" not in origin and "input_size" not in found.flags:
         side = models.side(shapes)
         guessed |= {} if side is None else {"input_size": side}
     if guessed:
         found.take(f"the weights of {where}", guessed)
 
 
-def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None:
+def _check_place(found: Inherited, where: str, origin: Mapping[str, Any]) -> None:
     """Ask for the folder of a tree of images, which no checkpoint knows on this machine.
 
     Raises UsageError: says what was trained on.
@@ -202,15 +202,15 @@ def _check_place(found: Inherited, where: str, known: Mapping[str, Any]) -> None
     from dataset.tree import is_tree
 
     if (
-        with_validation(str(known.get("dataset"))) != "folder"
+        with_validation(str(origin.get("dataset"))) != "folder"
         or "data" in found.flags
         or is_tree(find_root(catalog.get("folder"), None))
     ):
         return
-    classes = [str(name) for name in known.get("classes") or ()]
+    classes = [str(name) for name in origin.get("classes") or ()]
     listed = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
     names = f", {len(classes)} classes ({listed})" if classes else ""
-    folder = f" called {known['folder']}" if known.get("folder") else ""
+    folder = f" called {origin['folder']}" if origin.get("folder") else ""
     raise UsageError(f"--data DIR is needed: {where} was trained on a folder of images{folder}{names}")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -15,15 +14,17 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pruner import Mask, MaskEnforcer
+from trainer import l1
+from trainer.compiled import Compiled, Recorder
 from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.meter import EpochLog, EpochMeter
 from trainer.pulse import Pulse
 from trainer.recipe import OptimizerSchedule, Recipe, ordered_parameters
 from trainer.sam import ASAM
 from trainer.steps import Pass, Passes, Plan, Step, Trainable
-from trainer.task import Figures, Objective
-from utils import finite, memory, parallel, seeds
-from utils.device import half, synchronise
+from trainer.task import Classification, Figures, Objective
+from utils import finite, lanes, memory, parallel, seeds
+from utils.device import compiling, half, synchronise
 
 
 class Training:
@@ -37,7 +38,7 @@ class Training:
         freeze_rest: keep these others at their values; without it momentum and weight decay still move them.
         eval_modules: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
     Attributes:
-        random: what the task's losses draw from.
+        random: what the task's losses draw from, on the CPU whatever the device.
         quiet: show no progress.
     """
 
@@ -55,14 +56,17 @@ class Training:
         self.enforce_mask(mask)
         self._parameters = ordered_parameters(model, mask)
         self.device = self._parameters[0].device
-        self.random = torch.Generator(self.device)
+        self.random = torch.Generator()
         self.schedule = OptimizerSchedule(self._parameters, recipe)
         self.asam = ASAM(list(model.parameters()), recipe.sam_rho) if recipe.sam_rho else None
         self.average: AveragedModel | None = None
         if recipe.ema_decay:
-            self.average = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema_decay))
-            self.average.n_averaged.fill_(1)  # the starting weights are the first of the average
-        self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, time.perf_counter()
+            self.average = AveragedModel(model)  # the starting weights are the first of the average
+        self._compiled: Compiled | None = None
+        if compiling():
+            recorder = Recorder() if self.device.type == "cuda" else None
+            self._compiled = Compiled(model, self.random, recorder)
+        self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, lanes.seconds()
         self._latest = self.schedule  # of the step taken last
         self._waiting: list[Tensor] = []  # gradients of a step that did not move
 
@@ -70,6 +74,11 @@ class Training:
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimiser of every step that names no other."""
         return self.schedule.optimizer
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps are compiled (``--compile``)."""
+        return self._compiled is not None
 
     def schedule_of(self, recipe: Recipe, optimizer: torch.optim.Optimizer | None = None) -> OptimizerSchedule:
         """A further optimiser for the same weights, or further step sizes for ``optimizer``."""
@@ -92,7 +101,7 @@ class Training:
         if self._step:
             state["inside"] = {
                 "step": self._step,
-                "seconds": time.perf_counter() - self._began,
+                "seconds": lanes.seconds() - self._began,
                 "meters": {group: meter.state() for group, meter in self._meters.items()},
                 "random": self.random.get_state(),
                 "torch": torch.get_rng_state(),
@@ -108,24 +117,21 @@ class Training:
             self.average.load_state_dict(state["average"])
         inside = state.get("inside")
         if inside is not None:
-            self._step, self._began = inside["step"], time.perf_counter() - inside["seconds"]
+            self._step, self._began = inside["step"], lanes.seconds() - inside["seconds"]
             for group, stored in inside["meters"].items():
                 self._meters[group] = EpochMeter(self.device)
                 self._meters[group].restore(stored)
             self._restore_random(inside)
 
     def _restore_random(self, inside: dict[str, Any]) -> None:
-        """Go on drawing; another kind of device cannot go on with the same numbers and draws others from here."""
+        """Go on drawing; layers such as dropout draw other numbers on another kind of device, from here on."""
         torch.set_rng_state(inside["torch"])
-        if len(inside["random"]) == len(self.random.get_state()):
-            self.random.set_state(inside["random"])
-            if inside["device"] is not None:
+        self.random.set_state(inside["random"])
+        if self.device.type == "cuda":
+            if inside["device"] is None:
+                torch.cuda.manual_seed(seeds.derive(torch.initial_seed(), "other device", self._step))
+            else:
                 torch.cuda.set_rng_state(inside["device"], self.device)
-        else:
-            seed = seeds.derive(torch.initial_seed(), "other device", self._step)
-            self.random.manual_seed(seed)
-            if self.device.type == "cuda":
-                torch.cuda.manual_seed(seed)
 
     def run(
         self,
@@ -143,7 +149,8 @@ class Training:
         Args:
             images: what to train on, a function from an epoch's number, from 0, to it, or what an epoch is made of.
             seed: fixes order, augmentation and whatever else the epochs draw.
-            objective: what to descend on a set's batches; passes and plans have their own.
+            objective: what to descend on a set's batches; a classifier's mean loss without it. Passes and plans have
+                their own.
             before: called before every epoch with its number.
             save: called inside an epoch ``every`` so many steps, where ``state`` tells how far it is. Never with
                 several processes, each of which draws random numbers of its own.
@@ -155,8 +162,7 @@ class Training:
         elif isinstance(images, Sequence):
             plan = self.passes(images)
         else:
-            assert objective is not None
-            plan = self.passes([Pass(images, objective)])
+            plan = self.passes([Pass(images, objective or Classification().mean)])
         while self.epoch < self.recipe.epochs:
             if not self._step:
                 self._begin(seeds.derive(seed, "epoch", self.epoch), before)
@@ -169,7 +175,9 @@ class Training:
         """Start an epoch: seed what layers and losses draw."""
         if before is not None:
             before(self.epoch)
-        self._meters, self._began = {}, time.perf_counter()
+        self._meters, self._began = {}, lanes.seconds()
+        if self._compiled is not None:
+            self._compiled.begin()
         seed = seed if parallel.is_main() else seeds.derive(seed, "process", parallel.rank())
         torch.manual_seed(seed)
         self.random.manual_seed(seed)
@@ -181,14 +189,14 @@ class Training:
             total = min(total, self.recipe.steps - self.epoch * total)
         lr, saved = self.schedule.lr, start
         told = parallel.is_main() and not self.quiet
-        shown = sys.stderr.isatty() and told
+        shown = sys.stderr.isatty() and told and not lanes.inside()
         steps, title = plan.steps(self.epoch, seed, start), f"epoch {self.epoch + 1}/{self.recipe.epochs}"
         steps = islice(steps, total - start)
         bar = tqdm(steps, total=total, initial=start, desc=title, leave=False, disable=not shown)
         pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, told and not shown)
         for taken, step in enumerate(bar):
             with memory.steps(*step.limit):
-                meter = self._take(step)
+                meter = lanes.meet((self, step)) if lanes.inside() else self.take(step)
             lr = lr if step.lr is None else step.lr
             pulse.beat(taken)
             self._step += 1
@@ -200,28 +208,48 @@ class Training:
         self._timed = True
         return self._end(plan, lr)
 
-    def _take(self, step: Step) -> EpochMeter | None:
+    def take(self, step: Step) -> EpochMeter | None:
         """One step; returns the meter that counted it."""
+        self.begin(step)
+        if self._compiled is None:
+            self._work(step)
+        else:
+            self._compiled.take(step, self._latest, self._work)
+        return self.complete(step)
+
+    def begin(self, step: Step) -> None:
+        """Make ready for a step: its step size, its meter."""
         schedule = self._latest = step.schedule or self.schedule
         if step.lr is None:
             schedule.before_step(self.epoch, *step.place)
         else:
             schedule.set_lr(step.lr)
-        loss, figures = self.gradients(step)
+        if step.group is not None and step.group not in self._meters:
+            self._meters[step.group] = EpochMeter(self.device)
+
+    def _work(self, step: Step) -> None:
+        """What the device computes in a step: gradients, new weights and figures."""
+        self.move(step, *self.gradients(step))
+
+    def move(self, step: Step, loss: Tensor, figures: Figures) -> None:
+        """Step along the present gradients, and add up figures of this process's part of the batch."""
         if step.moves:
-            self.advance(schedule)
+            self.advance(step.schedule or self.schedule)
         else:
-            self._waiting = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            self._waiting = [parameter.grad.clone() for parameter in self._parameters if parameter.grad is not None]
+        if step.group is not None:
+            self._meters[step.group].sum_up(loss, figures, len(step.batch), step.count)
+
+    def complete(self, step: Step) -> EpochMeter | None:
+        """What is left to do once the device computes a step; returns the meter that counted it."""
         if step.after is not None:
             step.after()
         if step.group is None:
             return None
         if self.average is not None:
-            self.average.update_parameters(self.model)
-        if step.group not in self._meters:
-            self._meters[step.group] = EpochMeter(self.device)
+            self._follow(self.average.module)
         meter = self._meters[step.group]
-        meter.add(loss, figures, len(step.batch), step.count)
+        meter.count_in(len(step.batch), step.count)
         return meter
 
     def _end(self, plan: Plan, lr: float) -> EpochLog:
@@ -246,16 +274,22 @@ class Training:
         )
         self.epoch, self._step = self.epoch + 1, 0
         synchronise(self.device)
-        return EpochLog(self.epoch, lr, loss, figures, time.perf_counter() - self._began)
+        return EpochLog(self.epoch, lr, loss, figures, lanes.seconds() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
         """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
-        with cpu_arithmetic(self.model, step.count):
+        compiled = self._compiled is not None and self._compiled.active
+        with nullcontext() if compiled else cpu_arithmetic(self.model, step.count):
             found = self._gradient(step)
             if self.asam is not None:
                 self.asam.up()
                 found = self._gradient(step)
                 self.asam.back()
+        self.confine(step)
+        return found
+
+    def confine(self, step: Step) -> None:
+        """Mask the gradients, clip them, and add those of steps that did not move."""
         update, how = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
         if how.clip_first:
             self._clip(how.max_norm)
@@ -267,7 +301,6 @@ class Training:
             self._waiting = []
         if not how.clip_first:
             self._clip(how.max_norm)
-        return found
 
     def _clip(self, max_norm: float) -> None:
         """Scale the gradients down to this length; 0 leaves them."""
@@ -289,17 +322,31 @@ class Training:
         self.model.zero_grad(set_to_none=True)
         (loss * weight if weight != 1 else loss).backward()
         parallel.average_gradients(self.model.parameters())
-        return loss, figures
+        return self.penalised(step, loss), figures
+
+    def penalised(self, step: Step, loss: Tensor) -> Tensor:
+        """The loss with the step's penalty on the weights, whose slope is added to the gradients."""
+        if not step.l1:
+            return loss
+        trained = l1.trained(self.model.parameters())
+        l1.add_slope(trained, step.l1)
+        return loss.detach() + step.l1 * l1.norm(trained)
+
+    @torch.no_grad()
+    def _follow(self, average: nn.Module) -> None:
+        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits.
+
+        It is not by ``lerp``, which loses digits where average and weights are near to each other.
+        """
+        averages: list[Tensor] = list(average.parameters())
+        weights: list[Tensor] = list(self.model.parameters())
+        torch._foreach_mul_(averages, self.recipe.ema_decay)
+        torch._foreach_add_(averages, weights, alpha=1 - self.recipe.ema_decay)
+        if buffers := list(average.buffers()):
+            torch._foreach_copy_(buffers, list(self.model.buffers()))
 
     def finish(self) -> None:
         """Put the moving average in place of the weights, if one is kept."""
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
             self.enforcer()
-
-
-@torch.no_grad()
-def _average(decay: float, averages: list[Tensor], weights: list[Tensor], _: Any) -> None:
-    """Move averages towards weights: torch's own form loses digits where the two are near to each other."""
-    torch._foreach_mul_(averages, decay)
-    torch._foreach_add_(averages, weights, alpha=1 - decay)

@@ -12,6 +12,7 @@ from trainer.setup import Setup
 from trainer.training_flags import beyond, epochs_of
 from utils import foreign, run_folder
 from utils.options import describe
+from utils.run_flags import Run
 
 
 def settings(config: Any) -> str:
@@ -36,19 +37,19 @@ def steps(config: Any) -> str:
     if epochs is None:
         return settings(config) or "no hyper-parameters"
     lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
-    told = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
-    falls = [str(epoch) for epoch in told if epoch not in beyond(config)]
+    milestones = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
+    falls = [str(epoch) for epoch in milestones if epoch not in beyond(config)]
     how = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
     return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
 
 
 def data(dataset: DatasetInfo) -> str:
     """A data set that is not read yet: where it is and how much there is."""
-    where = "" if dataset.source.embedded else f" in {dataset.root}"
-    missing = ", downloaded if it is not there" if where and dataset.files is None else ""
-    apart = f", {dataset.val_total:,} more for validation" if dataset.val_total else ""
-    images = f"{dataset.train_total:,} training images{apart}"
-    return f"{dataset.source.name}{where}{missing}: {dataset.classes} classes, {images}"
+    place = "" if dataset.source.embedded else f" in {dataset.root}"
+    missing = ", downloaded if it is not there" if place and dataset.files is None else ""
+    validation = f", {dataset.val_total:,} more for validation" if dataset.val_total else ""
+    images = f"{dataset.train_total:,} training images{validation}"
+    return f"{dataset.source.name}{place}{missing}: {dataset.classes} classes, {images}"
 
 
 def images(dataset: DatasetInfo, scenario: Scenario) -> str:
@@ -70,11 +71,14 @@ def closing(setup: Setup) -> dict[str, str]:
     """The end of what ``--dry_run`` says: seeds and device, the folder and what is in it, flags without a reader."""
     run = setup.run
     found = run_folder.state(setup.folder, setup.label, setup.config, setup.outputs)
-    lines = {
-        "run": f"seed {run.seed}  train_seed {run.train_seed}  compat {run.compat}  device {setup.device}",
-        "write": f"{setup.folder} ({found})",
-    }
+    seeds = f"seed {run.seed}  train_seed {run.train_seed}{init_seed(run)}"
+    lines = {"run": f"{seeds}  compat {run.compat}  device {setup.device}", "write": f"{setup.folder} ({found})"}
     return lines | ({"not read": ", ".join(setup.unread)} if setup.unread else {})
+
+
+def init_seed(run: Run) -> str:
+    """The seed of the initial weights, where it is one of its own."""
+    return "" if run.init_seed is None else f"  init_seed {run.init_seed}"
 
 
 def sizes(sets: dict[str, int]) -> str:

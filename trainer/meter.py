@@ -43,13 +43,27 @@ class EpochMeter:
 
     def add(self, loss: Tensor, figures: Figures, samples: int, count: int) -> None:
         """One step on ``samples`` of a batch of ``count``, with the mean loss of these and each one's figures."""
+        self.sum_up(loss, figures, samples, count)
+        self.count_in(samples, count)
+
+    def count_in(self, samples: int, count: int) -> None:
+        """The host's part of ``add``."""
+        self._samples += samples / self._copies(count)
+
+    def sum_up(self, loss: Tensor, figures: Figures, samples: int, count: int) -> None:
+        """The device's part of ``add``, in memory that stays where it is after the first step."""
         if len(self._names) < len(figures):
             self._names, self._sums = tuple(figures), torch.zeros(1 + len(figures), device=self._device)
-        sums = torch.stack([loss.detach() * samples, *(figure.sum() for figure in figures.values())])
-        copies = 1 if count >= parallel.size() else parallel.size()
+        added = (figure.sum(dtype=torch.float32) for figure in figures.values())
+        sums = torch.stack([loss.detach() * samples, *added])
+        copies = self._copies(count)
         self._sums += sums if copies == 1 else sums / copies
-        self._samples += samples / copies
-        self._sound += self._sums[0].isfinite()
+        self._sound += self._sums[0].abs() < math.inf  # isfinite launches twice as many kernels
+
+    @staticmethod
+    def _copies(count: int) -> int:
+        """How many processes see the same images: all of them where a batch has too few to be divided."""
+        return 1 if count >= parallel.size() else parallel.size()
 
     def means(self, when: str) -> tuple[float, dict[str, float]]:
         """Loss per sample and mean figures over all processes.
@@ -59,7 +73,7 @@ class EpochMeter:
         Raises:
             DivergedError: the loss is no longer finite.
         """
-        counted = torch.cat([self._sums, self._sums.new_tensor([self._samples]), self._sound[None]])
+        counted = torch.cat([self._sums, self._sums.new_full((1,), self._samples), self._sound[None]])
         *sums, samples, sound = parallel.add_up(counted).tolist()
         loss, *figures = (value / max(samples, 1) for value in sums)
         if not math.isfinite(loss):

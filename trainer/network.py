@@ -28,7 +28,7 @@ class Network:
     Attributes:
         flags: which architecture, and the statistics of its input.
         dataset: what it classifies.
-        fresh: the model with new weights from ``--train_seed``, on the CPU; a pattern to copy, never changed.
+        fresh: the model with new weights from the run's ``weights_seed``, on the CPU; a pattern to copy, never changed.
     """
 
     flags: Model
@@ -90,7 +90,7 @@ def new(flags: Model, dataset: DatasetInfo, run: Run) -> Network:
     """
     pretrained = tuple(models.origin(flags.arch).items())
     fresh = _fresh(
-        flags.arch, flags.imagenet_arch, dataset.classes, dataset.side, run.train_seed, run.compat, pretrained
+        flags.arch, flags.imagenet_arch, dataset.classes, dataset.side, run.weights_seed, run.compat, pretrained
     )
     return Network(flags, dataset, fresh, run.allow_pickle)
 

@@ -48,6 +48,7 @@ class Stages(Generic[S, P]):
         facts: what ``result.json`` holds however the run ends.
         run: does it, and adds what was found to the facts.
         show: prints the finished result.
+        outputs: writes ``outputs.npz`` of a finished run from its stored model.
     """
 
     setup: Callable[[Any], S]
@@ -57,6 +58,7 @@ class Stages(Generic[S, P]):
     facts: Callable[[S, P], Result]
     run: Callable[[S, P, Result, Place], Result]
     show: Callable[[S, dict[str, Any], Log], None]
+    outputs: Callable[[S, P, Place, dict[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,10 @@ class Script:
         return self.stages.setup(self.parse(words)).fingerprint
 
 
-def run(told: Script, argv: list[str] | None = None) -> int:
+def run(script: Script, argv: list[str] | None = None) -> int:
     """Do what a command line asks for, or say what would be done."""
-    arguments = told.parse(argv)
-    stages = told.stages
+    arguments = script.parse(argv)
+    stages = script.stages
     setup = stages.setup(arguments)
     say_last([*arguments.remarks(), *setup.remarks])
     if arguments.run.dry_run == "json":
@@ -113,16 +115,28 @@ def run(told: Script, argv: list[str] | None = None) -> int:
             with place.folder.failing(facts):
                 return stages.run(setup, problem, facts, place)
 
-        place, result = complete(setup, argv, work)
+        def add(place: Place, result: dict[str, Any]) -> None:
+            from evaluation.populations.outputs import NAME
+
+            if setup.save_outputs and stages.outputs and not (place.folder.home / NAME).exists():
+                stages.outputs(setup, stages.problem(setup), place, result)
+
+        place, result = complete(setup, argv, work, add)
         stages.show(setup, result, place.log)
     return 0
 
 
-def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Result]) -> tuple[Place, dict[str, Any]]:
+def complete(
+    setup: Setup,
+    argv: list[str] | None,
+    work: Callable[[Place], Result],
+    add: Callable[[Place, dict[str, Any]], None] | None = None,
+) -> tuple[Place, dict[str, Any]]:
     """Do a run in its folder and write ``result.json``, unless it is there.
 
     Args:
         argv: the command line, to be kept as ``command.txt``.
+        add: writes what a finished run lacks of what is asked for, given its result.
     Returns:
         The place, and the finished result.
     """
@@ -130,10 +144,13 @@ def complete(setup: Setup, argv: list[str] | None, work: Callable[[Place], Resul
         setup.folder, setup.label, setup.fingerprint, setup.outputs, keep=setup.keep_files, parts=setup.parts
     )
     place = Place(folder, Log(folder.path), argv)
-    if folder.result() is None:
+    known = folder.result()
+    if known is None:
         folder.begin(setup.script, argv)
         folder.finish(work(place))
     else:
         place.log.line(f"done already: {folder.path / 'result.json'}")
+        if add is not None:
+            add(place, known)
     folder.remove(setup.temporary)
     return place, folder.result() or {}

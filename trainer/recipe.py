@@ -15,6 +15,8 @@ from trainer.training_flags import Stepping
 
 DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" lowers the step size
 
+WAYS = ("foreach", "fused", "capturable")  # how an optimiser computes, which follows from the device
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -117,8 +119,15 @@ class OptimizerSchedule:
         return {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Go on from ``state``, which another kind of device may have written."""
+        stored, own = state["optimizer"], self.optimizer.param_groups
+        ways = [{key: group[key] for key in WAYS if key in group} for group in own]
+        groups = [{**group, **way} for group, way in zip(stored["param_groups"], ways)]
+        self.optimizer.load_state_dict({**stored, "param_groups": groups})
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
+                    moments[name] = torch.empty_like(parameter).copy_(value)  # one layout, as fused steps ask for
         self.scheduler.load_state_dict(state["scheduler"])
 
 
@@ -133,12 +142,13 @@ def ordered_parameters(model: nn.Module, mask: Mask) -> list[nn.Parameter]:
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    on_gpu = parameters[0].device.type == "cuda"
+    way: dict[str, Any] = {"fused": True} if on_gpu else {"foreach": True}
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, **way}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
-        )
+        return torch.optim.SGD(parameters, momentum=recipe.momentum, **common)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True)
+    return kind(parameters, capturable=on_gpu, **common)
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:

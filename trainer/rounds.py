@@ -6,6 +6,7 @@ and trains again: one such round is OMP, several are IMP (Frankle & Carbin 2019;
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,13 @@ from utils.errors import DivergedError
 from utils.log import Log
 
 # The run's own files as glob patterns; see ``Files``.
-OUTPUTS = ["[0-9]*checkpoint.pth.tar", "[0-9]*model_SA_best.pth.tar", "epoch_*_rewind_weight.pt", "[0-9]*net_train.png"]
+OUTPUTS = [
+    "[0-9]*checkpoint.pth.tar",
+    "[0-9]*model_SA_best.pth.tar",
+    "epoch_*_rewind_weight.pt",
+    "[0-9]*net_train.png",
+    "[0-9]*outputs.npz",
+]
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,14 @@ class Files:
 
     Attributes:
         stamp: entries of every checkpoint besides the reference's; the training is known by its ``fingerprint``.
+        every: epochs from one checkpoint to the next; a round's last epoch has one in any case.
         dense: where round 0's files are, if several trainings share that round; ``folder`` without it.
     """
 
     folder: Path
     stamp: dict[str, Any]
     dense: Path | None = None
+    every: int = 1
 
     def last(self, round_: int) -> Path:
         return self._home(round_) / f"{round_}checkpoint.pth.tar"
@@ -108,6 +117,7 @@ class Rounds:
         self.files, self.log = files, log
         self.at = Position(mask=mask or {})
         self._resumed: dict[str, Any] | None = None
+        self._best: dict[str, Any] | None = None  # the best epoch's checkpoint, while it is not yet written
         self._from = files.folder
         if plan.target == "lt" or (plan.target == "rewind_lt" and plan.rewind_epoch == 0):
             self.at.rewind = checkpoints.pack(model, {})
@@ -145,8 +155,9 @@ class Rounds:
             validation = self._validate(done)
             self.at.result["train_ta"].append(100 * done.figures["accuracy"])
             self.at.result["val_ta"].append(100 * validation)
+            due = done.epoch % self.files.every == 0 or done.epoch == recipe.epochs
             with self.log.epoch(phase, recipe.epochs, done, val=validation):
-                self._save(training, validation)
+                self._save(training, validation, due)
         if not self.files.best(self.at.round).exists():  # nothing was left to train
             self._save(training)
         title = f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %"
@@ -168,14 +179,24 @@ class Rounds:
                 f"{error} after epoch {done.epoch} at learning rate {done.lr:g}; try a smaller one"
             ) from error
 
-    def _save(self, training: Training, validation: float | None = None) -> None:
+    def _save(self, training: Training, validation: float | None = None, due: bool = True) -> None:
+        """Write a checkpoint if one is due; before that, keep the best epoch's in memory."""
         reached = 100 * (validation or 0.0)
-        better = reached > self.at.best_sa or not self.files.best(self.at.round).exists()
+        known = self._best is not None or self.files.best(self.at.round).exists()
+        better = reached > self.at.best_sa or not known
         self.at.best_sa = max(self.at.best_sa, reached)
+        if not due and not better:
+            return
         stamp = {**self.files.stamp, "rounds": self.at.finished}
         content = checkpoints.training_checkpoint(self.model, self.at, training.state(), stamp)
+        if not due:
+            self._best = copy.deepcopy(content)
+            return
+        if self._best is not None and not better:
+            checkpoints.write(self._best, self.files.best(self.at.round))
         targets = [self.files.best(self.at.round)] if better else []
         checkpoints.write(content, *targets, self.files.last(self.at.round))
+        self._best = None
 
     def _summary(self) -> dict[str, Any]:
         test = {"test": self.sets["test"]}

@@ -25,11 +25,14 @@ class ASAM:
     @torch.no_grad()
     def up(self) -> None:
         """Go to the perturbed point, using the gradients at the present one."""
-        self._before = [parameter.clone() for parameter in self._parameters]
-        moved = [(p, p.grad) for p in self._parameters if p.grad is not None]
-        norm = torch.stack([(p.abs() * gradient).norm() for p, gradient in moved]).norm()
-        for parameter, gradient in moved:
-            parameter.add_(parameter.square() * gradient * (self._rho / (norm + 1e-12)))
+        self._before = self._before or [torch.empty_like(parameter) for parameter in self._parameters]
+        torch._foreach_copy_(self._before, self._parameters)
+        pairs = [(parameter, parameter.grad) for parameter in self._parameters if parameter.grad is not None]
+        moved, gradients = [parameter for parameter, _ in pairs], [gradient for _, gradient in pairs]
+        lengths = torch._foreach_norm(torch._foreach_mul(torch._foreach_abs(moved), gradients))
+        step = torch._foreach_mul(torch._foreach_mul(moved, moved), gradients)
+        torch._foreach_mul_(step, self._rho / (torch.stack(lengths).norm() + 1e-12))
+        torch._foreach_add_(moved, step)
 
     @torch.no_grad()
     def back(self) -> None:

@@ -37,6 +37,7 @@ class Setup:
         parts: stages that other runs in the folder can share: fingerprint and outputs by label.
         reader: what reads flags, for those that nothing reads.
         remarks: what is said once more when the run is over.
+        save_outputs: leave ``outputs.npz``.
     """
 
     script: str
@@ -55,6 +56,7 @@ class Setup:
     parts: Mapping[str, tuple[str, list[str]]] = field(default_factory=lambda: MappingProxyType({}))
     reader: str = "this script"
     remarks: tuple[str, ...] = ()
+    save_outputs: bool = False
 
     @property
     def arch(self) -> str:
@@ -88,12 +90,12 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
         UsageError: there is no such device, architecture or data set.
     """
     run, data = arguments.run, arguments.data
-    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32)
+    device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32, run.compile)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     return device, prepare.find(data.dataset, data.data, data.input_size, data.stream, data.split)
 
 
 def shared(arguments: Arguments, device: torch.device, built: Network) -> dict[str, Any]:
     """The entries of a ``Setup`` that are the same for every script."""
-    told = {name: getattr(arguments, name) for name in ("data", "run", "unread", "inherited")}
-    return {**told, "device": device, "network": built}
+    entries = {name: getattr(arguments, name) for name in ("data", "run", "unread", "inherited")}
+    return {**entries, "device": device, "network": built, "save_outputs": arguments.keep.save_outputs}

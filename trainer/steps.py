@@ -34,9 +34,11 @@ class Step:
         group: the meter that counts it; an epoch's figures are those of the last group. None is not counted, nor does
             the moving average of the weights follow it.
         lr: step size; None for the schedule's.
+        l1: weight of the sum of all weights' absolute values, which is added to the objective's loss.
         update_mask: weights whose gradients alone it uses; None for the training's.
         moves: False leaves its gradients for the next step to add to its own.
         after: called when it has been taken.
+        alike: whether the steps of its group in this epoch differ by their batches and step sizes alone.
         resumable: whether a killed run can go on behind it.
         limit: the flag that says how many images it takes at once, and its value.
     """
@@ -48,9 +50,11 @@ class Step:
     place: tuple[int, int] = (0, 1)
     group: int | None = 0
     lr: float | None = None
+    l1: float = 0.0
     update_mask: MaskEnforcer | None = None
     moves: bool = True
     after: Callable[[], None] | None = None
+    alike: bool = False
     resumable: bool = True
     limit: tuple[int | None, str] = (None, "")
 
@@ -89,6 +93,7 @@ class Pass:
         recipe: of an optimiser of its own; None for the training's.
         batch_size: None for the recipe's.
         epochs: only the first so many epochs have it; None for all.
+        l1: from an epoch's number, from 0, to the weight of the sum of absolute weights beside the objective's loss.
     """
 
     images: Trainable | Callable[[int], Trainable]
@@ -96,6 +101,7 @@ class Pass:
     recipe: Recipe | None = None
     batch_size: int | None = None
     epochs: int | None = None
+    l1: Callable[[int], float] | None = None
 
     def at(self, epoch: int) -> Trainable:
         """The set of an epoch."""
@@ -141,10 +147,12 @@ class Passes(Plan):
             skipped, start = min(start, len(sizes)), max(start - len(sizes), 0)
             batches = images.batches(size, seeds.derive(seed, "pass", number) if number else seed, parallel.part)
             limit = size, "--forget_batch_size" if each.batch_size else "--batch_size"
+            l1 = 0.0 if each.l1 is None else each.l1(epoch)
             for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
                 batch, place = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
                 schedule = self._own.get(each.recipe)
-                yield Step(batch, sizes[step], each.objective, schedule, place, number, limit=limit)
+                found = Step(batch, sizes[step], each.objective, schedule, place, number, l1=l1, limit=limit)
+                yield replace(found, alike=True)
 
     def _parts(self, epoch: int) -> list[_Part]:
         """The passes that the epoch has; made once, because sets may draw labels."""

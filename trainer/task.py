@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils import seeds
+from utils.device import moved
 
 Figures = dict[str, Tensor]  # by name a value in [0, 1] for every sample, [B]; their means are logged
 
@@ -24,7 +25,7 @@ class Batch:
         inputs: float images [B, C, H, W], or whatever else the set yields, such as a pair of these.
         targets: int64 classes [B], or whatever else the set yields.
         epoch: its number, from 0.
-        random: draws whatever the losses draw, on the images' device; None is torch's own generator.
+        random: a generator of the CPU, from which ``draw`` draws; None is torch's own.
     """
 
     inputs: Any
@@ -35,6 +36,14 @@ class Batch:
     def __len__(self) -> int:
         """Samples; of a pair, those of its first part."""
         return len(self.inputs[0] if isinstance(self.inputs, tuple) else self.inputs)
+
+    def draw(self, how: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """Random numbers on the inputs' device: ``draw(torch.randn, shape)``, ``draw(torch.randint, 0, 9, shape)``.
+
+        They are drawn on the CPU, so that all devices get the same, and copied while the host goes on.
+        """
+        inputs = self.inputs[0] if isinstance(self.inputs, tuple) else self.inputs
+        return moved(how(*arguments, generator=self.random), inputs.device)
 
     def part(self, number: int) -> Batch:
         """One part of a pair."""
@@ -62,7 +71,7 @@ class Task(ABC):
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         """Every sample's loss, float [B] and differentiable, and every sample's figures.
 
-        Whatever it draws comes from ``batch.random``. It calls ``model`` as a function and nothing else of it,
+        Whatever it draws comes from ``batch.draw``. It calls ``model`` as a function and nothing else of it,
         because single samples' gradients are taken by ``torch.func``.
         """
 

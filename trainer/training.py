@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 import models
@@ -13,7 +14,7 @@ from dataset.images import Images
 from dataset.split import BaseSplit
 from pruner import Mask, Sample, passage
 from report import text
-from trainer import messages, network, position, rounds
+from trainer import checkpoints, margins, messages, network, position, rounds
 from trainer.checkpoints import Checkpoint
 from trainer.pipeline import Place, Stages
 from trainer.problem import Problem, load, stamp, views
@@ -26,7 +27,7 @@ from utils.errors import UsageError
 from utils.log import Log
 from utils.options import identity
 from utils.result import Result
-from utils.run_flags import Run
+from utils.run_flags import SEEDS, Run
 
 SAMPLE_PER_CLASS = 25  # images of each class that a pruning score sees (the reference's number)
 
@@ -118,14 +119,34 @@ def facts(setup: TrainingSetup, problem: Problem) -> Result:
 
 def train(setup: TrainingSetup, problem: Problem, known: Result, place: Place) -> Result:
     """Take the model through its plan, going on from a killed run."""
-    files = Files(
-        place.folder.path, {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
-    )
+    stamp = {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
+    files = Files(place.folder.path, stamp, every=setup.run.checkpoint_every)
     mask, prune = {}, setup.prune
     if isinstance(prune, PruneAtStart):
         mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)
     found, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
+    if setup.save_outputs:
+        leave_outputs(setup, problem, place, {"rounds": found})
     return replace(known, rounds=found)
+
+
+def leave_outputs(setup: TrainingSetup, problem: Problem, place: Place, result: dict[str, Any]) -> None:
+    """Write what the best model of every round says of all images: ``outputs.npz`` of the last, others by number.
+
+    Raises:
+        UsageError: a model's file is gone, or another run's.
+    """
+    folder, base, found = place.folder.home, problem.base, result["rounds"]
+    forget = np.zeros(0, np.int64) if base.forget is None else base.forget
+    retain = np.setdiff1d(base.train, forget)
+    for one in found:
+        best = folder / one["best"]
+        margins.check_own(best, setup.fingerprint)
+        checkpoints.load_weights(problem.model, checkpoints.read(best, "--save_outputs"))
+        run = f"{setup.fingerprint}-{one['round']}"
+        part = margins.Part(retain, forget, "original", run, *margins.numbers(setup, base))
+        name = margins.file_of(one["round"], len(found))
+        margins.save(folder / name, problem.model, problem, part)
 
 
 def prune_first(problem: Problem, score: str, rate: float, steps: int | None, seed: int, log: Log) -> Mask:
@@ -166,7 +187,7 @@ def run_plan(
 
 def recipe_of(script: str, setup: TrainingSetup) -> dict[str, Any]:
     """How a model is trained but for its seeds, as plain data: a table may average models of equal recipes."""
-    run = {key: value for key, value in setup.config["run"].items() if key not in ("seed", "train_seed")}
+    run = {key: value for key, value in setup.config["run"].items() if key not in SEEDS}
     begun = setup.checkpoint and setup.checkpoint.extra.get("recipe", "unknown")
     return {"script": script, **setup.config, "run": run, "checkpoint": begun}
 
@@ -200,7 +221,8 @@ def header(setup: TrainingSetup, problem: Problem) -> dict[str, str]:
         "training": messages.settings(setup.train),
         **rewinding(setup.prune),
         **messages.provenance(setup, setup.checkpoint),
-        "run": f"setup random seed = {run.train_seed}  compat {run.compat}  device {setup.device}",
+        "run": f"setup random seed = {run.train_seed}{messages.init_seed(run)}  compat {run.compat}  "
+        f"device {setup.device}",
     }
 
 
@@ -243,4 +265,4 @@ def rewinding(prune: Prune | PruneAtStart) -> dict[str, str]:
     return {"rewind to": target[prune.prune_type]}
 
 
-STAGES = Stages(set_up, preview, read, header, facts, train, show)
+STAGES = Stages(set_up, preview, read, header, facts, train, show, leave_outputs)

@@ -10,7 +10,7 @@ from dataset import catalog
 from dataset.data_flags import Data
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, describe, option
-from utils.run_flags import Run
+from utils.run_flags import Keep, Run
 from utils.words import where
 
 # What transformers train with unless told otherwise (Dosovitskiy et al. 2021; Liu et al. 2021).
@@ -134,6 +134,7 @@ class Arguments:
     data: Data
     model: Model
     run: Run
+    keep: Keep = field(default=Keep(), metadata=NO_IDENTITY)
     unread: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
     inherited: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
 

@@ -26,11 +26,11 @@ def measure(setup: PointSetup, problem: TransferProblem, argv: list[str] | None)
     def work(place: Place) -> Result:
         source = without(setup, problem)
         source.write_split(place.folder.path)
-        known = facts(setup, problem, source)
-        with place.folder.failing(known):
+        record = facts(setup, problem, source)
+        with place.folder.failing(record):
             unlearned = unlearn(setup, source, place)
             probed = probe(setup, problem, unlearned, place)
-            return score(setup, source, unlearned, probed, known, place)
+            return score(setup, source, unlearned, probed, record, place)
 
     Log(None).line(f"\nremoved {setup.count}: {setup.listed(setup.count) or 'the model as it is'}")
     return complete(setup, argv, work)[1]
@@ -79,7 +79,7 @@ def probe(setup: PointSetup, problem: TransferProblem, unlearned: Unlearned, pla
 
 
 def score(
-    setup: PointSetup, source: ForgetProblem, unlearned: Unlearned, probed: probes.Probed, known: Result, place: Place
+    setup: PointSetup, source: ForgetProblem, unlearned: Unlearned, probed: probes.Probed, record: Result, place: Place
 ) -> Result:
     """Score the unlearned model on the source."""
     outputs = predict(unlearned.model, {key: source.sets[key] for key in ("test", "forget") if len(source.sets[key])})
@@ -89,8 +89,8 @@ def score(
     seconds = {"unlearning": unlearned.seconds, "probing": probed.seconds}
     place.log.line("  ".join(f"{key} {100 * value:.2f} %" for key, value in accuracy.items() if value is not None))
     place.log.record("scores", accuracy=accuracy, seconds=seconds)
-    model = (known.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask)}
-    return replace(known, model=model, accuracy=accuracy, seconds=seconds, units="fractions in [0, 1]; seconds")
+    model = (record.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask)}
+    return replace(record, model=model, accuracy=accuracy, seconds=seconds, units="fractions in [0, 1]; seconds")
 
 
 def facts(setup: PointSetup, problem: TransferProblem, source: ForgetProblem) -> Result:

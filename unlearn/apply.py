@@ -49,9 +49,10 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         RunError: a pruned weight is not exactly zero afterwards.
         DivergedError: the loss or a weight left the finite numbers.
         LookupError: the method asked for a set that it did not declare.
-        UsageError: the method cannot unlearn the context's task.
+        UsageError: the method cannot unlearn the context's task, or what it is to forget.
     """
     method.check_task(context.task.name)
+    method.check_classes(bool(context.whole_classes))
     _load_libraries(config, context)
     peak = PeakMemory(context.device)
     run = _plainly if context.adapters is None else partial(_with_adapters, context.adapters)

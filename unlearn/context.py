@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from trainer.task import Batch, Classification, Objective, Task
 from unlearn import lora
 from unlearn.draws import Draws
 from unlearn.registry import Salient
-from utils import files, seeds
+from utils import files, lanes, seeds
 from utils.device import synchronise
 from utils.log import Log
 
@@ -61,7 +60,7 @@ class Clock:
     def start(self, before: float = 0.0) -> None:
         """Begin to count, on top of ``before`` seconds."""
         synchronise(self._device)
-        self._before, self._since = before, time.perf_counter()
+        self._before, self._since = before, lanes.seconds()
 
     @property
     def seconds(self) -> float:
@@ -69,7 +68,7 @@ class Clock:
         if self._since is None:
             return self._before
         synchronise(self._device)
-        return self._before + time.perf_counter() - self._since
+        return self._before + lanes.seconds() - self._since
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -126,6 +125,7 @@ class Context:
         frozen: entries of the model's state dict that do not change, and so are not stored after every epoch.
         task: what the model is trained for; classification unless given.
         save_every: steps after which it is stored inside an epoch how far the run is.
+        checkpoint_every: epochs after which it is stored.
         memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
             epoch of ``fit``, so what is put there before an epoch is there after it.
     """
@@ -146,6 +146,7 @@ class Context:
     frozen: Collection[str] = ()
     task: Task = None  # type: ignore[assignment]  # filled in below
     save_every: int = SAVE_EVERY
+    checkpoint_every: int = 1
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
@@ -155,8 +156,7 @@ class Context:
         self.draws = self.draws or Draws(self.seed)
         self.task = self.task or Classification(self.classes)
         self.memory = (self.progress.state or {}).get("memory", {})
-        self._random = torch.Generator(self.device)
-        self._random.manual_seed(seeds.derive(self.seed, "losses"))
+        self._random = seeds.generator(self.seed, "losses")
 
     def fit(
         self,
@@ -228,7 +228,8 @@ class Context:
         seed, epochs = seeds.derive(self.seed, "unlearn", number), training.recipe.epochs
         for log in training.run(plan, seed, before=before, save=save, every=self.save_every):
             with self.clock.paused(), self.log.epoch("unlearn", epochs, log):
-                save()
+                if log.epoch % self.checkpoint_every == 0 or log.epoch == epochs:
+                    save()
         training.finish()
 
     def losses(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -173,18 +173,32 @@ def weighted_gradient(
 def mean_squared_gradient(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, losses: Losses = cross_entropy
 ) -> Tensors:
-    """Mean over samples of (1e-8 - gradient of the loss) ** 2, by parameter name; pruned weights get 0.
+    """Mean over samples of (1e-8 - gradient of the loss) ** 2, by parameter name; pruned weights get 0."""
+    return mean_of_gradients(model, batches, lambda gradients: (1e-8 - gradients).square_(), mask, losses)
+
+
+def mean_of_gradients(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    change: Callable[[Tensor], Tensor],
+    mask: Mask,
+    losses: Losses = cross_entropy,
+) -> Tensors:
+    """Mean over samples of ``change`` of the gradient of the sample's loss, by parameter name; pruned weights get 0.
 
     On a GPU whose free memory does not hold the gradients of a batch side by side, it is taken in parts.
+
+    Args:
+        change: from gradients [B, *shape] to numbers of the same shape.
     """
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    count, each = 0, 2 * sum(p.numel() * p.element_size() for p in parameters.values())  # bytes, with the squares
+    count, each = 0, 2 * sum(p.numel() * p.element_size() for p in parameters.values())  # bytes, with the changed ones
     for inputs, targets in batches:
         size = max(1, min(len(targets), _quarter(targets.device, len(targets) * each) // each))
         for part, wanted in zip(inputs.split(size), targets.split(size)):
             for name, gradients in _per_sample(model, part, wanted, list(parameters), losses).items():
-                total[name] += (1e-8 - gradients).square_().sum(0)
+                total[name] += change(gradients).sum(0)
         count += len(targets)
     return masked({name: value / count for name, value in total.items()}, mask)
 

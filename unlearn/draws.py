@@ -11,6 +11,7 @@ from trainer.task import Classification
 from unlearn import lora
 from unlearn.layers import Initialise, renew
 from utils import seeds
+from utils.device import moved
 
 
 class Draws:
@@ -35,6 +36,10 @@ class Draws:
     def normal(self, name: str, like: Tensor, *purpose: object) -> Tensor:
         """Standard normal numbers in the shape of ``like``."""
         return torch.randn(like.shape, generator=self._generator(*purpose, name)).to(like)
+
+    def step(self, like: Tensor, random: torch.Generator | None) -> Tensor:
+        """Standard normal numbers in the shape of ``like`` for one step of training, from that training's generator."""
+        return moved(torch.randn(like.shape, generator=random), like.device)
 
     def uniform(self, name: str, like: Tensor, *purpose: object) -> Tensor:
         """Uniform numbers in [0, 1) in the shape of ``like``."""

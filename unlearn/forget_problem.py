@@ -68,7 +68,8 @@ def context(
     """
     run, adapters = setup.run, getattr(setup, "adapters", None)
     known = (setup.device, run.seed, run.compat, data.name, len(data.classes), scenario, whole_classes, log)
-    return Context(mask, *known, progress or Progress(), setup.update_mask, adapters=adapters)
+    every = run.checkpoint_every
+    return Context(mask, *known, progress or Progress(), setup.update_mask, adapters=adapters, checkpoint_every=every)
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:

@@ -6,15 +6,17 @@ import shlex
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 import pruner
 from dataset.data_flags import Data, Forget
 from evaluation import run_scores
+from evaluation.populations.outputs import NAME
 from evaluation.predict import predict_all
-from report import scores_text, verdict
+from report import text, verdict
 from report.row_names import ADAPTED
-from trainer import messages
+from trainer import margins, messages
 from trainer.pipeline import Place, Stages
 from trainer.training import parameters
 from trainer.training_flags import Model
@@ -22,10 +24,11 @@ from unlearn import registry
 from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.session import Session
 from unlearn.unlearn_setup import ForgetSetup, set_up
+from utils.errors import UsageError
 from utils.log import Log
 from utils.options import describe
 from utils.result import Result
-from utils.run_flags import Run
+from utils.run_flags import Keep, Run
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
@@ -45,6 +48,7 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
 
 def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
     """Unlearn, run the model once over every set, and derive all scores."""
+    part = part_of(setup, problem) if setup.save_outputs else None
     session = Session(setup, place.folder, problem.stamp)
     whole, data = problem.split.whole_classes, problem.data
     handed = context(setup, data, problem.mask, setup.scenario, whole, place.log, session.progress)
@@ -55,6 +59,8 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     compared, compat = dict(zip(others, rest)), setup.run.compat
     scores = run_scores.score(outputs, compat, compared.get("retrained"), setup.method.trains_on_val)
     session.save(unlearned, run_scores.reference_result(scores))
+    if part is not None:
+        margins.save(place.folder.path / NAME, unlearned.model, problem, part, outputs)
     place.log.record("scores", **scores)
     adapters = setup.adapters
     trained = adapters.total if adapters and adapters.stored_separately else parameters(unlearned.model)
@@ -71,6 +77,38 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
         accuracy=scores.pop("accuracy"),
         measured=scores,
     )
+
+
+def part_of(setup: ForgetSetup, problem: ForgetProblem) -> margins.Part:
+    """What ``outputs.npz`` says of the model besides its margins.
+
+    Raises UsageError: the model to unlearn was trained on images that are neither retained nor forgotten.
+    """
+    split = problem.split
+    if not np.array_equal(np.union1d(split.retain, split.forget), np.sort(split.train)):
+        said = "the model was trained on images that are neither retained nor forgotten"
+        raise UsageError(
+            f"--save_outputs: {said}; with --compat reference, give --split_seed 1 and --seed 1, or --no_val"
+        )
+    kind = "retrained" if setup.method.name == "retrain" else "unlearned"
+    about = margins.numbers(setup, problem.base, setup.scenario)
+    return margins.Part(split.retain, split.forget, kind, setup.fingerprint, *about)
+
+
+def leave_outputs(setup: ForgetSetup, problem: ForgetProblem, place: Place, result: dict[str, Any]) -> None:
+    """Write ``outputs.npz`` of a finished run beside its result, from the stored model.
+
+    Raises:
+        UsageError: the model's file is gone, or another run's.
+    """
+    home, apart = place.folder.home, setup.adapters is not None and setup.adapters.stored_separately
+    name = setup.method.outputs[3 if apart else 0]
+    where = home if (home / name).exists() else place.folder.path  # another method's result can take the place of ours
+    margins.check_own(where / name, setup.fingerprint)
+    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split.whole_classes, place.log)
+    found = Session(setup, place.folder, problem.stamp, where).stored(problem.model, handed, "--save_outputs")
+    assert found is not None, "its file was there"
+    margins.save(home / NAME, found.model, problem, part_of(setup, problem))
 
 
 def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:
@@ -131,8 +169,8 @@ def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
 def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
     """Print accuracies, with ``--verbose`` every attack, and the three models side by side."""
     first, exact = verdict.original(result, setup.folder), verdict.retrained(result, setup.folder)
-    attacks = ["", *scores_text.attacks(result)] if setup.verbose else []
-    for line in ["", *scores_text.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
+    attacks = ["", *text.attacks(result)] if setup.verbose else []
+    for line in ["", *text.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
         log.line(line)
     for line in verdict.words(result, first, exact, setup.dataset.classes):
         log.line(line)
@@ -142,7 +180,7 @@ def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
 
 def retrain_command(setup: ForgetSetup) -> str:
     """The command of the retrained model: the same data, model and scenario, trained like the original."""
-    groups = (Data, Model, Run, Forget)
+    groups = (Data, Model, Run, Keep, Forget)
     kept = {"mask", *(name for config in groups for name in config.__dataclass_fields__)}
     kept -= {"save_dir", "dry_run", "allow_pickle"}
     words = [word for word in setup.typed if word.removeprefix("--").partition("=")[0] in kept]
@@ -157,4 +195,4 @@ def retrain_command(setup: ForgetSetup) -> str:
     return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
 
 
-STAGES = Stages(set_up, preview, read, header, facts, unlearn, show)
+STAGES = Stages(set_up, preview, read, header, facts, unlearn, show, leave_outputs)

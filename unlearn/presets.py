@@ -30,9 +30,18 @@ DEEP_UNLEARN: dict[str, dict[str, Any]] = {
     "SalUn": {"unlearn_lr": 0.01, "order": "joint"} | _PLAIN_SGD,
     "wfisher": {"alpha": 0.2, "no_aug": True},
 }
+# Andreou et al. 2026 (SUPREME), by method; class scenario, where it depends on that.
+SUPREME: dict[str, dict[str, Any]] = {
+    "JiT": {"noise_std": 0.1, "noisy_copies": 10, "unlearn_lr": 1e-3},
+    "LFSSD": {"alpha": 10.0},
+    "RL": {"optimizer": "adam", "unlearn_lr": 1e-4, "unlearn_epochs": 3, "batch_size": 128, "schedule": "constant"}
+    | {"weight_decay": 0.0, "order": "joint", "relabel": "once"},
+    "SSD": {"alpha": 10.0},
+    "UNSIR": {},
+}
 
 
 def of(method: str) -> dict[str, dict[str, Any]]:
     """The presets of a method by their names."""
-    tables = {"deepunlearn": DEEP_UNLEARN, "sfron": SFRON}
+    tables = {"deepunlearn": DEEP_UNLEARN, "sfron": SFRON, "supreme": SUPREME}
     return {name: table[method] for name, table in tables.items() if method in table}

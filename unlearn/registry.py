@@ -96,6 +96,7 @@ class Method:
         aliases: other names that ``--unlearn`` takes.
         presets: by name, the values of another paper's variant where they differ from the defaults.
         tasks: names of the tasks that it can unlearn; None for all, because it needs no more than losses.
+        whole_classes: whether it can forget nothing but whole classes.
         trains_on_val: whether it trains on validation images, which then must not be the test images that attacks
             use as non-members.
         pixels: whether it computes with pixels, so that images must be on [0, 1] and the model normalises them.
@@ -113,6 +114,7 @@ class Method:
     aliases: tuple[str, ...] = ()
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: Collection[str] | None = None
+    whole_classes: bool = False
     trains_on_val: bool = False
     pixels: bool = False
     reshapes: str = ""
@@ -125,6 +127,15 @@ class Method:
         """
         if self.tasks is not None and name not in self.tasks:
             raise UsageError(f"--unlearn {self.name}: is for {', '.join(sorted(self.tasks))} alone, not for {name}")
+
+    def check_classes(self, whole: bool) -> None:
+        """Refuse to forget something other than whole classes where the method cannot.
+
+        Raises:
+            UsageError: names the method and the flag.
+        """
+        if self.whole_classes and not whole:
+            raise UsageError(f"--unlearn {self.name}: forgets whole classes alone; give --forget class:C")
 
     @property
     def outputs(self) -> list[str]:

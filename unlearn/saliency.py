@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dataset.images import Images
 from pruner import Mask, Scores
-from pruner.masks import remove
+from pruner.masks import on_cpu, remove
 from trainer import checkpoints
 from trainer.network import Network
 from unlearn import curvature
@@ -90,7 +90,7 @@ def largest(scores: Scores, density: float, mask: Mask) -> Mask:
         for name, value in scores.items()
     }
     weights = sum(int(part.sum()) for part in kept.values())
-    return remove(scores, weights - math.floor(density * weights), kept)
+    return on_cpu(remove(scores, weights - math.floor(density * weights), kept))
 
 
 def at_least(scores: Scores, threshold: float, mask: Mask) -> Mask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -23,12 +25,13 @@ class Session:
 
     Args:
         stamp: entries that the model's file carries besides the reference's.
+        place: where the files are; the folder itself without it.
     """
 
-    def __init__(self, setup: UnlearnSetup, folder: RunFolder, stamp: dict[str, Any]):
+    def __init__(self, setup: UnlearnSetup, folder: RunFolder, stamp: dict[str, Any], place: Path | None = None):
         self._setup, self._stamp = setup, {"fingerprint": folder.fingerprint, **stamp}
         self._model, self._evaluation, progress, self._base, self._adapter = (
-            folder.path / name for name in setup.method.outputs
+            (place or folder.path) / name for name in setup.method.outputs
         )
         self.progress = Progress(progress, folder.fingerprint)
 
@@ -41,25 +44,38 @@ class Session:
             model: where the method starts; it becomes the stored model if that is taken.
             evaluation: what is known before the unlearned model is scored.
         """
-        stored = self._setup.keep_files  # the model in the folder is wanted, wherever it comes from
         state = self.progress.state or {}
         done = state.get("phase") == "done"
-        seconds = state["seconds"] if done else None
-        separate = context.adapters if context.adapters is not None and context.adapters.stored_separately else None
-        if (done or stored) and separate is not None and self._base.exists():
-            return Unlearned(self._put_together(model, separate, context), context.mask, seconds)
-        if (done or stored) and separate is None and self._model.exists():
-            found = checkpoints.read(self._model, "--resume", self._setup.run.allow_pickle, model)
-            if context.compat == "reference":  # where boundary expanding keeps its new class
-                models.widen_to(model, found.weights)
-            checkpoints.check_fits(found, model, self._setup.arch, "--resume")
-            checkpoints.load_weights(model, found)
-            context.log.line(f"Load checkpoint from: {self._model}")
-            return Unlearned(model, found.mask, seconds)
+        if done or self._setup.keep_files:  # the model in the folder is wanted, wherever it comes from
+            found = self.stored(model, context)
+            if found is not None:
+                return replace(found, seconds=state["seconds"] if done else None)
         unlearned = apply(self._setup.method, model, sets, self._setup.hyper, context)
         self.save(unlearned, evaluation)
         self.progress.save(phase="done", seconds=unlearned.seconds)
         return unlearned
+
+    def stored(self, model: nn.Module, context: Context, flag: str = "--resume") -> Unlearned | None:
+        """The stored model, of which nobody says how long it took; None if there is none.
+
+        Args:
+            model: where the method starts; it becomes the stored model.
+            flag: why it is read, for errors.
+        """
+        adapters = context.adapters
+        if adapters is not None and adapters.stored_separately:
+            if not self._base.exists():
+                return None
+            return Unlearned(self._put_together(model, adapters, context), context.mask, None)
+        if not self._model.exists():
+            return None
+        found = checkpoints.read(self._model, flag, self._setup.run.allow_pickle, model)
+        if context.compat == "reference":  # where boundary expanding keeps its new class
+            models.widen_to(model, found.weights)
+        checkpoints.check_fits(found, model, self._setup.arch, flag)
+        checkpoints.load_weights(model, found)
+        context.log.line(f"Load checkpoint from: {self._model}")
+        return Unlearned(model, found.mask, None)
 
     def _put_together(self, model: nn.Module, adapters: lora.Plan, context: Context) -> nn.Module:
         """The stored frozen model with its stored adapters."""

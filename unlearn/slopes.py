@@ -70,14 +70,15 @@ def _slopes_backward(
         with cpu_arithmetic(model):
             for images, labels in batches:
                 F.cross_entropy(model(images.detach().requires_grad_()), labels, reduction="sum").backward()
-                rows.append(torch.stack(found).cpu().double().sum(0))
+                rows.append(torch.stack(found))
                 found.clear()
     finally:
         for handle in handles:
             handle.remove()
         for parameter in trained:
             parameter.requires_grad_(True)
-    return list(torch.cat(rows, dim=1))
+    by_batch = torch.cat(rows, dim=2).cpu().split([row.shape[2] for row in rows], dim=2)  # a GPU is waited for once
+    return list(torch.cat([shares.contiguous().double().sum(0) for shares in by_batch], dim=1))
 
 
 class _Moved:
@@ -128,5 +129,5 @@ def _slopes_forward(
         for row, direction in zip(found, directions):
             with plain_attention(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch's own forward-mode rules still use torch.jit
-                row.append(torch.func.jvp(losses, (parameters,), (direction,))[1].cpu().double())
-    return [torch.cat(row) for row in found]
+                row.append(torch.func.jvp(losses, (parameters,), (direction,))[1])
+    return [torch.cat(row).cpu().double() for row in found]

@@ -17,8 +17,8 @@ class Unlearn:
     unlearn: str = option("retrain", "unlearning method, see below", common=True, metavar="NAME")
     preset: str | None = option(
         None,
-        "another paper's variant, if the method has one: deepunlearn, sfron",
-        common="another paper's variant: deepunlearn, sfron",
+        "another paper's variant, if the method has one: deepunlearn, sfron, supreme",
+        common="another paper's variant: deepunlearn, sfron, supreme",
         metavar="NAME",
         identity=False,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from utils import parallel
+from utils import lanes, parallel
 from utils.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -21,7 +21,12 @@ ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large 
 
 
 def resolve(
-    name: str, gpu: int | None = None, deterministic: bool = False, no_fast_cpu: bool = False, tf32: bool = False
+    name: str,
+    gpu: int | None = None,
+    deterministic: bool = False,
+    no_fast_cpu: bool = False,
+    tf32: bool = False,
+    compile: bool = False,
 ) -> torch.device:
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
 
@@ -33,10 +38,13 @@ def resolve(
         no_fast_cpu: compute on the CPU as torch does, see ``fast_cpu``.
         tf32: let CUDA round the factors of float32 convolutions and products to TF32; otherwise it rounds none, where
             torch by itself would round those of convolutions.
+        compile: take training steps as ``trainer.compiled`` does.
     Raises:
         UsageError: for a device that this machine lacks.
     """
-    _Arithmetic.fast = not no_fast_cpu
+    _Arithmetic.fast, _Arithmetic.compiling = not no_fast_cpu, compile
+    if compile and parallel.size() > 1:
+        raise UsageError("--compile: is for one process; leave it out, or start without torchrun")
     if parallel.size() > 1:
         on_gpu = name != "cpu" and torch.cuda.is_available()
         name = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu"
@@ -54,9 +62,9 @@ def resolve(
         device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)  # that of names, of memory in use, and of whatever names no device
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = not deterministic  # the first step of a shape tries cuDNN's algorithms
         if deterministic:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS is first used
-            torch.backends.cudnn.benchmark = False
             torch.use_deterministic_algorithms(True)
     parallel.start(device.type == "cuda")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -65,12 +73,17 @@ def resolve(
 
 
 class _Arithmetic:
-    fast = True
+    fast, compiling = True, False
 
 
 def fast_cpu() -> bool:
     """Whether layers compute by ``trainer.cpu_arithmetic`` on the CPU, as ``resolve`` was told for this process."""
     return _Arithmetic.fast
+
+
+def compiling() -> bool:
+    """Whether training steps are compiled, as ``resolve`` was told for this process."""
+    return _Arithmetic.compiling
 
 
 def half(device: torch.device, enabled: bool) -> torch.autocast:
@@ -112,8 +125,11 @@ def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the CPU on a device, copied while the host goes on."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """A tensor of the CPU on a device, copied while the host goes on; inside of vmap the host may wait."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    batched = torch._C._functorch.is_batchedtensor(tensor)  # which torch cannot pin
+    return (tensor if batched else tensor.pin_memory()).to(device, non_blocking=True)
 
 
 def synchronise(device: torch.device) -> None:
@@ -141,12 +157,15 @@ class PeakMemory:
     """By how many bytes memory in use grew at most since this was made: the device's on CUDA, else the process's.
 
     The latter on Linux only; where the C library is not glibc it is lower by what the process had set free before.
+    It cannot be told for one of several runs in a process (``utils.lanes``).
     """
 
     def __init__(self, device: torch.device):
         self._device = device
         self._start: int | None
-        if device.type == "cuda":
+        if lanes.inside():
+            self._start = None
+        elif device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self._start = torch.cuda.memory_allocated(device)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from pathlib import Path
@@ -24,7 +25,9 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _commit() -> str | None:
+    """The commit that this process runs: what is checked out later is not what it has imported."""
     try:
         project = Path(__file__).resolve().parent.parent
         done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from utils import lock, parallel, preempt
+
+LONGEST = 200  # characters of a path that an error shows
 
 
 class UsageError(Exception):
@@ -44,23 +48,30 @@ def renamed(flags: dict[str, str]) -> Iterator[None]:
         raise UsageError(re.sub(r"^--\w+", lambda found: flags.get(found[0], found[0]), str(error))) from error
 
 
-_last: list[list[str]] = [[]]  # what is to be said last, by script; the outermost first
+class _Last(threading.local):
+    """What is to be said last in a thread, by script; the outermost first."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[str]] = [[]]
+
+
+_last = _Last()
 
 
 def say_last(lines: Iterable[str]) -> None:
     """Print warnings when the running script has come to its end."""
-    _last[-1].extend(lines)
+    _last.lines[-1].extend(lines)
 
 
 @contextmanager
 def _saying_last() -> Iterator[None]:
-    _last.append([])
+    _last.lines.append([])
     try:
         yield
-        for line in _last[-1] if parallel.is_main() else ():
+        for line in _last.lines[-1] if parallel.is_main() else ():
             _say(f"warning: {one_line(line)}")
     finally:
-        _last.pop()
+        _last.lines.pop()
 
 
 def leave(code: int) -> NoReturn:
@@ -89,9 +100,9 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
             except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
                 return 141  # 128 + SIGPIPE, which Windows has no name for
             except OSError as error:  # standard output on a full disk, or a disk that went away
-                where = "" if error.filename is None else f"{error.filename}: "
-                _say(f"{name}.py: error: {one_line(f'{where}{error.strerror or error}')}")
-                return 1
+                place = "" if error.filename is None else f"{_shortened(str(error.filename))}: "
+                _say(f"{name}.py: error: {one_line(f'{place}{error.strerror or error}')}")
+                return UsageError.code if error.errno == errno.ENAMETOOLONG else 1  # nobody but the user made it up
             except (MemoryError, RuntimeError) as error:
                 if (whose := exhausted(error)) is not None:
                     way = "try a smaller --arch or --input_size, or more memory"
@@ -123,8 +134,10 @@ def exhausted(error: Exception) -> str | None:
     """Whose memory an error says is at its end, in words; None for errors of another kind."""
     if isinstance(error, MemoryError) or re.search("(?i)can(no|')t allocate memory|bad_alloc", str(error)):
         return "the memory of this machine"
-    known = type(error).__name__ == "OutOfMemoryError" or re.search("(?i)out of memory|STATUS_ALLOC_FAILED", str(error))
-    return "the GPU's memory" if known else None
+    on_gpu = type(error).__name__ == "OutOfMemoryError" or re.search(
+        "(?i)out of memory|STATUS_ALLOC_FAILED", str(error)
+    )
+    return "the GPU's memory" if on_gpu else None
 
 
 def _resumable(name: str, cause: object) -> int:
@@ -135,6 +148,10 @@ def _resumable(name: str, cause: object) -> int:
 def _say(line: str) -> None:
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= LONGEST else f"{path[:LONGEST]}..."
 
 
 def one_line(text: str) -> str:

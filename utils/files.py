@@ -79,6 +79,8 @@ def named(path: Path | str, what: str = "write") -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise  # wrong input, see ``utils.errors.script``
         raise RunError(f"cannot {what} {path}: {error.strerror or error}") from error
 
 

@@ -65,17 +65,17 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in tensors.items() if not value.is_nested}
 
 
-def with_statistics(state: dict[str, Tensor], beside: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def with_statistics(state: dict[str, Tensor], entries: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """A state dict with the mean and standard deviation that its file holds beside it, and what to say of that.
 
     Args:
         state: its own statistics win.
-        beside: the file's other entries; a tensor or a list of three numbers counts.
+        entries: the file's other entries; a tensor or a list of three numbers counts.
     """
     if any(_is_statistic(name, tuple(value.shape)) for name, value in state.items()):
         return state, ()
     found: dict[str, tuple[str, Tensor]] = {}
-    for name, value in beside.items():
+    for name, value in entries.items():
         numbers = value if isinstance(value, Tensor) else _three(value)
         if numbers is not None and _is_statistic(name, tuple(numbers.shape)):
             found.setdefault(STATISTICS[name], (name, numbers.reshape(-1).float()))
@@ -194,7 +194,7 @@ def is_position(name: str) -> bool:
 
 def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[str]]:
     """Names without what a wrapper put before or into them."""
-    known = {part for name in expected for part in name.split(".")}
+    parts = {part for name in expected for part in name.split(".")}
     current, prefix, said = {name: name for name in bases}, "", []
     aside = {name for name, shape in bases.items() if _is_statistic(name, shape) or "." not in name}
     while any(new not in expected for new in current.values()):
@@ -207,18 +207,18 @@ def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[st
     if prefix:
         said.append(f"'{prefix}' dropped from all names")
     else:
-        current, words = _partly_unwrapped(current, known, expected)
+        current, words = _partly_unwrapped(current, parts, expected)
         said += words
-    inner = [part for part in WRAPPERS if part not in known and any(part in new.split(".") for new in current.values())]
+    inner = [part for part in WRAPPERS if part not in parts and any(part in new.split(".") for new in current.values())]
     if inner:
         current = {old: ".".join(part for part in new.split(".") if part not in inner) for old, new in current.items()}
         said.append(f"{', '.join(inner)} dropped from within names")
     return current, said
 
 
-def _partly_unwrapped(current: dict[str, str], known: set[str], expected: Shapes) -> tuple[dict[str, str], list[str]]:
+def _partly_unwrapped(current: dict[str, str], parts: set[str], expected: Shapes) -> tuple[dict[str, str], list[str]]:
     """Names without the first part that all but the head share, as where a backbone and its classifier were joined."""
-    firsts = {new.split(".")[0] for new in current.values() if new not in expected and "." in new} - known
+    firsts = {new.split(".")[0] for new in current.values() if new not in expected and "." in new} - parts
     for first in sorted(firsts):
         mine = {old: new.removeprefix(f"{first}.") for old, new in current.items() if new.startswith(f"{first}.")}
         if len(mine) > 2 and all(new in expected and new not in current.values() for new in mine.values()):

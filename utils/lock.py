@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ except ImportError:  # Windows
 
 RUN, SWEEP, CELL = ".run.lock", ".sweep.lock", ".lock"  # a script's, a sweep's, and that of a sweep's job in a cell
 PLACE = 1 << 20  # the byte that is locked: behind the owner's name, since a locked byte cannot be read on Windows
-_open: dict[Path, int] = {}  # descriptors of the lock files that this process holds
+_open: dict[Path, tuple[int, int]] = {}  # the lock files that this process holds: descriptors, threads that took them
 
 
 def take(folder: Path, name: str = RUN) -> str | None:
@@ -27,9 +28,11 @@ def take(folder: Path, name: str = RUN) -> str | None:
     is locked: such a folder cannot be written to either, or its file system knows no locks.
 
     Returns:
-        None if the folder is this process's now, else who is at work there.
+        None if the folder is this thread's now, else who is at work there.
     """
     path = folder.resolve() / name
+    if path in _open and _open[path][1] != threading.get_ident():
+        return "another run of this process"
     while path not in _open:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -42,7 +45,7 @@ def take(folder: Path, name: str = RUN) -> str | None:
             os.close(file)
             return (owner or "another process") if error.errno in (errno.EACCES, errno.EAGAIN) else None
         if _is_at(file, path):
-            _open[path] = file
+            _open[path] = file, threading.get_ident()
             with suppress(OSError):  # a full disk: then it is a lock without a name
                 os.truncate(file, 0)
                 os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
@@ -53,15 +56,16 @@ def take(folder: Path, name: str = RUN) -> str | None:
 
 @contextmanager
 def scope() -> Iterator[None]:
-    """Give back at the end what was taken inside."""
+    """Give back at the end what this thread took inside."""
     before = set(_open)
     try:
         yield
     finally:
-        for path in set(_open) - before:
+        own = {path for path, (_, thread) in _open.items() if thread == threading.get_ident()}
+        for path in own - before:
             with suppress(OSError):  # Windows deletes no open file; there it stays, unlocked
                 path.unlink()
-            os.close(_open.pop(path))
+            os.close(_open.pop(path)[0])
 
 
 def _lock(file: int) -> None:

@@ -291,8 +291,8 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     try:
         value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)
     except ValueError:
-        known = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}
-        words = known.get(member, (member.__name__,) * 2)
+        kinds = {int: ("a whole number", "whole numbers"), float: ("a number", "numbers")}
+        words = kinds.get(member, (member.__name__,) * 2)
         expected = f"{words[1]} with commas between" if kind is tuple else words[0]
         raise UsageError(f"--{field.name} {text}: must be {expected}") from None
     if value == () and field.default:

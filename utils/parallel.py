@@ -81,8 +81,8 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = add_up(torch.cat([gradient.flatten() for gradient in gradients])).div_(size())
-    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
-        gradient.copy_(mean.view_as(gradient))
+    means = flat.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [mean.view_as(gradient) for gradient, mean in zip(gradients, means)])
 
 
 def gather(rows: torch.Tensor, count: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ point, whose import registers the item.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from utils.errors import UsageError
 from utils.names import lookup
 
 Item = TypeVar("Item")
+GROUPS = "unlearn_sparse."  # starts the names of the entry points' groups
 
 
 class Registry(Generic[Item]):
@@ -94,3 +96,12 @@ class Registry(Generic[Item]):
                 owner = entry.dist.name if entry.dist else "an unknown package"
                 said = f"({group}) cannot be loaded ({type(error).__name__}: {error}); repair or uninstall that package"
                 raise UsageError(f"{self._flag}: the entry point {entry.name} of {owner} {said}") from error
+
+
+@functools.cache
+def plugin_packages() -> frozenset[str]:
+    """The packages outside of this project whose modules join a registry when they are imported."""
+    from importlib.metadata import entry_points
+
+    groups = (name for name in entry_points().groups if name.startswith(GROUPS))
+    return frozenset(entry.module.partition(".")[0] for group in groups for entry in entry_points(group=group))

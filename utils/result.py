@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from utils import lanes
 from utils.environment import environment
 
 
@@ -33,6 +34,8 @@ class Result:
         original, retrained: UA, MIA-Efficacy, RA and TA of the models that the unlearned one is set beside.
         accuracy: by image set, fractions in [0, 1].
         seconds, memory: what each stage took, in active seconds and bytes.
+        models_at_once: runs that were computed together with this one, itself included, if it was not alone; its
+            seconds are then its share of theirs.
         units: of the numbers, in words.
         measured: further findings by name; each is an entry of its own in the file.
     """
@@ -64,6 +67,7 @@ class Result:
     accuracy: dict[str, float | None] | None = None
     seconds: dict[str, float | None] | None = None
     memory: dict[str, int | None] | None = None
+    models_at_once: int | None = field(default_factory=lanes.count)
     units: str | None = None
     environment: dict[str, Any] = field(default_factory=environment)
     measured: dict[str, Any] = field(default_factory=dict)

@@ -1,10 +1,22 @@
-"""Where a run writes, what it draws from and where it computes. Imports no torch."""
+"""Where a run writes and what it leaves, what it draws from and where it computes. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from utils.options import option
+
+SEEDS = ("seed", "train_seed", "init_seed")  # runs that differ in nothing else are averaged
+
+
+@dataclass(frozen=True)
+class Keep:
+    save_outputs: bool = option(
+        False,
+        "leave outputs.npz, the model's margin on every image, for main_attack.py; a finished run adds it",
+        common="leave outputs.npz for main_attack.py",
+        identity=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -14,6 +26,9 @@ class Run:
     )
     seed: int = option(2, "which images are forgotten, what is drawn", common=True, low=0, high=2**31)
     train_seed: int = option(1, "initial weights, and what training draws", common=True, low=0, high=2**31)
+    init_seed: int | None = option(
+        None, "initial weights alone; without it --train_seed", low=0, high=2**31, identity="changed"
+    )
     split_seed: int | None = option(None, "which images validate; without it --seed", low=0, high=2**31)
     compat: str = option(
         "fixed", "do what the papers say, or what their code did (docs/differences.md)", choices=("fixed", "reference")
@@ -28,8 +43,19 @@ class Run:
         "convolutions and matrix products of a GPU in TF32, whose factors have 10 binary digits: faster (docs/gpu.md)",
         identity="changed",
     )
+    compile: bool = option(
+        False,
+        "compile training steps; a GPU then takes each full one by a single launch (docs/gpu.md)",
+        identity="changed",
+    )
     no_fast_cpu: bool = option(
         False, "compute on the CPU as torch does: slower, other last digits (docs/reliability.md)", identity="changed"
+    )
+    checkpoint_every: int = option(
+        1,
+        "epochs from one checkpoint to the next; a killed run repeats those behind the last one",
+        low=1,
+        identity=False,
     )
     allow_pickle: bool = option(False, "open files that can run code; only for files you trust", identity=False)
     dry_run: str | None = option(
@@ -40,3 +66,8 @@ class Run:
         bare="words",
         identity=False,
     )
+
+    @property
+    def weights_seed(self) -> int:
+        """The seed of new weights."""
+        return self.train_seed if self.init_seed is None else self.init_seed

@@ -24,7 +24,7 @@ from utils.words import expanded
 if TYPE_CHECKING:
     from utils.result import Result
 
-SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png", "split.npz")
+SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png", "split.npz", "outputs.npz")
 
 
 class RunFolder:
@@ -79,6 +79,12 @@ class RunFolder:
         found = _finished(self.path, self.label, self.fingerprint)
         return None if found is None else files.read_json(found, str(found))
 
+    @property
+    def home(self) -> Path:
+        """Where the run's result is or will be: the folder, or a place in ``earlier/``."""
+        found = _finished(self.path, self.label, self.fingerprint)
+        return self.path if found is None else found.parent
+
     def begin(self, script: str, argv: list[str] | None) -> None:
         """Write ``command.txt`` and ``environment.json``."""
         words, _ = expanded(sys.argv[1:] if argv is None else argv, script)  # a file of arguments may change or go
@@ -114,9 +120,9 @@ class RunFolder:
 
     def _make_room(self, keep: bool) -> None:
         for label, (fingerprint, outputs) in self._parts.items():
-            known = self._runs.get(label)
-            if known != fingerprint and not keep:
-                self._move([p for pattern in outputs for p in self.path.glob(pattern)], label, known)
+            before = self._runs.get(label)
+            if before != fingerprint and not keep:
+                self._move([p for pattern in outputs for p in self.path.glob(pattern)], label, before)
         owner = self._last_result()
         if owner != (self.label, self.fingerprint) and self.result() is None:
             self._move([self.path / name for name in SHARED if (self.path / name).exists()], *owner)

@@ -213,9 +213,9 @@ def _check(word: Word, behind: str, seen: dict[str, tuple[Word, str]]) -> None:
     """
     if word.shell:
         variable = re.match(r"\$(?!\()", word.shell)
-        what = "has a variable" if variable else f"has {word.shell}, which means something to a shell"
+        problem = "has a variable" if variable else f"has {word.shell}, which means something to a shell"
         said = "and no shell reads this file; write what is meant, or quote it with '"
-        raise UsageError(f"{word.place}: {word}: {what}, {said}")
+        raise UsageError(f"{word.place}: {word}: {problem}, {said}")
     if word.leads and (_launches(word) or _names_script(word)):
         raise UsageError(f"{word.place}: {word}: begins a second command; a file of arguments holds one")
     if word.startswith("@"):

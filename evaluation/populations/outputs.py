@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from evaluation.populations.rmia import Signals
 from utils import files
 from utils.errors import UsageError
 
+NAME = "outputs.npz"
 KINDS = ("original", "retrained", "unlearned")
 MOST = 1 << 30  # bytes of a file, and of what it unpacks to
 ENOUGH = 1000  # images of RMIA's population: a score is a multiple of one over their number
@@ -75,6 +78,17 @@ class Outputs:
         return self.split, self.forget_set
 
 
+def wanted(pairs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """The splits and forget sets that a whole population has, to judge by those that there are.
+
+    That is every split with every forget set; these pairs alone where no two splits have a forget set of one number,
+    as where each split draws its own.
+    """
+    known = set(pairs)
+    splits, sets = ({pair[side] for pair in known} for side in (0, 1))
+    return known if len(sets) == len(known) else set(product(splits, sets))
+
+
 def write(path: Path, outputs: Outputs) -> None:
     """Write a model's ``outputs.npz``; equal entries give equal bytes.
 
@@ -116,31 +130,34 @@ def for_ulira(
     """The first three arguments of ``ulira``.
 
     Args:
-        unlearned: models of one method, one for each of some splits times some forget sets; originals or retrained
-            ones in their place are the controls.
-        retrained: models of the same splits and forget sets that never saw the forgotten images, to compare with; by
-            default the models of ``unlearned`` on the images outside of their own split.
+        unlearned: models of one method, one for each of some splits times some forget sets, or the same number for
+            each; originals or retrained ones in their place are the controls.
+        retrained: as many models of the same splits and forget sets that never saw the forgotten images, to compare
+            with in this order; by default the models of ``unlearned`` on the images outside of their own split.
     Returns:
         Margins of forgotten and of never seen images, float32 [models, images], NaN elsewhere; splits, int [models].
     Raises:
         UsageError: a model is missing, given twice, or of other data.
     """
     _check_population(unlearned)
-    _check_grid("unlearned", unlearned, {(a.split, b.forget_set) for a in unlearned for b in unlearned})
-    others = {model.pair: model for model in retrained or ()}
-    if retrained is not None:
+    _check_grid("unlearned", unlearned, wanted(model.pair for model in unlearned))
+    forgot = [np.where(model.forget, model.margin, np.nan) for model in unlearned]
+    if retrained is None:
+        never = [np.where(model.never, model.margin, np.nan) for model in unlearned]
+    else:
         _check_population([*unlearned, *retrained])
         _check_retrained(retrained)
         _check_grid("retrained", retrained, {model.pair for model in unlearned})
-        for model in unlearned:
-            _check_sets(model, others[model.pair])
-    forgot = [np.where(model.forget, model.margin, np.nan) for model in unlearned]
-    never = [
-        np.where(model.never, model.margin, np.nan)
-        if retrained is None
-        else np.where(model.forget, others[model.pair].margin, np.nan)
-        for model in unlearned
-    ]
+        if len(retrained) != len(unlearned):
+            said = f"{len(unlearned)} unlearned and {len(retrained)} retrained models"
+            raise UsageError(f"{said} are given; give as many of each, of every split and forget set")
+        others: dict[tuple[int, int], list[Outputs]] = {}
+        for model in reversed(retrained):
+            others.setdefault(model.pair, []).append(model)
+        partners = [others[model.pair].pop() for model in unlearned]
+        for model, partner in zip(unlearned, partners):
+            _check_sets(model, partner)
+        never = [np.where(model.forget, other.margin, np.nan) for model, other in zip(unlearned, partners)]
     return np.stack(forgot), np.stack(never), np.array([model.split for model in unlearned])
 
 
@@ -263,18 +280,19 @@ def _check_retrained(models: Sequence[Outputs]) -> None:
             )
 
 
-def _check_grid(words: str, models: Sequence[Outputs], wanted: set[tuple[int, int]]) -> None:
+def _check_grid(words: str, models: Sequence[Outputs], whole: set[tuple[int, int]]) -> None:
     """Refuse a population that has not one model for every split and forget set."""
     pairs = [model.pair for model in models]
-    for split, forget_set in sorted(wanted.symmetric_difference(pairs)):
-        wrong = "is missing" if (split, forget_set) in wanted else "has nothing to be compared with"
+    for split, forget_set in sorted(whole.symmetric_difference(pairs)):
+        wrong = "is missing" if (split, forget_set) in whole else "has nothing to be compared with"
         raise UsageError(
-            f"the {words} model of split {split}, forget set {forget_set} {wrong}; {len(wanted)} are needed, "
+            f"the {words} model of split {split}, forget set {forget_set} {wrong}; {len(whole)} are needed, "
             f"and there are {len(pairs)}"
         )
-    if len(pairs) > len(wanted):
+    if len(set(Counter(pairs).values())) > 1:
         raise UsageError(
-            f"{len(pairs)} {words} models are given for {len(wanted)} splits and forget sets; give one each"
+            f"{len(pairs)} {words} models are given for {len(whole)} splits and forget sets; give one each, or the "
+            "same number"
         )
 
 

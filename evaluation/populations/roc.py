@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from utils.errors import UsageError
 
 RATES = (0.0, 0.001, 0.01, 0.1)  # false positive rates at which the true positive rate is reported
+POINTS = 1 << 14  # distinct scores up to which an interval is exact
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How an interval is drawn: samples, its level in (0, 1), and the seed."""
+
+    draws: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+
+USUAL = Bootstrap()
 
 
 def curve(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +51,8 @@ def roc(scores: np.ndarray, members: np.ndarray, threshold: float | None = None)
         scores, members, and errors: as of ``curve``.
     """
     order, members, last = _sorted(scores, members)
-    return _numbers(*_rates(members, last), _above(np.asarray(scores)[order][last], threshold))
+    found = _numbers(*_rates(members, last), _above(np.asarray(scores)[order][last], threshold))
+    return {key: float(value) for key, value in found.items()}
 
 
 def intervals(
@@ -45,18 +61,18 @@ def intervals(
     splits: np.ndarray,
     threshold: float | None = None,
     drawn: int | None = None,
-    draws: int = 1000,
-    seed: int = 0,
+    how: Bootstrap = USUAL,
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile bootstrap interval of every number of ``roc``, over splits.
+    """Percentile bootstrap interval of every number of ``roc``, over splits.
 
     Models of one split share their training images, so whole splits are drawn with replacement, never single scores.
-    The attack is not fitted anew. A million scores take less than a minute.
+    The attack is not fitted anew. Of more than ``POINTS`` distinct scores the curve is followed through fewer, which
+    lie closest at small rates. Ten million scores take some seconds.
 
     Args:
         splits: the split of the model that each score is of, int [n]; at least two different ones.
         drawn: splits that make a sample; as many as there are by default.
-        draws: bootstrap samples; one without members or non-members is left out.
+        how: samples, level and seed; a sample without members or non-members is left out.
         scores, members, threshold: as of ``roc``.
     Returns:
         (lower, upper) by the names of ``roc``.
@@ -68,12 +84,49 @@ def intervals(
         raise UsageError(f"an interval over splits needs at least 2 splits, and there is {len(names)}; train on more")
     order, members, last = _sorted(scores, members)
     above, position = _above(np.asarray(scores)[order][last], threshold), position[order]
-    random, found = np.random.default_rng(seed), []
-    for _ in range(draws):
-        weights = random.multinomial(drawn or len(names), np.full(len(names), 1 / len(names)))[position]
-        if weights[members].any() and weights[~members].any():
-            found.append(_numbers(*_rates(members, last, weights), above))
-    return {key: tuple(np.percentile([one[key] for one in found], [2.5, 97.5]).tolist()) for key in found[0]}
+    points = _points(members, last, above)
+    bins = np.searchsorted(last[points], np.arange(len(members)))
+    sides = [_counts(position[side], bins[side], len(names), len(points)) for side in (~members, members)]
+    times = np.random.default_rng(how.seed).multinomial(drawn or len(names), [1 / len(names)] * len(names), how.draws)
+    times = times[np.all([(times @ side[:, -1]) > 0 for side in sides], axis=0)].astype(float)
+    place = None if above is None else int(np.searchsorted(points, above))
+    parts = []
+    for some in np.array_split(times, max(len(times) * len(points) >> 23, 1)):
+        fpr, tpr = (counts / counts[:, -1:] for counts in (some @ side for side in sides))
+        parts.append(_numbers(fpr, tpr, place))
+    edges = [50 * (1 - how.level), 50 * (1 + how.level)]
+    found = {key: np.percentile(np.concatenate([part[key] for part in parts]), edges) for key in parts[0]}
+    return {key: (float(low), float(high)) for key, (low, high) in found.items()}
+
+
+def thinned(fpr: np.ndarray, tpr: np.ndarray, most: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """About ``most`` points of a curve at most, which lie closest at small rates, with both ends."""
+    if len(fpr) <= most:
+        return fpr, tpr
+    smallest = max(fpr[fpr > 0].min(), 1e-9)
+    wanted = [np.searchsorted(fpr, np.geomspace(smallest, 1, most // 2), side="right") - 1]
+    wanted += [np.searchsorted(side, np.linspace(0, 1, most // 4), side="right") - 1 for side in (fpr, tpr)]
+    kept = np.union1d(np.concatenate(wanted), [0, len(fpr) - 1])
+    return fpr[kept], tpr[kept]
+
+
+def _points(members: np.ndarray, last: np.ndarray, above: int | None) -> np.ndarray:
+    """Which distinct scores the curves of samples go through, ascending; the last is always there."""
+    if len(last) <= POINTS:
+        return np.arange(len(last))
+    fpr, tpr = _rates(members, last)
+    steps = np.geomspace(1 / (~members).sum(), 1, POINTS // 2)
+    wanted = [np.searchsorted(fpr, steps, side="right") - 2]
+    wanted += [np.searchsorted(side, np.linspace(0, 1, POINTS // 4), side="right") - 2 for side in (fpr, tpr)]
+    wanted += [np.array([len(last) - 1] + ([] if above is None else [above - 1]))]
+    found = np.unique(np.concatenate(wanted))
+    return found[found >= 0]
+
+
+def _counts(position: np.ndarray, bins: np.ndarray, splits: int, points: int) -> np.ndarray:
+    """How many scores of each split are at least as large as each point, 0 in front: float64 [splits, points + 1]."""
+    found = np.bincount(position * points + bins, minlength=splits * points).reshape(splits, points)
+    return np.concatenate([np.zeros((splits, 1)), found.cumsum(1)], axis=1)
 
 
 def _sorted(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,9 +145,9 @@ def _sorted(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.nda
     return order, members[order], np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(scores) - 1)
 
 
-def _rates(members: np.ndarray, last: np.ndarray, weights: np.ndarray | int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates of scores in order, each counted ``weights`` times."""
-    counts = [np.append(0, (side * weights).cumsum()[last]) for side in (~members, members)]
+def _rates(members: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates of scores in order."""
+    counts = [np.append(0, side.cumsum()[last]) for side in (~members, members)]
     return counts[0] / counts[0][-1], counts[1] / counts[1][-1]
 
 
@@ -103,8 +156,11 @@ def _above(scores: np.ndarray, threshold: float | None) -> int | None:
     return None if threshold is None else int((scores > threshold).sum())
 
 
-def _numbers(fpr: np.ndarray, tpr: np.ndarray, above: int | None) -> dict[str, float]:
-    found = {"auc": float((np.diff(fpr) * (tpr[1:] + tpr[:-1])).sum() / 2)}
-    found["accuracy"] = float((1 + tpr - fpr).max() / 2)
-    found |= {f"tpr@{rate}": float(tpr[np.searchsorted(fpr, rate, side="right") - 1]) for rate in RATES}
-    return found if above is None else found | {"balanced_accuracy": float((1 + tpr[above] - fpr[above]) / 2)}
+def _numbers(fpr: np.ndarray, tpr: np.ndarray, above: int | None) -> dict[str, np.ndarray]:
+    """The numbers of curves, float64 [..., points], by name."""
+    found = {"auc": (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1])).sum(-1) / 2}
+    found["accuracy"] = (1 + tpr - fpr).max(-1) / 2
+    for rate in RATES:
+        place = (fpr <= rate).sum(-1, keepdims=True) - 1
+        found[f"tpr@{rate}"] = np.take_along_axis(tpr, place, -1)[..., 0]
+    return found if above is None else found | {"balanced_accuracy": (1 + tpr[..., above] - fpr[..., above]) / 2}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.populations.normal import log_density, moments
-from evaluation.populations.roc import intervals, roc
+from evaluation.populations.roc import USUAL, Bootstrap, intervals, roc
 from utils.errors import UsageError
 
 FEWEST = 2  # models on either side without which an image is not scored
@@ -59,8 +59,8 @@ def ulira(
     return {
         "unlearned": scores[0],
         "held_out": scores[1],
-        "per_sample": (_mean(right[0]) + _mean(right[1])) / 2,
-        **roc(*pooled(*scores, split)[:2], threshold=0.0),
+        "per_sample": (mean(right[0]) + mean(right[1])) / 2,
+        **roc(*pooled(scores[0], scores[1], split)[:2], threshold=0.0),
     }
 
 
@@ -76,18 +76,28 @@ def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tu
     return np.concatenate(scores), np.repeat([True, False], [len(found) for found in scores]), np.concatenate(splits)
 
 
-def ulira_intervals(
-    found: dict[str, Any], split: np.ndarray, draws: int = 1000, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap interval, over splits, of every number that ``ulira`` found; arguments as of ``intervals``.
+def ulira_intervals(found: dict[str, Any], split: np.ndarray, how: Bootstrap = USUAL) -> dict[str, tuple[float, float]]:
+    """Bootstrap interval, over splits, of every number that ``ulira`` found; see ``halved_intervals``."""
+    return halved_intervals(*pooled(found["unlearned"], found["held_out"], split), 0.0, how)
 
-    A sample has half the splits, less one. Every two splits of different folds meet twice, each scored by a fit to the
-    other, so that where there is nothing to find the variance is twice that of independent scores: samples of full
-    size give intervals that hold one half in 75 to 80 of 100 populations of 16 splits, these in 92. Where an
-    attack succeeds they are wider than need be.
+
+def halved_intervals(
+    scores: np.ndarray, members: np.ndarray, splits: np.ndarray, threshold: float | None = None, how: Bootstrap = USUAL
+) -> dict[str, tuple[float, float]]:
+    """``intervals`` of an attack whose two folds are each scored by a fit to the other.
+
+    A sample has half the splits, less one. Every two splits of different folds meet twice, so that where there is
+    nothing to find the variance is twice that of independent scores: samples of full size give intervals of U-LiRA
+    that hold one half in 75 to 80 of 100 populations of 16 splits, these in 92. Where an attack succeeds they are wider
+    than need be.
     """
-    scores, members, splits = pooled(found["unlearned"], found["held_out"], split)
-    return intervals(scores, members, splits, 0.0, max(len(np.unique(splits)) // 2 - 1, 1), draws, seed)
+    return intervals(scores, members, splits, threshold, max(len(np.unique(splits)) // 2 - 1, 1), how)
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the models, NaN for an image without any."""
+    count = (~np.isnan(values)).sum(0)
+    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 
 
 def _fit(unlearned: np.ndarray, held_out: np.ndarray, small: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -101,12 +111,6 @@ def _fit(unlearned: np.ndarray, held_out: np.ndarray, small: int) -> Callable[[n
         return np.where(known, forgot - never, np.nan)
 
     return ratio
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the models, NaN for an image without any."""
-    count = (~np.isnan(values)).sum(0)
-    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 
 
 def _too_few(unlearned: np.ndarray, held_out: np.ndarray) -> str:

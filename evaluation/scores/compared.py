@@ -9,6 +9,15 @@ from evaluation.scoring import Column, Outputs, score
 COLUMNS = {
     "KL": Column("divergence of outputs on the forget set from --reference_model's, nats", False, ("KL", "forget")),
     "JS": Column("the same, symmetric, at most 0.6931", False, ("JS", "forget")),
+    "AD": Column(
+        "activation distance: mean length of the difference of the outputs, forget set", False, ("AD", "forget")
+    ),
+    "agreement": Column("forget images on which the model answers as Retrain does", True, ("agreement", "forget")),
+    "PS": Column(
+        "worst-case privacy score: 1 where no threshold tells the outputs on the forget set from Retrain's",
+        False,
+        ("privacy_score", "score"),
+    ),
     "ToW": Column(
         "product over retain, forget and test of 1 - |difference of accuracy from Retrain's|; 1 is Retrain",
         False,

@@ -30,13 +30,18 @@ def forwards(model: nn.Module, batch: int = 0, exact: bool = True) -> dict[nn.Mo
         batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
         exact: add up to full precision on the CPU; without it one process gets torch's own result.
     """
+
+    def switch(layer: _BatchNorm, x: Tensor) -> Tensor:
+        """Who puts the layer into eval mode inside gets its running statistics."""
+        return forward(layer, x) if layer.training else type(layer).forward(layer, x)
+
     forward = functools.partial(_single, exact=exact)
     if parallel.size() > 1:
         forward = functools.partial(_synchronised, copies=parallel.size() if batch < parallel.size() else 1)
     layers = [
         layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training and _is_known(layer)
     ]
-    return {layer: functools.partial(forward, layer) for layer in layers}
+    return {layer: functools.partial(switch, layer) for layer in layers}
 
 
 def _is_known(layer: _BatchNorm) -> bool:
@@ -118,18 +123,71 @@ def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 def _synchronised(layer: _BatchNorm, x: Tensor, copies: int) -> Tensor:
-    from torch.distributed.nn.functional import all_reduce
-
     if x.numel() == x.shape[1] and copies == parallel.size():  # the same in every process
         return _by_running_statistics(layer, x)
+    if x.device.type != "cpu":
+        y, mean, variance, count = OneMessage.apply(x, layer.weight, layer.bias, layer.eps)
+        _track_all(layer, mean, variance, count, copies)
+        return _activated(layer, y)
+    return _by_sums(layer, x, copies)
+
+
+def _track_all(layer: _BatchNorm, mean: Tensor, variance: Tensor, count: Tensor, copies: int) -> None:
+    values = count / copies
+    _track(layer, mean, variance * values / (values - 1))
+
+
+class OneMessage(torch.autograd.Function):
+    """Batch norm over all processes' [B, C, ...]: output, mean and variance [C], and how many numbers a channel has.
+
+    One message to the other processes forward and one backward, as in torch's SyncBatchNorm, which however makes the
+    host wait in every layer, for how many processes had images at all.
+
+    Source: Ioffe & Szegedy 2015, algorithm 1 and section 3 (derivatives); Chan, Golub & LeVeque 1983, equation 2.1
+    (variance of parts).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), axes, correction=0)
+        parts = mean.new_zeros(parallel.size(), 3, len(mean))
+        parts[parallel.rank()] = torch.stack([mean, variance, torch.full_like(mean, x.numel() // len(mean))])
+        means, variances, counts = parallel.add_up(parts).unbind(1)
+        count = counts.sum(0)
+        mean = (means * counts).sum(0) / count
+        variance = ((variances + (means - mean).square()) * counts).sum(0) / count
+        ctx.eps = eps
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, count = ctx.saved_tensors
+        axes, shape = [axis for axis in range(x.ndim) if axis != 1], [1, -1] + [1] * (x.ndim - 2)
+        inverse = (variance + ctx.eps).rsqrt()
+        by_bias = gradient.sum(axes, dtype=mean.dtype)
+        by_weight = (x - mean.view(shape)).mul_(gradient).sum(axes) * inverse
+        all_weight, all_bias = parallel.add_up(torch.stack([by_weight, by_bias])).unbind(0)
+        scale = weight * inverse
+        slope = -scale * inverse * all_weight / count
+        offset = -scale * all_bias / count - mean * slope
+        by_x = torch.addcmul(torch.addcmul(offset.view(shape), x, slope.view(shape)), gradient, scale.view(shape))
+        return by_x.to(x.dtype), by_weight, by_bias, None
+
+
+def _by_sums(layer: _BatchNorm, x: Tensor, copies: int) -> Tensor:
+    from torch.distributed.nn.functional import all_reduce
+
     axes = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1] + [1] * (x.ndim - 2)
     wide = torch.promote_types(x.dtype, torch.float32)  # sums of half-precision numbers need more
-    count = all_reduce(x.new_full((), x.numel() // x.shape[1], dtype=wide))  # made there, so that no host waits
+    count = all_reduce(x.new_full((), x.numel() // x.shape[1], dtype=wide))
     mean = all_reduce(x.to(wide).sum(axes)) / count
     centred = x - mean.view(shape).to(x.dtype)
     variance = all_reduce(centred.to(wide).square().sum(axes)) / count
-    values = count / copies
-    _track(layer, mean.detach(), (variance * values / (values - 1)).detach())
+    _track_all(layer, mean.detach(), variance.detach(), count, copies)
     scale = layer.weight * torch.rsqrt(variance + layer.eps)
     return _activated(layer, centred * scale.view(shape).to(x.dtype) + layer.bias.view(shape).to(x.dtype))

@@ -35,10 +35,10 @@ def sparse_ascent(model: nn.Module, sets: Sets, config: SparseConfig, context: C
 
 
 def _climb(model: nn.Module, sets: Sets, config: Config, context: Context, alpha: float) -> None:
-    from unlearn.penalty import l1_norm
+    from trainer.steps import Pass
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         loss, figures = context.task.mean(model, batch)
-        return (alpha * l1_norm(model) - loss if alpha else -loss), figures
+        return -loss, figures
 
-    context.fit(model, sets.forget, config, objective)
+    context.fit(model, [Pass(sets.forget, objective, l1=lambda epoch: alpha)], config)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unlearn.registry import ALPHA, Counted, Salient, about, method
-from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
+from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
 
@@ -44,11 +44,10 @@ def l1_sparse(model: nn.Module, sets: Sets, config: SparseConfig, context: Conte
 
     gamma follows ``l1_schedule`` epoch by epoch (``gamma``). Nothing is thresholded.
     """
-    from unlearn.penalty import gamma, l1_norm
+    from trainer.steps import Pass
+    from unlearn.penalty import gamma
 
-    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        loss, figures = context.task.mean(model, batch)
-        weight = gamma(config.l1_schedule, config.alpha, batch.epoch, config.unlearn_epochs, config.no_l1_epochs)
-        return (loss + weight * l1_norm(model) if weight else loss), figures
+    def weight(epoch: int) -> float:
+        return gamma(config.l1_schedule, config.alpha, epoch, config.unlearn_epochs, config.no_l1_epochs)
 
-    context.fit(model, sets.retain, config, objective)
+    context.fit(model, [Pass(sets.retain, context.task.mean, l1=weight)], config)

@@ -21,12 +21,12 @@ def facts(setup: TransferSetup, problem: TransferProblem) -> Result:
     return setup.result(method=setup.method.name, removal_order=setup.config["removal_order"])
 
 
-def run(setup: TransferSetup, problem: TransferProblem, known: Result, place: Place) -> Result:
+def run(setup: TransferSetup, problem: TransferProblem, record: Result, place: Place) -> Result:
     """Measure every number of removed classes."""
     points = [measure(point(setup, count), problem, place.argv) for count in setup.removed]
     for found in points:
         place.log.record("point", **{key: found[key] for key in ("removed", "accuracy", "seconds")})
-    return replace(known, points=points)
+    return replace(record, points=points)
 
 
 def preview(setup: TransferSetup) -> dict[str, str]:

@@ -1,0 +1,309 @@
+"""All attacks on the models of one density: each method against the same originals and retrained models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from evaluation.populations.klom import klom
+from evaluation.populations.lira import lira
+from evaluation.populations.outputs import Outputs, for_klom, for_lira, for_rmia, for_ulira
+from evaluation.populations.rmia import rmia
+from evaluation.populations.roc import Bootstrap, curve, roc, thinned
+from evaluation.populations.ulira import halved_intervals, mean, pooled, ulira
+from utils.errors import UsageError
+
+ATTACKS = {  # by what is typed, the names of the findings
+    "ulira": ("U-LiRA", "U-LiRA against Retrain"),
+    "lira": ("LiRA online", "LiRA offline"),
+    "rmia": ("RMIA online", "RMIA offline"),
+    "klom": ("KLoM",),
+}
+ENOUGH = 64  # shadow models on either side of an image from which each image has a variance of its own
+REFERENCES = 64  # models that RMIA compares with at most
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The models of one density.
+
+    Attributes:
+        shadows: originals, each once, or retrained models where there are none; what LiRA and RMIA learn from.
+        retrained: what is compared with.
+        rows: by name what is judged, among it the controls: originals, and retrained models.
+    """
+
+    shadows: list[Outputs]
+    retrained: list[Outputs]
+    rows: dict[str, list[Outputs]]
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What one attack says of one row.
+
+    Attributes:
+        numbers: of ``roc`` with ``balanced_accuracy``, in [0, 1]; of KLoM, nats.
+        intervals: (lower, upper) by the same names; empty where there is one split.
+        models, splits: how many were judged.
+        members, others: scores of forgotten and of never seen images; images, for KLoM.
+        curve: false and true positive rates, some hundred points.
+        per_image: of U-LiRA alone, the share of right answers by image, in [0, 1], NaN where there is none.
+        lead: and by how many nats forgotten ones score higher on average, NaN likewise.
+    """
+
+    attack: str
+    row: str
+    numbers: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    models: int
+    splits: int
+    members: int = 0
+    others: int = 0
+    curve: tuple[np.ndarray, np.ndarray] | None = None
+    per_image: np.ndarray | None = None
+    lead: np.ndarray | None = None
+
+
+@dataclass
+class Findings:
+    """What could be found, and why not the rest: by attack and reason, the rows."""
+
+    found: list[Finding] = field(default_factory=list)
+    skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+
+def run(models: Models, attacks: Sequence[str], how: Bootstrap) -> Findings:
+    """Every attack on every row that there are models enough for.
+
+    Args:
+        attacks: of ``ATTACKS``.
+    """
+    findings = Findings()
+    for row, targets in models.rows.items():
+        for attack in attacks:
+            for name in ATTACKS[attack]:
+                try:
+                    findings.found.append(replace(RUN[attack](models, targets, name, how), row=row))
+                except UsageError as error:
+                    said = str(error).removeprefix(f"{name.split()[0]}: ")
+                    findings.skipped.setdefault((name, said), []).append(row)
+    return findings
+
+
+def standing_in(originals: Sequence[Outputs], others: Sequence[Outputs]) -> list[Outputs]:
+    """The originals of every split and forget set of ``others``.
+
+    All originals of a split are trained on the same images. One that was trained for another forget set of its split,
+    or for none, stands in where there is none for this one.
+
+    Raises:
+        UsageError: an original was trained on other images, or a split has none.
+    """
+    partners = {model.pair: model for model in others}
+    own: dict[Pair, list[Outputs]] = {}
+    for model in originals:
+        own.setdefault(model.pair, []).append(model)
+    found = []
+    for pair, partner in sorted(partners.items()):
+        known = own.get(pair) or next((own[other] for other in sorted(own) if other[0] == pair[0]), [])
+        if not known:
+            have, wanted = (len({split for split, _ in pairs}) for pairs in (own, partners))
+            raise UsageError(f"the original of split {pair[0]} is missing; {wanted} are needed, and there are {have}")
+        for model in known:
+            if not np.array_equal(model.trained, partner.retain | partner.forget):
+                raise UsageError(f"runs {model.run} and {partner.run} are of one split and know other images")
+            found.append(model if model.pair == pair and model.forget.any() else _in_place(model, partner))
+    return found
+
+
+def _in_place(original: Outputs, partner: Outputs) -> Outputs:
+    """An original for the forget set of a model of its split."""
+    run = f"{original.run} for forget set {partner.forget_set}"
+    return replace(original, retain=partner.retain, forget=partner.forget, forget_set=partner.forget_set, run=run)
+
+
+# --- One attack on one row ---
+
+
+def _ulira(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+    """U-LiRA in one of its two readings; see ``for_ulira``."""
+    if name == ATTACKS["ulira"][0]:
+        judged, held_out, split = for_ulira(targets)
+    else:
+        judged, held_out, split = for_ulira(*_against(targets, models.retrained))
+    ranks = np.unique(split, return_inverse=True)[1]
+    found = ulira(judged, held_out, ranks)
+    scores = pooled(found["unlearned"], found["held_out"], ranks)
+    found_lead = mean(found["unlearned"]) - mean(found["held_out"])
+    per_image = {"per_image": found["per_sample"], "lead": found_lead}
+    return replace(_judged(name, *scores, 0.0, how), models=len(judged), **per_image)
+
+
+def _against(targets: list[Outputs], retrained: list[Outputs]) -> tuple[list[Outputs], list[Outputs]]:
+    """What is judged, and the retrained models beside it: for these themselves, the first and second of each pair."""
+    ranked = _ranked(retrained)
+    if targets[0].kind == "retrained":
+        halves = ([model for rank, model in ranked if rank == half] for half in (0, 1))
+        first, second = halves
+        if len(second) < len(first):
+            raise UsageError("needs 2 retrained models of each split and forget set to judge Retrain, and there is 1")
+        return first, second
+    if not retrained:
+        raise UsageError("needs a retrained model of each split and forget set, and there is none")
+    most = Counter(model.pair for model in targets)
+    return targets, [model for rank, model in ranked if rank < most[model.pair]]
+
+
+def _ranked(models: Sequence[Outputs]) -> Iterator[tuple[int, Outputs]]:
+    """Models with their places among those of their split and forget set."""
+    seen: Counter[Pair] = Counter()
+    for model in models:
+        yield seen[model.pair], model
+        seen[model.pair] += 1
+
+
+def _lira(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+    """LiRA: the targets of either half of the splits, judged by the shadow models of the other."""
+    variant = name.split()[1]
+
+    def attack(shadows: list[Outputs], mine: list[Outputs]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        given = for_lira(shadows, mine, variant)
+        inside = given.shadow_in.sum(0)
+        few = min(inside.min() if variant == "online" else ENOUGH, (len(shadows) - inside).min()) < ENOUGH
+        scores = lira(given.shadow_z, given.shadow_in, given.target_z, variant, bool(few))
+        splits = np.broadcast_to(np.array([model.split for model in mine])[:, None], scores.shape)
+        return scores[given.scored], given.members[given.scored], splits[given.scored]
+
+    return _in_halves(name, models, targets, attack, how)
+
+
+def _rmia(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+    """RMIA: each target by itself, with reference models of the other half of the splits."""
+    variant = name.split()[1]
+
+    def attack(shadows: list[Outputs], mine: list[Outputs]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        references = [model for _, model in sorted(_ranked(shadows), key=lambda item: item[0])][:REFERENCES]
+        parts = []
+        for target in mine:
+            images, population, judged, members = for_rmia(target, references)
+            parts.append((rmia(images, population, variant), members, np.full(len(judged), target.split)))
+        scores, members, splits = (np.concatenate(part) for part in zip(*parts))
+        return scores, members, splits
+
+    return _in_halves(name, models, targets, attack, how)
+
+
+Attack = Callable[[list[Outputs], list[Outputs]], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _in_halves(name: str, models: Models, targets: list[Outputs], attack: Attack, how: Bootstrap) -> Finding:
+    """An attack on each half of the splits by the other's models, which also say above which score to call a member.
+
+    Args:
+        attack: from shadow models and targets to scores, who is a member, and splits, each [n].
+    """
+    places = {
+        split: place for place, split in enumerate(sorted({model.split for model in (*models.shadows, *targets)}))
+    }
+    parts = []
+    for half in (0, 1):
+        mine = [model for model in targets if places[model.split] % 2 == half]
+        others = [model for model in models.shadows if places[model.split] % 2 != half]
+        if not (mine and others):
+            there = f"there are {len(models.shadows)} original and {len(targets)} targets of {len(places)}"
+            raise UsageError(f"needs original models and targets of both halves of the splits, and {there}")
+        parts.append(attack(others, mine))
+    cuts = [_cut(*part[:2]) for part in parts]
+    scores, members, splits = (np.concatenate(part) for part in zip(*parts))
+    found = _judged(name, scores, members, splits, None, how)
+    told = np.concatenate([part[0] > cut for part, cut in zip(parts, reversed(cuts))]).astype(float)
+    called = _judged(name, told, members, splits, 0.5, how)
+    key = "balanced_accuracy"
+    return replace(
+        found,
+        models=len(targets),
+        numbers=found.numbers | {key: called.numbers[key]},
+        intervals=found.intervals | ({key: called.intervals[key]} if called.intervals else {}),
+    )
+
+
+def _cut(scores: np.ndarray, members: np.ndarray) -> float:
+    """The score above which calling an image a member is right most often, both kinds counting the same."""
+    fpr, tpr = curve(scores, members)
+    ascending = np.append(np.inf, np.unique(scores)[::-1])
+    best = int((tpr - fpr).argmax())
+    return float(np.nextafter(ascending[best], -np.inf)) if best else np.inf
+
+
+def _judged(
+    name: str, scores: np.ndarray, members: np.ndarray, splits: np.ndarray, threshold: float | None, how: Bootstrap
+) -> Finding:
+    """The numbers of an attack's scores, with intervals where there are several splits."""
+    numbers, several = roc(scores, members, threshold), len(np.unique(splits))
+    intervals = halved_intervals(scores, members, splits, threshold, how) if several > 1 else {}
+    drawn, count = thinned(*curve(scores, members)), int(members.sum())
+    return Finding(name, "", numbers, intervals, 0, several, count, len(scores) - count, drawn)
+
+
+def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+    """KLoM of forgotten, retained and never seen images, the mean over splits and forget sets.
+
+    Retrain is judged by halves of itself: that is the least that finitely many models can reach.
+    """
+    by_pair: dict[Pair, tuple[list[Outputs], list[Outputs]]] = {}
+    itself = targets[0].kind == "retrained"
+    for side, group in enumerate((targets, models.retrained)):
+        for rank, model in _ranked(group):
+            if not itself or rank % 2 == side:
+                by_pair.setdefault(model.pair, ([], []))[side].append(model)
+    usable = {pair: sides for pair, sides in by_pair.items() if min(map(len, sides)) >= 2}
+    if not usable:
+        most = [max((len(sides[side]) for sides in by_pair.values()), default=0) for side in (0, 1)]
+        wanted = "4 retrained models" if itself else "2 models to judge and 2 retrained ones"
+        there = sum(most) if itself else f"{most[0]} and {most[1]}"
+        raise UsageError(
+            f"needs {wanted} of one split and forget set, 100 of each are usual, and there are at most {there}"
+        )
+    lines = [_klom_of_pair(*usable[pair]) for pair in sorted(usable)]
+    numbers = {key: float(np.mean([line[key] for line in lines])) for key in lines[0]}
+    splits = np.array([pair[0] for pair in sorted(usable)])
+    intervals = _of_means(lines, splits, how) if len(set(splits.tolist())) > 1 else {}
+    count = sum(len(sides[0]) for sides in usable.values())
+    forgotten = int(np.mean([sides[0][0].forget.sum() for sides in usable.values()]))
+    return Finding(name, "", numbers, intervals, count, len(set(splits.tolist())), forgotten)
+
+
+def _klom_of_pair(unlearned: list[Outputs], retrained: list[Outputs]) -> dict[str, float]:
+    first = unlearned[0]
+    found = klom(*for_klom(unlearned, retrained))
+    sets = {"forget": first.forget, "retain": first.retain, "never": first.never}
+    means = {f"klom_{name}": float(found[chosen].mean()) for name, chosen in sets.items() if chosen.any()}
+    return means | {"klom_forget_95": float(np.percentile(found[first.forget], 95))}
+
+
+def _of_means(lines: list[dict[str, float]], splits: np.ndarray, how: Bootstrap) -> dict[str, tuple[float, float]]:
+    """Bootstrap intervals, over splits, of means over pairs."""
+    names, position = np.unique(splits, return_inverse=True)
+    times = np.random.default_rng(how.seed).multinomial(len(names), [1 / len(names)] * len(names), how.draws)[
+        :, position
+    ]
+    edges, found = [50 * (1 - how.level), 50 * (1 + how.level)], {}
+    for key in lines[0]:
+        low, high = np.percentile(times @ np.array([line[key] for line in lines]) / times.sum(1), edges)
+        found[key] = (float(low), float(high))
+    return found
+
+
+RUN: dict[str, Callable[[Models, list[Outputs], str, Bootstrap], Any]] = {
+    "ulira": _ulira,
+    "lira": _lira,
+    "rmia": _rmia,
+    "klom": _klom,
+}

@@ -1,0 +1,42 @@
+"""Linear CKA: how alike two layers' features of the same images are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cka(x: Tensor, y: Tensor, batch: int) -> float:
+    """Linear centred kernel alignment by minibatches, in [0, 1] but for noise; 1 for features that only rotate.
+
+    The unbiased HSIC of every batch is added up before the ratio. Rows that are left over after the last whole batch
+    count as a batch of their own if there are more than 3.
+
+    Args:
+        x, y: features, float [N, d1] and [N, d2], of the same images in the same order.
+        batch: images per batch, at least 4.
+    Source: Nguyen et al. 2021 (Do wide and deep networks learn the same things?), equations 3 and 4.
+    """
+    parts = [(a, b) for a, b in zip(x.double().split(batch), y.double().split(batch)) if len(a) > 3]
+    both, first, second = (
+        sum(hsic(gram(a), gram(b)) for a, b in pairs)
+        for pairs in (parts, [(a, a) for a, _ in parts], [(b, b) for _, b in parts])
+    )
+    return float(both / torch.as_tensor(first * second).sqrt())
+
+
+def gram(features: Tensor) -> Tensor:
+    """Inner products of all pairs of rows, [N, N], with zeros on the diagonal."""
+    return (features @ features.T).fill_diagonal_(0)
+
+
+def hsic(k: Tensor, j: Tensor) -> Tensor:
+    """Unbiased estimate of the Hilbert-Schmidt independence criterion.
+
+    Args:
+        k, j: Gram matrices with zeros on the diagonal, [N, N] with N above 3.
+    Source: Song et al. 2012 (Feature selection via dependence maximization), equation 5.
+    """
+    n = len(k)
+    product = (k * j.T).sum() + k.sum() * j.sum() / ((n - 1) * (n - 2)) - 2 * (k.sum(0) @ j.sum(1)) / (n - 2)
+    return product / (n * (n - 3))

@@ -1,0 +1,85 @@
+"""What population attacks found, as further columns of the tables of ``main_report.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.populations.study import ATTACKS
+from report.comparison import Table
+from report.page import Section
+from report.runs import check
+from utils import files
+
+NAME = "attack.json"
+Attacked = dict[str, Any]  # the content of such a file
+KEYS = {name: "klom_forget" if name == "KLoM" else "auc" for names in ATTACKS.values() for name in names}
+HEADS = {name: name if name == "KLoM" else f"{name} AUC" for name in KEYS}  # columns by attack
+EXPLAINED = {  # attacks, by the start of their names
+    "U-LiRA": "can a model that forgot an image be told from models of the same method that never saw it",
+    "U-LiRA against Retrain": "the same, told from models retrained without the very images",
+    "LiRA": "can an image that was to be forgotten be told from never seen ones, by originals that did and did not see "
+    "it (online) or did not (offline)",
+    "RMIA": "the same, by how much more probable the image is than images that trained nobody",
+    "KLoM": "distance in nats of the margins from those of retrained models; that of Retrain is the least that so many "
+    "models can reach",
+}
+
+Numbers = Mapping[str, float]
+
+
+def shown(numbers: Numbers, intervals: Mapping[str, Sequence[float]], key: str, mark: str = "") -> str:
+    """``value [lower, upper]``, in per cent or nats, the value marked; a dash where there is none."""
+    if key not in numbers:
+        return "-"
+    factor, form = (1, ".2f") if key.startswith("klom") else (100, ".1f")
+    edges = [format(factor * edge, form) for edge in intervals.get(key, ())]
+    return format(factor * numbers[key], form) + mark + (f" [{', '.join(edges)}]" if edges else "")
+
+
+def explained(names: Iterable[str]) -> dict[str, str]:
+    """What the columns of these attacks are."""
+    told = list(names)
+    return {start: words for start, words in EXPLAINED.items() if any(name.startswith(start) for name in told)}
+
+
+def read(folders: Iterable[Path]) -> list[Attacked]:
+    """The ``attack.json`` of each folder that has one.
+
+    Raises UsageError: it is damaged, or lacks what a column needs; names the file.
+    """
+    found = []
+    for path in (folder / NAME for folder in folders):
+        if path.is_file():
+            content = files.read_json(path, str(path))
+            check(content if isinstance(content, dict) else {}, {"judged": list, "findings": list}, path)
+            for part in content["judged"]:
+                check(part, {"model": str, "method": str, "runs": list}, path)
+            for part in content["findings"]:
+                check(part, {"model": str, "method": str, "attack": str, "numbers": dict, "intervals": dict}, path)
+            found.append(content)
+    return found
+
+
+def add(section: Section, table: Table, attacked: list[Attacked]) -> None:
+    """Give a table's section the columns of the attacks on its runs; nothing where none of them was judged."""
+    cells: dict[tuple[str, str], str] = {}
+    places = table.places
+    for content in attacked:
+        rows = {
+            (part["model"], part["method"]): place
+            for part in content["judged"]
+            if (place := next((places[run] for run in part["runs"] if run in places), None)) is not None
+        }
+        for finding in content["findings"]:
+            row, models = rows.get((finding["model"], finding["method"]), ("", []))
+            if (attack := finding["attack"]) in KEYS:
+                told = shown(finding["numbers"], finding["intervals"], KEYS[attack])
+                cells |= {(row, f"{HEADS[attack]} {model}"): told for model in models}
+    ordered = [f"{head} {model.name}" for head in HEADS.values() for model in table.models]
+    heads = [head for head in ordered if any(known == head for _, known in cells)]
+    section.head = section.head + heads
+    for line in section.rows:
+        line += [cells.get((line[0], head), "" if line[0].endswith(", published") else "-") for head in heads]
+    section.explained = {**section.explained, **explained(heads)}

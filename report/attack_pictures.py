@@ -1,0 +1,135 @@
+"""Pictures of population attacks: ROC curves, the vulnerability of single images, the most and least forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evaluation.populations.study import ATTACKS, Finding, Findings
+from report.marks import reference
+from report.page import Section
+from report.plots import DASHES, colours, figure, legend
+from utils.names import file_name
+
+if TYPE_CHECKING:
+    from dataset.gallery import Gallery
+    from report.writer import Report
+
+SHOWN = 8  # images at either end
+CONTROL = {"Original": {"color": "black", "linestyle": "-"}, "Retrain": {"color": "0.55", "linestyle": "-"}}
+SHARES = (1e-3, 1)  # false positive rates that a curve is drawn over, unless there are fewer images
+NAMES = [name for names in ATTACKS.values() for name in names if name != "KLoM"]
+
+
+def add(report: Report, found: dict[str, Findings], gallery: Gallery | None) -> None:
+    """Draw all pictures into a section of their own.
+
+    Args:
+        gallery: what the images look like, if that is known.
+    """
+    section = Section("ROC curves, and single images")
+    drawn = {"roc": roc(found), "vulnerability": vulnerability(found)}
+    if gallery is not None:
+        drawn |= {file_name(f"images-{title}"): images(title, findings, gallery) for title, findings in found.items()}
+    report.draw(section, {name: picture for name, picture in drawn.items() if picture is not None})
+    if section.pictures:
+        report.sections.append(section)
+
+
+def roc(found: dict[str, Findings]) -> Any | None:
+    """True against false positive rates on log axes: a row of panels for each density, with a column for each attack.
+
+    The offline form of an attack is left out where there is the online one. None where nothing was found.
+    """
+    told = {one.attack for findings in found.values() for one in findings.found}
+    names = [name for name in NAMES if name in told and name.replace("offline", "online") not in told - {name}]
+    if not names:
+        return None
+    size = (max(2.9 * len(names), 5.0), 0.8 + 2.9 * len(found))
+    drawn, axes = figure(*size, len(found), len(names), sharex=True, sharey=True)
+    looks = _looks(found)
+    for line, (title, findings) in enumerate(found.items()):
+        for column, name in enumerate(names):
+            axis = axes[line, column]
+            axis.plot([1e-9, 1], [1e-9, 1], ":", color="0.6", linewidth=1, label="nothing to find")
+            for one in findings.found:
+                if one.attack == name and one.curve is not None:
+                    axis.plot(*one.curve, label=one.row, linewidth=1.4, drawstyle="steps-post", **looks[one.row])
+            axis.set(xscale="log", yscale="log", xlim=SHARES, ylim=SHARES)
+            axis.set_title(f"{name}, {title}", fontsize=9)
+            axis.set_xlabel("false positive rate" if line == len(found) - 1 else "")
+            axis.set_ylabel("true positive rate" if column == 0 else "")
+            axis.grid(alpha=0.3)
+    legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    return drawn
+
+
+def vulnerability(found: dict[str, Findings]) -> Any | None:
+    """How many images U-LiRA tells with at least some accuracy: a panel for each density; None without any."""
+    kept = {title: [one for one in findings.found if one.attack == NAMES[0]] for title, findings in found.items()}
+    if not any(kept.values()):
+        return None
+    drawn, axes = figure(4.2 * max(len(kept), 2), 4.2, 1, len(kept), sharey=True)
+    looks = _looks(found)
+    for axis, (title, findings) in zip(axes.flat, kept.items()):
+        axis.axvline(50, linestyle=":", color="0.6", linewidth=1)
+        for one in findings:
+            assert one.per_image is not None, "U-LiRA judges images"
+            values = np.sort(100 * one.per_image[~np.isnan(one.per_image)])
+            edges = np.concatenate([[0], values, values[-1:]])
+            shares = 100 * np.append(1, np.arange(len(values), -1, -1) / len(values))
+            axis.step(edges, shares, where="pre", label=one.row, linewidth=1.5, **looks[one.row])
+        axis.set(title=title, xlim=(0, 101), ylim=(0, 101))
+        axis.set_xlabel("balanced accuracy of U-LiRA on an image, at least (%)", fontsize=8)
+        axis.title.set_fontsize(9)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("share of the images (%)")
+    legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    return drawn
+
+
+def images(title: str, findings: Findings, gallery: Gallery) -> Any | None:
+    """For each method the images that U-LiRA tells best, so least forgotten, and those that it tells least."""
+    kept = [one for one in findings.found if one.attack == NAMES[0] and not reference(one.row)]
+    chosen = {one.row: ends(one) for one in kept}
+    if not chosen:
+        return None
+    columns = 2 * SHOWN + 1
+    drawn, axes = figure(0.72 * columns + 1.4, 0.95 * len(chosen) + 0.9, len(chosen), columns)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.set_frame_on(False)
+    for line, (row, (most, least)) in enumerate(chosen.items()):
+        axes[line, 0].set_ylabel(row, rotation=0, ha="right", va="center", fontsize=8)
+        for start, group in ((0, least), (SHOWN + 1, most)):
+            for place, index in enumerate(group):
+                axis = axes[line, start + place]
+                axis.imshow(gallery.images[index].squeeze(), cmap="gray", vmin=0, vmax=255)
+                axis.set_title(f"{gallery.classes[gallery.labels[index]][:9]}\n{index}", fontsize=5.5, pad=1.5)
+    drawn.suptitle(f"{title}: least forgotten (left) and most forgotten (right), with class and position", fontsize=9)
+    return drawn
+
+
+def ends(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
+    """The most and the least forgotten images: positions, int [SHOWN] each or fewer.
+
+    Most forgotten is what U-LiRA is least often right about; among equals, what scores no higher where it was
+    forgotten.
+    """
+    assert finding.per_image is not None and finding.lead is not None, "U-LiRA judges images"
+    known = np.flatnonzero(~np.isnan(finding.per_image))
+    order = known[np.lexsort((finding.lead[known], finding.per_image[known]))]
+    shown = min(SHOWN, len(order) // 2)
+    return order[:shown], order[::-1][:shown]
+
+
+def _looks(found: dict[str, Findings]) -> dict[str, dict[str, Any]]:
+    """Colour and dashes of every row, the same in all panels."""
+    rows = list(dict.fromkeys(one.row for findings in found.values() for one in findings.found))
+    others = [row for row in rows if row not in CONTROL]
+    looks = {
+        row: {"color": shade, "linestyle": DASHES[place % len(DASHES)]}
+        for place, (row, shade) in enumerate(zip(others, colours(len(others))))
+    }
+    return looks | {row: look for row, look in CONTROL.items() if row in rows}

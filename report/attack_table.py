@@ -1,0 +1,229 @@
+"""Tables of what population attacks found, and ``attack.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evaluation.populations.roc import Bootstrap
+from evaluation.populations.study import Finding, Findings
+from report.attack_columns import HEADS, KEYS, NAME, explained, shown
+from report.latex import plain
+from report.marks import reference
+from report.page import Section
+from report.population_files import ORIGINAL, RETRAIN, Study
+from report.writer import Report
+from utils import files
+from utils.errors import UsageError
+from utils.names import file_name
+
+FIGURES = {  # title by key, with the false positive rate that it is taken at
+    "auc": ("AUC", 0.0),
+    "balanced_accuracy": ("balanced accuracy", 0.0),
+    "tpr@0.01": ("TPR at 1 % FPR", 0.01),
+    "tpr@0.001": ("TPR at 0.1 % FPR", 0.001),
+}
+KLOM = {
+    "klom_forget": "forgotten",
+    "klom_forget_95": "forgotten, 95th percentile",
+    "klom_retain": "retained",
+    "klom_never": "never seen",
+}
+
+
+def add(report: Report, study: Study, found: dict[str, Findings], how: Bootstrap) -> None:
+    """Write the tables of every density, and say what was not run.
+
+    Raises UsageError: nothing was.
+    """
+    lines = [
+        f"{attack}, {title}, for {', '.join(rows)}: {reason}"
+        for title, findings in found.items()
+        for (attack, reason), rows in findings.skipped.items()
+    ]
+    if not any(findings.found for findings in found.values()):
+        raise UsageError(f"no attack could be run: {lines[0] if lines else 'there is no model to judge'}")
+    for title, findings in found.items():
+        of_density = [
+            _summary(study, title, findings.found, how),
+            _details(study, title, findings.found),
+            _klom(study, title, findings.found),
+        ]
+        for section in of_density:
+            if section.rows:
+                report.add(section)
+                files.write_text(report.out / f"{section.slug}.tex", plain(section))
+    report.say("not run:", "Not run", lines)
+
+
+def _cell(finding: Finding, key: str) -> str:
+    """A number as ``shown``; a star where it is a rate of false positives that so few images cannot have."""
+    few = FIGURES.get(key, ("", 0.0))[1] * finding.others
+    return shown(finding.numbers, finding.intervals, key, "*" if 0 < few < 1 else "")
+
+
+def _summary(study: Study, title: str, found: list[Finding], how: Bootstrap) -> Section:
+    """One line a method, its AUC under each attack."""
+    known = {(finding.row, finding.attack): finding for finding in found}
+    rows = list(dict.fromkeys(finding.row for finding in found))
+    names = [name for name in HEADS if any((row, name) in known for row in rows)]
+    lines = []
+    for row in rows:
+        mine = {name: known[row, name] for name in names if (row, name) in known}
+        cells = [_cell(mine[name], KEYS[name]) if name in mine else "-" for name in names]
+        lines.append([row, *cells, str(max(finding.models for finding in mine.values()))])
+    said = [
+        f"AUC in per cent, 50 where there is nothing to find; in brackets {100 * how.level:g} % intervals over splits.",
+        "Original has forgotten nothing: no method should be found more easily. Retrain has nothing to forget.",
+    ]
+    return Section(
+        f"{study.dataset}, {title}: judged by populations",
+        ["method", *(HEADS[name] for name in names), "models"],
+        lines,
+        said + study.remarks,
+        best=_nearest(names, known),
+        warnings=_warnings(known),
+        explained=explained(names),
+        slug=file_name(f"attack-{title}"),
+        long=_long(title, found),
+    )
+
+
+def _nearest(names: list[str], known: dict[tuple[str, str], Finding]) -> frozenset[tuple[str, str]]:
+    """The methods that an attack finds least, by row and column; as shown, so that ties share the mark."""
+    best: set[tuple[str, str]] = set()
+    for name in names:
+        told = {row: finding.numbers[KEYS[name]] for (row, attack), finding in known.items() if attack == name}
+        nothing = 0.0 if name == "KLoM" else 0.5
+        values = {row: round(abs(value - nothing), 3) for row, value in told.items() if not reference(row)}
+        if len(set(values.values())) > 1:
+            best |= {(row, HEADS[name]) for row, value in values.items() if value == min(values.values())}
+    return frozenset(best)
+
+
+def _warnings(known: dict[tuple[str, str], Finding]) -> list[str]:
+    """Where the controls say that the population cannot judge, a sentence each."""
+    said = []
+    for (row, name), finding in known.items():
+        edges = finding.intervals.get("auc")
+        if edges is None:
+            continue
+        words = f"{name} finds {_cell(finding, 'auc')} for {row}"
+        if row == RETRAIN and not edges[0] <= 0.5 <= edges[1]:
+            said.append(
+                f"{words}, where there is nothing to find: retrained and other models differ in more than what they "
+                "saw, or there are too few; trust no number of this attack."
+            )
+        if row == ORIGINAL and edges[0] <= 0.5:
+            said.append(
+                f"{words}, which forgot nothing: the models do not learn single images by heart, or there are too few; "
+                "this attack tells no method from another."
+            )
+    return said
+
+
+def _details(study: Study, title: str, found: list[Finding]) -> Section:
+    """One line for every method and attack, with all numbers."""
+    kept = [finding for finding in found if "auc" in finding.numbers]
+    rows = [
+        [
+            f"{finding.row}, {finding.attack}",
+            *(_cell(finding, key) for key in FIGURES),
+            f"{finding.members:,}",
+            f"{finding.others:,}",
+            str(finding.splits),
+        ]
+        for finding in kept
+    ]
+    said = ["In per cent. Balanced accuracy guesses right half of the time where there is nothing to find."]
+    if any("*" in cell for row in rows for cell in row):
+        said.append(
+            "*: too few scores of never seen images for this rate; the rate of true positives without any error."
+        )
+    head = ["method, attack", *(name for name, _ in FIGURES.values()), "forgotten", "never seen", "splits"]
+    return Section(
+        f"{study.dataset}, {title}: every number", head, rows, said, slug=file_name(f"attack-{title}-details")
+    )
+
+
+def _klom(study: Study, title: str, found: list[Finding]) -> Section:
+    kept = [finding for finding in found if "klom_forget" in finding.numbers]
+    rows = [[finding.row, *(_cell(finding, key) for key in KLOM), str(finding.models)] for finding in kept]
+    said = ["KLoM in nats, the mean over images; from 0 to 11.5. Retrain is judged by halves of itself."]
+    return Section(
+        f"{study.dataset}, {title}: KLoM",
+        ["method", *KLOM.values(), "models"],
+        rows,
+        said,
+        slug=file_name(f"attack-{title}-klom"),
+    )
+
+
+def _long(title: str, found: Iterable[Finding]) -> pd.DataFrame:
+    """One line a number, fractions and nats, unrounded."""
+    lines = [
+        {
+            "model": title,
+            "method": finding.row,
+            "attack": finding.attack,
+            "number": key,
+            "value": value,
+            "lower": finding.intervals.get(key, (None, None))[0],
+            "upper": finding.intervals.get(key, (None, None))[1],
+            "forgotten": finding.members,
+            "never_seen": finding.others,
+            "models": finding.models,
+            "splits": finding.splits,
+        }
+        for finding in found
+        for key, value in finding.numbers.items()
+    ]
+    return pd.DataFrame(lines)
+
+
+def write_json(folder: Path, study: Study, found: dict[str, Findings], how: Bootstrap) -> None:
+    """Write ``attack.json``: all numbers, curves, and the distribution over images."""
+    content = {
+        "dataset": study.dataset,
+        "data": study.data,
+        "interval": {"level": how.level, "draws": how.draws, "seed": how.seed, "over": "splits"},
+        "units": "fractions in [0, 1]; KLoM in nats",
+        "judged": [
+            {"model": title, "method": row, "runs": [model.run for model in models]}
+            for title, group in study.columns.items()
+            for row, models in group.rows.items()
+        ],
+        "findings": [_plain(title, finding) for title, findings in found.items() for finding in findings.found],
+        "not_run": [
+            {"model": title, "attack": attack, "methods": rows, "reason": reason}
+            for title, findings in found.items()
+            for (attack, reason), rows in findings.skipped.items()
+        ],
+        "remarks": study.remarks,
+    }
+    files.write_json(folder / NAME, content | {files.SEAL: files.seal(content)})
+
+
+def _plain(title: str, finding: Finding) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "model": title,
+        "method": finding.row,
+        "attack": finding.attack,
+        "numbers": finding.numbers,
+        "intervals": {key: list(edges) for key, edges in finding.intervals.items()},
+        "models": finding.models,
+        "splits": finding.splits,
+        "forgotten": finding.members,
+        "never_seen": finding.others,
+    }
+    if finding.curve is not None:
+        content["curve"] = {name: side.tolist() for name, side in zip(("fpr", "tpr"), finding.curve)}
+    if finding.per_image is not None:
+        told = np.flatnonzero(~np.isnan(finding.per_image))
+        values, counts = np.unique(finding.per_image[told].round(6), return_counts=True)
+        content["images"] = {"accuracy": values.tolist(), "count": counts.tolist()}
+    return content

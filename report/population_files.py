@@ -1,0 +1,229 @@
+"""The models of a study: every ``outputs.npz`` below some folders, checked and arranged by density and method."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.populations import outputs
+from evaluation.populations.outputs import Outputs
+from evaluation.populations.study import Models, standing_in
+from report.row_names import by_method, hyper, model_name, position, pruner_of
+from report.runs import SEARCH, SHAPES, TRAINING, Run, check, collect
+from utils.errors import UsageError
+
+ORIGINAL, RETRAIN = "Original", "Retrain"  # the rows of the controls
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A model of the study.
+
+    Attributes:
+        path: its file.
+        result: of the run, as ``main_forget.py`` has it: ``model`` with ``arch``, ``sparsity`` and ``recipe``.
+    """
+
+    path: Path
+    outputs: Outputs
+    result: dict[str, Any]
+
+    @property
+    def density(self) -> tuple[str, float, str]:
+        """What models that are compared share: architecture, sparsity and pruner."""
+        model = self.result["model"]
+        return model["arch"], round(model["sparsity"], 3), pruner_of(self.result)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything that is attacked.
+
+    Attributes:
+        columns: the models by the title of their density, dense ones first.
+        dataset, input_size: of all models.
+        data: the digest of all images and labels.
+        remarks: what a reader of a table must know, a sentence each.
+    """
+
+    columns: dict[str, Models]
+    dataset: str
+    input_size: int | None
+    data: str
+    remarks: list[str]
+
+
+def read(folders: Iterable[Path]) -> Study:
+    """All models below the folders; links are followed, and a file counts once.
+
+    Raises:
+        UsageError: there is none, one is damaged, without its result, or given twice; they are of several data sets; or
+            a population lacks one. Names the file.
+    """
+    places = list(folders)
+    members = _members(places)
+    if not members:
+        where = ", ".join(map(str, places))
+        raise UsageError(f"{where}: no {outputs.NAME} below it; give --save_outputs to the commands of its runs")
+    _check_distinct(members)
+    groups: dict[tuple[str, float, str], list[Member]] = {}
+    for member in members:
+        groups.setdefault(member.density, []).append(member)
+    titles = _titles(sorted(groups, key=lambda density: (density[1], density)))
+    remarks: list[str] = []
+    columns = {title: _arranged(title, groups[density], remarks) for density, title in titles.items()}
+    told = members[0].result["config"]["data"]
+    return Study(columns, told["dataset"], told.get("input_size"), members[0].outputs.data, remarks)
+
+
+def _members(folders: list[Path]) -> list[Member]:
+    found = collect(folders)
+    members = [member for run in found.runs if run.done for member in _of_run(run)]
+    known = {member.path.resolve() for member in members}
+    for folder in folders:
+        for path in sorted(folder.rglob(outputs.NAME)):
+            if path.resolve() not in known and SEARCH not in path.relative_to(folder).parts:
+                raise UsageError(
+                    f"{path}: no finished result.json beside it, which says the method; copy or finish the whole run"
+                )
+    return members
+
+
+def _of_run(run: Run) -> Iterator[Member]:
+    script = run.content.get("script")
+    for path in sorted(run.folder.glob(f"*{outputs.NAME}")):
+        if script == "main_forget.py":
+            check(run.content, SHAPES[script], run.path)
+            result = run.content
+        else:
+            check(run.content, TRAINING | {"fingerprint": str}, run.path)
+            result = _as_unlearned(run.content, path)
+        found = outputs.read(path)
+        if found.run.partition("-")[0] != run.content["fingerprint"]:
+            raise UsageError(
+                f"{path}: is of run {found.run}, and the result.json beside it of {run.content['fingerprint']}; delete "
+                "it and give the command again with --save_outputs"
+            )
+        yield Member(path, found, result)
+
+
+def _as_unlearned(training: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What a training's result says of the model of one round, in the form of ``main_forget.py``'s."""
+    number = path.name.removesuffix(outputs.NAME)
+    rounds = {str(one["round"]): one for one in training["rounds"]}
+    last = training["rounds"][-1]
+    one = rounds.get(number, last) if number else last
+    recipe = {"prune": training["config"].get("prune", {})}
+    model = {"sparsity": 1 - one["density"], "recipe": recipe, "round": one["round"]}
+    return {**training, "model": {**training["model"], **model}}
+
+
+def _check_distinct(members: list[Member]) -> None:
+    """Refuse a model that is there twice, and several data sets."""
+    seen: dict[str, Path] = {}
+    first = members[0]
+    for member in members:
+        other = seen.setdefault(member.outputs.run, member.path)
+        if other != member.path:
+            raise UsageError(f"{member.path}: is the same model as {other}; leave one of the two out")
+        if member.outputs.data != first.outputs.data or len(member.outputs.margin) != len(first.outputs.margin):
+            raise UsageError(f"{member.path}: is of other images than {first.path}; attack each data set alone")
+
+
+def _titles(densities: list[tuple[str, float, str]]) -> dict[tuple[str, float, str], str]:
+    """Names of the columns: the sparsity, with pruner and architecture where these tell two apart."""
+    several = len({arch for arch, _, _ in densities}) > 1
+    pruners = Counter((arch, sparsity) for arch, sparsity, _ in densities)
+    return {
+        density: (f"{density[0]} " if several else "")
+        + model_name(density[1])
+        + (f" ({density[2]})" if pruners[density[:2]] > 1 and density[2] else "")
+        for density in densities
+    }
+
+
+def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
+    """The models of one density by method, controls first."""
+    originals = [member for member in members if member.outputs.kind == "original"]
+    rows = _rows([member for member in members if member.outputs.kind != "original"])
+    for name, group in rows.items():
+        _check_whole(f"{name} model ({title})", group)
+        settings = [hyper(member.result) for member in group]
+        differing = {key for one in settings for key in one if one[key] != settings[0].get(key)}
+        if differing:
+            remarks.append(f"{name}, {title}: its models differ in {', '.join(sorted(differing))}.")
+    others = [member for group in rows.values() for member in group]
+    _check_sets(others)
+    retrained = [member.outputs for member in rows.get(RETRAIN, [])]
+    if retrained:
+        for name, group in rows.items():
+            _check_retrained(f"Retrain model ({title})", name, group, {model.pair for model in retrained})
+    found = {name: [member.outputs for member in group] for name, group in rows.items()}
+    own = [member.outputs for member in originals]
+    if own:
+        control = standing_in(own, [member.outputs for member in others]) if others else own
+        found = {ORIGINAL: control, **found}
+    return Models(
+        own or retrained, retrained, dict(sorted(found.items(), key=lambda item: (position(item[0]), item[0])))
+    )
+
+
+def _rows(members: list[Member]) -> dict[str, list[Member]]:
+    """Models that unlearned, or were trained anew, by row name."""
+    path_of = {member.result["fingerprint"]: member for member in members}
+    rows: dict[str, list[Member]] = {}
+    for name, results in by_method([member.result for member in members]).items():
+        group = [path_of[result["fingerprint"]] for result in results]
+        rows[f"{name} (raw)" if name == ORIGINAL else name] = sorted(group, key=_place)
+    again = [name for name, group in rows.items() if group[0].outputs.kind == "retrained"]
+    if len(again) > 1:
+        raise UsageError(f"retrained models of several settings ({'; '.join(again)}); give one of them")
+    return {RETRAIN if name in again else name: group for name, group in rows.items()}
+
+
+def _place(member: Member) -> tuple[int, int, str]:
+    return (*member.outputs.pair, member.outputs.run)
+
+
+def _check_whole(words: str, group: list[Member]) -> None:
+    """Refuse a method that has not one model, or the same number, for every split and forget set."""
+    counts = Counter(member.outputs.pair for member in group)
+    whole = outputs.wanted(counts)
+    most = max(counts.values())
+    for split, forget_set in sorted(pair for pair in whole if counts[pair] < most):
+        here = f"the {words} of split {split}, forget set {forget_set}"
+        if not counts[split, forget_set]:
+            needed = f"{most * len(whole)} are needed, and there are {len(group)}"
+            raise UsageError(f"{here} is missing; {needed}")
+        twice = next(member for member in group if counts[member.outputs.pair] == most)
+        own = f"is one of {most} of split {twice.outputs.split}, forget set {twice.outputs.forget_set}"
+        other = f"of {here.removeprefix('the ')} there are {counts[split, forget_set]}"
+        raise UsageError(f"{twice.path}: {own}, and {other}; give the same number of each")
+
+
+def _check_retrained(words: str, name: str, group: list[Member], known: set[tuple[int, int]]) -> None:
+    """Refuse a method whose forget sets were not all retrained without, where some were."""
+    wanted = {member.outputs.pair for member in group}
+    for split, forget_set in sorted(wanted - known):
+        raise UsageError(
+            f"the {words} of split {split}, forget set {forget_set} is missing, which {name} has; {len(wanted)} are "
+            f"needed, and there are {len(known)}"
+        )
+
+
+def _check_sets(members: list[Member]) -> None:
+    """Refuse models of one split and forget set that retain or forget other images."""
+    first: dict[tuple[int, int], Member] = {}
+    for member in members:
+        other = first.setdefault(member.outputs.pair, member)
+        pairs = ((getattr(member.outputs, name), getattr(other.outputs, name)) for name in ("retain", "forget"))
+        if not all(np.array_equal(*pair) for pair in pairs):
+            raise UsageError(
+                f"{member.path}: retains or forgets other images than {other.path}, of the same split "
+                f"{member.outputs.split} and forget set {member.outputs.forget_set}; give models of one population"
+            )

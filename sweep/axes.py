@@ -1,0 +1,146 @@
+"""What a sweep's file says of its repeats: ``seeds``, ``population`` and ``axes``, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from utils.errors import UsageError
+from utils.names import nearest
+
+SEEDS = ("split", "train", "unlearn")  # seeds that can be told apart
+POPULATION = ("inits", "lira")
+PLAIN = (int, float, str, bool)  # what can be typed
+SPLITS, FORGETS = 64, 10  # that a population of ``--split lira:S:J`` has at most
+SAID = {  # flags that are no free axes, and what says them
+    **dict.fromkeys(("seed", "train_seed", "split_seed"), "seeds say it"),
+    "mask": "models say it",
+    "unlearn": "methods say it",
+    "reference_model": "reference_model of the file says it",
+    "save_dir": "folder says it",
+    "dry_run": "type it behind main_sweep.py",
+}
+
+
+def read(content: dict[str, Any], path: Any) -> dict[str, Any]:
+    """The entries of a ``Spec`` that say how often its grid is repeated.
+
+    Args:
+        content: of the file.
+        path: of the file, for errors.
+    Raises:
+        UsageError: names the file, the key and what is allowed.
+    """
+    seeds, population = content.get("seeds"), _population(content.get("population"), f"{path}: population")
+    if seeds is None and not population:
+        raise UsageError(f"{path}: seeds is needed")
+    separate = _separate(seeds, f"{path}: seeds") if isinstance(seeds, dict) else {}
+    if "inits" in population and len(separate.get("train", [])) > 1:
+        raise UsageError(f"{path}: seeds: train and population: inits are the same axis; give one of them")
+    if "lira" in population and "split" in separate:
+        raise UsageError(f"{path}: seeds: split: population: lira says how the data are divided")
+    listed = separate["unlearn"] if separate else [1] if seeds is None else check_seeds(seeds, str(path))
+    axes = _free(content.get("axes"), f"{path}: axes")
+    if content.get("optuna") and (separate or population or axes):
+        said = "a search takes seeds as a list, and neither population nor axes; give it a file of its own"
+        raise UsageError(f"{path}: optuna: {said}, that extends this one and drops them (population: false)")
+    return {
+        "seeds": listed,
+        "seeds_stated": seeds is not None,
+        "separate": separate,
+        "population": population,
+        "axes": axes,
+    }
+
+
+def names(repeated: dict[str, Any]) -> list[str]:
+    """What overrides can name beside the axes that every sweep has.
+
+    Args:
+        repeated: what ``read`` returned.
+    """
+    inits, lira = ("init",) if "inits" in repeated["population"] else (), repeated["population"].get("lira")
+    seeds = [name for name in ("split", "train") if name in repeated["separate"]]
+    return [*seeds, *inits, *(("split", "forget") if lira else ()), *repeated["axes"]]
+
+
+def check_keys(content: dict[str, Any], known: Iterable[str], where: str) -> None:
+    """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{where}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
+
+
+def check_seeds(value: Any, where: str) -> list[int]:
+    """The seeds themselves. Raises UsageError: they are no list of different whole numbers from 0 up."""
+    if not isinstance(value, list) or not value or not _different(value, lambda seed: type(seed) is int and seed >= 0):
+        raise UsageError(f"{where}: seeds: must be a list of different whole numbers from 0 up")
+    return value
+
+
+def _different(values: list[Any], sound: Callable[[Any], bool]) -> bool:
+    return all(map(sound, values)) and len(set(map(str, values))) == len(values)
+
+
+def _separate(given: dict[str, Any], where: str) -> dict[str, list[int]]:
+    """Seeds by what they decide; what is not given has the seed 1, but for the split, which may be another flag's."""
+    check_keys(given, SEEDS, where)
+    if not given:
+        raise UsageError(f"{where}: must be a list, or a mapping with some of the keys {', '.join(SEEDS)}")
+    return {
+        "train": [1],
+        "unlearn": [1],
+        **{key: check_seeds(value, f"{where}: {key}") for key, value in given.items()},
+    }
+
+
+def _population(given: Any, where: str) -> dict[str, Any]:
+    """``inits`` as numbers, ``lira`` as numbers of splits and of forget sets."""
+    if given is None or given is False:
+        return {}
+    keys = f"must be a mapping with {' or '.join(POPULATION)}: {{inits: 10}} or {{lira: {{splits: 64, forgets: 10}}}}"
+    if not isinstance(given, dict) or not given:
+        raise UsageError(f"{where}: {keys}")
+    check_keys(given, POPULATION, where)
+    found: dict[str, Any] = {}
+    if "inits" in given:
+        found["inits"] = _numbers(given["inits"], None, f"{where}: inits")
+    if "lira" in given:
+        lira = given["lira"]
+        if not isinstance(lira, dict):
+            raise UsageError(f"{where}: lira: must be a mapping: {{splits: {SPLITS}, forgets: {FORGETS}}}")
+        most = {"splits": SPLITS, "forgets": FORGETS}
+        check_keys(lira, most, f"{where}: lira")
+        found["lira"] = {key: _numbers(lira.get(key, top), top, f"{where}: lira: {key}") for key, top in most.items()}
+    return found
+
+
+def _numbers(given: Any, top: int | None, where: str) -> list[int]:
+    """Numbers from 0 up: so many, or those of a list; each below ``top``."""
+    listed = list(range(given)) if type(given) is int and 0 < given <= (top or 10**6) else given
+    sound = isinstance(listed, list) and listed and _different(listed, lambda each: type(each) is int and each >= 0)
+    if not sound or (top is not None and max(listed) >= top):
+        least = f"a number from 1 to {top}, or a list of different numbers from 0 to {top - 1}" if top else ""
+        said = least or "a number from 1 up, or a list of different numbers from 0 up"
+        raise UsageError(f"{where} {given}: must be {said}")
+    return listed
+
+
+def _free(given: Any, where: str) -> dict[str, list[Any]]:
+    """Values by flag."""
+    if given is None or given is False:
+        return {}
+    if not isinstance(given, dict):
+        raise UsageError(f"{where}: must be a mapping of flags to lists of values")
+    found = {str(flag).replace("-", "_"): values for flag, values in given.items() if values is not False}
+    for flag, values in found.items():
+        if flag in SAID:
+            raise UsageError(f"{where}: {flag}: {SAID[flag]}")
+        plain = (
+            isinstance(values, list)
+            and values
+            and _different(values, lambda each: type(each) in (int, float, str, bool))
+        )
+        if not plain:
+            raise UsageError(f"{where}: {flag} {values}: must be a list of different numbers or texts")
+    return found

@@ -1,0 +1,1 @@
+"""What a search can make small, one file each; found by themselves."""

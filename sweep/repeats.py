@@ -1,0 +1,154 @@
+"""How often a sweep's grid is repeated: over seeds, initialisations, the splits of a population, and any other flag."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sweep.spec import Flags, Spec
+from utils.errors import UsageError
+from utils.names import nearest
+
+FORGETTING = "main_forget.py"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One value on one axis.
+
+    Attributes:
+        labels: the value as overrides name it, by the axis's name.
+        trained, unlearned: what it adds to the folder of a training, and to that of what is unlearned below it.
+        training, unlearning: what it gives to each. A training that it gives nothing serves all values.
+    """
+
+    labels: dict[str, str]
+    trained: str = ""
+    unlearned: str = ""
+    training: Flags = field(default_factory=dict)
+    unlearning: Flags = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The grid once: a value on every axis."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def trained(self) -> str:
+        """The folder of its trainings."""
+        return "-".join(step.trained for step in self.steps if step.trained) or "all"
+
+    @property
+    def unlearned(self) -> str:
+        """The folder below that one for what is unlearned; empty where the trainings depend on all axes."""
+        return "-".join(step.unlearned for step in self.steps if step.unlearned)
+
+    @property
+    def training(self) -> Flags:
+        """What trainings are given."""
+        return {name: value for step in self.steps for name, value in step.training.items()}
+
+    @property
+    def unlearning(self) -> Flags:
+        """What is given to what is unlearned."""
+        return {name: value for step in self.steps for name, value in step.unlearning.items()}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its value on every axis, by the axis's name."""
+        return {name: value for step in self.steps for name, value in step.labels.items()}
+
+
+def repeats(spec: Spec) -> list[Repeat]:
+    """Every combination of values on the sweep's axes, in the order in which they stand in the file."""
+    return [Repeat(steps) for steps in itertools.product(*_axes(spec))]
+
+
+def _axes(spec: Spec) -> Iterator[list[Step]]:
+    if spec.separate:
+        yield from _separate(spec)
+    else:
+        yield [_seed(spec, seed) for seed in spec.seeds]
+    if inits := spec.population.get("inits"):
+        yield [_both({"init": str(number)}, f"init{number}", {"init_seed": number}) for number in inits]
+    if lira := spec.population.get("lira"):
+        step = _pair if spec.flags.get("compat") == "reference" else _set_of_split
+        yield [step(*numbers) for numbers in itertools.product(lira["splits"], lira["forgets"])]
+    for flag, values in spec.axes.items():
+        yield [_free(spec, flag, value) for value in values]
+
+
+def _both(labels: dict[str, str], part: str, flags: Flags) -> Step:
+    """A value on which trainings depend too."""
+    return Step(labels, trained=part, training=flags, unlearning=flags)
+
+
+def _seed(spec: Spec, seed: int) -> Step:
+    """The one seed of everything; it names no folder where the file does not say it."""
+    part = f"seed{seed}" if spec.seeds_stated else ""
+    return _both({"seed": str(seed)}, part, {"seed": seed, "train_seed": seed})
+
+
+def _separate(spec: Spec) -> Iterator[list[Step]]:
+    """Seeds of the split, of training and of unlearning, each an axis of its own.
+
+    A training's ``--seed`` decides its split alone, that of an unlearning what is forgotten and what is drawn.
+    """
+    seeds = spec.separate
+    if "split" in seeds:
+        yield [Step({"split": str(s)}, f"split{s}", "", {"seed": s}, {"split_seed": s}) for s in seeds["split"]]
+    yield [_both({"train": str(s)}, f"train{s}", {"train_seed": s}) for s in seeds["train"]]
+    yield [Step({"seed": str(s)}, "", f"unlearn{s}", {}, {"seed": s}) for s in seeds["unlearn"]]
+
+
+def _set_of_split(split: int, forget: int) -> Step:
+    """A forget set of a split of a population; all of them have the same training set, so one training serves them."""
+    labels, flags = _labels(split, forget), [{"split": f"lira:{split}:{number}"} for number in (0, forget)]
+    return Step(labels, f"split{split}", f"forget{forget}", *flags)
+
+
+def _pair(split: int, forget: int) -> Step:
+    """A forget set with a training of its own, in another order of images, as the authors of Deep Unlearn had it."""
+    return _both(_labels(split, forget), f"split{split}-forget{forget}", {"split": f"lira:{split}:{forget}"})
+
+
+def _labels(split: int, forget: int) -> dict[str, str]:
+    return {"split": str(split), "forget": str(forget)}
+
+
+def _free(spec: Spec, flag: str, value: Any) -> Step:
+    """A value of any flag. It goes to the scripts that read the flag, and trainings that do not serve all values.
+
+    Raises UsageError: no script of the sweep reads it.
+    """
+    labels, part = {flag: str(value)}, f"{flag}={str(value).replace('/', '_')}"
+    trainings = {entry["script"] for entry in spec.train.values()}
+    trains = any(flag in read_by(script) for script in trainings)
+    unlearns = flag in read_by(FORGETTING) and bool(spec.methods)
+    if not trains and not unlearns:
+        known = frozenset().union(*map(read_by, {*trainings, *([FORGETTING] if spec.methods else [])}))
+        raise UsageError(f"{spec.file}: axes: {flag}: no script of this sweep reads it{nearest(flag, sorted(known))}")
+    given = {flag: value}
+    unlearning = given if unlearns else {}
+    return Step(labels, part, "", given, unlearning) if trains else Step(labels, "", part, {}, unlearning)
+
+
+@functools.cache
+def read_by(script: str) -> frozenset[str]:
+    """Flags that a script, or a method that it runs, has a use for."""
+    import arg_parser
+    from unlearn import registry
+
+    commands = {
+        command.script: command for command in vars(arg_parser).values() if isinstance(command, arg_parser.Command)
+    }
+    command = commands.get(script)
+    if command is None:  # which is refused where its command line is read
+        return frozenset()
+    methods = [registry.get(name).config for name in registry.names()] if command.methods else []
+    return frozenset(each.name for config in (*command.every_group.values(), *methods) for each in fields(config))

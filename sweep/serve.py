@@ -1,0 +1,194 @@
+"""A process that runs cells one after the other, so that imports and data are paid once: ``python -m sweep.serve``.
+
+Every cell runs in a process forked off this one. Whatever it changes, be it seeds, flags of torch or the current
+folder, it changes for itself, and if it crashes, it crashes alone. What a cell had to import and to read is taken over
+by this process, so that the next one finds it there. Where processes cannot be forked, every cell is started anew.
+
+Tasks come in as lines of JSON: ``script``, ``words``, ``folder`` and ``inputs``. The answer to each is a line with its
+exit ``code``, see ``sweep.job.Job``; ``last`` in it says that this process ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import pickle
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from sweep.job import Job, python
+from utils import preempt, spare
+from utils.errors import leave
+from utils.plugins import plugin_packages
+
+FORKS = sys.platform == "linux"  # elsewhere libraries may have started threads that a fork would lose
+DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class ForkedJob(Job):
+    """A ``Job`` whose command runs in a process forked off this one.
+
+    Args:
+        script: "main_forget.py" for example.
+        words: its command line.
+        replies: the channel of this process, which the cell must not hold.
+    """
+
+    def __init__(self, script: str, words: list[str], folder: Path, inputs: list[Path], replies: IO[str]):
+        super().__init__(python(PROJECT / script, words), folder, inputs, {})
+        self._script, self._argv, self._replies = script, words, replies
+
+    def _start(self, output: IO[bytes]) -> Forked:
+        return Forked(self._script, self._argv, output, self._replies)
+
+
+class Forked:
+    """A script in a process forked off this one, with as much of ``subprocess.Popen`` as ``Job`` asks for."""
+
+    def __init__(self, script: str, words: list[str], output: IO[bytes], replies: IO[str]):
+        self.returncode: int | None = None
+        self._found = os.memfd_create("found")
+        gc.freeze()  # what is there already is shared as long as nothing writes to it, as a collection would
+        known = set(sys.modules)
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                _be_a_process(output, replies)
+                code = _run(script, words)
+                _hand_over(self._found, known)
+            finally:
+                leave(code)
+
+    def poll(self) -> int | None:
+        """The exit code, negative for the signal that ended it; None as long as it runs."""
+        if self.returncode is None:
+            process, status = os.waitpid(self.pid, os.WNOHANG)
+            if process:
+                self.returncode = os.waitstatus_to_exitcode(status)
+                _take_over(self._found)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+
+def _be_a_process(output: IO[bytes], replies: IO[str]) -> None:
+    """Have what a process has that a shell starts: its own output, no input, the usual answers to signals."""
+    ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+    for number in preempt.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (1, 2):
+        os.dup2(output.fileno(), number)
+    os.close(replies.fileno())
+
+
+def _run(script: str, words: list[str]) -> int:
+    """Run a script as Python would; its exit code."""
+    sys.argv = [str(PROJECT / script), *words]
+    try:
+        return importlib.import_module(script.removesuffix(".py")).main(list(words))
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001  (which ends a process with its traceback)
+        traceback.print_exc()
+        return 1
+
+
+def _hand_over(file: int, known: set[str]) -> None:
+    """Leave what this cell had to import and to read beyond what was there, for the cells that come after it."""
+    plugins = plugin_packages()
+    modules = [name for name in sys.modules if name not in known and name.partition(".")[0] not in plugins]
+    with os.fdopen(file, "wb") as stored, suppress(Exception):  # a data set need not be one that can be stored
+        pickle.dump(modules, stored)
+        pickle.dump(spare.new(), stored, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _take_over(file: int) -> None:
+    """Import and keep what a cell left; nothing of one that was cut off."""
+    with os.fdopen(file, "rb") as stored, suppress(Exception):  # it imports and reads again what is missing here
+        stored.seek(0)
+        for name in pickle.load(stored):
+            with suppress(Exception):
+                importlib.import_module(name)
+        spare.keep(pickle.load(stored))
+
+
+class Server:
+    """Answers tasks until there are no more, or until another process should take this one's place.
+
+    Args:
+        replies: where answers go.
+        most: cells to run before that; 1 starts each in a Python of its own.
+    """
+
+    def __init__(self, replies: IO[str], most: int):
+        self._replies, self._left, self._forks = replies, most, FORKS and most > 1
+        self._job: Job | None = None
+        self._told = False
+
+    def told(self, number: int, frame: FrameType | None) -> None:
+        """Stop the cell that runs where it can go on, and take no other."""
+        self._told = True
+        if self._job is None:
+            os._exit(preempt.RESUMABLE)
+        self._job.stop()
+
+    def serve(self, tasks: IO[str]) -> None:
+        """Answer the lines of ``tasks``."""
+        if self._forks:
+            plugin_packages()  # once, for all cells
+            spare.begin()
+        while self._left and not self._told and (line := tasks.readline()):
+            self._left -= 1
+            code = self._answer(json.loads(line))
+            last = not self._left or self._told or spare.grown()
+            self._left = 0 if last else self._left
+            print(json.dumps({"code": code, "last": last}), file=self._replies, flush=True)
+
+    def _answer(self, task: dict[str, Any]) -> int:
+        script, words, folder = task["script"], task["words"], Path(task["folder"])
+        inputs = [Path(path) for path in task["inputs"]]
+        if self._forks:
+            _warm_up(script)
+            self._job = ForkedJob(script, words, folder, inputs, self._replies)
+        else:
+            self._job = Job(python(PROJECT / script, words), folder, inputs, {})
+        code = self._job()
+        self._job = None
+        return code
+
+
+def _warm_up(script: str) -> None:
+    """Import what every run of a script needs; what is wrong with that is for the cell to say."""
+    with suppress(Exception):
+        importlib.import_module(importlib.import_module(script.removesuffix(".py")).SCRIPT.module)
+        from utils.environment import environment
+
+        environment()
+
+
+def main(most: int) -> None:
+    """Serve standard input; what is printed meanwhile goes to standard error, out of the answers' way."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    server = Server(replies, most)
+    for number in preempt.SIGNALS:
+        signal.signal(number, server.told)
+    server.serve(sys.stdin)
+    leave(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

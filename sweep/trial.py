@@ -1,0 +1,53 @@
+"""What a search runs: what all trials build on, and the method alone with the values of one trial."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from report.runs import SEARCH
+from sweep.grid import Cell, cells
+from sweep.spec import Flags, Spec
+
+if TYPE_CHECKING:
+    from sweep.search_block import Search
+
+
+def in_search_folder(spec: Spec) -> Spec:
+    """The sweep in ``search/`` below its folder, so that neither trials nor what they build on stand in its tables."""
+    return replace(spec, folder=spec.folder / SEARCH)
+
+
+def baseline(spec: Spec, search: Search) -> list[Cell]:
+    """What every trial builds on: the trainings, and Retrain on the search's models, scenarios and seeds."""
+    return cells(_restricted(spec, search, methods=_exact(spec)), strict=False)
+
+
+def _exact(spec: Spec) -> dict[str, Any]:
+    """The method that is Retrain, if the file has it."""
+    exact = [(label, entry) for label, entry in spec.methods.items() if entry.get("unlearn", label) == "retrain"]
+    return dict(exact[:1])
+
+
+def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
+    """A file of nothing but the method with these values, on the search's models, scenarios and seeds."""
+
+    def without(flags: Flags | None) -> Flags:
+        return {name: value for name, value in (flags or {}).items() if name not in values}
+
+    overrides = [{**override, "flags": without(override.get("flags"))} for override in spec.overrides]
+    methods = {search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}
+    return _restricted(spec, search, methods=methods, overrides=overrides)
+
+
+def _restricted(spec: Spec, search: Search, **changed: Any) -> Spec:
+    """The sweep on the search's seeds, models and scenarios alone."""
+    return replace(
+        spec,
+        seeds=search.seeds,
+        models={label: spec.models[label] for label in search.models},
+        scenarios={label: spec.scenarios[label] for label in search.scenarios},
+        reference_model=None,
+        optuna=None,
+        **changed,
+    )

@@ -1,0 +1,78 @@
+"""The best values of a search: printed, as ``best.json``, and as a file that a table's file extends."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweep.objective import norm
+from sweep.spec import Spec
+from sweep.study import Study, columns, points
+from utils import files
+
+FILE = "winners.yaml"
+
+
+def best(spec: Spec, studies: list[Study]) -> tuple[str, bool]:
+    """Store each group's winner, the trial of the least norm over its studies.
+
+    Returns:
+        Lines for the ``overrides`` of a sweep's file, and whether every group has a winner.
+    """
+    groups: dict[str, list[Study]] = {}
+    for study in studies:
+        groups.setdefault(study.group, []).append(study)
+    found, overrides, lines = {}, [], []
+    for group, members in groups.items():
+        study = min(members, key=lambda each: norm(each.ranked()[0].values))
+        trial = study.ranked()[0]
+        if not math.isfinite(norm(trial.values)):
+            lines.append(f"  # {group}: no trial succeeded")
+            continue
+        axes = {axis: label for axis, label in study.place.items() if axis not in study.search.over}
+        found[group] = {**axes, **_entry(study, trial)}
+        overrides.append({**axes, "method": study.search.method, "flags": dict(trial.params)})
+        lines.append(f"  - {_flow(overrides[-1])}  # {_words(study, trial)}")
+    files.write_json(spec.folder / "best.json", found)
+    _write(spec, overrides)
+    return "\n".join(["overrides:", *lines]), len(found) == len(groups)
+
+
+def _entry(study: Study, trial: Any) -> dict[str, Any]:
+    """What ``best.json`` says of a winner."""
+    search = study.search
+    entry = {"method": search.method, "values": trial.params}
+    if len(trial.values) > 1:
+        entry |= {"objectives": dict(zip(search.objective.parts, trial.values)), "norm": norm(trial.values)}
+    else:
+        entry |= {"average_gap" if search.objective.name == "gap" else search.objective.parts[0]: trial.value}
+    entry |= {"trial": trial.number}
+    entry |= {"seed": search.seeds[0]} if search.objective.per_seed else {}
+    entry |= {axis: study.place[axis] for axis in search.over if axis in study.place}
+    return entry | ({"spread": search.spread} if search.spread else {})
+
+
+def _words(study: Study, trial: Any) -> str:
+    """What a winner was judged by, in points."""
+    title = columns(study.search)[-1].replace("avg.", "average")
+    return f"{title} {points(trial.values)[-1]} points"
+
+
+def _flow(override: dict[str, Any]) -> str:
+    """An override in one line."""
+    flags = ", ".join(f"{key}: {value}" for key, value in override["flags"].items())
+    axes = ", ".join(f"{key}: {value}" for key, value in override.items() if key != "flags")
+    return f"{{{axes}, flags: {{{flags}}}}}"
+
+
+def _write(spec: Spec, overrides: list[dict[str, Any]]) -> None:
+    """The file of the search without the search, with the winners behind its own overrides."""
+    base = os.path.relpath(spec.file, spec.folder)
+    content = {"extends": base, "optuna": None, "overrides": [*spec.overrides, *overrides]}
+    text = "# What a search found; in a table's file:  extends: the path of this one\n"
+    text += yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    files.write_text(Path(spec.folder) / FILE, text)

@@ -1,0 +1,170 @@
+"""Training steps under ``--compile``: torch compiles the model, and a GPU repeats a recorded step by itself.
+
+Only full batches go this way, and only with one process. The last, smaller batch of an epoch is computed as without
+the flag, so that nothing is compiled twice. The model's modules and the keys of its state dict stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.recipe import OptimizerSchedule
+from trainer.steps import Step
+from utils.errors import RunError, exhausted, one_line, say_last
+
+BACKEND = "inductor"  # of torch.compile
+WARM = 3  # steps before one is recorded, in which libraries choose how to compute
+
+
+class Recorder:
+    """Records what a GPU is told to do, as a CUDA graph, and runs things where graphs are recorded."""
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Run what is inside on the stream of recording, behind everything before and ahead of everything after."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            yield
+        torch.cuda.current_stream().wait_stream(self._stream)
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record ``work`` without computing anything; what is returned computes it, with one launch."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            work()
+        return graph.replay
+
+
+@dataclass
+class _Recorded:
+    """A step on the GPU, with the memory that it reads: its batch and its step size."""
+
+    inputs: list[Tensor]
+    lr: Tensor
+    now: float
+    run: Callable[[], None]
+
+    def repeat(self, inputs: list[Tensor], lr: float) -> None:
+        torch._foreach_copy_(self.inputs, inputs)
+        if lr != self.now:
+            self.lr.fill_(lr)
+            self.now = lr
+        self.run()
+
+
+class Compiled:
+    """How a training takes its steps under ``--compile``.
+
+    A graph does again what was recorded, whatever Python would do now. So a step is recorded only if its plan says
+    that all steps of its group are alike (``Step.alike``), if nothing in it draws random numbers on the CPU, and anew
+    in every epoch, after a step that is taken as usual. Its step size is read from the device.
+
+    Args:
+        model: the training's.
+        random: what its losses draw from.
+        recorder: None where there are no graphs: on the CPU.
+    Attributes:
+        active: whether a step is being computed by the compiled model.
+    """
+
+    def __init__(self, model: nn.Module, random: torch.Generator, recorder: Recorder | None):
+        self._model, self._random, self._recorder, self.active = model, random, recorder, False
+        self._forward = torch.compile(model.forward, backend=BACKEND, dynamic=False)
+        # By group of steps: numbers of the largest batch, steps to take before one is recorded, what was recorded.
+        self._largest: dict[int | None, int] = {}
+        self._warm: dict[int | None, int] = {}
+        self._recorded: dict[int | None, _Recorded] = {}
+        self._unfit: set[int | None] = set()
+
+    def begin(self) -> None:
+        """Start an epoch, in which masks, penalties and figures may be others."""
+        self._recorded = {}
+        self._warm = {group: max(left, 1) for group, left in self._warm.items()}
+
+    def take(self, step: Step, schedule: OptimizerSchedule, work: Callable[[Step], None]) -> None:
+        """Take one step, by ``work`` or by repeating what it did for an earlier one.
+
+        Raises:
+            RunError: torch cannot compile the model.
+        """
+        group, inputs = step.group, _tensors((step.batch.inputs, step.batch.targets))
+        size = sum(tensor.numel() for tensor in inputs)
+        self._largest[group] = max(size, self._largest.get(group, 0))
+        if size < self._largest[group] or len(step.batch) < 2:
+            work(step)
+            return
+        with self._compiled_forward():
+            if self._recorder is None or not step.alike or group in self._unfit:
+                work(step)
+            elif self._warm.setdefault(group, WARM):
+                self._take_aside(step, work)
+            elif recorded := self._recorded.get(group) or self._record(step, schedule, work):
+                recorded.repeat(inputs, schedule.now)
+            else:
+                work(step)
+
+    @contextmanager
+    def _compiled_forward(self) -> Iterator[None]:
+        self._model.forward, self.active = self._forward, True
+        try:
+            yield
+        except Exception as error:
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                said = f"torch cannot compile this model here ({one_line(str(error))[:200]})"
+                raise RunError(f"--compile: {said}; the same command without the flag runs") from error
+            raise
+        finally:
+            del self._model.forward
+            self.active = False
+
+    def _take_aside(self, step: Step, work: Callable[[Step], None]) -> None:
+        """A step as usual; if something draws on the CPU, which a graph would not repeat, none is recorded."""
+        assert self._recorder is not None
+        drawn = [torch.get_rng_state(), self._random.get_state()]
+        with self._recorder.aside():
+            work(step)
+        if not all(map(torch.equal, drawn, [torch.get_rng_state(), self._random.get_state()])):
+            self._unfit.add(step.group)
+        self._warm[step.group] -= 1
+
+    def _record(self, step: Step, schedule: OptimizerSchedule, work: Callable[[Step], None]) -> _Recorded | None:
+        """The step as a graph on memory of its own; None, with a line at the end of the run, if that fails."""
+        assert self._recorder is not None
+        own = _copied((step.batch.inputs, step.batch.targets))
+        fixed = replace(step, batch=replace(step.batch, inputs=own[0], targets=own[1]))
+        inputs = _tensors(own)
+        lr, groups = torch.full((), schedule.now, device=inputs[0].device), schedule.optimizer.param_groups
+        before = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = lr
+        try:
+            recorded = _Recorded(inputs, lr, schedule.now, self._recorder.record(lambda: work(fixed)))
+        except RuntimeError as error:
+            if exhausted(error) is not None:
+                raise
+            self._unfit.add(step.group)
+            say_last([f"--compile: steps were not recorded as a CUDA graph ({one_line(str(error))[:200]})"])
+            return None
+        finally:
+            for group, value in zip(groups, before):
+                group["lr"] = value
+        self._recorded[step.group] = recorded
+        return recorded
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors of a batch, which may be a pair of pairs."""
+    return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, tuple) else [value]
+
+
+def _copied(value: Any) -> Any:
+    return tuple(map(_copied, value)) if isinstance(value, tuple) else value.clone()

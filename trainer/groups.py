@@ -1,0 +1,153 @@
+"""Several runs of a script in one process, their networks computed as one. Imports no torch at the start.
+
+Every run keeps its own folder, log, checkpoints and result, and ends as it does alone, within rounding; one that is
+killed goes on from its own last epoch, alone or with others.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from trainer.pipeline import Script
+from utils import lanes, parallel
+from utils.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from trainer.setup import Setup
+
+MOST = 16  # models at once: beyond, what each does for itself takes most of the time
+PIXELS = 2**13  # of a batch, up to which a processor gains
+WIDEST = 64  # channels, up to which a processor gains: wider convolutions leave its cache, or go by Winograd alone
+SPARE = 2  # of free memory, one part in so many is asked for
+TRIED = 2  # images that tell how much memory an image takes
+
+
+def run_together(
+    script: Script,
+    commands: Sequence[Sequence[str]],
+    most: int | None = None,
+    outputs: Sequence[TextIO | None] | None = None,
+) -> list[int]:
+    """Run a script by several command lines at once.
+
+    The runs should differ in seeds, splits and numbers alone: steps that are not alike are taken one by one.
+
+    Args:
+        commands: the words of each.
+        most: models computed at once; None for as many as pay and as memory has room for.
+        outputs: where each prints; None for where this process does.
+    Returns:
+        The exit code of each.
+    Raises:
+        UsageError: the runs have unlike architectures, or several processes share each run.
+    """
+    from trainer.together import Together
+
+    if parallel.size() > 1:
+        raise UsageError("--models_at_once: several processes work on each run; leave it out under torchrun")
+    setups = [setup for words in commands if (setup := _setup(script, words)) is not None]
+    check(setups)
+    size = most or (how_many(setups[0]) if setups else 1)
+    streams = outputs or [None] * len(commands)
+    codes: list[int] = []
+    for start in range(0, len(commands), size):
+        part = slice(start, start + size)
+        group = [
+            lanes.Lane(functools.partial(script.main, list(words)), stream)
+            for words, stream in zip(commands[part], streams[part])
+        ]
+        lanes.run(group, Together(size))
+        codes += [_code(lane) for lane in group]
+    return codes
+
+
+def check(setups: Sequence[Setup]) -> None:
+    """Refuse runs whose models cannot be computed as one.
+
+    Raises:
+        UsageError: they have unlike architectures.
+    """
+    from models.stacked import check_alike
+
+    for setup in setups[1:]:
+        if setup.arch != setups[0].arch:
+            raise UsageError(f"--models_at_once: {setups[0].arch} and {setup.arch} cannot be computed as one")
+    if setups:
+        check_alike([setup.network.fresh for setup in setups])
+
+
+def how_many(setup: Setup) -> int:
+    """Runs like this one to compute at once: as many as pay, and as memory has room for."""
+    from utils.device import free_memory
+
+    stepping = getattr(setup, "hyper", None) or getattr(setup, "train", None)
+    batch, side, model = getattr(stepping, "batch_size", 1), setup.dataset.side, setup.network.fresh
+    if setup.device.type == "cpu" and not _pays(model, batch * side**2):
+        return 1
+    room = free_memory(setup.device)
+    if room is None:
+        return MOST
+    return max(1, min(MOST, room // SPARE // memory_of_one(model, batch, side)))
+
+
+def _pays(model: nn.Module, pixels: int) -> bool:
+    """Whether a processor is faster with several models at once than one by one, at so many pixels in a batch."""
+    filters = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+    return pixels <= PIXELS and all(max(weight.shape[:2]) <= WIDEST for weight in filters)
+
+
+def memory_of_one(model: nn.Module, batch: int, side: int) -> int:
+    """Bytes that one model takes in a step of several.
+
+    Its parameters, gradients and momentum, once more its parameters while they are put together, what the forward pass
+    keeps for the backward pass, twice, because that has gradients as large.
+
+    Args:
+        model: on the CPU; left as it is.
+        batch: images of ``side`` x ``side`` pixels.
+    """
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    copied = _trained(model)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = copied(torch.zeros(TRIED, 3, side, side))
+    weights = [tensor.untyped_storage() for tensor in (*copied.parameters(), *copied.buffers())]
+    for storage in weights:
+        kept.pop(storage.data_ptr(), None)
+    del outputs
+    return 4 * sum(storage.nbytes() for storage in weights) + 2 * sum(kept.values()) * batch // TRIED
+
+
+def _trained(model: nn.Module) -> nn.Module:
+    import copy
+
+    return copy.deepcopy(model).train()
+
+
+def _setup(script: Script, words: Sequence[str]) -> Setup | None:
+    """What a command line asks for; None if it is refused, which its own run says."""
+    try:
+        return script.stages.setup(script.parse(list(words)))
+    except UsageError:
+        return None
+
+
+def _code(lane: lanes.Lane) -> int:
+    """The exit code of a run; one that broke off says where."""
+    if lane.error is None:
+        return lane.result
+    traceback.print_exception(lane.error, file=lane.output or sys.stderr)
+    return 1

@@ -1,0 +1,145 @@
+"""``outputs.npz`` of a run: what its model says of every image of the data set, for ``main_attack.py``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from dataset.scenario import Scenario
+from dataset.split import BaseSplit
+from evaluation.populations import outputs
+from evaluation.populations.outputs import Outputs
+from evaluation.populations.scaled_logit import scaled_logit
+from evaluation.predict import Predictions, predict
+from trainer import checkpoints
+from trainer.problem import Problem
+from trainer.setup import Setup
+from utils.errors import DivergedError, UsageError, say_last
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A model's part in a population; the attributes are the entries of its file.
+
+    Attributes:
+        retain, forget: positions in the official training set, int64 [M].
+    """
+
+    retain: np.ndarray
+    forget: np.ndarray
+    kind: str
+    run: str
+    split: int
+    forget_set: int
+
+
+def save(
+    path: Path, model: nn.Module, problem: Problem, part: Part, known: Mapping[str, Predictions] | None = None
+) -> None:
+    """Write a model's ``outputs.npz``; where an output is no number, say so at the end and write none.
+
+    Args:
+        known: the model's predictions on the problem's sets, which are then not made again.
+    """
+    try:
+        margin = of_every_image(model, problem, known)
+    except DivergedError as error:
+        say_last([f"no {path}: {error}"])
+        return
+    retain, forget = np.zeros((2, len(margin)), bool)
+    retain[part.retain], forget[part.forget] = True, True
+    about = (part.kind, part.run, problem.data.digest, part.split, part.forget_set)
+    outputs.write(path, Outputs(margin, retain, forget, *about))
+
+
+def of_every_image(model: nn.Module, problem: Problem, known: Mapping[str, Predictions] | None = None) -> np.ndarray:
+    """Margins of the official training images, then of the test images: float32 [images].
+
+    Images that are in none of the problem's sets are passed through the model by themselves, so that its outputs on
+    the sets, and all scores, are the same as without this.
+
+    Args:
+        known: as of ``save``.
+    Raises:
+        DivergedError: an output, or a margin, is NaN or infinite.
+    """
+    data, sets = problem.data, problem.sets
+    train, test = len(data.train_labels), len(data.test_labels)
+    found, seen = np.full(train + test, np.nan, np.float32), np.zeros(train + test, bool)
+    first = {id(sets["test"].source): train}
+    trained = next(images for images in sets.values() if id(images.source) not in first)
+    first[id(trained.source)] = 0
+
+    def fill(name: str, predictions: Predictions, start: int, positions: np.ndarray) -> None:
+        found[start + positions] = scaled_logit(predictions.logits.numpy(), predictions.labels.numpy())
+        seen[start + positions] = True
+
+    for name, predictions in (known or predict(model, sets)).items():
+        if id(sets[name].source) in first:  # a data set's own validation images are in neither part
+            fill(name, predictions, first[id(sets[name].source)], sets[name].indices.cpu().numpy())
+    others = {
+        "train": trained.at(np.flatnonzero(~seen[:train])),
+        "test": sets["test"].at(np.flatnonzero(~seen[train:])),
+    }
+    others = {name: images for name, images in others.items() if len(images)}
+    for name, predictions in predict(model, others).items():
+        fill(name, predictions, first[id(others[name].source)], others[name].indices.cpu().numpy())
+    if not np.isfinite(found).all():
+        raise DivergedError("the model's margins are too large for float32")
+    return found
+
+
+def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> tuple[int, int]:
+    """The numbers of a run's split, and of its forget set among those of the split, in a population.
+
+    ``--split lira:S:J`` says both. Otherwise the split's number is its seed, or follows from its digest where no seed
+    decides it. The forget set's is that of a class that is forgotten whole, follows from the positions of listed
+    images, or is the ``--seed`` that draws them; 0 where nothing is forgotten.
+
+    Args:
+        scenario: what is forgotten; None for a training.
+    """
+    told = population_numbers(setup.data.split)
+    if told is not None:
+        return told
+    split = _number(base.digest) if base.seed is None else base.seed
+    if scenario is None:
+        return split, 0
+    if scenario.indices is not None:
+        return split, _number(str(scenario.facts()["indices_digest"]))
+    if scenario.count is None and scenario.labels is not None:
+        several = hashlib.sha256(str(scenario.labels).encode()).hexdigest()
+        return split, scenario.labels[0] if len(scenario.labels) == 1 else _number(several)
+    return split, setup.run.seed
+
+
+def file_of(round_: int, rounds: int) -> str:
+    """Name of the file of a training's round: ``outputs.npz`` of the last, with the number in front of another."""
+    return outputs.NAME if round_ + 1 == rounds else f"{round_}{outputs.NAME}"
+
+
+def check_own(path: Path, fingerprint: str) -> None:
+    """Refuse a model that is gone, or of another run than that whose outputs are wanted.
+
+    Raises UsageError: names the file.
+    """
+    seen = checkpoints.peek(path)
+    if seen is None or seen.extra.get("fingerprint") != fingerprint:
+        said = "is not there" if not path.exists() else "is not this run's model any more"
+        raise UsageError(f"--save_outputs: {path} {said}; give the command another --save_dir to train it again")
+
+
+def population_numbers(name: str | None) -> tuple[int, int] | None:
+    """Split S and forget set J of ``--split lira:S:J``; None for any other split."""
+    told = re.fullmatch(r"lira:(\d+):(\d+)", name or "")
+    return None if told is None else (int(told[1]), int(told[2]))
+
+
+def _number(digest: str) -> int:
+    return int(digest[:8], 16)

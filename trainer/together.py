@@ -1,0 +1,219 @@
+"""One step of several trainings at once: their networks compute as one (``models.stacked``), all else stays apart.
+
+Order, augmentation, losses, step sizes, masks, optimisers, logs and checkpoints are those of each training by itself,
+which runs in a lane (``utils.lanes``) and asks for its next step. Trainings that are not alike take their steps alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.stacked import Stack, signature
+from trainer.cpu_arithmetic import cpu_arithmetic
+from trainer.loop import Training
+from trainer.meter import EpochMeter
+from trainer.steps import Step
+from trainer.task import Figures
+from utils.device import half
+from utils.errors import UsageError, exhausted
+from utils.lanes import Lane
+
+Asked = tuple[Training, Step]
+
+
+class Together:
+    """Answers lanes whose trainings wait for their next steps; those that are alike take them as one.
+
+    Args:
+        most: models in one step.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._stacks: list[tuple[list[Training], Stack]] = []
+        self._before: list[Tensor] | None = None  # buffers of a stack that has taken no step yet
+        self._layers: weakref.WeakKeyDictionary[Training, _Layers] = weakref.WeakKeyDictionary()
+        self._unfit: set[Any] = set()  # signatures of models that cannot be stacked
+
+    def __call__(self, waiting: Sequence[Lane]) -> None:
+        """Answer all lanes if they are alike; else those that are out of line, so that they catch up.
+
+        Out of line are all but those of the most images, so that these meet again after some had a smaller last batch.
+        """
+        active = {lane.asked[0] for lane in waiting}
+        self._keep(active.issuperset)
+        groups: dict[Any, list[Lane]] = {}
+        for lane in waiting:
+            groups.setdefault(self._kind(*lane.asked), []).append(lane)
+        kinds = sorted(groups, key=lambda kind: (0 if kind is None else kind[0], len(groups[kind])))
+        for kind in kinds[:-1] or kinds:
+            size = 1 if kind is None else self._most
+            for start in range(0, len(groups[kind]), size):
+                self._answer(groups[kind][start : start + size])
+
+    def _kind(self, training: Training, step: Step) -> Any:
+        """What steps that can be taken as one have in common, images first; None for one that is taken alone."""
+        if training not in self._layers:
+            self._layers[training] = _Layers(training.model)
+        layers, inputs = self._layers[training], _inputs(step)
+        images = all(isinstance(each, Tensor) and each.ndim == 4 for each in inputs)
+        special = training.asam is not None or training.compiled
+        if special or not images or layers.signature in self._unfit or layers.changed:
+            return None
+        shapes = tuple((each.shape, each.dtype, each.device) for each in inputs)
+        return len(step.batch), shapes, layers.signature, layers.modes, training.recipe.amp, _code(step.objective)
+
+    def _answer(self, group: list[Lane]) -> None:
+        asked: list[Asked] = [lane.asked for lane in group]
+        found = self._take(asked) if len(group) > 1 else None
+        for number, (lane, (training, step)) in enumerate(zip(group, asked)):
+            lane.answer = functools.partial(training.take, step)
+            if found is not None:
+                lane.answer = functools.partial(_complete, training, step, *found[number])
+
+    def _take(self, asked: list[Asked]) -> list[tuple[Tensor, Figures]] | None:
+        """Every training's loss and figures, and gradients in its model; None if they have to be taken alone."""
+        stack = self._stack([training for training, _ in asked])
+        if stack is None:
+            return None
+        try:
+            found = take(stack, asked)
+        except (MemoryError, RuntimeError) as error:
+            if exhausted(error) is None or self._before is None:
+                raise
+        else:
+            self._before = None
+            return found
+        for buffer, value in zip(stack.network.buffers(), self._before):
+            buffer.copy_(value)
+        self._most = max(1, len(asked) // 2)
+        _say(f"memory does not suffice for {len(asked)} models at once; going on with {self._most}")
+        self._keep(lambda members: False)
+        return None
+
+    def _stack(self, trainings: list[Training]) -> Stack | None:
+        """These trainings' models as one network; None if there is no such network, which is said."""
+        for members, stack in self._stacks:
+            if members == trainings:
+                return stack
+        self._keep(set(trainings).isdisjoint)
+        try:
+            stack = Stack([training.model for training in trainings])
+        except UsageError as error:
+            self._unfit.add(self._layers[trainings[0]].signature)
+            _say(f"{error}; models of this architecture are trained one by one")
+            return None
+        self._stacks.append((trainings, stack))
+        self._before = [buffer.clone() for buffer in stack.network.buffers()]
+        return stack
+
+    def _keep(self, wanted: Callable[[list[Training]], bool]) -> None:
+        """Give up the stacks whose trainings are not ``wanted``."""
+        for members, stack in self._stacks:
+            if not wanted(members):
+                stack.release()
+        self._stacks = [pair for pair in self._stacks if wanted(pair[0])]
+
+
+class _Layers:
+    """What is asked of a model's layers before every step."""
+
+    def __init__(self, model: nn.Module):
+        self.signature = signature(model)
+        self._all = list(model.modules())
+
+    @property
+    def modes(self) -> tuple[bool, ...]:
+        """Which layers train."""
+        return tuple(layer.training for layer in self._all)
+
+    @property
+    def changed(self) -> bool:
+        """Whether a layer computes otherwise than its class does."""
+        return any(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer) for layer in self._all)
+
+
+def take(stack: Stack, asked: Sequence[Asked]) -> list[tuple[Tensor, Figures]]:
+    """Every training's loss, a scalar, and figures; the gradients are left in the models."""
+    stack.begin()
+    shared = _Outputs(stack, [_inputs(step) for _, step in asked])
+    first, step = asked[0]
+    found = []
+    with cpu_arithmetic(stack.network, step.count), half(first.device, first.recipe.amp):
+        for number, (training, step) in enumerate(asked):
+            training.begin(step)
+            with shared.instead_of(training.model, number):
+                found.append(step.objective(training.model, step.batch))
+    shared.check()
+    torch.autograd.backward([loss for loss, _ in found])
+    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(asked, found)]
+
+
+class _Outputs:
+    """The outputs of all models of a stack on their own inputs, computed when the first of them is asked for.
+
+    Args:
+        inputs: of every model one batch of images, or several.
+    """
+
+    def __init__(self, stack: Stack, inputs: Sequence[tuple[Tensor, ...]]):
+        self._stack, self._inputs = stack, inputs
+        self._outputs: dict[int, list[Tensor]] = {}  # by number of the batch: what was not asked for yet, by model
+
+    @contextmanager
+    def instead_of(self, model: nn.Module, number: int) -> Iterator[None]:
+        """Let model ``number`` give its part of the stack's outputs; on other inputs it computes by itself."""
+
+        def forward(inputs: Tensor) -> Tensor:
+            for batch, own in enumerate(self._inputs[number]):
+                if inputs is own and self._is_first(batch, number):
+                    return self._outputs[batch].pop(0)
+            with cpu_arithmetic(model, len(inputs)):
+                return type(model).forward(model, inputs)
+
+        vars(model)["forward"] = forward
+        try:
+            yield
+        finally:
+            del vars(model)["forward"]
+
+    def check(self) -> None:
+        """Make sure that every model asked for its outputs, because batch norm counted its images."""
+        assert not any(self._outputs.values()), "models of one stack ask for the outputs on the same batches"
+
+    def _is_first(self, batch: int, number: int) -> bool:
+        """Whether this model asks for the first time; the models ask in their order."""
+        if batch not in self._outputs and number == 0:
+            together = torch.stack([own[batch] for own in self._inputs])
+            self._outputs[batch] = list(self._stack(together).unbind())
+        left = len(self._inputs) - len(self._outputs.get(batch, ()))
+        return left == number
+
+
+def _inputs(step: Step) -> tuple[Any, ...]:
+    return step.batch.inputs if isinstance(step.batch.inputs, tuple) else (step.batch.inputs,)
+
+
+def _code(objective: Any) -> Any:
+    """What tells an objective from others, of which several trainings have one each."""
+    while isinstance(objective, functools.partial):
+        objective = objective.func
+    return getattr(objective, "__code__", objective)
+
+
+def _complete(training: Training, step: Step, loss: Tensor, figures: Figures) -> EpochMeter | None:
+    training.confine(step)
+    training.move(step, loss, figures)
+    return training.complete(step)
+
+
+def _say(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,151 @@
+"""Selective synaptic dampening: weights that matter more for the forget set than for all images are made smaller."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dataset.images import Images
+from unlearn.context import Context, Sets
+from unlearn.curvature import Tensors, gradients, mean_of_gradients
+from utils.errors import UsageError
+
+AT_ONCE = 32  # images whose gradients are held side by side
+FEW, MANY = 1e-4, 0.2  # shares of selected weights outside of which a run says so
+
+Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]  # from a model, inputs and targets to every sample's loss [B]
+Change = Callable[[Tensor], Tensor]  # from gradients to as many numbers that are not negative
+
+
+def squared_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Squared length of every image's logits, float [B]; the labels are not used."""
+    return model(images).square().sum(1)
+
+
+def of_images(model: nn.Module, images: Images, losses: Losses, change: Change) -> Tensors:
+    """Mean over images of ``change`` of each image's own gradient, by parameter name; with squares, Fisher information.
+
+    Neither the order of the images nor a batch size matters.
+
+    Source: Foster et al. 2024 (SSD), the diagonal of the empirical Fisher information.
+    """
+    return mean_of_gradients(model, images.batches(AT_ONCE), change, {}, losses)
+
+
+def of_batches(model: nn.Module, sets: Iterable[Images], size: int, losses: Losses, change: Change) -> Tensors:
+    """Mean over batches of ``change`` of the gradient of the batch's mean, by parameter name.
+
+    The sets follow one another without a break, so a batch may hold images of two of them.
+
+    Source: the released code of Foster et al. 2024, in a fixed order.
+    """
+    batches = list(_joined([images.batches(size) for images in sets], size))
+    total = gradients(model, (losses(model, *batch).mean() for batch in batches), change=change)
+    return {name: value / len(batches) for name, value in total.items()}
+
+
+def _joined(parts: list[Iterator[tuple[Tensor, Tensor]]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of ``size`` images out of batches of any size; the last may be smaller."""
+    whole = chain.from_iterable(parts)
+    images, labels = next(whole)
+    for more, targets in whole:
+        images, labels = torch.cat([images, more]), torch.cat([labels, targets])
+        if len(labels) >= size:
+            yield images[:size], labels[:size]
+            images, labels = images[size:], labels[size:]
+    if len(labels):
+        yield images, labels
+
+
+def together(first: Tensors, second: Tensors, share: float) -> Tensors:
+    """``share`` of the first and the rest of the second: the mean over two sets from the means over each."""
+    return {name: share * value + (1 - share) * second[name] for name, value in first.items()}
+
+
+def dampen(model: nn.Module, forget: Tensors, everything: Tensors, alpha: float, dampening: float) -> int:
+    """Multiply weights whose importance on the forget set exceeds ``alpha`` times that on all images.
+
+    The factor is min(1, dampening * everything / forget).
+
+    Args:
+        forget, everything: importances by parameter name, none negative.
+    Returns:
+        How many weights were selected.
+    Source: Foster et al. 2024 (SSD), equations 4 and 5.
+    """
+    selected = 0
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            chosen = forget[name] > alpha * everything[name]
+            factor = (dampening * everything[name] / forget[name]).clamp(max=1)
+            parameter.mul_(torch.where(chosen, factor, torch.ones_like(factor)))
+            selected += int(chosen.sum())
+    return selected
+
+
+def adaptive_alpha(forget: Tensors, everything: Tensors, share: float) -> float:
+    """ASSD's threshold: the percentile 100 - ln(1 + 100 share) of forget / everything over all weights.
+
+    Ratios that are not finite are left out. The percentile interpolates linearly.
+
+    Args:
+        share: images to forget, as a fraction of all.
+    Source: Schoepf et al. 2024 (Adaptive SSD).
+    """
+    ratios = torch.cat([(forget[name] / everything[name]).flatten() for name in forget])
+    ratios = ratios[ratios.isfinite()]
+    if not len(ratios):
+        raise UsageError("ASSD: no weight matters for the images; the model's gradients are all zero")
+    place = (1 - math.log1p(100 * share) / 100) * (len(ratios) - 1)
+    below = int(place)
+    low = float(ratios.kthvalue(below + 1).values)
+    high = float(ratios.kthvalue(min(below + 2, len(ratios))).values)
+    return low + (place - below) * (high - low)
+
+
+def run(name: str, model: nn.Module, sets: Sets, config: Any, context: Context, losses: Losses, change: Change) -> None:
+    """Find both importances, choose the threshold unless ``config`` has an alpha, and dampen.
+
+    Args:
+        name: of the method, for the log.
+        losses, change: an importance is the mean of ``change`` of the gradient of ``losses``.
+    Raises:
+        UsageError: alpha is so large that nothing can be selected.
+    """
+    model.eval()
+    count = len(sets.forget) + len(sets.retain)
+    share, alpha = len(sets.forget) / count, getattr(config, "alpha", None)
+    by_images = (config.importance or ("images" if context.compat == "fixed" else "batches")) == "images"
+    if by_images and alpha is not None and alpha * share >= 1:
+        raise UsageError(
+            f"--alpha {alpha:g}: {name} selects nothing, because no weight can matter more than {1 / share:.4g} times "
+            f"as much for {len(sets.forget):,} images as for all {count:,}; give a smaller one"
+        )
+    if by_images:
+        forget = of_images(model, sets.forget, losses, change)
+        everything = together(forget, of_images(model, sets.retain, losses, change), share)
+    else:
+        forget = of_batches(model, [sets.forget], config.batch_size, losses, change)
+        everything = of_batches(model, [sets.retain, sets.forget], config.batch_size, losses, change)
+    if alpha is None:
+        alpha = adaptive_alpha(forget, everything, share)
+    _tell(context, name, dampen(model, forget, everything, alpha, config.dampening), model, alpha)
+
+
+def _tell(context: Context, method: str, selected: int, model: nn.Module, alpha: float) -> None:
+    """Log the share of weights that were selected, and whether that is suspiciously few or many."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    share = selected / total
+    words = f"{method}: {100 * share:.3g} % of {total:,} weights selected at alpha {alpha:.4g}"
+    if not selected:
+        words += "; the model is unchanged, try a smaller --alpha"
+    elif share < FEW:
+        words += "; that is very little, a smaller --alpha selects more"
+    elif share > MANY:
+        words += "; that is a large part of the model, a larger --alpha selects less"
+    context.log.line(words)

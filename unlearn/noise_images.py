@@ -1,0 +1,81 @@
+"""Images of noise that a classifier learns to be unsure of, one batch for each class to forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dataset.images import Images, ImageSet
+from trainer.task import Batch, Figures, Objective
+from unlearn.context import Context
+
+Noise = dict[int, Tensor]  # by class, float [N, 3, H, W]
+
+
+def learn(model: nn.Module, like: Images, config: Any, context: Context) -> tuple[Noise, list[Tensor | None]]:
+    """Noise for every class that is forgotten whole, and the gradients that learning it leaves in the model.
+
+    The model's weights do not change; in train mode its batch norm's statistics do.
+
+    Args:
+        model: takes normalised images (``normalised_input``).
+        like: a set with images of the right shape.
+        config: UNSIR's.
+    Source: Tarun et al. 2021 (UNSIR), section IV-A.
+    """
+    model.train((config.noise_mode or ("eval" if context.compat == "fixed" else "train")) == "train")
+    model.zero_grad(set_to_none=True)
+    empty, noises = next(like.batches(1))[0].expand(config.noise_images, -1, -1, -1), {}
+    for label in context.whole_classes:
+        noise = context.draws.normal("noise", empty, "unsir", label).requires_grad_()
+        labels = torch.full((len(noise),), label, device=context.device)
+        optimizer = torch.optim.Adam([noise], lr=config.noise_lr)
+        for _ in range(config.noise_steps):
+            loss = config.noise_penalty * noise.square().flatten(1).sum(1).mean()
+            loss = loss - F.cross_entropy(model(noise), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        noises[label] = noise.detach()
+    stale = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    return noises, stale
+
+
+def repeated(noise: Noise, used: int, copies: int) -> ImageSet:
+    """The first ``used`` images of each class's noise ``copies`` times, labelled as that class."""
+    images = torch.cat([each[:used].repeat(copies, 1, 1, 1) for each in noise.values()])
+    labels = [torch.full((min(used, len(each)) * copies,), label) for label, each in noise.items()]
+    return ImageSet(images, torch.cat(labels).to(images.device))
+
+
+def first_of_other_classes(images: Images, count: int, forgotten: Sequence[int], normalise: nn.Module) -> Images:
+    """The first ``count`` images of every class but the forgotten ones, normalised, classes ascending.
+
+    They are shuffled and augmented like the set.
+    """
+    labels = images.labels
+    others = [label for label in labels.unique().tolist() if label not in forgotten]
+    rows = torch.cat([(labels == label).nonzero()[:count, 0] for label in others])
+    pixels = torch.cat([batch for batch, _ in images.plain().first(len(rows), rows).batches(256)])
+    some = ImageSet(normalise(pixels), labels[rows], augment=images.augment)
+    return some if images.shuffle else some.in_order()
+
+
+def with_gradients(objective: Objective, gradients: list[Tensor | None]) -> Objective:
+    """``objective`` whose first step also descends along ``gradients``, in the order of the model's parameters."""
+    waiting = [gradients]
+
+    def first(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        loss, figures = objective(model, batch)
+        if waiting:
+            pairs = zip(model.parameters(), waiting.pop())
+            added = torch.stack([(parameter * each).sum() for parameter, each in pairs if each is not None]).sum()
+            loss = loss + added - added.detach()
+        return loss, figures
+
+    return first

@@ -1,0 +1,67 @@
+"""What a process that runs several cells keeps of one for the next: data sets that were read. Imports no torch.
+
+Elsewhere nothing is kept: whoever reads a data set holds it only as long as it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
+
+MOST = 2 << 30  # bytes of the arrays of one thing that is kept
+THINGS = 2  # of which so many are kept, the latest
+GROWTH = 4 << 30  # bytes of memory that this process may take beyond what it began with
+
+
+class _Shelf:
+    kept: dict[Hashable, Any] | None = None
+    fresh: dict[Hashable, Any] = {}
+    began = 0
+
+
+def begin() -> None:
+    """Keep things from now on."""
+    _Shelf.kept, _Shelf.began = {}, _resident()
+
+
+def found_or_made(key: Hashable, make: Callable[[], Made]) -> Made:
+    """What was kept under ``key``, else what ``make`` returns."""
+    if _Shelf.kept is None:
+        return make()
+    if key not in _Shelf.kept:
+        _Shelf.kept[key] = _Shelf.fresh[key] = make()
+    return _Shelf.kept[key]
+
+
+def new() -> dict[Hashable, Any]:
+    """What was made since ``begin``, or since the process was forked, and is small enough to be kept."""
+    return {key: made for key, made in _Shelf.fresh.items() if _size(made) <= MOST}
+
+
+def keep(made: dict[Hashable, Any]) -> None:
+    """Put on the shelf what another process made, in place of what has been there for longest."""
+    assert _Shelf.kept is not None, "begin() comes first"
+    _Shelf.kept |= made
+    for key in list(_Shelf.kept)[:-THINGS]:
+        del _Shelf.kept[key]
+
+
+def grown() -> bool:
+    """Whether this process has taken much more memory than it had when it began to keep things."""
+    return _Shelf.kept is not None and _resident() > _Shelf.began + GROWTH
+
+
+def _size(made: Any) -> int:
+    return sum(getattr(value, "nbytes", 0) for value in vars(made).values())
+
+
+def _resident() -> int:
+    """Bytes of memory that this process takes; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
