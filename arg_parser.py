@@ -285,6 +285,8 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     parser = Parser(prog=f"{command.script} {work}", description=wrapped(command.about))
     chosen = configs.pop("", [])
     title = "hyper-parameters of the method" if len(chosen) == 1 else ""
+    if title:
+        parser.epilog = _said_of_diffusion(parser.asks_about("unlearn", words) or "")
     groups = {"data": Data, "run": Run, **command.groups}
     typed = _typed(parser, groups, words, chosen, title)
     given: dict[str, Any] = {
@@ -335,6 +337,16 @@ def _methods_of_diffusion(command: Command, words: list[str]) -> dict[str, list[
     asked = parser.asks_about("unlearn", words) if parser.help_topic(words) is not None else None
     names = registry.names("diffusion") if asked is None else [asked]
     return {"": [registry.get(name, "diffusion").config for name in names]}
+
+
+def _said_of_diffusion(name: str) -> str:
+    """What ``--help`` says of a method's defaults, which are those for classifiers."""
+    from generation import fitting
+    from unlearn import registry
+
+    values = fitting.of(registry.get(name, "diffusion"), Run.compat)
+    words = "  ".join(f"--{flag} {describe(value)}" for flag, value in values.items())
+    return wrapped(f"for a diffusion model, unless typed: {words}")
 
 
 def _fitted(typed: dict[str, Any], name: str) -> tuple[Any, Any]:

@@ -29,8 +29,8 @@ DRAWING = "--timesteps 20 --eta 0 --cond_scale 0.5 --n_samples_per_class 50".spl
 METHODS = {
     "FT": "--iterations 30 --unlearn_lr 5e-4",
     "GA": "--iterations 12 --unlearn_lr 2e-4",
-    "SalUn": "--iterations 40 --unlearn_lr 5e-4 --stand_in next",
-    "SFRon": "--iterations 40 --unlearn_lr 3e-4 --fisher_ratio 3",
+    "SalUn": "--iterations 100 --unlearn_lr 5e-4",
+    "SFRon": "--iterations 60 --unlearn_lr 5e-4 --fisher_ratio 2",
 }
 COLUMNS = {"UA": "UA", "RA": "RA", "rejected": "rejected", "plausible": "plausibility"}
 DISTANCES = {"FD(judge)": "fd_judge", "FD(judge, retrain)": "fd_judge_retrain"}

@@ -140,11 +140,12 @@ def read(setup: GeneratorSetup) -> GeneratorProblem:
         UsageError: the generator was trained on another split.
     """
     data, base = load(setup)
-    known = None if setup.start is None else setup.start.extra.get("split_digest")
-    if known not in (None, base.digest) and setup.arguments.work != "sample":
+    start = setup.start
+    known = None if start is None else start.extra.get("split_digest")
+    if start is not None and known not in (None, base.digest) and setup.arguments.work != "sample":
         raise UsageError(
-            f"--model {setup.start.path}: was trained on split {known}, this run divides the data into {base.digest}; "  # type: ignore[union-attr]
-            "give the --seed, --split_seed or --split of its training"
+            f"--model {start.path}: was trained on split {known}, this run divides the data into {base.digest}; give "
+            "the --seed, --split_seed or --split of its training"
         )
     seen, split = views(setup, data), None
     if setup.scenario is None:

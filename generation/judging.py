@@ -15,7 +15,7 @@ from generation.drawing import Pictures
 from generation.generation_flags import GenerateArguments
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, opened, preview, read, set_up
 from trainer.pipeline import Place, Stages
-from utils import seeds
+from utils import files, seeds
 from utils.errors import UsageError
 from utils.log import Log
 from utils.result import Result
@@ -54,6 +54,10 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     drawing.check(arguments.settings, setup.schedule.steps)
     told = arguments.judging
     assert told is not None
+    if told.judge is not None:
+        where = Path(told.judge)
+        files.size_of(where, f"--judge {told.judge}", "judge")
+        setup = replace(setup, config=setup.config | {"judge": files.sha256(where)})
     if told.retrained is not None:
         if setup.scenario is None:
             raise UsageError("--retrained: needs --forget beside it, the class that was forgotten")

@@ -22,6 +22,7 @@ PARSERS = {
     "main_backdoor": arg_parser.parse_backdoor,
     "main_transfer": arg_parser.parse_transfer,
     "main_saliency": arg_parser.parse_saliency,
+    "main_generate": lambda words, read_files: arg_parser.parse_generate(words[0], words),
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -102,7 +102,7 @@ def test_the_references_checkpoint_is_read(base, tmp_path):
 def test_forgetting_stops_and_goes_on_to_the_same_bytes(base, tmp_path, method):
     words = ["--model", base / "generator.pt", "--unlearn", method, "--forget", "class:3", "--iterations", "4"]
     words += ["--batch_size", "64", "--save_every", "1"]
-    words += {"SA": ["--fisher_images", "32"], "SFRon": ["--retain_subset", "64"]}.get(method, [])
+    words += {"SA": ["--fisher_images", "32"], "SFRon": ["--no_saliency"]}.get(method, [])
     assert run("forget", *words, "--save_dir", tmp_path / "whole") == 0
     with killed_at(2):
         run("forget", *words, "--save_dir", tmp_path / "killed")
