@@ -21,6 +21,8 @@ class ASAM:
         self._parameters: list[Tensor] = list(parameters)
         self._rho = rho
         self._before: list[Tensor] = []
+        # A GPU is told what to do for all of them at once; a CPU finds a single one still in its cache.
+        self._at_once = 1 if parameters[0].device.type == "cpu" else len(parameters)
 
     @torch.no_grad()
     def up(self) -> None:
@@ -29,10 +31,15 @@ class ASAM:
         torch._foreach_copy_(self._before, self._parameters)
         pairs = [(parameter, parameter.grad) for parameter in self._parameters if parameter.grad is not None]
         moved, gradients = [parameter for parameter, _ in pairs], [gradient for _, gradient in pairs]
-        lengths = torch._foreach_norm(torch._foreach_mul(torch._foreach_abs(moved), gradients))
-        step = torch._foreach_mul(torch._foreach_mul(moved, moved), gradients)
-        torch._foreach_mul_(step, self._rho / (torch.stack(lengths).norm() + 1e-12))
-        torch._foreach_add_(moved, step)
+        parts = [slice(start, start + self._at_once) for start in range(0, len(moved), self._at_once)]
+        lengths: list[Tensor] = []
+        for part in parts:
+            lengths += torch._foreach_norm(torch._foreach_mul(torch._foreach_abs(moved[part]), gradients[part]))
+        factor = self._rho / (torch.stack(lengths).norm() + 1e-12)
+        for part in parts:
+            step = torch._foreach_mul(torch._foreach_mul(moved[part], moved[part]), gradients[part])
+            torch._foreach_mul_(step, factor)
+            torch._foreach_add_(moved[part], step)
 
     @torch.no_grad()
     def back(self) -> None:
