@@ -189,6 +189,7 @@ def test_a_search_runs_trials_and_writes_what_the_benchmark_would(tmp_path, caps
     take = Here.take
 
     def failing(self, cells):
+        cells = list(cells)
         if cells and cells[0].name == "dense-class-FT-deepunlearn-seed12/trial001/seed12":
             self.running, self.over = cells[:1], [(cells[0], 1)]
             return cells[:1]
