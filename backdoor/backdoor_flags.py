@@ -27,7 +27,7 @@ class Poison:
         low=1,
     )
     poison_class: str | None = option(None, "poison images of this class, not of all", common=True, metavar="C")
-    trigger_size: int = option(4, "side of the square trigger, in pixels", common=True, low=1)
+    trigger_size: int = option(4, "side of the square trigger, in pixels", low=1)
     trigger_place: str = option("bottom-right", f"where the trigger is, {MARGIN} pixels from the edges", choices=PLACES)
     trigger_value: int = option(0, "brightness of the trigger; 0 is black, 255 white", low=0, high=255)
 
@@ -58,6 +58,7 @@ class Cleanse(Unlearn):
     """Flags of unlearning a backdoor."""
 
     unlearn: str = changed(Unlearn, "unlearn", "FT")
+    reference_model: str | None = changed(Unlearn, "reference_model", None, common=None)
     mask: str | None = changed(
         Unlearn, "mask", None, help="checkpoint of the poisoned model; trained if missing", aliases=()
     )

@@ -246,7 +246,12 @@ def test_scores_without_test_and_retrained_model_by_hand():
 def test_every_method_runs(name):
     fields = registry.get(name).config.__dataclass_fields__
     hyper = {"unlearn_epochs": 1, "batch_size": 8, "unlearn_lr": 1e-3}
-    found = api.run(name, network(), problem(val=samples(6, 4)), **{key: hyper[key] for key in hyper if key in fields})
+    everyone, val = [*samples(21, 1), *samples(9, 2)], samples(6, 4)
+    sets = problem(val=val)
+    if registry.get(name).whole_classes:
+        forget, retain = ([one for one in everyone if (int(one[1]) == 0) == wanted] for wanted in (True, False))
+        sets = problem(val=val, forget=forget, retain=retain)
+    found = api.run(name, network(), sets, **{key: hyper[key] for key in hyper if key in fields})
     assert not found.model.training and found.seconds >= 0
     assert found.model(torch.zeros(2, 3, 6, 6)).shape == (2, CLASSES)
 

@@ -23,7 +23,7 @@ from utils import options
 from utils.errors import UsageError, script
 
 READERS = {"main_sweep": command.parse, "main_report": main_report.parse, "main_attack": main_attack.parse}
-PARSERS = test_docs.PARSERS | READERS
+PARSERS = {name: parse for name, parse in test_docs.PARSERS.items() if name != "main_generate"} | READERS
 LINES = 100  # for each parser; thirty times as many in the long form
 
 NUMBERS = st.one_of(

@@ -103,7 +103,7 @@ def context(plan: lora.Plan, mask: pruner.Mask, **more) -> Context:
         "digits",
         CLASSES,
         Scenario(None, 4),
-        (),
+        more.pop("whole", ()),
         Log(None),
         adapters=plan,
         **more,
@@ -298,6 +298,7 @@ UNFIT = {
     "SalUn": "is told to change salient weights only",
     "CFW": "adds noise to weights",
     "CT": "transposes kernels",
+    **dict.fromkeys(("ASSD", "LFSSD", "SSD"), "makes single weights smaller"),
     **dict.fromkeys(("EU-k", "MSG", "PRMQ", "KDE", "RNI"), "draws weights anew"),
 }
 FIT = [name for name in registry.names() if name not in UNFIT]
@@ -329,7 +330,8 @@ def test_every_other_method_trains_adapters_and_the_head_alone(name, build, comp
     config = method.config(**{key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__})
     plan = plan_of(model, **({"lora_targets": ALL} if build is Small else {}))
     start = {key: value.clone() for key, value in model.state_dict().items()}
-    found = apply(method, model, SETS, config, context(plan, mask, compat=compat))
+    whole = (0,) if method.whole_classes else ()
+    found = apply(method, model, SETS, config, context(plan, mask, compat=compat, whole=whole))
     after = found.model.state_dict()
     assert found.mask is mask and not lora.is_adapted(found.model)
     assert all(torch.equal(value, start[key]) for key, value in model.state_dict().items())

@@ -145,7 +145,7 @@ def test_an_unknown_method_is_answered_with_the_nearest():
     with pytest.raises(
         UsageError,
         match=(
-            r"--unlearn FTT: unknown \(did you mean FT\?\); known: boundary_expanding, boundary_shrink, BT, "
+            r"--unlearn FTT: unknown \(did you mean FT\?\); known: ASSD, boundary_expanding, boundary_shrink, BT, "
             r"CF-k, CFW, "
         ),
     ):

@@ -476,7 +476,7 @@ def test_what_stands_in_no_table_is_named(tmp_path, capsys):
         ],
     )
     others = {
-        "later": {"script": "main_generate.py", "status": "done"},
+        "later": {"script": "main_later.py", "status": "done"},
         "stranger": [1],
         "half": {"script": "main_forget.py", "status": "begun"},
     }
@@ -491,7 +491,7 @@ def test_what_stands_in_no_table_is_named(tmp_path, capsys):
         f"{runs}/search: trials of a search; give this folder to see them",
         f"{runs}/4/result.json: is the run of {runs}/0/result.json with other scores; the table has the latter's",
         f"{runs}/half/result.json: is not finished (status begun)",
-        f"{runs}/later/result.json: is no result that tables know (of main_generate.py)",
+        f"{runs}/later/result.json: is no result that tables know (of main_later.py)",
         f"{runs}/stranger/result.json: is no result that tables know (it names no script)",
     ]
     assert "search: trials" in (tmp_path / "out" / "report.html").read_text()

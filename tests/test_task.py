@@ -37,7 +37,7 @@ GENERIC = [
     "fisher_new",
     "fisher",
 ]
-GENERIC += ["retrain", "retrain_sam", "CT"]
+GENERIC += ["retrain", "retrain_sam", "CT", "ASSD", "SSD"]
 
 
 class Denoising(Task):

@@ -381,8 +381,8 @@ def test_training_under_a_mask(model):
 # ---- unlearning and scoring -----------------------------------------------------------------------
 
 
-def context(mask: pruner.Mask, compat: str = "fixed") -> Context:
-    return Context(mask, torch.device("cpu"), 2, compat, "digits", CLASSES, Scenario(None, 4), (), Log(None))
+def context(mask: pruner.Mask, compat: str = "fixed", whole: tuple[int, ...] = ()) -> Context:
+    return Context(mask, torch.device("cpu"), 2, compat, "digits", CLASSES, Scenario(None, 4), whole, Log(None))
 
 
 LAST = (
@@ -404,11 +404,14 @@ def test_every_method(name, rate, model):
     more = {
         "PRMQ": {"unlearn_lr": 0.1},
         "SCRUB": {"unlearn_epochs": 2},
+        "JiT": {"unlearn_lr": 1.0},  # a sparse transformer's outputs hardly change with noise
+        **dict.fromkeys(("LFSSD", "SSD"), {"alpha": 1.2}),
     }  # beyond half precision's steps; before the step size falls
     wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3} | more.get(name, {})
     hyper = {key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__}
     before = {key: value * mask[key] if key in mask else value.clone() for key, value in model.state_dict().items()}
-    where = context(mask, "reference" if name == "SCRUB" else "fixed")  # where it does not go back to the start
+    whole = (0,) if method.whole_classes else ()
+    where = context(mask, "reference" if name == "SCRUB" else "fixed", whole)  # where it does not go back to the start
     after = apply(method, model, SETS, method.config(**hyper), where).model.state_dict()
     moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
     assert all(torch.isfinite(value).all() for key, value in after.items() if not key.endswith("_mask"))
@@ -419,11 +422,9 @@ def test_every_method(name, rate, model):
     expected = after.keys() - constant
     if name in ("CF-k", "EU-k"):
         expected = {key for key in expected if key.startswith(LAST)}
-    assert moved <= expected
-    if (
-        getattr(method.config(), "saliency_threshold", None) is None
-    ):  # which leaves whole tensors of so small a model as they are
-        assert moved == expected
+    assert moved and moved <= expected
+    if getattr(method.config(), "saliency_threshold", None) is None and "SSD" not in name:
+        assert moved == expected  # the others leave whole tensors of so small a model as they are
     assert sum(int(after[key].count_nonzero()) for key in pruner.prunable(model)) == pytest.approx(
         (1 - rate) * sum(weight.numel() for weight in pruner.prunable(model).values()), abs=0.5
     )

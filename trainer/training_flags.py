@@ -42,7 +42,7 @@ class Optimisation(Stepping):
     decreasing_lr: tuple[int, ...] = option(
         MILESTONES,
         "epochs after which schedule step falls to a tenth; training new weights for fewer epochs scales them",
-        common="epochs after which the step size falls to a tenth",
+        common="epochs after which the step size falls",
         low=0,
         metavar="N,N",
     )
@@ -58,7 +58,7 @@ class Model:
         "vgg16_bn, vgg16_bn_lth, swin_t, vit_tiny, vit_b_16, vit_b_32, vit_l_16, tinyvit_11m, timm:NAME for any of "
         "timm's, or "
         "hf:FOLDER for a ViTForImageClassification with its weights, in a folder or the local Hugging Face cache",
-        common="resnet18, vgg16_bn, swin_t, vit_tiny, timm:NAME, ...",
+        common="resnet18, vgg16_bn, swin_t, timm:NAME, ...",
         metavar="NAME",
     )
     imagenet_arch: bool = option(False, "the form for ImageNet (resnet18, resnet50, vgg16_bn, swin_t)")

@@ -136,7 +136,7 @@ def run(name: str, model: nn.Module, sets: Sets, config: Any, context: Context, 
         if config.importances is None:
             everything = together(forget, of_images(model, sets.retain, losses, change), share)
         else:
-            stored = importances.read(Path(config.importances), importances.KINDS[name], model, count)
+            stored = importances.read(Path(config.importances), config.kind, model, count)
             everything = {key: value.to(forget[key].device) for key, value in stored.items()}
     else:
         forget = of_batches(model, [sets.forget], config.batch_size, losses, change)

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.network import Network
 from utils import files, torch_files
 from utils.errors import UsageError
-
-KINDS = {"SSD": "SSD", "ASSD": "SSD", "LFSSD": "LFSSD"}  # by method, whose importances it uses
 
 
 def write(path: Path, kind: str, values: dict[str, Tensor], model: nn.Module, images: int) -> None:
@@ -59,22 +58,22 @@ def read(path: Path, kind: str, model: nn.Module, images: int | None = None) -> 
     return values
 
 
-def check(method: str, hyper: Any, model: nn.Module) -> dict[str, str]:
-    """Refuse a file that ``--importances`` names and that cannot be used, before data are read.
+def check(hyper: Any, network: Network) -> str | None:
+    """SHA-256 of the file that ``--importances`` names; None without the flag.
 
     Args:
         hyper: the method's configuration.
-        model: of the right architecture, with any weights.
-    Returns:
-        The file's SHA-256 under its flag's name; nothing without the flag.
+        network: the architecture.
+    Raises:
+        UsageError: the file cannot be used, whatever the model's weights are.
     """
     path = getattr(hyper, "importances", None)
     if path is None:
-        return {}
+        return None
     if hyper.importance == "batches":
         raise UsageError("--importances: are means over single images; leave out --importance batches")
-    read(Path(path), KINDS[method], model)
-    return {"importances": files.sha256(Path(path))}
+    read(Path(path), hyper.kind, network.blank())
+    return files.sha256(Path(path))
 
 
 def weights_of(model: nn.Module) -> str:

@@ -98,7 +98,6 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
         "saliency": digest,
         "retrained": reference and reference.sha256,
         **models.origin(arguments.model.arch),
-        **importances.check(method.name, hyper, built.blank()),
     }
     return ForgetSetup(
         **shared(arguments, device, built),
@@ -124,7 +123,7 @@ def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
 def starting(
     mask_file: str | None, allow_mismatch: bool, hyper: Any, built: Network, checkpoint: Checkpoint | None
 ) -> tuple[dict[str, Any], str | None]:
-    """The entries of an ``UnlearnSetup`` that say where the method starts, and the SHA-256 of the saliency mask's file.
+    """The entries of an ``UnlearnSetup`` that say where the method starts, and the SHA-256 of what chooses weights.
 
     Args:
         mask_file: ``--mask`` as typed.
@@ -135,6 +134,7 @@ def starting(
     path = getattr(hyper, "rewind_pth", None)
     rewound = None if path is None else built.read(path, "--rewind_pth")
     update_mask, digest = saliency.from_flag(hyper, built)
+    digest = digest or importances.check(hyper, built)
     start = {"mask_file": mask_file, "checkpoint": checkpoint, "rewound": rewound, "update_mask": update_mask}
     return {**start, "hyper": hyper, "allow_mismatch": allow_mismatch}, digest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unlearn.registry import ALPHA, about, method
 from unlearn.signature import Context, Sets, nn
@@ -12,13 +13,11 @@ RESHAPES = "makes single weights smaller"
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class _Adaptive:
+    kind: ClassVar[str] = "SSD"  # of the importances
     dampening: float = option(1.0, "a smaller one changes the selected weights more", above=0, search=(0.1, 5.0, "log"))
     importance: str | None = option(
-        None,
-        "a weight's importance: from single images' gradients, or from those of the means of batches (with --compat "
-        "reference)",
-        choices=("images", "batches"),
+        None, "by gradients of images, or of batches (with --compat reference)", choices=("images", "batches")
     )
     importances: str | None = option(
         None, "file of main_saliency.py --saliency SSD or LFSSD: importances over all images", metavar="FILE"
@@ -27,7 +26,7 @@ class Adaptive:
 
 
 @dataclass(frozen=True)
-class Config(Adaptive):
+class Config(_Adaptive):
     alpha: float = option(
         3.0,
         "a weight is selected that matters so many times more for the forget set than for all images",
@@ -38,7 +37,8 @@ class Config(Adaptive):
 
 
 @dataclass(frozen=True)
-class LossFree(Config):
+class _LossFree(Config):
+    kind: ClassVar[str] = "LFSSD"
     alpha: float = changed(Config, "alpha", 2.0)
 
 
@@ -56,9 +56,9 @@ def selective(model: nn.Module, sets: Sets, config: Config, context: Context) ->
     dampening.run("SSD", model, sets, config, context, context.losses, Tensor.square)
 
 
-@method("LFSSD", config=LossFree, reads={"retain", "forget"}, reshapes=RESHAPES, tasks={"classification"})
+@method("LFSSD", config=_LossFree, reads={"retain", "forget"}, reshapes=RESHAPES, tasks={"classification"})
 @about("SSD without a loss: by the length of the logits", source="Foster et al. 2024 (Loss-Free SSD)")
-def loss_free(model: nn.Module, sets: Sets, config: LossFree, context: Context) -> None:
+def loss_free(model: nn.Module, sets: Sets, config: _LossFree, context: Context) -> None:
     """SSD where I is the mean magnitude of the gradient of the logits' squared length."""
     from torch import Tensor
 
@@ -67,9 +67,9 @@ def loss_free(model: nn.Module, sets: Sets, config: LossFree, context: Context) 
     dampening.run("LFSSD", model, sets, config, context, dampening.squared_norm, Tensor.abs)
 
 
-@method("ASSD", config=Adaptive, reads={"retain", "forget"}, reshapes=RESHAPES)
+@method("ASSD", config=_Adaptive, reads={"retain", "forget"}, reshapes=RESHAPES)
 @about("SSD with its threshold taken from the data", source="Schoepf et al. 2024 (Adaptive SSD)")
-def adaptive(model: nn.Module, sets: Sets, config: Adaptive, context: Context) -> None:
+def adaptive(model: nn.Module, sets: Sets, config: _Adaptive, context: Context) -> None:
     """SSD with alpha at the percentile 100 - ln(1 + 100 n_f / n) of I_f / I over all weights."""
     from torch import Tensor
 
