@@ -124,6 +124,7 @@ def test_a_killed_imp_run_ends_in_the_same_bytes(few, few_run, tmp_path, write):
     assert rounds[0] == rounds[1]
 
 
+@pytest.mark.torture
 def test_checkpoints_every_other_epoch_are_the_same_and_fewer(few, few_run, tmp_path, monkeypatch):
     """Three epochs a round: the best one may be one that has no checkpoint of its own."""
     written, original = [], files.write_bytes
