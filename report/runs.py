@@ -100,7 +100,7 @@ class Run:
         """The run as a line of a packed file in ``base``."""
         logged = [record for epochs in self.epochs.values() for record in epochs.values()]
         return {
-            "folder": os.path.relpath(self.folder, base),
+            "folder": os.path.relpath(self.folder.resolve(), base),
             "result": self.content,
             "epochs": [{key: record[key] for key in EPOCH if key in record} for record in logged],
         }
@@ -140,12 +140,20 @@ class Collection:
         return list(found.values())
 
     def pack(self, path: Path) -> None:
-        """Write all runs and plans into one file, which is read like the folders that they came from."""
+        """Write all runs and plans into one file, which is read like the folders that they came from.
+
+        Paths are relative to the file's folder, or, where something lies elsewhere, to what all of it lies in.
+        """
+        runs = [run for run in self.runs if run.content]
+        places = [*self.plans, *(run.folder for run in runs)]
+        base = path.parent.resolve()
+        if not all(place.resolve().is_relative_to(base) for place in places):
+            base = Path(os.path.commonpath([place.resolve().parent for place in places]))
         lines = [
-            {"sweep": os.path.relpath(plan, path.parent), "content": _with_status(plan, content)}
+            {"sweep": os.path.relpath(plan.resolve(), base), "content": _with_status(plan, content)}
             for plan, content in self.plans.items()
         ]
-        lines += [run.packed(path.parent) for run in self.runs if run.content]
+        lines += [run.packed(base) for run in runs]
         files.write_text(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 
 
