@@ -23,21 +23,8 @@ from utils.errors import UsageError
 from utils.log import Log
 
 CLASSES = 3
-GENERIC = [
-    "FT",
-    "FT_l1",
-    "FT_prune",
-    "FT_prune_bi",
-    "GA",
-    "GA_l1",
-    "RL",
-    "SalUn",
-    "NG+",
-    "SFRon",
-    "fisher_new",
-    "fisher",
-]
-GENERIC += ["retrain", "retrain_sam", "CT", "ASSD", "SSD"]
+GENERIC = "FT FT_l1 FT_prune FT_prune_bi GA GA_l1 RL SalUn NG+ SFRon fisher_new fisher retrain".split()
+GENERIC += "retrain_sam CT ASSD SSD".split()
 
 
 class Denoising(Task):
