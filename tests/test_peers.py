@@ -163,6 +163,21 @@ def test_jit_by_a_slow_twin(model):
         torch.testing.assert_close(after[key], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["eval", "mixed", "train"])
+def test_jits_modes_differ_in_whose_statistics_batch_norm_follows(mode, model):
+    after = run("JiT", model, {}, noise_mode=mode, noisy_copies=2, batch_size=9, unlearn_lr=1e-9)
+    wanted = copy.deepcopy(model).train(mode != "eval")
+    [(clean, _)] = SETS["forget"].batches(9)
+    wanted(clean)
+    moved = not torch.equal(model.bn.running_mean, after["bn.running_mean"])
+    assert (
+        moved == (mode != "eval")
+        and int(after["bn.num_batches_tracked"]) == 3 + {"eval": 0, "mixed": 1, "train": 3}[mode]
+    )
+    if mode != "train":  # there it follows the noisy copies too
+        torch.testing.assert_close(after["bn.running_mean"], wanted.bn.running_mean)
+
+
 def test_jit_without_noise_changes_nothing_and_divides_by_nothing(model):
     after = run("JiT", model, {}, noise_std=0.0, unlearn_lr=1.0)
     assert all(torch.equal(after[key], value) for key, value in model.state_dict().items())

@@ -54,8 +54,8 @@ def just_in_time(model: nn.Module, sets: Sets, config: Config, context: Context)
     mode = config.noise_mode or ("eval" if context.compat == "fixed" else "train")
 
     @torch.no_grad()
-    def noisy(clean: Tensor, batch: Batch, mode: str) -> tuple[list[Tensor], list[Tensor]]:
-        model.train(mode == "train")
+    def noisy(clean: Tensor, batch: Batch, training: bool) -> tuple[list[Tensor], list[Tensor]]:
+        model.train(training)
         outputs, lengths = [], []
         for _ in range(config.noisy_copies):
             noise = config.noise_std * context.draws.step(clean, batch.random)
@@ -67,9 +67,9 @@ def just_in_time(model: nn.Module, sets: Sets, config: Config, context: Context)
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         clean = normalise(batch.inputs)
-        first = noisy(clean, batch, mode="eval") if mode == "mixed" else None
+        first = noisy(clean, batch, training=False) if mode == "mixed" else None
         logits = model(clean)
-        copies, lengths = first or noisy(clean, batch, mode)
+        copies, lengths = first or noisy(clean, batch, mode == "train")
         slopes = [(logits - other).norm(dim=1) / length for other, length in zip(copies, lengths)]
         return torch.stack(slopes).sum() / len(slopes), accuracy(logits, batch.targets)
 
