@@ -29,7 +29,9 @@ def squared_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return model(images).square().sum(1)
 
 
-OF_KIND = {"SSD": (None, Tensor.square), "LFSSD": (squared_norm, Tensor.abs)}  # losses, None for the task's, and change
+def measure(kind: str, context: Context) -> tuple[Losses, Change]:
+    """An importance is the mean of the change of the gradient of the losses; SSD's are the task's own."""
+    return (context.losses, Tensor.square) if kind == "SSD" else (squared_norm, Tensor.abs)
 
 
 def of_images(model: nn.Module, images: Images, losses: Losses, change: Change) -> Tensors:
@@ -67,9 +69,16 @@ def _joined(parts: list[Iterator[tuple[Tensor, Tensor]]], size: int) -> Iterator
         yield images, labels
 
 
-def together(first: Tensors, second: Tensors, share: float) -> Tensors:
-    """``share`` of the first and the rest of the second: the mean over two sets from the means over each."""
-    return {name: share * value + (1 - share) * second[name] for name, value in first.items()}
+def of_both(model: nn.Module, forget: Images, retain: Images, kind: str, context: Context) -> tuple[Tensors, Tensors]:
+    """Importances over the forget set, and over both sets together, from one pass over each.
+
+    Args:
+        kind: "SSD" or "LFSSD".
+    """
+    losses, change = measure(kind, context)
+    share = len(forget) / (len(forget) + len(retain))
+    first, second = (of_images(model, images, losses, change) for images in (forget, retain))
+    return first, {name: share * value + (1 - share) * second[name] for name, value in first.items()}
 
 
 def dampen(model: nn.Module, forget: Tensors, everything: Tensors, alpha: float, dampening: float) -> int:
@@ -113,12 +122,11 @@ def adaptive_alpha(forget: Tensors, everything: Tensors, share: float) -> float:
     return low + (place - below) * (high - low)
 
 
-def run(name: str, model: nn.Module, sets: Sets, config: Any, context: Context, losses: Losses, change: Change) -> None:
+def run(name: str, model: nn.Module, sets: Sets, config: Any, context: Context) -> None:
     """Find both importances, choose the threshold unless ``config`` has an alpha, and dampen.
 
     Args:
         name: of the method, for the log.
-        losses, change: an importance is the mean of ``change`` of the gradient of ``losses``.
     Raises:
         UsageError: alpha is so large that nothing can be selected.
     """
@@ -131,13 +139,13 @@ def run(name: str, model: nn.Module, sets: Sets, config: Any, context: Context, 
             f"--alpha {alpha:g}: {name} selects nothing, because no weight can matter more than {1 / share:.4g} times "
             f"as much for {len(sets.forget):,} images as for all {count:,}; give a smaller one"
         )
-    if by_images:
+    losses, change = measure(config.kind, context)
+    if by_images and config.importances is None:
+        forget, everything = of_both(model, sets.forget, sets.retain, config.kind, context)
+    elif by_images:
         forget = of_images(model, sets.forget, losses, change)
-        if config.importances is None:
-            everything = together(forget, of_images(model, sets.retain, losses, change), share)
-        else:
-            stored = importances.read(Path(config.importances), config.kind, model, count)
-            everything = {key: value.to(forget[key].device) for key, value in stored.items()}
+        stored = importances.read(Path(config.importances), config.kind, model, count)
+        everything = {key: value.to(forget[key].device) for key, value in stored.items()}
     else:
         forget = of_batches(model, [sets.forget], config.batch_size, losses, change)
         everything = of_batches(model, [sets.retain, sets.forget], config.batch_size, losses, change)

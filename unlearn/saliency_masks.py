@@ -73,11 +73,8 @@ def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place
 def _store_importances(kind: str, problem: ForgetProblem, handed: Context, place: Place) -> dict[str, str]:
     """Write SSD's or LFSSD's importances over retain and forget set; the file's name with what it holds, in words."""
     problem.model.eval()
-    losses, change = dampening.OF_KIND[kind]
-    sets = [problem.sets[name] for name in ("forget", "retain")]
-    forget, retain = (dampening.of_images(problem.model, one, losses or handed.losses, change) for one in sets)
-    count = sum(map(len, sets))
-    values = dampening.together(forget, retain, len(sets[0]) / count)
+    forget, retain = problem.sets["forget"], problem.sets["retain"]
+    values, count = dampening.of_both(problem.model, forget, retain, kind, handed)[1], len(forget) + len(retain)
     name = f"{IMPORTANCES[kind]}.pt"
     importances.write(place.folder.path / name, kind, values, problem.model, count)
     return {name: f"importances for {kind} over {count:,} images"}

@@ -49,30 +49,24 @@ def selective(model: nn.Module, sets: Sets, config: Config, context: Context) ->
 
     I and I_f are the means of squared gradients of the loss over all training images and over the forget set.
     """
-    from torch import Tensor
-
     from unlearn import dampening
 
-    dampening.run("SSD", model, sets, config, context, context.losses, Tensor.square)
+    dampening.run("SSD", model, sets, config, context)
 
 
 @method("LFSSD", config=_LossFree, reads={"retain", "forget"}, reshapes=RESHAPES, tasks={"classification"})
 @about("SSD without a loss: by the length of the logits", source="Foster et al. 2024 (Loss-Free SSD)")
 def loss_free(model: nn.Module, sets: Sets, config: _LossFree, context: Context) -> None:
     """SSD where I is the mean magnitude of the gradient of the logits' squared length."""
-    from torch import Tensor
-
     from unlearn import dampening
 
-    dampening.run("LFSSD", model, sets, config, context, dampening.squared_norm, Tensor.abs)
+    dampening.run("LFSSD", model, sets, config, context)
 
 
 @method("ASSD", config=_Adaptive, reads={"retain", "forget"}, reshapes=RESHAPES)
 @about("SSD with its threshold taken from the data", source="Schoepf et al. 2024 (Adaptive SSD)")
 def adaptive(model: nn.Module, sets: Sets, config: _Adaptive, context: Context) -> None:
     """SSD with alpha at the percentile 100 - ln(1 + 100 n_f / n) of I_f / I over all weights."""
-    from torch import Tensor
-
     from unlearn import dampening
 
-    dampening.run("ASSD", model, sets, config, context, context.losses, Tensor.square)
+    dampening.run("ASSD", model, sets, config, context)
