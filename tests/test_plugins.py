@@ -6,7 +6,8 @@ import csv
 import importlib
 import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apart
@@ -44,6 +45,15 @@ def site(tmp_path_factory) -> Path:
     entries = re.sub(r'\[project\.entry-points\."([\w.]+)"\]', r"[\1]", toml).replace('"', "")
     (info / "entry_points.txt").write_text(entries)
     return folder
+
+
+@pytest.fixture
+def here(site: Path, monkeypatch) -> Iterator[None]:
+    """The package can be imported in this process, and is forgotten after: processes forked off later import it anew."""
+    monkeypatch.syspath_prepend(str(site))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:
+        del sys.modules[name]
 
 
 @pytest.fixture
@@ -115,9 +125,8 @@ def test_a_broken_package_is_named_where_it_is_needed(python, site, tmp_path):
     assert "--dataset: the entry point x of broken (unlearn_sparse.datasets) cannot be loaded" in refused.err
 
 
-def test_a_score_is_in_tables_and_notebooks(site, monkeypatch):
+def test_a_score_is_in_tables_and_notebooks(here):
     """The page's score of two images by hand, as it is imported."""
-    monkeypatch.syspath_prepend(str(site))
     margin = importlib.import_module("mine.margin").margin
     try:
         forget = Predictions(torch.tensor([[1.0, 3.0, 0.5], [2.0, 1.5, 0.0]]), torch.tensor([1, 2]))
@@ -128,8 +137,7 @@ def test_a_score_is_in_tables_and_notebooks(site, monkeypatch):
         del scoring._scores._items["margin"]
 
 
-def test_a_search_asks_for_the_pages_objective(site, monkeypatch):
-    monkeypatch.syspath_prepend(str(site))
+def test_a_search_asks_for_the_pages_objective(here):
     two_gaps = importlib.import_module("mine.two_gaps").two_gaps
     try:
         ours, exact = (
@@ -154,8 +162,7 @@ class Denoiser(nn.Module):
         return self.conv(images) + self.classes(classes)[:, :, None, None]
 
 
-def test_a_task_of_the_page_is_unlearned_from_python(site, monkeypatch):
-    monkeypatch.syspath_prepend(str(site))
+def test_a_task_of_the_page_is_unlearned_from_python(here):
     torch.manual_seed(0)
     sets = [TensorDataset(torch.rand(12, 1, 6, 6), torch.arange(12) % 10) for _ in range(2)]
     known = {"denoiser": Denoiser(), "data": api.Data(*sets, device="cpu")}
