@@ -129,8 +129,8 @@ def _histogram() -> Any:
 
 def _roc() -> Any:
     ranges: dict[str, Any] = {"x_range": (-2, 102), "y_range": (-2, 102)}
-    labels = {"x_axis_label": "false positives (%)", "y_axis_label": "true positives (%)"}
-    drawn = _figure("roc", **ranges, **labels)
+    ranges |= {"x_axis_label": "false positives (%)", "y_axis_label": "true positives (%)"}
+    drawn = _figure("roc", **ranges)
     drawn.line([0, 100], [0, 100], line_color="#999", line_dash="dotted")
     drawn.line("x", "y", source=_source("roc_curve", "x", "y"), line_color="#0072b2", line_width=2)
     here = _source("roc_point", "x", "y", "threshold")
