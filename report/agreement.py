@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from report.attack_columns import HEADS, KEYS, Attacked, findings
 from report.comparison import Table
@@ -35,7 +36,7 @@ def order(table: Table, attacked: Iterable[Attacked]) -> tuple[list[str], list[l
     return ["scores", *by_model], rows
 
 
-def _distances(table: Table, model: str, told: Mapping[tuple[str, str, str], Mapping[str, float]]) -> Distances:
+def _distances(table: Table, model: str, told: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> Distances:
     """How far each method but Original is from what is perfect, by score."""
     methods = [row for row in table.tried() if row != "Original"]
     found: Distances = {"avg. gap": {row: gap for row in methods if (gap := table.average_gap(row, model)) is not None}}

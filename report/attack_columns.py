@@ -64,7 +64,7 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
 
 def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """What attacks said of the table's runs, by row, attack and model."""
-    found = {}
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for content in attacked:
         rows = {
             (part["model"], part["method"]): place

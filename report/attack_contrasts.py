@@ -28,11 +28,11 @@ def sparsity(dataset: str, found: Mapping[str, Findings], how: Bootstrap) -> lis
 
 
 def _against_dense(dataset: str, title: str, found: Mapping[str, Findings], how: Bootstrap) -> Section:
-    sides = [{(one.row, one.attack): one for one in found[name].found} for name in (DENSE, title)]
-    both = [key for key in sides[0] if key in sides[1]]
+    dense, sparse = ({(one.row, one.attack): one for one in found[name].found} for name in (DENSE, title))
+    both = [key for key in dense if key in sparse]
     names = [name for name in HEADS if any(attack == name for _, attack in both)]
     rows = [
-        [row, *(_change(*(side[row, name] for side in sides), how) if (row, name) in both else "-" for name in names)]
+        [row, *(_change(dense[row, name], sparse[row, name], how) if (row, name) in both else "-" for name in names)]
         for row in dict.fromkeys(row for row, _ in both)
     ]
     note = (
