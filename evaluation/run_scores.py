@@ -8,7 +8,7 @@ from typing import Any
 from evaluation import mia, scoring
 from evaluation.predict import Predictions
 
-SETS = ("retain", "forget", "val", "test")
+SETS = ("retain", "forget", "val", "test", "forget_test")
 
 
 def score(

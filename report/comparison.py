@@ -221,6 +221,7 @@ def shared(result: dict[str, Any]) -> dict[str, Any]:
         "imagenet stem": config.get("model", {}).get("imagenet_arch", False),
         "input size": config.get("data", {}).get("input_size"),
         "images": _digest(config["official_counts"]) if "official_counts" in config else None,
+        "superclasses": _digest(config["superclasses"]) if "superclasses" in config else None,
         "sizes": {name: sizes.get(name) for name in ("retain", "forget", "test")},
         "split": "of each run's seed" if split_seed is None else f"of seed {split_seed}",
     }
@@ -287,7 +288,7 @@ def _forgotten(key: dict[str, Any]) -> str:
     forget, kind = key["forget"], key["kind"].replace(" ", "-")
     if "indices" in forget:
         return f"{kind}-{forget['indices']}-{forget['indices_digest'][:6]}"
-    label = forget.get("class")
+    label = forget.get("class", forget.get("subclass"))
     listed = "" if label is None else "-" + "-".join(map(str, label if isinstance(label, list) else [label]))
     return kind + listed + ("" if forget.get("count") is None else f"-{forget['count']}")
 

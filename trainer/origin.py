@@ -14,7 +14,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("imagenet_arch", "stream"), (bool,)),
     **dict.fromkeys(("input_size", "split_seed", "side"), (int, type(None))),
     **dict.fromkeys(("mean", "std", "classes"), (list, tuple, type(None))),
-    "folder": (str, type(None)),
+    **dict.fromkeys(("folder", "superclasses"), (str, type(None))),
 }
 
 
@@ -39,6 +39,7 @@ def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None)
         "side": dataset.side,
         "classes": list(dataset.names),
         "folder": dataset.root.resolve().name if dataset.files is not None else None,
+        "superclasses": data.superclasses,
     }
 
 

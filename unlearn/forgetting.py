@@ -34,7 +34,8 @@ from utils.run_flags import Keep, Run
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
     made = {} if setup.checkpoint is None else setup.checkpoint.extra
-    split, kind = problem.split, setup.scenario.kind(len(problem.split.whole_classes))
+    split, scenario = problem.split, setup.scenario
+    kind = scenario.kind(len(split.whole_subclasses if scenario.subclass else split.whole_classes))
     model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(problem.mask)}
     model |= {"checkpoint": setup.mask_file, "recipe": made.get("recipe")}
     return setup.unlearning_result(
@@ -50,8 +51,7 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     """Unlearn, run the model once over every set, and derive all scores."""
     part = part_of(setup, problem) if setup.save_outputs else None
     session = Session(setup, place.folder, problem.stamp)
-    whole, data = problem.split.whole_classes, problem.data
-    handed = context(setup, data, problem.mask, setup.scenario, whole, place.log, session.progress)
+    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log, session.progress)
     unlearned = session.run(problem.model, problem.sets, handed)
     first = verdict.original(known.plain(), place.folder.path)
     others = models_to_compare(setup, problem, scored=first is not None)
@@ -105,7 +105,7 @@ def leave_outputs(setup: ForgetSetup, problem: ForgetProblem, place: Place, resu
     name = setup.method.outputs[3 if apart else 0]
     where = home if (home / name).exists() else place.folder.path  # another method's result can take the place of ours
     margins.check_own(where / name, setup.fingerprint)
-    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split.whole_classes, place.log)
+    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
     found = Session(setup, place.folder, problem.stamp, where).stored(problem.model, handed, "--save_outputs")
     assert found is not None, "its file was there"
     margins.save(home / NAME, found.model, problem, part_of(setup, problem))
@@ -128,8 +128,8 @@ def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) 
 def forgotten(setup: ForgetSetup, problem: ForgetProblem) -> str:
     """What is forgotten, in words."""
     split, scenario = problem.split, setup.scenario
-    number, size = len(split.forget), split.count(problem.data.train_labels, scenario.labels)
-    return scenario.words(number, number + len(split.retain), size, list(problem.data.classes))
+    number, size = len(split.forget), split.count(problem.data.labels_for(scenario), scenario.labels)
+    return scenario.words(number, number + len(split.retain), size, setup.dataset.names_for(scenario))
 
 
 def preview(setup: ForgetSetup) -> dict[str, str]:
@@ -150,8 +150,9 @@ def preview(setup: ForgetSetup) -> dict[str, str]:
 def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
     """What is forgotten, from which model, with which numbers."""
     data, split, run = problem.data, problem.split, setup.run
-    gone = ", ".join(map(str, split.whole_classes))
-    left_out = f" (class {gone} left out of test)" if gone else ""
+    whole = {"class": split.whole_classes, "subclass": split.whole_subclasses}
+    gone = " and ".join(f"{noun} {', '.join(map(str, labels))}" for noun, labels in whole.items() if labels)
+    left_out = f" ({gone} left out of test)" if gone else ""
     origin = f"new weights, mask of {setup.mask_file}" if setup.method.fresh else str(setup.mask_file)
     return {
         "forget": forgotten(setup, problem),
