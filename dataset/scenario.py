@@ -134,8 +134,9 @@ class Scenario:
             whole_classes: how many classes, or subclasses where it names these, are forgotten whole.
         """
         if whole_classes:
-            one, several = ("subclass", "subclasses") if self.subclass else ("class", "classes")
-            return one if whole_classes == 1 else several
+            if self.subclass:
+                return "subclass" if whole_classes == 1 else "subclasses"
+            return "class" if whole_classes == 1 else "classes"
         if self.indices is not None:
             return "indices"
         if self.labels is None:

@@ -52,7 +52,8 @@ class Spec:
         reference_model: the method (Retrain) whose model's outputs every other run is compared with, by its label.
         overrides: "flags" for the cells that the other keys (``AXES``) name.
         seeds_stated: whether the file gives seeds.
-        separate: lists of seeds by what they decide ("split", "train", "unlearn"); empty where one decides all.
+        separate: lists of seeds by what they decide ("split", "train", "forget", "unlearn", "eval"); empty where one
+            decides all.
         population: "inits", numbers of initialisations, and "lira", numbers of "splits" and "forgets".
         axes: lists of values by flag, over which the grid is repeated.
         optuna: what to tune, see ``sweep.search``.

@@ -69,10 +69,10 @@ def context(
     """
     run, adapters = setup.run, getattr(setup, "adapters", None)
     whole = () if split is None else split.whole_classes
-    known = (setup.device, run.seed, run.compat, data.name, len(data.classes), scenario, whole, log)
+    known = (setup.device, setup.unlearn_seed, run.compat, data.name, len(data.classes), scenario, whole, log)
     fine = None if split is None or data.subclasses is None else Fine.of_split(data.subclasses, split.whole_subclasses)
-    more = {"adapters": adapters, "checkpoint_every": run.checkpoint_every, "subclasses": fine}
-    return Context(mask, *known, progress or Progress(), setup.update_mask, **more)
+    begun, every = progress or Progress(), run.checkpoint_every
+    return Context(mask, *known, begun, setup.update_mask, adapters=adapters, checkpoint_every=every, subclasses=fine)
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 import pruner
 from dataset.data_flags import Data, Forget
@@ -20,7 +21,7 @@ from trainer import margins, messages
 from trainer.pipeline import Place, Stages
 from trainer.training import parameters
 from trainer.training_flags import Model
-from unlearn import registry
+from unlearn import incompetent, registry
 from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.session import Session
 from unlearn.unlearn_setup import ForgetSetup, set_up
@@ -28,7 +29,7 @@ from utils.errors import UsageError
 from utils.log import Log
 from utils.options import describe
 from utils.result import Result
-from utils.run_flags import Keep, Run
+from utils.run_flags import Apart, Keep, Run
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
@@ -39,6 +40,7 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(problem.mask)}
     model |= {"checkpoint": setup.mask_file, "recipe": made.get("recipe")}
     return setup.unlearning_result(
+        seeds=setup.seeds,
         paper_name=setup.method.paper + (ADAPTED if setup.adapters else ""),
         scenario={"kind": kind, "words": forgotten(setup, problem), **setup.scenario.facts()},
         split={"digest": split.digest, "base_digest": split.base_digest, **problem.sizes},
@@ -57,7 +59,15 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     others = models_to_compare(setup, problem, scored=first is not None)
     outputs, *rest = predict_all([unlearned.model, *others.values()], problem.sets)
     compared, compat = dict(zip(others, rest)), setup.run.compat
-    scores = run_scores.score(outputs, compat, compared.get("retrained"), setup.method.trains_on_val)
+    scores = run_scores.score(
+        outputs,
+        compat,
+        compared.get("retrained"),
+        setup.method.trains_on_val,
+        random=incompetent.outputs(unlearned.model, problem.sets, setup.apart.eval_seed),
+        weights=weights_of({"unlearned": unlearned.model, **others}),
+        seed=setup.apart.eval_seed,
+    )
     session.save(unlearned, run_scores.reference_result(scores))
     if part is not None:
         margins.save(place.folder.path / NAME, unlearned.model, problem, part, outputs)
@@ -77,6 +87,11 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
         accuracy=scores.pop("accuracy"),
         measured=scores,
     )
+
+
+def weights_of(models: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    """The parameters of each model by name."""
+    return {name: {key: value.detach() for key, value in one.named_parameters()} for name, one in models.items()}
 
 
 def part_of(setup: ForgetSetup, problem: ForgetProblem) -> margins.Part:
@@ -181,7 +196,7 @@ def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
 
 def retrain_command(setup: ForgetSetup) -> str:
     """The command of the retrained model: the same data, model and scenario, trained like the original."""
-    groups = (Data, Model, Run, Keep, Forget)
+    groups = (Data, Model, Run, Apart, Keep, Forget)
     kept = {"mask", *(name for config in groups for name in config.__dataclass_fields__)}
     kept -= {"save_dir", "dry_run", "allow_pickle"}
     words = [word for word in setup.typed if word.removeprefix("--").partition("=")[0] in kept]

@@ -10,6 +10,7 @@ from trainer.training_flags import Arguments, Model, in_time, is_transformer, su
 from unlearn.registry import Method
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, changed, option
+from utils.run_flags import Apart
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class ForgetArguments(Arguments):
     Attributes:
         hyper: the method's own configuration; what to find in ``main_saliency.py``, whose method is raw.
         lora: None for a run without adapters.
+        apart: seeds of the method and of scoring, where they are not the run's.
         typed: every flag as typed.
     """
 
@@ -98,6 +100,7 @@ class ForgetArguments(Arguments):
     unlearn: Unlearn
     hyper: Any
     lora: Lora | None = field(default=None, metadata={"identity": "changed"})
+    apart: Apart = field(default=Apart(), metadata={"identity": "changed"})
     typed: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
 
 

@@ -9,7 +9,7 @@ import models
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer import network
+from trainer import network, origin
 from trainer.checkpoints import Checkpoint
 from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
@@ -19,6 +19,7 @@ from unlearn.unlearn_flags import ForgetArguments
 from utils.errors import UsageError
 from utils.options import identity
 from utils.result import Result
+from utils.run_flags import Apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,11 @@ class UnlearnSetup(Setup):
         return self.result(**{**known, **facts})
 
     @property
+    def unlearn_seed(self) -> int:
+        """The seed of what the method draws."""
+        return self.run.seed
+
+    @property
     def weights(self) -> Checkpoint | None:
         """Those that the method begins with; None for new ones."""
         return self.rewound or (None if self.method.fresh else self.checkpoint)
@@ -66,6 +72,7 @@ class ForgetSetup(UnlearnSetup):
     Attributes:
         reference: the retrained model to compare outputs with, or None.
         adapters: what trains in place of the weights, or None.
+        apart: seeds of the method and of scoring.
         typed: every flag as typed.
         verbose: print every attack.
     """
@@ -73,8 +80,27 @@ class ForgetSetup(UnlearnSetup):
     scenario: Scenario
     reference: Checkpoint | None
     adapters: lora.Plan | None
+    apart: Apart
     typed: tuple[str, ...]
     verbose: bool
+
+    @property
+    def unlearn_seed(self) -> int:
+        """The seed of what the method draws."""
+        return self.run.seed if self.apart.unlearn_seed is None else self.apart.unlearn_seed
+
+    @property
+    def seeds(self) -> dict[str, int | None]:
+        """Every seed that has a part in the run, by what it decides; of training that of the checkpoint, if it says."""
+        made = {} if self.checkpoint is None else origin.facts(self.checkpoint.extra)
+        run = self.run
+        return {
+            "split": run.seed if run.split_seed is None else run.split_seed,
+            "train": made.get("train_seed", run.train_seed),
+            "forget": run.seed,
+            "unlearn": self.unlearn_seed,
+            "eval": self.apart.eval_seed,
+        }
 
 
 def set_up(arguments: ForgetArguments) -> ForgetSetup:
@@ -108,6 +134,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
         scenario=scenario,
         reference=reference,
         adapters=adapters,
+        apart=arguments.apart,
         typed=arguments.typed,
         verbose=flags.verbose,
     )
