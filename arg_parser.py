@@ -22,7 +22,16 @@ from generation import generation_flags as generation
 from trainer import inherited, training_flags
 from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
 from transfer import transfer_flags as transfer
-from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
+from unlearn.unlearn_flags import (
+    Evaluation,
+    ForgetArguments,
+    Further,
+    Lora,
+    Saliency,
+    Unlearn,
+    adapters,
+    hyper_parameters,
+)
 from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, wrapped
 from utils.run_flags import Apart, Keep, Run
@@ -78,6 +87,7 @@ FORGET = Command(
         "what is forgotten": Forget,
         "unlearning": Unlearn,
         "adapters": Lora,
+        "costly scores": Further,
         "seeds apart": Apart,
         "for populations": Keep,
     },
@@ -203,6 +213,7 @@ def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArgum
         hyper=hyper,
         lora=lora,
         apart=build(Apart, typed),
+        further=build(Further, typed),
         typed=words,
         unread=_unread(typed, [*read, method.config], shared["data"], method),
     )

@@ -16,10 +16,10 @@ from report.text import percent
 LEAST = 3  # pairs, below which an interval says nothing
 LEVEL = 0.95
 NOTE = (
-    "Average gap to Retrain, in points, of each seed by itself, as in the ranking; then each method against the one with "
-    "the smallest, paired by {unit}: the mean difference, its 95 % interval and p by a paired t-test, and p corrected "
-    "for the number of comparisons on the same model (false discovery rate, Benjamini and Hochberg). An interval above "
-    "0 says that the method is farther from Retrain. The .csv has all pairs of methods.{more}"
+    "Average gap to Retrain, in points, of each seed by itself, as in the ranking; then each method against the one "
+    "with the smallest, paired by {unit}: the mean difference, its 95 % interval and p by a paired t-test, and p "
+    "corrected for the number of comparisons on the same model (false discovery rate, Benjamini and Hochberg). An "
+    "interval above 0 says that the method is farther from Retrain. The .csv has all pairs of methods.{more}"
 )
 
 

@@ -21,7 +21,7 @@ from trainer import margins, messages
 from trainer.pipeline import Place, Stages
 from trainer.training import parameters
 from trainer.training_flags import Model
-from unlearn import incompetent, registry
+from unlearn import further_scores, incompetent, registry
 from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.session import Session
 from unlearn.unlearn_setup import ForgetSetup, set_up
@@ -211,4 +211,4 @@ def retrain_command(setup: ForgetSetup) -> str:
     return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
 
 
-STAGES = Stages(set_up, preview, read, header, facts, unlearn, show, leave_outputs)
+STAGES = Stages(set_up, preview, read, header, facts, unlearn, show, leave_outputs, further_scores.add)

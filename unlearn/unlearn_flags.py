@@ -44,6 +44,25 @@ class Unlearn:
 
 
 @dataclass(frozen=True)
+class Further:
+    """Scores that cost more than a walk over the images. A finished run adds them; they decide no other number."""
+
+    relearn_epochs: int = option(
+        0,
+        "count the epochs on the forget set after which the model knows it again, at most so many; Retrain's "
+        "(--reference_model) too",
+        low=0,
+        identity=False,
+    )
+    relearn_lr: float = option(1e-3, "with --relearn_epochs: their step size", above=0, identity=False)
+    cka: bool = option(
+        False,
+        "compare every block's features with those of the original and of --reference_model, by linear CKA",
+        identity=False,
+    )
+
+
+@dataclass(frozen=True)
 class Lora:
     """Flags of training adapters in place of a model's weights (``unlearn/lora.py``)."""
 
@@ -92,6 +111,7 @@ class ForgetArguments(Arguments):
         hyper: the method's own configuration; what to find in ``main_saliency.py``, whose method is raw.
         lora: None for a run without adapters.
         apart: seeds of the method and of scoring, where they are not the run's.
+        further: costly scores that are asked for.
         typed: every flag as typed.
     """
 
@@ -101,6 +121,7 @@ class ForgetArguments(Arguments):
     hyper: Any
     lora: Lora | None = field(default=None, metadata={"identity": "changed"})
     apart: Apart = field(default=Apart(), metadata={"identity": "changed"})
+    further: Further = field(default=Further(), metadata=NO_IDENTITY)
     typed: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
 
 

@@ -15,7 +15,7 @@ from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
 from unlearn import importances, lora, registry, saliency
 from unlearn.registry import Method
-from unlearn.unlearn_flags import ForgetArguments
+from unlearn.unlearn_flags import ForgetArguments, Further
 from utils.errors import UsageError
 from utils.options import identity
 from utils.result import Result
@@ -73,6 +73,7 @@ class ForgetSetup(UnlearnSetup):
         reference: the retrained model to compare outputs with, or None.
         adapters: what trains in place of the weights, or None.
         apart: seeds of the method and of scoring.
+        further: costly scores that are asked for.
         typed: every flag as typed.
         verbose: print every attack.
     """
@@ -81,6 +82,7 @@ class ForgetSetup(UnlearnSetup):
     reference: Checkpoint | None
     adapters: lora.Plan | None
     apart: Apart
+    further: Further
     typed: tuple[str, ...]
     verbose: bool
 
@@ -113,8 +115,12 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     built = network.new(arguments.model, dataset, arguments.run)
     checkpoint = None if flags.mask is None else built.read(flags.mask, "--mask", masks_alone=method.fresh)
     start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
+    if arguments.further.relearn_epochs and (checkpoint is None or not checkpoint.weights):
+        raise UsageError("--relearn_epochs: needs --mask with the original's weights, whose accuracy is to be reached")
     reference = None if flags.reference_model is None else built.read(flags.reference_model, "--reference_model")
     adapters = None if arguments.lora is None else lora.plan(arguments.lora, built.blank())
+    if adapters and adapters.stored_separately and (arguments.further.relearn_epochs or arguments.further.cka):
+        raise UsageError("--lora_merge none: --relearn_epochs and --cka look at whole models; leave it out")
     config = identity(arguments) | {
         "method": method.name,
         "scenario": scenario.facts(),
@@ -135,6 +141,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
         reference=reference,
         adapters=adapters,
         apart=arguments.apart,
+        further=arguments.further,
         typed=arguments.typed,
         verbose=flags.verbose,
     )
