@@ -239,3 +239,26 @@ def test_a_sweep_tells_five_kinds_of_seeds_apart(tmp_path, capsys):
         "--unlearn_seed 4" in one and "--eval_seed 5" in one and "--train_seed 2" in one and "--unlearn_lr 0.5" in one
     )
     assert sum("--unlearn_lr 0.5" in line for line in lines) == 2
+
+
+def test_an_override_leaves_runs_out(tmp_path, capsys):
+    text = (
+        f"folder: {tmp_path}/runs\nseeds: [1]\nflags: {{dataset: digits, arch: resnet20s}}\n"
+        "train: {dense: {script: main_imp.py, epochs: 1}}\nmodels: {dense: dense/0}\n"
+        "scenarios: {class: 'class:0', random: 'random:0.1'}\n"
+        "methods: {FT: {unlearn_epochs: 1}, UNSIR: {}, retrain: {}}\nreference_model: retrain\noverrides:\n"
+    )
+    (tmp_path / "s.yaml").write_text(f"{text}- {{method: UNSIR, scenario: random, flags: false}}\n")
+    assert main_sweep.main([str(tmp_path / "s.yaml"), "--print"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "main_forget.py" in line]
+    assert len(lines) == 5 and not any("UNSIR" in line and "random" in line for line in lines)
+    for override, said in (
+        (
+            "{method: retrain, scenario: random, flags: false}",
+            "retrain cannot be left out: every other run is compared",
+        ),
+        ("{scenario: random, flags: false}", "flags: false leaves runs of methods out; name a method"),
+    ):
+        (tmp_path / "s.yaml").write_text(f"{text}- {override}\n")
+        assert main_sweep.main([str(tmp_path / "s.yaml"), "--print"]) == 2
+        assert said in capsys.readouterr().err
