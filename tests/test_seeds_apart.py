@@ -9,7 +9,7 @@ import statistics
 
 import numpy as np
 import pytest
-from conftest import DIGITS, ROOT
+from conftest import DIGITS
 from test_report import made, result
 
 import main_forget
