@@ -135,6 +135,10 @@ GENERATE = {
         {"network": generation.Generator, "training": generation.Pretraining, "what is left out": Forget},
     ),
     "sample": _GENERATE("Draw pictures of each class.", {"generator": generation.Start, "drawing": generation.Drawing}),
+    "saliency": _GENERATE(
+        "Find the weights that matter for the classes to forget, for forget --saliency_mask and --fisher_dir.",
+        {"generator": generation.Start, "what is forgotten": Forget, "saliency": generation.Masking},
+    ),
     "forget": _GENERATE(
         "Make a diffusion model forget classes.",
         {"generator": generation.Start, "what is forgotten": Forget, "unlearning": generation.Erase},
@@ -310,7 +314,7 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     given: dict[str, Any] = {
         name: build(config, typed) for name, config in PARTS.items() if config in command.groups.values()
     }
-    settings = given.pop("settings", None) or given.pop("drawing", None)
+    settings = next((given.pop(name) for name in ("settings", "drawing", "masking") if name in given), None)
     read = list(groups.values())
     if "erase" in given:
         settings, method = _fitted(typed, given["erase"].unlearn)
@@ -322,7 +326,7 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
         _data(typed),
         {"forget", "class_to_replace", "num_indexes_to_replace", "indexes_to_replace"} & typed.keys(),
     )
-    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work == "forget") else None
+    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work in FORGETTING) else None
     return generation.GenerateArguments(
         data=data,
         model=Model(arch="ddpm"),
@@ -338,10 +342,12 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
 # The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
 PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
 PARTS |= {"begin": generation.Start, "erase": generation.Erase, "judging": generation.Judging}
-PARTS |= {"drawing": generation.Drawing}
+PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking}
+FORGETTING = ("forget", "saliency")  # what is told of no classes to forget takes those of --class_to_replace
 GENERATION = {
     "train": (partial(parse_generate, "train"), "pretraining"),
     "sample": (partial(parse_generate, "sample"), "drawing"),
+    "saliency": (partial(parse_generate, "saliency"), "masking"),
     "forget": (partial(parse_generate, "forget"), "erasing"),
     "score": (partial(parse_generate, "score"), "judging"),
 }
