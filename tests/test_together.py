@@ -342,12 +342,12 @@ def test_a_signal_stops_every_lane_in_order(where):
 COMMON = [*DIGITS, "--batch_size", "128"]
 
 
-def test_scripts_run_at_once_leave_what_they_leave_alone(tmp_path, omp_run, capsys):
+def test_scripts_run_at_once_leave_what_they_leave_alone(tmp_path, few, few_run, capsys):
     """Three unlearnings that differ in seeds, forget sets and numbers, one of which is refused."""
     from main_forget import SCRIPT
 
     def words(name: str, number: int, split: int = 2) -> list[str]:
-        told = ["--mask", str(omp_run / "1model_SA_best.pth.tar"), "--unlearn", "FT", "--unlearn_epochs", "1"]
+        told = [*few, "--mask", str(few_run / "1model_SA_best.pth.tar"), "--unlearn", "FT", "--unlearn_epochs", "1"]
         told += ["--forget", "random:0.1", "--unlearn_lr", str(0.001 * (number + 1)), "--seed", str(number)]
         return [*COMMON, *told, "--split_seed", str(split), "--save_dir", str(tmp_path / name / str(number))]
 
