@@ -101,6 +101,7 @@ def _population(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, dict) or not given:
         raise UsageError(f"{where}: {keys}")
     check_keys(given, POPULATION, where)
+    given = {key: value for key, value in given.items() if value is not False}  # what a file drops of one it extends
     found: dict[str, Any] = {}
     if "inits" in given:
         found["inits"] = _numbers(given["inits"], None, f"{where}: inits")
