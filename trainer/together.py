@@ -33,11 +33,11 @@ class Together:
     """Answers lanes whose trainings wait for their next steps; those that are alike take them as one.
 
     Args:
-        most: models in one step.
+        max_models: models in one step.
     """
 
-    def __init__(self, most: int):
-        self._most = most
+    def __init__(self, max_models: int):
+        self._max_models = max_models
         self._stacks: list[tuple[list[Training], Stack]] = []
         self._before: list[Tensor] | None = None  # buffers of a stack that has taken no step yet
         self._layers: weakref.WeakKeyDictionary[Training, _Layers] = weakref.WeakKeyDictionary()
@@ -55,7 +55,7 @@ class Together:
             groups.setdefault(self._kind(*lane.asked), []).append(lane)
         kinds = sorted(groups, key=lambda kind: (0 if kind is None else kind[0], len(groups[kind])))
         for kind in kinds[:-1] or kinds:
-            size = 1 if kind is None else self._most
+            size = 1 if kind is None else self._max_models
             for start in range(0, len(groups[kind]), size):
                 self._answer(groups[kind][start : start + size])
 
@@ -96,8 +96,8 @@ class Together:
             return found
         for buffer, value in zip(stack.network.buffers(), self._before):
             buffer.copy_(value)
-        self._most = max(1, len(asked) // 2)
-        _say(f"memory does not suffice for {len(asked)} models at once; going on with {self._most}")
+        self._max_models = max(1, len(asked) // 2)
+        _say(f"memory does not suffice for {len(asked)} models at once; going on with {self._max_models}")
         self._keep(lambda members: False)
         return None
 

@@ -102,8 +102,8 @@ def gradients(
     return total
 
 
-def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int | None = None) -> int:
-    """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``most``.
+def images_at_once(model: nn.Module, image: Tensor, max_images: int, memory: int | None = None) -> int:
+    """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``max_images``.
 
     Found by counting what autograd keeps for one image, and for one more.
 
@@ -130,7 +130,7 @@ def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int | Non
 
     first, both = held(1), held(2)
     each = max(both - first, 1)
-    return max(1, min(most, (memory - max(first - each, 0)) // each))
+    return max(1, min(max_images, (memory - max(first - each, 0)) // each))
 
 
 def _quarter(device: torch.device, otherwise: int) -> int:
