@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from report import (
+    agreement,
     attack_columns,
     backdoor_table,
     contrasts,
@@ -49,6 +50,10 @@ def add_unlearning(
         if rows:
             title = f"{table.title}: what sparsity changes"
             report.add(Section(title, head, rows, [contrasts.SPARSITY], slug=f"{table.slug}-sparsity"))
+        head, rows = agreement.order(table, attacked)
+        if rows:
+            title, slug = f"{table.title}: do scores order the methods alike", f"{table.slug}-agreement"
+            report.add(Section(title, head, rows, [agreement.NOTE], slug=slug))
         if scores:
             _add_scores(report, table, scores)
     for fixed, reference in contrasts.pairs(made):

@@ -101,6 +101,7 @@ def _population(entries: Any, source: str) -> dict[str, Any]:
     if not isinstance(entries, dict) or not entries:
         raise UsageError(f"{source}: {keys}")
     check_keys(entries, POPULATION, source)
+    entries = {key: value for key, value in entries.items() if value is not False}  # what is dropped
     found: dict[str, Any] = {}
     if "inits" in entries:
         found["inits"] = _numbers(entries["inits"], None, f"{source}: inits")
