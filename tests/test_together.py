@@ -268,9 +268,9 @@ def test_lanes_run_one_at_a_time_and_meet():
         return run
 
     def answer(waiting: list[Lane]) -> None:
-        order.append([lane.asked for lane in waiting])
+        order.append([lane.request for lane in waiting])
         for lane in waiting:
-            lane.answer = lambda asked=lane.asked: 10 * asked
+            lane.answer = lambda asked=lane.request: 10 * asked
 
     found = [Lane(work("a", 2)), Lane(work("b", 1))]
     lanes.run(found, answer)

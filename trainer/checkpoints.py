@@ -59,14 +59,14 @@ class Checkpoint:
         weights: parameters and buffers by plain name; empty if the file holds masks only.
         mask: kept weights by parameter name; empty for a dense model.
         extra: every other entry of the file (``epoch``, ``optimizer``, ``split_digest``, ...).
-        said: what was renamed or left out, a phrase each.
+        notes: what was renamed or left out, a phrase each.
     """
 
     path: Path
     weights: dict[str, Tensor]
     mask: Mask
     extra: dict[str, Any]
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -231,7 +231,7 @@ def _renamed(
         raise UsageError(f"{source}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; {said}")
     found = {new: state[old] for old, new in how.names.items()}
     flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
-    return {**found, **flat}, how.said
+    return {**found, **flat}, how.notes
 
 
 def read_tensors(
@@ -363,7 +363,7 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
     if guesses and (arch, stem) not in guesses:
         named = (name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
         return f"; it looks like {' or '.join(named)}"
-    done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
+    done = f"; {', '.join(checkpoint.notes)}" if checkpoint.notes else ""
     prefix = foreign.shared_prefix(shapes)
     return done + (f"; all its names begin with '{prefix}'" if prefix else "")
 

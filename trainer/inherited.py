@@ -24,11 +24,11 @@ class Inherited:
 
     Attributes:
         flags: by name, typed values as text.
-        words: what was taken from which file, a phrase each.
+        notes: what was taken from which file, a phrase each.
     """
 
     flags: dict[str, Any]
-    words: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     default_seed: int = 0
     _earlier: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class Inherited:
         self._earlier = {name: (source, value) for name, value in sized.items()} | self._earlier
         named = [name if value is True else f"{name} {_plain(value)}" for name, value in taken.items()]
         if named:
-            self.words.append(f"{', '.join(named)}: from {source}")
+            self.notes.append(f"{', '.join(named)}: from {source}")
 
     def _one(self, source: str, name: str, value: Any) -> dict[str, Any]:
         if name not in self.flags:
@@ -176,24 +176,24 @@ def inherit(
 
 
 def _from_weights(
-    found: Inherited, source: str, origin: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    inherited: Inherited, source: str, origin: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     """What the weights themselves tell where nothing else does: architecture, and a transformer's side of images."""
     import models
 
     guessed: dict[str, Any] = {}
-    if "arch" not in found.flags and shapes:
+    if "arch" not in inherited.flags and shapes:
         guesses = models.guesses(shapes)
         if len(guesses) == 1:
             guessed = {"arch": guesses[0][0], "imagenet_arch": guesses[0][1]}
-    if "input_size" not in origin and "input_size" not in found.flags:
+    if "input_size" not in origin and "input_size" not in inherited.flags:
         side = models.side(shapes)
         guessed |= {} if side is None else {"input_size": side}
     if guessed:
-        found.take(f"the weights of {source}", guessed)
+        inherited.take(f"the weights of {source}", guessed)
 
 
-def _check_place(found: Inherited, source: str, origin: Mapping[str, Any]) -> None:
+def _check_place(inherited: Inherited, source: str, origin: Mapping[str, Any]) -> None:
     """Ask for the folder of a tree of images, which no checkpoint knows on this machine.
 
     Raises UsageError: says what was trained on.
@@ -203,7 +203,7 @@ def _check_place(found: Inherited, source: str, origin: Mapping[str, Any]) -> No
 
     if (
         with_validation(str(origin.get("dataset"))) != "folder"
-        or "data" in found.flags
+        or "data" in inherited.flags
         or is_tree(find_root(catalog.get("folder"), None))
     ):
         return

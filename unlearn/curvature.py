@@ -261,11 +261,11 @@ def _per_sample(
     state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
     wanted = {name: state.pop(name) for name in names}
 
-    def loss(weights: Tensors, one: Tensor, target: Tensor) -> Tensor:
+    def loss(weights: Tensors, image: Tensor, target: Tensor) -> Tensor:
         def replaced(*arguments: Tensor) -> Tensor:
             return torch.func.functional_call(model, (weights, state), arguments)
 
-        return losses(replaced, one[None], target[None]).sum()  # type: ignore[arg-type]  # is called, nothing else
+        return losses(replaced, image[None], target[None]).sum()  # type: ignore[arg-type]  # is called, nothing else
 
     with plain_attention():
         gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")

@@ -49,13 +49,13 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     )
 
 
-def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
+def find(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: Place) -> Result:
     """Write a mask for every threshold, or the importances."""
     flags: Saliency = setup.hyper
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split.whole_classes, place.log)
     pruner.MaskEnforcer(problem.model, problem.mask)
     if flags.saliency in IMPORTANCES:
-        return replace(known, masks=_store_importances(flags.saliency, problem, handed, place))
+        return replace(record, masks=_store_importances(flags.saliency, problem, handed, place))
     forget, retain, how = problem.sets["forget"], problem.sets["retain"], (flags.batch_size, flags.no_aug, handed)
     if flags.saliency == "gradient":
         with memory.steps(flags.batch_size):
@@ -67,7 +67,7 @@ def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place
     masks = {f"{PREFIX[flags.saliency]}_{threshold}.pt": mask for threshold, mask in found.items()}
     for name, mask in masks.items():
         saliency.write(place.folder.path / name, mask)
-    return replace(known, masks={name: saliency.share(mask, problem.mask) for name, mask in masks.items()})
+    return replace(record, masks={name: saliency.share(mask, problem.mask) for name, mask in masks.items()})
 
 
 def _store_importances(kind: str, problem: ForgetProblem, handed: Context, place: Place) -> dict[str, str]:

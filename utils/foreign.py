@@ -110,13 +110,13 @@ class Renamed:
 
     Attributes:
         names: new name by the file's own; an entry of a file that is left out has none.
-        said: what was done, a phrase each.
+        notes: what was done, a phrase each.
         clash: two names of the file that would become one, and that one; or None.
         strange: new names that the model does not have.
     """
 
     names: dict[str, str]
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
     clash: tuple[str, str, str] | None
     strange: tuple[str, ...]
 
