@@ -128,6 +128,7 @@ def whole_of(method: registry.Method) -> tuple[int, ...]:
 
 def run(name: str, model: nn.Module, mask: pruner.Mask, **hyper) -> dict[str, torch.Tensor]:
     method = registry.get(name)
+    hyper = {"noise_copies": 2, **hyper}
     known = {key: value for key, value in hyper.items() if key in method.config.__dataclass_fields__}
     return apply(method, model, SETS, method.config(**known), context(mask, whole=whole_of(method))).model.state_dict()
 
@@ -241,6 +242,7 @@ def test_a_method_lowers_its_own_objective(name, model):
         "batch_size": 64,
         "forget_batch_size": 64,
         "distil_epochs": 12,
+        "noise_copies": 2,
     }
     apply(
         method,
@@ -287,6 +289,7 @@ def unlearned(name: str, model: nn.Module, sets: dict[str, ImageSet], whole: tup
         "no_rewind": True,
         "iterations": 18,
         "rate": 0.0,
+        "noise_copies": 32,
     }
     if "dampening" in method.config.__dataclass_fields__:  # a third of the images: nothing matters three times as much
         hyper |= {"alpha": 1.2, "dampening": 0.1}
@@ -792,6 +795,18 @@ def test_half_precision_trains_float_weights_and_hardly_differs(model):
     assert found[0][0] != found[1][0] and found[0][0] == pytest.approx(found[1][0], rel=0.02)
 
 
+@pytest.mark.parametrize(("batch_size", "eval_mode", "warned"), [(6, False, True), (5, False, False), (6, True, False)])
+def test_a_last_batch_of_one_image_is_named(batch_size, eval_mode, warned, model, capsys):
+    """Of 13 images: batch norm learns nothing from the statistics of one of them."""
+    recipe = Recipe(2, 0.05, batch_size=batch_size, eval_mode=eval_mode)
+    list(Training(model, recipe, {}).run(images(13, 1), 4))
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    expected = (
+        "warning: the last batch of an epoch holds 1 image, on which batch norm is noise; change --batch_size (now 6)"
+    )
+    assert said == [expected] * warned
+
+
 def test_a_resumed_training_repeats_the_undisturbed_one(model, mask):
     recipe = Recipe(4, 0.05, milestones=(3,), batch_size=8)
     whole = copy.deepcopy(model)
@@ -852,10 +867,11 @@ def test_every_method_on_vgg(name, rate, vgg):
         "unlearn_lr": 1e-3,
         "fisher_samples": 4,
         "iterations": 1,
+        "noise_copies": 1,
     }
     method = registry.get(name)
     config = method.config(**{key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__})
-    after = apply(method, vgg, sets, config, context(held)).model.state_dict()
+    after = apply(method, vgg, sets, config, context(held, whole=whole_of(method))).model.state_dict()
     assert all(torch.isfinite(value).all() for value in after.values())
     assert all(not after[key][~kept].any() for key, kept in held.items()) and len(held) == (13 if rate else 0)
 

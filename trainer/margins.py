@@ -40,15 +40,15 @@ class Part:
 
 
 def save(
-    path: Path, model: nn.Module, problem: Problem, part: Part, known: Mapping[str, Predictions] | None = None
+    path: Path, model: nn.Module, problem: Problem, part: Part, predictions: Mapping[str, Predictions] | None = None
 ) -> None:
     """Write a model's ``outputs.npz``; where an output is no number, say so at the end and write none.
 
     Args:
-        known: the model's predictions on the problem's sets, which are then not made again.
+        predictions: the model's predictions on the problem's sets, which are then not made again.
     """
     try:
-        margin = of_every_image(model, problem, known)
+        margin = of_every_image(model, problem, predictions)
     except DivergedError as error:
         say_last([f"no {path}: {error}"])
         return
@@ -114,8 +114,9 @@ def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> 
     if scenario.indices is not None:
         return split, _number(str(scenario.facts()["indices_digest"]))
     if scenario.count is None and scenario.labels is not None:
-        several = hashlib.sha256(str(scenario.labels).encode()).hexdigest()
-        return split, scenario.labels[0] if len(scenario.labels) == 1 else _number(several)
+        alone = len(scenario.labels) == 1 and not scenario.subclass
+        words = f"{'subclasses ' if scenario.subclass else ''}{scenario.labels}"
+        return split, scenario.labels[0] if alone else _number(hashlib.sha256(words.encode()).hexdigest())
     return split, setup.run.seed
 
 

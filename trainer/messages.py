@@ -55,9 +55,10 @@ def data(dataset: DatasetInfo) -> str:
 def images(dataset: DatasetInfo, scenario: Scenario) -> str:
     """Which images of a data set that is not read yet are forgotten or poisoned."""
     total = dataset.train_total
-    named = None if scenario.labels is None else sum(dataset.train_counts[label] for label in scenario.labels)
+    counts = dataset.counts_for(scenario)
+    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
     listed = None if scenario.indices is None else len(set(scenario.indices))
-    return scenario.words(int(listed or scenario.count or named or total), total, named, list(dataset.names))
+    return scenario.words(int(listed or scenario.count or named or total), total, named, dataset.names_for(scenario))
 
 
 def drawn(dataset: DatasetInfo, scenario: Scenario, count: int, train: int) -> str:
@@ -94,7 +95,7 @@ def provenance(setup: Setup, *found: Checkpoint | None) -> dict[str, str]:
     """
     flags = setup.network.flags
     lines = {"inherited": "; ".join(setup.inherited)} if setup.inherited else {}
-    said = [phrase for each in found if each is not None for phrase in each.said]
+    said = [phrase for each in found if each is not None for phrase in each.notes]
     if any(each is not None and each.weights and foreign.NORMALIZE[0] not in each.weights for each in found):
         own = "those of its folder" if flags.arch.startswith("hf:") else f"statistics of {setup.data.dataset}"
         said.append("no normalize.*: " + (own if flags.mean is None else "--mean and --std"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -30,7 +31,7 @@ class Step:
         count: images of the whole batch, over all processes.
         objective: what to descend on it.
         schedule: the optimiser that steps; None for the training's.
-        place: number of the step within its pass, and steps of that pass.
+        position: number of the step within its pass, and steps of that pass.
         group: the meter that counts it; an epoch's figures are those of the last group. None is not counted, nor does
             the moving average of the weights follow it.
         lr: step size; None for the schedule's.
@@ -47,7 +48,7 @@ class Step:
     count: int
     objective: Objective
     schedule: OptimizerSchedule | None = None
-    place: tuple[int, int] = (0, 1)
+    position: tuple[int, int] = (0, 1)
     group: int | None = 0
     lr: float | None = None
     l1: float = 0.0
@@ -94,6 +95,7 @@ class Pass:
         batch_size: None for the recipe's.
         epochs: only the first so many epochs have it; None for all.
         l1: from an epoch's number, from 0, to the weight of the sum of absolute weights beside the objective's loss.
+        after: called when a step has been taken, with the number of all steps of this pass before it.
     """
 
     images: Trainable | Callable[[int], Trainable]
@@ -102,6 +104,7 @@ class Pass:
     batch_size: int | None = None
     epochs: int | None = None
     l1: Callable[[int], float] | None = None
+    after: Callable[[int], None] | None = None
 
     def at(self, epoch: int) -> Trainable:
         """The set of an epoch."""
@@ -149,10 +152,11 @@ class Passes(Plan):
             limit = size, "--forget_batch_size" if each.batch_size else "--batch_size"
             l1 = 0.0 if each.l1 is None else each.l1(epoch)
             for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
-                batch, place = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
+                batch, position = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
                 schedule = self._own.get(each.recipe)
-                found = Step(batch, sizes[step], each.objective, schedule, place, number, l1=l1, limit=limit)
-                yield replace(found, alike=True)
+                found = Step(batch, sizes[step], each.objective, schedule, position, number, l1=l1, limit=limit)
+                after = None if each.after is None else partial(each.after, epoch * len(sizes) + step)
+                yield replace(found, alike=True, after=after)
 
     def _parts(self, epoch: int) -> list[_Part]:
         """The passes that the epoch has; made once, because sets may draw labels."""
