@@ -22,7 +22,6 @@ from utils import files
 from utils.errors import leave, script
 from utils.options import Parser, add_options, build, option
 
-
 ANSWERS = 400_000  # of all models together, which leaves a page room for pictures
 
 
