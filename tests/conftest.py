@@ -91,6 +91,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list:
     return results
 
 
+@pytest.fixture(autouse=True)
+def compiles_no_later_test() -> Iterator[None]:
+    """``--compile`` holds for a process, and to compile a model takes longer than most tests."""
+    yield
+    device = sys.modules.get("utils.device")
+    assert device is None or not device.compiling()
+
+
 @pytest.fixture(scope="session")
 def omp_run(tmp_path_factory) -> Path:
     """Folder of a finished ``main_imp.py`` run on digits: a dense round and one pruned by 80 %."""

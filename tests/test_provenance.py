@@ -355,7 +355,7 @@ def test_a_file_that_cannot_be_read_says_nothing(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"nothing")
     for path in (tmp_path / "x.pt", tmp_path, tmp_path / "nowhere", "\x00"):
         found = inherited.inherit({"mask": str(path)}, ("mask",), 2)
-        assert found.flags == {"mask": str(path)} and found.words == []
+        assert found.flags == {"mask": str(path)} and found.notes == []
 
 
 def test_planning_reads_no_files(trained):

@@ -27,7 +27,7 @@ def cells_of(tmp_path, text, more="", flags=""):
 
 def words(cell, *flags):
     """The values of some flags of a cell's command line."""
-    return tuple(cell.words[cell.words.index(f"--{flag}") + 1] if f"--{flag}" in cell.words else None for flag in flags)
+    return tuple(cell.argv[cell.argv.index(f"--{flag}") + 1] if f"--{flag}" in cell.argv else None for flag in flags)
 
 
 def test_a_population_of_splits_trains_once_for_all_forget_sets_of_a_split(tmp_path):
