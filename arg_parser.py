@@ -22,10 +22,19 @@ from generation import generation_flags as generation
 from trainer import inherited, training_flags
 from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
 from transfer import transfer_flags as transfer
-from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
+from unlearn.unlearn_flags import (
+    Evaluation,
+    ForgetArguments,
+    Further,
+    Lora,
+    Saliency,
+    Unlearn,
+    adapters,
+    hyper_parameters,
+)
 from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, wrapped
-from utils.run_flags import Keep, Run
+from utils.run_flags import Apart, Keep, Run
 
 SWITCHES = "imagenet_arch resume no_aug random_prune"
 VALUES = """data dataset input_size data_dir num_workers num_classes arch train_y_file val_y_file seed train_seed gpu
@@ -74,7 +83,14 @@ SYNFLOW = _TRAINING(
 FORGET = Command(
     "main_forget.py",
     "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE.",
-    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora, "for populations": Keep},
+    {
+        "what is forgotten": Forget,
+        "unlearning": Unlearn,
+        "adapters": Lora,
+        "costly scores": Further,
+        "seeds apart": Apart,
+        "for populations": Keep,
+    },
     ("mask", "reference_model", "rewind_pth"),
 )
 SALIENCY = Command(
@@ -119,6 +135,10 @@ GENERATE = {
         {"network": generation.Generator, "training": generation.Pretraining, "what is left out": Forget},
     ),
     "sample": _GENERATE("Draw pictures of each class.", {"generator": generation.Start, "drawing": generation.Drawing}),
+    "saliency": _GENERATE(
+        "Find the weights that matter for the classes to forget, for forget --saliency_mask and --fisher_dir.",
+        {"generator": generation.Start, "what is forgotten": Forget, "saliency": generation.Masking},
+    ),
     "forget": _GENERATE(
         "Make a diffusion model forget classes.",
         {"generator": generation.Start, "what is forgotten": Forget, "unlearning": generation.Erase},
@@ -196,6 +216,8 @@ def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArgum
         unlearn=unlearn,
         hyper=hyper,
         lora=lora,
+        apart=build(Apart, typed),
+        further=build(Further, typed),
         typed=words,
         unread=_unread(typed, [*read, method.config], shared["data"], method),
     )
@@ -292,7 +314,7 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     given: dict[str, Any] = {
         name: build(config, typed) for name, config in PARTS.items() if config in command.groups.values()
     }
-    settings = given.pop("settings", None) or given.pop("drawing", None)
+    settings = next((given.pop(name) for name in ("settings", "drawing", "masking") if name in given), None)
     read = list(groups.values())
     if "erase" in given:
         settings, method = _fitted(typed, given["erase"].unlearn)
@@ -304,7 +326,7 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
         _data(typed),
         {"forget", "class_to_replace", "num_indexes_to_replace", "indexes_to_replace"} & typed.keys(),
     )
-    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work == "forget") else None
+    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work in FORGETTING) else None
     return generation.GenerateArguments(
         data=data,
         model=Model(arch="ddpm"),
@@ -320,10 +342,12 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
 # The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
 PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
 PARTS |= {"begin": generation.Start, "erase": generation.Erase, "judging": generation.Judging}
-PARTS |= {"drawing": generation.Drawing}
+PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking}
+FORGETTING = ("forget", "saliency")  # what is told of no classes to forget takes those of --class_to_replace
 GENERATION = {
     "train": (partial(parse_generate, "train"), "pretraining"),
     "sample": (partial(parse_generate, "sample"), "drawing"),
+    "saliency": (partial(parse_generate, "saliency"), "masking"),
     "forget": (partial(parse_generate, "forget"), "erasing"),
     "score": (partial(parse_generate, "score"), "judging"),
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset.superclasses import Superclasses
 from utils.errors import UsageError
 from utils.plugins import Registry
 
@@ -46,6 +47,7 @@ class Source:
         marks: files or folders by one of which its root is known, besides a class-folder tree.
         archive: the published archive, which may lie in the root in place of these.
         folder: the name under which it is usually unpacked, if it is looked for there too.
+        superclasses: what a model learns in place of the classes, which are then subclasses.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Source:
     marks: tuple[str, ...] = ()
     archive: str | None = None
     folder: str | None = None
+    superclasses: Superclasses | None = None
 
     def files(self, root: Path) -> Listing | None:
         """Its image files in ``root``; None if it is not stored so."""

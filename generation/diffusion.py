@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from generation.samplers import guided
-from generation.schedule import Schedule
+from generation.samplers import guided, trajectory
+from generation.schedule import Schedule, sequence
 from trainer.task import Batch, Figures, Task
 from utils import seeds
 
@@ -97,6 +99,33 @@ class Diffusion(Task):
         return squared(
             model(self.schedule.noised(2 * batch.inputs - 1, noise, times), times, batch.targets, keep), noise
         )
+
+    def guided(self, model: nn.Module, noisy: Tensor, times: Tensor, targets: Tensor, strength: float) -> Tensor:
+        """Guesses [B, C, H, W] for noisy images with the targets' part overstated; see ``samplers.guided``."""
+        return guided(model, noisy, times, targets, strength)
+
+    @torch.no_grad()
+    def underway(self, model: nn.Module, batch: Batch, points: int, strength: float) -> tuple[Tensor, Tensor]:
+        """Pictures of a batch's targets that are not finished: noisy [B, C, H, W], and times int64 [B].
+
+        The model draws them by DDIM, in eval mode, and stops at a random one of the ``points`` times on the way. Their
+        times lie between that one and the one before.
+
+        Source: Gandikota et al. 2023 (ESD), section 4, and its authors' code.
+        """
+        count, walk = len(batch), sequence("uniform", points, self.schedule.steps)
+        stop = int(torch.randint(len(walk), (), generator=batch.random))
+        start, mode = batch.draw(torch.randn, batch.inputs.shape), model.training
+        low, high = walk[stop], [*walk, self.schedule.steps][stop + 1]
+
+        def predict(noisy: Tensor, times: Tensor) -> Tensor:
+            return self.guided(model, noisy, times, batch.targets, strength)
+
+        model.eval()
+        path = trajectory("generalized", predict, start, walk[stop:], self.schedule, torch.randn_like, eta=0.0)
+        [noisy] = deque(chain([start], islice(path, len(walk) - stop - 1)), maxlen=1)
+        model.train(mode)
+        return noisy, low + batch.draw(torch.randint, 0, high - low, (count,))
 
     def noised(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The images with noise [B, C, H, W], their times int64 [B], and that noise."""

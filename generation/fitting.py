@@ -19,7 +19,9 @@ FITTING: dict[str, dict[str, Any]] = {
     "GA": _STEPS | {"iterations": 50, "unlearn_lr": 1e-5},
     "RL": _RELABEL,
     "SalUn": _RELABEL,
+    "SalUn_soft": _RELABEL,
     "SA": _STEPS | {"iterations": 20_000},
+    "ESD": _STEPS | {"iterations": 1000, "unlearn_lr": 1e-5, "batch_size": 1, "max_norm": 0.0},
 }
 REMAIN = {"fixed": 3.0, "reference": 1e-3}  # weight of SalUn's retain loss; both alike at 3,072 numbers in an image
 AVERAGE = {"fixed": 0.9, "reference": 0.0}  # of the weights after every step
@@ -29,6 +31,6 @@ def of(method: Method, compat: str) -> dict[str, Any]:
     """The defaults of a method's flags for a diffusion model."""
     known = {field.name for field in fields(method.config)}
     values = FITTING.get(method.name, _STEPS) | {"ema_decay": AVERAGE[compat]}
-    if method.name in ("RL", "SalUn"):
+    if method.name in ("RL", "SalUn", "SalUn_soft"):
         values["remain_alpha"] = REMAIN[compat]
     return {name: value for name, value in values.items() if name in known}

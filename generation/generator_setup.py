@@ -88,7 +88,8 @@ def set_up(arguments: GenerateArguments, **particular: Any) -> GeneratorSetup:
     if data.streamed:
         raise UsageError("--stream: image generation holds its images in memory; leave it out")
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32)
-    info, start = prepare.find(data.dataset, data.data, data.input_size, False, data.split), None
+    place = data.dataset, data.data, data.input_size, False, data.split, data.superclasses
+    info, start = prepare.find(*place), None
     if arguments.generator is not None:
         shape = saved.checked_shape(arguments.generator, info.side, CHANNELS, info.classes)
         schedule = noise(arguments)
@@ -99,6 +100,8 @@ def set_up(arguments: GenerateArguments, **particular: Any) -> GeneratorSetup:
         start = opened(arguments.start, "--model", info, run.allow_pickle)
         fresh, schedule = start.network(), start.schedule
     scenario = None if arguments.scenario is None else info.resolve(arguments.scenario)
+    if scenario is not None and scenario.subclass:
+        raise UsageError(f"{scenario.typed}: a generator draws classes and forgets these; give --forget class:C")
     config = identity(arguments) | {**info.identity, "start": start and start.sha256}
     config |= {} if scenario is None else {"scenario": scenario.facts()}
     built = Network(arguments.model, info, fresh, run.allow_pickle)

@@ -50,7 +50,7 @@ OWN = {
     "JiT": {"unlearn_lr": 1e-4},
     "UNSIR": {"noise_copies": 2},
     **dict.fromkeys(("SSD", "LFSSD"), {"alpha": 1.2}),
-}  # to stay finite, to be short, and to select
+}  # finite, short, selective
 
 
 def base_of(name: str) -> dict:

@@ -92,7 +92,8 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
     run, data = arguments.run, arguments.data
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32, run.compile)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    return device, prepare.find(data.dataset, data.data, data.input_size, data.stream, data.split)
+    place = data.dataset, data.data, data.input_size, data.stream, data.split, data.superclasses
+    return device, prepare.find(*place)
 
 
 def shared(arguments: Arguments, device: torch.device, built: Network) -> dict[str, Any]:
