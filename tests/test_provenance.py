@@ -145,12 +145,14 @@ def test_the_whole_way_without_a_word_of_the_model(trained, tmp_path, capsys):
         "input_size": 8,
         "stream": False,
         "split_seed": 2,
+        "train_seed": 1,
         "mean": None,
         "std": None,
         "compat": "fixed",
         "side": 8,
         "classes": list("0123456789"),
         "folder": None,
+        "superclasses": None,
     }
     again = [
         "--mask",

@@ -110,7 +110,7 @@ def test_overrides_name_the_axes(tmp_path):
 LIRA = "population: {lira: {splits: 2, forgets: 2}}"
 BAD = [
     ("", ": seeds is needed"),
-    ("seeds: {}", ": seeds: must be a list, or a mapping with some of the keys split, train, unlearn"),
+    ("seeds: {}", ": seeds: must be a list, or a mapping with some of the keys split, train, forget, unlearn, eval"),
     ("seeds: {splits: [1]}", ": seeds: splits: unknown key (did you mean split?)"),
     ("seeds: {train: 3}", ": seeds: train: seeds: must be a list of different whole numbers from 0 up"),
     ("population: 3", ": population: must be a mapping with inits or lira"),
