@@ -153,7 +153,7 @@ def test_a_model_that_is_gone_is_one_line(trained, tmp_path, capsys):
     assert "FTcheckpoint.pth.tar is not there; give the command another --save_dir" in capsys.readouterr().err
 
 
-def test_a_model_that_diverged_leaves_none(trained, tmp_path, monkeypatch, capsys):
+def test_a_model_that_diverged_leaves_none(few, few_run, tmp_path, monkeypatch, capsys):
     """Outputs of images that no score looks at are no numbers: the run is done, and says so."""
     usual = predict.predict
 
@@ -163,7 +163,7 @@ def test_a_model_that_diverged_leaves_none(trained, tmp_path, monkeypatch, capsy
         return usual(model, sets)
 
     monkeypatch.setattr(margins, "predict", lost)
-    assert forget(tmp_path, trained, "--unlearn", "FT", "--forget", "class:3", *QUICK) == 0
+    assert forget(tmp_path, few_run, "--unlearn", "FT", "--forget", "class:3", *few, *QUICK) == 0
     assert f"no {tmp_path / 'outputs.npz'}: the model's outputs are NaN" in capsys.readouterr().err
     assert not (tmp_path / "outputs.npz").exists() and (tmp_path / "result.json").exists()
 
