@@ -64,13 +64,21 @@ def test_a_finished_training_adds_a_file_for_each_round(omp_run, trained):
     assert {path.name for path in trained.iterdir()} - {path.name for path in omp_run.iterdir()} == {
         "outputs.npz",
         "0outputs.npz",
+        "last_outputs.npz",
+        "0last_outputs.npz",
     }
     assert (trained / "result.json").read_bytes() == (omp_run / "result.json").read_bytes()
     mark = json.loads((trained / "result.json").read_text())["fingerprint"]
-    for name, model, run in (("0outputs.npz", 0, f"{mark}-0"), ("outputs.npz", 1, f"{mark}-1")):
+    files = {
+        "0outputs.npz": ("0model_SA_best.pth.tar", f"{mark}-0"),
+        "outputs.npz": ("1model_SA_best.pth.tar", f"{mark}-1"),
+        "0last_outputs.npz": ("0checkpoint.pth.tar", f"{mark}-0-last"),
+        "last_outputs.npz": ("1checkpoint.pth.tar", f"{mark}-1-last"),
+    }
+    for name, (model, run) in files.items():
         found = outputs.read(trained / name)
         assert (found.kind, found.run, found.data, found.pair) == ("original", run, data().digest, (2, 0))
-        np.testing.assert_allclose(found.margin, slow(trained / f"{model}model_SA_best.pth.tar"), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found.margin, slow(trained / model), rtol=1e-4, atol=1e-4)
         split = np.load(trained / "split.npz")
         assert np.flatnonzero(found.retain).tolist() == split["train"].tolist() and not found.forget.any()
 
