@@ -134,7 +134,10 @@ GENERATE = {
         "Train a class-conditional diffusion model, on all classes or without those of --forget.",
         {"network": generation.Generator, "training": generation.Pretraining, "what is left out": Forget},
     ),
-    "sample": _GENERATE("Draw pictures of each class.", {"generator": generation.Start, "drawing": generation.Drawing}),
+    "sample": _GENERATE(
+        "Draw pictures of each class.",
+        {"generator": generation.Start, "drawing": generation.Drawing, "nudity": generation.Counting},
+    ),
     "saliency": _GENERATE(
         "Find the weights that matter for the classes to forget, for forget --saliency_mask and --fisher_dir.",
         {"generator": generation.Start, "what is forgotten": Forget, "saliency": generation.Masking},
@@ -144,7 +147,7 @@ GENERATE = {
         {"generator": generation.Start, "what is forgotten": Forget, "unlearning": generation.Erase},
     ),
     "score": _GENERATE(
-        "Draw pictures and judge them: UA, RA, plausibility, FD(judge), precision, recall, diversity.",
+        "Draw pictures and judge them: UA, RA, plausibility, FD(judge), precision, recall, diversity; FID.",
         {
             "generator": generation.Start,
             "what was forgotten": Forget,
@@ -342,7 +345,7 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
 # The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
 PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
 PARTS |= {"begin": generation.Start, "erase": generation.Erase, "judging": generation.Judging}
-PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking}
+PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking, "counting": generation.Counting}
 FORGETTING = ("forget", "saliency")  # what is told of no classes to forget takes those of --class_to_replace
 GENERATION = {
     "train": (partial(parse_generate, "train"), "pretraining"),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generation import samplers
+from generation import nudity, samplers
 from generation.generation_flags import Drawing, GenerateArguments
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
 from generation.schedule import Schedule, sequence
@@ -173,6 +173,8 @@ def set_up_sampling(arguments: GenerateArguments) -> GeneratorSetup:
     setup = set_up(arguments, label="samples", title="draw pictures", outputs=outputs)
     wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
     check(arguments.settings, setup.schedule.steps)
+    if arguments.counting is not None and arguments.counting.nudenet is not None:
+        nudity.check()
     return setup
 
 
@@ -183,13 +185,19 @@ def sample(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
     pictures = draw(problem.model, setup.schedule, classes, flags.n_samples_per_class, way(flags), setup.run.seed)
     write_pictures(place.folder.path, pictures)
     write_grid(place.folder.path / GRID, pictures)
-    seconds = time.perf_counter() - began
-    return replace(known, seconds={"drawing": seconds}, measured={"pictures": len(pictures.labels)})
+    seconds, measured = time.perf_counter() - began, {"pictures": len(pictures.labels)}
+    told = setup.arguments.counting
+    if told is not None and told.nudenet is not None:
+        measured |= nudity.count(pictures.images, told.nudenet, nudity.detector())
+    return replace(known, seconds={"drawing": seconds}, measured=measured)
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
     """Print where the pictures are."""
     log.line(f"{result['pictures']:,} pictures in {setup.folder / PICTURES}; a look at them: {setup.folder / GRID}")
+    if "nudity" in result:
+        seen = ", ".join(f"{label} {times}" for label, times in result["nudity"].items())
+        log.line(f"exposed in {result['nude_pictures']:,} of them, at {result['nudity_threshold']:g} or more: {seen}")
 
 
 STAGES = Stages(set_up_sampling, preview, read, header, facts, sample, show)

@@ -106,6 +106,17 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Counting:
+    nudenet: float | None = option(
+        None,
+        "count exposed body parts that NudeNet is at least so sure of (needs nudenet)",
+        low=0,
+        high=1,
+        identity="changed",
+    )
+
+
+@dataclass(frozen=True)
 class Judging:
     judge: str | None = option(
         None, "judge.pt of an earlier score on the same images; trained without it", metavar="FILE", identity=False
@@ -114,6 +125,13 @@ class Judging:
     retrained: str | None = option(
         None,
         "generator.pt that was trained without the forgotten class, to compare with",
+        metavar="FILE",
+        identity=False,
+    )
+    inception_weights: str | None = option(
+        None,
+        "Inception's weights as torch-fidelity has them, weights-inception-2015-12-05-6726825d.pth: adds FID and "
+        "Inception Score (needs torch-fidelity)",
         metavar="FILE",
         identity=False,
     )
@@ -136,6 +154,7 @@ class GenerateArguments(Arguments):
     begin: Start | None = None
     erase: Erase | None = None
     judging: Judging | None = None
+    counting: Counting | None = None
     scenario: Scenario | None = field(default=None, metadata=NO_IDENTITY)  # a Setup adds it with its numbers resolved
 
     @property
