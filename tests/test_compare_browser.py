@@ -410,6 +410,9 @@ def test_a_hundred_classes_and_ten_thousand_images_open_in_three_seconds(tmp_pat
     path.write_text(text)
     with Driven(tmp_path / "profile") as found:
         found.size(1300)
-        assert min(found.load(path) for _ in range(3)) < 3
+        found.ask("Performance.enable", timeDomain="threadTicks")
+        found.load(path)
+        measured = {one["name"]: one["value"] for one in found.ask("Performance.getMetrics")["metrics"]}
+        assert measured["TaskDuration"] < 3, "seconds of the processor, whatever else it does"
         redrawn = "(() => { const start = performance.now(); redraw(); return performance.now() - start; })()"
         assert min(found.run(redrawn) for _ in range(5)) < 300
