@@ -121,7 +121,7 @@ def of_inception(
 
 
 def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[int]) -> tuple[Pictures, Pictures]:
-    """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of each for the grid."""
+    """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of all classes."""
     flags, few = setup.arguments.settings, min(GRID_PER_CLASS, setup.arguments.settings.n_samples_per_class)
     found = opened(path, "--retrained", setup.dataset, setup.run.allow_pickle)
     network, how, seed = found.network().to(setup.device), drawing.way(flags), setup.run.seed
