@@ -19,8 +19,8 @@ from utils.options import option
 class Data:
     dataset: str = option(
         "cifar10",
-        "cifar10, cifar100, svhn, mnist, fashion_mnist, utkface, TinyImagenet, imagenet, digits, noisy_digits, or "
-        "folder (any class-folder tree)",
+        "cifar10, cifar100, svhn, mnist, fashion_mnist, utkface, TinyImagenet, imagenet, digits, noisy_digits, "
+        "latents (of main_generate.py encode), or folder (any class-folder tree)",
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )

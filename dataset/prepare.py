@@ -130,6 +130,8 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
     source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
     place = find_root(source, typed)
+    if source.told is not None:
+        source = source.told(source, place)
     files, size = source.files(place), size or (source.size if source.resized else None)
     official = list(source.official or () if files is None else files.counts)
     elsewhere = typed if typed is not None and place != typed else None

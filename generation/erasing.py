@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from generation import drawing, saved
+from generation import drawing
 from generation.generation_flags import GenerateArguments
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
-from generation.pretraining import GRID, GRID_PER_CLASS, MODEL
+from generation.pretraining import GENERATORS
 from trainer.pipeline import Place, Stages
 from unlearn import registry, saliency
 from unlearn.apply import apply
@@ -23,7 +23,7 @@ def set_up_forgetting(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image, the file of ``--saliency_mask`` included."""
     assert arguments.erase is not None
     method = registry.get(arguments.erase.unlearn)
-    outputs = [MODEL, PROGRESS, drawing.GRID]
+    outputs = [*GENERATORS, PROGRESS, drawing.GRID]
     setup = set_up(
         arguments, label=method.name, title=f"{method.name}: {method.summary}", outputs=outputs, temporary=(PROGRESS,)
     )
@@ -56,12 +56,10 @@ def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
     found = apply(method, model, problem.sets, config, context)
     unlearned: Any = found.model
     stamp = problem.stamp | {"unlearn": method.name}
-    saved.write(place.folder.path / MODEL, unlearned, setup.schedule, None, stamp)
+    setup.generator.write(place.folder.path, unlearned, None, stamp)
     progress.remove()
-    classes = list(range(setup.dataset.classes))
-    before, after = (
-        drawing.draw(each, setup.schedule, classes, GRID_PER_CLASS, GRID, run.seed) for each in (model, unlearned)
-    )
+    how, classes, count = drawing.glance(setup)
+    before, after = (drawing.draw(each, setup.schedule, classes, count, how, run.seed) for each in (model, unlearned))
     drawing.write_grid(place.folder.path / drawing.GRID, before, {"after": after})
     return replace(
         known,
@@ -74,8 +72,8 @@ def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
     """Print how long it took, and where the generator is."""
-    grid = setup.folder / drawing.GRID
-    log.line(f"{result['seconds']['unlearning']:.1f} s; {setup.folder / MODEL}; before and after: {grid}")
+    grid, made = setup.folder / drawing.GRID, setup.folder / setup.generator.file
+    log.line(f"{result['seconds']['unlearning']:.1f} s; {made}; before and after: {grid}")
 
 
 STAGES = Stages(set_up_forgetting, preview, read, header, facts, forget, show)

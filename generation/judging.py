@@ -51,7 +51,7 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image, the retrained generator included."""
     outputs = [judge.FILE, drawing.GRID]
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
-    drawing.check(arguments.settings, setup.schedule.steps)
+    drawing.check(arguments.settings, setup)
     told = arguments.judging
     assert told is not None
     if told.judge is not None:
@@ -61,7 +61,7 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     if told.retrained is not None:
         if setup.scenario is None:
             raise UsageError("--retrained: needs --forget beside it, the class that was forgotten")
-        found = opened(told.retrained, "--retrained", setup.dataset, setup.run.allow_pickle)
+        found = opened(told.retrained, "--retrained", setup.dataset, setup.run)
         setup = replace(setup, config=setup.config | {"retrained": found.sha256})
     return setup
 
@@ -75,20 +75,14 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
         raise UsageError("--forget: scores are of classes that are forgotten whole; give class:C")
     judging, sure, digest = the_judge(setup, problem, place)
     flags = setup.arguments.settings
+    how = drawing.way(flags, setup)
     classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
-    drawn = drawing.draw(
-        problem.model, setup.schedule, classes, flags.n_samples_per_class, drawing.way(flags), setup.run.seed
-    )
+    drawn = drawing.draw(problem.model, setup.schedule, classes, flags.n_samples_per_class, how, setup.run.seed)
     beside, exact = {}, None
     if told.retrained is not None:
-        other = opened(told.retrained, "--retrained", setup.dataset, setup.run.allow_pickle)
+        other = opened(told.retrained, "--retrained", setup.dataset, setup.run)
         retrained = drawing.draw(
-            other.network().to(setup.device),
-            other.schedule,
-            classes,
-            flags.n_samples_per_class,
-            drawing.way(flags),
-            setup.run.seed,
+            other.network().to(setup.device), other.schedule, classes, flags.n_samples_per_class, how, setup.run.seed
         )
         beside, exact = {"retrained": retrained}, seen(judging, retrained)
     drawing.write_grid(place.folder.path / drawing.GRID, drawn, beside)
