@@ -22,10 +22,19 @@ from generation import generation_flags as generation
 from trainer import inherited, training_flags
 from trainer.training_flags import Model, Prune, PruneAtStart, Resume, Train, TrainAlone, TrainingArguments, training
 from transfer import transfer_flags as transfer
-from unlearn.unlearn_flags import Evaluation, ForgetArguments, Lora, Saliency, Unlearn, adapters, hyper_parameters
+from unlearn.unlearn_flags import (
+    Evaluation,
+    ForgetArguments,
+    Further,
+    Lora,
+    Saliency,
+    Unlearn,
+    adapters,
+    hyper_parameters,
+)
 from utils.errors import UsageError, renamed
 from utils.options import Parser, add_options, build, describe, wrapped
-from utils.run_flags import Keep, Run
+from utils.run_flags import Apart, Keep, Run
 
 SWITCHES = "imagenet_arch resume no_aug random_prune"
 VALUES = """data dataset input_size data_dir num_workers num_classes arch train_y_file val_y_file seed train_seed gpu
@@ -74,7 +83,14 @@ SYNFLOW = _TRAINING(
 FORGET = Command(
     "main_forget.py",
     "Make a trained classifier forget images, then score it: UA, RA, TA, MIA-Efficacy, RTE.",
-    {"what is forgotten": Forget, "unlearning": Unlearn, "adapters": Lora, "for populations": Keep},
+    {
+        "what is forgotten": Forget,
+        "unlearning": Unlearn,
+        "adapters": Lora,
+        "costly scores": Further,
+        "seeds apart": Apart,
+        "for populations": Keep,
+    },
     ("mask", "reference_model", "rewind_pth"),
 )
 SALIENCY = Command(
@@ -220,6 +236,8 @@ def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArgum
         unlearn=unlearn,
         hyper=hyper,
         lora=lora,
+        apart=build(Apart, typed),
+        further=build(Further, typed),
         typed=words,
         unread=_unread(typed, [*read, method.config], shared["data"], method),
     )

@@ -98,7 +98,7 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, rec
     log.record("before", **scores["before"])
     if method.fresh or setup.rewound is not None:
         model = setup.network.model(problem.data, setup.rewound).to(setup.device)
-    handed = context(setup, problem.data, trained.mask, setup.scenario, (), log, session.progress)
+    handed = context(setup, problem.data, trained.mask, setup.scenario, None, log, session.progress)
     unlearned = session.run(model, problem.sets, handed, reference_result(scores["before"]))
     predictions["after"] = predict(unlearned.model, tests)
     scores["after"] = score(**predictions["after"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset.superclasses import Superclasses
 from utils.errors import UsageError
 from utils.plugins import Registry
 
@@ -48,6 +49,7 @@ class Source:
         told: (source, root) -> the source with what only the folder says of it; for sources that have no image files.
         pixels: whether it holds images; otherwise it is for ``main_generate.py`` alone.
         folder: the name under which it is usually unpacked, if it is looked for there too.
+        superclasses: what a model learns in place of the classes, which are then subclasses.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Source:
     marks: tuple[str, ...] = ()
     archive: str | None = None
     folder: str | None = None
+    superclasses: Superclasses | None = None
     told: Callable[[Source, Path], Source] | None = None
     pixels: bool = True
 

@@ -19,8 +19,8 @@ from utils.options import option
 class Data:
     dataset: str = option(
         "cifar10",
-        "cifar10, cifar100, svhn, mnist, fashion_mnist, utkface, TinyImagenet, imagenet, digits, noisy_digits, "
-        "latents (of main_generate.py encode), or folder (any class-folder tree)",
+        "cifar10, cifar20, cifar100, svhn, mnist, fashion_mnist, utkface, TinyImagenet, imagenet, digits, "
+        "noisy_digits, latents (of main_generate.py encode), or folder (any class-folder tree)",
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )
@@ -46,6 +46,14 @@ class Data:
         "NAME:ARGUMENT (seeds: by --seed and --split_seed; deepunlearn, lira:S:J: those of that benchmark)",
         common="a split.npz of another run or tool; by seeds",
         metavar="FILE|NAME",
+        identity=False,
+    )
+    superclasses: str | None = option(
+        None,
+        "the model learns superclasses: a file that says to which each class belongs (YAML, JSON, or lines "
+        "CLASS,SUPERCLASS), or folders for train/<superclass>/<subclass>/*; --forget subclass:C takes a class",
+        common="which superclass each class belongs to",
+        metavar="FILE|folders",
         identity=False,
     )
     workers: int = option(
@@ -77,7 +85,8 @@ class Forget:
     )
     forget: str | None = option(
         None,
-        "the same in one word: class:C, class:C,C,C, class:C:N, random:N, random:0.1 or indices:FILE",
+        "the same in one word: class:C, class:C,C,C, class:C:N, subclass:C (and so on), random:N, random:0.1 or "
+        "indices:FILE",
         common="class:C, class:C:N, random:0.1 or indices:FILE",
         metavar="WHAT",
     )
@@ -138,7 +147,7 @@ def _from_word(word: str) -> Scenario:
             count = float(rest) if "." in rest else int(rest)
             if (isinstance(count, float) and 0 < count < 1) or (isinstance(count, int) and count > 0):
                 return Scenario(None, count, None, typed_as)
-        if kind == "class":
+        if kind in ("class", "subclass"):
             listed, _, number = rest.rpartition(":") if re.search(r":\d+$", rest) else (rest, "", "")
             words = tuple(listed.split(","))
             if (
@@ -147,10 +156,12 @@ def _from_word(word: str) -> Scenario:
                 and len(set(words)) == len(words)
                 and (not number or int(number) > 0)
             ):
-                return of_classes(words, int(number) if number else None, typed_as)
+                found = of_classes(words, int(number) if number else None, typed_as)
+                return replace(found, subclass=kind == "subclass")
     except ValueError:
         pass
-    raise UsageError(f"--forget {word}: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE")
+    forms = "class:C, class:C,C, class:C:N, subclass:C (and so on), random:N, random:0.1 or indices:FILE"
+    raise UsageError(f"--forget {word}: must be {forms}")
 
 
 def class_order(text: str | None) -> tuple[str, ...] | None:

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from dataset import catalog, sources, split, split_file, tree
+from dataset import superclasses as superclasses_of
 from dataset.images import Augment, Images, ImageSet
 from dataset.locate import find_root
 from dataset.reading import open_image
 from dataset.scenario import Scenario
 from dataset.stream import OnDisk, StreamedSet, Zoom
+from dataset.superclasses import Superclasses
 from utils.errors import UsageError
 
 
@@ -24,11 +26,12 @@ class DatasetInfo:
     """A data set before anything of it is read.
 
     Attributes:
-        official: training images per class, validation part included.
+        official: training images per class, or subclass where there are superclasses, validation part included.
         files: its image files, if it is stored so.
         typed: the folder that was named, of which ``root`` is part or which is part of it; None if ``root`` itself was,
             or none.
         given: what ``--split`` names; None for the default.
+        superclasses: what the classes are where the model does not learn the data set's own; None where it does.
     """
 
     source: catalog.Source
@@ -38,6 +41,7 @@ class DatasetInfo:
     files: tree.Listing | None = field(repr=False)
     typed: Path | None = None
     given: split_file.GivenSplit | None = None
+    superclasses: Superclasses | None = None
 
     @property
     def _given_sets(self) -> Mapping[str, np.ndarray]:
@@ -46,7 +50,7 @@ class DatasetInfo:
 
     @property
     def classes(self) -> int:
-        return len(self.official)
+        return len(self.official if self.superclasses is None else self.superclasses.names)
 
     @property
     def side(self) -> int:
@@ -60,13 +64,22 @@ class DatasetInfo:
     @property
     def names(self) -> tuple[str, ...]:
         """Class names in order of their numbers."""
+        return self._own_names if self.superclasses is None else self.superclasses.names
+
+    @property
+    def _own_names(self) -> tuple[str, ...]:
+        """Those of the classes that the data set itself has, which are subclasses where there are superclasses."""
         return self.source.classes or () if self.files is None else self.files.classes
 
     @property
     def train_counts(self) -> list[int]:
         """Training images per class, validation part taken off; of a split that is given no more than these."""
+        return self._own_counts if self.superclasses is None else self.superclasses.summed(self._own_counts)
+
+    @property
+    def _own_counts(self) -> list[int]:
         if self._given_sets and self.files is not None:
-            return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=self.classes).tolist()
+            return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=len(self.official)).tolist()
         own = self.files is not None and self.files.val is not None
         return split.train_counts(self.official, self.source.with_validation and not own)
 
@@ -84,7 +97,24 @@ class DatasetInfo:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides a run's numbers of the data set itself and of its split, as plain data."""
-        return {"official_counts": self.official} | ({} if self.given is None else {"split": self.given.identity})
+        counts, above = self.official, self.superclasses
+        found: dict[str, Any] = {"official_counts": counts if above is None else above.summed(counts)}
+        found |= {} if above is None else {"superclasses": {"names": above.names, "subclasses": dict(self._above)}}
+        return found | ({} if self.given is None else {"split": self.given.identity})
+
+    @property
+    def _above(self) -> list[tuple[str, str]]:
+        """Subclasses with their superclasses."""
+        above = self.superclasses
+        return [] if above is None else [(name, above.names[of]) for name, of in zip(self._own_names, above.of)]
+
+    def names_for(self, scenario: Scenario) -> list[str]:
+        """What a scenario's numbers stand for, in words: classes, or subclasses and what they belong to."""
+        return [f"{name} in {above}" for name, above in self._above] if scenario.subclass else list(self.names)
+
+    def counts_for(self, scenario: Scenario) -> list[int]:
+        """``train_counts`` by what a scenario's numbers count: classes or subclasses."""
+        return self._own_counts if scenario.subclass else self.train_counts
 
     @property
     def notes(self) -> dict[str, str]:
@@ -103,7 +133,9 @@ class DatasetInfo:
 
     def load(self) -> sources.Dataset:
         """The data set; see ``sources.load``."""
-        return replace(sources.load(self.source, self.root, self.size, self.files), notes=self.notes, given=self.given)
+        found = sources.load(self.source, self.root, self.size, self.files)
+        found = found if self.superclasses is None else found.by_superclass(self.superclasses)
+        return replace(found, notes=self.notes, given=self.given)
 
     def resolve(self, scenario: Scenario) -> Scenario:
         """``scenario`` in numbers, checked: classes by their names, images by their files, masks by their length.
@@ -113,19 +145,31 @@ class DatasetInfo:
         """
         if scenario.implied and self.given is not None and self.given.forget is not None:
             return Scenario(None, None, self.given.forget, f"--split {self.given.typed}")
+        if scenario.subclass and self.superclasses is None:
+            said = f"{self.source.name} has no subclasses; --superclasses says which superclass each class belongs to"
+            raise UsageError(f"{scenario.typed}: {said}")
         paths = None if self.files is None else self.files.train[0]
-        fitted = scenario.named(self.names).placed(sum(self.official), paths)
-        return fitted.resolve(self.train_counts, self.train_total)
+        known = self._own_names if scenario.subclass else self.names
+        fitted = scenario.named(known).placed(sum(self.official), paths)
+        return fitted.resolve(self.counts_for(scenario), self.train_total)
 
 
-def find(name: str, root: str | None, size: int | None, stream: bool = False, given: str | None = None) -> DatasetInfo:
+def find(
+    name: str,
+    root: str | None,
+    size: int | None,
+    stream: bool = False,
+    given: str | None = None,
+    superclasses: str | None = None,
+) -> DatasetInfo:
     """Find a data set and count its classes and training images.
 
     Args:
         stream: leave its images on disk.
-        given: the value of ``--split``.
+        given, superclasses: the values of ``--split`` and ``--superclasses``.
     Raises:
-        UsageError: an unknown name, one that cannot be streamed, no such folder tree, or a file that is no split of it.
+        UsageError: an unknown name, one that cannot be streamed, no such folder tree, or a file that is no split of it
+            or does not fit its classes.
     """
     source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
@@ -133,9 +177,28 @@ def find(name: str, root: str | None, size: int | None, stream: bool = False, gi
     if source.told is not None:
         source = source.told(source, place)
     files, size = source.files(place), size or (source.size if source.resized else None)
+    files, above = _superclasses(superclasses, source, place, files)
     official = list(source.official or () if files is None else files.counts)
     elsewhere = typed if typed is not None and place != typed else None
-    return DatasetInfo(source, place, size, official, files, elsewhere, split_file.read_split(given, sum(official)))
+    divided = split_file.read_split(given, sum(official))
+    return DatasetInfo(source, place, size, official, files, elsewhere, divided, above)
+
+
+def _superclasses(
+    typed: str | None, source: catalog.Source, place: Path, files: tree.Listing | None
+) -> tuple[tree.Listing | None, Superclasses | None]:
+    """The data set's files by its subclasses, and what these belong to; None without superclasses."""
+    if typed is None:
+        return files, source.superclasses
+    if source.superclasses is not None:
+        own = f"{len(source.superclasses.names)} superclasses of its own"
+        raise UsageError(f"--superclasses {typed}: --dataset {source.name} has {own}; leave --superclasses out")
+    if typed != superclasses_of.FOLDERS:
+        return files, superclasses_of.read(typed, source.classes or () if files is None else files.classes)
+    if files is None:
+        said = "is for trees train/<superclass>/<subclass>/*"
+        raise UsageError(f"--superclasses {typed}: {said}; for --dataset {source.name} give a file")
+    return superclasses_of.of_folders(files, place)
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
@@ -149,7 +212,9 @@ def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat:
             raise UsageError(f"--split {given.typed} and --split_seed {split_seed} both say who validates; give one")
         return given.base(len(data.test_labels))
     name, _, argument = ("seeds" if given is None else given.typed).partition(":")
-    draw = split.Draw(argument, data.train_labels, data.test_labels, data.with_validation, seed, split_seed, compat)
+    fine = data.subclasses  # with which a data set is divided as without superclasses
+    labels = (data.train_labels, data.test_labels) if fine is None else (fine.train, fine.test)
+    draw = split.Draw(argument, *labels, data.with_validation, seed, split_seed, compat)
     divide = split.SCHEMES.get(name).divide
     assert divide is not None, "a scheme without it has sets"
     return divide(draw)
@@ -195,10 +260,11 @@ class Views:
         return self._kind(*self._val) if indices is None else self.train(indices)
 
     def divided(self, by: split.Split) -> dict[str, Images]:
-        """The sets of an unlearning: "retain", "forget", "val" and "test"."""
-        return {
+        """The sets of an unlearning: "retain", "forget", "val" and "test", and "forget_test" if it has images."""
+        sets = {
             "retain": self.train(by.retain),
             "forget": self.train(by.forget),
             "val": self.val(by.val),
             "test": self.test(by.test),
         }
+        return sets | ({"forget_test": self.test(by.forget_test)} if len(by.forget_test) else {})

@@ -13,7 +13,9 @@ from utils.names import lookup
 if TYPE_CHECKING:
     import numpy as np
 
-Kind = Literal["class", "classes", "part of a class", "random", "indices"]
+Kind = Literal[
+    "class", "classes", "part of a class", "subclass", "subclasses", "part of a subclass", "random", "indices"
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Scenario:
         over: length of the mask whose ones ``indices`` are; None for a list of positions.
         files: image files in place of positions; ``placed`` makes ``indices`` of them.
         implied: whether nobody typed it.
+        subclass: whether ``labels`` and ``classes`` are subclasses, of which a class of the model has several.
     """
 
     labels: tuple[int, ...] | None = (0,)
@@ -40,6 +43,11 @@ class Scenario:
     over: int | None = field(default=None, compare=False)
     files: tuple[str, ...] | None = field(default=None, compare=False)
     implied: bool = field(default=False, compare=False)
+    subclass: bool = False
+
+    @property
+    def _noun(self) -> str:
+        return "subclass" if self.subclass else "class"
 
     def named(self, names: tuple[str, ...]) -> Scenario:
         """A scenario with classes by number.
@@ -102,14 +110,15 @@ class Scenario:
         named = None if self.labels is None else ",".join(map(str, self.labels))
         if self.labels is not None and max(self.labels) >= len(counts):
             whose = self.typed or f"--class_to_replace {named}"
-            raise UsageError(f"{whose}: the classes are 0 to {len(counts) - 1} (-1 draws from all)")
+            raise UsageError(f"{whose}: the {self._noun}es are 0 to {len(counts) - 1} (-1 draws from all)")
         total = sum(counts) if total is None else total
         available = total if self.labels is None else sum(counts[label] for label in self.labels)
         count = round(self.count * available) if isinstance(self.count, float) else self.count
         amount = available if count is None else count
         said = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
         if amount > available:
-            whose = f"class {named} has" if self.labels and len(self.labels) == 1 else f"classes {named} have"
+            several = f"{self._noun}es {named} have"
+            whose = f"{self._noun} {named} has" if self.labels and len(self.labels) == 1 else several
             whose = "the training set has" if self.labels is None else whose
             raise UsageError(f"{said}: {whose} {available} training images")
         if amount == 0:
@@ -119,18 +128,26 @@ class Scenario:
         return replace(self, count=count)
 
     def kind(self, whole_classes: int) -> Kind:
-        """The scenario's name in tables; ``whole_classes`` is the number of classes that are forgotten whole."""
+        """The scenario's name in tables.
+
+        Args:
+            whole_classes: how many classes, or subclasses where it names these, are forgotten whole.
+        """
         if whole_classes:
+            if self.subclass:
+                return "subclass" if whole_classes == 1 else "subclasses"
             return "class" if whole_classes == 1 else "classes"
         if self.indices is not None:
             return "indices"
-        return "random" if self.labels is None else "part of a class"
+        if self.labels is None:
+            return "random"
+        return "part of a subclass" if self.subclass else "part of a class"
 
     def facts(self) -> dict[str, object]:
         """Plain data that names the choice; listed indices by their number and digest."""
         if self.indices is None:
             several = list(self.labels or ())
-            return {"class": several if len(several) > 1 else self.labels and self.labels[0], "count": self.count}
+            return {self._noun: several if len(several) > 1 else self.labels and self.labels[0], "count": self.count}
         listed = hashlib.sha256(",".join(map(str, sorted(set(self.indices)))).encode()).hexdigest()[:16]
         return {"indices": len(set(self.indices)), "indices_digest": listed}
 
@@ -140,7 +157,7 @@ class Scenario:
         Args:
             forgotten, train: images to forget, and training images in all.
             size: training images of the scenario's classes together, if it names classes.
-            names: all classes, in order.
+            names: all classes, or subclasses, in order.
         """
         share = f"{100 * forgotten / train:.1f} % of {train:,}"
         if self.indices is not None:
@@ -149,7 +166,7 @@ class Scenario:
         if self.labels is None:
             return f"{forgotten:,} training images drawn at random from all classes ({share})"
         listed = ", ".join(f"{label} ({names[label]})" for label in self.labels)
-        name = f"class {listed}" if len(self.labels) == 1 else f"classes {listed}"
+        name = f"{self._noun} {listed}" if len(self.labels) == 1 else f"{self._noun}es {listed}"
         if forgotten == size:
             return f"all {forgotten:,} training images of {name} ({share})"
         return f"{forgotten:,} of the {size:,} training images of {name}, drawn at random ({share})"

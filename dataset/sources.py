@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,13 @@ import numpy as np
 from dataset import tree
 from dataset.catalog import Source
 from dataset.reading import decode
+from dataset.superclasses import Subclasses, Superclasses
 from utils import spare
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
     from dataset.catalog import Arrays
+    from dataset.scenario import Scenario
     from dataset.split_file import GivenSplit
 
 
@@ -28,6 +30,7 @@ class Dataset:
     Attributes:
         train_images, test_images: uint8 [N, H, W, C]; of a streamed set paths, bytes [N].
         train_labels, test_labels: int64 [N].
+        subclasses: of the same images, where the classes are superclasses; None where there are none.
         pad, flip: augmentation, at the size of these images; see ``catalog.Source``.
         val: images and labels that the data set itself sets apart for validation; None if it has none.
         notes: what else a header says of the files, by keyword.
@@ -50,6 +53,23 @@ class Dataset:
     streamed: int | None = None
     notes: dict[str, str] = field(default_factory=dict, compare=False)
     given: GivenSplit | None = field(default=None, repr=False)
+    subclasses: Subclasses | None = field(default=None, repr=False)
+
+    def by_superclass(self, superclasses: Superclasses) -> Dataset:
+        """The data set whose classes are superclasses of these."""
+        train, test, val = self.train_labels, self.test_labels, self.val
+        return replace(
+            self,
+            classes=superclasses.names,
+            train_labels=superclasses.labels(train),
+            test_labels=superclasses.labels(test),
+            val=None if val is None else (val[0], superclasses.labels(val[1])),
+            subclasses=Subclasses(self.classes, train, test, superclasses.of),
+        )
+
+    def labels_for(self, scenario: Scenario) -> np.ndarray:
+        """Labels of the training images by what a scenario's numbers count: classes or subclasses."""
+        return self.subclasses.train if scenario.subclass and self.subclasses else self.train_labels
 
     @property
     def digest(self) -> str:

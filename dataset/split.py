@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dataset.scenario import Scenario
 from utils.errors import UsageError
 from utils.plugins import Registry
+
+if TYPE_CHECKING:
+    from dataset.superclasses import Subclasses
 
 VALIDATION_FRACTION = 0.1
 
@@ -68,9 +72,11 @@ class Split:
         train: what the model to unlearn must have been trained on.
         retain, forget: into the official training set; disjoint.
         val: into the training set, or None when the data set's own validation images or all test images serve.
-        test: into the test set; without the classes that are forgotten whole.
+        test: into the test set; without the classes and subclasses that are forgotten whole.
         whole_classes: those that are forgotten whole, ascending.
         base_digest: digest of ``train`` and ``val``.
+        whole_subclasses: of a scenario that names subclasses, those that are forgotten whole, ascending.
+        forget_test: into the test set; of the classes and subclasses that are forgotten whole.
     """
 
     train: np.ndarray
@@ -80,15 +86,17 @@ class Split:
     test: np.ndarray
     whole_classes: tuple[int, ...]
     base_digest: str
+    whole_subclasses: tuple[int, ...] = ()
+    forget_test: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def digest(self) -> str:
         """16 hex digits over retain, forget, validation and test indices."""
         return digest(self.retain, self.forget, self.val, self.test)
 
-    def count(self, train_labels: np.ndarray, classes: tuple[int, ...] | None) -> int | None:
-        """How many retain and forget images are of these classes; None without classes."""
-        labels = train_labels[np.concatenate([self.retain, self.forget])]
+    def count(self, labels: np.ndarray, classes: tuple[int, ...] | None) -> int | None:
+        """How many retain and forget images have these labels, of all training images'; None without any."""
+        labels = labels[np.concatenate([self.retain, self.forget])]
         return None if classes is None else int(np.isin(labels, classes).sum())
 
 
@@ -162,19 +170,28 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
 
 
 def split_for_unlearning(
-    train_labels: np.ndarray, test_labels: np.ndarray, base: BaseSplit, scenario: Scenario, seed: int
+    train_labels: np.ndarray,
+    test_labels: np.ndarray,
+    base: BaseSplit,
+    scenario: Scenario,
+    seed: int,
+    subclasses: Subclasses | None = None,
 ) -> Split:
     """Divide the training part into retain and forget, and drop wholly forgotten classes from the test set.
+
+    So it is with subclasses where the scenario names these.
 
     Test images that ``base`` names beside the images to forget stay as they are.
 
     Args:
         base: what the model was trained on.
+        subclasses: of the same images, for scenarios that name them.
     Raises:
         UsageError: nothing is left to retain or to test, or ``base`` and ``scenario`` name different images.
     """
     pool = base.forget_split.train
-    forget = choose_forget(train_labels, pool, scenario, seed)
+    fine = subclasses if scenario.subclass else None
+    forget = choose_forget(train_labels if fine is None else fine.train, pool, scenario, seed)
     if base.forget is not None and not np.array_equal(forget, base.forget):
         said = f"forget than --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
         raise UsageError(f"{scenario.typed or '--class_to_replace'}: names other images to {said}")
@@ -183,11 +200,17 @@ def split_for_unlearning(
         raise UsageError("nothing is left to retain")
     whole = np.setdiff1d(train_labels[forget], train_labels[retain])
     test = np.arange(len(test_labels), dtype=np.int64) if base.test is None else base.test
+    gone, parts = np.isin(test_labels[test], whole), np.zeros(0, np.int64)
+    if fine is not None:
+        parts = np.setdiff1d(fine.train[forget], fine.train[retain])
+        gone |= np.isin(fine.test[test], parts)
+    forget_test = test[gone]
     if base.forget is None:
-        test = test[~np.isin(test_labels[test], whole)]
+        test = test[~gone]
     if test.size == 0:
         raise UsageError("no test image is left: the forgotten classes are all that the test set has")
-    return Split(base.train, retain, forget, base.val, test, tuple(whole.tolist()), base.digest)
+    whole_classes, whole_parts = tuple(whole.tolist()), tuple(parts.tolist())
+    return Split(base.train, retain, forget, base.val, test, whole_classes, base.digest, whole_parts, forget_test)
 
 
 @dataclass(frozen=True)
@@ -196,7 +219,7 @@ class Draw:
 
     Attributes:
         argument: what was typed behind the scheme's name and a colon.
-        labels, test_labels: int64 [N], of the official training and test sets.
+        labels, test_labels: int64 [N], of the official training and test sets; subclasses where there are any.
         with_validation: whether training images are to be set apart.
     """
 

@@ -20,7 +20,9 @@ def losses(predictions: Predictions) -> np.ndarray:
     return F.cross_entropy(predictions.logits, predictions.labels, reduction="none").numpy()
 
 
-def loss_attack(unseen: np.ndarray, forgotten: np.ndarray, random: np.random.RandomState | None = None) -> list[float]:
+def loss_attack(
+    unseen: np.ndarray, forgotten: np.ndarray, random: np.random.RandomState | None = None, seed: int = SEED
+) -> list[float]:
     """Accuracies of telling forgotten from unseen images by their loss, one per split, in [0, 1]; 1/2 is ideal.
 
     Both kinds are shuffled and cut to the same number. A logistic regression learns on 90 % of them and
@@ -28,7 +30,8 @@ def loss_attack(unseen: np.ndarray, forgotten: np.ndarray, random: np.random.Ran
 
     Args:
         unseen, forgotten: losses, float [N] and [M].
-        random: shuffles; without it a generator with the reference's seed.
+        random: shuffles; without it a generator with the seed.
+        seed: of order and splits; the reference's unless given.
     Returns:
         Ten accuracies; none where there are fewer than 6 images of a kind.
     Source: Cadet et al. 2025 (Deep Unlearn), U-MIA; settings of the released code.
@@ -39,23 +42,27 @@ def loss_attack(unseen: np.ndarray, forgotten: np.ndarray, random: np.random.Ran
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
 
-    random = np.random.RandomState(SEED) if random is None else random
+    random = np.random.RandomState(seed) if random is None else random
     parts = [values[random.permutation(len(values))][:count] for values in (unseen, forgotten)]
-    splits = StratifiedShuffleSplit(n_splits=SPLITS, random_state=SEED)
+    splits = StratifiedShuffleSplit(n_splits=SPLITS, random_state=seed)
     column = np.nan_to_num(np.concatenate(parts)).reshape(-1, 1)
     labels = np.repeat([1, 0], count)
     return cross_val_score(LogisticRegression(), column, labels, cv=splits, scoring="accuracy").tolist()
 
 
-def scores(outputs: Mapping[str, Predictions], unseen: Iterable[str]) -> dict[str, dict[str, float | None]]:
+def scores(
+    outputs: Mapping[str, Predictions], unseen: Iterable[str], seed: int = 0
+) -> dict[str, dict[str, float | None]]:
     """The attack with each set of ``unseen`` images against the forget set; None where there are too few images.
 
+    Args:
+        seed: of order and splits, counted from the reference's.
     Returns:
         By set: ``attack``, its mean accuracy, and ``indiscernibility``, fractions in [0, 1].
     """
     found = {}
     for name in unseen:
-        rights = loss_attack(losses(outputs[name]), losses(outputs["forget"]))
+        rights = loss_attack(losses(outputs[name]), losses(outputs["forget"]), seed=SEED + seed)
         mean = float(np.mean(rights)) if rights else None
         found[name] = {"attack": mean, "indiscernibility": None if mean is None else indiscernibility(mean)}
     return found

@@ -78,10 +78,12 @@ def features(compat: str) -> dict[str, Features]:
     }
 
 
-def arranged(outputs: Mapping[str, Predictions], compat: str) -> tuple[Predictions, Predictions, Predictions]:
-    """Retain, forget and test outputs in the order in which attacks take them."""
+def arranged(
+    outputs: Mapping[str, Predictions], compat: str, seed: int = 0
+) -> tuple[Predictions, Predictions, Predictions]:
+    """Retain, forget and test outputs in the order in which attacks take them, drawn by ``seed`` where one is."""
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
-    return (mixed(retain), forget, mixed(test)) if compat == "fixed" else (retain, forget, test)
+    return (mixed(retain, seed), forget, mixed(test, seed)) if compat == "fixed" else (retain, forget, test)
 
 
 def svc_mia(
@@ -137,8 +139,8 @@ def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.n
     return judge
 
 
-def mixed(predictions: Predictions) -> Predictions:
-    """Outputs in an order whose beginning holds all classes: shuffled, always alike, if they lie class by class.
+def mixed(predictions: Predictions, seed: int = 0) -> Predictions:
+    """Outputs in an order whose beginning holds all classes: shuffled by ``seed`` if they lie class by class.
 
     So they do in a class-folder tree, where the first retain images, which the attacks take for shadow members, would
     be of one or two classes. The official files of CIFAR and SVHN are in mixed order and stay in it.
@@ -146,7 +148,7 @@ def mixed(predictions: Predictions) -> Predictions:
     labels = predictions.labels
     if bool((labels[1:] < labels[:-1]).any()):
         return predictions
-    order = torch.randperm(len(labels), generator=seeds.generator(0, "shadows"))
+    order = torch.randperm(len(labels), generator=seeds.generator(seed, "shadows"))
     return Predictions(predictions.logits[order], labels[order])
 
 

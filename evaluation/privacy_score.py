@@ -28,7 +28,7 @@ def privacy_score(unlearned: Tensor, retrained: Tensor, exact: bool = True) -> d
     Source: Unlearning Comparator (2025), worst-case privacy score; the bound is Kairouz et al. 2015's.
     """
     attacks = {}
-    for name, signal, low, high in (("entropy", _entropy, 0.0, 2.5), ("confidence", _confidence, -2.5, 10.0)):
+    for name, signal, low, high in (("entropy", entropy, 0.0, 2.5), ("confidence", confidence, -2.5, 10.0)):
         ours, theirs = (signal(logits.double()).numpy() for logits in (unlearned, retrained))
         if exact:
             attacks[f"{name}_attack"] = _strongest(ours, theirs, None)
@@ -38,13 +38,14 @@ def privacy_score(unlearned: Tensor, retrained: Tensor, exact: bool = True) -> d
     return attacks | {"score": 1 - max(attacks.values())}
 
 
-def _entropy(logits: Tensor) -> Tensor:
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the softmax at temperature 2 in nats, [N], from logits [N, C]."""
     log_probs = (logits / 2).log_softmax(1)
     return -(log_probs.exp() * log_probs).sum(1)
 
 
-def _confidence(logits: Tensor) -> Tensor:
-    """ln(p / (1 - p)) of the largest probability p."""
+def confidence(logits: Tensor) -> Tensor:
+    """ln(p / (1 - p)) of the largest probability p, [N], from logits [N, C]."""
     top, place = logits.max(1)
     others = logits.scatter(1, place[:, None], -torch.inf)
     return top - others.logsumexp(1)

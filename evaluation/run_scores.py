@@ -8,7 +8,7 @@ from typing import Any
 from evaluation import mia, scoring
 from evaluation.predict import Predictions
 
-SETS = ("retain", "forget", "val", "test")
+SETS = ("retain", "forget", "val", "test", "forget_test")
 
 
 def score(
@@ -16,6 +16,7 @@ def score(
     compat: str,
     retrained: Mapping[str, Predictions] | None = None,
     trained_on_val: bool = False,
+    **beside: Any,
 ) -> dict[str, Any]:
     """Accuracies, and every score in ``evaluation/scores``, from the outputs on retain, forget, val and test.
 
@@ -23,12 +24,16 @@ def score(
         outputs: by set; val and test may be missing, and with them the scores that need them.
         retrained: outputs of the retrained model, which add ``to_retrained``.
         trained_on_val: whether the method did, so that no attack may take validation images for never seen.
+        beside: further attributes of ``scoring.Outputs``.
     Returns:
         ``accuracy`` by set, fractions in [0, 1], None on a set without images, as validation on very small data can
         be; and what each score returns, by its name.
     """
     accuracy = {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS if name in outputs}
-    return {"accuracy": accuracy, **scoring.measure(scoring.Outputs(outputs, retrained, compat, trained_on_val))}
+    return {
+        "accuracy": accuracy,
+        **scoring.measure(scoring.Outputs(outputs, retrained, compat, trained_on_val, **beside)),
+    }
 
 
 def four(outputs: Mapping[str, Predictions], compat: str) -> dict[str, float]:

@@ -6,13 +6,15 @@ Tables need this module and those files, so they import torch and numpy inside f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from utils.plugins import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from evaluation.predict import Predictions
 
 
@@ -21,16 +23,23 @@ class Outputs:
     """What a score is worked out from.
 
     Attributes:
-        sets: outputs of the unlearned model on "retain", "forget", "val" and "test", as far as there are such sets.
+        sets: outputs of the unlearned model on "retain", "forget", "val", "test" and "forget_test" (test images of what
+            is forgotten whole), as far as there are such sets.
         retrained: outputs of the model retrained without the forget set, or None.
         compat: "fixed" or "reference".
         trained_on_val: whether the method saw validation images, so that no attack may take them for never seen.
+        random: outputs of networks with new weights on "forget_test", or without such a set on "forget"; one each.
+        weights: parameters by name, of the "unlearned" and, if there is one, the "retrained" model.
+        seed: of what scores draw.
     """
 
     sets: Mapping[str, Predictions]
     retrained: Mapping[str, Predictions] | None = None
     compat: str = "fixed"
     trained_on_val: bool = False
+    random: Sequence[Mapping[str, Predictions]] = ()
+    weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,12 +19,17 @@ def cka(x: Tensor, y: Tensor, batch: int) -> float:
         batch: images per batch, at least 4.
     Source: Nguyen et al. 2021 (Do wide and deep networks learn the same things?), equations 3 and 4.
     """
-    parts = [(a, b) for a, b in zip(x.double().split(batch), y.double().split(batch)) if len(a) > 3]
-    both, first, second = (
-        sum(hsic(gram(a), gram(b)) for a, b in pairs)
-        for pairs in (parts, [(a, a) for a, _ in parts], [(b, b) for _, b in parts])
+    parts = [(gram(a), gram(b)) for a, b in zip(x.double().split(batch), y.double().split(batch)) if len(a) > 3]
+    return alignment([a for a, _ in parts], [b for _, b in parts])
+
+
+def alignment(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    """``cka`` from the Gram matrices of every batch; NaN where a layer gives the same for all images."""
+    both, one, other = (
+        torch.stack([hsic(k, j) for k, j in zip(*pair)]).sum()
+        for pair in ((first, second), (first, first), (second, second))
     )
-    return float(both / torch.as_tensor(first * second).sqrt())
+    return float(both / (one * other).sqrt())
 
 
 def gram(features: Tensor) -> Tensor:

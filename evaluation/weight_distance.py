@@ -25,3 +25,23 @@ def weight_distance(
     whole = math.hypot(*layers.values())
     length = math.hypot(*(float(first[name].double().norm()) for name in parameters))
     return {"l2": whole, "relative": whole / length if length else math.nan, "layers": layers}
+
+
+def weight_changes(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], groups: Mapping[str, Collection[str]]
+) -> dict[str, tuple[float, float]]:
+    """How far groups of parameters, such as layers, are apart in two models.
+
+    Args:
+        first, second: state dicts.
+        groups: names of parameters by group.
+    Returns:
+        By group, the length of the difference relative to the length of the first model's (NaN if that is 0), and the
+        share of its numbers that differ, in [0, 1].
+    """
+    found = {}
+    for group, names in groups.items():
+        distance = weight_distance(first, second, names)["relative"]
+        differing = sum(int((first[name] != second[name]).sum()) for name in names)
+        found[group] = distance, differing / max(sum(first[name].numel() for name in names), 1)
+    return found

@@ -119,11 +119,14 @@ def set_up(arguments: GenerateArguments, **particular: Any) -> GeneratorSetup:
         generator = without_data(arguments)
         info = unseen(generator, arguments)
     else:
-        info = prepare.find(data.dataset, data.data, data.input_size, data.stream, data.split)
+        place = data.dataset, data.data, data.input_size, data.stream, data.split, data.superclasses
+        info = prepare.find(*place)
         generator = new(arguments, info) if arguments.start is None else opened(arguments.start, "--model", info, run)
     if kind == "ddpm" and not info.source.pixels:
         raise UsageError(f"--dataset {data.dataset}: holds latents, which ddpm does not draw; give another --arch")
     scenario = None if arguments.scenario is None else info.resolve(arguments.scenario)
+    if scenario is not None and scenario.subclass:
+        raise UsageError(f"{scenario.typed}: a generator draws classes and forgets these; give --forget class:C")
     generator = generator.told(arguments.prompts or Prompts(), info, scenario)
     start = None if generator.path is None and kind == "ddpm" else generator.sha256
     config = identity(arguments) | {**info.identity, "start": start}

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from report import (
+    agreement,
     attack_columns,
     backdoor_table,
     contrasts,
+    deviations,
     further,
     marks,
     missing,
+    nearer,
     paper_values,
     ranking,
     transfer_table,
@@ -49,6 +52,11 @@ def add_unlearning(
         if rows:
             title = f"{table.title}: what sparsity changes"
             report.add(Section(title, head, rows, [contrasts.SPARSITY], slug=f"{table.slug}-sparsity"))
+        _add_seeds(report, table)
+        head, rows = agreement.order(table, attacked)
+        if rows:
+            title, slug = f"{table.title}: do scores order the methods alike", f"{table.slug}-agreement"
+            report.add(Section(title, head, rows, [agreement.NOTE], slug=slug))
         if scores:
             _add_scores(report, table, scores)
     for fixed, reference in contrasts.pairs(made):
@@ -91,6 +99,18 @@ def _add_paper_table(
     files.write_text(report.out / f"{table.slug}.tex", text)
     if report.plots:
         report.draw(section, {f"-{name}": drawn for name, drawn in _pictures(table).items() if drawn is not None})
+
+
+def _add_seeds(report: Report, table: Table) -> None:
+    """Which method is nearer to Retrain than which, and what the deviation comes from; each where there are seeds."""
+    head, rows, pairs, said = nearer.against_nearest(table)
+    if rows:
+        title = f"{table.title}: which method is nearer to Retrain"
+        report.add(Section(title, head, rows, said, slug=f"{table.slug}-nearer", long=pairs))
+    head, rows = deviations.nested(table)
+    if rows:
+        title = f"{table.title}: what the deviation comes from"
+        report.add(Section(title, head, rows, [deviations.NOTE], slug=f"{table.slug}-deviation"))
 
 
 def _pictures(table: Table) -> dict[str, Any]:

@@ -62,21 +62,28 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
     return found
 
 
-def add(section: Section, table: Table, attacked: list[Attacked]) -> None:
-    """Give a table's section the columns of the attacks on its runs; nothing where none of them was judged."""
-    cells: dict[tuple[str, str], str] = {}
-    places = table.places
+def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What attacks said of the table's runs, by row, attack and model."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for content in attacked:
         rows = {
             (part["model"], part["method"]): place
             for part in content["judged"]
-            if (place := next((places[run] for run in part["runs"] if run in places), None)) is not None
+            if (place := next((table.places[run] for run in part["runs"] if run in table.places), None)) is not None
         }
         for finding in content["findings"]:
             row, models = rows.get((finding["model"], finding["method"]), ("", []))
-            if (attack := finding["attack"]) in KEYS:
-                told = shown(finding["numbers"], finding["intervals"], KEYS[attack])
-                cells |= {(row, f"{HEADS[attack]} {model}"): told for model in models}
+            if finding["attack"] in KEYS:
+                found |= {(row, finding["attack"], model): finding for model in models}
+    return found
+
+
+def add(section: Section, table: Table, attacked: list[Attacked]) -> None:
+    """Give a table's section the columns of the attacks on its runs; nothing where none of them was judged."""
+    cells = {
+        (row, f"{HEADS[attack]} {model}"): shown(finding["numbers"], finding["intervals"], KEYS[attack])
+        for (row, attack, model), finding in findings(table, attacked).items()
+    }
     ordered = [f"{head} {model.name}" for head in HEADS.values() for model in table.models]
     heads = [head for head in ordered if any(known == head for _, known in cells)]
     section.head = section.head + heads

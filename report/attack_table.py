@@ -11,6 +11,7 @@ import pandas as pd
 
 from evaluation.populations.all_attacks import Finding, Findings
 from evaluation.populations.roc import Bootstrap
+from report import attack_contrasts
 from report.attack_columns import HEADS, KEYS, NAME, explained, shown
 from report.latex import plain
 from report.marks import reference
@@ -57,6 +58,9 @@ def add(report: Report, study: Study, found: dict[str, Findings], how: Bootstrap
             if section.rows:
                 report.add(section)
                 files.write_text(report.out / f"{section.slug}.tex", plain(section))
+    for section in attack_contrasts.sparsity(study.dataset, found, how):
+        report.add(section)
+        files.write_text(report.out / f"{section.slug}.tex", plain(section))
     report.say("not run:", "Not run", lines)
 
 

@@ -17,9 +17,11 @@ from report.runs import METRICS, Run
 from utils.names import file_name
 from utils.run_flags import SEEDS
 
-# Of unlearning, of training and of initial weights, and the part of a population: runs with the same are compared.
-Seeds = tuple[int, int, int, str]
-SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS, "part"], ["row", "model", "metric"]
+APART = ("unlearn_seed", "eval_seed")
+# Of the forget set, of training, of initial weights, of unlearning and of scoring, and the part of a population: runs
+# with the same are compared.
+Seeds = tuple[int, int, int, int, int, str]
+SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS, *APART, "part"], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
 
 
@@ -199,10 +201,13 @@ def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
 
 
 def seed_of(result: dict[str, Any]) -> Seeds:
-    """The seeds of unlearning, of training and of initial weights, and the split and forget set of a population."""
-    config = result["config"]
+    """The seeds of a run and its part in a population; see ``Seeds``."""
+    config, told = result["config"], result.get("seeds") or {}
     run, part = config.get("run", {}), config["split"] if population_of(config) else ""
-    return result["seed"], run.get("train_seed", 0), run.get("init_seed", run.get("train_seed", 0)), part
+    train = told.get("train", run.get("train_seed", 0))
+    train = run.get("train_seed", 0) if train is None else train
+    seed = result["seed"]
+    return seed, train, run.get("init_seed", train), told.get("unlearn", seed), told.get("eval", 0), part
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:
@@ -221,6 +226,7 @@ def shared(result: dict[str, Any]) -> dict[str, Any]:
         "imagenet stem": config.get("model", {}).get("imagenet_arch", False),
         "input size": config.get("data", {}).get("input_size"),
         "images": _digest(config["official_counts"]) if "official_counts" in config else None,
+        "superclasses": _digest(config["superclasses"]) if "superclasses" in config else None,
         "sizes": {name: sizes.get(name) for name in ("retain", "forget", "test")},
         "split": "of each run's seed" if split_seed is None else f"of seed {split_seed}",
     }
@@ -287,7 +293,7 @@ def _forgotten(key: dict[str, Any]) -> str:
     forget, kind = key["forget"], key["kind"].replace(" ", "-")
     if "indices" in forget:
         return f"{kind}-{forget['indices']}-{forget['indices_digest'][:6]}"
-    label = forget.get("class")
+    label = forget.get("class", forget.get("subclass"))
     listed = "" if label is None else "-" + "-".join(map(str, label if isinstance(label, list) else [label]))
     return kind + listed + ("" if forget.get("count") is None else f"-{forget['count']}")
 

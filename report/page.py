@@ -7,11 +7,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+COMPARED = "compare.html"  # the page of ``main_compare.py``
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #111; background: #fff; margin: 2rem auto; max-width: 110rem;
   padding: 0 1.5rem; overflow-wrap: anywhere; }
@@ -104,9 +106,16 @@ class Section:
     long: DataFrame | None = None
 
 
-def page(title: str, sections: list[Section]) -> str:
-    """The whole page: a click on a column's title sorts its table, and what is wide scrolls in a box of its own."""
-    links = "".join(f'<a href="#s{place}">{escape(section.title)}</a>' for place, section in enumerate(sections))
+def page(title: str, sections: list[Section], beside: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The whole page: a click on a column's title sorts its table, and what is wide scrolls in a box of its own.
+
+    Args:
+        beside: further pages in its folder, file names by title.
+    """
+    others = "".join(f'<a href="{escape(name)}">{escape(words)}</a>' for words, name in beside.items())
+    links = others + "".join(
+        f'<a href="#s{place}">{escape(section.title)}</a>' for place, section in enumerate(sections)
+    )
     body = "".join(_section(place, section) for place, section in enumerate(sections))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from report import deviations
 from report.comparison import MissingRuns, Table
 from report.paper_values import Published, base
 from report.row_names import Model
@@ -103,6 +104,8 @@ def notes(table: Table, published: Published) -> list[str]:
         "Values in per cent, mean ± standard deviation over n seeds; in brackets the distance of the mean from "
         "Retrain's on the same model and seeds. Closer to Retrain is better in every column."
     ]
+    if over := deviations.words(table):
+        said.append(over)
     if any(len(cell.machines) > 1 for cell in table.cells.values()):
         said.append("* RTE taken on different machines.")
     sources = published.sources(table)

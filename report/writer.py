@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from report.page import Section, page
+from report.page import COMPARED, Section, page
 from report.plots import save
 from report.text import aligned, markdown
 from utils import files
@@ -68,7 +68,8 @@ class Report:
             self.sections.append(Section(title, notes=lines))
 
     def finish(self, title: str, name: str = "report") -> None:
-        """Write the page that shows all of it, NAME.html."""
-        files.write_text(self.out / f"{name}.html", page(title, self.sections))
+        """Write the page that shows all of it, NAME.html, with a link to that of ``main_compare.py`` beside it."""
+        beside = {"Models side by side": COMPARED} if (self.out / COMPARED).exists() else {}
+        files.write_text(self.out / f"{name}.html", page(title, self.sections, beside))
         pictures = ", each picture as .png and .svg" if self.plots else ""
         print(f"written: {self.out / f'{name}.html'}, and each table as .md, .csv and .tex{pictures}", flush=True)

@@ -8,12 +8,12 @@ from typing import Any
 from utils.errors import UsageError
 from utils.names import nearest
 
-SEEDS = ("split", "train", "unlearn")  # seeds that can be told apart
+SEEDS = ("split", "train", "forget", "unlearn", "eval")  # seeds that can be told apart
 POPULATION = ("inits", "lira")
 PLAIN = (int, float, str, bool)  # what can be typed
 SPLITS, FORGETS = 64, 10  # that a population of ``--split lira:S:J`` has at most
 SAID = {  # flags that are no free axes, and what says them
-    **dict.fromkeys(("seed", "train_seed", "split_seed"), "seeds say it"),
+    **dict.fromkeys(("seed", "train_seed", "split_seed", "unlearn_seed", "eval_seed"), "seeds say it"),
     "mask": "models say it",
     "unlearn": "methods say it",
     "reference_model": "reference_model of the file says it",
@@ -37,8 +37,9 @@ def read(content: dict[str, Any], path: Any) -> dict[str, Any]:
     separate = _separate(seeds, f"{path}: seeds") if isinstance(seeds, dict) else {}
     if "inits" in population and len(separate.get("train", [])) > 1:
         raise UsageError(f"{path}: seeds: train and population: inits are the same axis; give one of them")
-    if "lira" in population and "split" in separate:
-        raise UsageError(f"{path}: seeds: split: population: lira says how the data are divided")
+    for key, what in (("split", "how the data are divided"), ("forget", "what is forgotten")):
+        if "lira" in population and key in separate:
+            raise UsageError(f"{path}: seeds: {key}: population: lira says {what}")
     listed = separate["unlearn"] if separate else [1] if seeds is None else check_seeds(seeds, str(path))
     axes = _free(content.get("axes"), f"{path}: axes")
     if content.get("optuna") and (separate or population or axes):
@@ -60,7 +61,8 @@ def names(repeated: dict[str, Any]) -> list[str]:
         repeated: what ``read`` returned.
     """
     inits, lira = ("init",) if "inits" in repeated["population"] else (), repeated["population"].get("lira")
-    seeds = [name for name in ("split", "train") if name in repeated["separate"]]
+    separate = repeated["separate"]
+    seeds = [name for name in SEEDS if name in separate and (name != "unlearn" or "forget" in separate)]
     return [*seeds, *inits, *(("split", "forget") if lira else ()), *repeated["axes"]]
 
 
@@ -102,6 +104,7 @@ def _population(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, dict) or not given:
         raise UsageError(f"{where}: {keys}")
     check_keys(given, POPULATION, where)
+    given = {key: value for key, value in given.items() if value is not False}  # what a file drops of one it extends
     found: dict[str, Any] = {}
     if "inits" in given:
         found["inits"] = _numbers(given["inits"], None, f"{where}: inits")

@@ -124,13 +124,31 @@ class Place:
         judged = self.spec.population and "save_outputs" in read_by(script)  # by population attacks
         found: Flags = {"save_outputs": True} if judged else {}
         found |= {**self.spec.flags, **(self.spec.settings[self.setting] if self.setting else {}), **own}
+        for override in self._matching(axes):
+            found |= override.get("flags") or {}
+        return {**found, **given}
+
+    def left_out(self, axes: dict[str, str]) -> bool:
+        """Whether the last override that matches a cell has ``flags: false``.
+
+        Raises UsageError: every other run is compared with it.
+        """
+        matching = self._matching(axes)
+        out = bool(matching) and matching[-1].get("flags") is False
+        if out and axes["method"] == self.spec.reference_model:
+            said = "every other run is compared with it (reference_model)"
+            raise UsageError(f"{self.spec.file}: overrides: {axes['method']} cannot be left out: {said}")
+        return out
+
+    def _matching(self, axes: dict[str, str]) -> list[dict[str, Any]]:
+        """The overrides that name a cell, in the order of the file."""
+        here, found = {"setting": self.setting or "", **self.repeat.labels, **axes}, []
         for number, override in enumerate(self.spec.overrides):
             asked = {name: value for name, value in override.items() if name != "flags"}
-            here = {"setting": self.setting or "", **self.repeat.labels, **axes}
             if all(name in here and _matches(here[name], value) for name, value in asked.items()):
                 self.used.add(number)
-                found |= override.get("flags") or {}
-        return {**found, **given}
+                found.append(override)
+        return found
 
 
 def _matches(label: str, asked: Any) -> bool:
@@ -191,6 +209,8 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                 for method, own in variants(base, entry):
                     unlearn = own.get("unlearn", base)
                     axes = {"model": column, "scenario": scenario, "method": method}
+                    if place.left_out(axes):
+                        continue
                     named = {key: value for key, value in own.items() if key not in RESERVED["method"]}
                     flags = place.flags(FORGETTING, {**forget, **named}, axes, place.repeat.unlearning)
                     mask = spec.folder / place.path / trained / weights

@@ -97,15 +97,21 @@ def _seed(spec: Spec, seed: int) -> Step:
 
 
 def _separate(spec: Spec) -> Iterator[list[Step]]:
-    """Seeds of the split, of training and of unlearning, each an axis of its own.
+    """Seeds of the split, of training, of the forget set, of unlearning and of scoring, each an axis of its own.
 
-    A training's ``--seed`` decides its split alone, that of an unlearning what is forgotten and what is drawn.
+    A training's ``--seed`` decides its split alone. That of an unlearning decides what is forgotten, and without seeds
+    of the forget set also what is drawn.
     """
     seeds = spec.separate
     if "split" in seeds:
         yield [Step({"split": str(s)}, f"split{s}", "", {"seed": s}, {"split_seed": s}) for s in seeds["split"]]
     yield [_both({"train": str(s)}, f"train{s}", {"train_seed": s}) for s in seeds["train"]]
-    yield [Step({"seed": str(s)}, "", f"unlearn{s}", {}, {"seed": s}) for s in seeds["unlearn"]]
+    if "forget" in seeds:
+        yield [Step({"forget": str(s)}, "", f"forget{s}", {}, {"seed": s}) for s in seeds["forget"]]
+    named, flag = ("unlearn", "unlearn_seed") if "forget" in seeds else ("seed", "seed")
+    yield [Step({named: str(s)}, "", f"unlearn{s}", {}, {flag: s}) for s in seeds["unlearn"]]
+    if "eval" in seeds:
+        yield [Step({"eval": str(s)}, "", f"eval{s}", {}, {"eval_seed": s}) for s in seeds["eval"]]
 
 
 def _set_of_split(split: int, forget: int) -> Step:

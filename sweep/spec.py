@@ -52,7 +52,8 @@ class Spec:
         reference_model: the method (Retrain) whose model's outputs every other run is compared with, by its label.
         overrides: "flags" for the cells that the other keys (``AXES``) name.
         seeds_stated: whether the file gives seeds.
-        separate: lists of seeds by what they decide ("split", "train", "unlearn"); empty where one decides all.
+        separate: lists of seeds by what they decide ("split", "train", "forget", "unlearn", "eval"); empty where one
+            decides all.
         population: "inits", numbers of initialisations, and "lira", numbers of "splits" and "forgets".
         axes: lists of values by flag, over which the grid is repeated.
         optuna: what to tune, see ``sweep.search``.
@@ -245,7 +246,10 @@ def _overrides(content: dict[str, Any], path: Path, further: Iterable[str]) -> l
         if not isinstance(override, dict) or not override.keys() - {"flags"}:
             raise UsageError(f"{where}: must be a mapping of flags and at least one of {', '.join(AXES)}")
         check_keys(override, (*AXES, *further, "flags"), where)
-        _mapping(override.get("flags"), f"{where}: flags")
+        left_out = override.get("flags") is False
+        _mapping(None if left_out else override.get("flags"), f"{where}: flags")
+        if left_out and "method" not in override:
+            raise UsageError(f"{where}: flags: false leaves runs of methods out; name a method")
         if "training" in override and {"model", "scenario", "method"} & override.keys():
             raise UsageError(f"{where}: names a training and what is unlearned; no command is both")
     return listed

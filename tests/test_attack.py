@@ -23,7 +23,8 @@ from evaluation.populations import all_attacks as attacks
 from evaluation.populations import outputs
 from evaluation.populations.all_attacks import Finding, Findings
 from evaluation.populations.outputs import Outputs
-from report import attack_pictures, attack_table, population_files
+from evaluation.populations.roc import Bootstrap
+from report import agreement, attack_contrasts, attack_pictures, attack_table, population_files
 from utils import files
 from utils.errors import UsageError
 
@@ -227,6 +228,7 @@ def test_tables_and_pictures_are_written(study):
         for part in ("", "-details")
         for kind in ("md", "csv", "tex")
     }
+    tables |= {f"attack-90___sparse-sparsity.{kind}" for kind in ("md", "csv", "tex")}
     assert names == tables | {f"{name}.{kind}" for name in ("roc", "vulnerability") for kind in ("png", "svg")} | {
         "attack.html",
         "attack.json",
@@ -246,6 +248,29 @@ def test_the_best_is_nearest_to_one_half_from_either_side():
     known = {(row, "U-LiRA"): Finding("U-LiRA", row, {"auc": value}, {}, 1, 1) for row, value in values.items()}
     known |= {(row, "KLoM"): Finding("KLoM", row, {"klom_forget": 1.0}, {}, 1, 1) for row in values}
     assert attack_table._nearest(["U-LiRA", "KLoM"], known) == {("above", "U-LiRA AUC"), ("too", "U-LiRA AUC")}
+
+
+def test_what_sparsity_changes_is_paired_by_splits(tmp_path):
+    """Against itself nothing changes, however wide the intervals are; a method that forgets less is marked."""
+    known = {"FT": 1.0, "GA": 1.0}
+    made = Made(tmp_path, splits=8, sets=2)
+    paths = {name: [made.model(name, *pair, apart=known[name]) for pair in made.sets] for name in known}
+    rows = {name: [outputs.read(path / outputs.NAME) for path in found] for name, found in paths.items()}
+    retain_more = [replace(model, margin=model.margin + np.float32(3) * model.forget) for model in rows["GA"]]
+    how = Bootstrap(200)
+    found = {
+        title: attacks.run(attacks.Models([], [], group), ("ulira",), how)
+        for title, group in (("dense", rows), ("90 % sparse", {**rows, "GA": retain_more}))
+    }
+    [section] = attack_contrasts.sparsity("cifar10", found, how)
+    assert section.head == ["method", "U-LiRA AUC"] and [row[0] for row in section.rows] == ["FT", "GA"]
+    one = found["dense"].found[0]
+    low, high = one.intervals["auc"]
+    assert high - low > 0.03 and one.samples.shape == (200,)
+    auc = f"{100 * one.numbers['auc']:.1f}"
+    assert section.rows[0][1] == f"{auc} → {auc} (+0.0 [+0.0, +0.0])"
+    assert re.fullmatch(r"[\d.]+ → [\d.]+ \(\+[\d.]+ \[\+[\d.]+, \+[\d.]+\]\) ≠", section.rows[1][1])
+    assert attack_contrasts.sparsity("cifar10", {"90 % sparse": found["dense"]}, how) == []
 
 
 def test_what_there_are_too_few_models_for_is_named(study, tmp_path, capsys):
@@ -269,6 +294,35 @@ def test_main_report_has_the_columns(study, tmp_path):
     assert {"U-LiRA against Retrain AUC 90 % sparse", "RMIA online AUC dense"} <= set(head) and "KLoM dense" not in head
     exact = next(row for row in rows if row[0] == "exact")
     assert exact[head.index("U-LiRA AUC 90 % sparse")] == "-"
+
+
+def test_the_report_says_whether_scores_order_methods_alike(tmp_path):
+    """Six methods that forget less and less; their UA falls short ever less, MIA-Efficacy nearly as U-LiRA."""
+    made = Made(tmp_path, splits=16, sets=2).all("Retrain")
+    for place, off in enumerate((2, 1, 4, 3, 6, 5)):
+        for pair in made.sets:
+            path = made.model(f"method{place}", *pair, apart=0.3 + 0.7 * place) / "result.json"
+            result = json.loads(path.read_text())
+            result["scores"] |= {"UA": 0.4 - place / 20, "MIA-Efficacy": 0.5 + off / 20, "RA": 0.5, "TA": 0.4}
+            path.write_text(json.dumps(result))
+    attacked(tmp_path, "--no_plots", "--bootstrap", 10, "--attack", "ulira")
+    assert main_report.main([str(tmp_path), "--no_plots"]) == 0
+    [path] = tmp_path.glob("*-agreement.md")
+    lines = [line.strip("| ").split(" | ") for line in path.read_text().splitlines() if line.startswith("|")]
+    assert lines[0] == ["scores", "dense"]
+    told = dict(lines[2:])
+    alike = [name for name in told if "against" not in name]
+    assert alike == [f"{name}, U-LiRA AUC" for name in ("avg. gap", "UA", "MIA-Efficacy")], "RA and TA have no order"
+    assert told["UA, U-LiRA AUC"] == "+1.00 [+1.00, +1.00], n 6"
+    assert told["MIA-Efficacy, U-LiRA AUC"].startswith("+0.83 [-0.13, +0.99]"), "1 - 6 * 6 / (6 * 35), by hand"
+
+
+def test_a_rank_correlation_by_hand():
+    """Differences of ranks 1, 1, 1, 1, 0: 1 - 6 * 4 / (5 * 24); artanh 0.8 -+ 1.96 * sqrt(1.32 / 2)."""
+    assert agreement.correlation([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]) == pytest.approx((0.8, -0.4571, 0.9909), abs=1e-4)
+    assert agreement.correlation([1, 2, 3, 4, 5], [5, 4, 3, 2, 1]) == (-1, -1, -1)
+    assert agreement.correlation([1, 2, 3, 4], [1, 2, 3, 4]) is None
+    assert agreement.correlation([1] * 5, [1, 2, 3, 4, 5]) is None
 
 
 def test_a_damaged_attack_json_is_one_line(small, tmp_path, capsys):

@@ -17,7 +17,7 @@ LAYERS = [
     {"report"},
     {"trainer"},
     {"unlearn"},
-    {"backdoor", "generation", "transfer"},
+    {"backdoor", "compare", "generation", "transfer"},
     {"sweep"},
 ]
 LEVELS = {package: level for level, layer in enumerate(LAYERS) for package in layer}

@@ -792,6 +792,18 @@ def test_half_precision_trains_float_weights_and_hardly_differs(model):
     assert found[0][0] != found[1][0] and found[0][0] == pytest.approx(found[1][0], rel=0.02)
 
 
+@pytest.mark.parametrize(("batch_size", "eval_mode", "warned"), [(6, False, True), (5, False, False), (6, True, False)])
+def test_a_last_batch_of_one_image_is_named(batch_size, eval_mode, warned, model, capsys):
+    """Of 13 images: batch norm learns nothing from the statistics of one of them."""
+    recipe = Recipe(2, 0.05, batch_size=batch_size, eval_mode=eval_mode)
+    list(Training(model, recipe, {}).run(images(13, 1), 4))
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    expected = (
+        "warning: the last batch of an epoch holds 1 image, on which batch norm is noise; change --batch_size (now 6)"
+    )
+    assert said == [expected] * warned
+
+
 def test_a_resumed_training_repeats_the_undisturbed_one(model, mask):
     recipe = Recipe(4, 0.05, milestones=(3,), batch_size=8)
     whole = copy.deepcopy(model)

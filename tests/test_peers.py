@@ -204,20 +204,20 @@ def test_unsir_learns_noise_that_the_model_does_not_take_for_the_class(model):
     noise, stale = noise_images.learn(model, SETS["retain"], config, where)
     labels = torch.ones(32, dtype=torch.int64)
     start = where.draws.normal("noise", torch.empty(32, 3, 6, 6), "unsir", 1)
-    first, last = (float(F.cross_entropy(model(images), labels)) for images in (start, noise[1]))
-    assert last > 2 * first and noise[1].shape == (32, 3, 6, 6)
+    first, last = (float(F.cross_entropy(model(images), labels)) for images in (start, noise[0][1]))
+    assert last > 2 * first and noise[0][0] == 1 and noise[0][1].shape == (32, 3, 6, 6)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters()) and stale[0].abs().max() > 0
 
 
 def test_unsir_trains_on_noise_of_the_class_and_first_images_of_the_others():
-    noise = {0: torch.arange(4.0).view(4, 1, 1, 1), 2: 10 + torch.arange(4.0).view(4, 1, 1, 1)}
+    noise = [(0, torch.arange(4.0).view(4, 1, 1, 1)), (2, 10 + torch.arange(4.0).view(4, 1, 1, 1))]
     some = noise_images.repeated(noise, 3, 2)
     assert some.images.flatten().tolist() == [0, 1, 2, 0, 1, 2, 10, 11, 12, 10, 11, 12]
     assert some.labels.tolist() == [0] * 6 + [2] * 6
     labels = torch.tensor([2, 1, 0, 1, 1, 2])
     images = ImageSet(torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1), labels)
-    first = noise_images.first_of_other_classes(images, 2, (0,), nn.Identity())
+    first = noise_images.first_of_others(images, 2, context({}, whole=(0,)), nn.Identity())
     assert first.labels.tolist() == [1, 1, 2, 2] and (255 * first.images).round().flatten().tolist() == [1, 3, 0, 5]
 
 

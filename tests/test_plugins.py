@@ -49,7 +49,7 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def here(site: Path, monkeypatch) -> Iterator[None]:
-    """The package can be imported in this process, and is forgotten after: processes forked off later import it anew."""
+    """The package can be imported here and is forgotten after, so that processes forked off later import it anew."""
     monkeypatch.syspath_prepend(str(site))
     yield
     for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:

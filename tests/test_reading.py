@@ -118,10 +118,23 @@ def hostile(trace):
 
 
 FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked with
-    main_imp: {"--split": [], "--checkpoint": ["--resume"], "--data": ["--dataset", "cifar10"], "--save_dir": []},
-    main_synflow: {"--split": [], "--checkpoint": ["--resume"], "--data": ["--dataset", "svhn"], "--save_dir": []},
+    main_imp: {
+        "--split": [],
+        "--superclasses": [],
+        "--checkpoint": ["--resume"],
+        "--data": ["--dataset", "cifar10"],
+        "--save_dir": [],
+    },
+    main_synflow: {
+        "--split": [],
+        "--superclasses": [],
+        "--checkpoint": ["--resume"],
+        "--data": ["--dataset", "svhn"],
+        "--save_dir": [],
+    },
     main_forget: {
         "--split": [],
+        "--superclasses": [],
         "--mask": ["--unlearn", "FT"],
         "--model_path": ["--unlearn", "FT"],
         "--rewind_pth": [],
@@ -136,6 +149,7 @@ FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked 
     },
     main_saliency: {
         "--split": ["--mask", "M"],
+        "--superclasses": ["--mask", "M"],
         "--mask": [],
         "--model_path": [],
         "--indexes_to_replace": ["--mask", "M"],
@@ -145,6 +159,7 @@ FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked 
     },
     main_backdoor: {
         "--split": [],
+        "--superclasses": [],
         "--mask": [],
         "--reference_model": [],
         "--rewind_pth": [],
@@ -156,6 +171,7 @@ FILE_FLAGS = {  # every flag that names a file, by script, and what it is asked 
     },
     main_transfer: {
         "--split": ["--target_dataset", "digits", "--mask", "M"],
+        "--superclasses": ["--target_dataset", "digits", "--mask", "M"],
         "--mask": ["--target_dataset", "digits"],
         "--rewind_pth": ["--target_dataset", "digits", "--mask", "M"],
         "--removal_order": ["--target_dataset", "digits", "--mask", "M"],
@@ -231,14 +247,14 @@ def test_a_file_is_unpickled_where_it_is_trusted(tmp_path, capsys):
         assert trace.exists()
 
 
-@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "svhn"])
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar20", "cifar100", "svhn"])
 def test_a_data_sets_own_pickles_are_opened_by_their_checksums_only(dataset, tmp_path, capsys):
     trace, root = tmp_path / "trace", tmp_path / "data"
     names = {
         "cifar10": [f"cifar-10-batches-py/{name}" for name in ("data_batch_1", "test_batch", "batches.meta")],
         "cifar100": [f"cifar-100-python/{name}" for name in ("train", "test", "meta")],
         "svhn": ["train_32x32.mat", "test_32x32.mat"],
-    }[dataset]
+    }[{"cifar20": "cifar100"}.get(dataset, dataset)]
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(hostile(trace)["bare.pt"])

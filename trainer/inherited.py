@@ -14,7 +14,7 @@ from trainer.origin import facts
 from utils.errors import UsageError
 
 # what a later run must have in common
-ASKED = ("arch", "imagenet_arch", "dataset", "input_size", "stream", "mean", "std", "compat")
+ASKED = ("arch", "imagenet_arch", "dataset", "superclasses", "input_size", "stream", "mean", "std", "compat")
 REFERENCE_SPLIT = 1  # the split seed of ``--compat reference`` where none is typed
 
 
@@ -83,7 +83,8 @@ class Inherited:
             return with_validation(canonical(str(given))) == with_validation(str(value))
         # a folder may lie elsewhere now
         hub = name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
-        return hub or name in ("mean", "std") or _plain(given) == _plain(value)
+        moved = name == "superclasses" and value is not None  # classes that differ are refused later
+        return hub or moved or name in ("mean", "std") or _plain(given) == _plain(value)
 
     def _size(self, where: str, value: int | None, origin: Mapping[str, Any]) -> dict[str, Any]:
         """The size as the file has it: typing the images' own size is the same as typing none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
@@ -199,6 +200,8 @@ class Training:
                 meter = lanes.meet((self, step)) if lanes.inside() else self.take(step)
             lr = lr if step.lr is None else step.lr
             pulse.beat(taken)
+            if told and step.count == 1 and self.epoch == 0:
+                self._warn_of_one_image(step)
             self._step += 1
             if meter is not None and meter.broken:
                 break
@@ -207,6 +210,13 @@ class Training:
                 saved = self._step
         self._timed = True
         return self._end(plan, lr)
+
+    def _warn_of_one_image(self, step: Step) -> None:
+        """Say so where batch norm takes its statistics from a last batch of one image."""
+        size, flag = step.limit
+        if size != 1 and any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
+            said = f"the last batch of an epoch holds 1 image, on which batch norm is noise; change {flag} (now {size})"
+            print(f"warning: {said}", file=sys.stderr)
 
     def take(self, step: Step) -> EpochMeter | None:
         """One step; returns the meter that counted it."""

@@ -114,8 +114,9 @@ def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> 
     if scenario.indices is not None:
         return split, _number(str(scenario.facts()["indices_digest"]))
     if scenario.count is None and scenario.labels is not None:
-        several = hashlib.sha256(str(scenario.labels).encode()).hexdigest()
-        return split, scenario.labels[0] if len(scenario.labels) == 1 else _number(several)
+        alone = len(scenario.labels) == 1 and not scenario.subclass
+        words = f"{'subclasses ' if scenario.subclass else ''}{scenario.labels}"
+        return split, scenario.labels[0] if alone else _number(hashlib.sha256(words.encode()).hexdigest())
     return split, setup.run.seed
 
 

@@ -55,9 +55,10 @@ def data(dataset: DatasetInfo) -> str:
 def images(dataset: DatasetInfo, scenario: Scenario) -> str:
     """Which images of a data set that is not read yet are forgotten or poisoned."""
     total = dataset.train_total
-    named = None if scenario.labels is None else sum(dataset.train_counts[label] for label in scenario.labels)
+    counts = dataset.counts_for(scenario)
+    named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
     listed = None if scenario.indices is None else len(set(scenario.indices))
-    return scenario.words(int(listed or scenario.count or named or total), total, named, list(dataset.names))
+    return scenario.words(int(listed or scenario.count or named or total), total, named, dataset.names_for(scenario))
 
 
 def drawn(dataset: DatasetInfo, scenario: Scenario, count: int, train: int) -> str:

@@ -12,19 +12,22 @@ from typing import Any
 FIELDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("arch", "dataset", "compat"), (str,)),
     **dict.fromkeys(("imagenet_arch", "stream"), (bool,)),
-    **dict.fromkeys(("input_size", "split_seed", "side"), (int, type(None))),
+    **dict.fromkeys(("input_size", "split_seed", "train_seed", "side"), (int, type(None))),
     **dict.fromkeys(("mean", "std", "classes"), (list, tuple, type(None))),
-    "folder": (str, type(None)),
+    **dict.fromkeys(("folder", "superclasses"), (str, type(None))),
 }
 
 
-def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None) -> dict[str, Any]:
+def of(
+    model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None, train_seed: int | None = None
+) -> dict[str, Any]:
     """The entry ``origin`` of a checkpoint.
 
     Args:
         model, data: the ``trainer.flags.Model`` and ``dataset.flags.Data`` of the run.
         dataset: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
         split_seed: of its training and validation images; None if it was trained on all.
+        train_seed: of its training; None if that does not decide it alone.
     """
     return {
         "arch": model.arch,
@@ -33,12 +36,14 @@ def of(model: Any, data: Any, dataset: Any, compat: str, split_seed: int | None)
         "input_size": data.input_size,
         "stream": data.stream,
         "split_seed": split_seed,
+        "train_seed": train_seed,
         "mean": None if model.mean is None else list(model.mean),
         "std": None if model.std is None else list(model.std),
         "compat": compat,
         "side": dataset.side,
         "classes": list(dataset.names),
         "folder": dataset.root.resolve().name if dataset.files is not None else None,
+        "superclasses": data.superclasses,
     }
 
 

@@ -49,6 +49,7 @@ class Stages(Generic[S, P]):
         run: does it, and adds what was found to the facts.
         show: prints the finished result.
         outputs: writes ``outputs.npz`` of a finished run from its stored model.
+        further: adds to a finished run's result what is asked for beside it, given what reads the problem.
     """
 
     setup: Callable[[Any], S]
@@ -59,6 +60,7 @@ class Stages(Generic[S, P]):
     run: Callable[[S, P, Result, Place], Result]
     show: Callable[[S, dict[str, Any], Log], None]
     outputs: Callable[[S, P, Place, dict[str, Any]], None] | None = None
+    further: Callable[[S, Callable[[], P], Place, dict[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def run(script: Script, argv: list[str] | None = None) -> int:
 
             if setup.save_outputs and stages.outputs and not (place.folder.home / NAME).exists():
                 stages.outputs(setup, stages.problem(setup), place, result)
+            if stages.further:
+                stages.further(setup, lambda: stages.problem(setup), place, result)
 
         place, result = complete(setup, argv, work, add)
         stages.show(setup, result, place.log)
@@ -136,7 +140,7 @@ def complete(
 
     Args:
         argv: the command line, to be kept as ``command.txt``.
-        add: writes what a finished run lacks of what is asked for, given its result.
+        add: writes what a finished run lacks of what is asked for, given its result; nothing found before is lost.
     Returns:
         The place, and the finished result.
     """
@@ -150,7 +154,7 @@ def complete(
         folder.finish(work(place))
     else:
         place.log.line(f"done already: {folder.path / 'result.json'}")
-        if add is not None:
-            add(place, known)
+    if add is not None:
+        add(place, folder.result() or {})
     folder.remove(setup.temporary)
     return place, folder.result() or {}

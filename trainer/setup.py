@@ -93,7 +93,8 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
     run, data = arguments.run, arguments.data
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32, run.compile)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
-    info = prepare.find(data.dataset, data.data, data.input_size, data.stream, data.split)
+    place = data.dataset, data.data, data.input_size, data.stream, data.split, data.superclasses
+    info = prepare.find(*place)
     if not info.source.pixels:
         raise UsageError(f"--dataset {data.dataset}: holds no images; it is for main_generate.py alone")
     return device, info

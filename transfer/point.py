@@ -46,8 +46,7 @@ def unlearn(setup: PointSetup, source: ForgetProblem, place: Place) -> Unlearned
         return Unlearned(source.model, setup.stored.mask, setup.stored.extra["seconds"])
     unlearned = Unlearned(source.model, source.mask, 0.0)
     if setup.count:
-        whole = source.split.whole_classes
-        handed = context(setup, source.data, source.mask, setup.scenario, whole, place.log, progress)
+        handed = context(setup, source.data, source.mask, setup.scenario, source.split, place.log, progress)
         unlearned = apply(setup.method, source.model, source.sets, setup.hyper, handed)
     extra = {**source.stamp, "seconds": unlearned.seconds}
     checkpoints.write(checkpoints.unlearned_checkpoint(unlearned.model, unlearned.mask, None, extra), path)

@@ -52,7 +52,7 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
         UsageError: the method cannot unlearn the context's task, or what it is to forget.
     """
     method.check_task(context.task.name)
-    method.check_classes(bool(context.whole_classes))
+    method.check_classes(bool(context.whole))
     _load_libraries(config, context)
     peak = PeakMemory(context.device)
     run = _plainly if context.adapters is None else partial(_with_adapters, context.adapters)

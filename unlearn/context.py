@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dataset.images import Images
 from dataset.scenario import Scenario
+from dataset.superclasses import Subclasses
 from pruner import Mask
 from trainer import checkpoints
 from trainer.loop import Training
@@ -108,6 +109,26 @@ class Progress:
             files.remove(self._path)
 
 
+@dataclass(frozen=True)
+class Fine:
+    """The subclasses of a scenario that forgets some of them.
+
+    Attributes:
+        labels: of all training images, int64 [N] on the CPU.
+        of: the class that each belongs to.
+        whole: those that are forgotten whole.
+    """
+
+    labels: Tensor
+    of: tuple[int, ...]
+    whole: tuple[int, ...]
+
+    @classmethod
+    def of_split(cls, subclasses: Subclasses, whole: tuple[int, ...]) -> Fine | None:
+        """Those of a data set; None where none is forgotten whole."""
+        return cls(torch.from_numpy(subclasses.train), subclasses.of, whole) if whole else None
+
+
 @dataclass
 class Context:
     """Where and how a method runs.
@@ -119,6 +140,7 @@ class Context:
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
         whole_classes: those that are forgotten whole.
+        subclasses: where some are forgotten whole by a scenario that names them; else None.
         update_mask: weights that may change, True by parameter name; None for all. For ``Salient`` flags and SFR-on.
         draws: where its random numbers come from; made from ``seed`` unless given.
         adapters: what trains in place of the model's weights; None for these themselves.
@@ -147,6 +169,7 @@ class Context:
     task: Task = None  # type: ignore[assignment]  # filled in below
     save_every: int = SAVE_EVERY
     checkpoint_every: int = 1
+    subclasses: Fine | None = None
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
@@ -231,6 +254,17 @@ class Context:
                 if log.epoch % self.checkpoint_every == 0 or log.epoch == epochs:
                     save()
         training.finish()
+
+    @property
+    def whole(self) -> dict[int, int]:
+        """What is forgotten whole, classes or else subclasses, each with the class that it belongs to."""
+        fine = self.subclasses
+        return {label: label for label in self.whole_classes} if fine is None else {n: fine.of[n] for n in fine.whole}
+
+    def groups(self, images: Images) -> Tensor:
+        """What ``whole`` counts of every image of a part of the training set, int64 [M]: classes or subclasses."""
+        fine = self.subclasses
+        return images.labels if fine is None else fine.labels.to(images.device)[images.indices]
 
     def losses(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Every sample's loss by the task, float [B]."""

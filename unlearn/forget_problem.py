@@ -15,7 +15,7 @@ from trainer import origin
 from trainer.checkpoints import Checkpoint
 from trainer.problem import Problem, load, stamp, views
 from unlearn import registry
-from unlearn.context import Context, Progress
+from unlearn.context import Context, Fine, Progress
 from unlearn.unlearn_setup import ForgetSetup, UnlearnSetup
 from utils.errors import UsageError
 from utils.log import Log
@@ -47,7 +47,8 @@ def read(setup: ForgetSetup) -> ForgetProblem:
 
 def divide(setup: UnlearnSetup, data: Dataset, base: BaseSplit, scenario: Scenario) -> Split:
     """Who is retained and who is forgotten."""
-    return split_for_unlearning(data.train_labels, data.test_labels, base, scenario, setup.run.seed)
+    labels = data.train_labels, data.test_labels
+    return split_for_unlearning(*labels, base, scenario, setup.run.seed, data.subclasses)
 
 
 def context(
@@ -55,7 +56,7 @@ def context(
     data: Dataset,
     mask: pruner.Mask,
     scenario: Scenario,
-    whole_classes: tuple[int, ...],
+    split: Split | None,
     log: Log,
     progress: Progress | None = None,
 ) -> Context:
@@ -63,13 +64,15 @@ def context(
 
     Args:
         mask: weights to hold at zero.
-        whole_classes: those that are forgotten whole.
+        split: says which classes are forgotten whole; None where none are.
         progress: the file from which a killed run goes on.
     """
     run, adapters = setup.run, getattr(setup, "adapters", None)
-    known = (setup.device, run.seed, run.compat, data.name, len(data.classes), scenario, whole_classes, log)
-    every = run.checkpoint_every
-    return Context(mask, *known, progress or Progress(), setup.update_mask, adapters=adapters, checkpoint_every=every)
+    whole = () if split is None else split.whole_classes
+    known = (setup.device, setup.unlearn_seed, run.compat, data.name, len(data.classes), scenario, whole, log)
+    fine = None if split is None or data.subclasses is None else Fine.of_split(data.subclasses, split.whole_subclasses)
+    begun, every = progress or Progress(), run.checkpoint_every
+    return Context(mask, *known, begun, setup.update_mask, adapters=adapters, checkpoint_every=every, subclasses=fine)
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 import pruner
 from dataset.data_flags import Data, Forget
@@ -20,7 +21,7 @@ from trainer import margins, messages
 from trainer.pipeline import Place, Stages
 from trainer.training import parameters
 from trainer.training_flags import Model
-from unlearn import registry
+from unlearn import further_scores, incompetent, registry
 from unlearn.forget_problem import ForgetProblem, context, read
 from unlearn.session import Session
 from unlearn.unlearn_setup import ForgetSetup, set_up
@@ -28,16 +29,18 @@ from utils.errors import UsageError
 from utils.log import Log
 from utils.options import describe
 from utils.result import Result
-from utils.run_flags import Keep, Run
+from utils.run_flags import Apart, Keep, Run
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
     made = {} if setup.checkpoint is None else setup.checkpoint.extra
-    split, kind = problem.split, setup.scenario.kind(len(problem.split.whole_classes))
+    split, scenario = problem.split, setup.scenario
+    kind = scenario.kind(len(split.whole_subclasses if scenario.subclass else split.whole_classes))
     model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(problem.mask)}
     model |= {"checkpoint": setup.mask_file, "recipe": made.get("recipe")}
     return setup.unlearning_result(
+        seeds=setup.seeds,
         paper_name=setup.method.paper + (ADAPTED if setup.adapters else ""),
         scenario={"kind": kind, "words": forgotten(setup, problem), **setup.scenario.facts()},
         split={"digest": split.digest, "base_digest": split.base_digest, **problem.sizes},
@@ -50,14 +53,21 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     """Unlearn, run the model once over every set, and derive all scores."""
     part = part_of(setup, problem) if setup.save_outputs else None
     session = Session(setup, place.folder, problem.stamp)
-    whole, data = problem.split.whole_classes, problem.data
-    handed = context(setup, data, problem.mask, setup.scenario, whole, place.log, session.progress)
+    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log, session.progress)
     unlearned = session.run(problem.model, problem.sets, handed)
     first = verdict.original(known.plain(), place.folder.path)
     others = models_to_compare(setup, problem, scored=first is not None)
     outputs, *rest = predict_all([unlearned.model, *others.values()], problem.sets)
     compared, compat = dict(zip(others, rest)), setup.run.compat
-    scores = run_scores.score(outputs, compat, compared.get("retrained"), setup.method.trains_on_val)
+    scores = run_scores.score(
+        outputs,
+        compat,
+        compared.get("retrained"),
+        setup.method.trains_on_val,
+        random=incompetent.outputs(unlearned.model, problem.sets, setup.apart.eval_seed),
+        weights=weights_of({"unlearned": unlearned.model, **others}),
+        seed=setup.apart.eval_seed,
+    )
     session.save(unlearned, run_scores.reference_result(scores))
     if part is not None:
         margins.save(place.folder.path / NAME, unlearned.model, problem, part, outputs)
@@ -77,6 +87,11 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
         accuracy=scores.pop("accuracy"),
         measured=scores,
     )
+
+
+def weights_of(models: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    """The parameters of each model by name."""
+    return {name: {key: value.detach() for key, value in one.named_parameters()} for name, one in models.items()}
 
 
 def part_of(setup: ForgetSetup, problem: ForgetProblem) -> margins.Part:
@@ -105,7 +120,7 @@ def leave_outputs(setup: ForgetSetup, problem: ForgetProblem, place: Place, resu
     name = setup.method.outputs[3 if apart else 0]
     where = home if (home / name).exists() else place.folder.path  # another method's result can take the place of ours
     margins.check_own(where / name, setup.fingerprint)
-    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split.whole_classes, place.log)
+    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
     found = Session(setup, place.folder, problem.stamp, where).stored(problem.model, handed, "--save_outputs")
     assert found is not None, "its file was there"
     margins.save(home / NAME, found.model, problem, part_of(setup, problem))
@@ -128,8 +143,8 @@ def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) 
 def forgotten(setup: ForgetSetup, problem: ForgetProblem) -> str:
     """What is forgotten, in words."""
     split, scenario = problem.split, setup.scenario
-    number, size = len(split.forget), split.count(problem.data.train_labels, scenario.labels)
-    return scenario.words(number, number + len(split.retain), size, list(problem.data.classes))
+    number, size = len(split.forget), split.count(problem.data.labels_for(scenario), scenario.labels)
+    return scenario.words(number, number + len(split.retain), size, setup.dataset.names_for(scenario))
 
 
 def preview(setup: ForgetSetup) -> dict[str, str]:
@@ -150,8 +165,9 @@ def preview(setup: ForgetSetup) -> dict[str, str]:
 def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
     """What is forgotten, from which model, with which numbers."""
     data, split, run = problem.data, problem.split, setup.run
-    gone = ", ".join(map(str, split.whole_classes))
-    left_out = f" (class {gone} left out of test)" if gone else ""
+    whole = {"class": split.whole_classes, "subclass": split.whole_subclasses}
+    gone = " and ".join(f"{noun} {', '.join(map(str, labels))}" for noun, labels in whole.items() if labels)
+    left_out = f" ({gone} left out of test)" if gone else ""
     origin = f"new weights, mask of {setup.mask_file}" if setup.method.fresh else str(setup.mask_file)
     return {
         "forget": forgotten(setup, problem),
@@ -180,7 +196,7 @@ def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
 
 def retrain_command(setup: ForgetSetup) -> str:
     """The command of the retrained model: the same data, model and scenario, trained like the original."""
-    groups = (Data, Model, Run, Keep, Forget)
+    groups = (Data, Model, Run, Apart, Keep, Forget)
     kept = {"mask", *(name for config in groups for name in config.__dataclass_fields__)}
     kept -= {"save_dir", "dry_run", "allow_pickle"}
     words = [word for word in setup.typed if word.removeprefix("--").partition("=")[0] in kept]
@@ -195,4 +211,4 @@ def retrain_command(setup: ForgetSetup) -> str:
     return shlex.join(["python", "main_forget.py", "--unlearn", "retrain", *words, "--save_dir", str(folder)])
 
 
-STAGES = Stages(set_up, preview, read, header, facts, unlearn, show, leave_outputs)
+STAGES = Stages(set_up, preview, read, header, facts, unlearn, show, leave_outputs, further_scores.add)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,11 +12,12 @@ from dataset.images import Images, ImageSet
 from trainer.task import Batch, Figures, Objective
 from unlearn.context import Context
 
-Noise = dict[int, Tensor]  # by class, float [N, 3, H, W]
+STEPS, STEPS_OF_SUBCLASS = 25, 250  # of learning noise, as SUPREME has them
+Noise = list[tuple[int, Tensor]]  # the class that it is labelled as, and float [N, 3, H, W]
 
 
 def learn(model: nn.Module, like: Images, config: Any, context: Context) -> tuple[Noise, list[Tensor | None]]:
-    """Noise for every class that is forgotten whole, and the gradients that learning it leaves in the model.
+    """Noise for all that is forgotten whole, and the gradients that learning it leaves in the model.
 
     The model's weights do not change; in train mode its batch norm's statistics do.
 
@@ -29,18 +29,20 @@ def learn(model: nn.Module, like: Images, config: Any, context: Context) -> tupl
     """
     model.train((config.noise_mode or ("eval" if context.compat == "fixed" else "train")) == "train")
     model.zero_grad(set_to_none=True)
-    empty, noises = next(like.batches(1))[0].expand(config.noise_images, -1, -1, -1), {}
-    for label in context.whole_classes:
-        noise = context.draws.normal("noise", empty, "unsir", label).requires_grad_()
+    empty, noises = next(like.batches(1))[0].expand(config.noise_images, -1, -1, -1), []
+    own = STEPS if context.subclasses is None else STEPS_OF_SUBCLASS
+    steps = own if config.noise_steps is None else config.noise_steps
+    for group, label in context.whole.items():
+        noise = context.draws.normal("noise", empty, "unsir", group).requires_grad_()
         labels = torch.full((len(noise),), label, device=context.device)
         optimizer = torch.optim.Adam([noise], lr=config.noise_lr)
-        for _ in range(config.noise_steps):
+        for _ in range(steps):
             loss = config.noise_penalty * noise.square().flatten(1).sum(1).mean()
             loss = loss - F.cross_entropy(model(noise), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        noises[label] = noise.detach()
+        noises.append((label, noise.detach()))
     stale = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
     model.zero_grad(set_to_none=True)
     return noises, stale
@@ -48,19 +50,19 @@ def learn(model: nn.Module, like: Images, config: Any, context: Context) -> tupl
 
 def repeated(noise: Noise, used: int, copies: int) -> ImageSet:
     """The first ``used`` images of each class's noise ``copies`` times, labelled as that class."""
-    images = torch.cat([each[:used].repeat(copies, 1, 1, 1) for each in noise.values()])
-    labels = [torch.full((min(used, len(each)) * copies,), label) for label, each in noise.items()]
+    images = torch.cat([each[:used].repeat(copies, 1, 1, 1) for _, each in noise])
+    labels = [torch.full((min(used, len(each)) * copies,), label) for label, each in noise]
     return ImageSet(images, torch.cat(labels).to(images.device))
 
 
-def first_of_other_classes(images: Images, count: int, forgotten: Sequence[int], normalise: nn.Module) -> Images:
-    """The first ``count`` images of every class but the forgotten ones, normalised, classes ascending.
+def first_of_others(images: Images, count: int, context: Context, normalise: nn.Module) -> Images:
+    """The first ``count`` images of every class or subclass but the forgotten ones, normalised, classes ascending.
 
     They are shuffled and augmented like the set.
     """
-    labels = images.labels
-    others = [label for label in labels.unique().tolist() if label not in forgotten]
-    rows = torch.cat([(labels == label).nonzero()[:count, 0] for label in others])
+    labels, groups = images.labels, context.groups(images)
+    others = [group for group in groups.unique().tolist() if group not in context.whole]
+    rows = torch.cat([(groups == group).nonzero()[:count, 0] for group in others])
     pixels = torch.cat([batch for batch, _ in images.plain().first(len(rows), rows).batches(256)])
     some = ImageSet(normalise(pixels), labels[rows], augment=images.augment)
     return some if images.shuffle else some.in_order()

@@ -135,7 +135,7 @@ class Method:
             UsageError: names the method and the flag.
         """
         if self.whole_classes and not whole:
-            raise UsageError(f"--unlearn {self.name}: forgets whole classes alone; give --forget class:C")
+            raise UsageError(f"--unlearn {self.name}: forgets whole classes alone; give --forget class:C or subclass:C")
 
     @property
     def outputs(self) -> list[str]:

@@ -52,7 +52,7 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
 def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
     """Write a mask for every threshold, or the importances."""
     flags: Saliency = setup.hyper
-    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split.whole_classes, place.log)
+    handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
     pruner.MaskEnforcer(problem.model, problem.mask)
     if flags.saliency in IMPORTANCES:
         return replace(known, masks=_store_importances(flags.saliency, problem, handed, place))

@@ -10,6 +10,7 @@ from trainer.training_flags import Arguments, Model, in_time, is_transformer, su
 from unlearn.registry import Method
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, changed, option
+from utils.run_flags import Apart
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,25 @@ class Unlearn:
         identity=False,
     )
     verbose: bool = option(False, "print every attack's figures too; result.json always holds them", identity=False)
+
+
+@dataclass(frozen=True)
+class Further:
+    """Scores that cost more than a walk over the images. A finished run adds them; they decide no other number."""
+
+    relearn_epochs: int = option(
+        0,
+        "count the epochs on the forget set after which the model knows it again, at most so many; Retrain's "
+        "(--reference_model) too",
+        low=0,
+        identity=False,
+    )
+    relearn_lr: float = option(1e-3, "with --relearn_epochs: their step size", above=0, identity=False)
+    cka: bool = option(
+        False,
+        "compare every block's features with those of the original and of --reference_model, by linear CKA",
+        identity=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,8 @@ class ForgetArguments(Arguments):
     Attributes:
         hyper: the method's own configuration; what to find in ``main_saliency.py``, whose method is raw.
         lora: None for a run without adapters.
+        apart: seeds of the method and of scoring, where they are not the run's.
+        further: costly scores that are asked for.
         typed: every flag as typed.
     """
 
@@ -98,6 +120,8 @@ class ForgetArguments(Arguments):
     unlearn: Unlearn
     hyper: Any
     lora: Lora | None = field(default=None, metadata={"identity": "changed"})
+    apart: Apart = field(default=Apart(), metadata={"identity": "changed"})
+    further: Further = field(default=Further(), metadata=NO_IDENTITY)
     typed: tuple[str, ...] = field(default=(), metadata=NO_IDENTITY)
 
 

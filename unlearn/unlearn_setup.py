@@ -9,16 +9,17 @@ import models
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario
 from pruner import Mask
-from trainer import network
+from trainer import network, origin
 from trainer.checkpoints import Checkpoint
 from trainer.network import Network
 from trainer.setup import Setup, inputs, shared
 from unlearn import importances, lora, registry, saliency
 from unlearn.registry import Method
-from unlearn.unlearn_flags import ForgetArguments
+from unlearn.unlearn_flags import ForgetArguments, Further
 from utils.errors import UsageError
 from utils.options import identity
 from utils.result import Result
+from utils.run_flags import Apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,11 @@ class UnlearnSetup(Setup):
         return self.result(**{**known, **facts})
 
     @property
+    def unlearn_seed(self) -> int:
+        """The seed of what the method draws."""
+        return self.run.seed
+
+    @property
     def weights(self) -> Checkpoint | None:
         """Those that the method begins with; None for new ones."""
         return self.rewound or (None if self.method.fresh else self.checkpoint)
@@ -66,6 +72,8 @@ class ForgetSetup(UnlearnSetup):
     Attributes:
         reference: the retrained model to compare outputs with, or None.
         adapters: what trains in place of the weights, or None.
+        apart: seeds of the method and of scoring.
+        further: costly scores that are asked for.
         typed: every flag as typed.
         verbose: print every attack.
     """
@@ -73,8 +81,28 @@ class ForgetSetup(UnlearnSetup):
     scenario: Scenario
     reference: Checkpoint | None
     adapters: lora.Plan | None
+    apart: Apart
+    further: Further
     typed: tuple[str, ...]
     verbose: bool
+
+    @property
+    def unlearn_seed(self) -> int:
+        """The seed of what the method draws."""
+        return self.run.seed if self.apart.unlearn_seed is None else self.apart.unlearn_seed
+
+    @property
+    def seeds(self) -> dict[str, int | None]:
+        """Every seed that has a part in the run, by what it decides; of training that of the checkpoint, if it says."""
+        made = {} if self.checkpoint is None else origin.facts(self.checkpoint.extra)
+        run = self.run
+        return {
+            "split": run.seed if run.split_seed is None else run.split_seed,
+            "train": made.get("train_seed", run.train_seed),
+            "forget": run.seed,
+            "unlearn": self.unlearn_seed,
+            "eval": self.apart.eval_seed,
+        }
 
 
 def set_up(arguments: ForgetArguments) -> ForgetSetup:
@@ -87,8 +115,12 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     built = network.new(arguments.model, dataset, arguments.run)
     checkpoint = None if flags.mask is None else built.read(flags.mask, "--mask", masks_alone=method.fresh)
     start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
+    if arguments.further.relearn_epochs and (checkpoint is None or not checkpoint.weights):
+        raise UsageError("--relearn_epochs: needs --mask with the original's weights, whose accuracy is to be reached")
     reference = None if flags.reference_model is None else built.read(flags.reference_model, "--reference_model")
     adapters = None if arguments.lora is None else lora.plan(arguments.lora, built.blank())
+    if adapters and adapters.stored_separately and (arguments.further.relearn_epochs or arguments.further.cka):
+        raise UsageError("--lora_merge none: --relearn_epochs and --cka look at whole models; leave it out")
     config = identity(arguments) | {
         "method": method.name,
         "scenario": scenario.facts(),
@@ -108,6 +140,8 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
         scenario=scenario,
         reference=reference,
         adapters=adapters,
+        apart=arguments.apart,
+        further=arguments.further,
         typed=arguments.typed,
         verbose=flags.verbose,
     )

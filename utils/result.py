@@ -19,6 +19,7 @@ class Result:
         config: everything that decides the run's numbers, as plain data; its fingerprint is the run's identity.
         status: "done", or "failed" with a ``reason``.
         method, paper_name: of unlearning, as typed and as papers have it.
+        seeds: of the "split", "train" (of the model to unlearn), "forget" set, "unlearn" and "eval".
         scenario: what is forgotten: ``kind``, ``words``, and the choice in numbers.
         poison: what an attacker did: ``words``, ``digest``, ``target``, ``images``, ``trigger``, and the numbers.
         removed: source classes that are removed before a transfer: ``count``, ``classes``, ``names``.
@@ -50,6 +51,7 @@ class Result:
     paper_name: str | None = None
     compat: str | None = None
     seed: int | None = None
+    seeds: dict[str, int | None] | None = None
     scenario: dict[str, Any] | None = None
     poison: dict[str, Any] | None = None
     removed: dict[str, Any] | None = None

@@ -20,6 +20,18 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Seeds of an unlearning beside ``--seed``, which draws the forget set, and ``--train_seed`` of the training."""
+
+    unlearn_seed: int | None = option(
+        None, "what the method draws: order of images, noise, labels; without it --seed", low=0, high=2**31
+    )
+    eval_seed: int = option(
+        0, "what scoring draws: order and splits of the attacks' images, networks of ZRF, relearning", low=0, high=2**31
+    )
+
+
+@dataclass(frozen=True)
 class Run:
     save_dir: str | None = option(
         None, "folder for everything the run writes (required)", common=True, metavar="DIR", identity=False

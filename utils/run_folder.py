@@ -98,6 +98,13 @@ class RunFolder:
         content = {"fingerprint": self.fingerprint, "finished": now, **result.plain()}
         files.write_json(self.path / "result.json", content | {files.SEAL: files.seal(content)})
 
+    def add(self, entries: dict[str, Any]) -> None:
+        """Put further entries into the finished ``result.json``, in place of those of the same names."""
+        place = self.home / "result.json"
+        content = {**files.read_json(place, str(place)), **entries}
+        content.pop(files.SEAL)
+        files.write_json(place, content | {files.SEAL: files.seal(content)})
+
     def remove(self, names: Iterable[str]) -> None:
         """Delete files of these names."""
         for name in names:

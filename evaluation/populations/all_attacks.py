@@ -13,8 +13,8 @@ from evaluation.populations.klom import klom
 from evaluation.populations.lira import lira
 from evaluation.populations.outputs import Outputs, for_klom, for_lira, for_rmia, for_ulira
 from evaluation.populations.rmia import rmia
-from evaluation.populations.roc import Bootstrap, curve, roc, thinned
-from evaluation.populations.ulira import halved_intervals, mean, pooled, ulira
+from evaluation.populations.roc import Bootstrap, curve, interval, roc, samples, thinned
+from evaluation.populations.ulira import halved, mean, pooled, ulira
 from utils.errors import UsageError
 
 ATTACKS = {  # by what is typed, the names of the findings
@@ -51,6 +51,8 @@ class Finding:
     Attributes:
         numbers: of ``roc`` with ``balanced_accuracy``, in [0, 1]; of KLoM, nats.
         intervals: (lower, upper) by the same names; empty where there is one split.
+        samples: the AUC, or KLoM of forgotten images, on bootstrap samples of splits, float64 [draws]; sample i of
+            every finding on the same splits is of the same splits.
         models, splits: how many were judged.
         members, others: scores of forgotten and of never seen images; images, for KLoM.
         curve: false and true positive rates, some hundred points.
@@ -69,6 +71,7 @@ class Finding:
     curve: tuple[np.ndarray, np.ndarray] | None = None
     per_image: np.ndarray | None = None
     lead: np.ndarray | None = None
+    samples: np.ndarray | None = None
 
 
 @dataclass
@@ -247,9 +250,11 @@ def _judged(
 ) -> Finding:
     """The numbers of an attack's scores, with intervals where there are several splits."""
     numbers, several = roc(scores, members, threshold), len(np.unique(splits))
-    intervals = halved_intervals(scores, members, splits, threshold, how) if several > 1 else {}
-    drawn, count = thinned(*curve(scores, members)), int(members.sum())
-    return Finding(name, "", numbers, intervals, 0, several, count, len(scores) - count, drawn)
+    drawn = samples(scores, members, splits, threshold, halved(splits), how) if several > 1 else {}
+    intervals = {key: interval(values, how.level) for key, values in drawn.items()}
+    points, count = thinned(*curve(scores, members)), int(members.sum())
+    others = len(scores) - count
+    return Finding(name, "", numbers, intervals, 0, several, count, others, points, samples=drawn.get("auc"))
 
 
 def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
@@ -274,10 +279,12 @@ def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> 
     lines = [_klom_of_pair(*usable[pair]) for pair in sorted(usable)]
     numbers = {key: float(np.mean([line[key] for line in lines])) for key in lines[0]}
     splits = np.array([pair[0] for pair in sorted(usable)])
-    intervals = _of_means(lines, splits, how) if len(set(splits.tolist())) > 1 else {}
+    drawn = _of_means(lines, splits, how) if len(set(splits.tolist())) > 1 else {}
+    intervals = {key: interval(values, how.level) for key, values in drawn.items()}
     count = sum(len(sides[0]) for sides in usable.values())
     forgotten = int(np.mean([sides[0][0].forget.sum() for sides in usable.values()]))
-    return Finding(name, "", numbers, intervals, count, len(set(splits.tolist())), forgotten)
+    several, main = len(set(splits.tolist())), drawn.get("klom_forget")
+    return Finding(name, "", numbers, intervals, count, several, forgotten, samples=main)
 
 
 def _klom_of_pair(unlearned: list[Outputs], retrained: list[Outputs]) -> dict[str, float]:
@@ -288,17 +295,12 @@ def _klom_of_pair(unlearned: list[Outputs], retrained: list[Outputs]) -> dict[st
     return means | {"klom_forget_95": float(np.percentile(found[first.forget], 95))}
 
 
-def _of_means(lines: list[dict[str, float]], splits: np.ndarray, how: Bootstrap) -> dict[str, tuple[float, float]]:
-    """Bootstrap intervals, over splits, of means over pairs."""
+def _of_means(lines: list[dict[str, float]], splits: np.ndarray, how: Bootstrap) -> dict[str, np.ndarray]:
+    """Means over pairs on bootstrap samples of splits, float64 [draws], by name."""
     names, position = np.unique(splits, return_inverse=True)
-    times = np.random.default_rng(how.seed).multinomial(len(names), [1 / len(names)] * len(names), how.draws)[
-        :, position
-    ]
-    edges, found = [50 * (1 - how.level), 50 * (1 + how.level)], {}
-    for key in lines[0]:
-        low, high = np.percentile(times @ np.array([line[key] for line in lines]) / times.sum(1), edges)
-        found[key] = (float(low), float(high))
-    return found
+    times = np.random.default_rng(how.seed).multinomial(len(names), [1 / len(names)] * len(names), how.draws)
+    times = times[:, position]
+    return {key: times @ np.array([line[key] for line in lines]) / times.sum(1) for key in lines[0]}
 
 
 RUN: dict[str, Callable[[Models, list[Outputs], str, Bootstrap], Any]] = {

@@ -63,7 +63,31 @@ def intervals(
     drawn: int | None = None,
     how: Bootstrap = USUAL,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap interval of every number of ``roc``, over splits.
+    """Percentile bootstrap interval of every number of ``roc``, over splits: (lower, upper) by its name.
+
+    Args and errors: as of ``samples``.
+    """
+    drawn_samples = samples(scores, members, splits, threshold, drawn, how)
+    return {key: interval(values, how.level) for key, values in drawn_samples.items()}
+
+
+def interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """What the middle ``level`` of the samples, float [draws], lies between; NaN ones are left out."""
+    low, high = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def samples(
+    scores: np.ndarray,
+    members: np.ndarray,
+    splits: np.ndarray,
+    threshold: float | None = None,
+    drawn: int | None = None,
+    how: Bootstrap = USUAL,
+) -> dict[str, np.ndarray]:
+    """Every number of ``roc`` on bootstrap samples, by its name, float64 [draws].
+
+    Sample i of two attacks on the same splits is of the same splits, so differences of them are paired.
 
     Models of one split share their training images, so whole splits are drawn with replacement, never single scores.
     The attack is not fitted anew. Of more than ``POINTS`` distinct scores the curve is followed through fewer, which
@@ -72,10 +96,8 @@ def intervals(
     Args:
         splits: the split of the model that each score is of, int [n]; at least two different ones.
         drawn: splits that make a sample; as many as there are by default.
-        how: samples, level and seed; a sample without members or non-members is left out.
+        how: samples and seed; a sample without members or non-members is NaN.
         scores, members, threshold: as of ``roc``.
-    Returns:
-        (lower, upper) by the names of ``roc``.
     Raises:
         UsageError: as ``curve``, or there is only one split.
     """
@@ -88,15 +110,17 @@ def intervals(
     bins = np.searchsorted(last[points], np.arange(len(members)))
     sides = [_counts(position[side], bins[side], len(names), len(points)) for side in (~members, members)]
     times = np.random.default_rng(how.seed).multinomial(drawn or len(names), [1 / len(names)] * len(names), how.draws)
-    times = times[np.all([(times @ side[:, -1]) > 0 for side in sides], axis=0)].astype(float)
+    there = np.all([(times @ side[:, -1]) > 0 for side in sides], axis=0)
+    times = times[there].astype(float)
     place = None if above is None else int(np.searchsorted(points, above))
     parts = []
     for some in np.array_split(times, max(len(times) * len(points) >> 23, 1)):
         fpr, tpr = (counts / counts[:, -1:] for counts in (some @ side for side in sides))
         parts.append(_numbers(fpr, tpr, place))
-    edges = [50 * (1 - how.level), 50 * (1 + how.level)]
-    found = {key: np.percentile(np.concatenate([part[key] for part in parts]), edges) for key in parts[0]}
-    return {key: (float(low), float(high)) for key, (low, high) in found.items()}
+    found = {key: np.full(how.draws, np.nan) for key in parts[0]}
+    for key, values in found.items():
+        values[there] = np.concatenate([part[key] for part in parts])
+    return found
 
 
 def thinned(fpr: np.ndarray, tpr: np.ndarray, most: int = 400) -> tuple[np.ndarray, np.ndarray]:

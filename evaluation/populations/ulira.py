@@ -77,21 +77,18 @@ def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tu
 
 
 def ulira_intervals(found: dict[str, Any], split: np.ndarray, how: Bootstrap = USUAL) -> dict[str, tuple[float, float]]:
-    """Bootstrap interval, over splits, of every number that ``ulira`` found; see ``halved_intervals``."""
-    return halved_intervals(*pooled(found["unlearned"], found["held_out"], split), 0.0, how)
+    """Bootstrap interval, over splits, of every number that ``ulira`` found, with samples of ``halved`` size."""
+    return intervals(*pooled(found["unlearned"], found["held_out"], split), 0.0, halved(split), how)
 
 
-def halved_intervals(
-    scores: np.ndarray, members: np.ndarray, splits: np.ndarray, threshold: float | None = None, how: Bootstrap = USUAL
-) -> dict[str, tuple[float, float]]:
-    """``intervals`` of an attack whose two folds are each scored by a fit to the other.
+def halved(splits: np.ndarray) -> int:
+    """Splits that make a sample of an attack whose two folds are each scored by a fit to the other: half, less one.
 
-    A sample has half the splits, less one. Every two splits of different folds meet twice, so that where there is
-    nothing to find the variance is twice that of independent scores: samples of full size give intervals of U-LiRA
-    that hold one half in 75 to 80 of 100 populations of 16 splits, these in 92. Where an attack succeeds they are wider
-    than need be.
+    Every two splits of different folds meet twice, so that where there is nothing to find the variance is twice that of
+    independent scores: samples of full size give intervals of U-LiRA that hold one half in 75 to 80 of 100 populations
+    of 16 splits, these in 92. Where an attack succeeds they are wider than need be.
     """
-    return intervals(scores, members, splits, threshold, max(len(np.unique(splits)) // 2 - 1, 1), how)
+    return max(len(np.unique(splits)) // 2 - 1, 1)
 
 
 def mean(values: np.ndarray) -> np.ndarray:

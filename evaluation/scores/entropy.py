@@ -10,5 +10,5 @@ def entropy_attack(outputs: Outputs) -> float:
     """SFR-on's attack, in [0, 1]; see ``mia.entropy_attack``."""
     from evaluation import mia
 
-    retain, forget, test = mia.arranged(outputs.sets, outputs.compat)
+    retain, forget, test = mia.arranged(outputs.sets, outputs.compat, outputs.seed)
     return mia.entropy_attack(retain, test, forget)

@@ -18,4 +18,4 @@ def loss_attacks(outputs: Outputs) -> dict[str, dict[str, float | None]]:
     from evaluation import deepunlearn
 
     unseen = ["test"] if outputs.trained_on_val or "val" not in outputs.sets else ["val", "test"]
-    return deepunlearn.scores(outputs.sets, unseen)
+    return deepunlearn.scores(outputs.sets, unseen, outputs.seed)

@@ -21,7 +21,7 @@ def forget_efficacy(outputs: Outputs) -> dict[str, float]:
     """Fraction of the forget set judged never seen, by feature; "confidence" is MIA-Efficacy."""
     from evaluation import mia
 
-    retain, forget, test = mia.arranged(outputs.sets, outputs.compat)
+    retain, forget, test = mia.arranged(outputs.sets, outputs.compat, outputs.seed)
     return mia.forget_efficacy(retain, test, forget, outputs.compat)
 
 
@@ -30,5 +30,5 @@ def training_privacy(outputs: Outputs) -> dict[str, float]:
     """How well members can be told from non-members, by feature."""
     from evaluation import mia
 
-    retain, _, test = mia.arranged(outputs.sets, outputs.compat)
+    retain, _, test = mia.arranged(outputs.sets, outputs.compat, outputs.seed)
     return mia.training_privacy(retain, test, outputs.compat)

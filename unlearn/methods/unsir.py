@@ -18,8 +18,10 @@ class Config(Iterative):
     weight_decay: float = changed(Iterative, "weight_decay", 0.0)
     schedule: str = changed(Iterative, "schedule", "constant")
     no_aug: bool = changed(Iterative, "no_aug", True)
-    noise_images: int = option(32, "images of noise that are learned for each forgotten class", low=1)
-    noise_steps: int = option(25, "steps of learning them", low=0, search=(5, 250, "linear"))
+    noise_images: int = option(32, "images of noise that are learned for each forgotten class or subclass", low=1)
+    noise_steps: int | None = option(
+        None, "steps of learning them (25; 250 for subclasses)", low=0, search=(5, 250, "linear")
+    )
     noise_lr: float = option(0.1, "Adam's step size of learning them", above=0)
     noise_penalty: float = option(0.1, "weight of their squared length", low=0)
     noise_copies: int = option(80, "how often each of them is trained on in a pass", low=1)
@@ -32,7 +34,7 @@ class Config(Iterative):
         "--compat reference)",
         choices=("eval", "train"),
     )
-    samples_per_class: int = option(500, "retain images of each other class", low=1)
+    samples_per_class: int = option(500, "retain images of each other class or subclass", low=1)
     repair_lr: float = option(1e-4, "step size of the repair", above=0, search=(1e-5, 1e-1, "log"))
     repair_batch_size: int = option(128, "images per step of the repair", low=1)
 
@@ -52,11 +54,11 @@ def impair_and_repair(model: nn.Module, sets: Sets, config: Config, context: Con
     from models.normalize import normalised_input
     from unlearn import noise_images
 
-    reference, whole = context.compat == "reference", context.whole_classes
+    reference = context.compat == "reference"
     used = config.images_per_copy or (3 if reference else config.noise_images)
     with normalised_input(model) as normalise:
         noise, stale = noise_images.learn(model, sets.retain, config, context)
-        some = noise_images.first_of_other_classes(sets.retain, config.samples_per_class, whole, normalise)
+        some = noise_images.first_of_others(sets.retain, config.samples_per_class, context, normalise)
         both = union(noise_images.repeated(noise, used, config.noise_copies), some)
         objective = noise_images.with_gradients(context.task.mean, stale) if reference else None
         context.fit(model, both, config, objective)

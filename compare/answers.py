@@ -1,0 +1,71 @@
+"""What every model says of every image, from one walk over the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dataset.images import Images
+from evaluation.features import predict_with_features
+from evaluation.populations.scaled_logit import scaled_logit
+from evaluation.predict import Predictions
+from evaluation.privacy_score import confidence, entropy
+from utils.errors import RunError
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """One model's answers, a row per image, the images of all sets one behind another.
+
+    Attributes:
+        predicted: int64 [N].
+        margin: scaled logit of the true class, float64 [N].
+        confidence: that of the predicted class.
+        entropy: at temperature 2, in nats, float64 [N].
+        features: input of the last layer for some of the rows, float32 [P, D].
+        forget: logits on the forget set, float32 [F, C].
+        accuracy: by set, in [0, 1]; None for a set without images.
+    """
+
+    predicted: np.ndarray
+    margin: np.ndarray
+    confidence: np.ndarray
+    entropy: np.ndarray
+    features: np.ndarray
+    forget: Tensor
+    accuracy: dict[str, float | None]
+
+
+def ask(model: nn.Module, sets: Mapping[str, Images], rows: np.ndarray) -> Answers:
+    """One model's answers on all sets.
+
+    Args:
+        rows: of which features are kept, int64 [P], counted over all sets.
+    Raises:
+        DivergedError: an output is NaN or infinite.
+        RunError: a label is none of the model's classes.
+    """
+    found, features = predict_with_features(model, sets)
+    logits = torch.cat([one.logits for one in found.values()]).double()
+    labels = torch.cat([one.labels for one in found.values()])
+    if len(labels) and int(labels.max()) >= logits.shape[1]:
+        raise RunError(
+            f"class {int(labels.max())} is none of the model's {logits.shape[1]}; is --data the right folder?"
+        )
+    return Answers(
+        predicted=logits.argmax(1).numpy(),
+        margin=scaled_logit(logits.numpy(), labels.numpy()),
+        confidence=confidence(logits).numpy(),
+        entropy=entropy(logits).numpy(),
+        features=torch.cat(list(features.values()))[torch.from_numpy(rows)].numpy(),
+        forget=found["forget"].logits,
+        accuracy={name: _accuracy(one) for name, one in found.items()},
+    )
+
+
+def _accuracy(one: Predictions) -> float | None:
+    return one.accuracy if len(one) else None

@@ -1,0 +1,194 @@
+"""The models to compare, each a finished run's checkpoint, of one data set and split. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dataset import split_file
+from report import runs
+from utils import files
+from utils.errors import UsageError
+
+FORGET, TRAINING = "main_forget.py", ("main_imp.py", "main_synflow.py")
+ORIGINAL = "Original"  # a model that has unlearned nothing
+FILES = (".tar", ".pt", ".pth")  # ends of the names of checkpoints
+SAME = (("dataset", "data set"), ("input_size", "--input_size"))  # what all runs' ``config.data`` has in common
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model and the run that made it.
+
+    Attributes:
+        name: unlike that of any other entry.
+        folder: of the run.
+        path: its checkpoint; of adapters that are stored apart, the frozen model's.
+        adapter: their folder, or None.
+        result: of the run, as ``result.json`` has it.
+    """
+
+    name: str
+    folder: Path
+    path: Path
+    adapter: Path | None
+    result: dict[str, Any]
+
+    @property
+    def unlearned(self) -> bool:
+        """Whether it was asked to forget, or trained anew without what is forgotten."""
+        return self.result["script"] == FORGET
+
+    @property
+    def retrained(self) -> bool:
+        """Whether it was trained anew without what is forgotten."""
+        return self.result.get("method") == "retrain"
+
+    @property
+    def digest(self) -> str:
+        """Of the split that its original model was trained on."""
+        split = self.result["split"]
+        return split["base_digest"] if self.unlearned else split["digest"]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Data set and size of its images."""
+        return self.result["config"]["data"]
+
+    @property
+    def command(self) -> str:
+        """The command of its run; empty if the file is gone."""
+        path = self.folder / "command.txt"
+        return files.read_text(path, str(path)).strip() if path.exists() else ""
+
+
+def read(places: Sequence[str]) -> list[Entry]:
+    """The models of runs' folders or of checkpoints in them, in the order given.
+
+    Of a folder of ``main_imp.py`` without a checkpoint named it is the model that the other runs unlearn, or else the
+    last round's.
+    Raises:
+        UsageError: there are fewer than two, one is unfinished, lacks its checkpoint or is given twice, none says what
+            is forgotten, or they are of several data sets or splits. Names the run.
+    """
+    found = [_entry(Path(place).expanduser(), places) for place in places]
+    if len(found) < 2:
+        raise UsageError(f"{places[0]}: is one run; give two or more, as the unlearned and the retrained model's")
+    unlearned = [entry for entry in found if entry.unlearned]
+    if not unlearned:
+        raise UsageError(f"{places[0]}: is of a training; give a run of {FORGET} too, which says what is forgotten")
+    seen: dict[Path, Entry] = {}
+    for entry in found:
+        if seen.setdefault(entry.path.resolve(), entry) is not entry:
+            raise UsageError(f"{entry.path}: is given twice; leave one of the two out")
+        _check_same(unlearned[0], entry)
+    return _with_names(found)
+
+
+def split_of(entries: Sequence[Entry]) -> Path:
+    """The file with the sets that all entries share. Raises UsageError: no run has left one."""
+    unlearned = [entry for entry in entries if entry.unlearned]
+    for entry in unlearned:
+        if (entry.folder / split_file.NAME).exists():
+            return entry.folder / split_file.NAME
+    place = unlearned[0].folder / split_file.NAME
+    raise UsageError(f"{place}: is not there, which says who is forgotten; give the run's command again")
+
+
+def _entry(place: Path, places: Sequence[str]) -> Entry:
+    named = place if place.suffix in FILES else None
+    folder = place.parent if named else place
+    path = folder / "result.json"
+    if not path.exists():
+        raise UsageError(f"{place}: no result.json there; give the folder of a finished run, or a checkpoint in it")
+    result = runs.read_whole(path)
+    script = result.get("script")
+    if script not in (FORGET, *TRAINING):
+        raise UsageError(f"{path}: is no result of {FORGET} or {' or '.join(TRAINING)}; give one of theirs")
+    if result.get("status") != "done":
+        raise UsageError(f"{path}: its run {result.get('status', 'did not finish')}; give its command again")
+    runs.check(result, runs.SHAPES[script] if script == FORGET else runs.TRAINING, path)
+    shape = {"split": {"digest": str, **({"base_digest": str} if script == FORGET else {})}}
+    runs.check(result, {**shape, "config": {"data": {"dataset": str}}}, path)
+    chosen, adapter = _files(folder, result) if script == FORGET else (_round(folder, result, places), None)
+    file = named or chosen
+    if not file.exists() or (adapter is not None and not adapter.exists()):
+        missing = adapter if file.exists() and adapter is not None else file
+        raise UsageError(f"{missing}: is not there; copy it beside its result.json, or give the run's command again")
+    return Entry("", folder, file, adapter, result)
+
+
+def _files(folder: Path, result: dict[str, Any]) -> tuple[Path, Path | None]:
+    """The model's file, and the folder of adapters that are stored apart."""
+    from unlearn import registry
+
+    names = registry.get(result["method"]).outputs
+    apart = (result.get("adapters") or {}).get("merge") == "none"
+    return (folder / names[3], folder / names[4]) if apart else (folder / names[0], None)
+
+
+def _round(folder: Path, result: dict[str, Any], places: Sequence[str]) -> Path:
+    """The checkpoint of a training that other runs start from, or else its last round's."""
+    last = folder / f"{result['rounds'][-1]['round']}model_SA_best.pth.tar"
+    wanted = set()
+    for place in places:
+        other = runs.read(Path(place).expanduser() / "result.json")
+        wanted.add((other.get("config") or {}).get("checkpoint"))
+    for path in sorted(folder.glob("*model_SA_best.pth.tar")):
+        if path != last and files.sha256(path) in wanted:
+            return path
+    return last
+
+
+def _check_same(first: Entry, entry: Entry) -> None:
+    """Refuse a model of other images, or one that retains or forgets others."""
+    for key, what in SAME:
+        ours, theirs = entry.data.get(key), first.data.get(key)
+        if ours != theirs:
+            said = f"is of {what} {_words(ours)}, {first.folder} of {_words(theirs)}"
+            raise UsageError(f"{entry.folder}: {said}; compare models of one data set")
+    if entry.digest != first.digest:
+        said = f"was trained on split {entry.digest}, {first.folder} on {first.digest}"
+        raise UsageError(f"{entry.folder}: {said}; compare runs of the same data and --split_seed")
+    if entry.unlearned and entry.result["split"]["digest"] != first.result["split"]["digest"]:
+        ours, theirs = (each.result["scenario"]["words"] for each in (entry, first))
+        said = f"is told to {_forgets(ours)}, {first.folder} to {_forgets(theirs)}"
+        if ours == theirs:
+            said = f"forgets other images than {first.folder}, which is also told to {_forgets(ours)}"
+        raise UsageError(f"{entry.folder}: {said}; compare runs of the same --forget and --seed")
+
+
+def _words(value: Any) -> str:
+    return "its own size" if value is None else str(value)
+
+
+def _forgets(words: str) -> str:
+    return words if words.startswith("forget") else f"forget {words}"
+
+
+def _with_names(entries: Sequence[Entry]) -> list[Entry]:
+    """Each under its method's name, with what tells it from others of that name."""
+    names = [entry.result["paper_name"] if entry.unlearned else ORIGINAL for entry in entries]
+    sparsities = {_sparsity(entry) for entry in entries}
+    if len(sparsities) > 1:
+        names = [f"{name} ({_sparsity(entry)})" for name, entry in zip(names, entries)]
+    counts = Counter(names)
+    twice = [f"{name} [{entry.folder.name}]" if counts[name] > 1 else name for name, entry in zip(names, entries)]
+    more = Counter(twice)
+    once = [f"{name} [{number}]" if more[name] > 1 else name for number, name in enumerate(twice, 1)]
+    return [replace(entry, name=name) for name, entry in zip(once, entries)]
+
+
+def _sparsity(entry: Entry) -> str:
+    """Dense, or how much is pruned."""
+    if entry.unlearned:
+        sparsity = entry.result["model"]["sparsity"]
+    else:
+        number = re.match(r"\d+", entry.path.name)
+        rounds = {str(one["round"]): one for one in entry.result["rounds"]}
+        sparsity = 1 - rounds.get(number[0] if number else "", entry.result["rounds"][-1])["density"]
+    return f"{100 * sparsity:.3g} % sparse" if sparsity else "dense"

@@ -1,0 +1,145 @@
+"""Opens what is compared: the images of the split on the device, and each run's model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import models
+from compare.entries import Entry, split_of
+from dataset import prepare
+from dataset.images import Images
+from dataset.prepare import DatasetInfo
+from dataset.sources import Dataset
+from trainer import checkpoints, network, origin
+from trainer.checkpoints import Checkpoint
+from trainer.network import Network
+from trainer.training_flags import Model
+from unlearn import lora
+from unlearn.unlearn_flags import Lora
+from utils.errors import UsageError, renamed
+from utils.run_flags import Run
+
+SETS = ("forget", "retain", "test", "val")  # in the order of the page
+THINNED = ("retain", "val", "test", "forget")  # the order in which sets are thinned where there are too many images
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Everything that is looked at.
+
+    Attributes:
+        dataset: its name.
+        classes: names by number; a model may know more.
+        sets: whole or thinned, by name, on the device; validation images only where they are no test images.
+        whole: the number of images in each whole set.
+        models: in eval mode on the device, in the order of the entries.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    sets: dict[str, Images]
+    whole: dict[str, int]
+    models: list[nn.Module]
+
+    @property
+    def numbers(self) -> dict[str, np.ndarray]:
+        """Positions of each set's images among the official training or test images, int64 [M]."""
+        return {name: images.indices.cpu().numpy() for name, images in self.sets.items()}
+
+
+def open_all(entries: Sequence[Entry], root: str | None, device: torch.device, most: int) -> Opened:
+    """Load the data set once and every model.
+
+    Args:
+        root: the value of ``--data``.
+        most: images in all; retained ones are thinned first.
+    Raises:
+        UsageError: other images than the runs', or a checkpoint that is damaged or of another model.
+    """
+    told = entries[0].data
+    info = prepare.find(told["dataset"], root, told.get("input_size"), bool(told.get("stream")), str(split_of(entries)))
+    _check_counts(entries, info)
+    found = [_read(entry, info) for entry in entries]
+    data = info.load()
+    sets = _sets(info, prepare.Views(data, device))
+    whole = {name: len(images) for name, images in sets.items()}
+    ready = [_model(entry, one, data).to(device).eval() for entry, one in zip(entries, found)]
+    return Opened(data.name, tuple(data.classes), _thinned(sets, most), whole, ready)
+
+
+def _check_counts(entries: Sequence[Entry], info: DatasetInfo) -> None:
+    """Refuse a data set with other numbers of images than the runs saw."""
+    for entry in entries:
+        told = entry.result["config"].get("official_counts")
+        if told is not None and list(told) != list(info.official):
+            said = f"its run saw {sum(told):,} training images, {info.root} has {sum(info.official):,}"
+            raise UsageError(
+                f"{entry.folder}: {said} in other numbers per class; name the folder of its data by --data"
+            )
+
+
+def _sets(info: DatasetInfo, views: prepare.Views) -> dict[str, Images]:
+    """The images of the split, whole, in the order of the page."""
+    assert info.given is not None, "a split was named"
+    positions = info.given.sets
+    sets = {name: views.train(positions[name]) for name in ("forget", "retain")}
+    sets["test"] = views.test(positions.get("test"))
+    if "val" in positions:
+        sets["val"] = views.val(positions["val"])
+    return sets
+
+
+def _thinned(sets: dict[str, Images], most: int) -> dict[str, Images]:
+    """At most so many images in all, evenly over a set's classes and positions."""
+    surplus = sum(map(len, sets.values())) - most
+    kept = dict(sets)
+    for name in THINNED:
+        if surplus > 0 and name in sets:
+            count = max(len(sets[name]) - surplus, min(len(sets[name]), most // len(sets)))
+            surplus -= len(sets[name]) - count
+            kept[name] = sets[name].at(sets[name].indices[torch.from_numpy(evenly(len(sets[name]), count))])
+    return kept
+
+
+def evenly(total: int, count: int) -> np.ndarray:
+    """``count`` of ``total`` places at equal distances, int64 ascending; all where there are no more."""
+    return np.arange(total) if count >= total else np.arange(count) * total // count
+
+
+def _read(entry: Entry, info: DatasetInfo) -> tuple[Network, Checkpoint]:
+    """An entry's architecture and its file. Raises UsageError: damaged, or of other classes."""
+    seen = checkpoints.peek(entry.path)
+    known: dict[str, Any] = {"compat": "fixed"} if seen is None else origin.facts(seen.extra)
+    flags = {name: known[name] for name in ("arch", "imagenet_arch", "mean", "std") if known.get(name) is not None}
+    arch = Model(**{"arch": entry.result["model"]["arch"], **flags})
+    built = network.new(arch, info, Run(compat=known.get("compat", "fixed")))
+    found = checkpoints.read(entry.path, "model", False, built.fresh)
+    differ = origin.classes_differ(found.extra, info.names)
+    if differ is not None:
+        raise UsageError(f"{entry.path}: {differ}; name the data set that it was trained on by --data")
+    wider = copy.deepcopy(built.fresh)
+    models.widen_to(wider, found.weights)
+    checkpoints.check_fits(found, wider, arch.arch, "model", dataset=info.source.name, stem=arch.imagenet_arch)
+    return built, found
+
+
+def _model(entry: Entry, read: tuple[Network, Checkpoint], data: Dataset) -> nn.Module:
+    """An entry's model on the CPU, its adapters merged."""
+    built, found = read
+    model = built.model(data)
+    models.widen_to(model, found.weights)  # boundary expanding of --compat reference keeps its class
+    checkpoints.load_weights(model, found)
+    if entry.adapter is None:
+        return model
+    facts = entry.result["adapters"]
+    flags = Lora(lora_rank=facts["rank"], lora_alpha=facts["alpha"], lora_targets=tuple(facts["targets"]))
+    with renamed({"--lora": str(entry.folder), "--resume": "model"}):
+        adapted: Any = lora.read(model, lora.plan(flags, built.blank()), entry.adapter)
+    return adapted.merge_and_unload()

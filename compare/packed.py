@@ -1,0 +1,65 @@
+"""Arrays as text: what a page's script reads as typed arrays."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+WORD = 4  # bytes at whose multiples arrays begin
+LEVELS = 2**16 - 1  # of a rounded number
+
+
+@dataclass
+class Packed:
+    """Arrays one behind another.
+
+    Attributes:
+        index: by name, ``type`` (that of numpy), ``start`` (byte), ``length``, and of rounded numbers ``low`` and
+            ``step``, by which level n stands for low + n step.
+    """
+
+    index: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _parts: list[bytes] = field(default_factory=list)
+    _size: int = 0
+
+    def add(self, name: str, array: np.ndarray) -> None:
+        """Add integers as the shortest unsigned type that holds them; the shape is not kept.
+
+        Raises ValueError: one is negative.
+        """
+        largest = int(array.max()) if array.size else 0
+        if array.size and array.min() < 0:
+            raise ValueError(f"{name}: {array.min()} is negative")
+        kind = next(kind for kind in (np.uint8, np.uint16, np.uint32) if largest <= np.iinfo(kind).max)
+        self._append(name, array.astype(kind))
+
+    def add_rounded(self, name: str, array: np.ndarray) -> None:
+        """Add finite numbers in 65,536 equal steps from the least to the greatest."""
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        step = (high - low) / LEVELS or 1.0
+        self._append(name, ((array - low) / step).round().astype(np.uint16))
+        self.index[name] |= {"low": low, "step": step}
+
+    def text(self) -> str:
+        """All arrays, compressed, in base64."""
+        return base64.b64encode(gzip.compress(b"".join(self._parts), 9, mtime=0)).decode()
+
+    def _append(self, name: str, array: np.ndarray) -> None:
+        content = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
+        self.index[name] = {"type": array.dtype.name, "start": self._size, "length": array.size}
+        self._parts.append(content + bytes(-len(content) % WORD))
+        self._size += len(self._parts[-1])
+
+
+def unpacked(index: dict[str, dict[str, Any]], text: str) -> dict[str, np.ndarray]:
+    """The arrays of ``Packed.text``, rounded ones as float64: what the page's script reads."""
+    whole, found = gzip.decompress(base64.b64decode(text)), {}
+    for name, entry in index.items():
+        kind = np.dtype(entry["type"]).newbyteorder("<")
+        array = np.frombuffer(whole, kind, entry["length"], entry["start"])
+        found[name] = entry["low"] + array * entry["step"] if "step" in entry else array
+    return found

@@ -1,0 +1,89 @@
+"""Pictures of many images in one: a sheet of equal tiles."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from dataset.images import Images
+from evaluation.predict import at_once
+
+SIDE = 32  # pixels of a tile at most
+TRIED = ((32, 70), (32, 40), (32, 15), (16, 40), (8, 40))  # sides and WebP's quality, in this order
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """Tiles in rows.
+
+    Attributes:
+        content: a WebP picture.
+        side: of a tile, in pixels.
+        columns: tiles in a row.
+    """
+
+    content: bytes
+    side: int
+    columns: int
+
+
+def sheet(sets: Mapping[str, Images], rows: np.ndarray, most: int) -> Sheet:
+    """The images of some rows, each as one tile, in order.
+
+    Args:
+        rows: int64 [P] ascending, at least one, counted over all sets.
+        most: bytes; the picture gets poorer until it fits, and as poor as possible if it does not.
+    """
+    tiles = np.concatenate([_tiles(images, here) for images, here in _by_set(sets, rows)])
+    for side, quality in TRIED:
+        found = _sheet(_smaller(tiles, side), quality)
+        if len(found.content) <= most:
+            break
+    return found
+
+
+def _smaller(tiles: np.ndarray, side: int) -> np.ndarray:
+    if tiles.shape[1] <= side:
+        return tiles
+    images = torch.from_numpy(tiles).permute(0, 3, 1, 2).float()
+    return F.interpolate(images, (side, side), mode="area").round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def _sheet(tiles: np.ndarray, quality: int) -> Sheet:
+    side, columns = tiles.shape[1], math.isqrt(len(tiles) - 1) + 1
+    lines = math.ceil(len(tiles) / columns)
+    grid = np.zeros((lines * columns, side, side, 3), np.uint8)
+    grid[: len(tiles)] = tiles
+    whole = grid.reshape(lines, columns, side, side, 3).swapaxes(1, 2).reshape(lines * side, columns * side, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(whole).save(buffer, "WEBP", quality=quality, method=1)
+    return Sheet(buffer.getvalue(), side, columns)
+
+
+def _by_set(sets: Mapping[str, Images], rows: np.ndarray) -> list[tuple[Images, np.ndarray]]:
+    """Each set that has some of the rows, with their places in it."""
+    found, start = [], 0
+    for images in sets.values():
+        here = rows[(rows >= start) & (rows < start + len(images))] - start
+        if len(here):
+            found.append((images, here))
+        start += len(images)
+    return found
+
+
+def _tiles(images: Images, places: np.ndarray) -> np.ndarray:
+    """uint8 [P, side, side, 3]."""
+    chosen = images.at(images.indices[torch.from_numpy(places).to(images.device)])
+    found = []
+    for batch, _ in chosen.batches(at_once(chosen)):
+        side = min(SIDE, batch.shape[-1])
+        small = F.interpolate(batch, (side, side), mode="area")
+        found.append((small * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(found)

@@ -1,0 +1,79 @@
+"""One HTML file with everything in it: data, pictures, the drawing library and the script that filters and draws."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from compare.content import Content
+from compare.thumbnails import Sheet
+from utils.errors import UsageError
+
+PARTS = Path(__file__).parent / "page"
+MOST = 4_990_000  # bytes of a page
+LEAST = 300_000  # bytes that pictures may have in any case
+
+
+def check_library() -> None:
+    """Raise a ``UsageError`` where the drawing library is missing."""
+    try:
+        import bokeh  # noqa: F401
+    except ImportError:
+        raise UsageError("bokeh is not installed, which draws the page; pip install bokeh") from None
+
+
+def page(title: str, content: Content, made: str, pictures: Callable[[int], Sheet]) -> str:
+    """The whole file.
+
+    Args:
+        made: says how it was made.
+        pictures: from a number of bytes to a sheet of ``content.pictured`` that is no larger, if possible.
+    """
+    parts = {
+        "title": escape(title),
+        "style": (PARTS / "page.css").read_text(),
+        "forgotten": escape(f"Forgotten: {content.plain['forgotten']}."),
+        "remarks": "".join(f'<p class="warning">{escape(line)}</p>\n' for line in content.remarks),
+        "made": escape(made),
+        "arrays": content.arrays.text(),
+        "script": script(),
+        **_library(),
+    }
+    rest = sum(len(text.encode()) for text in parts.values()) + len(json.dumps(content.plain)) + 2**14
+    drawn = pictures(max(LEAST, (MOST - rest) // 4 * 3))
+    parts["sheet"] = base64.b64encode(drawn.content).decode()
+    parts["content"] = _json({**content.plain, "sheet": {"side": drawn.side, "columns": drawn.columns}})
+    return Template((PARTS / "page.html").read_text()).substitute(parts)
+
+
+def script() -> str:
+    """The page's own script: its files in order of their numbers."""
+    files = sorted(PARTS.glob("*.js"), key=lambda path: int(path.stem.partition("_")[0]))
+    return "\n".join(path.read_text() for path in files)
+
+
+def _library() -> dict[str, str]:
+    """Bokeh's script and licence, and the empty figures."""
+    import bokeh
+    from bokeh.embed import json_item
+    from bokeh.resources import Resources
+
+    from compare.figures import figures
+
+    home = Path(bokeh.__file__).parent
+    text = "\n".join(Resources("inline", components=["bokeh"]).js_raw)
+    return {
+        "library": text.replace("</script", "<\\/script").replace("sourceMappingURL", "source"),
+        "licence": escape((home / "LICENSE.txt").read_text()),
+        "figures": _json([json_item(drawn, name) for name, drawn in figures().items()]),
+    }
+
+
+def _json(plain: Any) -> str:
+    """JSON that no browser takes for the end of a script."""
+    return json.dumps(plain, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,0 +1,111 @@
+"""What a classifier computes on its way to the logits: the input of its last layer, and every layer's output."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dataset.images import Images
+from evaluation.predict import Predictions, at_once, predict
+from evaluation.similarity import gram
+from models.parts import named_head
+
+BATCH = 256  # images of a Gram matrix
+
+
+class _WithInput(nn.Module):
+    """A last layer that hands on its input behind its own output."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat([self.head(features), features], dim=-1)
+
+
+def predict_with_features(
+    model: nn.Module, sets: Mapping[str, Images]
+) -> tuple[dict[str, Predictions], dict[str, Tensor]]:
+    """``predict``, and the inputs of the model's last linear layer, float32 [N, D] on the CPU, of one walk.
+
+    Of a model whose outputs are not those of a last linear layer, the logits are the features.
+    Raises:
+        DivergedError: an output is NaN or infinite.
+    """
+    wide = _handing_on(model, next(iter(sets.values())))
+    found = predict(model if wide is None else wide, sets)
+    if wide is None:
+        return found, {name: one.logits for name, one in found.items()}
+    classes = named_head(model)[1].out_features
+    plain = {name: Predictions(one.logits[:, :classes], one.labels) for name, one in found.items()}
+    return plain, {name: one.logits[:, classes:] for name, one in found.items()}
+
+
+@torch.inference_mode()
+def _handing_on(model: nn.Module, images: Images) -> nn.Module | None:
+    """A copy that gives features behind the logits; None where the last linear layer is not what gives the logits."""
+    try:
+        name, head = named_head(model)
+    except ValueError:
+        return None
+    wide = copy.deepcopy(model).eval()
+    parent, _, own = name.rpartition(".")
+    setattr(wide.get_submodule(parent), own, _WithInput(wide.get_submodule(name)))
+    batch, _ = next(images.first(2).batches(2))
+    try:
+        outputs, plain = wide(batch), model.eval()(batch)
+    except Exception:  # noqa: BLE001  (a forward pass that looks into its last layer can fail in any way)
+        return None
+    whole = outputs.shape == (len(batch), head.out_features + head.in_features)
+    return wide if whole and torch.allclose(outputs[:, : head.out_features], plain, atol=1e-5) else None
+
+
+@torch.inference_mode()
+def layer_grams(model: nn.Module, layers: Sequence[str], images: Images) -> dict[str, list[Tensor]]:
+    """Gram matrices of layers' outputs, centred, for ``similarity.alignment``.
+
+    Args:
+        layers: names of modules; one that does not run, or gives no tensor, is absent from what is returned.
+        images: of which each ``BATCH`` make a matrix; those left over too if there are more than 3.
+    Returns:
+        By layer float64 [B, B] for each batch, with zeros on the diagonal.
+    """
+    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    model.eval()
+    for begin in range(0, len(images), BATCH):
+        part = images.at(images.indices[begin : begin + BATCH])
+        if len(part) <= 3:
+            continue
+        with _kept(model, layers) as outputs:
+            for batch, _ in part.batches(min(at_once(part), BATCH)):
+                model(batch)
+        for name, parts in outputs.items():
+            if parts:
+                rows = torch.cat(parts)
+                found[name].append(gram(rows - rows.mean(0)).double().cpu())
+    return {name: matrices for name, matrices in found.items() if matrices}
+
+
+@contextmanager
+def _kept(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """Inside, the outputs of these layers are kept, flat: float [B, D] for each batch."""
+    outputs: dict[str, list[Tensor]] = {name: [] for name in layers}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                outputs[name].append(output.flatten(1).float())
+
+        return hook
+
+    handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,74 @@
+"""Whether scores order the methods alike: rank correlations of MIA-Efficacy, the average gap and population attacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from report.attack_columns import HEADS, KEYS, Attacked, findings
+from report.comparison import Table
+from report.runs import METRICS
+
+LEAST = 5  # methods; with fewer an interval says nothing
+NOTE = (
+    "Spearman's rank correlation of the methods' order by two scores, with its 95 % interval over methods (Bonett and "
+    "Wright 2000): 1 where both order them alike, 0 where one says nothing of the other. Each score as a distance from "
+    "what is perfect: UA, MIA-Efficacy, RA, TA and their mean from Retrain's, an AUC from one half. n: methods that "
+    "have both. Original and Retrain take no part."
+)
+Distances = dict[str, dict[str, float]]  # by score, then by method
+
+
+def order(table: Table, attacked: Iterable[Attacked]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: pairs of scores of which at least one is a population attack; a column for each model."""
+    told = findings(table, attacked)
+    by_model = {model.name: _distances(table, model.name, told) for model in table.models}
+    pairs = [
+        (one, other) for one in ("avg. gap", *METRICS, *HEADS.values()) for other in HEADS.values() if one != other
+    ]
+    pairs = [pair for place, pair in enumerate(pairs) if pair[::-1] not in pairs[:place]]
+    rows = []
+    for one, other in pairs:
+        cells = [_cell(scores.get(one, {}), scores.get(other, {})) for scores in by_model.values()]
+        if any(cell != "-" for cell in cells):
+            rows.append([f"{one}, {other}", *cells])
+    return ["scores", *by_model], rows
+
+
+def _distances(table: Table, model: str, told: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> Distances:
+    """How far each method but Original is from what is perfect, by score."""
+    methods = [row for row in table.tried() if row != "Original"]
+    found: Distances = {"avg. gap": {row: gap for row in methods if (gap := table.average_gap(row, model)) is not None}}
+    for metric in METRICS:
+        found[metric] = {row: gap for row in methods if (gap := table.gap(row, model, metric)) is not None}
+    for (row, attack, name), finding in told.items():
+        if row in methods and name == model and KEYS[attack] in finding["numbers"]:
+            value = finding["numbers"][KEYS[attack]]
+            found.setdefault(HEADS[attack], {})[row] = value if attack == "KLoM" else abs(value - 0.5)
+    return found
+
+
+def _cell(one: Mapping[str, float], other: Mapping[str, float]) -> str:
+    both = [row for row in one if row in other]
+    known = correlation([one[row] for row in both], [other[row] for row in both])
+    if known is None:
+        return "-"
+    rho, low, high = known
+    return f"{rho:+.2f} [{low:+.2f}, {high:+.2f}], n {len(both)}"
+
+
+def correlation(one: list[float], other: list[float]) -> tuple[float, float, float] | None:
+    """Spearman's rank correlation and its 95 % interval; None for fewer than 5 values, or where a side has no order.
+
+    Source: Bonett and Wright 2000, Psychometrika 65, for the standard error √((1 + ρ²/2) / (n - 3)) of artanh ρ.
+    """
+    if len(one) < LEAST or len(set(one)) == 1 or len(set(other)) == 1:
+        return None
+    from scipy.stats import norm, spearmanr
+
+    rho = float(spearmanr(one, other).statistic)
+    if abs(rho) > 1 - 1e-12:
+        return (math.copysign(1.0, rho),) * 3
+    half = norm.ppf(0.975) * math.sqrt((1 + rho**2 / 2) / (len(one) - 3))
+    return rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)

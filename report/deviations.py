@@ -1,0 +1,144 @@
+"""Over which seeds a deviation runs, and which of them it comes from: trainings, forget sets, unlearnings, scorings."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from report.comparison import SEED, Table
+from report.runs import METRICS
+from report.text import percent
+
+# A level of the nesting, and the seeds that tell its members apart; each level lies within the one before it.
+LEVELS: dict[str, tuple[str, ...]] = {
+    "training": ("train_seed", "init_seed", "part"),
+    "forget set": ("seed",),
+    "unlearning": ("unlearn_seed",),
+    "scoring": ("eval_seed",),
+}
+NOTE = (
+    "In per cent. Each level lies within the one before it: unlearnings of one training, scorings of one unlearning. "
+    "sd: standard deviation of the level alone, without what the levels below it add (0 where these explain all); "
+    "±: standard error of the mean over the topmost level, whose members alone are independent; n: their number."
+)
+Key = tuple
+Values = Mapping[Key, float]
+
+
+def counts(keys: Sequence[Key]) -> dict[str, int]:
+    """How many members each level has in all, of runs given by their seeds in the order of ``SEED``."""
+    places = [SEED.index(name) for names in LEVELS.values() for name in names]
+    width, found = 0, {}
+    for level, names in LEVELS.items():
+        width += len(names)
+        found[level] = len({tuple(key[place] for place in places[:width]) for key in keys})
+    return found
+
+
+def varying(keys: Sequence[Key]) -> list[str]:
+    """The levels that have several members in one of the level above."""
+    found, above = [], 1
+    for level, number in counts(keys).items():
+        if number > above:
+            found.append(level)
+        above = number
+    return found
+
+
+def words(table: Table) -> str:
+    """Over which seeds the deviations of a table run, in a sentence."""
+    keys = [tuple(key) for key in table.values[SEED].drop_duplicates().itertuples(index=False)]
+    if len(keys) < 2:
+        return ""
+    levels, members = varying(keys), counts(keys)
+    parts, above = [], 1
+    for level in levels:
+        parts.append(_each(level, members[level], above))
+        above = members[level]
+    within = [level for level in LEVELS if level not in levels and len({_part(key, level) for key in keys}) > 1]
+    apart = (
+        f", each with a seed of its own for {_listed(within)} too, whose shares cannot be told apart" if within else ""
+    )
+    return f"The deviation runs over {', and '.join(parts)}{apart}."
+
+
+def _each(level: str, number: int, above: int) -> str:
+    """How many members a level has, for each member of the one above where there are several of these."""
+    if above == 1:
+        return f"{number} {level}s"
+    share = number / above
+    return f"{share:.3g} {level}s of each" if share == int(share) else f"{number} {level}s of these in all"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _part(key: Key, level: str) -> Key:
+    return tuple(key[SEED.index(name)] for name in LEVELS[level])
+
+
+def shares(values: Values, levels: Sequence[str]) -> tuple[dict[str, float], list[float]]:
+    """Standard deviation of each level alone, and the means of the topmost level's members.
+
+    The variance of members' means less what the level below adds to it, its variance over the harmonic mean of the
+    numbers of its members; at least 0. For balanced nestings these are the estimates of a nested analysis of variance.
+
+    Args:
+        values: by seeds in the order of ``SEED``.
+        levels: those that vary, the topmost first.
+    """
+    found: dict[str, float] = {}
+    current = dict(values)
+    below = 0.0  # variance that the levels below leave in a member's mean
+    for depth in range(len(levels) - 1, -1, -1):
+        groups: dict[Key, list[float]] = {}
+        for key, value in current.items():
+            groups.setdefault(tuple(_part(key, level) for level in levels[:depth]), []).append(value)
+        several = [group for group in groups.values() if len(group) > 1]
+        free = sum(len(group) - 1 for group in several)
+        spread = sum(statistics.variance(group) * (len(group) - 1) for group in several) / free if free else math.nan
+        found[levels[depth]] = math.sqrt(max(spread - below, 0.0))
+        if depth == 0:
+            return {level: found[level] for level in levels}, [value for group in groups.values() for value in group]
+        below = spread / statistics.harmonic_mean([len(group) for group in groups.values()])
+        current = _means(current, levels[:depth])
+    return found, list(values.values())
+
+
+def _means(values: Values, levels: Sequence[str]) -> dict[Key, float]:
+    """The mean of each member of the last of these levels, by the seeds of its first run."""
+    groups: dict[Key, list[Key]] = {}
+    for key in values:
+        groups.setdefault(tuple(_part(key, level) for level in levels), []).append(key)
+    return {keys[0]: statistics.fmean(values[key] for key in keys) for keys in groups.values()}
+
+
+def nested(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: by method, model and score the mean and each level's share; no rows where one level varies."""
+    keys = [tuple(key) for key in table.values[SEED].drop_duplicates().itertuples(index=False)]
+    levels = varying(keys)
+    head = ["method", "model", "score", "mean", *(f"sd, {level}s" for level in levels), "n"]
+    if len(levels) < 2:
+        return head, []
+    rows = []
+    four = table.values[table.values["metric"].isin(METRICS)]
+    groups = dict(list(four.groupby(["row", "model", "metric"], sort=False)))
+    for row in table.rows:
+        for model in table.models:
+            for metric in METRICS:
+                group = groups.get((row, model.name, metric))
+                if group is not None:
+                    rows.append([row, model.name, metric, *_line(group, levels)])
+    return head, rows
+
+
+def _line(group: pd.DataFrame, levels: list[str]) -> list[str]:
+    values = {tuple(key): value for *key, value in group[[*SEED, "value"]].itertuples(index=False)}
+    own, tops = shares(values, levels)
+    error = f" ± {percent(statistics.stdev(tops) / math.sqrt(len(tops)))}" if len(tops) > 1 else ""
+    spreads = ["-" if math.isnan(own[level]) else percent(own[level]) for level in levels]
+    return [f"{percent(statistics.fmean(tops))}{error}", *spreads, str(len(tops))]
