@@ -19,7 +19,7 @@ PARALLEL := $(RUN) -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 PROCESSORS := avx2:AVX2 default:SSE41
 CORE := $(patsubst %,tests/test_%.py,deepunlearn methods slopes winograd scores)
 
-.PHONY: help demo demo-generation lint test torture test-numeric test-tools slurm-test bench gpu clean
+.PHONY: help demo demo-generation lint test tests-alone torture test-numeric test-tools slurm-test bench gpu clean
 
 help:
 	@sed -n 's/^# //p' Makefile | sed '/^make/!d'
@@ -37,9 +37,11 @@ lint: $(VENV)/installed-test
 	$(RUN) -m mypy
 
 test: $(VENV)/installed-test
-	$(MAKE) lint
-	$(PARALLEL) -m "not torture and not slurm" tests
+	$(MAKE) --jobs 2 lint tests-alone  # mypy takes one core for a while, which the tests can spare
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARALLEL) -m "numeric and not torture" $(CORE)
+
+tests-alone:
+	$(PARALLEL) -m "not torture and not slurm" tests
 
 torture: $(VENV)/installed-test
 	$(PARALLEL) -m torture tests

@@ -153,6 +153,15 @@ GENERATE = {
             "prompts of Stable Diffusion": generation.Prompts,
         },
     ),
+    "saliency": _GENERATE(
+        "Find the weights that matter for the classes to forget, for forget --saliency_mask and --fisher_dir.",
+        {
+            "generator": generation.Start,
+            "what is forgotten": Forget,
+            "saliency": generation.Masking,
+            "prompts of Stable Diffusion": generation.Prompts,
+        },
+    ),
     "forget": _GENERATE(
         "Make a diffusion model forget classes.",
         {
@@ -342,7 +351,7 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     }
     if "transformer" in given:
         given["generator"] = given.pop("transformer")
-    settings = given.pop("settings", None) or given.pop("drawing", None) or given.pop("encode", begin)
+    settings = next((given.pop(name) for name in SETTINGS if name in given), begin)
     read = [config for config in groups.values() if config not in unused]
     if "erase" in given:
         settings, method = _fitted(typed, given["erase"].unlearn, kind)
@@ -351,7 +360,7 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
         _data(typed),
         {"forget", "class_to_replace", "num_indexes_to_replace", "indexes_to_replace"} & typed.keys(),
     )
-    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work == "forget") else None
+    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work in FORGETTING) else None
     return generation.GenerateArguments(
         data=data,
         model=Model(arch=kind),
@@ -367,18 +376,17 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
 
 # The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
 PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
-PARTS |= {
-    "transformer": generation.Transformer,
-    "erase": generation.Erase,
-    "encode": generation.Encode,
-    "judging": generation.Judging,
-}
-PARTS |= {"drawing": generation.Drawing, "prompts": generation.Prompts}
+PARTS |= {"transformer": generation.Transformer, "encode": generation.Encode}
+PARTS |= {"erase": generation.Erase, "judging": generation.Judging}
+PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking, "prompts": generation.Prompts}
+SETTINGS = ("settings", "drawing", "masking", "encode")  # parts that are the ``settings`` of a script
+FORGETTING = ("forget", "saliency")  # what is told of no classes to forget takes those of --class_to_replace
 GENERATION = {
     "convert": (partial(parse_generate, "convert"), "converting"),
     "encode": (partial(parse_generate, "encode"), "encoding"),
     "train": (partial(parse_generate, "train"), "pretraining"),
     "sample": (partial(parse_generate, "sample"), "sampling"),
+    "saliency": (partial(parse_generate, "saliency"), "masking"),
     "forget": (partial(parse_generate, "forget"), "erasing"),
     "score": (partial(parse_generate, "score"), "judging"),
 }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from generation.codec import Codec
-from generation.samplers import guided
-from generation.schedule import Schedule
+from generation.samplers import guided, trajectory
+from generation.schedule import Schedule, sequence
 from generation.variance import bits
 from trainer.task import Batch, Figures, Task
 from utils import seeds
@@ -137,6 +139,33 @@ class Diffusion(Task):
         """Squared distance of the guessed noise, the first channels of ``guess``, to ``wanted`` [B, C, H, W]: [B]."""
         found = squared(guess[:, : wanted.shape[1]], wanted)
         return found / wanted[0].numel() if self.average else found
+
+    def guided(self, model: nn.Module, noisy: Tensor, times: Tensor, targets: Tensor, strength: float) -> Tensor:
+        """Guesses [B, C, H, W] for noisy images with the targets' part overstated; see ``samplers.guided``."""
+        return guided(model, noisy, times, targets, strength, self.guided_channels)[:, : noisy.shape[1]]
+
+    @torch.no_grad()
+    def underway(self, model: nn.Module, batch: Batch, points: int, strength: float) -> tuple[Tensor, Tensor]:
+        """Pictures of a batch's targets that are not finished: noisy [B, C, H, W], and times int64 [B].
+
+        The model draws them by DDIM, in eval mode, and stops at a random one of the ``points`` times on the way. Their
+        times lie between that one and the one before.
+
+        Source: Gandikota et al. 2023 (ESD), section 4, and its authors' code.
+        """
+        count, walk = len(batch), sequence("uniform", points, self.schedule.steps)
+        stop = int(torch.randint(len(walk), (), generator=batch.random))
+        start, mode = batch.draw(torch.randn, self.codec.shape(batch.inputs.shape)), model.training
+        low, high = walk[stop], [*walk, self.schedule.steps][stop + 1]
+
+        def predict(noisy: Tensor, times: Tensor) -> Tensor:
+            return self.guided(model, noisy, times, batch.targets, strength)
+
+        model.eval()
+        path = trajectory("generalized", predict, start, walk[stop:], self.schedule, torch.randn_like, eta=0.0)
+        [noisy] = deque(chain([start], islice(path, len(walk) - stop - 1)), maxlen=1)
+        model.train(mode)
+        return noisy, low + batch.draw(torch.randint, 0, high - low, (count,))
 
     def noised(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """What is denoised, with noise [B, C, H, W], its times int64 [B], and that noise."""

@@ -20,7 +20,7 @@ from generation.codec import Latents
 from generation.generation_flags import GenerateArguments
 from generation.generator import Generator, Weights
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
-from generation.latents import autoencoder, vae_folder
+from generation.autoencoders import autoencoder, vae_folder
 from generation.schedule import Schedule
 from trainer import problem as problems
 from trainer.pipeline import Place, Stages

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from generation import drawing
-from generation.generation_flags import GenerateArguments
+from generation.generation_flags import Erase, GenerateArguments
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
 from generation.pretraining import GENERATORS
 from trainer.pipeline import Place, Stages
-from unlearn import registry, saliency
+from unlearn import registry, saliency, saliency_masks
 from unlearn.apply import apply
 from unlearn.context import Context, Progress
 from utils.log import Log
@@ -23,37 +23,26 @@ def set_up_forgetting(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image, the file of ``--saliency_mask`` included."""
     assert arguments.erase is not None
     method = registry.get(arguments.erase.unlearn)
-    outputs = [*GENERATORS, PROGRESS, drawing.GRID]
+    masks = [pattern for kind in saliency_masks.PREFIX for pattern in saliency_masks.outputs(kind)]
+    outputs = [*GENERATORS, PROGRESS, drawing.GRID, *masks]
     setup = set_up(
         arguments, label=method.name, title=f"{method.name}: {method.summary}", outputs=outputs, temporary=(PROGRESS,)
     )
-    _, digest = saliency.from_flag(arguments.settings, setup.network)
+    if setup.scenario is not None:
+        method.check_classes(setup.scenario.labels is not None and setup.scenario.count is None)
+    _, digest = saliency.from_flag(arguments.settings, setup.network.fresh, setup.run.allow_pickle)
     return setup if digest is None else replace(setup, config=setup.config | {"saliency_mask": digest})
 
 
 def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
     """Unlearn, going on from a killed run; store the generator and draw a grid of before and after."""
     told, run, config = setup.arguments.erase, setup.run, setup.arguments.settings
-    assert told is not None and problem.split is not None and setup.scenario is not None
+    assert told is not None
     method, model = registry.get(told.unlearn), problem.model
     progress = Progress(place.folder.path / PROGRESS, setup.fingerprint)
-    update_mask, _ = saliency.from_flag(config, setup.network)
-    context = Context(
-        mask={},
-        device=setup.device,
-        seed=run.seed,
-        compat=run.compat,
-        dataset=problem.data.name,
-        classes=len(problem.data.classes),
-        scenario=setup.scenario,
-        whole_classes=problem.split.whole_classes,
-        log=place.log,
-        progress=progress,
-        update_mask=update_mask,
-        task=setup.task(told.class_drop, told.stand_in),
-        save_every=told.save_every,
-    )
-    found = apply(method, model, problem.sets, config, context)
+    handed = context(setup, problem, place, told, progress)
+    handed.update_mask, _ = saliency.from_flag(config, setup.network.fresh, run.allow_pickle)
+    found = apply(method, model, problem.sets, config, handed)
     unlearned: Any = found.model
     stamp = problem.stamp | {"unlearn": method.name}
     setup.generator.write(place.folder.path, unlearned, None, stamp)
@@ -65,15 +54,38 @@ def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
         known,
         method=method.name,
         paper_name=method.paper,
-        seconds={"unlearning": found.seconds},
+        seconds={"unlearning": found.seconds, "mask": handed.mask_seconds},
         memory={"unlearning": found.memory},
+    )
+
+
+def context(
+    setup: GeneratorSetup, problem: GeneratorProblem, place: Place, told: Erase, progress: Progress | None = None
+) -> Context:
+    """What a method is handed besides the generator and the sets."""
+    assert problem.split is not None and setup.scenario is not None
+    return Context(
+        mask={},
+        device=setup.device,
+        seed=setup.run.seed,
+        compat=setup.run.compat,
+        dataset=problem.data.name,
+        classes=len(problem.data.classes),
+        scenario=setup.scenario,
+        whole_classes=problem.split.whole_classes,
+        log=place.log,
+        progress=progress or Progress(),
+        task=setup.task(told.class_drop, told.stand_in),
+        save_every=told.save_every,
+        folder=place.folder.path,
     )
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
     """Print how long it took, and where the generator is."""
-    grid, made = setup.folder / drawing.GRID, setup.folder / setup.generator.file
-    log.line(f"{result['seconds']['unlearning']:.1f} s; {made}; before and after: {grid}")
+    grid, made, mask = setup.folder / drawing.GRID, setup.folder / setup.generator.file, result["seconds"].get("mask")
+    beside = "" if mask is None else f", {mask:.1f} s of them for the mask"
+    log.line(f"{result['seconds']['unlearning']:.1f} s{beside}; {made}; before and after: {grid}")
 
 
 STAGES = Stages(set_up_forgetting, preview, read, header, facts, forget, show)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from generation import transformer
 from generation.generator import Weights
-from generation.latents import vae_folder
+from generation.autoencoders import vae_folder
 from generation.schedule import Schedule
 from generation.transformer import DiT, Transformer
 from utils import files, torch_files

@@ -19,7 +19,9 @@ FITTING: dict[str, dict[str, Any]] = {
     "GA": _STEPS | {"iterations": 50, "unlearn_lr": 1e-5},
     "RL": _RELABEL,
     "SalUn": _RELABEL,
+    "SalUn_soft": _RELABEL,
     "SA": _STEPS | {"iterations": 20_000},
+    "ESD": _STEPS | {"iterations": 1000, "unlearn_lr": 1e-5, "batch_size": 1, "max_norm": 0.0},
 }
 # Huang et al. 2024, released code, for DiT-XL/2 on ImageNet.
 _DIT = _STEPS | {"optimizer": "adamw", "batch_size": 1, "iterations": 600}
@@ -28,6 +30,7 @@ FITTING_DIT: dict[str, dict[str, Any]] = {
     "GA": _DIT | {"iterations": 50, "unlearn_lr": 1e-5},
     "RL": _DIT | {"order": "paired", "remain_alpha": 1.0},
     "SalUn": _DIT | {"order": "paired", "remain_alpha": 1.0},
+    "SalUn_soft": _DIT | {"order": "paired", "remain_alpha": 1.0},
 }
 # Fan et al. 2024 and Huang et al. 2024, released code, for Stable Diffusion v1.4.
 _SD = _STEPS | {"unlearn_lr": 1e-5, "batch_size": 8, "max_norm": 0.0, "iterations": 600}
@@ -38,6 +41,8 @@ FITTING_SD: dict[str, dict[str, Any]] = {
     "GA": _SD | {"iterations": 100},
     "RL": _SD | {"order": "paired", "remain_alpha": 0.1},
     "SalUn": _SD | {"order": "paired", "remain_alpha": 0.1},
+    "SalUn_soft": _SD | {"order": "paired", "remain_alpha": 0.1},
+    "ESD": _SD | {"iterations": 1000, "batch_size": 1},
 }
 BY_KIND = {"ddpm": (_STEPS, FITTING), "dit": (_DIT, FITTING_DIT), "sd": (_SD, FITTING_SD)}
 # The defaults of other flags where they differ from a DDPM's, by the part of ``GenerateArguments`` that they are of.
@@ -66,7 +71,7 @@ def of(method: Method, compat: str, kind: str = "ddpm") -> dict[str, Any]:
     """
     known = {field.name for field in fields(method.config)}
     steps, fitting = BY_KIND[kind]
-    values = {"remain_alpha": REMAIN[compat]} if method.name in ("RL", "SalUn") else {}
+    values = {"remain_alpha": REMAIN[compat]} if method.name in ("RL", "SalUn", "SalUn_soft") else {}
     values |= fitting.get(method.name, steps) | {"ema_decay": AVERAGE[compat]}
     return {name: value for name, value in values.items() if name in known}
 

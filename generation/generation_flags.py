@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from dataset.scenario import Scenario
 from trainer.training_flags import Arguments
+from unlearn.unlearn_flags import Saliency
 from utils.options import NO_IDENTITY, changed, option
 
 METHODS = "retrain is train --forget; FT, GA, RL, SalUn, SFRon, SA and what else needs losses alone"
@@ -120,6 +121,20 @@ class Erase:
 
 
 @dataclass(frozen=True)
+class Masking(Saliency):
+    saliency: str = changed(
+        Saliency,
+        "saliency",
+        "gradient",
+        help="what makes a weight salient: the forget loss's gradient (SalUn), or Fisher information on forget over "
+        "retain set (SFR-on)",
+        choices=("gradient", "fisher"),
+    )
+    batch_size: int = changed(Saliency, "batch_size", 128)
+    no_aug: bool = changed(Saliency, "no_aug", False, help="with --compat reference: take gradients without flip")
+
+
+@dataclass(frozen=True)
 class Drawing:
     n_samples_per_class: int = option(50, "pictures of each class", common=True, low=1)
     classes_to_generate: str | None = option(
@@ -183,8 +198,8 @@ class GenerateArguments(Arguments):
     """What ``main_generate.py`` is told.
 
     Attributes:
-        work: "convert", "encode", "train", "sample", "forget" or "score".
-        settings: what is particular to that: ``Pretraining``, ``Drawing`` or the method's configuration.
+        work: "convert", "encode", "train", "sample", "saliency", "forget" or "score".
+        settings: what is particular to that: ``Pretraining``, ``Drawing``, ``Masking`` or the method's configuration.
         scenario: the classes to forget, or None.
     """
 

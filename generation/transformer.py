@@ -14,7 +14,7 @@ from dataset.prepare import DatasetInfo
 from generation import folders
 from generation.codec import Latents
 from generation.generator import Generator, Weights
-from generation.latents import VAE, autoencoder, check_made, vae_folder
+from generation.autoencoders import VAE, autoencoder, check_made, vae_folder
 from generation.schedule import Schedule
 from utils import files
 from utils.errors import UsageError

@@ -10,7 +10,6 @@ from utils.names import nearest
 
 SEEDS = ("split", "train", "forget", "unlearn", "eval")  # seeds that can be told apart
 POPULATION = ("inits", "lira")
-PLAIN = (int, float, str, bool)  # what can be typed
 SPLITS, FORGETS = 64, 10  # that a population of ``--split lira:S:J`` has at most
 SAID = {  # flags that are no free axes, and what says them
     **dict.fromkeys(("seed", "train_seed", "split_seed", "unlearn_seed", "eval_seed"), "seeds say it"),

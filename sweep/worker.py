@@ -45,7 +45,6 @@ class Worker:
     def __init__(self, given: dict[str, str], log: Path, most: int):
         self._given, self._log, self._most = given, log, most
         self._process: subprocess.Popen | None = None
-        self._code: int | None = None
         self._cells = 0
         self.busy = False
 

@@ -33,6 +33,14 @@ def _keep_in(event: str, arguments: tuple) -> None:
 
 sys.addaudithook(_keep_in)
 
+LONG = ("test_study", "test_worker", "test_supply", "test_first_steps")  # modules of tests that take seconds each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those begin first, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 DIGITS = ["--dataset", "digits", "--input_size", "8", "--arch", "resnet20s", "--device", "cpu"]
 
 

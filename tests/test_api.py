@@ -245,7 +245,7 @@ def test_scores_without_test_and_retrained_model_by_hand():
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method_runs(name):
     fields = registry.get(name).config.__dataclass_fields__
-    hyper = {"unlearn_epochs": 1, "batch_size": 8, "unlearn_lr": 1e-3}
+    hyper = {"unlearn_epochs": 1, "batch_size": 8, "unlearn_lr": 1e-3, "noise_copies": 2}
     everyone, val = [*samples(21, 1), *samples(9, 2)], samples(6, 4)
     sets = problem(val=val)
     if registry.get(name).whole_classes:

@@ -109,7 +109,7 @@ def study(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     Made(folder).all("Original", "Retrain", "FT", "exact")
     Made(folder, splits=8, sparsity=0.9, seed=1).all("Retrain", "FT")
-    attacked(folder, "--out", folder / "out", "--bootstrap", 300)
+    attacked(folder, "--out", folder / "out", "--bootstrap", 100)
     return folder
 
 

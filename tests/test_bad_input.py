@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -353,19 +354,23 @@ REFERENCE_COMMANDS = [  # of the reference's README, with its placeholders fille
 ]
 
 
+@pytest.fixture(scope="module")
+def reference_files(tmp_path_factory) -> tuple[Path, Path]:
+    """A model and a saliency mask for it, as the commands name them."""
+    folder = tmp_path_factory.mktemp("reference")
+    mask = {
+        name: torch.ones(value.shape, dtype=torch.int64)
+        for name, value in models.build("resnet18", 10).named_parameters()
+    }
+    torch.save(mask, folder / "with_0.5.pt")
+    return checkpoint(folder / "mask.pth.tar", "resnet18"), folder / "with_0.5.pt"
+
+
 @pytest.mark.parametrize("command", REFERENCE_COMMANDS)
-def test_the_references_commands_are_understood(command, tmp_path, capsys, monkeypatch):
+def test_the_references_commands_are_understood(command, reference_files, tmp_path, capsys, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")  # no ./data or ../data that happens to hold fewer images
-    mask = checkpoint(tmp_path / "mask.pth.tar", "resnet18")
-    saliency = tmp_path / "with_0.5.pt"
-    torch.save(
-        {
-            name: torch.ones(value.shape, dtype=torch.int64)
-            for name, value in models.build("resnet18", 10).named_parameters()
-        },
-        saliency,
-    )
+    mask, saliency = reference_files
     script, *words = (
         command.replace(" S ", f" {tmp_path / 'run'} ")
         .replace(" M ", f" {mask} ")

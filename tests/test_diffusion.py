@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 
 import pytest
 import torch
@@ -23,13 +24,15 @@ from trainer.task import Batch
 from unlearn import amnesia, registry, saliency
 from unlearn.apply import apply
 from unlearn.context import Context, Progress
+from unlearn.methods import esd
+from unlearn.proximal import SoftThreshold
 from utils import files
 from utils.errors import UsageError
 from utils.log import Log
 
 SCHEDULE = Schedule(steps=20)
 TASK = Diffusion(3, SCHEDULE)
-METHODS = ["FT", "GA", "RL", "SalUn", "SFRon", "SA"]
+METHODS = ["FT", "GA", "RL", "SalUn", "SalUn_soft", "SFRon", "SA", "ESD"]
 RANDOM = torch.Generator().manual_seed(4)
 IMAGES = torch.randint(0, 256, (18, 1, 4, 4), generator=RANDOM, dtype=torch.uint8)
 CLASSES = torch.arange(18) % 3
@@ -64,6 +67,8 @@ def run(name: str, model: torch.nn.Module, where: Context, **hyper) -> dict[str,
         "no_aug": True,
         "weight_decay": 0.0,
     } | hyper
+    if name == "ESD":
+        given.setdefault("ddim_steps", 4)
     known = {key: value for key, value in given.items() if key in method.config.__dataclass_fields__}
     assert not hyper.keys() - known.keys()
     return apply(method, model, SETS, method.config(**known), where).model.state_dict()
@@ -227,7 +232,16 @@ def test_methods_unlearn_a_diffusion_model(name, model):
     assert all(value.isfinite().all() for value in first.values())
 
 
-@pytest.mark.parametrize(("name", "hyper"), [("RL", {"order": "paired"}), ("SFRon", {"forget_freq": 1}), ("SA", {})])
+@pytest.mark.parametrize(
+    ("name", "hyper"),
+    [
+        ("RL", {"order": "paired"}),
+        ("SalUn_soft", {"order": "paired"}),
+        ("SFRon", {"forget_freq": 1}),
+        ("SA", {}),
+        ("ESD", {"ddim_steps": 3}),
+    ],
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(name, hyper, model, tmp_path, monkeypatch):
     hyper = {"batch_size": 4, "iterations": 4, "ema_decay": 0.9, "optimizer": "adam", **hyper}
     whole = run(name, model, context(), **hyper)
@@ -342,3 +356,168 @@ def test_weights_of_losses_need_both_in_a_step(model):
 def test_selective_amnesia_is_for_diffusion_alone():
     with pytest.raises(UsageError, match="for diffusion alone"):
         registry.get("SA").check_task("classification")
+
+
+# ---- SalUn-soft and ESD ---------------------------------------------------------------------------
+
+
+def test_soft_thresholds_by_hand():
+    """Of four distances 1, 2, 3, 4 the smaller half goes back, and the others shrink by 2; later a quarter, by 1."""
+    layer = torch.nn.Linear(4, 1, bias=False)
+    torch.nn.init.constant_(layer.weight, 0.5)
+    shrink = SoftThreshold(layer, context(), 1.0)
+    for step, left in ((1, [0.0, 0.0, -1.0, 2.0]), (2, [0.0, -1.0, -2.0, 3.0]), (3, [1.0, -2.0, -3.0, 4.0])):
+        with torch.no_grad():
+            layer.weight.copy_(0.5 + torch.tensor([[1.0, -2.0, -3.0, 4.0]]))
+        shrink(step, 4)
+        assert (layer.weight - 0.5).flatten().tolist() == left, step
+
+
+def test_soft_thresholds_count_neither_frozen_nor_pruned_weights():
+    layers = torch.nn.Sequential(torch.nn.Linear(4, 1, bias=False), torch.nn.Linear(3, 1, bias=False))
+    layers[1].requires_grad_(False)
+    moved = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
+    found = {}
+    for compat in ("fixed", "reference"):
+        where = context(compat=compat)
+        where.mask = {"0.weight": torch.tensor([[False, True, True, True]])}
+        torch.nn.init.zeros_(layers[0].weight)
+        shrink = SoftThreshold(layers, where, 0.67)
+        with torch.no_grad():
+            layers[0].weight.copy_(moved)
+        shrink(0, 2)
+        found[compat] = layers[0].weight.flatten().tolist()
+    assert found["fixed"] == [0.0, 0.0, 1.0, 2.0], "a third of three weights, half of the steps being left"
+    assert found["reference"] == [0.0, 1.0, 2.0, 3.0], "two of seven, none of which moved"
+
+
+def test_salun_soft_is_rl_but_for_its_thresholds(model):
+    hyper = {"order": "paired", "iterations": 3, "optimizer": "adam"}
+    plain, soft = run("RL", model, context(), **hyper), run("SalUn_soft", model, context(), mask_ratio=0.0, **hyper)
+    assert equal(plain, soft)
+    start = dict(model.named_parameters())
+
+    def left(found) -> float:
+        return sum(int((found[name] == value).sum()) for name, value in start.items()) / sum(
+            value.numel() for value in start.values()
+        )
+
+    assert not equal(run("SalUn_soft", model, context(), mask_ratio=0.9, **hyper), plain)
+    stopped = run("SalUn_soft", model, context(compat="reference"), mask_ratio=0.9, **hyper)
+    assert left(plain) < 0.01
+    assert left(stopped) == pytest.approx(0.9 * 4.5 / 7.5, abs=0.01), "three of 3 * (2 + 3) / 2 steps, the last at 4.5"
+
+
+def test_pictures_on_the_way_stop_at_a_point_and_have_a_time_behind_it(model):
+    """With four points of 20 times, 0, 5, 10, 15: as many steps down as lie above, guided, by DDIM."""
+    task, seen = Diffusion(3, SCHEDULE), set()
+    for seed in range(12):
+        given = batch(4, seed)
+        noisy, times = task.underway(model, given, 4, 2.0)
+        again = batch(4, seed)
+        stop = int(torch.randint(4, (), generator=again.random))
+        picture = torch.randn(4, 1, 4, 4, generator=again.random)
+        for now, then in [(15, 10), (10, 5), (5, 0)][: 3 - stop]:
+            kept, next_kept = (float((1 - SCHEDULE.betas()).cumprod(0)[time]) for time in (now, then))
+            with torch.no_grad():
+                noise = guided(model, picture, torch.full((4,), now), given.targets, 2.0)
+            clean = (picture - (1 - kept) ** 0.5 * noise) / kept**0.5
+            picture = next_kept**0.5 * clean + (1 - next_kept) ** 0.5 * noise
+        assert torch.allclose(noisy, picture, rtol=1e-3, atol=1e-4)
+        assert ((times >= 5 * stop) & (times < 5 * stop + 5)).all() and not noisy.requires_grad
+        seen.add(stop)
+    assert seen == {0, 1, 2, 3}
+
+
+class Fixed(Still):
+    """Pictures on the way are the batch's images with its noise."""
+
+    def underway(self, model, batch, points, strength):
+        noisy, times, _ = self.noised(batch)
+        return noisy, times
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0, 2.5])
+def test_a_step_of_esd_goes_past_no_class(model, strength):
+    found = run("ESD", model, context(Fixed(3, SCHEDULE)), negative_guidance=strength, **PLAIN)
+
+    def away(retain: Batch, forget: Batch) -> Tensor:
+        noisy, times, _ = STILL.noised(forget)
+        with torch.no_grad():
+            conditional = model(noisy, times, forget.targets)
+            free = model(noisy, times, forget.targets, torch.zeros(len(forget), dtype=torch.bool))
+        wanted = free - strength * (conditional - free)
+        return (model(noisy, times, forget.targets) - wanted).square().mean()
+
+    assert near(found, stepped(model, away), model.state_dict())
+
+
+def test_esd_changes_the_layers_that_it_is_told(model):
+    found = run("ESD", model, context(), train_method="selfattn", iterations=2, optimizer="adam", ddim_steps=3)
+    moved = {name for name, value in model.named_parameters() if not torch.equal(found[name], value)}
+    assert moved and all(".attn." in name or ".attn_1." in name for name in moved)
+    with pytest.raises(UsageError, match="^--train_method xattn: this model has no such layer; give full$"):
+        run("ESD", model, context(), train_method="xattn", iterations=1)
+
+
+NAMES = {
+    "conv_in.weight": {"full", "noxattn", "notime"},
+    "time_embedding.linear_1.weight": {"full"},
+    "conv_out.weight": {"full"},
+    "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight": {
+        "full",
+        "selfattn",
+        "noxattn",
+        "notime",
+        "selflayer",
+    },
+    "up_blocks.2.attentions.2.transformer_blocks.0.attn2.to_k.weight": {"full", "xattn", "notime", "xlayer"},
+    "up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_k.weight": {"full", "xattn", "notime"},
+    "mid_block.attentions.0.proj_out.weight": {"full", "noxattn", "notime"},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_by_their_names_in_diffusers(name):
+    assert {key for key, pattern in esd.LAYERS.items() if re.search(pattern, name)} == NAMES[name]
+
+
+def test_selective_amnesia_makes_noise_of_all_forgotten_classes(model, monkeypatch):
+    seen = []
+    both = {
+        "retain": SETS["retain"].at([0, 2, 4, 6]),
+        "forget": ImageSet(IMAGES, CLASSES, torch.nonzero(CLASSES)[:, 0]),
+    }
+
+    class Spied(Still):
+        def at(self, model, batch, times, noise, keep):
+            seen.append(sorted(batch.targets.tolist()))
+            return super().at(model, batch, times, noise, keep)
+
+    method = registry.get("SA")
+    config = method.config(iterations=1, batch_size=4, unlearn_lr=1e-6, fisher_images=2, no_aug=True)
+    apply(method, model, both, config, context(Spied(3, SCHEDULE)))
+    assert [1, 1, 2, 2] in seen
+
+
+def test_repair_of_sfr_on_has_a_memory_of_its_own(model):
+    """With momentum, what the step up did is in the released code's step down, and not in ours."""
+    hyper = PLAIN | {"momentum": 0.9, "forget_freq": 1, "no_saliency": True, "max_norm": 0.0}
+    strong, weak = ({"forget_alpha": alpha} for alpha in (1.0, 0.0))
+
+    def found(compat, **more):
+        return run("SFRon", model, context(Still(3, SCHEDULE), compat), remain_alpha=0.0, **hyper, **more)
+
+    start, lr = dict(model.named_parameters()), 1e-3
+    up = gradient(model, -mean(model, Batch(*next(SETS["forget"].batches(99)))))
+    for compat, times in (("fixed", 1.0), ("reference", 1.9)):
+        moved = found(compat, unlearn_loss="ga", **strong)
+        expected = {name: value - times * lr * up[name] for name, value in start.items()}
+        assert near(moved, expected, model.state_dict()), compat
+    assert equal(found("fixed", unlearn_loss="ga", **weak), model.state_dict())
+
+
+@pytest.mark.parametrize("part", ["no_saliency", "no_adaptive", "no_fast_slow"])
+def test_every_part_of_sfr_on_can_be_left_out(model, part):
+    hyper = {"iterations": 3, "forget_freq": 1, "batch_size": 4}
+    assert not equal(run("SFRon", model, context(), **hyper, **{part: True}), run("SFRon", model, context(), **hyper))

@@ -326,7 +326,7 @@ def test_every_other_method_trains_adapters_and_the_head_alone(name, build, comp
     model, method = build(), registry.get(name)
     names = NAMES if build is Small else tuple(pruner.prunable(model))
     mask = random_mask(model, names)
-    wanted = {"unlearn_epochs": 2, "batch_size": 4, "unlearn_lr": 0.05}
+    wanted = {"unlearn_epochs": 2, "batch_size": 4, "unlearn_lr": 0.05, "noise_images": 4, "noise_copies": 2}
     config = method.config(**{key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__})
     plan = plan_of(model, **({"lora_targets": ALL} if build is Small else {}))
     start = {key: value.clone() for key, value in model.state_dict().items()}

@@ -128,6 +128,7 @@ def whole_of(method: registry.Method) -> tuple[int, ...]:
 
 def run(name: str, model: nn.Module, mask: pruner.Mask, **hyper) -> dict[str, torch.Tensor]:
     method = registry.get(name)
+    hyper = {"noise_copies": 2, **hyper}
     known = {key: value for key, value in hyper.items() if key in method.config.__dataclass_fields__}
     return apply(method, model, SETS, method.config(**known), context(mask, whole=whole_of(method))).model.state_dict()
 
@@ -241,6 +242,7 @@ def test_a_method_lowers_its_own_objective(name, model):
         "batch_size": 64,
         "forget_batch_size": 64,
         "distil_epochs": 12,
+        "noise_copies": 2,
     }
     apply(
         method,
@@ -287,6 +289,7 @@ def unlearned(name: str, model: nn.Module, sets: dict[str, ImageSet], whole: tup
         "no_rewind": True,
         "iterations": 18,
         "rate": 0.0,
+        "noise_copies": 32,
     }
     if "dampening" in method.config.__dataclass_fields__:  # a third of the images: nothing matters three times as much
         hyper |= {"alpha": 1.2, "dampening": 0.1}
@@ -864,10 +867,11 @@ def test_every_method_on_vgg(name, rate, vgg):
         "unlearn_lr": 1e-3,
         "fisher_samples": 4,
         "iterations": 1,
+        "noise_copies": 1,
     }
     method = registry.get(name)
     config = method.config(**{key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__})
-    after = apply(method, vgg, sets, config, context(held)).model.state_dict()
+    after = apply(method, vgg, sets, config, context(held, whole=whole_of(method))).model.state_dict()
     assert all(torch.isfinite(value).all() for value in after.values())
     assert all(not after[key][~kept].any() for key, kept in held.items()) and len(held) == (13 if rate else 0)
 

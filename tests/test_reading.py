@@ -35,7 +35,7 @@ SOME = {
     "YAML": 60,
     "images": 180,
 }  # damaged files at least
-EVERY = {"checkpoints": 8, "training checkpoints": 3}  # of which only some are asked about where tests are to be short
+EVERY = {"checkpoints": 16, "training checkpoints": 6}  # of which only some are asked about where tests are to be short
 FLIPS = 20
 
 

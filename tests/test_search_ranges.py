@@ -46,7 +46,11 @@ def outcome(name: str, **hyper) -> dict[str, torch.Tensor]:
     return where.memory["students"][-1] if name == "SCRUB" else found
 
 
-OWN = {"JiT": {"unlearn_lr": 1e-4}, **dict.fromkeys(("SSD", "LFSSD"), {"alpha": 1.2})}  # to stay finite, and to select
+OWN = {
+    "JiT": {"unlearn_lr": 1e-4},
+    "UNSIR": {"noise_copies": 2},
+    **dict.fromkeys(("SSD", "LFSSD"), {"alpha": 1.2}),
+}  # finite, short, selective
 
 
 def base_of(name: str) -> dict:

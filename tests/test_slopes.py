@@ -48,8 +48,11 @@ def _moving(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(
     "build",
-    [Small, lambda: models.build("resnet20s", 4), lambda: models.build("vgg16_bn", 4)],
-    ids=["small", "resnet20s", "vgg16_bn"],
+    [
+        pytest.param(Small, id="small"),
+        pytest.param(lambda: models.build("resnet20s", 4), id="resnet20s"),
+        pytest.param(lambda: models.build("vgg16_bn", 4), id="vgg16_bn", marks=pytest.mark.torture),
+    ],
 )
 def test_backward_and_forward_slopes_are_products_with_gradients(build):
     model = _moving(build())

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import apart
 import pytest
-from test_sweep import stated
+from test_sweep import Here, stated
 
 import main_report
 import main_sweep
 from report.runs import read
+from sweep import executors
 
 STUDY = """
     folder: nowhere
@@ -111,10 +112,12 @@ def check_merged(tmp_path: Path, whole: Study, cells: int) -> None:
     assert all(row[-1] != "-" for text in expected.values() for row in text)
 
 
-def test_a_study_that_is_killed_on_one_of_two_machines_ends_in_the_same_table(tmp_path):
+def test_a_study_that_is_killed_on_one_of_two_machines_ends_in_the_same_table(tmp_path, monkeypatch, one_thread):
     whole = Study(tmp_path, "whole", {"splits": [0, 1], "forgets": 1}, SHORT)
     first = Study(tmp_path, "first", {"splits": [0], "forgets": 1}, SHORT)
-    assert whole.call() == 0, whole.said()
+    with monkeypatch.context() as patch:  # undisturbed, and without a process that imports torch
+        patch.setitem(executors.EXECUTORS, "local", Here)
+        assert whole.call() == 0, whole.said()
     shutil.copytree(whole.folder / "split1", tmp_path / "second" / "runs" / "split1")
     assert first.call(lambda: list(first.folder.glob("**/0checkpoint.pth.tar"))) is None
     first.kill_cells()

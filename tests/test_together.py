@@ -342,16 +342,16 @@ def test_a_signal_stops_every_lane_in_order(where):
 COMMON = [*DIGITS, "--batch_size", "128"]
 
 
-def test_scripts_run_at_once_leave_what_they_leave_alone(tmp_path, omp_run, capsys):
+def test_scripts_run_at_once_leave_what_they_leave_alone(tmp_path, few, few_run, capsys):
     """Three unlearnings that differ in seeds, forget sets and numbers, one of which is refused."""
     from main_forget import SCRIPT
 
-    def words(name: str, number: int, split: int = 2) -> list[str]:
-        told = ["--mask", str(omp_run / "1model_SA_best.pth.tar"), "--unlearn", "FT", "--unlearn_epochs", "1"]
+    def words(name: str, number: int, split: list[str] = few) -> list[str]:
+        told = [*split, "--mask", str(few_run / "1model_SA_best.pth.tar"), "--unlearn", "FT", "--unlearn_epochs", "1"]
         told += ["--forget", "random:0.1", "--unlearn_lr", str(0.001 * (number + 1)), "--seed", str(number)]
-        return [*COMMON, *told, "--split_seed", str(split), "--save_dir", str(tmp_path / name / str(number))]
+        return [*COMMON, *told, "--save_dir", str(tmp_path / name / str(number))]
 
-    wrong = words("joined", 9, split=77)
+    wrong = words("joined", 9, split=[])
     assert groups.run_together(SCRIPT, [words("joined", 0), wrong, words("joined", 1)], most=3) == [0, 2, 0]
     assert "was trained on split" in capsys.readouterr().err
     for number in (0, 1):
@@ -466,17 +466,17 @@ def test_every_process_gets_its_share_of_the_cells_that_are_alike(monkeypatch):
 
 
 @pytest.mark.skipif(not serve.FORKS, reason="cells are started anew on this system")
-def test_a_group_of_a_sweep_leaves_each_cells_files_and_exit_code(tmp_path, omp_run):
+def test_a_group_of_a_sweep_leaves_each_cells_files_and_exit_code(tmp_path, few, few_run):
     """Two that end, one that is refused, and one whose model is not there."""
 
-    def task(number: int, model: Path, split: int = 2) -> dict:
+    def task(number: int, model: Path, split: list[str] = few) -> dict:
         told = ["--mask", str(model), "--unlearn", "GA", "--unlearn_epochs", "1", "--forget", "random:0.1"]
-        told += ["--seed", str(number), "--split_seed", str(split), "--save_dir", str(tmp_path / str(number))]
+        told += [*split, "--seed", str(number), "--save_dir", str(tmp_path / str(number))]
         where = {"folder": str(tmp_path / str(number)), "inputs": [str(model)]}
         return {"script": "main_forget.py", "words": [*COMMON, *told], **where}
 
-    model = omp_run / "1model_SA_best.pth.tar"
-    tasks = [task(0, model), task(1, model), task(2, model, split=77), task(3, tmp_path / "none.pt")]
+    model = few_run / "1model_SA_best.pth.tar"
+    tasks = [task(0, model), task(1, model), task(2, model, split=[]), task(3, tmp_path / "none.pt")]
     worker = Worker({"OMP_NUM_THREADS": "1"}, tmp_path / "log.txt", 10)
     worker.start({**tasks[0], "with": tasks[1:]})
     assert worker.answers() == [0, 0, 2, WAITING]
@@ -488,7 +488,7 @@ def test_a_group_of_a_sweep_leaves_each_cells_files_and_exit_code(tmp_path, omp_
         found = _result(tmp_path / str(number))
         assert found["models_at_once"] == 3 and found["seed"] == number
         said = (tmp_path / str(number) / "output.txt").read_text()
-        assert said.count("unlearn  epoch 1/1") == 1 and "split 77" not in said
+        assert said.count("unlearn  epoch 1/1") == 1 and "was trained on split" not in said
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "many", "1.5"])

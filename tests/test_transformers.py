@@ -394,7 +394,7 @@ LAST = (
 )  # the last block and what is behind it
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.9])
+@pytest.mark.parametrize("rate", [pytest.param(0.0, marks=pytest.mark.torture), 0.9])
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method(name, rate, model):
     method = registry.get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -94,6 +95,7 @@ class Pass:
         batch_size: None for the recipe's.
         epochs: only the first so many epochs have it; None for all.
         l1: from an epoch's number, from 0, to the weight of the sum of absolute weights beside the objective's loss.
+        after: called when a step has been taken, with the number of all steps of this pass before it.
     """
 
     images: Trainable | Callable[[int], Trainable]
@@ -102,6 +104,7 @@ class Pass:
     batch_size: int | None = None
     epochs: int | None = None
     l1: Callable[[int], float] | None = None
+    after: Callable[[int], None] | None = None
 
     def at(self, epoch: int) -> Trainable:
         """The set of an epoch."""
@@ -152,7 +155,8 @@ class Passes(Plan):
                 batch, place = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
                 schedule = self._own.get(each.recipe)
                 found = Step(batch, sizes[step], each.objective, schedule, place, number, l1=l1, limit=limit)
-                yield replace(found, alike=True)
+                after = None if each.after is None else partial(each.after, epoch * len(sizes) + step)
+                yield replace(found, alike=True, after=after)
 
     def _parts(self, epoch: int) -> list[_Part]:
         """The passes that the epoch has; made once, because sets may draw labels."""

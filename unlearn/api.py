@@ -12,7 +12,6 @@ import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -147,7 +146,7 @@ def run(
             scenario=Scenario(None, len(data.sets["forget"])),
             whole_classes=_whole_classes(data),
             log=Log(None, quiet=not verbose),
-            update_mask=saliency.read(Path(free), start) if isinstance(free, (str, Path)) else free,
+            update_mask=free if isinstance(free, dict) else saliency.from_flag(hyper, start)[0],
             task=task or Classification(classes),
         )
         unlearned = apply(found, start, data.sets, hyper, context)

@@ -69,8 +69,7 @@ def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: 
     if _idle(config):
         return Unlearned(unlearned, context.mask, context.clock.seconds)
     if isinstance(config, Salient) and config.saliency_threshold is not None and context.update_mask is None:
-        scores = saliency.gradient(unlearned, sets["forget"], config.batch_size, config.no_aug, context)
-        context.update_mask = saliency.largest(scores, config.saliency_threshold, context.mask)
+        context.update_mask = _salient(unlearned, sets["forget"], config, context)
     if context.update_mask is not None:
         context.log.line(f"saliency: {saliency.share(context.update_mask, context.mask)}")
     method.run(unlearned, Sets(sets, method.reads, method.name), config, context)
@@ -78,6 +77,18 @@ def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: 
     finite.check(finite.state(unlearned), f"by {method.name}; try milder settings")
     pruner.check_held(unlearned, context.mask, method.name)
     return Unlearned(unlearned, context.mask, seconds)
+
+
+def _salient(model: nn.Module, forget: Images, config: Salient, context: Context) -> pruner.Mask:
+    """The weights with the largest gradients on the forget set."""
+    density = config.saliency_threshold
+    assert density is not None
+
+    def find() -> pruner.Mask:
+        scores = saliency.gradient(model, forget, config.batch_size, config.no_aug, context)
+        return saliency.largest(scores, density, context.mask)
+
+    return saliency.once(context, f"with_{density}.pt", model, find)
 
 
 def _with_adapters(

@@ -148,6 +148,7 @@ class Context:
         task: what the model is trained for; classification unless given.
         save_every: steps after which it is stored inside an epoch how far the run is.
         checkpoint_every: epochs after which it is stored.
+        folder: where masks and Fisher information that a method finds are kept as files; None keeps none.
         memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
             epoch of ``fit``, so what is put there before an epoch is there after it.
     """
@@ -170,6 +171,7 @@ class Context:
     save_every: int = SAVE_EVERY
     checkpoint_every: int = 1
     subclasses: Fine | None = None
+    folder: Path | None = None
     memory: dict[str, Any] = field(init=False)
     clock: Clock = field(init=False)
     _phase: int = field(init=False, default=0)
@@ -180,6 +182,22 @@ class Context:
         self.task = self.task or Classification(self.classes)
         self.memory = (self.progress.state or {}).get("memory", {})
         self._random = seeds.generator(self.seed, "losses")
+
+    @property
+    def mask_seconds(self) -> float | None:
+        """Active seconds that finding a mask took; None where none was found."""
+        return self.memory.get("mask_seconds")
+
+    @contextmanager
+    def masking(self) -> Iterator[None]:
+        """Count what happens inside as the cost of a mask; only once, although a run that goes on does it again."""
+        if self.mask_seconds is not None:
+            with self.clock.paused():
+                yield
+            return
+        began = self.clock.seconds
+        yield
+        self.memory["mask_seconds"] = self.clock.seconds - began
 
     def fit(
         self,

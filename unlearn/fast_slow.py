@@ -207,7 +207,11 @@ class FastSlow(Plan):
 
 def fisher_mask(model: nn.Module, sets: Sets, config: Any, context: Context) -> Mask:
     """Weights whose Fisher information on the forget set is at least ``fisher_ratio`` times that on the retain set."""
-    ratio = saliency.fisher_ratio(model, sets.forget, sets.retain, config.batch_size, config.no_aug, context)
-    mask = saliency.at_least(ratio, config.fisher_ratio, context.mask)
+
+    def find() -> Mask:
+        ratio = saliency.fisher_ratio(model, sets.forget, sets.retain, config.batch_size, config.no_aug, context)
+        return saliency.at_least(ratio, config.fisher_ratio, context.mask)
+
+    mask = saliency.once(context, f"fisher_{config.fisher_ratio}.pt", model, find)
     context.log.line(f"saliency: {saliency.share(mask, context.mask)}")
     return mask

@@ -7,6 +7,7 @@ may change. Batch-norm statistics are no parameters and always follow the data.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from dataset.images import Images
 from pruner import Mask, Scores
 from pruner.masks import on_cpu, remove
 from trainer import checkpoints
-from trainer.network import Network
 from unlearn import curvature
 from unlearn.context import Context
 from utils import files
@@ -26,6 +26,7 @@ from utils.errors import UsageError
 DENSITIES = tuple(number / 10 for number in range(1, 11))
 RATIOS = (*DENSITIES, 3.0, 5.0, 10.0)
 SMALLEST = 1e-15  # added to both Fisher informations, so that a weight without any has ratio 1
+FISHERS = ("forget_fisher.pt", "remain_fisher.pt")  # the reference's files of Fisher information
 AT_ONCE = 32  # images whose gradients are held side by side
 
 
@@ -55,12 +56,15 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
 
     Fisher information is the mean over images of the squared gradient of the loss with the true target.
     With ``--compat reference`` it is the mean over batches of the squared gradient of the batch's mean,
-    on images augmented unless ``no_aug``.
+    on images augmented unless ``no_aug``. Both are left in the folder of ``context``, if it has one.
 
     Source: Huang et al. 2024 (SFR-on).
     """
 
     above, below = (fisher(model, images, size, no_aug, context) for images in (forget, retain))
+    if context.folder is not None:
+        for name, found in zip(FISHERS, (above, below)):
+            write(context.folder / name, found)
     return curvature.masked(ratio(above, below), context.mask)
 
 
@@ -112,37 +116,78 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
     Raises:
         UsageError: no such file, or not a mask of every parameter of ``model``.
     """
-    where = f"--saliency_mask {path}"
+    stored = _of_every_parameter(path, "--saliency_mask", "saliency mask", model, allow_pickle)
+    return {name: value != 0 for name, value in stored.items()}
+
+
+def read_fishers(folder: Path, model: nn.Module, allow_pickle: bool = False) -> Scores:
+    """Fisher information on the forget over that on the retain set, by parameter name, from a folder's ``FISHERS``.
+
+    Raises:
+        UsageError: a file is missing, or not of every parameter of ``model``, or holds numbers below 0.
+    """
+    found = []
+    for name in FISHERS:
+        values = _of_every_parameter(folder / name, "--fisher_dir", "Fisher information", model, allow_pickle)
+        below = next((key for key, value in values.items() if bool((value < 0).any())), None)
+        if below is not None:
+            raise UsageError(f"--fisher_dir {folder / name}: holds numbers below 0 (in {below})")
+        found.append({key: value.float() for key, value in values.items()})
+    return ratio(*found)
+
+
+def _of_every_parameter(path: Path, flag: str, what: str, model: nn.Module, allow_pickle: bool) -> dict[str, Tensor]:
+    """Stored tensors of the model's parameters, by their names."""
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    stored = checkpoints.read_tensors(path, "--saliency_mask", allow_pickle, model, shapes)
+    stored = checkpoints.read_tensors(path, flag, allow_pickle, model, shapes)
     found = {name: value.shape for name, value in stored.items()}
     wrong = [name for name in (*shapes, *found) if shapes.get(name) != found.get(name)]
     if wrong:
         raise UsageError(
-            f"{where}: is no saliency mask of this model ({len(wrong)} parameters differ; first: {wrong[0]})"
+            f"{flag} {path}: is no {what} of this model ({len(wrong)} parameters differ; first: {wrong[0]})"
         )
-    return {name: stored[name] != 0 for name in shapes}
+    return {name: stored[name] for name in shapes}
 
 
-def from_flag(hyper: Any, network: Network) -> tuple[Mask | None, str | None]:
-    """What ``--saliency_mask`` names, and the SHA-256 of that file; None where it is not given.
+def from_flag(hyper: Any, model: nn.Module, allow_pickle: bool = False) -> tuple[Mask | None, str | None]:
+    """The mask that ``--saliency_mask`` or ``--fisher_dir`` names, and the SHA-256 of its files; None without both.
 
     Args:
         hyper: the method's configuration.
+        model: whose weights they are.
     Raises:
-        UsageError: as ``read``, or ``--no_saliency`` beside it.
+        UsageError: as ``read`` and ``read_fishers``, or flags that exclude each other.
     """
-    stored = getattr(hyper, "saliency_mask", None)
-    if stored is None:
-        return None, None
-    if getattr(hyper, "no_saliency", False):
-        raise UsageError(
-            "--saliency_mask and --no_saliency: one names the weights that may change, "
-            "the other lets all of them; give one"
-        )
-    return read(Path(stored), network.fresh, network.allow_pickle), files.sha256(Path(stored))
+    flags = ("saliency_mask", "fisher_dir", "no_saliency")
+    given = [flag for flag in flags if getattr(hyper, flag, None)]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]}: each says which weights may change; give one")
+    if given == ["saliency_mask"]:
+        stored = Path(hyper.saliency_mask)
+        return read(stored, model, allow_pickle), files.sha256(stored)
+    if given == ["fisher_dir"]:
+        folder = Path(hyper.fisher_dir)
+        fishers = read_fishers(folder, model, allow_pickle)
+        return at_least(fishers, hyper.fisher_ratio, {}), " ".join(files.sha256(folder / name) for name in FISHERS)
+    return None, None
 
 
-def write(path: Path, update_mask: Mask) -> None:
-    """Store a mask."""
-    files.write_bytes(path, files.torch_bytes({name: value.contiguous() for name, value in update_mask.items()}))
+def once(context: Context, name: str, model: nn.Module, find: Callable[[], Mask]) -> Mask:
+    """The mask that a method begins with, kept in the folder of ``context``, if it has one, under ``name``.
+
+    A run that goes on reads it there. What it took is counted as the cost of the mask.
+    """
+    path = None if context.folder is None else context.folder / name
+    if path is not None and path.exists() and context.mask_seconds is not None:
+        return read(path, model)
+    with context.masking():
+        mask = find()
+        if path is not None:
+            write(path, mask)
+    return mask
+
+
+def write(path: Path, values: dict[str, Tensor]) -> None:
+    """Store a mask, or Fisher information, in the references' form: a plain ``dict`` by parameter name."""
+    content = {name: value.detach().cpu().contiguous() for name, value in values.items()}
+    files.write_bytes(path, files.torch_bytes(content))

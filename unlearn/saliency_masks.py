@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 import pruner
+from dataset.images import Images
 from trainer.pipeline import Place, Stages
+from trainer.setup import Setup
 from unlearn import dampening, importances, saliency
 from unlearn.context import Context
 from unlearn.forget_problem import ForgetProblem, context, read
@@ -35,10 +40,17 @@ def set_up_saliency(arguments: ForgetArguments) -> ForgetSetup:
         script="main_saliency.py",
         label=f"saliency_{kind}",
         title=TITLE[kind],
-        outputs=[f"{PREFIX[kind]}_*.pt" if kind in PREFIX else f"{IMPORTANCES[kind]}.pt"],
+        outputs=outputs(kind),
         temporary=(),
         reader="this script",
     )
+
+
+def outputs(kind: str) -> list[str]:
+    """Patterns of the files that are written for ``--saliency``."""
+    if kind in IMPORTANCES:
+        return [f"{IMPORTANCES[kind]}.pt"]
+    return [f"{PREFIX[kind]}_*.pt", *(saliency.FISHERS if kind == "fisher" else ())]
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
@@ -56,18 +68,27 @@ def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place
     pruner.MaskEnforcer(problem.model, problem.mask)
     if flags.saliency in IMPORTANCES:
         return replace(known, masks=_store_importances(flags.saliency, problem, handed, place))
-    forget, retain, how = problem.sets["forget"], problem.sets["retain"], (flags.batch_size, flags.no_aug, handed)
+    return replace(known, masks=store(flags, problem.model, problem.sets, handed, place.folder.path))
+
+
+def store(flags: Saliency, model: nn.Module, sets: dict[str, Images], handed: Context, folder: Path) -> dict[str, str]:
+    """Write a mask for every threshold; how many weights each leaves free, in words by file name.
+
+    Of Fisher information that on the forget and on the retain set is written too, as the reference's files.
+    """
+    forget, retain, how = sets["forget"], sets["retain"], (flags.batch_size, flags.no_aug, handed)
+    handed.folder = folder
     if flags.saliency == "gradient":
         with memory.steps(flags.batch_size):
-            scores = saliency.gradient(problem.model, forget, *how)
-        found = {density: saliency.largest(scores, density, problem.mask) for density in saliency.DENSITIES}
+            scores = saliency.gradient(model, forget, *how)
+        found = {density: saliency.largest(scores, density, handed.mask) for density in saliency.DENSITIES}
     else:
-        scores = saliency.fisher_ratio(problem.model, forget, retain, *how)
-        found = {ratio: saliency.at_least(scores, ratio, problem.mask) for ratio in saliency.RATIOS}
+        scores = saliency.fisher_ratio(model, forget, retain, *how)
+        found = {ratio: saliency.at_least(scores, ratio, handed.mask) for ratio in saliency.RATIOS}
     masks = {f"{PREFIX[flags.saliency]}_{threshold}.pt": mask for threshold, mask in found.items()}
     for name, mask in masks.items():
-        saliency.write(place.folder.path / name, mask)
-    return replace(known, masks={name: saliency.share(mask, problem.mask) for name, mask in masks.items()})
+        saliency.write(folder / name, mask)
+    return {name: saliency.share(mask, handed.mask) for name, mask in masks.items()}
 
 
 def _store_importances(kind: str, problem: ForgetProblem, handed: Context, place: Place) -> dict[str, str]:
@@ -80,7 +101,7 @@ def _store_importances(kind: str, problem: ForgetProblem, handed: Context, place
     return {name: f"importances for {kind} over {count:,} images"}
 
 
-def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
+def show(setup: Setup, result: dict[str, Any], log: Log) -> None:
     """Print how many weights each mask leaves free."""
     for name, words in result["masks"].items():
         log.line(f"{name:<13} {words}")

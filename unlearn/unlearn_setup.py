@@ -167,7 +167,7 @@ def starting(
     """
     path = getattr(hyper, "rewind_pth", None)
     rewound = None if path is None else built.read(path, "--rewind_pth")
-    update_mask, digest = saliency.from_flag(hyper, built)
+    update_mask, digest = saliency.from_flag(hyper, built.fresh, built.allow_pickle)
     digest = digest or importances.check(hyper, built)
     start = {"mask_file": mask_file, "checkpoint": checkpoint, "rewound": rewound, "update_mask": update_mask}
     return {**start, "hyper": hyper, "allow_mismatch": allow_mismatch}, digest

@@ -11,14 +11,38 @@ from torch import Tensor, nn
 from dataset.combined import Chain, union
 from dataset.images import Images
 from dataset.pairs import Paired
+from trainer.steps import Pass
 from trainer.task import Batch, Figures
 from unlearn.context import Context, Sets
+from utils import seeds
 from utils.errors import UsageError
 
 
-def train(model: nn.Module, sets: Sets, config: Any, context: Context, wrong: Callable[[int], Tensor]) -> None:
+def of_epochs(sets: Sets, config: Any, context: Context) -> Callable[[int], Tensor]:
+    """Random targets of the forget set for every epoch, or the same for all, as ``config.relabel`` says.
+
+    They are never the true ones; with ``--compat reference`` they may be.
+    """
+
+    def wrong(epoch: int) -> Tensor:
+        seed = seeds.derive(context.seed, "relabel", epoch if config.relabel == "epoch" else 0)
+        return context.task.wrong_targets(sets.forget.labels, seed, exclude_true=context.compat == "fixed")
+
+    return wrong
+
+
+def train(
+    model: nn.Module,
+    sets: Sets,
+    config: Any,
+    context: Context,
+    wrong: Callable[[int], Tensor],
+    after: Callable[[int, int], None] | None = None,
+) -> None:
     """Train on both sets, the forget set with targets ``wrong(epoch)``, int64 [n] in its order.
 
+    Args:
+        after: called after every step with its number, from 0, and that of all steps.
     Raises:
         UsageError: weights, or another loss of the forget set, for an order in which no step has both sets.
     """
@@ -47,4 +71,12 @@ def train(model: nn.Module, sets: Sets, config: Any, context: Context, wrong: Ca
         forget = (context.task.climbed if climbs else context.task.taught)(model, batch.part(1))[0].mean()
         return config.forget_alpha * (-forget if climbs else forget) + config.remain_alpha * retain, figures
 
-    context.fit(model, images, config, weighted if order == "paired" else taught)
+    total = config.iterations
+    if total is None:
+        total = config.unlearn_epochs * len(images(0).sizes(config.batch_size))
+
+    def taken(step: int) -> None:
+        if after is not None:
+            after(step, total)
+
+    context.fit(model, [Pass(images, weighted if order == "paired" else taught, after=taken)], config)

@@ -173,7 +173,7 @@ def _underscored(typed: list[str]) -> list[str]:
     """``--no-aug`` and ``--no_aug`` are the same flag."""
     result = []
     for word in typed:
-        if word.startswith("--"):
+        if word.startswith("--") and "-" in word[2:]:
             name, equals, value = word[2:].partition("=")
             spelt = "--" + name.replace("-", "_") + equals + value
             word = Word(spelt, word.place) if isinstance(word, Word) else spelt

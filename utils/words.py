@@ -80,8 +80,9 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
         else:
             found.append(word)
     for word in found:
-        _check_typography(word)
-    return [_at_home(word) for word in found], left_out
+        if not word.isascii():
+            _check_typography(word)
+    return [_at_home(word) if "~" in word else word for word in found], left_out
 
 
 def _at_home(word: str) -> str:

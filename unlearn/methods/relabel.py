@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from unlearn.benchmark import PAPER
 from unlearn.registry import Counted, about, method
-from unlearn.signature import Context, Sets, Tensor, nn
+from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
 
 
@@ -47,15 +47,7 @@ class SalUnConfig(Config):
     source=f"Fan et al. 2024 (SalUn), section 4; preset deepunlearn: {PAPER}",
 )
 def relabel(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend the loss towards random targets on the forget set and towards the true ones on the retain set.
+    """Descend the loss towards random targets on the forget set and towards the true ones on the retain set."""
+    from unlearn.wrong_targets import of_epochs, train
 
-    The random target is never the true one; with ``--compat reference`` it may be.
-    """
-    from unlearn.wrong_targets import train
-    from utils import seeds
-
-    def wrong(epoch: int) -> Tensor:
-        seed = seeds.derive(context.seed, "relabel", epoch if config.relabel == "epoch" else 0)
-        return context.task.wrong_targets(sets.forget.labels, seed, exclude_true=context.compat == "fixed")
-
-    train(model, sets, config, context, wrong)
+    train(model, sets, config, context, of_epochs(sets, config, context))

@@ -20,7 +20,7 @@ class Config(Counted):
     fisher_images: int = option(1000, "retain images over which Fisher information is averaged", low=1)
 
 
-@method("SA", config=Config, reads={"retain", "forget"}, tasks={"diffusion"}, paper="SA")
+@method("SA", config=Config, reads={"retain", "forget"}, tasks={"diffusion"}, paper="SA", whole_classes=True)
 @about(
     "noise for the forgotten class, elastic weights for the others",
     source="Heng and Soh 2023 (Selective Amnesia), section 4",
@@ -56,15 +56,14 @@ def remember(
     from trainer.task import Batch
 
     task: Any = context.task
-    label, start = (
-        int(sets.forget.labels[0]),
-        {name: value.detach().clone() for name, value in model.named_parameters()},
-    )
+    forgotten = sets.forget.labels.unique()
+    start = {name: value.detach().clone() for name, value in model.named_parameters()}
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         images, added = noise(batch)
         times, retained = task.draw(batch)
-        forget = Batch(images, torch.full_like(batch.targets, label))
+        turns = torch.arange(len(batch), device=forgotten.device) % len(forgotten)
+        forget = Batch(images, forgotten[turns])
         pull = sum((importance[name] * (value - start[name]) ** 2).sum() for name, value in model.named_parameters())
         gone = task.at(model, forget, times, added, None).mean()
         kept = task.at(model, batch, times, retained, None).mean()

@@ -46,6 +46,13 @@ class Config(Stepping):
     saliency_mask: str | None = changed(
         Salient, "saliency_mask", None, help="forgetting changes only the weights of this file, see main_saliency.py"
     )
+    fisher_dir: str | None = option(
+        None,
+        "the same by --fisher_ratio and this folder's forget_fisher.pt and remain_fisher.pt, as main_saliency.py and "
+        "main_generate.py leave them",
+        metavar="DIR",
+        identity="changed",
+    )
     retain_subset: int | None = option(
         None,
         "repair, and count passes, on only so many retain images, drawn once; 0 for as many as there are to forget",

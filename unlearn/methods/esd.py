@@ -1,0 +1,81 @@
+"""ESD: guide a diffusion model away from what it would draw for the forgotten class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from unlearn.registry import Counted, about, method
+from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
+from utils.errors import UsageError
+from utils.options import changed, option
+
+# by --train_method what the names of parameters that change hold, in diffusers' U-Net and in ours
+LAYERS = {
+    "full": r"",
+    "xattn": r"attn2\.",
+    "selfattn": r"attn1\.|\.attn\.|\.attn_1\.",
+    "noxattn": r"^(?!.*(attn2\.|conv_out\.|time_embed|temb\.))",
+    "notime": r"^(?!.*(conv_out\.|time_embed|temb\.))",
+    "xlayer": r"up_blocks\.2\.attentions\.[02]\..*attn2\.",
+    "selflayer": r"down_blocks\.[12]\.attentions\.0\..*attn1\.",
+}
+
+
+@dataclass(frozen=True)
+class Config(Counted):
+    unlearn_epochs: int = changed(Counted, "unlearn_epochs", 10, help="passes over the forget set")
+    unlearn_lr: float = changed(Counted, "unlearn_lr", 1e-5)
+    negative_guidance: float = option(1.0, "how far past no class at all the guess is to be", low=0)
+    start_guidance: float = option(3.0, "guidance of the pictures that the model draws on the way; 1 is none", low=0)
+    ddim_steps: int = option(50, "points at which these pictures may stop", low=1)
+    train_method: str = option("full", "layers that change", choices=tuple(LAYERS))
+
+
+@method("ESD", config=Config, reads={"forget"}, tasks={"diffusion"}, whole_classes=True)
+@about("guesses turned away from the forgotten class", source="Gandikota et al. 2023 (ESD), section 4")
+def esd(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
+    """Descend the distance of the guess for the class to a target of the model as it was.
+
+    With e_c its guess for the class and e_0 for none, the target is ``e_0 - negative_guidance * (e_c - e_0)``, on
+    pictures that the present model draws part of the way. Of the forget set only the classes are used.
+    """
+    import copy
+
+    import torch
+
+    task: Any = context.task
+    if config.ddim_steps > task.schedule.steps:
+        raise UsageError(f"--ddim_steps {config.ddim_steps}: must be at most {task.schedule.steps}, the model's times")
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    layers = chosen(model, config.train_method)
+    if layers is not None:
+        known = context.update_mask
+        context.update_mask = layers if known is None else {name: layers[name] & known[name] for name in layers}
+
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        noisy, times = task.underway(model, batch, config.ddim_steps, config.start_guidance - 1)
+        with torch.no_grad():
+            wanted = task.guided(frozen, noisy, times, batch.targets, -1 - config.negative_guidance)
+        return (task.guided(model, noisy, times, batch.targets, 0.0) - wanted).square().mean(), {}
+
+    context.fit(model, sets.forget, config, objective)
+
+
+def chosen(model: nn.Module, train_method: str) -> dict[str, Tensor] | None:
+    """A mask of the layers that ``--train_method`` names, True by parameter name; None for all.
+
+    Raises:
+        UsageError: the model has no such layer.
+    """
+    import re
+
+    import torch
+
+    if train_method == "full":
+        return None
+    named = [(name, value.shape) for name, value in model.named_parameters()]
+    found = {name: torch.full(shape, re.search(LAYERS[train_method], name) is not None) for name, shape in named}
+    if not any(bool(value.any()) for value in found.values()):
+        raise UsageError(f"--train_method {train_method}: this model has no such layer; give full")
+    return found
