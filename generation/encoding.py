@@ -16,11 +16,11 @@ from dataset.images import Images
 from dataset.named import latents
 from dataset.prepare import DatasetInfo
 from generation import folders
+from generation.autoencoders import autoencoder, vae_folder
 from generation.codec import Latents
 from generation.generation_flags import GenerateArguments
 from generation.generator import Generator, Weights
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
-from generation.autoencoders import autoencoder, vae_folder
 from generation.schedule import Schedule
 from trainer import problem as problems
 from trainer.pipeline import Place, Stages

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from generation import transformer
-from generation.generator import Weights
 from generation.autoencoders import vae_folder
+from generation.generator import Weights
 from generation.schedule import Schedule
 from generation.transformer import DiT, Transformer
 from utils import files, torch_files

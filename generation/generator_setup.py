@@ -165,7 +165,7 @@ def stored(path: str, flag: str, allow_pickle: bool, size: int | None = None) ->
     Args:
         size: side of the data set's images in pixels.
     """
-    kind = kinds.of(path)
+    kind = kinds.of(path, flag)
     if kind == "ddpm":
         assert size is not None
         return saved.read(Path(path), flag, size, allow_pickle)

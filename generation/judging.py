@@ -12,7 +12,7 @@ from torch import Tensor
 from dataset.images import Images
 from generation import drawing, judge, picture_scores
 from generation.drawing import Pictures
-from generation.generation_flags import GenerateArguments
+from generation.generation_flags import GenerateArguments, Prompts
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, opened, preview, read, set_up
 from trainer.pipeline import Place, Stages
 from utils import files, seeds
@@ -81,6 +81,7 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
     beside, exact = {}, None
     if told.retrained is not None:
         other = opened(told.retrained, "--retrained", setup.dataset, setup.run)
+        other = other.told(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
         retrained = drawing.draw(
             other.network().to(setup.device), other.schedule, classes, flags.n_samples_per_class, how, setup.run.seed
         )

@@ -13,13 +13,13 @@ PIPELINES = {"DiTPipeline": "dit", "StableDiffusionPipeline": "sd"}  # by the na
 MODULES = {"ddpm": "generation.saved", "dit": "generation.transformer", "sd": "generation.stable"}
 
 
-def of(path: str) -> str:
+def of(path: str, flag: str = "--model") -> str:
     """ "ddpm" for a file, "dit" or "sd" for a folder of diffusers.
 
     Raises:
         UsageError: a folder of no known pipeline.
     """
-    place, where = Path(path), f"--model {path}"
+    place, where = Path(path), f"{flag} {path}"
     if not os.path.isdir(path):
         return "ddpm"
     if not (place / INDEX).is_file():

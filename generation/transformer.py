@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from dataset.prepare import DatasetInfo
 from generation import folders
+from generation.autoencoders import VAE, autoencoder, check_made, vae_folder
 from generation.codec import Latents
 from generation.generator import Generator, Weights
-from generation.autoencoders import VAE, autoencoder, check_made, vae_folder
 from generation.schedule import Schedule
 from utils import files
 from utils.errors import UsageError

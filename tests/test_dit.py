@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import pytest
 import tiny_pipelines
 import torch
@@ -13,7 +14,9 @@ from conftest import killed_at
 from torch import Tensor, nn
 
 import main_generate
+from dataset import prepare
 from dataset.images import ImageSet
+from dataset.named.latents import FACTS
 from dataset.scenario import Scenario
 from generation import drawing, samplers, variance
 from generation.diffusion import Diffusion
@@ -30,6 +33,7 @@ from utils.log import Log
 pytest.importorskip("diffusers")
 
 from generation import transformer  # noqa: E402
+from generation.autoencoders import autoencoder  # noqa: E402
 
 DATA = ["--dataset", "digits", "--input_size", "16", "--device", "cpu"]
 NETWORK = "--arch dit --layers 2 --heads 2 --head_width 8".split()
@@ -181,10 +185,10 @@ def test_ascent_leaves_the_guessed_variance_alone(compat, moves):
 
 # ---- methods --------------------------------------------------------------------------------------
 
-LATENTS = torch.randn(18, 4, 8, 8, generator=torch.Generator().manual_seed(4))
+NOISY = torch.randn(18, 4, 8, 8, generator=torch.Generator().manual_seed(4))
 CLASSES = torch.arange(18) % 3
 SETS = {
-    name: ImageSet(LATENTS, CLASSES, torch.nonzero((CLASSES == 1) == (name == "forget"))[:, 0])
+    name: ImageSet(NOISY, CLASSES, torch.nonzero((CLASSES == 1) == (name == "forget"))[:, 0])
     for name in ("retain", "forget")
 }
 
@@ -370,6 +374,31 @@ def test_forgetting_stops_and_goes_on_to_the_same_bytes(base, tmp_path, method):
     result = files.read_json(tmp_path / "whole" / "result.json", "")
     assert result["model"]["arch"] == "dit" and result["method"] == method
     assert weights(tmp_path / "whole") != (base / "transformer_ema" / WEIGHTS).read_bytes()
+
+
+def test_latents_are_made_once_and_trained_on(vae, tmp_path, capsys):
+    """Mean and deviation are the autoencoder's; other autoencoders' latents, and other scripts, are refused."""
+    import main_imp
+
+    made = ["--dataset", "latents", "--data", tmp_path / "latents", "--device", "cpu"]
+    assert run("encode", *DATA, "--vae", vae, "--save_dir", tmp_path / "latents") == 0
+    stored, facts = np.load(tmp_path / "latents" / "train.npy"), files.read_json(tmp_path / "latents" / FACTS, "")
+    assert stored.shape == (1438, 8, 8, 8) and facts["side"] == 16 and facts["classes"] == list("0123456789")
+    codec = autoencoder(vae, "")
+    pixels = prepare.find("digits", None, 16).load().train_images[:3]
+    found = codec.moments(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255)
+    assert np.allclose(stored[:3], found.permute(0, 2, 3, 1).numpy(), atol=1e-5)
+    assert run("train", *made, *NETWORK, "--vae", vae, "--steps", 2, "--save_dir", tmp_path / "base") == 0
+    words = ["--model", tmp_path / "base" / "generator", "--unlearn", "FT", "--forget", "class:3", "--iterations", 1]
+    assert run("forget", *made, *words, "--save_dir", tmp_path / "FT") == 0
+    capsys.readouterr()
+    other = tiny_pipelines.autoencoder(tmp_path / "other", 5)
+    assert run("train", *made, *NETWORK, "--vae", other, "--save_dir", tmp_path / "no") == 2
+    assert "its latents were not made by the autoencoder in" in capsys.readouterr().err
+    assert run("train", *made, "--save_dir", tmp_path / "no") == 2
+    assert "holds latents, which ddpm does not draw" in capsys.readouterr().err
+    assert main_imp.main([str(word) for word in (*made, "--save_dir", tmp_path / "no")]) == 2
+    assert "holds no images; it is for main_generate.py alone" in capsys.readouterr().err
 
 
 def test_masked_weights_do_not_move(base, tmp_path):
