@@ -529,7 +529,7 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
         "model": model,
         "run": run,
         "keep": build(Keep, typed),
-        "inherited": tuple(found.words),
+        "inherited": tuple(found.notes),
     }
 
 

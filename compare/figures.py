@@ -11,7 +11,6 @@ from bokeh.plotting import figure
 TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
 FONT = "12px"
 UP = tuple(interp_palette(("#ffffff", "#9ecae1", "#2171b5", "#08306b", "#000000"), 256))
-FIRST_POINT = {"x": [0], "y": [0], "color": ["white"], "fill": ["white"], "marker": ["dot"], "row": [0]}  # for axes
 DOWN = tuple(interp_palette(("#2d004b", "#8073ac", "#f7f7f7", "#e08214", "#7f3b08"), 255))
 
 
@@ -157,7 +156,9 @@ def _map() -> Any:
     drawn = _figure("map", height=520, x_axis_label="first axis", y_axis_label="second axis", match_aspect=True)
     lines = _source("map_lines", "x0", "y0", "x1", "y1")
     drawn.segment("x0", "y0", "x1", "y1", source=lines, line_color="#777", line_alpha=0.5)
-    points = ColumnDataSource(FIRST_POINT, name="map_points")
+    corners = ColumnDataSource({"x": [0], "y": [0]}, name="map_corners")  # whatever is filtered, the axes stay
+    drawn.scatter("x", "y", source=corners, alpha=0)
+    points = _source("map_points", "x", "y", "color", "fill", "marker", "row")
     renderer = drawn.scatter(
         "x", "y", source=points, marker="marker", size=6, line_color="color", fill_color="fill", fill_alpha=0.8
     )

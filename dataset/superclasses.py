@@ -81,7 +81,7 @@ def read(text: str, classes: tuple[str, ...]) -> Superclasses:
     """
     where = f"--superclasses {text}"
     found: dict[str, str] = {}
-    for name, above in _pairs(files.read_text(Path(text).expanduser(), where, most=MOST), where):
+    for name, above in _pairs(files.read_text(Path(text).expanduser(), where, max_bytes=MOST), where):
         if name not in classes:
             raise UsageError(f"{where}: names the class {one_line(name)}, which is unknown{nearest(name, classes)}")
         if name in found:

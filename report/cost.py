@@ -99,9 +99,9 @@ def _box(text: str, x: float, y: float, across: float) -> Box:
     return left, y - 4.5, left + width, y + 4.5
 
 
-def _overlap(one: Box, other: Box) -> float:
+def _overlap(a: Box, b: Box) -> float:
     """Area that two boxes share."""
-    wide, high = (min(one[end], other[end]) - max(one[end - 2], other[end - 2]) for end in (2, 3))
+    wide, high = (min(a[end], b[end]) - max(a[end - 2], b[end - 2]) for end in (2, 3))
     return max(0.0, wide) * max(0.0, high)
 
 

@@ -23,11 +23,11 @@ ROUNDS_SHOWN = 5
 ENDS = {"forget": "x", "test": "+"}  # markers of the sets
 
 
-def trainings(found: Collection) -> dict[str, tuple[str, list[Epochs]]]:
+def trainings(collection: Collection) -> dict[str, tuple[str, list[Epochs]]]:
     """Finished trainings that differ in nothing but their seeds: by file name, a title and the epochs of each."""
     groups: dict[str, list[Run]] = {}
     seen: set[Any] = set()  # a copy of a run is no further seed
-    for run in found.runs:
+    for run in collection.runs:
         mark = run.content.get("fingerprint", run.path)
         if run.done and "rounds" in run.content and run.epochs and mark not in seen:
             seen.add(mark)

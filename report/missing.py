@@ -45,15 +45,15 @@ class PlannedRun:
         return self.sweep, *(self.facts.get(name) for name in names)
 
 
-def planned_runs(found: Collection, in_tables: set[str]) -> list[PlannedRun]:
+def planned_runs(collection: Collection, in_tables: set[str]) -> list[PlannedRun]:
     """All cells of the sweeps; of one that several machines planned, the copy that finished.
 
     Args:
         in_tables: fingerprints of the runs that tables hold.
     """
-    contents = {os.path.realpath(run.folder): run.content for run in found.runs}
+    contents = {os.path.realpath(run.folder): run.content for run in collection.runs}
     cells: dict[tuple[str, str], PlannedRun] = {}
-    for path, plan in found.plans.items():
+    for path, plan in collection.plans.items():
         for facts in plan["cells"]:
             folder, status = path.parent / facts["folder"], runs.status_of(facts, path)
             content = contents.get(os.path.realpath(folder), {})
@@ -66,9 +66,9 @@ def planned_runs(found: Collection, in_tables: set[str]) -> list[PlannedRun]:
     return list(cells.values())
 
 
-def papers(found: Collection) -> list[str]:
+def papers(collection: Collection) -> list[str]:
     """Names of the published tables that the sweeps say they repeat."""
-    return list(dict.fromkeys(plan["paper"] for plan in found.plans.values() if plan.get("paper")))
+    return list(dict.fromkeys(plan["paper"] for plan in collection.plans.values() if plan.get("paper")))
 
 
 def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRun]:
@@ -142,15 +142,15 @@ def _sparsity(cell: PlannedRun, cells: list[PlannedRun]) -> float | None:
     return None
 
 
-def left_out(found: Collection) -> list[str]:
+def left_out(collection: Collection) -> list[str]:
     """One line for each thing that is passed over, and why.
 
     These are what reading found on its way, results that tables do not know, and copies of a run whose scores are not
     those in the table.
     """
-    lines = list(found.remarks)
+    lines = list(collection.remarks)
     taken: dict[str, tuple[Run, Any]] = {}
-    for run in found.runs:
+    for run in collection.runs:
         script, status, mark = (run.content.get(key) for key in ("script", "status", "fingerprint"))
         if script not in (*SHAPES, *TRAINED):
             named = f"of {script}" if isinstance(script, str) else "it names no script"
@@ -164,12 +164,12 @@ def left_out(found: Collection) -> list[str]:
     return [one_line(line) for line in lines]
 
 
-def failures(found: Collection) -> list[str]:
+def failures(collection: Collection) -> list[str]:
     """One line for each run of any script whose numbers went wrong, and why.
 
     Raises UsageError: a result does not say why.
     """
-    failed = [run for run in found.runs if run.failed]
+    failed = [run for run in collection.runs if run.failed]
     for run in failed:
         check(run.content, {"reason": str}, run.path)
     return [f"{run.folder}: {run.content['reason']}" for run in failed]

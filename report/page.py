@@ -126,7 +126,7 @@ def page(title: str, sections: list[Section], beside: Mapping[str, str] = Mappin
     )
 
 
-def _section(place: int, section: Section) -> str:
+def _section(index: int, section: Section) -> str:
     warnings = "".join(f'<p class="warning"><b>Warning.</b> {escape(line)}</p>\n' for line in section.warnings)
     table = _table(section.head, section.rows, section.best) if section.head else ""
     said = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in section.explained.items())
@@ -136,7 +136,7 @@ def _section(place: int, section: Section) -> str:
     folded = f"<details><summary>Settings, commit and day of every row</summary>\n{runs}</details>\n"
     folded = folded if section.runs[1] else ""
     pictures = "".join(map(_picture, section.pictures))
-    return f'<h2 id="s{place}">{escape(section.title)}</h2>\n{warnings}{table}{explained}{notes}{folded}{pictures}'
+    return f'<h2 id="s{index}">{escape(section.title)}</h2>\n{warnings}{table}{explained}{notes}{folded}{pictures}'
 
 
 def _table(head: list[str], rows: list[list[str]], best: Set[tuple[str, str]] = frozenset()) -> str:

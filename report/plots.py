@@ -33,11 +33,11 @@ def colours(count: int) -> list[Any]:
     return [colormaps["cividis"](0.85 * step / max(count - 1, 1)) for step in range(count)]
 
 
-def save(folder: Path, name: str, drawn: Any) -> list[Path]:
+def save(folder: Path, name: str, picture: Any) -> list[Path]:
     """Write a figure as PNG and as SVG."""
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     for path in paths:
-        files.write_figure(path, drawn)
+        files.write_figure(path, picture)
     return paths
 
 

@@ -201,12 +201,12 @@ def collect(places: Iterable[Path]) -> Collection:
     return found
 
 
-def _walk(folder: Path, found: Collection, visited: set[str]) -> Iterable[tuple[Path, list[str]]]:
+def _walk(folder: Path, collection: Collection, visited: set[str]) -> Iterable[tuple[Path, list[str]]]:
     """Every folder at and below ``folder`` with the sorted names in it, each once, in order of path."""
     walked: list[tuple[Path, list[str]]] = []
 
     def refused(error: OSError) -> None:
-        found.remarks.append(f"{error.filename}: cannot be listed ({error.strerror})")
+        collection.remarks.append(f"{error.filename}: cannot be listed ({error.strerror})")
 
     for here, inner, others in os.walk(folder, onerror=refused, followlinks=True):
         if not _new(here, visited):  # by another name, or a link in a loop
@@ -227,7 +227,7 @@ def _new(path: Path | str, visited: set[str]) -> bool:
     return len(visited) > before
 
 
-def _unpack(path: Path, found: Collection, visited: set[str]) -> None:
+def _unpack(path: Path, collection: Collection, visited: set[str]) -> None:
     """Add the runs of a packed file, but for those whose own folders are there too."""
     if not _new(path, visited):
         return
@@ -238,18 +238,18 @@ def _unpack(path: Path, found: Collection, visited: set[str]) -> None:
         plan, run = {"sweep": str, "content": dict}, {"folder": str, "result": dict, "epochs": list}
         check(record, plan if "sweep" in record else run, where)
         if "sweep" in record and not (path.parent / record["sweep"]).exists():
-            _add_plan(found, path.parent / record["sweep"], record["content"])
+            _add_plan(collection, path.parent / record["sweep"], record["content"])
         elif "folder" in record and not (path.parent / record["folder"] / "result.json").exists():
             files.check_seal(record["result"], where)
             epochs = [epoch for epoch in record["epochs"] if _is_epoch({"kind": "epoch", **epoch})]
-            found.runs.append(Run(where, path.parent / record["folder"], record["result"], epochs))
+            collection.runs.append(Run(where, path.parent / record["folder"], record["result"], epochs))
 
 
-def _add_plan(found: Collection, path: Path, content: dict[str, Any]) -> None:
+def _add_plan(collection: Collection, path: Path, content: dict[str, Any]) -> None:
     check(content, {"name": str, "cells": list}, path)
     for cell in content["cells"]:
         check_cell(cell, path)
-    found.plans[path] = content
+    collection.plans[path] = content
 
 
 def check_cell(cell: Any, path: Path) -> None:

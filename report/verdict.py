@@ -164,15 +164,15 @@ def backdoor_scores(scores: dict[str, float | None]) -> str:
     return "  ".join(f"{title} {percent(scores[name])} %" for name, title in BACKDOOR.items())
 
 
-def backdoor_words(found: dict[str, Any]) -> str:
+def backdoor_words(scores: dict[str, Any]) -> str:
     """What the attack success of a finished cleanse says, in one sentence."""
-    before, after = (found["scores"][when]["ASR"] for when in ("before", "after"))
+    before, after = (scores["scores"][when]["ASR"] for when in ("before", "after"))
     moved = f"ASR {percent(before)} -> {percent(after)} %"
     if before < WORKS:
         said = "there is nothing to cleanse; poison more images or enlarge --trigger_size"
         return f"the trigger never worked ({moved}): {said}"
     if after > before / 2:
-        return f"the trigger still works ({moved}); {knobs('raise', found['config'].get('hyper', {}))}"
+        return f"the trigger still works ({moved}); {knobs('raise', scores['config'].get('hyper', {}))}"
     return f"the trigger works on less than half as many images ({moved})"
 
 

@@ -24,12 +24,12 @@ KEPT = {"--batch_size", "--forget_batch_size", "--fisher_batch_size", "--input_s
 
 def kind(cell: Cell) -> tuple[Any, ...]:
     """What cells have in common that are computed as one: all but seeds, splits, files and numbers."""
-    return cell.script, *_same(cell.words)
+    return cell.script, *_same(cell.argv)
 
 
-def _same(words: Sequence[str]) -> Iterator[str]:
+def _same(argv: Sequence[str]) -> Iterator[str]:
     flag = ""
-    for word in words:
+    for word in argv:
         name, equals, value = word.partition("=")
         if word.startswith("--"):
             flag = name
@@ -50,36 +50,36 @@ class Grouping:
     """Puts cells that are ready into groups.
 
     Args:
-        most: cells in a group; None for as many as pay and as memory has room for.
+        max_models: cells in a group; None for as many as pay and as memory has room for.
         slots: processes that run groups side by side, each of which is to have some.
     """
 
-    def __init__(self, most: int | None, slots: int):
-        self._most, self._slots = most, slots
+    def __init__(self, max_models: int | None, slots: int):
+        self._max_models, self._slots = max_models, slots
         self._known: dict[tuple[Any, ...], int] = {}
         self.alone: set[str] = set()  # names of cells that were killed in a group, maybe by themselves
 
-    def groups(self, ready: Iterator[Cell], wanted: int) -> list[list[Cell]]:
-        """At most ``wanted`` groups of the first of the cells that are ready."""
-        if self._most == 1:
-            return [[cell] for _, cell in zip(range(wanted), ready)]
+    def groups(self, ready: Iterator[Cell], limit: int) -> list[list[Cell]]:
+        """At most ``limit`` groups of the first of the cells that are ready."""
+        if self._max_models == 1:
+            return [[cell] for _, cell in zip(range(limit), ready)]
         alike: dict[tuple[Any, ...], list[Cell]] = {}
-        for _, cell in zip(range(self._slots * LOOKED_AT if wanted else 0), ready):
+        for _, cell in zip(range(self._slots * LOOKED_AT if limit else 0), ready):
             own = (cell.name,) if cell.name in self.alone else ()
             alike.setdefault((*kind(cell), *own), []).append(cell)
         found = []
         for cells in alike.values():
             size = max(1, min(self._size(cells[0]), -(-len(cells) // self._slots)))
             found += [cells[start : start + size] for start in range(0, len(cells), size)]
-        return found[:wanted]
+        return found[:limit]
 
     def _size(self, cell: Cell) -> int:
-        if self._most is not None:
-            return self._most
+        if self._max_models is not None:
+            return self._max_models
         if kind(cell) not in self._known:
             from trainer import groups
 
-            self._known[kind(cell)] = groups.how_many_of(_script(cell.script), cell.words)
+            self._known[kind(cell)] = groups.how_many_of(_script(cell.script), cell.argv)
         return self._known[kind(cell)]
 
 
@@ -94,7 +94,7 @@ def run(script: str, tasks: Sequence[dict[str, Any]]) -> list[int]:
     with ExitStack() as opened:
         files = [opened.enter_context((Path(task["folder"]) / OUTPUT).open("a", buffering=1)) for task in tasks]
         try:
-            return run_together(_script(script), [task["words"] for task in tasks], len(tasks), files)
+            return run_together(_script(script), [task["argv"] for task in tasks], len(tasks), files)
         except UsageError as error:
             for file in files:
                 print(f"main_sweep.py: error: {error}", file=file)

@@ -65,17 +65,17 @@ def names(repeated: dict[str, Any]) -> list[str]:
     return [*seeds, *inits, *(("split", "forget") if lira else ()), *repeated["axes"]]
 
 
-def check_keys(content: dict[str, Any], known: Iterable[str], where: str) -> None:
+def check_keys(content: dict[str, Any], known: Iterable[str], source: str) -> None:
     """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
     for key in content:
         if key not in known:
-            raise UsageError(f"{where}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
+            raise UsageError(f"{source}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
 
 
-def check_seeds(value: Any, where: str) -> list[int]:
+def check_seeds(value: Any, source: str) -> list[int]:
     """The seeds themselves. Raises UsageError: they are no list of different whole numbers from 0 up."""
     if not isinstance(value, list) or not value or not _different(value, lambda seed: type(seed) is int and seed >= 0):
-        raise UsageError(f"{where}: seeds: must be a list of different whole numbers from 0 up")
+        raise UsageError(f"{source}: seeds: must be a list of different whole numbers from 0 up")
     return value
 
 
@@ -83,66 +83,66 @@ def _different(values: list[Any], sound: Callable[[Any], bool]) -> bool:
     return all(map(sound, values)) and len(set(map(str, values))) == len(values)
 
 
-def _separate(given: dict[str, Any], where: str) -> dict[str, list[int]]:
+def _separate(entries: dict[str, Any], source: str) -> dict[str, list[int]]:
     """Seeds by what they decide; what is not given has the seed 1, but for the split, which may be another flag's."""
-    check_keys(given, SEEDS, where)
-    if not given:
-        raise UsageError(f"{where}: must be a list, or a mapping with some of the keys {', '.join(SEEDS)}")
+    check_keys(entries, SEEDS, source)
+    if not entries:
+        raise UsageError(f"{source}: must be a list, or a mapping with some of the keys {', '.join(SEEDS)}")
     return {
         "train": [1],
         "unlearn": [1],
-        **{key: check_seeds(value, f"{where}: {key}") for key, value in given.items()},
+        **{key: check_seeds(value, f"{source}: {key}") for key, value in entries.items()},
     }
 
 
-def _population(given: Any, where: str) -> dict[str, Any]:
+def _population(entries: Any, source: str) -> dict[str, Any]:
     """``inits`` as numbers, ``lira`` as numbers of splits and of forget sets."""
-    if given is None or given is False:
+    if entries is None or entries is False:
         return {}
     keys = f"must be a mapping with {' or '.join(POPULATION)}: {{inits: 10}} or {{lira: {{splits: 64, forgets: 10}}}}"
-    if not isinstance(given, dict) or not given:
-        raise UsageError(f"{where}: {keys}")
-    check_keys(given, POPULATION, where)
-    given = {key: value for key, value in given.items() if value is not False}  # what a file drops of one it extends
+    if not isinstance(entries, dict) or not entries:
+        raise UsageError(f"{source}: {keys}")
+    check_keys(entries, POPULATION, source)
+    entries = {key: value for key, value in entries.items() if value is not False}  # what is dropped
     found: dict[str, Any] = {}
-    if "inits" in given:
-        found["inits"] = _numbers(given["inits"], None, f"{where}: inits")
-    if "lira" in given:
-        lira = given["lira"]
+    if "inits" in entries:
+        found["inits"] = _numbers(entries["inits"], None, f"{source}: inits")
+    if "lira" in entries:
+        lira = entries["lira"]
         if not isinstance(lira, dict):
-            raise UsageError(f"{where}: lira: must be a mapping: {{splits: {SPLITS}, forgets: {FORGETS}}}")
+            raise UsageError(f"{source}: lira: must be a mapping: {{splits: {SPLITS}, forgets: {FORGETS}}}")
         most = {"splits": SPLITS, "forgets": FORGETS}
-        check_keys(lira, most, f"{where}: lira")
-        found["lira"] = {key: _numbers(lira.get(key, top), top, f"{where}: lira: {key}") for key, top in most.items()}
+        check_keys(lira, most, f"{source}: lira")
+        found["lira"] = {key: _numbers(lira.get(key, top), top, f"{source}: lira: {key}") for key, top in most.items()}
     return found
 
 
-def _numbers(given: Any, top: int | None, where: str) -> list[int]:
+def _numbers(value: Any, top: int | None, source: str) -> list[int]:
     """Numbers from 0 up: so many, or those of a list; each below ``top``."""
-    listed = list(range(given)) if type(given) is int and 0 < given <= (top or 10**6) else given
+    listed = list(range(value)) if type(value) is int and 0 < value <= (top or 10**6) else value
     sound = isinstance(listed, list) and listed and _different(listed, lambda each: type(each) is int and each >= 0)
     if not sound or (top is not None and max(listed) >= top):
         least = f"a number from 1 to {top}, or a list of different numbers from 0 to {top - 1}" if top else ""
         said = least or "a number from 1 up, or a list of different numbers from 0 up"
-        raise UsageError(f"{where} {given}: must be {said}")
+        raise UsageError(f"{source} {value}: must be {said}")
     return listed
 
 
-def _free(given: Any, where: str) -> dict[str, list[Any]]:
+def _free(entries: Any, source: str) -> dict[str, list[Any]]:
     """Values by flag."""
-    if given is None or given is False:
+    if entries is None or entries is False:
         return {}
-    if not isinstance(given, dict):
-        raise UsageError(f"{where}: must be a mapping of flags to lists of values")
-    found = {str(flag).replace("-", "_"): values for flag, values in given.items() if values is not False}
+    if not isinstance(entries, dict):
+        raise UsageError(f"{source}: must be a mapping of flags to lists of values")
+    found = {str(flag).replace("-", "_"): values for flag, values in entries.items() if values is not False}
     for flag, values in found.items():
         if flag in SAID:
-            raise UsageError(f"{where}: {flag}: {SAID[flag]}")
+            raise UsageError(f"{source}: {flag}: {SAID[flag]}")
         plain = (
             isinstance(values, list)
             and values
             and _different(values, lambda each: type(each) in (int, float, str, bool))
         )
         if not plain:
-            raise UsageError(f"{where}: {flag} {values}: must be a list of different numbers or texts")
+            raise UsageError(f"{source}: {flag} {values}: must be a list of different numbers or texts")
     return found

@@ -27,16 +27,16 @@ class Local:
         room = len(self.devices) // each if self.devices else _cores() // resources.cpus
         if resources.gpus and len(self.devices) < each:
             raise UsageError(f"--gpus {resources.gpus}: this machine has {len(self.devices)}; --gpus 0 runs on the CPU")
-        logs, most = state.spec.folder / JOBS, resources.cells_per_process
+        logs, max_cells = state.spec.folder / JOBS, resources.cells_per_process
         self._workers = [
-            Worker(self._environment(place), logs / f"process{place}.txt", most)
+            Worker(self._environment(place), logs / f"process{place}.txt", max_cells)
             for place in range(resources.at_once or max(room, 1))
         ]
         self._at_work: dict[int, list[Cell]] = {}  # by the worker's place
         self._grouping = Grouping(resources.models_at_once, self.at_once)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What this is, for people."""
         gpus = f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
         where = gpus if self.devices else f"CPU, {self.resources.cpus} threads each"
@@ -64,9 +64,9 @@ class Local:
             self._workers[place].start({**first, "with": others} if others else first)
         return [cell for cells in started.values() for cell in cells]
 
-    def _environment(self, place: int) -> dict[str, str]:
+    def _environment(self, slot: int) -> dict[str, str]:
         each = self.resources.gpus or 1
-        own = [self.devices[(place * each + number) % len(self.devices)] for number in range(each) if self.devices]
+        own = [self.devices[(slot * each + number) % len(self.devices)] for number in range(each) if self.devices]
         return {"OMP_NUM_THREADS": str(self.resources.cpus), "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
     def wait(self, seconds: float) -> None:

@@ -33,7 +33,7 @@ class Cell:
         name: its folder below the sweep's, "seed1/class/dense/FT".
         folder: where it writes, its ``--save_dir``.
         script: a file in the project's root.
-        words: the command line after the script.
+        argv: the command line after the script.
         needs: names of the cells whose files it reads.
         facts: ``stage`` ("train" or "unlearn"), ``seed``, ``setting``, ``model``, ``round``, ``scenario``, ``method``,
             ``paper_name``.
@@ -42,7 +42,7 @@ class Cell:
     name: str
     folder: Path
     script: str
-    words: tuple[str, ...]
+    argv: tuple[str, ...]
     needs: tuple[str, ...]
     facts: dict[str, Any]
 
@@ -51,14 +51,14 @@ class Cell:
         """What to type, in the folder that the sweep was started in."""
         script, here = PROJECT / self.script, Path.cwd()
         typed = script.relative_to(here) if script.is_relative_to(here) else script
-        return shlex.join(["python", str(typed), *self.words])
+        return shlex.join(["python", str(typed), *self.argv])
 
     def task(self, by_name: dict[str, Cell]) -> dict[str, Any]:
         """What a process is told that runs the cell; it waits for no file of cells that this one needs."""
-        read = [word for flag, word in zip(self.words, self.words[1:]) if flag in READ]
+        read = [word for flag, word in zip(self.argv, self.argv[1:]) if flag in READ]
         folders = [by_name[name].folder for name in self.needs]
         inputs = [path for path in read if any(folder in Path(path).parents for folder in folders)]
-        return {"script": self.script, "words": self.words, "folder": str(self.folder), "inputs": inputs}
+        return {"script": self.script, "argv": self.argv, "folder": str(self.folder), "inputs": inputs}
 
 
 def cells(spec: Spec, strict: bool = True) -> list[Cell]:
@@ -166,7 +166,7 @@ def variants(label: str, entry: Flags) -> Iterator[tuple[str, Flags]]:
         yield "-".join([label, *parts]), {**entry, **combination}
 
 
-def words(flags: Flags) -> list[str]:
+def as_typed(flags: Flags) -> list[str]:
     """Flags as they are typed."""
     typed = []
     for name, value in flags.items():
@@ -192,7 +192,7 @@ def _trainings(place: Place) -> Iterator[Cell]:
                 flags |= {"resume": True, "checkpoint": spec.folder / needs[0] / f"{round_}checkpoint.pth.tar"}
             name = f"{place.path}/{label}"
             facts = {**place.facts("train", flags), "training": label}
-            typed = (*words(flags), "--save_dir", str(spec.folder / name))
+            typed = (*as_typed(flags), "--save_dir", str(spec.folder / name))
             yield Cell(name, spec.folder / name, own["script"], typed, needs, facts)
 
 
@@ -222,7 +222,7 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
                     if spec.reference_model not in (None, method):
                         needs.append(f"{place.unlearned}/{scenario}/{column}/{spec.reference_model}")
                         flags["reference_model"] = spec.folder / needs[1] / _checkpoint(spec, str(spec.reference_model))
-                    typed = ("--mask", str(mask), "--unlearn", unlearn, *words(flags), "--save_dir")
+                    typed = ("--mask", str(mask), "--unlearn", unlearn, *as_typed(flags), "--save_dir")
                     place_of = spec.folder / name
                     yield Cell(name, place_of, FORGETTING, (*typed, str(place_of)), tuple(needs), facts)
 
@@ -250,7 +250,7 @@ def check(spec: Spec, cell: Cell) -> None:
     """
     try:
         lookup(cell.script, SCRIPTS, "script")
-        parsed = script_of(cell).parse(list(cell.words), read_files=False)
+        parsed = script_of(cell).parse(list(cell.argv), read_files=False)
         idle = {word.removeprefix("--") for word in parsed.unread} & _meant(spec, cell)
         if idle:
             raise UsageError(f"--{sorted(idle)[0]}: {cell.facts.get('unlearn', cell.script)} does not read it")

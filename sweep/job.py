@@ -29,14 +29,14 @@ class Job:
     A command that stops by a signal is started again in the same job, unless the job itself was told to stop.
 
     Args:
-        words: the command.
+        argv: the command.
         folder: where it writes; its output goes to ``output.txt`` there.
         inputs: files that must be there first.
         environment: variables to set.
     """
 
-    def __init__(self, words: list[str], folder: Path, inputs: list[Path], environment: dict[str, str]):
-        self.words, self.folder, self.inputs, self.environment = words, folder, inputs, environment
+    def __init__(self, argv: list[str], folder: Path, inputs: list[Path], environment: dict[str, str]):
+        self.argv, self.folder, self.inputs, self.environment = argv, folder, inputs, environment
         self._child: Any = None
         self._told = self._passed_on = False
 
@@ -76,7 +76,7 @@ class Job:
         """The command, started."""
         environment = {**os.environ, **self.environment}
         return subprocess.Popen(
-            self.words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+            self.argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
         )
 
     def wait_for_others(self) -> None:
@@ -119,6 +119,6 @@ def last_line(path: Path) -> str:
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
-def python(script: Path, words: Iterable[str]) -> list[str]:
+def python(script: Path, argv: Iterable[str]) -> list[str]:
     """A script's command line with this interpreter, its output unbuffered."""
-    return [sys.executable, "-u", str(script), *words]
+    return [sys.executable, "-u", str(script), *argv]

@@ -19,58 +19,58 @@ from sweep.state import State, keep_others_out
 from utils.errors import UsageError
 
 
-def execute(stated: Spec, cells: list[Cell], wanted: list[Search] | None, where: Execution, what: Action) -> int:
+def execute(spec: Spec, cells: list[Cell], searches: list[Search] | None, execution: Execution, action: Action) -> int:
     """Run what is not done, or say what would run.
 
     Args:
-        wanted: what to tune, a search per method; ``cells`` are then those that the trials build on.
+        searches: what to tune, a search per method; ``cells`` are then those that the trials build on.
     """
     began = time.monotonic()
-    state, resources = State(stated, cells, notes=not what.dry_run), resources_of(stated, where)
-    if what.dry_run:
-        print(preview(state, resources, where.executor))
-        for each in wanted or ():
+    state, resources = State(spec, cells, notes=not action.dry_run), resources_of(spec, execution)
+    if action.dry_run:
+        print(preview(state, resources, execution.executor))
+        for each in searches or ():
             places = "model, scenario and seed" if each.objective.per_seed else "model and scenario"
             runs = 1 if each.objective.per_seed else len(each.seeds)
             over = f"over {', '.join(each.parameters)} for each {places}, {runs} run{'s' * (runs > 1)} each"
             print(f"then {each.trials} trials of {each.method} {over}")
         return 0
-    keep_others_out(stated.folder)
-    if wanted is None:
+    keep_others_out(spec.folder)
+    if searches is None:
         state.write_manifest()
-    executor = EXECUTORS[where.executor](state, resources)
+    executor = EXECUTORS[execution.executor](state, resources)
     done = sum(map(state.done, cells))
-    print(f"{stated.title}: {len(cells)} runs, {done} done; {executor.words}; folder {stated.folder}", flush=True)
-    deadline = None if where.time_limit is None else began + 60 * where.time_limit
+    print(f"{spec.title}: {len(cells)} runs, {done} done; {executor.description}; folder {spec.folder}", flush=True)
+    deadline = None if execution.time_limit is None else began + 60 * execution.time_limit
     with contextlib.closing(executor):
-        if wanted is not None:
-            return search.run(stated, wanted, state, executor, deadline)
+        if searches is not None:
+            return search.run(spec, searches, state, executor, deadline)
         runner = Runner(state, cells, executor, deadline)
         try:
             runner.run()
         finally:
             text, code = summary(state, cells, runner.given_up)
-            print(f"\n{text}\n\ntables: python main_report.py {stated.folder}", flush=True)
+            print(f"\n{text}\n\ntables: python main_report.py {spec.folder}", flush=True)
         return code
 
 
-def resources_of(stated: Spec, where: Execution) -> Resources:
+def resources_of(spec: Spec, execution: Execution) -> Resources:
     """What each run gets: as typed, else as the file says, else as usual."""
     kept = ("gpus", "cpus", "time", "partition", "cells_per_process", "cells_per_job")
-    typed = {key: getattr(where, key) for key in kept}
-    given = {**stated.resources, **{key: value for key, value in typed.items() if value is not None}}
-    found = replace(Resources(**given), at_once=where.max_concurrent)
-    return found if where.models_at_once is None else replace(found, models_at_once=_models(where))
+    typed = {key: getattr(execution, key) for key in kept}
+    given = {**spec.resources, **{key: value for key, value in typed.items() if value is not None}}
+    found = replace(Resources(**given), at_once=execution.max_concurrent)
+    return found if execution.models_at_once is None else replace(found, models_at_once=_models(execution))
 
 
-def _models(where: Execution) -> int | None:
+def _models(execution: Execution) -> int | None:
     """How many models to compute at once; None for as many as pay.
 
     Raises:
         UsageError: not a number above 0, or where cells run one by one.
     """
-    said = where.models_at_once
-    if where.executor == "slurm":
+    said = execution.models_at_once
+    if execution.executor == "slurm":
         raise UsageError("--models_at_once: SLURM's jobs run their cells one after the other; leave it out")
     if said == AUTO:
         return None

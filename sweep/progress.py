@@ -38,12 +38,12 @@ class Progress:
         self._said = time.monotonic()
         return True
 
-    def line(self, running: Sequence[Cell], left: Sequence[Cell]) -> str:
-        """What runs, and the time that ``left``, the running cells among them, will take."""
+    def line(self, running: Sequence[Cell], remaining: Sequence[Cell]) -> str:
+        """What runs, and the time that ``remaining``, the running cells among them, will take."""
         at_work = [cell for cell in running if self._state.status(cell).get("status") == "running"]
         named = [f"{cell.name} {self.stands(cell)}" for cell in at_work[:SHOWN]]
         more = [f"{len(at_work) - SHOWN} more"] if len(at_work) > SHOWN else []
-        rest = self.seconds(left)
+        rest = self.seconds(remaining)
         eta = "" if rest is None else f"; about {duration(rest)} left"
         return "  ".join(["running:", ", ".join([*named, *more]) or f"nothing yet, {len(running)} waiting"]) + eta
 
@@ -52,10 +52,10 @@ class Progress:
         found = EPOCH.match(last_line(cell.folder / OUTPUT))
         return f"({found[1]}, epoch {found[2]}/{found[3]})" if found else "(starting or scoring)"
 
-    def seconds(self, left: Sequence[Cell]) -> float | None:
-        """Seconds until ``left`` are done, judged by finished cells of their kind; None before there is one."""
+    def seconds(self, remaining: Sequence[Cell]) -> float | None:
+        """Seconds until ``remaining`` are done, judged by finished cells of their kind; None before there is one."""
         means = self._means()
-        wanted = [self._expected(cell, means) for cell in left]
+        wanted = [self._expected(cell, means) for cell in remaining]
         known = [seconds for seconds in wanted if seconds is not None]
         if not known:
             return None

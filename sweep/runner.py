@@ -90,9 +90,9 @@ class Runner:
             self.state.note_failure(cell, code)
             self._say("FAILED", cell, f"  {self.given_up[cell.name]}")
 
-    def _say(self, what: str, cell: Cell, more: str = "") -> None:
+    def _say(self, event: str, cell: Cell, detail: str = "") -> None:
         seconds = f"  {time.monotonic() - self.started[cell.name]:.0f} s" if cell.name in self.started else ""
-        print(self._count(), f"{what:<7} {cell.name}{seconds}{more}", flush=True)
+        print(self._count(), f"{event:<7} {cell.name}{seconds}{detail}", flush=True)
 
     def _count(self) -> str:
         return f"[{self.state.count(self.cells)}/{len(self.cells)}]"

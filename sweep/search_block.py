@@ -63,70 +63,70 @@ def read(spec: Spec) -> list[Search]:
     """
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("optuna: is not installed; pip install optuna")
-    block, where = spec.optuna, f"{spec.file}: optuna"
+    block, source = spec.optuna, f"{spec.file}: optuna"
     if not isinstance(block, dict):
-        raise UsageError(f"{where}: must be a mapping with the keys {', '.join(KEYS)}")
-    check_keys(block, KEYS, where)
+        raise UsageError(f"{source}: must be a mapping with the keys {', '.join(KEYS)}")
+    check_keys(block, KEYS, source)
     for key in ("method", "trials"):
         if not block.get(key):
-            raise UsageError(f"{where}: {key} is needed")
+            raise UsageError(f"{source}: {key} is needed")
     methods = block["method"] if isinstance(block["method"], list) else [block["method"]]
     labels = {"method": methods, **{key: block.get(key, list(getattr(spec, key))) for key in ("models", "scenarios")}}
     known: list[dict[str, Any]] = [spec.methods, spec.models, spec.scenarios]
     for key, stated in zip(labels, known):
-        labels[key] = _names(labels[key], stated, key, where)
+        labels[key] = _names(labels[key], stated, key, source)
     if not any(entry.get("unlearn", label) == "retrain" for label, entry in spec.methods.items()):
-        raise UsageError(f"{where}: needs retrain among the methods, to measure the gap to")
+        raise UsageError(f"{source}: needs retrain among the methods, to measure the gap to")
     shared = Search(
         method="",
         parameters={},
-        seeds=check_seeds(block.get("seeds", spec.seeds), where),
+        seeds=check_seeds(block.get("seeds", spec.seeds), source),
         models=labels["models"],
         scenarios=labels["scenarios"],
-        over=_names(block["over"], OVER, "over", where) if "over" in block else [],
-        **_sampling(block, where),
+        over=_names(block["over"], OVER, "over", source) if "over" in block else [],
+        **_sampling(block, source),
     )
     wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
-    _check_parameters(wanted, list(configs.values()), f"{where}: parameters")
-    ranges = _by_method(wanted, list(configs), f"{where}: parameters")
+    _check_parameters(wanted, list(configs.values()), f"{source}: parameters")
+    ranges = _by_method(wanted, list(configs), f"{source}: parameters")
     own = ((method, replace(shared, method=method)) for method in configs)
-    return [_of_method(spec, search, configs[method], ranges[method], where) for method, search in own]
+    return [_of_method(spec, search, configs[method], ranges[method], source) for method, search in own]
 
 
-def _names(listed: Any, known: Any, key: str, where: str) -> list[str]:
+def _names(listed: Any, known: Any, key: str, source: str) -> list[str]:
     """A list of names, each once, all of them known."""
     if not isinstance(listed, list) or not listed:
-        raise UsageError(f"{where}: {key} {listed}: must be a list of names")
-    return [lookup(name, known, f"{where}: {key}") for name in dict.fromkeys(map(str, listed))]
+        raise UsageError(f"{source}: {key} {listed}: must be a list of names")
+    return [lookup(name, known, f"{source}: {key}") for name in dict.fromkeys(map(str, listed))]
 
 
-def _sampling(block: dict[str, Any], where: str) -> dict[str, Any]:
+def _sampling(block: dict[str, Any], source: str) -> dict[str, Any]:
     """How values are drawn and judged: those entries of a ``Search``."""
     for key, low in NUMBERS.items():
         if type(block.get(key, low)) is not int or block.get(key, low) < low:
-            raise UsageError(f"{where}: {key} {block[key]}: must be a whole number from {low} up")
+            raise UsageError(f"{source}: {key} {block[key]}: must be a whole number from {low} up")
     spread = block.get("spread", 0)
     if type(spread) not in (int, float) or not 0 <= spread < math.inf:
-        raise UsageError(f"{where}: spread {spread}: must be a number from 0 up")
-    judged = OBJECTIVES.get(lookup(str(block.get("objective", "gap")), list(OBJECTIVES), f"{where}: objective"))
+        raise UsageError(f"{source}: spread {spread}: must be a number from 0 up")
+    judged = OBJECTIVES.get(lookup(str(block.get("objective", "gap")), list(OBJECTIVES), f"{source}: objective"))
     if spread and judged.per_seed:
-        raise UsageError(f"{where}: spread: objective {judged.name} judges each seed on its own, where there is none")
-    sampler = lookup(str(block.get("sampler", judged.sampler)), SAMPLERS, f"{where}: sampler")
+        raise UsageError(f"{source}: spread: objective {judged.name} judges each seed on its own, where there is none")
+    sampler = lookup(str(block.get("sampler", judged.sampler)), SAMPLERS, f"{source}: sampler")
     if "population" in block and sampler != "nsga3":
-        raise UsageError(f"{where}: population: is for sampler nsga3 alone")
+        raise UsageError(f"{source}: population: is for sampler nsga3 alone")
     numbers = {"at_once": 4, "seed": 0, "population": 50} | {key: block[key] for key in NUMBERS if key in block}
     return {"objective": judged, "sampler": sampler, "spread": spread, **numbers}
 
 
-def _by_method(wanted: Any, methods: list[str], where: str) -> dict[str, Any]:
+def _by_method(stated: Any, methods: list[str], source: str) -> dict[str, Any]:
     """What is wanted of each method: its own ranges where they are given by method, else those for all."""
-    if not isinstance(wanted, dict) or not wanted.keys() & set(methods):
-        return dict.fromkeys(methods, wanted)
-    for name in [*wanted, *methods]:
-        if name not in methods or name not in wanted:
+    if not isinstance(stated, dict) or not stated.keys() & set(methods):
+        return dict.fromkeys(methods, stated)
+    for name in [*stated, *methods]:
+        if name not in methods or name not in stated:
             said = f"{name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
-            raise UsageError(f"{where}: {said}")
-    return wanted
+            raise UsageError(f"{source}: {said}")
+    return stated
 
 
 def _config(spec: Spec, method: str) -> type | None:
@@ -139,15 +139,15 @@ def _config(spec: Spec, method: str) -> type | None:
         return None
 
 
-def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, where: str) -> Search:
+def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, source: str) -> Search:
     """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
     parameters = {}
-    for name, ranged in _parameters(wanted, search.method, config, f"{where}: parameters").items():
+    for name, ranged in _parameters(wanted, search.method, config, f"{source}: parameters").items():
         flag = name.replace("-", "_")
         whole = config is not None and int in (value_type(config, flag), value_type(Lora, flag))
-        parameters[name] = _distribution(ranged, whole, f"{where}: parameters: {name}")
+        parameters[name] = _distribution(ranged, whole, f"{source}: parameters: {name}")
     if search.sampler == "grid" and not all(hasattr(each, "choices") for each in parameters.values()):
-        raise UsageError(f"{where}: sampler grid: needs choices for every parameter")
+        raise UsageError(f"{source}: sampler grid: needs choices for every parameter")
     search = replace(search, parameters=parameters)
     for end in (0, -1):
         cells(trial_spec(spec, search, {name: _ends(each)[end] for name, each in parameters.items()}), strict=False)
@@ -155,23 +155,23 @@ def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, whe
     grid = [name for name, value in stated.items() if isinstance(value, list) and name not in parameters]
     if grid:
         said = f"a search needs one value, or {grid[0]} among the parameters"
-        raise UsageError(f"{where}: method: {search.method} is a grid over {grid[0]}; {said}")
+        raise UsageError(f"{source}: method: {search.method} is a grid over {grid[0]}; {said}")
     return search
 
 
-def _check_parameters(wanted: Any, configs: list[type | None], where: str) -> None:
+def _check_parameters(stated: Any, configs: list[type | None], source: str) -> None:
     """Refuse what is no mapping, no list of flags and not left out, and listed flags that no method has a range for."""
-    if wanted is not None and not (isinstance(wanted, (dict, list)) and wanted):
+    if stated is not None and not (isinstance(stated, (dict, list)) and stated):
         said = "must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
-        raise UsageError(f"{where}: {said}")
+        raise UsageError(f"{source}: {said}")
     known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
-    for name in wanted if isinstance(wanted, list) else ():
+    for name in stated if isinstance(stated, list) else ():
         if name not in known:
             said = f"{name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping"
-            raise UsageError(f"{where}: {said}")
+            raise UsageError(f"{source}: {said}")
 
 
-def _parameters(wanted: Any, method: str, config: type | None, where: str) -> dict[str, dict[str, Any]]:
+def _parameters(wanted: Any, method: str, config: type | None, source: str) -> dict[str, dict[str, Any]]:
     """The ranges of one method: those given, or its options' own (``search=``), of which a list takes some."""
     if isinstance(wanted, dict):
         return wanted
@@ -179,7 +179,7 @@ def _parameters(wanted: Any, method: str, config: type | None, where: str) -> di
     found = {name: ranged for name, ranged in stated.items() if wanted is None or name in wanted}
     if not found:
         said = "give ranges as a mapping"
-        raise UsageError(f"{where}: {method} states a range for {', '.join(stated) or 'no flag'}; {said}")
+        raise UsageError(f"{source}: {method} states a range for {', '.join(stated) or 'no flag'}; {said}")
     return found
 
 
@@ -200,27 +200,27 @@ def _ends(distribution: Any) -> tuple[Any, Any]:
     return (choices[0], choices[-1]) if choices else (distribution.low, distribution.high)
 
 
-def _distribution(wanted: Any, whole: bool, where: str) -> Any:
+def _distribution(entry: Any, integers: bool, source: str) -> Any:
     """Optuna's distribution over a range or choices.
 
     Raises UsageError: it is neither, or a flag of whole numbers gets others.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    wanted = wanted if isinstance(wanted, dict) else {}
-    check_keys(wanted, RANGE, where)
-    if isinstance(wanted.get("choices"), list) and wanted["choices"]:
-        return CategoricalDistribution(wanted["choices"])
+    entry = entry if isinstance(entry, dict) else {}
+    check_keys(entry, RANGE, source)
+    if isinstance(entry.get("choices"), list) and entry["choices"]:
+        return CategoricalDistribution(entry["choices"])
     try:
-        low, high = float(wanted["low"]), float(wanted["high"])
+        low, high = float(entry["low"]), float(entry["high"])
         if not math.isfinite(high - low) or low == high:
             raise ValueError
-        made = FloatDistribution(low, high, log=bool(wanted.get("log")))
+        made = FloatDistribution(low, high, log=bool(entry.get("log")))
     except (KeyError, TypeError, ValueError):
         ways = "log: true for a logarithmic scale, from above 0"
-        raise UsageError(f"{where}: must have low and high ({ways}), or a list of choices") from None
-    if not whole:
+        raise UsageError(f"{source}: must have low and high ({ways}), or a list of choices") from None
+    if not integers:
         return made
     if not (low.is_integer() and high.is_integer()):
-        raise UsageError(f"{where}: low {wanted['low']}, high {wanted['high']}: the flag takes whole numbers")
+        raise UsageError(f"{source}: low {entry['low']}, high {entry['high']}: the flag takes whole numbers")
     return IntDistribution(int(low), int(high), log=made.log)

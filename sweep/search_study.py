@@ -70,7 +70,7 @@ class Study:
 
     def _moved(self, cell: Cell, name: str) -> Cell:
         folder = self.spec.folder / name
-        return replace(cell, name=name, folder=folder, words=(*cell.words[:-1], str(folder)))
+        return replace(cell, name=name, folder=folder, argv=(*cell.argv[:-1], str(folder)))
 
     def judge(self, number: int, runs: list[Cell]) -> None:
         """Note the values of a trial whose runs are done."""

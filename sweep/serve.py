@@ -4,7 +4,7 @@ Every cell runs in a process forked off this one. Whatever it changes, be it see
 folder, it changes for itself, and if it crashes, it crashes alone. What a cell had to import and to read is taken over
 by this process, so that the next one finds it there. Where processes cannot be forked, every cell is started anew.
 
-Tasks come in as lines of JSON: ``script``, ``words``, ``folder`` and ``inputs``. The answer to each is a line with its
+Tasks come in as lines of JSON: ``script``, ``argv``, ``folder`` and ``inputs``. The answer to each is a line with its
 exit ``codes``, see ``sweep.job.Job``; ``last`` in it says that this process ends. A task may hold others under
 ``with``, that are computed as one with it in one process (``sweep.alike``); each has an exit code.
 """
@@ -46,13 +46,13 @@ class ForkedJob(Job):
 
     Args:
         script: "main_forget.py" for example.
-        words: its command line.
+        argv: its command line.
         replies: the channel of this process, which the cell must not hold.
     """
 
-    def __init__(self, script: str, words: list[str], folder: Path, inputs: list[Path], replies: IO[str]):
-        super().__init__(python(PROJECT / script, words), folder, inputs, {})
-        self._script, self._argv, self._replies = script, words, replies
+    def __init__(self, script: str, argv: list[str], folder: Path, inputs: list[Path], replies: IO[str]):
+        super().__init__(python(PROJECT / script, argv), folder, inputs, {})
+        self._script, self._argv, self._replies = script, argv, replies
 
     def _start(self, output: IO[bytes]) -> Forked:
         return Forked(functools.partial(_run, self._script, self._argv), output, self._replies)
@@ -165,11 +165,11 @@ def _be_a_process(output: IO[bytes], replies: IO[str]) -> None:
     os.close(replies.fileno())
 
 
-def _run(script: str, words: list[str]) -> int:
+def _run(script: str, argv: list[str]) -> int:
     """Run a script as Python would; its exit code."""
-    sys.argv = [str(PROJECT / script), *words]
+    sys.argv = [str(PROJECT / script), *argv]
     try:
-        return importlib.import_module(script.removesuffix(".py")).main(list(words))
+        return importlib.import_module(script.removesuffix(".py")).main(list(argv))
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001  (which ends a process with its traceback)
@@ -202,11 +202,11 @@ class Server:
 
     Args:
         replies: where answers go.
-        most: cells to run before that; 1 starts each in a Python of its own.
+        max_cells: cells to run before that; 1 starts each in a Python of its own.
     """
 
-    def __init__(self, replies: IO[str], most: int):
-        self._replies, self._left, self._forks = replies, most, FORKS and most > 1
+    def __init__(self, replies: IO[str], max_cells: int):
+        self._replies, self._left, self._forks = replies, max_cells, FORKS and max_cells > 1
         self._job: Job | ForkedGroup | None = None
         self._told = False
 
@@ -246,11 +246,11 @@ class Server:
 
     def _alone(self, task: dict[str, Any]) -> Job:
         """The job of a cell by itself."""
-        script, words, folder = task["script"], task["words"], Path(task["folder"])
+        script, argv, folder = task["script"], task["argv"], Path(task["folder"])
         inputs = [Path(path) for path in task["inputs"]]
         if self._forks:
-            return ForkedJob(script, words, folder, inputs, self._replies)
-        return Job(python(PROJECT / script, words), folder, inputs, {})
+            return ForkedJob(script, argv, folder, inputs, self._replies)
+        return Job(python(PROJECT / script, argv), folder, inputs, {})
 
 
 def _warm_up(script: str) -> None:
@@ -262,11 +262,11 @@ def _warm_up(script: str) -> None:
         environment()
 
 
-def main(most: int) -> None:
+def main(max_cells: int) -> None:
     """Serve standard input; what is printed meanwhile goes to standard error, out of the answers' way."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    server = Server(replies, most)
+    server = Server(replies, max_cells)
     for number in preempt.SIGNALS:
         signal.signal(number, server.told)
     server.serve(sys.stdin)

@@ -40,13 +40,13 @@ class Batch:
 
     Args:
         tasks: by the cell's name, see ``sweep.serve``.
-        given: variables to set.
+        variables: environment variables to set.
         log: what the process says that runs them, beside their own output.
-        most: cells that one process runs.
+        max_cells: cells that one process runs.
     """
 
-    def __init__(self, tasks: dict[str, dict[str, Any]], given: dict[str, str], log: Path, most: int):
-        self.tasks, self.given, self.log, self.most = tasks, given, log, most
+    def __init__(self, tasks: dict[str, dict[str, Any]], variables: dict[str, str], log: Path, max_cells: int):
+        self.tasks, self.variables, self.log, self.max_cells = tasks, variables, log, max_cells
         self.codes: dict[str, int | None] = {}
         self._worker: Worker | None = None
         self._told = False
@@ -57,7 +57,7 @@ class Batch:
     def __call__(self) -> dict[str, int | None]:
         """The exit code of every cell, by name; a killed one has none."""
         signal.signal(signal.SIGTERM, self._stop)
-        self._worker = Worker(self.given, self.log, self.most)
+        self._worker = Worker(self.variables, self.log, self.max_cells)
         for name, task in self.tasks.items():
             if not self._told and self.codes.get(name) != 0:
                 self._worker.start(task)
@@ -114,7 +114,7 @@ class Slurm:
         self._find_running()
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What this is, for people."""
         limits = f"at most {self.resources.at_once} at a time, " if self.resources.at_once else ""
         gpus = f", {self.resources.gpus} GPUs" if self.resources.gpus else ""

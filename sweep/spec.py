@@ -206,23 +206,23 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return {**base, **both}
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
+def _mapping(value: Any, source: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise UsageError(f"{where}: must be a mapping of names to values")
+        raise UsageError(f"{source}: must be a mapping of names to values")
     return value
 
 
-def _entries(value: Any, where: str) -> dict[str, Any]:
+def _entries(value: Any, source: str) -> dict[str, Any]:
     """Labelled entries; one that is false is left out, so that a file can drop what it extends."""
     found = {}
-    for label, entry in _mapping(value, where).items():
+    for label, entry in _mapping(value, source).items():
         if not LABEL.fullmatch(label):
             said = f"{label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
-            raise UsageError(f"{where}: {said}")
+            raise UsageError(f"{source}: {said}")
         if entry is not False:
-            found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{where}: {label}")
+            found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{source}: {label}")
     return found
 
 
@@ -242,16 +242,16 @@ def _overrides(content: dict[str, Any], path: Path, further: Iterable[str]) -> l
     if not isinstance(listed, list):
         raise UsageError(f"{path}: overrides: must be a list")
     for number, override in enumerate(listed, 1):
-        where = f"{path}: override {number}"
+        source = f"{path}: override {number}"
         if not isinstance(override, dict) or not override.keys() - {"flags"}:
-            raise UsageError(f"{where}: must be a mapping of flags and at least one of {', '.join(AXES)}")
-        check_keys(override, (*AXES, *further, "flags"), where)
+            raise UsageError(f"{source}: must be a mapping of flags and at least one of {', '.join(AXES)}")
+        check_keys(override, (*AXES, *further, "flags"), source)
         left_out = override.get("flags") is False
-        _mapping(None if left_out else override.get("flags"), f"{where}: flags")
+        _mapping(None if left_out else override.get("flags"), f"{source}: flags")
         if left_out and "method" not in override:
-            raise UsageError(f"{where}: flags: false leaves runs of methods out; name a method")
+            raise UsageError(f"{source}: flags: false leaves runs of methods out; name a method")
         if "training" in override and {"model", "scenario", "method"} & override.keys():
-            raise UsageError(f"{where}: names a training and what is unlearned; no command is both")
+            raise UsageError(f"{source}: names a training and what is unlearned; no command is both")
     return listed
 
 
@@ -286,7 +286,7 @@ def _check(spec: Spec) -> None:
         raise UsageError(f"{spec.file}: {missing} is needed beside {unlearning[0]}")
 
 
-def _check_flags(flags: Flags, where: str, own: bool = False, trained: bool = False) -> None:
+def _check_flags(flags: Flags, source: str, own: bool = False, trained: bool = False) -> None:
     """Refuse flags that the sweep gives itself, and values that cannot be typed.
 
     Args:
@@ -296,24 +296,24 @@ def _check_flags(flags: Flags, where: str, own: bool = False, trained: bool = Fa
     refused = OWN if trained else OWN | TRAINED
     for name, value in flags.items():
         if name in refused and not (own and name == "unlearn"):
-            raise UsageError(f"{where}: {name}: {refused[name]}")
+            raise UsageError(f"{source}: {name}: {refused[name]}")
         one = name in ("script", "from")
         grid = own and not one and isinstance(value, list) and value
         if any(isinstance(each, (dict, list)) for each in (value if grid else [value])):
             grids = ", or a list of such for a grid" if own else "; a list, for a grid, is for train and methods only"
             lists = "" if one else grids
-            raise UsageError(f"{where}: {name} {value}: must be a number, text, true or false{lists}")
+            raise UsageError(f"{source}: {name} {value}: must be a number, text, true or false{lists}")
 
 
-def reference(spec: Spec, what: Any, where: str) -> tuple[str, int]:
+def reference(spec: Spec, value: Any, source: str) -> tuple[str, int]:
     """A training's label and a round of it from "TRAINING/ROUND"; without a round, 0.
 
     Raises UsageError: there is no such training, or the round is no number.
     """
-    label, _, round_ = str(what).partition("/")
+    label, _, round_ = str(value).partition("/")
     if label not in spec.train:
         near, known = nearest(label, spec.train), ", ".join(spec.train)
-        raise UsageError(f"{spec.file}: {where}: no training is called {label}{near}; known: {known}")
+        raise UsageError(f"{spec.file}: {source}: no training is called {label}{near}; known: {known}")
     if round_ and not round_.isdigit():
-        raise UsageError(f"{spec.file}: {where}: {what}: must be TRAINING/ROUND, {label}/1 for example")
+        raise UsageError(f"{spec.file}: {source}: {value}: must be TRAINING/ROUND, {label}/1 for example")
     return label, int(round_ or 0)

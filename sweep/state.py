@@ -119,10 +119,10 @@ def compared(cell: Cell) -> str:
 
     Files are known by their size and the time at which they were written, which copying with ``rsync -a`` keeps.
     """
-    named = [word for word in cell.words[:-1] if os.sep in word or "." in word]
+    named = [word for word in cell.argv[:-1] if os.sep in word or "." in word]
     stats = [(name, state.st_size, state.st_mtime_ns) for name in named if (state := _stat(Path(name)))]
     result = _stat(cell.folder / "result.json")
-    content = [cell.script, cell.words[:-1], _code(), stats, result and (result.st_size, result.st_mtime_ns)]
+    content = [cell.script, cell.argv[:-1], _code(), stats, result and (result.st_size, result.st_mtime_ns)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -145,7 +145,7 @@ def expected(cell: Cell) -> str | None:
     """The fingerprint of the cell's run, as its script sees it now; None if it would refuse to run."""
     with contextlib.redirect_stderr(io.StringIO()):
         try:
-            return script_of(cell).identity([*cell.words, "--device", "cpu"])
+            return script_of(cell).identity([*cell.argv, "--device", "cpu"])
         except (UsageError, RunError):
             return None
 

@@ -20,30 +20,30 @@ from utils.preempt import RESUMABLE
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def environment(given: dict[str, str]) -> dict[str, str]:
+def environment(variables: dict[str, str]) -> dict[str, str]:
     """The variables of a process that imports from the project, not from the current folder.
 
     The current folder is left out from Python 3.11 on. What says that this process is submitit's is not true of others.
 
     Args:
-        given: further ones.
+        variables: further ones.
     """
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if name != "SUBMITIT_EXECUTOR"}
-    return {**kept, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **given}
+    return {**kept, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **variables}
 
 
 class Worker:
     """One such process at a time; another is started when there is a cell for it.
 
     Args:
-        given: variables to set, which decide its threads and GPUs.
+        variables: environment variables to set, which decide its threads and GPUs.
         log: what it says beside the cells' own output.
-        most: cells that one process runs; 1 gives each a Python of its own.
+        max_cells: cells that one process runs; 1 gives each a Python of its own.
     """
 
-    def __init__(self, given: dict[str, str], log: Path, most: int):
-        self._given, self._log, self._most = given, log, most
+    def __init__(self, variables: dict[str, str], log: Path, max_cells: int):
+        self._variables, self._log, self._max_cells = variables, log, max_cells
         self._process: subprocess.Popen | None = None
         self._cells = 0
         self.busy = False
@@ -100,14 +100,14 @@ class Worker:
 
     def _begin(self) -> None:
         files.make_folder(self._log.parent)
-        words = [sys.executable, "-u", "-m", "sweep.serve", str(self._most)]
+        words = [sys.executable, "-u", "-m", "sweep.serve", str(self._max_cells)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment(self._given),
+                env=environment(self._variables),
                 text=True,
                 start_new_session=True,  # Ctrl-C is for the sweep, which stops it in order
             )

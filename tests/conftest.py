@@ -5,6 +5,7 @@ is trained once.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def omp(epochs: int, batch_size: int, milestone: int) -> list[str]:
     return [*DIGITS, *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
 
 
+QUICK = ["--batch_size", "64", "--unlearn_epochs", "1", "--device", "cpu"]  # of an unlearning
 OMP = omp(epochs=3, batch_size=64, milestone=2)
 
 
@@ -89,6 +91,14 @@ def recorded(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list:
     return results
 
 
+@pytest.fixture(autouse=True)
+def compiles_no_later_test() -> Iterator[None]:
+    """``--compile`` holds for a process, and to compile a model takes longer than most tests."""
+    yield
+    device = sys.modules.get("utils.device")
+    assert device is None or not device.compiling()
+
+
 @pytest.fixture(scope="session")
 def omp_run(tmp_path_factory) -> Path:
     """Folder of a finished ``main_imp.py`` run on digits: a dense round and one pruned by 80 %."""
@@ -117,6 +127,31 @@ def few_run(few, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("few") / "model"
     assert main_imp.main([*OMP, *few, "--save_dir", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def compared_runs(few, few_run, tmp_path_factory) -> Path:
+    """A folder of runs on a few digits: ``model``, the training, and ``retrain``, ``FT`` and ``GA``."""
+    import main_forget
+
+    folder = tmp_path_factory.mktemp("compared")
+    shutil.copytree(few_run, folder / "model")
+    words = ["--mask", str(folder / "model" / "1model_SA_best.pth.tar"), *few, *QUICK]
+    exact = folder / "retrain" / "retraincheckpoint.pth.tar"
+    further = {"retrain": [], "FT": ["--reference_model", str(exact)], "GA": ["--unlearn_lr", "0.02"]}
+    for method, more in further.items():
+        assert main_forget.main(["--unlearn", method, *words, *more, "--save_dir", str(folder / method)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compare_page(compared_runs) -> Path:
+    """The page of ``compared_runs``."""
+    import main_compare
+
+    names = ("model/1model_SA_best.pth.tar", "FT", "GA", "retrain")
+    assert main_compare.main([*(str(compared_runs / name) for name in names), "--device", "cpu"]) == 0
+    return compared_runs / "compare.html"
 
 
 @pytest.fixture(scope="module")

@@ -50,11 +50,12 @@ def test_its_flags_are_in_the_help(project):
     assert refused.code == 2 and len(refused.err.strip().splitlines()) == 1 and "--beta" in refused.err
 
 
-def test_it_runs_on_a_sparse_model(project, omp_run, tmp_path):
+def test_it_runs_on_a_sparse_model(project, few, few_run, tmp_path):
     words = [
         *DIGITS,
+        *few,
         "--mask",
-        str(omp_run / "1model_SA_best.pth.tar"),
+        str(few_run / "1model_SA_best.pth.tar"),
         "--forget",
         "class:0",
         "--save_dir",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import QUICK
 from PIL import Image
 from torch import nn
 
@@ -25,8 +26,6 @@ from evaluation import similarity, weight_distance
 from evaluation.features import BATCH, layer_grams, predict_with_features
 from evaluation.predict import predict
 from evaluation.privacy_score import privacy_score
-
-QUICK = ["--batch_size", "64", "--unlearn_epochs", "1", "--device", "cpu"]
 
 
 class Net(nn.Module):
@@ -250,27 +249,6 @@ def test_every_picture_has_its_tile(side, tile):
 # --- runs ---
 
 
-@pytest.fixture(scope="module")
-def runs(few, few_run, tmp_path_factory) -> Path:
-    """A folder of runs on a few digits: the training, Retrain, FT and GA."""
-    folder = tmp_path_factory.mktemp("compared")
-    shutil.copytree(few_run, folder / "model")
-    words = ["--mask", str(folder / "model" / "1model_SA_best.pth.tar"), *few, *QUICK]
-    exact = folder / "retrain" / "retraincheckpoint.pth.tar"
-    further = {"retrain": [], "FT": ["--reference_model", str(exact)], "GA": ["--unlearn_lr", "0.02"]}
-    for method, more in further.items():
-        assert main_forget.main(["--unlearn", method, *words, *more, "--save_dir", str(folder / method)]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(runs) -> Path:
-    """The page of them."""
-    names = ("model/1model_SA_best.pth.tar", "FT", "GA", "retrain")
-    assert main_compare.main([*(str(runs / name) for name in names), "--device", "cpu"]) == 0
-    return runs / "compare.html"
-
-
 def parts(text: str) -> tuple[dict, dict[str, np.ndarray]]:
     """What a page's script reads: content and arrays."""
     found = dict(re.findall(r'<script type="[^"]*" id="(\w+)">(.*?)</script>', text, re.DOTALL))
@@ -282,16 +260,16 @@ def result(runs: Path, name: str) -> dict:
     return json.loads((runs / name / "result.json").read_text())
 
 
-def test_the_page_holds_the_numbers_of_the_runs(runs, page):
-    plain, arrays = parts(page.read_text())
+def test_the_page_holds_the_numbers_of_the_runs(compared_runs, compare_page):
+    plain, arrays = parts(compare_page.read_text())
     assert [model["name"] for model in plain["models"]] == ["Original", "FT", "GA", "Retrain"] and plain["first"] == [
         1,
         3,
     ]
     assert [one["name"] for one in plain["sets"]] == ["forget", "retain", "test", "val"]
-    split = np.load(runs / "FT" / "split.npz")
+    split = np.load(compared_runs / "FT" / "split.npz")
     for place, name in ((1, "FT"), (2, "GA"), (3, "retrain")):
-        told = result(runs, name)
+        told = result(compared_runs, name)
         assert plain["models"][place]["accuracy"] == told["accuracy"]
         assert plain["models"][place]["scores"] == {
             key: told["scores"][key] for key in plain["models"][place]["scores"]
@@ -303,9 +281,9 @@ def test_the_page_holds_the_numbers_of_the_runs(runs, page):
             assert arrays["number"][here].tolist() == split[one["name"]].tolist() and one["whole"] == here.sum()
         assert (np.sign(arrays[f"margin{place}"][~right]) <= 0).all()
         assert np.allclose(arrays[f"margin{place}"][right], arrays[f"confidence{place}"][right], atol=2e-3)
-    told = result(runs, "FT")["to_retrained"]["privacy_score"]
+    told = result(compared_runs, "FT")["to_retrained"]["privacy_score"]
     assert plain["privacy"]["1,3"] == pytest.approx(told)
-    assert plain["models"][0]["accuracy"]["test"] == result(runs, "FT")["original"]["TA"]
+    assert plain["models"][0]["accuracy"]["test"] == result(compared_runs, "FT")["original"]["TA"]
     assert "main_forget.py" in plain["models"][1]["command"] and plain["models"][0]["scores"]["UA"] is None
     assert plain["layers"]["changed"]["1,1".replace("1,1", "1,3")][-1] > 0 and set(plain["layers"]["cka"]) == {
         "forget",
@@ -314,8 +292,8 @@ def test_the_page_holds_the_numbers_of_the_runs(runs, page):
     }
 
 
-def test_the_page_is_whole_and_alone(page):
-    text = page.read_text()
+def test_the_page_is_whole_and_alone(compare_page):
+    text = compare_page.read_text()
     assert len(text.encode()) < 5e6 and "default-src 'none'" in text
     ours = re.sub(r"<script>.*?</script>", "", text, count=1, flags=re.DOTALL)
     assert not re.findall(r'(?:src|href)="(?!#)', ours)
@@ -324,17 +302,17 @@ def test_the_page_is_whole_and_alone(page):
     assert all(f'for="{name}"' in text for name in re.findall(r'<select id="(\w+)"', text))
 
 
-def test_a_report_links_to_a_page_beside_it(runs, page, tmp_path, capsys):
-    assert main_report.main([str(runs), "--no_plots"]) == 0
-    assert '<a href="compare.html">' in (runs / "report.html").read_text()
-    assert main_report.main([str(runs), "--no_plots", "--out", str(tmp_path)]) == 0
+def test_a_report_links_to_a_page_beside_it(compared_runs, compare_page, tmp_path, capsys):
+    assert main_report.main([str(compared_runs), "--no_plots"]) == 0
+    assert '<a href="compare.html">' in (compared_runs / "report.html").read_text()
+    assert main_report.main([str(compared_runs), "--no_plots", "--out", str(tmp_path)]) == 0
     assert "compare.html" not in (tmp_path / "report.html").read_text()
 
 
-def test_a_folder_of_training_gives_the_model_that_was_unlearned(runs):
-    last, first = (runs / "model" / f"{number}model_SA_best.pth.tar" for number in (1, 0))
-    assert entries.read([str(runs / "model"), str(runs / "FT")])[0].path == last
-    found = entries.read([str(first), str(runs / "model"), str(runs / "FT")])
+def test_a_folder_of_training_gives_the_model_that_was_unlearned(compared_runs):
+    last, first = (compared_runs / "model" / f"{number}model_SA_best.pth.tar" for number in (1, 0))
+    assert entries.read([str(compared_runs / "model"), str(compared_runs / "FT")])[0].path == last
+    found = entries.read([str(first), str(compared_runs / "model"), str(compared_runs / "FT")])
     assert [entry.path for entry in found[:2]] == [first, last]
     assert [entry.name for entry in found] == ["Original (dense)", "Original (80 % sparse)", "FT (80 % sparse)"]
 
@@ -347,25 +325,25 @@ def changed(runs: Path, folder: Path, name: str, **entries_: object) -> Path:
     return folder
 
 
-def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys):
-    ft, told = runs / "FT", result(runs, "FT")
-    gone = changed(runs, tmp_path / "gone", "GA")
+def test_what_cannot_be_compared_is_refused(compared_runs, tmp_path, capsys):
+    ft, told = compared_runs / "FT", result(compared_runs, "FT")
+    gone = changed(compared_runs, tmp_path / "gone", "GA")
     (gone / "GAcheckpoint.pth.tar").unlink()
     config = {**told["config"], "data": {**told["config"]["data"], "dataset": "cifar10"}}
-    other = changed(runs, tmp_path / "other", "GA", config=config)
-    base = changed(runs, tmp_path / "base", "GA", split={**told["split"], "base_digest": "0123"})
-    split = changed(runs, tmp_path / "split", "GA", split={**told["split"], "digest": "0123"})
-    failed = changed(runs, tmp_path / "failed", "GA", status="failed")
-    strange = changed(runs, tmp_path / "strange", "GA", script="main_transfer.py")
-    lost = changed(runs, tmp_path / "lost", "GA")
+    other = changed(compared_runs, tmp_path / "other", "GA", config=config)
+    base = changed(compared_runs, tmp_path / "base", "GA", split={**told["split"], "base_digest": "0123"})
+    split = changed(compared_runs, tmp_path / "split", "GA", split={**told["split"], "digest": "0123"})
+    failed = changed(compared_runs, tmp_path / "failed", "GA", status="failed")
+    strange = changed(compared_runs, tmp_path / "strange", "GA", script="main_transfer.py")
+    lost = changed(compared_runs, tmp_path / "lost", "GA")
     (lost / "split.npz").unlink()
-    damaged = changed(runs, tmp_path / "damaged", "GA")
+    damaged = changed(compared_runs, tmp_path / "damaged", "GA")
     (damaged / "GAcheckpoint.pth.tar").write_bytes(b"nonsense")
-    wrong = changed(runs, tmp_path / "wrong", "GA")
-    shutil.copy(runs / "model" / "result.json", tmp_path / "x.json")
+    wrong = changed(compared_runs, tmp_path / "wrong", "GA")
+    shutil.copy(compared_runs / "model" / "result.json", tmp_path / "x.json")
     said = {
         (ft,): "is one run; give two or more",
-        (runs / "model",) * 2: "give a run of main_forget.py too",
+        (compared_runs / "model",) * 2: "give a run of main_forget.py too",
         (ft, ft): "is given twice",
         (ft, tmp_path / "nowhere"): "no result.json there",
         (ft, gone): "GAcheckpoint.pth.tar: is not there",
@@ -374,7 +352,7 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys):
         (ft, split): "forgets other images than",
         (ft, failed): "its run failed",
         (ft, strange): "is no result of main_forget.py",
-        (lost, runs / "model"): "split.npz: is not there",
+        (lost, compared_runs / "model"): "split.npz: is not there",
         (ft, damaged): "GAcheckpoint.pth.tar",
         (ft, wrong, "--map", "nonsense"): "--map nonsense",
         (ft, wrong, "--images", "3"): "--images 3",
@@ -387,8 +365,17 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys):
     assert not (tmp_path / "out").exists(), "refused before anything is made"
 
 
-def test_what_is_left_out_is_said(runs, tmp_path, capsys):
-    words = [str(runs / "FT"), str(runs / "retrain"), "--images", "200", "--out", str(tmp_path), "--device", "cpu"]
+def test_what_is_left_out_is_said(compared_runs, tmp_path, capsys):
+    words = [
+        str(compared_runs / "FT"),
+        str(compared_runs / "retrain"),
+        "--images",
+        "200",
+        "--out",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
     assert main_compare.main(words) == 0
     out, (plain, arrays) = capsys.readouterr().out, parts((tmp_path / "compare.html").read_text())
     [retain] = [one for one in plain["sets"] if one["name"] == "retain"]
@@ -397,19 +384,19 @@ def test_what_is_left_out_is_said(runs, tmp_path, capsys):
     assert line in out and line in (tmp_path / "compare.html").read_text()
 
 
-def test_another_accuracy_than_the_runs_is_said(runs, tmp_path, capsys):
-    told = result(runs, "GA")
-    other = changed(runs, tmp_path / "GA", "GA", accuracy={**told["accuracy"], "test": 0.125})
-    assert main_compare.main([str(runs / "FT"), str(other), "--out", str(tmp_path), "--device", "cpu"]) == 0
+def test_another_accuracy_than_the_runs_is_said(compared_runs, tmp_path, capsys):
+    told = result(compared_runs, "GA")
+    other = changed(compared_runs, tmp_path / "GA", "GA", accuracy={**told["accuracy"], "test": 0.125})
+    assert main_compare.main([str(compared_runs / "FT"), str(other), "--out", str(tmp_path), "--device", "cpu"]) == 0
     assert re.search(r"GA: accuracy on the test set is \S+ % here, 12.50 % in its result.json", capsys.readouterr().out)
 
 
-def test_missing_packages_are_named(runs, monkeypatch, capsys):
+def test_missing_packages_are_named(compared_runs, monkeypatch, capsys):
     import sys
 
     for name, words in (("umap", ["--map", "umap"]), ("bokeh", [])):
         monkeypatch.setitem(sys.modules, name, None)
-        assert main_compare.main([str(runs / "FT"), str(runs / "GA"), *words]) == 2
+        assert main_compare.main([str(compared_runs / "FT"), str(compared_runs / "GA"), *words]) == 2
         assert "pip install" in capsys.readouterr().err
 
 

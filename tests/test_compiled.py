@@ -252,6 +252,7 @@ def test_several_processes_do_not_compile(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="^--compile: is for one process; leave it out"):
         device.resolve("cpu", compile=True)
+    assert not device.compiling(), "what was refused decides nothing for later runs of this process"
 
 
 def test_a_model_that_torch_cannot_compile_is_one_line(monkeypatch):

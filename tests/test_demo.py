@@ -48,7 +48,7 @@ def test_the_settings_are_those_that_the_search_found_on_other_seeds():
         assert len(there) == len(demo.seeds)
         for cell in there:
             for flag, value in best["values"].items():
-                assert float(cell.words[cell.words.index(f"--{flag}") + 1]) == float(value), (cell.name, flag)
+                assert float(cell.argv[cell.argv.index(f"--{flag}") + 1]) == float(value), (cell.name, flag)
 
 
 def test_the_page_shows_the_table_as_it_was_written():

@@ -117,7 +117,7 @@ def test_the_small_resnet_of_akamaster(tmp_path):
     torch.save(akamaster(small().state_dict()), tmp_path / "resnet20.th")
     ours, found = opened(tmp_path / "resnet20.th", "resnet20s")
     agree(ours, small())
-    assert found.said == ("'module.' dropped from all names", "linear.* taken for fc.*") and found.extra == {
+    assert found.notes == ("'module.' dropped from all names", "linear.* taken for fc.*") and found.extra == {
         "best_prec1": 92.6
     }
     torch.save(
@@ -131,7 +131,7 @@ def test_the_resnet18_of_pytorch_cifar(tmp_path):
     torch.save(kuangliu(theirs.state_dict()), tmp_path / "ckpt.pth")
     ours, found = opened(tmp_path / "ckpt.pth", "resnet18")
     agree(ours, theirs)
-    assert found.said == (
+    assert found.notes == (
         "entry net",
         "'module.' dropped from all names",
         "shortcut.* taken for downsample.*",
@@ -150,7 +150,7 @@ def test_resnets_with_convolutions_in_their_shortcuts(arch, depth, tmp_path):
     torch.save(state, tmp_path / "x.pt")
     ours, found = opened(tmp_path / "x.pt", arch)
     agree(ours, theirs)
-    assert found.said == () and models.guess(state) == arch
+    assert found.notes == () and models.guess(state) == arch
 
 
 def test_torchvisions_resnet18(tmp_path):
@@ -259,7 +259,7 @@ def test_a_prefix_that_all_names_share(before, tmp_path):
     torch.save({before + key: value for key, value in small().state_dict().items()}, tmp_path / "x.pt")
     ours, found = opened(tmp_path / "x.pt", "resnet20s")
     agree(ours, small())
-    assert found.said[:-1] == ((f"'{before}' dropped from all names",) if before else ())
+    assert found.notes[:-1] == ((f"'{before}' dropped from all names",) if before else ())
 
 
 def test_a_backbone_and_its_classifier(tmp_path):
@@ -269,7 +269,7 @@ def test_a_backbone_and_its_classifier(tmp_path):
     )
     ours, found = opened(tmp_path / "x.pt", "resnet20s")
     agree(ours, small())
-    assert found.said == ("'backbone.' dropped from names", "linear.* taken for fc.*")
+    assert found.notes == ("'backbone.' dropped from names", "linear.* taken for fc.*")
 
 
 @pytest.mark.parametrize("head", ["fc", "linear", "classifier", "head", "heads.head", "classifier.1", "last_linear"])
@@ -287,7 +287,7 @@ def test_wrappers_within_names_and_no_counters_and_half_numbers(tmp_path):
     torch.save(state, tmp_path / "x.pt")
     ours, found = opened(tmp_path / "x.pt", "resnet20s")
     agree(ours, small())
-    assert "_orig_mod dropped from within names" in found.said
+    assert "_orig_mod dropped from within names" in found.notes
     torch.save({key: value.half() for key, value in state.items()}, tmp_path / "half.pt")
     half = copy.deepcopy(small())
     half.load_state_dict(
@@ -319,7 +319,7 @@ def test_statistics_beside_the_state_dict(kind, tmp_path):
     found = checkpoints.read(tmp_path / "x.pt", "--mask", model=models.build("resnet20s", 10))
     assert found.weights["normalize.mean"].tolist() == pytest.approx([0.5, 0.4, 0.3])
     assert found.weights["normalize.std"].tolist() == pytest.approx([0.2, 0.25, 0.3])
-    assert found.said == ("entry net", "mean and std taken for normalize.*")
+    assert found.notes == ("entry net", "mean and std taken for normalize.*")
 
 
 def test_statistics_of_other_pixels_are_refused(tmp_path):

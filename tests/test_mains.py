@@ -518,7 +518,7 @@ def test_pruning_within_unlearning_names_the_layers_that_it_emptied(few, few_run
     assert len(lost) > 1 and f"({len(lost)} of 19 layers)" in line
 
 
-@pytest.mark.parametrize("write", [1, 3])
+@pytest.mark.parametrize("write", [1, pytest.param(3, marks=pytest.mark.torture)])
 def test_a_killed_synflow_run_goes_on_to_the_same_bytes(synflow_run, few, tmp_path, write):
     """Once the first epoch is done, and when all are."""
     with killed_at(write):

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from html import escape
 
 import pytest
+from browser import BROWSER, FLAGS, needs_browser
 from test_report import RUNS, made, result, write
 
 import main_report
 from report import marks, paper_table, settings, text
 from report.page import Section, page
 from report.paper_values import Published
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium (apt-get install chromium)")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def test_the_best_cells_by_hand():

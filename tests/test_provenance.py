@@ -145,12 +145,14 @@ def test_the_whole_way_without_a_word_of_the_model(trained, tmp_path, capsys):
         "input_size": 8,
         "stream": False,
         "split_seed": 2,
+        "train_seed": 1,
         "mean": None,
         "std": None,
         "compat": "fixed",
         "side": 8,
         "classes": list("0123456789"),
         "folder": None,
+        "superclasses": None,
     }
     again = [
         "--mask",
@@ -353,7 +355,7 @@ def test_a_file_that_cannot_be_read_says_nothing(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"nothing")
     for path in (tmp_path / "x.pt", tmp_path, tmp_path / "nowhere", "\x00"):
         found = inherited.inherit({"mask": str(path)}, ("mask",), 2)
-        assert found.flags == {"mask": str(path)} and found.words == []
+        assert found.flags == {"mask": str(path)} and found.notes == []
 
 
 def test_planning_reads_no_files(trained):

@@ -27,7 +27,7 @@ def cells_of(tmp_path, text, more="", flags=""):
 
 def words(cell, *flags):
     """The values of some flags of a cell's command line."""
-    return tuple(cell.words[cell.words.index(f"--{flag}") + 1] if f"--{flag}" in cell.words else None for flag in flags)
+    return tuple(cell.argv[cell.argv.index(f"--{flag}") + 1] if f"--{flag}" in cell.argv else None for flag in flags)
 
 
 def test_a_population_of_splits_trains_once_for_all_forget_sets_of_a_split(tmp_path):
@@ -110,7 +110,7 @@ def test_overrides_name_the_axes(tmp_path):
 LIRA = "population: {lira: {splits: 2, forgets: 2}}"
 BAD = [
     ("", ": seeds is needed"),
-    ("seeds: {}", ": seeds: must be a list, or a mapping with some of the keys split, train, unlearn"),
+    ("seeds: {}", ": seeds: must be a list, or a mapping with some of the keys split, train, forget, unlearn, eval"),
     ("seeds: {splits: [1]}", ": seeds: splits: unknown key (did you mean split?)"),
     ("seeds: {train: 3}", ": seeds: train: seeds: must be a list of different whole numbers from 0 up"),
     ("population: 3", ": population: must be a mapping with inits or lira"),

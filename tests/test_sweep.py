@@ -72,7 +72,7 @@ def made(folder, text):
 
 
 def line(cell):
-    return " ".join((cell.script, *cell.words))
+    return " ".join((cell.script, *cell.argv))
 
 
 def called(capsys, *words):
@@ -165,7 +165,7 @@ def test_a_model_can_be_that_of_the_last_epoch(tmp_path):
     text = WHOLE.replace("{m: a}", "{best: a/1, last: a/1/last, dense: a/last}")
     cells = grid.cells(spec.read(stated(tmp_path, text)))
     masks = {
-        cell.facts["model"]: (cell.words[1], cell.facts["round"], cell.needs)
+        cell.facts["model"]: (cell.argv[1], cell.facts["round"], cell.needs)
         for cell in cells
         if cell.facts.get("method") == "FT"
     }
@@ -231,7 +231,7 @@ def test_a_file_extends_another_and_drops_of_it(tmp_path):
         "--seed 7 --train_seed 7 --save_dir other/seed7/some/dense/IU"
     )
     assert spec.read(path).title == "everything that a file can say"
-    assert grid.cells(spec.read(path, "elsewhere"))[0].words[-1] == "elsewhere/seed7/base"
+    assert grid.cells(spec.read(path, "elsewhere"))[0].argv[-1] == "elsewhere/seed7/base"
 
 
 # what is refused
@@ -779,7 +779,7 @@ def test_a_sweep_is_stopped_goes_on_fails_in_one_cell_and_skips_the_rest(tmp_pat
 class Here:
     """An executor that runs the scripts in this very process, one after the other."""
 
-    words = "in this process"
+    description = "in this process"
 
     def __init__(self, state, resources):
         self.state, self.running, self.over = state, [], []
@@ -788,7 +788,7 @@ class Here:
         ready = [cell for cell in cells if all(self.state.done(self.state.by_name[name]) for name in cell.needs)][:1]
         self.running = list(ready)
         self.over = [
-            (cell, importlib.import_module(cell.script.removesuffix(".py")).main(list(cell.words))) for cell in ready
+            (cell, importlib.import_module(cell.script.removesuffix(".py")).main(list(cell.argv))) for cell in ready
         ]
         return ready
 
@@ -1005,7 +1005,7 @@ def test_whole_numbers_are_drawn_as_such_wherever_the_flag_is(tmp_path):
         2 <= drawn["lora_rank"] <= 16 for drawn in values
     )
     [cell] = study.cells(0, values[0])
-    assert cell.words[cell.words.index("--unlearn-epochs") + 1] == str(values[0]["unlearn-epochs"])
+    assert cell.argv[cell.argv.index("--unlearn-epochs") + 1] == str(values[0]["unlearn-epochs"])
 
 
 def test_searches_of_one_name_are_refused_before_any_work(tmp_path, capsys):

@@ -268,9 +268,9 @@ def test_lanes_run_one_at_a_time_and_meet():
         return run
 
     def answer(waiting: list[Lane]) -> None:
-        order.append([lane.asked for lane in waiting])
+        order.append([lane.request for lane in waiting])
         for lane in waiting:
-            lane.answer = lambda asked=lane.asked: 10 * asked
+            lane.answer = lambda asked=lane.request: 10 * asked
 
     found = [Lane(work("a", 2)), Lane(work("b", 1))]
     lanes.run(found, answer)
@@ -352,7 +352,7 @@ def test_scripts_run_at_once_leave_what_they_leave_alone(tmp_path, few, few_run,
         return [*COMMON, *told, "--save_dir", str(tmp_path / name / str(number))]
 
     wrong = words("joined", 9, split=[])
-    assert groups.run_together(SCRIPT, [words("joined", 0), wrong, words("joined", 1)], most=3) == [0, 2, 0]
+    assert groups.run_together(SCRIPT, [words("joined", 0), wrong, words("joined", 1)], max_models=3) == [0, 2, 0]
     assert "was trained on split" in capsys.readouterr().err
     for number in (0, 1):
         assert SCRIPT.main(words("alone", number)) == 0
@@ -378,10 +378,10 @@ def test_a_group_that_is_killed_goes_on_from_each_runs_last_epoch(tmp_path, caps
 
     commands = [words("joined", seed) for seed in range(2)]
     with killed_at(3):
-        groups.run_together(SCRIPT, commands, most=2)
+        groups.run_together(SCRIPT, commands, max_models=2)
     assert not list(tmp_path.glob("joined/*/result.json")) and not list(tmp_path.glob("joined/*/.run.lock"))
     capsys.readouterr()
-    assert groups.run_together(SCRIPT, commands, most=2) == [0, 0]
+    assert groups.run_together(SCRIPT, commands, max_models=2) == [0, 0]
     assert capsys.readouterr().out.count("going on from") >= 1
     for seed in range(2):
         assert SCRIPT.main(words("alone", seed)) == 0
@@ -473,7 +473,7 @@ def test_a_group_of_a_sweep_leaves_each_cells_files_and_exit_code(tmp_path, few,
         told = ["--mask", str(model), "--unlearn", "GA", "--unlearn_epochs", "1", "--forget", "random:0.1"]
         told += [*split, "--seed", str(number), "--save_dir", str(tmp_path / str(number))]
         where = {"folder": str(tmp_path / str(number)), "inputs": [str(model)]}
-        return {"script": "main_forget.py", "words": [*COMMON, *told], **where}
+        return {"script": "main_forget.py", "argv": [*COMMON, *told], **where}
 
     model = few_run / "1model_SA_best.pth.tar"
     tasks = [task(0, model), task(1, model), task(2, model, split=[]), task(3, tmp_path / "none.pt")]

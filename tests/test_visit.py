@@ -42,7 +42,7 @@ def test_a_plan_is_table_1_with_one_seed(visit):
     stated = table.plan(visit, {"train": 5, "retrain": 4, "tune": 1})
     cells = grid.cells(stated, strict=False)
     assert len(cells) == 1 + 7 * 2 * 2
-    words = {cell.name: " ".join(cell.words) for cell in cells}
+    words = {cell.name: " ".join(cell.argv) for cell in cells}
     assert "--epochs 5" in words["seed1/omp95"] and "--rate 0.95" in words["seed1/omp95"]
     retrained = words["seed1/random/sparse/retrain"]
     assert "--unlearn_epochs 4" in retrained and "--schedule triangle" in retrained and "decreasing" not in retrained

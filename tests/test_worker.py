@@ -108,7 +108,7 @@ def work(tmp_path):
 
 
 def task(folder, *words, script="main_cell.py"):
-    return {"script": script, "words": list(words), "folder": str(folder), "inputs": []}
+    return {"script": script, "argv": list(words), "folder": str(folder), "inputs": []}
 
 
 def ran(worker, folder, *words):

@@ -59,14 +59,14 @@ class Checkpoint:
         weights: parameters and buffers by plain name; empty if the file holds masks only.
         mask: kept weights by parameter name; empty for a dense model.
         extra: every other entry of the file (``epoch``, ``optimizer``, ``split_digest``, ...).
-        said: what was renamed or left out, a phrase each.
+        notes: what was renamed or left out, a phrase each.
     """
 
     path: Path
     weights: dict[str, Tensor]
     mask: Mask
     extra: dict[str, Any]
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -136,21 +136,21 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
         UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds no state dict of finite
             numbers, or several that fit.
     """
-    where = f"{flag} {path}"
-    content = torch_files.load(path, where, allow_pickle, model)
+    source = f"{flag} {path}"
+    content = torch_files.load(path, source, allow_pickle, model)
     expected = None if model is None else foreign.shapes(model.state_dict())
     head = None if model is None else models.head_name(model)
-    place, state, said = _only_state_dict(content, where, path, expected, head)
-    torch_files.check_tensors(state, where, model)
+    place, state, said = _only_state_dict(content, source, path, expected, head)
+    torch_files.check_tensors(state, source, model)
     extra = _other_entries(content, place)
-    _check_own(extra, where)
+    _check_own(extra, source)
     state, words = foreign.with_statistics(state, extra if place else {})
     said += words
     if expected is not None:
-        state, renamed = _renamed(state, expected, head, where)
+        state, renamed = _renamed(state, expected, head, source)
         said += renamed
-        foreign.check_statistics(state, where)
-    _check_masks(state, where)
+        foreign.check_statistics(state, source)
+    _check_masks(state, source)
     return Checkpoint(path, *unpack(state), extra, said)
 
 
@@ -183,7 +183,7 @@ def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
 
 
 def _only_state_dict(
-    content: Any, where: str, path: Path, expected: foreign.Shapes | None, head: str | None
+    content: Any, source: str, path: Path, expected: foreign.Shapes | None, head: str | None
 ) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
     """The state dict of a file, where it lies in it, and what to say of that."""
     found = foreign.state_dicts(content)
@@ -192,12 +192,12 @@ def _only_state_dict(
         places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)]
         places = places or list(found)[:1]
     if not places:
-        raise UsageError(f"{where}: holds no state dict")
+        raise UsageError(f"{source}: holds no state dict")
     if len(places) > 1:
         names = " and ".join(place or "its own entries" for place in places)
         keys = "".join(f"[{key!r}]" for key in places[-1].split("."))
         why = f"keep the one you mean: torch.save(torch.load({path.name!r}){keys}, 'one.pt')"
-        raise UsageError(f"{where}: holds several state dicts ({names}); {why}")
+        raise UsageError(f"{source}: holds several state dicts ({names}); {why}")
     [place] = places
     said = [] if place in ("", "state_dict") else [f"entry {place}"]
     if len(found) > 1:
@@ -207,7 +207,7 @@ def _only_state_dict(
         if isinstance(value, Tensor):
             state[key] = value
         elif "." in key:
-            raise UsageError(f"{where}: {key} is of type {type(value).__name__}, not a tensor")
+            raise UsageError(f"{source}: {key} is of type {type(value).__name__}, not a tensor")
         elif place:
             said.append(f"{key} left out")
     return place, state, tuple(said)
@@ -222,16 +222,16 @@ def _other_entries(content: Any, place: str) -> dict[str, Any]:
 
 
 def _renamed(
-    state: dict[str, Tensor], expected: foreign.Shapes, head: str | None, where: str
+    state: dict[str, Tensor], expected: foreign.Shapes, head: str | None, source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """A state dict under the model's names, as far as it has them, and what was done."""
     how = foreign.rename(foreign.shapes(state), expected, head)
     if how.clash is not None:
         said = "take one of them out"
-        raise UsageError(f"{where}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; {said}")
+        raise UsageError(f"{source}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; {said}")
     found = {new: state[old] for old, new in how.names.items()}
     flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
-    return {**found, **flat}, how.said
+    return {**found, **flat}, how.notes
 
 
 def read_tensors(
@@ -249,45 +249,45 @@ def read_tensors(
     Raises:
         UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds something else.
     """
-    where = f"{flag} {path}"
-    content = torch_files.load(path, where, allow_pickle, model)
+    source = f"{flag} {path}"
+    content = torch_files.load(path, source, allow_pickle, model)
     named = isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
     plain = named and all(isinstance(value, Tensor) for value in content.values())
     if not plain or not content:
-        raise UsageError(f"{where}: holds no tensors by name")
-    torch_files.check_tensors(content, where, model)
-    return dict(content) if expected is None else _renamed(dict(content), expected, None, where)[0]
+        raise UsageError(f"{source}: holds no tensors by name")
+    torch_files.check_tensors(content, source, model)
+    return dict(content) if expected is None else _renamed(dict(content), expected, None, source)[0]
 
 
-def _check_masks(state: Mapping[str, Tensor], where: str) -> None:
+def _check_masks(state: Mapping[str, Tensor], source: str) -> None:
     for key, value in state.items():
         if key.endswith("weight" + ORIGINAL):
             mask = state.get(key.removesuffix(ORIGINAL) + MASK)
             if key.removesuffix(ORIGINAL) in state:
                 said = "take one of them out"
-                raise UsageError(f"{where}: {key} and {key.removesuffix(ORIGINAL)} are both there; {said}")
+                raise UsageError(f"{source}: {key} and {key.removesuffix(ORIGINAL)} are both there; {said}")
             if mask is None:
-                raise UsageError(f"{where}: {key} has no mask beside it")
+                raise UsageError(f"{source}: {key} has no mask beside it")
             if mask.shape != value.shape:
-                raise UsageError(f"{where}: {key} is {list(value.shape)}, its mask {list(mask.shape)}")
+                raise UsageError(f"{source}: {key} is {list(value.shape)}, its mask {list(mask.shape)}")
         elif key.endswith("weight" + MASK) and not bool(((value == 0) | (value == 1)).all()):
-            raise UsageError(f"{where}: {key} holds other values than 0 and 1")
+            raise UsageError(f"{source}: {key} holds other values than 0 and 1")
 
 
-def _check_own(extra: Mapping[str, Any], where: str) -> None:
+def _check_own(extra: Mapping[str, Any], source: str) -> None:
     """Refuse entries under our own names that are not what we write there."""
     for key, kinds in OWN.items():
         if key in extra and not isinstance(extra[key], kinds):
-            raise UsageError(f"{where}: {key} is of type {type(extra[key]).__name__}; expected {kinds[0].__name__}")
+            raise UsageError(f"{source}: {key} is of type {type(extra[key]).__name__}; expected {kinds[0].__name__}")
     for key in ("recipe", "origin"):
         if key in extra:
             try:
                 json.dumps([extra[key], extra.get("state")], allow_nan=False)
             except (TypeError, ValueError, RecursionError) as error:
-                raise UsageError(f"{where}: {key} is no plain data ({error})") from None
+                raise UsageError(f"{source}: {key} is no plain data ({error})") from None
     wrong = origin.check(extra.get("origin", {}))
     if wrong is not None:
-        raise UsageError(f"{where}: {wrong}")
+        raise UsageError(f"{source}: {wrong}")
 
 
 def check_fits(
@@ -309,15 +309,15 @@ def check_fits(
         UsageError: names the file, the first difference, and the architecture it seems to be.
     """
     expected = model.state_dict()
-    where = f"{flag} {checkpoint.path}"
+    source = f"{flag} {checkpoint.path}"
     strange = [k for k, m in checkpoint.mask.items() if k not in expected or m.shape != expected[k].shape]
     if strange:
         said = f"its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
-        raise UsageError(f"{where}: {said}")
+        raise UsageError(f"{source}: {said}")
     if not checkpoint.weights:
         if masks_alone:
             return
-        raise UsageError(f"{where}: holds masks but no weights; that is enough for --unlearn retrain only")
+        raise UsageError(f"{source}: holds masks but no weights; that is enough for --unlearn retrain only")
     allowed = foreign.absent(checkpoint.weights, expected)
     missing = [k for k in expected if k not in checkpoint.weights and k not in allowed]
     surplus = [k for k in checkpoint.weights if k not in expected]
@@ -325,18 +325,18 @@ def check_fits(
         differing = [f"{name} is missing" for name in missing[:1]] + [f"{name} is unknown" for name in surplus[:1]]
         first = ", ".join(differing)
         counts = f"{len(missing)} entries missing, {len(surplus)} unknown"
-        raise UsageError(f"{where}: is no {arch} ({counts}; {first}){_hint(checkpoint, arch, stem)}")
-    _check_shapes(checkpoint, model, where, arch, dataset, stem)
+        raise UsageError(f"{source}: is no {arch} ({counts}; {first}){_hint(checkpoint, arch, stem)}")
+    _check_shapes(checkpoint, model, source, arch, dataset, stem)
 
 
-def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: str, dataset: str, stem: bool) -> None:
+def _check_shapes(checkpoint: Checkpoint, model: nn.Module, source: str, arch: str, dataset: str, stem: bool) -> None:
     head = models.head_name(model)
     for key, value in model.state_dict().items():
         found = checkpoint.weights.get(key)
         if found is None:
             continue
         if found.shape != value.shape:
-            shapes = f"{where}: {key} is {list(found.shape)}, expected {list(value.shape)}"
+            shapes = f"{source}: {key} is {list(found.shape)}, expected {list(value.shape)}"
             if key in (f"{head}.weight", f"{head}.bias") and found.shape[1:] == value.shape[1:]:
                 data = f"--dataset {dataset}" if dataset else "the data set"
                 said = f"the head has {len(found)} classes, {data} has {len(value)}"
@@ -348,9 +348,9 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, where: str, arch: st
         if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (
             value.dtype == torch.bool
         ):
-            raise UsageError(f"{where}: {key} is {torch_files.kind(found)}, expected {torch_files.kind(value)}")
+            raise UsageError(f"{source}: {key} is {torch_files.kind(found)}, expected {torch_files.kind(value)}")
         if found.dtype == torch.float64 and not torch_files.sound(key, found.to(value.dtype)):
-            raise UsageError(f"{where}: {key} holds values too large for {torch_files.kind(value)}")
+            raise UsageError(f"{source}: {key} holds values too large for {torch_files.kind(value)}")
 
 
 def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
@@ -363,7 +363,7 @@ def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
     if guesses and (arch, stem) not in guesses:
         named = (name + (" with the ImageNet stem" if imagenet else "") for name, imagenet in guesses)
         return f"; it looks like {' or '.join(named)}"
-    done = f"; {', '.join(checkpoint.said)}" if checkpoint.said else ""
+    done = f"; {', '.join(checkpoint.notes)}" if checkpoint.notes else ""
     prefix = foreign.shared_prefix(shapes)
     return done + (f"; all its names begin with '{prefix}'" if prefix else "")
 

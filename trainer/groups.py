@@ -32,7 +32,7 @@ TRIED = 2  # images that tell how much memory an image takes
 def run_together(
     script: Script,
     commands: Sequence[Sequence[str]],
-    most: int | None = None,
+    max_models: int | None = None,
     outputs: Sequence[TextIO | None] | None = None,
 ) -> list[int]:
     """Run a script by several command lines at once.
@@ -41,7 +41,7 @@ def run_together(
 
     Args:
         commands: the words of each.
-        most: models computed at once; None for as many as pay and as memory has room for.
+        max_models: models computed at once; None for as many as pay and as memory has room for.
         outputs: where each prints; None for where this process does.
     Returns:
         The exit code of each.
@@ -54,7 +54,7 @@ def run_together(
         raise UsageError("--models_at_once: several processes work on each run; leave it out under torchrun")
     setups = [setup for words in commands if (setup := _setup(script, words)) is not None]
     check(setups)
-    size = most or (how_many(setups[0]) if setups else 1)
+    size = max_models or (how_many(setups[0]) if setups else 1)
     streams = outputs or [None] * len(commands)
     runs = [lanes.Lane(functools.partial(script.main, list(words)), out) for words, out in zip(commands, streams)]
     with preempt.listening() as outermost:
@@ -82,9 +82,9 @@ def check(setups: Sequence[Setup]) -> None:
         check_alike([setup.network.fresh for setup in setups])
 
 
-def how_many_of(script: Script, words: Sequence[str]) -> int:
+def how_many_of(script: Script, argv: Sequence[str]) -> int:
     """``how_many`` of a command line; 1 of one that is refused."""
-    setup = _setup(script, words)
+    setup = _setup(script, argv)
     return 1 if setup is None else how_many(setup)
 
 
@@ -145,10 +145,10 @@ def _trained(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).train()
 
 
-def _setup(script: Script, words: Sequence[str]) -> Setup | None:
+def _setup(script: Script, argv: Sequence[str]) -> Setup | None:
     """What a command line asks for; None if it is refused, which its own run says."""
     try:
-        return script.stages.setup(script.parse(list(words)))
+        return script.stages.setup(script.parse(list(argv)))
     except UsageError:
         return None
 

@@ -24,19 +24,19 @@ class Inherited:
 
     Attributes:
         flags: by name, typed values as text.
-        words: what was taken from which file, a phrase each.
+        notes: what was taken from which file, a phrase each.
     """
 
     flags: dict[str, Any]
-    words: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     default_seed: int = 0
     _earlier: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
-    def take(self, where: str, origin: Mapping[str, Any], split: str = "tidy") -> None:
+    def take(self, source: str, origin: Mapping[str, Any], split: str = "tidy") -> None:
         """Add what one file knows.
 
         Args:
-            where: the flag and the file.
+            source: the flag and the file.
             origin: ``facts`` of the file, or what its weights tell.
             split: as for ``inherit``.
         Raises:
@@ -48,20 +48,20 @@ class Inherited:
         asked = {name: origin[name] for name in ASKED if name in origin and not idle.get(name)}
         for name, value in asked.items():
             if name in self._earlier:
-                self._compare(where, name, value, origin)
+                self._compare(source, name, value, origin)
             else:
-                taken |= self._size(where, value, origin) if name == "input_size" else self._one(where, name, value)
+                taken |= self._size(source, value, origin) if name == "input_size" else self._one(source, name, value)
         if origin.get("split_seed") is not None and "split_seed" not in self._earlier:
-            taken |= self._split(where, origin["split_seed"], split)
-            self._earlier["split_seed"] = where, origin["split_seed"]
+            taken |= self._split(source, origin["split_seed"], split)
+            self._earlier["split_seed"] = source, origin["split_seed"]
         self.flags |= taken
         sized = {**asked, "input_size": _size_of(origin)} if "input_size" in asked else asked
-        self._earlier = {name: (where, value) for name, value in sized.items()} | self._earlier
+        self._earlier = {name: (source, value) for name, value in sized.items()} | self._earlier
         named = [name if value is True else f"{name} {_plain(value)}" for name, value in taken.items()]
         if named:
-            self.words.append(f"{', '.join(named)}: from {where}")
+            self.notes.append(f"{', '.join(named)}: from {source}")
 
-    def _one(self, where: str, name: str, value: Any) -> dict[str, Any]:
+    def _one(self, source: str, name: str, value: Any) -> dict[str, Any]:
         if name not in self.flags:
             return {} if value is None or value is False else {name: tuple(value) if name in ("mean", "std") else value}
         given = self.flags[name]
@@ -74,8 +74,8 @@ class Inherited:
 
             models.check(str(given))
         if value is False or given is True:
-            raise UsageError(f"--{name}: {where} was trained without it; leave --{name} out")
-        raise _differs(where, name, given, value)
+            raise UsageError(f"--{name}: {source} was trained without it; leave --{name} out")
+        raise _differs(source, name, given, value)
 
     def _same(self, name: str, given: Any, value: Any) -> bool:
         """Whether a flag may stand beside a file's value; statistics are compared with those that the weights hold."""
@@ -86,7 +86,7 @@ class Inherited:
         moved = name == "superclasses" and value is not None  # classes that differ are refused later
         return hub or moved or name in ("mean", "std") or _plain(given) == _plain(value)
 
-    def _size(self, where: str, value: int | None, origin: Mapping[str, Any]) -> dict[str, Any]:
+    def _size(self, source: str, value: int | None, origin: Mapping[str, Any]) -> dict[str, Any]:
         """The size as the file has it: typing the images' own size is the same as typing none."""
         if "input_size" not in self.flags:
             return {} if value is None else {"input_size": value}
@@ -94,20 +94,20 @@ class Inherited:
         if side is None or not given.isdecimal():
             return {}
         if int(given) != side:
-            raise _differs(where, "input_size", given, side)
+            raise _differs(source, "input_size", given, side)
         if value is None:
             del self.flags["input_size"]
         return {}
 
-    def _compare(self, where: str, name: str, value: Any, origin: Mapping[str, Any]) -> None:
+    def _compare(self, source: str, name: str, value: Any, origin: Mapping[str, Any]) -> None:
         """Refuse two files that are not of the same model and data."""
         earlier, before = self._earlier[name]
         now = _size_of(origin) if name == "input_size" else value
         if None not in (now, before) and not self._same(name, before, now):
             said = "give files of the same model and data"
-            raise UsageError(f"{where}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {said}")
+            raise UsageError(f"{source}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {said}")
 
-    def _split(self, where: str, value: int, split: str) -> dict[str, Any]:
+    def _split(self, source: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
         if "split" in self.flags:
             return {}
@@ -117,7 +117,7 @@ class Inherited:
         default = REFERENCE_SPLIT if self.flags.get("compat") == "reference" else own
         if given is not None and _plain(given) != str(value):
             if split == "refuse":
-                raise _differs(where, "split_seed", given, value)
+                raise _differs(source, "split_seed", given, value)
             return {}
         if value == default:
             if split == "tidy":
@@ -126,8 +126,8 @@ class Inherited:
         return {} if given is not None else {"split_seed": value}
 
 
-def _differs(where: str, name: str, given: Any, value: Any) -> UsageError:
-    said = f"{where} was made with {name} {_plain(value)}; leave --{name} out, or give another file"
+def _differs(source: str, name: str, given: Any, value: Any) -> UsageError:
+    said = f"{source} was made with {name} {_plain(value)}; leave --{name} out, or give another file"
     return UsageError(f"--{name} {_plain(given)}: {said}")
 
 
@@ -167,34 +167,34 @@ def inherit(
             continue
         from trainer import checkpoints
 
-        where, seen = f"--{flag} {typed[flag]}", checkpoints.peek(Path(typed[flag]), bool(typed.get("allow_pickle")))
+        source, seen = f"--{flag} {typed[flag]}", checkpoints.peek(Path(typed[flag]), bool(typed.get("allow_pickle")))
         if seen is not None:
             origin = facts(seen.extra)
-            found.take(where, origin, split)
-            _from_weights(found, where, origin, seen.shapes)
-            _check_place(found, where, origin)
+            found.take(source, origin, split)
+            _from_weights(found, source, origin, seen.shapes)
+            _check_place(found, source, origin)
     return found
 
 
 def _from_weights(
-    found: Inherited, where: str, origin: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    inherited: Inherited, source: str, origin: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     """What the weights themselves tell where nothing else does: architecture, and a transformer's side of images."""
     import models
 
     guessed: dict[str, Any] = {}
-    if "arch" not in found.flags and shapes:
+    if "arch" not in inherited.flags and shapes:
         guesses = models.guesses(shapes)
         if len(guesses) == 1:
             guessed = {"arch": guesses[0][0], "imagenet_arch": guesses[0][1]}
-    if "input_size" not in origin and "input_size" not in found.flags:
+    if "input_size" not in origin and "input_size" not in inherited.flags:
         side = models.side(shapes)
         guessed |= {} if side is None else {"input_size": side}
     if guessed:
-        found.take(f"the weights of {where}", guessed)
+        inherited.take(f"the weights of {source}", guessed)
 
 
-def _check_place(found: Inherited, where: str, origin: Mapping[str, Any]) -> None:
+def _check_place(inherited: Inherited, source: str, origin: Mapping[str, Any]) -> None:
     """Ask for the folder of a tree of images, which no checkpoint knows on this machine.
 
     Raises UsageError: says what was trained on.
@@ -204,7 +204,7 @@ def _check_place(found: Inherited, where: str, origin: Mapping[str, Any]) -> Non
 
     if (
         with_validation(str(origin.get("dataset"))) != "folder"
-        or "data" in found.flags
+        or "data" in inherited.flags
         or is_tree(find_root(catalog.get("folder"), None))
     ):
         return
@@ -212,7 +212,7 @@ def _check_place(found: Inherited, where: str, origin: Mapping[str, Any]) -> Non
     listed = f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
     names = f", {len(classes)} classes ({listed})" if classes else ""
     folder = f" called {origin['folder']}" if origin.get("folder") else ""
-    raise UsageError(f"--data DIR is needed: {where} was trained on a folder of images{folder}{names}")
+    raise UsageError(f"--data DIR is needed: {source} was trained on a folder of images{folder}{names}")
 
 
 def _plain(value: Any) -> str:

@@ -231,7 +231,7 @@ class Training:
         """Make ready for a step: its step size, its meter."""
         schedule = self._latest = step.schedule or self.schedule
         if step.lr is None:
-            schedule.before_step(self.epoch, *step.place)
+            schedule.before_step(self.epoch, *step.position)
         else:
             schedule.set_lr(step.lr)
         if step.group is not None and step.group not in self._meters:

@@ -40,15 +40,15 @@ class Part:
 
 
 def save(
-    path: Path, model: nn.Module, problem: Problem, part: Part, known: Mapping[str, Predictions] | None = None
+    path: Path, model: nn.Module, problem: Problem, part: Part, predictions: Mapping[str, Predictions] | None = None
 ) -> None:
     """Write a model's ``outputs.npz``; where an output is no number, say so at the end and write none.
 
     Args:
-        known: the model's predictions on the problem's sets, which are then not made again.
+        predictions: the model's predictions on the problem's sets, which are then not made again.
     """
     try:
-        margin = of_every_image(model, problem, known)
+        margin = of_every_image(model, problem, predictions)
     except DivergedError as error:
         say_last([f"no {path}: {error}"])
         return

@@ -95,7 +95,7 @@ def provenance(setup: Setup, *found: Checkpoint | None) -> dict[str, str]:
     """
     flags = setup.network.flags
     lines = {"inherited": "; ".join(setup.inherited)} if setup.inherited else {}
-    said = [phrase for each in found if each is not None for phrase in each.said]
+    said = [phrase for each in found if each is not None for phrase in each.notes]
     if any(each is not None and each.weights and foreign.NORMALIZE[0] not in each.weights for each in found):
         own = "those of its folder" if flags.arch.startswith("hf:") else f"statistics of {setup.data.dataset}"
         said.append("no normalize.*: " + (own if flags.mean is None else "--mean and --std"))

@@ -55,13 +55,13 @@ class Network:
         self._check_statistics(found, f"{flag} {path}")
         return found
 
-    def _check_statistics(self, found: Checkpoint, where: str) -> None:
-        held = [value.tolist() for name in foreign.NORMALIZE if (value := found.weights.get(name)) is not None]
+    def _check_statistics(self, checkpoint: Checkpoint, source: str) -> None:
+        held = [value.tolist() for name in foreign.NORMALIZE if (value := checkpoint.weights.get(name)) is not None]
         typed = (self.flags.mean or (), self.flags.std or ())
         if any(abs(a - b) > 1e-4 for one, other in zip(held, typed) for a, b in zip(one, other)):
             said = " and ".join(",".join(f"{value:.4g}" for value in values) for values in held)
             raise UsageError(
-                f"{where}: normalises its input by mean and standard deviation {said}; leave --mean and --std out"
+                f"{source}: normalises its input by mean and standard deviation {said}; leave --mean and --std out"
             )
 
     def blank(self) -> nn.Module:

@@ -82,13 +82,13 @@ class Script:
         work.__module__ = self.name  # as which errors are reported
         return script(work)(argv)
 
-    def identity(self, words: list[str]) -> str:
+    def identity(self, argv: list[str]) -> str:
         """The fingerprint of the run that a command line asks for; no image is read.
 
         Raises:
             UsageError: the command line would be refused.
         """
-        return self.stages.setup(self.parse(words)).fingerprint
+        return self.stages.setup(self.parse(argv)).fingerprint
 
 
 def run(script: Script, argv: list[str] | None = None) -> int:

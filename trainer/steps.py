@@ -31,7 +31,7 @@ class Step:
         count: images of the whole batch, over all processes.
         objective: what to descend on it.
         schedule: the optimiser that steps; None for the training's.
-        place: number of the step within its pass, and steps of that pass.
+        position: number of the step within its pass, and steps of that pass.
         group: the meter that counts it; an epoch's figures are those of the last group. None is not counted, nor does
             the moving average of the weights follow it.
         lr: step size; None for the schedule's.
@@ -48,7 +48,7 @@ class Step:
     count: int
     objective: Objective
     schedule: OptimizerSchedule | None = None
-    place: tuple[int, int] = (0, 1)
+    position: tuple[int, int] = (0, 1)
     group: int | None = 0
     lr: float | None = None
     l1: float = 0.0
@@ -152,9 +152,9 @@ class Passes(Plan):
             limit = size, "--forget_batch_size" if each.batch_size else "--batch_size"
             l1 = 0.0 if each.l1 is None else each.l1(epoch)
             for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
-                batch, place = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
+                batch, position = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
                 schedule = self._own.get(each.recipe)
-                found = Step(batch, sizes[step], each.objective, schedule, place, number, l1=l1, limit=limit)
+                found = Step(batch, sizes[step], each.objective, schedule, position, number, l1=l1, limit=limit)
                 after = None if each.after is None else partial(each.after, epoch * len(sizes) + step)
                 yield replace(found, alike=True, after=after)
 

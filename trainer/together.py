@@ -26,18 +26,18 @@ from utils.device import half
 from utils.errors import UsageError, exhausted
 from utils.lanes import Lane
 
-Asked = tuple[Training, Step]
+Request = tuple[Training, Step]
 
 
 class Together:
     """Answers lanes whose trainings wait for their next steps; those that are alike take them as one.
 
     Args:
-        most: models in one step.
+        max_models: models in one step.
     """
 
-    def __init__(self, most: int):
-        self._most = most
+    def __init__(self, max_models: int):
+        self._max_models = max_models
         self._stacks: list[tuple[list[Training], Stack]] = []
         self._before: list[Tensor] | None = None  # buffers of a stack that has taken no step yet
         self._layers: weakref.WeakKeyDictionary[Training, _Layers] = weakref.WeakKeyDictionary()
@@ -48,14 +48,14 @@ class Together:
 
         Out of line are all but those of the most images, so that these meet again after some had a smaller last batch.
         """
-        active = {lane.asked[0] for lane in waiting}
+        active = {lane.request[0] for lane in waiting}
         self._keep(active.issuperset)
         groups: dict[Any, list[Lane]] = {}
         for lane in waiting:
-            groups.setdefault(self._kind(*lane.asked), []).append(lane)
+            groups.setdefault(self._kind(*lane.request), []).append(lane)
         kinds = sorted(groups, key=lambda kind: (0 if kind is None else kind[0], len(groups[kind])))
         for kind in kinds[:-1] or kinds:
-            size = 1 if kind is None else self._most
+            size = 1 if kind is None else self._max_models
             for start in range(0, len(groups[kind]), size):
                 self._answer(groups[kind][start : start + size])
 
@@ -72,22 +72,22 @@ class Together:
         return len(step.batch), shapes, layers.signature, layers.modes, training.recipe.amp, _code(step.objective)
 
     def _answer(self, group: list[Lane]) -> None:
-        asked: list[Asked] = [lane.asked for lane in group]
-        found = self._take(asked) if len(group) > 1 else None
-        for number, (lane, (training, step)) in enumerate(zip(group, asked)):
+        requests: list[Request] = [lane.request for lane in group]
+        found = self._take(requests) if len(group) > 1 else None
+        for number, (lane, (training, step)) in enumerate(zip(group, requests)):
             lane.answer = functools.partial(training.take, step)
             if found is not None:
                 lane.answer = functools.partial(_complete, training, step, *found[number])
 
-    def _take(self, asked: list[Asked]) -> list[tuple[Tensor, Figures]] | None:
+    def _take(self, requests: list[Request]) -> list[tuple[Tensor, Figures]] | None:
         """Every training's loss and figures, and gradients in its model; None if they have to be taken alone."""
-        trainings = [training for training, _ in asked]
+        trainings = [training for training, _ in requests]
         part = any(set(trainings) < set(members) for members, _ in self._stacks)  # of a stack that comes back at once
         stack = None if part else self._stack(trainings)
         if stack is None:
             return None
         try:
-            found = take(stack, asked)
+            found = take(stack, requests)
         except (MemoryError, RuntimeError) as error:
             if exhausted(error) is None or self._before is None:
                 raise
@@ -96,8 +96,8 @@ class Together:
             return found
         for buffer, value in zip(stack.network.buffers(), self._before):
             buffer.copy_(value)
-        self._most = max(1, len(asked) // 2)
-        _say(f"memory does not suffice for {len(asked)} models at once; going on with {self._most}")
+        self._max_models = max(1, len(requests) // 2)
+        _say(f"memory does not suffice for {len(requests)} models at once; going on with {self._max_models}")
         self._keep(lambda members: False)
         return None
 
@@ -143,21 +143,21 @@ class _Layers:
         return any(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer) for layer in self._all)
 
 
-def take(stack: Stack, asked: Sequence[Asked]) -> list[tuple[Tensor, Figures]]:
+def take(stack: Stack, requests: Sequence[Request]) -> list[tuple[Tensor, Figures]]:
     """Every training's loss, a scalar, and figures; the gradients are left in the models."""
     stack.begin()
-    shared = _Outputs(stack, [_inputs(step) for _, step in asked])
-    first, step = asked[0]
+    shared = _Outputs(stack, [_inputs(step) for _, step in requests])
+    first, step = requests[0]
     found = []
     with cpu_arithmetic(stack.network, step.count), half(first.device, first.recipe.amp):
-        for number, (training, step) in enumerate(asked):
+        for number, (training, step) in enumerate(requests):
             training.begin(step)
             with shared.instead_of(training.model, number):
                 found.append(step.objective(training.model, step.batch))
     shared.check()
     torch.autograd.backward([loss for loss, _ in found])
     stack.end()
-    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(asked, found)]
+    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(requests, found)]
 
 
 class _Outputs:

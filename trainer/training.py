@@ -117,7 +117,7 @@ def facts(setup: TrainingSetup, problem: Problem) -> Result:
     )
 
 
-def train(setup: TrainingSetup, problem: Problem, known: Result, place: Place) -> Result:
+def train(setup: TrainingSetup, problem: Problem, record: Result, place: Place) -> Result:
     """Take the model through its plan, going on from a killed run."""
     stamp = {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
     files = Files(place.folder.path, stamp, every=setup.run.checkpoint_every)
@@ -127,7 +127,7 @@ def train(setup: TrainingSetup, problem: Problem, known: Result, place: Place) -
     found, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
     if setup.save_outputs:
         leave_outputs(setup, problem, place, {"rounds": found})
-    return replace(known, rounds=found)
+    return replace(record, rounds=found)
 
 
 def leave_outputs(setup: TrainingSetup, problem: Problem, place: Place, result: dict[str, Any]) -> None:

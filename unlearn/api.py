@@ -131,7 +131,7 @@ def run(
     _check_sets(found, data)
     free = settings.get("saliency_mask")
     if isinstance(free, Mapping) and hasattr(found.config, "saliency_mask"):
-        free = _checked_mask(settings.pop("saliency_mask"), start, "saliency_mask", whole=True)
+        free = _checked_mask(settings.pop("saliency_mask"), start, "saliency_mask", complete=True)
     hyper = _hyper_parameters(found, settings)
     with _own_random_numbers(data.device):
         if found.fresh:
@@ -231,11 +231,11 @@ def _whole_classes(data: Data) -> tuple[int, ...]:
     return tuple(sorted(set(data.sets["forget"].labels.tolist()) - retained))
 
 
-def _checked_mask(mask: Mask, model: nn.Module, name: str, whole: bool = False) -> Mask:
+def _checked_mask(mask: Mask, model: nn.Module, name: str, complete: bool = False) -> Mask:
     """The mask in booleans.
 
     Args:
-        whole: whether it must name every parameter.
+        complete: whether it must name every parameter.
     """
     shapes = {key: value.shape for key, value in model.named_parameters()}
     for key, kept in mask.items():
@@ -244,7 +244,7 @@ def _checked_mask(mask: Mask, model: nn.Module, name: str, whole: bool = False) 
         if not isinstance(kept, Tensor) or kept.shape != shapes[key]:
             found = list(kept.shape) if isinstance(kept, Tensor) else type(kept).__name__
             raise UsageError(f"{name}: {key} must be a tensor {list(shapes[key])}, not {found}")
-    missing = [key for key in shapes if key not in mask] if whole else []
+    missing = [key for key in shapes if key not in mask] if complete else []
     if missing:
         raise UsageError(f"{name}: must name every parameter, and lacks {missing[0]}")
     return {key: kept != 0 for key, kept in mask.items()}

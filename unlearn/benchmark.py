@@ -43,10 +43,10 @@ def benchmarked(name: str, **declared: Any) -> Callable:
     return method(name, **({"presets": {"deepunlearn": {}} | presets.of(name), "tasks": {"classification"}} | declared))
 
 
-def challenge_entry(name: str, place: int, **declared: Any) -> Callable:
+def challenge_entry(name: str, rank: int, **declared: Any) -> Callable:
     """``benchmarked`` for the challenge's entry of that place."""
     source = f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}"
-    return benchmarked(name, source=source, aliases=(f"kgltop{place}",), **declared)
+    return benchmarked(name, source=source, aliases=(f"kgltop{rank}",), **declared)
 
 
 def reference_drops(config: Benchmarked, late: int) -> Benchmarked:

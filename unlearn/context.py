@@ -58,10 +58,10 @@ class Clock:
         self._device, self._before = device, 0.0
         self._since: float | None = None
 
-    def start(self, before: float = 0.0) -> None:
-        """Begin to count, on top of ``before`` seconds."""
+    def start(self, elapsed: float = 0.0) -> None:
+        """Begin to count, on top of ``elapsed`` seconds."""
         synchronise(self._device)
-        self._before, self._since = before, lanes.seconds()
+        self._before, self._since = elapsed, lanes.seconds()
 
     @property
     def seconds(self) -> float:

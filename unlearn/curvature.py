@@ -102,8 +102,8 @@ def gradients(
     return total
 
 
-def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int | None = None) -> int:
-    """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``most``.
+def images_at_once(model: nn.Module, image: Tensor, max_images: int, memory: int | None = None) -> int:
+    """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``max_images``.
 
     Found by counting what autograd keeps for one image, and for one more.
 
@@ -130,7 +130,7 @@ def images_at_once(model: nn.Module, image: Tensor, most: int, memory: int | Non
 
     first, both = held(1), held(2)
     each = max(both - first, 1)
-    return max(1, min(most, (memory - max(first - each, 0)) // each))
+    return max(1, min(max_images, (memory - max(first - each, 0)) // each))
 
 
 def _quarter(device: torch.device, otherwise: int) -> int:
@@ -261,11 +261,11 @@ def _per_sample(
     state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
     wanted = {name: state.pop(name) for name in names}
 
-    def loss(weights: Tensors, one: Tensor, target: Tensor) -> Tensor:
+    def loss(weights: Tensors, image: Tensor, target: Tensor) -> Tensor:
         def replaced(*arguments: Tensor) -> Tensor:
             return torch.func.functional_call(model, (weights, state), arguments)
 
-        return losses(replaced, one[None], target[None]).sum()  # type: ignore[arg-type]  # is called, nothing else
+        return losses(replaced, image[None], target[None]).sum()  # type: ignore[arg-type]  # is called, nothing else
 
     with plain_attention():
         gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")

@@ -42,6 +42,8 @@ def read(setup: ForgetSetup) -> ForgetProblem:
     sets = views(setup, data).divided(split)
     model = setup.network.model(data, setup.weights).to(setup.device)
     marks = {**stamp(setup, base), "unlearn": setup.method.name, "forget_digest": split.digest}
+    if not setup.method.fresh:  # the training that a later run asks for is that of the model to unlearn
+        marks["origin"] = {**marks["origin"], "train_seed": setup.seeds["train"]}
     return ForgetProblem(data=data, base=base, sets=sets, model=model, stamp=marks, split=split, mask=setup.mask)
 
 

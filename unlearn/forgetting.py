@@ -49,13 +49,13 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     )
 
 
-def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
+def unlearn(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: Place) -> Result:
     """Unlearn, run the model once over every set, and derive all scores."""
     part = part_of(setup, problem) if setup.save_outputs else None
     session = Session(setup, place.folder, problem.stamp)
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log, session.progress)
     unlearned = session.run(problem.model, problem.sets, handed)
-    first = verdict.original(known.plain(), place.folder.path)
+    first = verdict.original(record.plain(), place.folder.path)
     others = models_to_compare(setup, problem, scored=first is not None)
     outputs, *rest = predict_all([unlearned.model, *others.values()], problem.sets)
     compared, compat = dict(zip(others, rest)), setup.run.compat
@@ -76,8 +76,8 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Pl
     trained = adapters.total if adapters and adapters.stored_separately else parameters(unlearned.model)
     sides = {name: run_scores.four(found, compat) for name, found in compared.items()}
     return replace(
-        known,
-        model=(known.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
+        record,
+        model=(record.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
         seconds={"unlearning": unlearned.seconds},
         memory={"unlearning": unlearned.memory},
         original=sides.get("original", first.scores if first else None),

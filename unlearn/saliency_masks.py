@@ -61,14 +61,14 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     )
 
 
-def find(setup: ForgetSetup, problem: ForgetProblem, known: Result, place: Place) -> Result:
+def find(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: Place) -> Result:
     """Write a mask for every threshold, or the importances."""
     flags: Saliency = setup.hyper
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
     pruner.MaskEnforcer(problem.model, problem.mask)
     if flags.saliency in IMPORTANCES:
-        return replace(known, masks=_store_importances(flags.saliency, problem, handed, place))
-    return replace(known, masks=store(flags, problem.model, problem.sets, handed, place.folder.path))
+        return replace(record, masks=_store_importances(flags.saliency, problem, handed, place))
+    return replace(record, masks=store(flags, problem.model, problem.sets, handed, place.folder.path))
 
 
 def store(flags: Saliency, model: nn.Module, sets: dict[str, Images], handed: Context, folder: Path) -> dict[str, str]:

@@ -28,10 +28,10 @@ class Session:
         place: where the files are; the folder itself without it.
     """
 
-    def __init__(self, setup: UnlearnSetup, folder: RunFolder, stamp: dict[str, Any], place: Path | None = None):
+    def __init__(self, setup: UnlearnSetup, folder: RunFolder, stamp: dict[str, Any], path: Path | None = None):
         self._setup, self._stamp = setup, {"fingerprint": folder.fingerprint, **stamp}
         self._model, self._evaluation, progress, self._base, self._adapter = (
-            (place or folder.path) / name for name in setup.method.outputs
+            (path or folder.path) / name for name in setup.method.outputs
         )
         self.progress = Progress(progress, folder.fingerprint)
 

@@ -42,7 +42,6 @@ def resolve(
     Raises:
         UsageError: for a device that this machine lacks.
     """
-    _Arithmetic.fast, _Arithmetic.compiling = not no_fast_cpu, compile
     if compile and parallel.size() > 1:
         raise UsageError("--compile: is for one process; leave it out, or start without torchrun")
     if parallel.size() > 1:
@@ -69,6 +68,7 @@ def resolve(
     parallel.start(device.type == "cuda")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
+    _Arithmetic.fast, _Arithmetic.compiling = not no_fast_cpu, compile  # not where a device was refused
     return device
 
 

@@ -145,74 +145,74 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def read_bytes(path: Path, where: str, kind: str = "file", most: int = TEXT) -> bytes:
+def read_bytes(path: Path, source: str, kind: str = "file", max_bytes: int = TEXT) -> bytes:
     """The content of an ordinary file.
 
     Args:
-        where: begins the error: the flag and the file.
+        source: begins the error: the flag and the file.
         kind: what it should be, for the error.
-        most: bytes that are read at most.
+        max_bytes: bytes that are read at most.
     Raises:
-        UsageError: missing, a folder or a device, empty, larger than ``most``, or unreadable.
+        UsageError: missing, a folder or a device, empty, larger than ``max_bytes``, or unreadable.
     """
-    size_of(path, where, kind, most)
+    size_of(path, source, kind, max_bytes)
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{where}: {error.strerror}") from error
+        raise UsageError(f"{source}: {error.strerror}") from error
 
 
-def read_text(path: Path, where: str, kind: str = "text file", most: int = TEXT) -> str:
+def read_text(path: Path, source: str, kind: str = "text file", max_bytes: int = TEXT) -> str:
     """``read_bytes`` as UTF-8, or as what a byte-order mark at its beginning says, which is no part of the text.
 
     Raises UsageError: as ``read_bytes``, or it is no text.
     """
-    return decode(read_bytes(path, where, kind, most), where, kind)
+    return decode(read_bytes(path, source, kind, max_bytes), source, kind)
 
 
-def decode(content: bytes, where: str, kind: str = "text file") -> str:
+def decode(content: bytes, source: str, kind: str = "text file") -> str:
     """The text of a file's bytes, as ``read_text`` reads it. Raises UsageError: it is no text."""
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         said = f"is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
-        raise UsageError(f"{where}: {said}") from None
+        raise UsageError(f"{source}: {said}") from None
 
 
-def size_of(path: Path, where: str, kind: str, most: int | None = None) -> int:
+def size_of(path: Path, source: str, kind: str, max_bytes: int | None = None) -> int:
     """The size in bytes of an ordinary file that is not empty; nothing is opened.
 
-    Raises UsageError: missing, a folder or a device, empty, or larger than ``most``.
+    Raises UsageError: missing, a folder or a device, empty, or larger than ``max_bytes``.
     """
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         reason = "no such file" if missing else getattr(error, "strerror", None) or error
-        raise UsageError(f"{where}: {reason}") from None
+        raise UsageError(f"{source}: {reason}") from None
     if stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"{where}: is a folder, not a {kind}")
+        raise UsageError(f"{source}: is a folder, not a {kind}")
     if not stat.S_ISREG(found.st_mode):
-        raise UsageError(f"{where}: is a device or a pipe, not a {kind}")
+        raise UsageError(f"{source}: is a device or a pipe, not a {kind}")
     if found.st_size == 0:
-        raise UsageError(f"{where}: is empty")
-    if most is not None and found.st_size > most:
-        sizes = f"{found.st_size / 1e6:,.0f} MB, at most {most / 1e6:,.0f} MB"
-        raise UsageError(f"{where}: is larger than it can be ({sizes})")
+        raise UsageError(f"{source}: is empty")
+    if max_bytes is not None and found.st_size > max_bytes:
+        sizes = f"{found.st_size / 1e6:,.0f} MB, at most {max_bytes / 1e6:,.0f} MB"
+        raise UsageError(f"{source}: is larger than it can be ({sizes})")
     return found.st_size
 
 
-def read_json(path: Path, where: str, most: int = TEXT) -> Any:
+def read_json(path: Path, source: str, max_bytes: int = TEXT) -> Any:
     """What ``write_json`` or somebody else wrote.
 
     Raises UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
     """
-    return check_seal(parse_json(read_text(path, where, most=most), where), where)
+    return check_seal(parse_json(read_text(path, source, max_bytes=max_bytes), source), source)
 
 
-def parse_json(text: str, where: str) -> Any:
-    """The content of JSON text. Raises UsageError: begins with ``where``; it is no JSON."""
+def parse_json(text: str, source: str) -> Any:
+    """The content of JSON text. Raises UsageError: begins with ``source``; it is no JSON."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no number of JSON")
@@ -220,13 +220,13 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: is damaged or no JSON ({error})") from None
+        raise UsageError(f"{source}: is damaged or no JSON ({error})") from None
 
 
-def check_seal(content: Any, where: str) -> Any:
-    """``content`` itself. Raises UsageError: begins with ``where``; it is not what its own ``seal`` says."""
+def check_seal(content: Any, source: str) -> Any:
+    """``content`` itself. Raises UsageError: begins with ``source``; it is not what its own ``seal`` says."""
     if isinstance(content, dict) and SEAL in content and content[SEAL] != seal(content):
-        raise UsageError(f"{where}: is damaged (its content is not what its seal says)")
+        raise UsageError(f"{source}: is damaged (its content is not what its seal says)")
     return content
 
 

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from utils.errors import DivergedError
 
 
-def check(named: Iterable[tuple[str, Tensor]], what: str) -> None:
+def check(tensors: Iterable[tuple[str, Tensor]], context: str) -> None:
     """Refuse tensors that hold NaN or infinite values.
 
     Args:
-        named: tensors of any shape and type by name; whole numbers are always right.
-        what: ends the error: when this happened, and what may help.
+        tensors: tensors of any shape and type by name; whole numbers are always right.
+        context: ends the error: when this happened, and what may help.
     Raises:
         DivergedError: names the first such tensor.
     """
-    floating = [(name, tensor) for name, tensor in named if tensor.is_floating_point() and tensor.numel()]
+    floating = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
     for pair in floating:
         by_device.setdefault(pair[1].device, []).append(pair)  # Adam counts its steps on the CPU, whatever the device
@@ -28,7 +28,7 @@ def check(named: Iterable[tuple[str, Tensor]], what: str) -> None:
         sound = _extremes([tensor for _, tensor in pairs], device).isfinite().all(1)
         if not bool(sound.all()):
             first = pairs[int((~sound).nonzero()[0])][0]
-            raise DivergedError(f"{first} became NaN or infinite {what}")
+            raise DivergedError(f"{first} became NaN or infinite {context}")
 
 
 def _extremes(tensors: list[Tensor], device: torch.device) -> Tensor:

@@ -44,16 +44,16 @@ def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
 
-    def look(value: Any, place: tuple[str, ...]) -> None:
+    def look(value: Any, path: tuple[str, ...]) -> None:
         value = value.state_dict() if isinstance(value, nn.Module) else value
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return
         if any("." in key and isinstance(held, Tensor) for key, held in value.items()):
-            found[".".join(place)] = dict(value)
-        elif len(place) < DEPTH:
+            found[".".join(path)] = dict(value)
+        elif len(path) < DEPTH:
             for key, held in value.items():
                 if not NO_MODELS.fullmatch(key):
-                    look(held, (*place, key))
+                    look(held, (*path, key))
 
     look(content, ())
     return found
@@ -85,7 +85,7 @@ def with_statistics(state: dict[str, Tensor], entries: Mapping[str, Any]) -> tup
     return {**state, **{new: value for new, (_, value) in found.items()}}, (f"{said} taken for normalize.*",)
 
 
-def check_statistics(state: Mapping[str, Tensor], where: str) -> None:
+def check_statistics(state: Mapping[str, Tensor], source: str) -> None:
     """Refuse input statistics of pixels up to 255, and those that cannot be divided by.
 
     Raises UsageError: names the entry and its values.
@@ -94,9 +94,9 @@ def check_statistics(state: Mapping[str, Tensor], where: str) -> None:
         levels = state[key].double().reshape(-1) if key in state else full((3,), 0.5)
         listed = ", ".join(f"{level:g}" for level in levels[:3].tolist())
         if bool((levels.abs() > BRIGHTEST).any()):
-            raise UsageError(f"{where}: {key} is {listed}, but images are in [0, 1] here; divide mean and std by 255")
+            raise UsageError(f"{source}: {key} is {listed}, but images are in [0, 1] here; divide mean and std by 255")
         if key == NORMALIZE[1] and not bool((levels > 0).all()):
-            raise UsageError(f"{where}: {key} is {listed}; it must be more than 0")
+            raise UsageError(f"{source}: {key} is {listed}; it must be more than 0")
 
 
 def _three(value: Any) -> Tensor | None:
@@ -110,26 +110,26 @@ class Renamed:
 
     Attributes:
         names: new name by the file's own; an entry of a file that is left out has none.
-        said: what was done, a phrase each.
+        notes: what was done, a phrase each.
         clash: two names of the file that would become one, and that one; or None.
         strange: new names that the model does not have.
     """
 
     names: dict[str, str]
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
     clash: tuple[str, str, str] | None
     strange: tuple[str, ...]
 
 
-def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
+def rename(stored: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
     """Find what the names of a file mean for a model.
 
     Args:
-        found: shapes by the file's names; a pruned ``X.weight`` may be ``X.weight_orig`` and ``X.weight_mask``.
+        stored: shapes by the file's names; a pruned ``X.weight`` may be ``X.weight_orig`` and ``X.weight_mask``.
         expected: shapes by the model's names.
         head: name of the model's last linear layer, which may have another number of classes in the file.
     """
-    bases = {PRUNED.sub("", key): tuple(shape) for key, shape in found.items()}
+    bases = {PRUNED.sub("", key): tuple(shape) for key, shape in stored.items()}
     current, said = _unwrapped(bases, expected)
     left = {old: new for old, new in current.items() if new not in expected}
     single = {old: new for old, new in left.items() if prod(bases[old]) == 1}
@@ -143,16 +143,16 @@ def rename(found: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
         changed, words = step(unknown, free, head)
         current = {old: changed.get(new, new) for old, new in current.items()}
         said += words
-    names = {key: current[base] + key[len(base) :] for key in found if (base := PRUNED.sub("", key)) in current}
+    names = {key: current[base] + key[len(base) :] for key in stored if (base := PRUNED.sub("", key)) in current}
     seen: dict[str, str] = {}
     clash = next(((seen[new], old, new) for old, new in current.items() if seen.setdefault(new, old) != old), None)
     return Renamed(names, tuple(said), clash, tuple(new for new in current.values() if new not in expected))
 
 
-def fits(found: Shapes, expected: Shapes, head: str | None = None) -> bool:
+def fits(stored: Shapes, expected: Shapes, head: str | None = None) -> bool:
     """Whether a file holds such a model, whatever its names, classes and a transformer's side of images."""
-    how = rename(found, expected, head)
-    held = {new: tuple(found[old]) for old, new in how.names.items()}
+    how = rename(stored, expected, head)
+    held = {new: tuple(stored[old]) for old, new in how.names.items()}
     plain = {PRUNED.sub("", name): shape for name, shape in held.items()}
     lacking = expected.keys() - plain.keys()
     if how.clash or how.strange or not lacking <= set(absent(plain, expected)):
@@ -177,14 +177,14 @@ def shared_prefix(names: Mapping[str, Any]) -> str:
     return prefix
 
 
-def _alike(name: str, found: tuple[int, ...], expected: tuple[int, ...], head: str | None) -> bool:
+def _alike(name: str, stored: tuple[int, ...], expected: tuple[int, ...], head: str | None) -> bool:
     if head is not None and name in (f"{head}.weight", f"{head}.bias"):
-        return found[1:] == expected[1:] and len(found) == len(expected)
+        return stored[1:] == expected[1:] and len(stored) == len(expected)
     if name in NORMALIZE:
-        return prod(found) == prod(expected)
-    if is_position(name) and len(found) == len(expected) == 3:
-        return found[2] == expected[2]
-    return found == expected
+        return prod(stored) == prod(expected)
+    if is_position(name) and len(stored) == len(expected) == 3:
+        return stored[2] == expected[2]
+    return stored == expected
 
 
 def is_position(name: str) -> bool:
@@ -230,19 +230,21 @@ def _is_statistic(name: str, shape: tuple[int, ...]) -> bool:
     return name.rpartition(".")[2] in STATISTICS and prod(shape) == 3
 
 
-def _statistics(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
+def _statistics(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
     """A mean and a standard deviation by channel, wherever they are kept, are those of the input."""
-    found = {name: STATISTICS[name.rpartition(".")[2]] for name, shape in left.items() if _is_statistic(name, shape)}
+    found = {
+        name: STATISTICS[name.rpartition(".")[2]] for name, shape in unmatched.items() if _is_statistic(name, shape)
+    }
     if sorted(found.values()) != sorted(NORMALIZE) or any(name not in free for name in NORMALIZE):
         return {}, []
     return found, [f"{' and '.join(sorted(found))} taken for normalize.*"]
 
 
-def _parts(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
+def _parts(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
     """One part of a name for another, ``shortcut`` for ``downsample``, where exactly one makes every shape right."""
-    changed, said, open_ = {name: name for name in left}, [], dict(free)
-    for part in dict.fromkeys(part for name in left for part in name.split(".")[:-1] if not part.isdigit()):
-        mine = [name for name in left if part in name.split(".")]
+    changed, said, open_ = {name: name for name in unmatched}, [], dict(free)
+    for part in dict.fromkeys(part for name in unmatched for part in name.split(".")[:-1] if not part.isdigit()):
+        mine = [name for name in unmatched if part in name.split(".")]
         options = []
         for other in dict.fromkeys(
             piece for name in open_ for piece in name.split(".")[:-1] if not piece.isdigit() and piece != part
@@ -250,7 +252,7 @@ def _parts(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str]
             tried = {
                 name: ".".join(other if piece == part else piece for piece in changed[name].split(".")) for name in mine
             }
-            if all(new in open_ and tuple(open_[new]) == tuple(left[old]) for old, new in tried.items()):
+            if all(new in open_ and tuple(open_[new]) == tuple(unmatched[old]) for old, new in tried.items()):
                 options.append((other, tried))
         if len(options) == 1:
             [(other, tried)] = options
@@ -260,14 +262,16 @@ def _parts(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str]
     return changed, said
 
 
-def _head(left: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
+def _head(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
     """The one linear layer that is left over is the head, if it reads as many features."""
     wanted = {f"{head}.{kind}" for kind in ("weight", "bias")} & free.keys() if head is not None else set()
-    layers = {name.rpartition(".")[0] for name in left}
+    layers = {name.rpartition(".")[0] for name in unmatched}
     if not wanted or len(layers) != 1:
         return {}, []
     layer = layers.pop()
-    made = {name: f"{head}.{name.rpartition('.')[2]}" for name in left}
-    if set(made.values()) != wanted or any(tuple(left[name])[1:] != tuple(free[new])[1:] for name, new in made.items()):
+    made = {name: f"{head}.{name.rpartition('.')[2]}" for name in unmatched}
+    if set(made.values()) != wanted or any(
+        tuple(unmatched[name])[1:] != tuple(free[new])[1:] for name, new in made.items()
+    ):
         return {}, []
     return made, [f"{layer}.* taken for {head}.*"]

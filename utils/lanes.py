@@ -31,7 +31,7 @@ class Lane:
     Attributes:
         work: the run.
         output: where it prints; None for where the process does.
-        asked: what it waits for.
+        request: what it waits for.
         answer: what it goes on with; None while it has to wait.
         result, error: what ``work`` returned or raised, once it is over.
         seconds: how long it ran, its share of common work included.
@@ -40,7 +40,7 @@ class Lane:
 
     work: Callable[[], Any]
     output: TextIO | None = None
-    asked: Any = None
+    request: Any = None
     answer: Answer | None = None
     result: Any = None
     error: BaseException | None = None
@@ -73,9 +73,9 @@ class Lane:
             self._rests.acquire()
             raise
 
-    def rest(self, asked: Any) -> Any:
+    def rest(self, request: Any) -> Any:
         """Wait, in its own thread, until there is an answer, and return what that gives."""
-        self.asked, self.answer = asked, None
+        self.request, self.answer = request, None
         self.seconds += time.perf_counter() - self._since
         self._rests.release()
         self._go.acquire()
@@ -111,10 +111,10 @@ def count() -> int | None:
     return None if _here.lane is None else _here.lane.count
 
 
-def meet(asked: Any) -> Any:
-    """Wait in a lane until ``asked`` has been answered, and return the answer's value."""
+def meet(request: Any) -> Any:
+    """Wait in a lane until ``request`` has been answered, and return the answer's value."""
     assert _here.lane is not None, "only lanes meet"
-    return _here.lane.rest(asked)
+    return _here.lane.rest(request)
 
 
 def seconds() -> float:

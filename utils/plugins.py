@@ -31,9 +31,9 @@ class Registry(Generic[Item]):
     """
 
     def __init__(
-        self, flag: str, what: str, package: str | None = None, group: str | None = None, forms: tuple[str, ...] = ()
+        self, flag: str, item: str, package: str | None = None, group: str | None = None, forms: tuple[str, ...] = ()
     ):
-        self._flag, self._what, self._forms = flag, what, forms
+        self._flag, self._what, self._forms = flag, item, forms
         self._package, self._group = package, group
         self._items: dict[str, Item] = {}
         self._aliases: dict[str, str] = {}

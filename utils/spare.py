@@ -42,10 +42,10 @@ def new() -> dict[Hashable, Any]:
     return {key: made for key, made in _Shelf.fresh.items() if _size(made) <= MOST}
 
 
-def keep(made: dict[Hashable, Any]) -> None:
+def keep(objects: dict[Hashable, Any]) -> None:
     """Put on the shelf what another process made, in place of what has been there for longest."""
     assert _Shelf.kept is not None, "begin() comes first"
-    _Shelf.kept |= made
+    _Shelf.kept |= objects
     for key in list(_Shelf.kept)[:-THINGS]:
         del _Shelf.kept[key]
 

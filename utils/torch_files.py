@@ -23,18 +23,18 @@ MASK = "_mask"  # ends the name of what is multiplied into a weight, or added to
 
 
 def load(
-    path: Path, where: str, allow_pickle: bool = False, model: nn.Module | None = None, glance: bool = False
+    path: Path, source: str, allow_pickle: bool = False, model: nn.Module | None = None, glance: bool = False
 ) -> Any:
     """A file's content, its tensors on the CPU.
 
     Args:
-        where: begins the error: the flag and the file.
+        source: begins the error: the flag and the file.
         model: what it is for; a file too large to be a checkpoint of it is not read.
         glance: look at no number; a file that cannot be read so is refused if it is large.
     Raises:
         UsageError: missing, empty, damaged, too large, or in need of pickle.
     """
-    size = files.size_of(path, where, "checkpoint", None if model is None else room(model))
+    size = files.size_of(path, source, "checkpoint", None if model is None else room(model))
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -43,37 +43,37 @@ def load(
                 b"{",
                 b"[",
             ):  # with which no pickle begins, so that --allow_pickle would not help
-                raise UsageError(f"{where}: is JSON, not a checkpoint; models end in .pth.tar, .pt or .safetensors")
+                raise UsageError(f"{source}: is JSON, not a checkpoint; models end in .pth.tar, .pt or .safetensors")
             zipped = begins[:4] == ZIP
             if zipped:
-                _check_archive(path, size, where, glance)
+                _check_archive(path, size, source, glance)
             elif glance and size > GLANCE:
-                raise UsageError(f"{where}: is too large to be looked at")
+                raise UsageError(f"{source}: is too large to be looked at")
             if begins[8:] == b"{" and int.from_bytes(begins[:8], "little") < size:
-                return _safetensors(path, where)
+                return _safetensors(path, source)
             return torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=glance and zipped)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         if "weights_only" in str(error) or "Weights only" in str(error):
             why = "if you trust where it comes from, add --allow_pickle"
-            raise UsageError(f"{where}: is not a file of plain tensors; {why}") from error
+            raise UsageError(f"{source}: is not a file of plain tensors; {why}") from error
         if allow_pickle and isinstance(error, (AttributeError, ImportError)):
             why = "save model.state_dict() alone instead"
-            raise UsageError(f"{where}: holds objects whose code is not here ({error}); {why}") from error
+            raise UsageError(f"{source}: holds objects whose code is not here ({error}); {why}") from error
         said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
-        raise UsageError(f"{where}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
+        raise UsageError(f"{source}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
 
 
-def _safetensors(path: Path, where: str) -> dict[str, Tensor]:
+def _safetensors(path: Path, source: str) -> dict[str, Tensor]:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        raise UsageError(f"{where}: is a safetensors file; pip install safetensors") from error
+        raise UsageError(f"{source}: is a safetensors file; pip install safetensors") from error
     return load_file(path)
 
 
-def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> None:
+def _check_archive(path: Path, size: int, source: str, glance: bool = False) -> None:
     """Read every entry once: torch compares no checksums, and unpacks whatever size an entry declares.
 
     Args:
@@ -86,7 +86,7 @@ def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> N
         entries = archive.infolist()
         if any("/code/__torch__" in entry.filename for entry in entries):
             said = "save its state_dict() with torch.save instead"
-            raise UsageError(f"{where}: is a TorchScript program, not a checkpoint; {said}")
+            raise UsageError(f"{source}: is a TorchScript program, not a checkpoint; {said}")
         if (
             any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             or sum(entry.file_size for entry in entries) > size
@@ -97,21 +97,21 @@ def _check_archive(path: Path, size: int, where: str, glance: bool = False) -> N
             raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
 
 
-def check_tensors(state: Mapping[str, Tensor], where: str, model: nn.Module | None) -> None:
+def check_tensors(state: Mapping[str, Tensor], source: str, model: nn.Module | None) -> None:
     """Refuse what is not what it says, before anything is computed from it."""
     left = None if model is None else room(model)
     for key, value in state.items():
         if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in DTYPES or value.is_nested:
-            raise UsageError(f"{where}: {key} is no plain tensor ({kind(value)}, {value.layout}, {value.device})")
+            raise UsageError(f"{source}: {key} is no plain tensor ({kind(value)}, {value.layout}, {value.device})")
         size = value.numel() * value.element_size()
         if size > value.untyped_storage().nbytes():
-            raise UsageError(f"{where}: {key} has more entries than numbers are stored for it")
+            raise UsageError(f"{source}: {key} has more entries than numbers are stored for it")
         if left is not None:
             left -= size
             if left < 0:
-                raise UsageError(f"{where}: its entries together are larger than any checkpoint of this model")
+                raise UsageError(f"{source}: its entries together are larger than any checkpoint of this model")
         if value.is_floating_point() and not sound(key, value):
-            raise UsageError(f"{where}: {key} holds NaN or infinite values")
+            raise UsageError(f"{source}: {key} holds NaN or infinite values")
 
 
 def sound(key: str, value: Tensor) -> bool:

@@ -112,7 +112,7 @@ def _arguments(word: str, script: str) -> tuple[list[Word], list[Word]]:
 def _text(word: str) -> str:
     """A file's text with plain line ends: UTF-8, or UTF-16 as some editors and shells of Windows write it."""
     path = Path(os.path.expanduser(word[1:]))  # unlike Path.expanduser, this leaves the home of nobody as it is
-    return files.read_text(path, word, most=MOST).replace("\r\n", "\n").replace("\r", "\n")
+    return files.read_text(path, word, max_bytes=MOST).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _check_kind(word: str, text: str) -> None:

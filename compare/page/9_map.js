@@ -55,7 +55,7 @@ function showImage(row) {
       percent(share(found.margin[row]))];
   });
   panel.replaceChildren(tile(row, 128), element("p", `${setOf(row)} image ${data.number[row]}: `
-    + `class ${classes[data.label[row]]}`), element("table", undefined, {id: "answers"}));
+    + `class ${classes[data.label[row]]}`), element("table", undefined, {id: "answers", "aria-label": "Answers of all models"}));
   fill("answers", ["model", "answer", "its %", "true class %"], rows);
   const spots = place === undefined ? [] : models.map((_, at) => position(at, place));
   const [start, ends] = [spots[state.b], spots.filter((_, at) => at !== state.b)];
@@ -67,8 +67,10 @@ function showImage(row) {
 }
 
 function startMap() {
-  const source = figures.map_points;
-  source.properties.inspected.change.connect(() => {
+  const source = figures.map_points, ends = values => values.reduce(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  feed("map_corners", {x: ends(data.x), y: ends(data.y)});
+  source.inspect.connect(() => {
     const [at] = source.inspected.indices;
     if (at !== undefined) showImage(source.data.row[at]);
   });
