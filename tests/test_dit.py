@@ -104,6 +104,12 @@ def test_the_gradient_of_a_tied_embedder_is_the_sum_of_all_copies():
     assert not torch.allclose(found, copies[0], rtol=1e-2)
 
 
+def test_the_default_network_has_the_size_of_the_paper():
+    with torch.device("meta"):
+        model = transformer.DiT.from_config(transformer.configured(28, 16, 72, 2, 32, 4, 1000)).tie()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 674_834_720
+
+
 def test_a_dropped_class_is_the_last_row_and_none_is_dropped_by_itself():
     model = network().train()
     given, times, classes = latents().inputs, torch.full((4,), 9), torch.tensor([0, 1, 2, 0])
@@ -318,6 +324,14 @@ def test_facebooks_weights_give_the_same_noise(original, vae, tmp_path, form):
 
 def run(work: str, *words: object) -> int:
     return main_generate.main([work, *map(str, words)])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_ways():
+    """Pictures that show a run's result take two steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(drawing.GLANCE, "times", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

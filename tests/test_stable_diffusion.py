@@ -13,6 +13,7 @@ from conftest import killed_at
 from PIL import Image
 
 import main_generate
+from generation import drawing
 from generation.diffusion import Diffusion
 from trainer.task import Batch
 from utils import files, seeds
@@ -27,6 +28,14 @@ NAMES = "zero,one,two,three,four,five,six,seven,eight,nine"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 LONG = ("SalUn", "SFRon", "GA", "FT", "SalUn_soft")
 DRAW = "--timesteps 3 --n_samples_per_class 2 --device cpu".split()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_ways():
+    """Pictures that show a run's result take two steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(drawing.GLANCE, "times", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +116,7 @@ def test_pictures_are_those_of_diffusers_pipeline(pipeline):
     """The same start, scheduler, guidance and prompt: within one level of brightness."""
     from diffusers import StableDiffusionPipeline
 
-    from generation import drawing, folders
+    from generation import folders
 
     generator = told(pipeline, "a cat")
     way = drawing.Way(4, 0.0, 6.5, codec=generator.codec(), scheduler=folders.scheduler(pipeline, ""))
@@ -142,8 +151,8 @@ def test_forgetting_stops_and_goes_on_to_the_same_bytes(pipeline, tmp_path, meth
 def test_a_result_draws_in_diffusers_and_in_the_next_run(pipeline, tmp_path):
     from diffusers import StableDiffusionPipeline
 
-    words = [*DATA, "--model", pipeline, "--unlearn", "SalUn", "--forget", "class:3", "--iterations", 1]
-    assert run("forget", *words, "--num_indexes_to_replace", 8, "--save_dir", tmp_path / "a") == 0
+    words = [*DATA, "--model", pipeline, "--unlearn", "SalUn", "--forget", "class:3:8", "--iterations", 1]
+    assert run("forget", *words, "--save_dir", tmp_path / "a") == 0
     made = tmp_path / "a" / "generator"
     StableDiffusionPipeline.from_pretrained(made, local_files_only=True)
     assert run("sample", "--model", made, *DRAW, "--save_dir", tmp_path / "b") == 0
