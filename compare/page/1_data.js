@@ -3,7 +3,7 @@
 
 const content = JSON.parse(document.getElementById("content").textContent);
 const {models, classes, sets} = content;
-const COLOURS = {forget: "#d55e00", retain: "#0072b2", test: "#009e73", val: "#cc79a7"};
+const COLOURS = {forget: "#d55e00", retain: "#0072b2", test: "#009e73", forget_test: "#e69f00", val: "#cc79a7"};
 const TYPES = {uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array};
 let data;  // arrays by name; those of a model also as data.models[number].margin
 
