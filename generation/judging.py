@@ -12,9 +12,8 @@ from torch import Tensor
 from dataset.images import Images
 from generation import drawing, inception, judge, picture_scores
 from generation.drawing import Pictures
-from generation.generation_flags import GenerateArguments
+from generation.generation_flags import GenerateArguments, Prompts
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, opened, preview, read, set_up
-from generation.pretraining import GRID_PER_CLASS
 from trainer import messages
 from trainer.pipeline import Place, Stages
 from utils import files, seeds
@@ -22,6 +21,7 @@ from utils.errors import UsageError
 from utils.log import Log
 from utils.result import Result
 
+GRID_PER_CLASS = 10  # pictures of Retrain's for each class, at most
 COLUMNS = {  # of the table: entry of result.json and whether it is a share
     "UA": ("UA", True),
     "RA": ("RA", True),
@@ -53,7 +53,7 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image, the retrained generator included."""
     outputs = [judge.FILE, drawing.GRID]
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
-    drawing.check(arguments.settings, setup.schedule.steps)
+    drawing.check(arguments.settings, setup)
     drawn = drawing.wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
     told = arguments.judging
     assert told is not None
@@ -70,7 +70,7 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
                 f"--classes_to_generate {arguments.settings.classes_to_generate}: leaves out class {min(left_out)}, "
                 "in which --retrained is compared"
             )
-        found = opened(told.retrained, "--retrained", setup.dataset, setup.run.allow_pickle)
+        found = opened(told.retrained, "--retrained", setup.dataset, setup.run)
         setup = replace(setup, config=setup.config | {"retrained": found.sha256})
     if told.inception_weights is not None:
         digest = inception.check(Path(told.inception_weights))
@@ -87,10 +87,9 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
         raise UsageError("--forget: scores are of classes that are forgotten whole; give class:C")
     judging, sure, digest = the_judge(setup, problem, place)
     flags = setup.arguments.settings
+    how = drawing.way(flags, setup)
     classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
-    drawn = drawing.draw(
-        problem.model, setup.schedule, classes, flags.n_samples_per_class, drawing.way(flags), setup.run.seed
-    )
+    drawn = drawing.draw(problem.model, setup.schedule, classes, flags.n_samples_per_class, how, setup.run.seed)
     beside, exact = {}, None
     if told.retrained is not None:
         lost, few = retrained(setup, told.retrained, gone, classes)
@@ -123,8 +122,9 @@ def of_inception(
 def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[int]) -> tuple[Pictures, Pictures]:
     """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of all classes."""
     flags, few = setup.arguments.settings, min(GRID_PER_CLASS, setup.arguments.settings.n_samples_per_class)
-    found = opened(path, "--retrained", setup.dataset, setup.run.allow_pickle)
-    network, how, seed = found.network().to(setup.device), drawing.way(flags), setup.run.seed
+    found = opened(path, "--retrained", setup.dataset, setup.run)
+    found = found.told(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
+    network, how, seed = found.network().to(setup.device), drawing.way(flags, setup), setup.run.seed
     lost = drawing.draw(network, found.schedule, gone, flags.n_samples_per_class, how, seed)
     return lost, drawing.draw(network, found.schedule, classes, few, how, seed)
 

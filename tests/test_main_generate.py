@@ -160,8 +160,8 @@ def test_the_judge_reads_digits_and_rejects_what_is_none():
 
 
 REFUSED = [
-    ([], "a first word is needed; known: train, sample, saliency, forget, score"),
-    (["trian"], "trian: unknown; known: train, sample, saliency, forget, score"),
+    ([], "a first word is needed; known: convert, encode, train, sample, saliency, forget, score"),
+    (["trian"], "trian: unknown; known: convert, encode, train, sample, saliency, forget, score"),
     (["sample"], "--model FILE is needed"),
     (["sample", "--model", "nowhere.pt"], "--model nowhere.pt: no such file"),
     (["forget", "--model", "BASE", "--forget", "class:10"], "--forget class:10: "),

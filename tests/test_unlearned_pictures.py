@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generation import drawing, judge, judging
+from generation import codec, judge, judging
 from generation import picture_scores as scores
 from trainer.task import Batch
 
@@ -110,4 +110,4 @@ def test_rejects_are_pictures_of_the_same_kind():
 
 def test_pixels_have_the_same_range_in_every_picture():
     pictures = torch.tensor([-1.2, -1.0, 0.0, 1.0, 3.0]).view(5, 1, 1, 1)
-    assert drawing.to_pixels(pictures).flatten().tolist() == [0, 0, 128, 255, 255]
+    assert codec.to_pixels(pictures).flatten().tolist() == [0, 0, 128, 255, 255]
