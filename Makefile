@@ -36,11 +36,12 @@ lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
+# lint runs beside the tests, because mypy keeps one core alone busy
 test: $(VENV)/installed-test
-	$(MAKE) --jobs 2 lint tests-alone  # mypy takes one core for a while, which the tests can spare
+	$(MAKE) --jobs 2 lint tests-alone
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARALLEL) -m "numeric and not torture" $(CORE)
 
-tests-alone:
+tests-alone: $(VENV)/installed-test
 	$(PARALLEL) -m "not torture and not slurm" tests
 
 torture: $(VENV)/installed-test

@@ -150,6 +150,7 @@ GENERATE = {
         {
             "generator": generation.Start,
             "drawing": generation.Drawing,
+            "nudity": generation.Counting,
             "prompts of Stable Diffusion": generation.Prompts,
         },
     ),
@@ -172,7 +173,7 @@ GENERATE = {
         },
     ),
     "score": _GENERATE(
-        "Draw pictures and judge them: UA, RA, plausibility, FD(judge), precision, recall, diversity.",
+        "Draw pictures and judge them: UA, RA, plausibility, FD(judge), precision, recall, diversity; FID.",
         {
             "generator": generation.Start,
             "what was forgotten": Forget,
@@ -379,6 +380,7 @@ PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generat
 PARTS |= {"transformer": generation.Transformer, "encode": generation.Encode}
 PARTS |= {"erase": generation.Erase, "judging": generation.Judging}
 PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking, "prompts": generation.Prompts}
+PARTS |= {"counting": generation.Counting}
 SETTINGS = ("settings", "drawing", "masking", "encode")  # parts that are the ``settings`` of a script
 FORGETTING = ("forget", "saliency")  # what is told of no classes to forget takes those of --class_to_replace
 GENERATION = {

@@ -22,6 +22,8 @@ from utils import files
 from utils.errors import leave, script
 from utils.options import Parser, add_options, build, option
 
+ANSWERS = 400_000  # of all models together, which leaves a page room for pictures
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -43,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     from utils.device import resolve
 
     embedding.check(wanted.map)
-    opened = opening.open_all(found, wanted.data, resolve(wanted.device), wanted.images)
+    most = min(wanted.images, ANSWERS // len(found))
+    opened = opening.open_all(found, wanted.data, resolve(wanted.device), most)
     out = Path(wanted.out) if wanted.out else found[0].folder.parent
     files.make_folder(out)
     shown = content.collect(found, opened, wanted.map)

@@ -7,7 +7,7 @@ from typing import Any
 from backdoor.cleanse_setup import CleanseSetup, CurveSetup
 from backdoor.poisoned_problem import PoisonedProblem
 from report import backdoor_table
-from report.verdict import backdoor_words
+from report.verdict import backdoor_sentence
 from trainer import messages
 from utils.log import Log
 
@@ -61,4 +61,4 @@ def show(setup: CleanseSetup, result: dict[str, Any], log: Log) -> None:
     points = [result] if single else backdoor_table.results_of(result, setup.method.paper)
     log.line(f"\n{backdoor_table.printed(points)}")
     if single:
-        log.line(f"\n{backdoor_words(result)}")
+        log.line(f"\n{backdoor_sentence(result)}")

@@ -77,7 +77,7 @@ def cells() -> list[list[str]]:
                 place = f"{folder}/{turn}-{side}"
                 task = {
                     "script": "main_forget.py",
-                    "words": [*asked, "--save_dir", place],
+                    "argv": [*asked, "--save_dir", place],
                     "folder": place,
                     "inputs": [],
                 }

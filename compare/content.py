@@ -73,15 +73,16 @@ def collect(entries: Sequence[Entry], opened: Opened, kind: str) -> Content:
 
 
 def _arrays(opened: Opened, answers: Sequence[Answers]) -> Packed:
-    """Sets, positions and labels of all images, and each model's answers."""
+    """Sets, positions and labels of all images, and each model's answers; confidence where it is not the margin."""
     arrays, numbers = Packed(), opened.numbers
     arrays.add("set", np.repeat(np.arange(len(numbers)), [len(one) for one in numbers.values()]))
     arrays.add("number", np.concatenate(list(numbers.values())))
-    arrays.add("label", np.concatenate([images.labels.cpu().numpy() for images in opened.sets.values()]))
+    labels = np.concatenate([images.labels.cpu().numpy() for images in opened.sets.values()])
+    arrays.add("label", labels)
     for place, one in enumerate(answers):
         arrays.add(f"predicted{place}", one.predicted)
         arrays.add_rounded(f"margin{place}", one.margin)
-        arrays.add_rounded(f"confidence{place}", one.confidence)
+        arrays.add_rounded(f"confidence{place}", one.confidence[one.predicted != labels])
         arrays.add_rounded(f"entropy{place}", one.entropy)
     return arrays
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import models
 from compare.entries import Entry, split_of
-from dataset import prepare
+from dataset import prepare, split_file
 from dataset.images import Images
 from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
@@ -26,8 +26,13 @@ from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError, renamed
 from utils.run_flags import Run
 
-SETS = ("forget", "retain", "test", "val")  # in the order of the page
-THINNED = ("retain", "val", "test", "forget")  # the order in which sets are thinned where there are too many images
+THINNED = (
+    "retain",
+    "val",
+    "test",
+    "forget_test",
+    "forget",
+)  # the order in which sets are thinned where there are too many images
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +69,13 @@ def open_all(entries: Sequence[Entry], root: str | None, device: torch.device, m
         UsageError: other images than the runs', or a checkpoint that is damaged or of another model.
     """
     told = entries[0].data
-    info = prepare.find(told["dataset"], root, told.get("input_size"), bool(told.get("stream")), str(split_of(entries)))
+    split, above = split_of(entries), _origin(entries[0]).get("superclasses")
+    info = prepare.find(told["dataset"], root, told.get("input_size"), bool(told.get("stream")), str(split), above)
     _check_counts(entries, info)
     found = [_read(entry, info) for entry in entries]
     data = info.load()
-    sets = _sets(info, prepare.Views(data, device))
+    held_out = split_file.held_out(split, len(data.test_labels))
+    sets = _sets(info, prepare.Views(data, device), held_out)
     whole = {name: len(images) for name, images in sets.items()}
     ready = [_model(entry, one, data).to(device).eval() for entry, one in zip(entries, found)]
     return Opened(data.name, tuple(data.classes), _thinned(sets, most), whole, ready)
@@ -85,12 +92,18 @@ def _check_counts(entries: Sequence[Entry], info: DatasetInfo) -> None:
             )
 
 
-def _sets(info: DatasetInfo, views: prepare.Views) -> dict[str, Images]:
-    """The images of the split, whole, in the order of the page."""
+def _sets(info: DatasetInfo, views: prepare.Views, held_out: np.ndarray) -> dict[str, Images]:
+    """The images of the split, whole, in the order of the page.
+
+    Args:
+        held_out: positions of the test images of what is forgotten whole.
+    """
     assert info.given is not None, "a split was named"
     positions = info.given.sets
     sets = {name: views.train(positions[name]) for name in ("forget", "retain")}
     sets["test"] = views.test(positions.get("test"))
+    if len(held_out):
+        sets["forget_test"] = views.test(held_out)
     if "val" in positions:
         sets["val"] = views.val(positions["val"])
     return sets
@@ -113,10 +126,15 @@ def evenly(total: int, count: int) -> np.ndarray:
     return np.arange(total) if count >= total else np.arange(count) * total // count
 
 
+def _origin(entry: Entry) -> dict[str, Any]:
+    """What an entry's checkpoint says of its making; empty if it does not or cannot be read."""
+    seen = checkpoints.peek(entry.path)
+    return {} if seen is None else origin.facts(seen.extra)
+
+
 def _read(entry: Entry, info: DatasetInfo) -> tuple[Network, Checkpoint]:
     """An entry's architecture and its file. Raises UsageError: damaged, or of other classes."""
-    seen = checkpoints.peek(entry.path)
-    known: dict[str, Any] = {"compat": "fixed"} if seen is None else origin.facts(seen.extra)
+    known = _origin(entry)
     flags = {name: known[name] for name in ("arch", "imagenet_arch", "mean", "std") if known.get(name) is not None}
     arch = Model(**{"arch": entry.result["model"]["arch"], **flags})
     built = network.new(arch, info, Run(compat=known.get("compat", "fixed")))

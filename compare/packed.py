@@ -46,13 +46,18 @@ class Packed:
 
     def text(self) -> str:
         """All arrays, compressed, in base64."""
-        return base64.b64encode(gzip.compress(b"".join(self._parts), 9, mtime=0)).decode()
+        return compressed(b"".join(self._parts))
 
     def _append(self, name: str, array: np.ndarray) -> None:
         content = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
         self.index[name] = {"type": array.dtype.name, "start": self._size, "length": array.size}
         self._parts.append(content + bytes(-len(content) % WORD))
         self._size += len(self._parts[-1])
+
+
+def compressed(content: bytes) -> str:
+    """Bytes as text: gzip in base64."""
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
 
 
 def unpacked(index: dict[str, dict[str, Any]], text: str) -> dict[str, np.ndarray]:

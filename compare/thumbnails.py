@@ -16,7 +16,7 @@ from dataset.images import Images
 from evaluation.predict import at_once
 
 SIDE = 32  # pixels of a tile at most
-TRIED = ((32, 70), (32, 40), (32, 15), (16, 40), (8, 40))  # sides and WebP's quality, in this order
+TRIED = ((32, 70), (32, 40), (32, 15), (24, 30), (16, 40), (8, 40))  # sides and WebP's quality, in this order
 
 
 @dataclass(frozen=True, eq=False)

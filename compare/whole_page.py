@@ -11,6 +11,7 @@ from string import Template
 from typing import Any
 
 from compare.content import Content
+from compare.packed import compressed
 from compare.thumbnails import Sheet
 from utils.errors import UsageError
 
@@ -58,7 +59,7 @@ def script() -> str:
 
 
 def _library() -> dict[str, str]:
-    """Bokeh's script and licence, and the empty figures."""
+    """Bokeh's script, compressed, its licence, and the empty figures."""
     import bokeh
     from bokeh.embed import json_item
     from bokeh.resources import Resources
@@ -68,7 +69,7 @@ def _library() -> dict[str, str]:
     home = Path(bokeh.__file__).parent
     text = "\n".join(Resources("inline", components=["bokeh"]).js_raw)
     return {
-        "library": text.replace("</script", "<\\/script").replace("sourceMappingURL", "source"),
+        "library": compressed(text.encode()),
         "licence": escape((home / "LICENSE.txt").read_text()),
         "figures": _json([json_item(drawn, name) for name, drawn in figures().items()]),
     }

@@ -17,6 +17,7 @@ from utils.errors import UsageError
 
 NAME = "split.npz"
 KEYS = ("train", "retain", "forget", "val", "test")
+HELD_OUT = "forget_test"  # test images of what is forgotten whole: kept for whoever looks at the run, never taken over
 MOST = 1 << 30  # bytes of such a file, 20 million images in all sets
 SHOWN = 3  # indices that an error names
 
@@ -93,8 +94,28 @@ def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> Non
     """
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(sets[name], np.int64) for name in KEYS if sets.get(name) is not None}
+    if (left := sets.get(HELD_OUT)) is not None and len(left):
+        arrays[HELD_OUT] = np.asarray(left, np.int64)
     np.savez(buffer, **arrays, digest=np.array(mark))
     files.write_bytes(folder / NAME, buffer.getvalue())
+
+
+def held_out(path: Path, total: int) -> np.ndarray:
+    """The test images of what is forgotten whole, int64 ascending, of a file that ``write`` left; older ones have none.
+
+    Args:
+        total: images of the official test set.
+    Raises:
+        UsageError: it is no such file, or an index is out of range.
+    """
+    files.size_of(path, str(path), "split", MOST)
+    try:
+        with np.load(path) as stored:
+            found = stored[HELD_OUT].astype(np.int64) if HELD_OUT in stored.files else np.zeros(0, np.int64)
+    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
+        raise UsageError(f"{path}: is no .npz file ({str(error).partition('. ')[0][:120]})") from None
+    _check_range(str(path), HELD_OUT, found, total)
+    return found
 
 
 def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""A diffusion model of scikit-learn's digits forgets to draw one of them: five methods, a table and a picture.
+"""A diffusion model forgets to draw a class: Retrain and several methods, a table and pictures.
 
     python experiments/demo_generation.py runs/demo-generation
     python experiments/demo_generation.py runs/demo-generation --seed 1
+    python experiments/demo_generation.py runs/generation --settings experiments/generation/cifar10-small.yaml
 
-Trains a generator on all digits and one without the digit (Retrain), unlearns it by FT, GA, SalUn and SFR-on, and
+Trains a generator on all classes and one without the class (Retrain), unlearns it by every method of the settings, and
 lets a judge look at the pictures. What is done already is only shown; after a kill the same command goes on.
 """
 
@@ -12,78 +13,111 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import yaml
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
 
 import main_generate  # noqa: E402
 from utils import files  # noqa: E402
 from utils.errors import leave  # noqa: E402
 
-FORGOTTEN = "class:3"
-DATA = ["--dataset", "digits", "--input_size", "8"]
-NETWORK = "--width 32 --multipliers 1,2 --blocks 1 --attention 4 --norm_groups 8 --dropout 0".split()
-TRAINING = "--steps 1500 --batch_size 64 --lr 2e-3 --schedule cosine --warmup_steps 100 --ema_decay 0.995".split()
-DRAWING = "--timesteps 20 --eta 0 --cond_scale 0.5 --n_samples_per_class 50".split()
-# Tuned once, on seed 2 and this digit alone, and the same for every seed since.
-METHODS = {
-    "FT": "--iterations 30 --unlearn_lr 5e-4",
-    "GA": "--iterations 12 --unlearn_lr 2e-4",
-    "SalUn": "--iterations 100 --unlearn_lr 5e-4",
-    "SFRon": "--iterations 60 --unlearn_lr 5e-4 --fisher_ratio 2",
-}
+DIGITS = HERE / "generation" / "digits.yaml"
 COLUMNS = {"UA": "UA", "RA": "RA", "rejected": "rejected", "plausible": "plausibility"}
 DISTANCES = {"FD(judge)": "fd_judge", "FD(judge, retrain)": "fd_judge_retrain"}
 
 
-def run(work: str, folder: Path, *words: object) -> None:
-    """One run of ``main_generate.py``; leaves with its exit code if it fails."""
-    code = main_generate.main([work, *DATA, *map(str, words), "--save_dir", str(folder)])
-    if code:
-        leave(code)
+@dataclass(frozen=True)
+class Experiment:
+    """Runs of ``main_generate.py`` in one folder.
+
+    Attributes:
+        settings: of the file, words of command lines by name.
+        seed: of the split and of all draws.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    seed: int
+
+    def run(self, work: str, folder: Path, *words: object) -> None:
+        """One run; leaves with its exit code if it fails."""
+        seeds = ["--seed", str(self.seed), "--train_seed", str(self.seed - 1)]
+        told = [work, *self.words("data"), *map(str, words), *seeds, "--save_dir", str(folder)]
+        code = main_generate.main(told)
+        if code:
+            leave(code)
+
+    def words(self, name: str) -> list[str]:
+        """The words of a setting."""
+        return self.settings[name].split()
+
+    def models(self, chosen: list[str]) -> dict[str, Path]:
+        """The folders of all generators, made where they are not there yet."""
+        made = {"before": self.folder / "base", "Retrain": self.folder / "retrain"}
+        forget = ["--forget", self.settings["forget"]]
+        network, training = self.words("network"), self.words("training")
+        self.run("train", made["before"], *network, *training)
+        self.run("train", made["Retrain"], *network, *training, *forget)
+        for method in chosen:
+            made[method], flags = self.folder / method, self.settings["methods"][method].split()
+            model = ["--model", made["before"] / "generator.pt"]
+            self.run("forget", made[method], *model, "--unlearn", method, *flags, *forget)
+        return made
+
+    def table(self, made: dict[str, Path]) -> list[str]:
+        """A line of figures for each generator, and what they are to be read by."""
+        lines, judge = [], self.words("judging")
+        for name, folder in made.items():
+            scores = folder / "scores"
+            compared = ["--retrained", made["Retrain"] / "generator.pt", "--forget", self.settings["forget"]]
+            self.run("score", scores, "--model", folder / "generator.pt", *self.words("drawing"), *compared, *judge)
+            judge = [*self.words("judging"), "--judge", str(made["before"] / "scores" / "judge.pt")]
+            found = files.read_json(scores / "result.json", str(scores))
+            seconds = files.read_json(folder / "result.json", "").get("seconds") or {}
+            lines.append(f"{name:<10}{_figures(found)}{_times(seconds)}")
+        head = f"{'':<10}{''.join(f'{title:>11}' for title in COLUMNS)}{''.join(f'{title:>20}' for title in DISTANCES)}"
+        sure = f"the judge reads {100 * found['judge_accuracy']:.1f} % of real test images"
+        return [
+            f"{head}{'seconds':>10}{'of them mask':>14}",
+            *lines,
+            f"floor of FD(judge): {found['fd_floor']:.1f}; {sure}",
+        ]
 
 
-def models(folder: Path, seeds: list[str], chosen: list[str]) -> dict[str, Path]:
-    """The folders of all generators, made where they are not there yet."""
-    made = {"before": folder / "base", "Retrain": folder / "retrain"}
-    run("train", made["before"], *NETWORK, *TRAINING, *seeds)
-    run("train", made["Retrain"], *NETWORK, *TRAINING, *seeds, "--forget", FORGOTTEN)
-    for method in chosen:
-        made[method] = folder / method
-        flags = [*METHODS[method].split(), "--batch_size", "64", "--unlearn", method, "--forget", FORGOTTEN]
-        run("forget", made[method], "--model", made["before"] / "generator.pt", *flags, *seeds)
-    return made
+def _figures(found: dict[str, Any]) -> str:
+    shares = "".join(f"{100 * found[entry]:11.1f}" for entry in COLUMNS.values())
+    return shares + "".join(f"{found[entry]:20.1f}" for entry in DISTANCES.values())
 
 
-def table(made: dict[str, Path], seeds: list[str]) -> list[str]:
-    """A line of figures for each generator."""
-    lines, judge = [], []
-    for name, folder in made.items():
-        compared = ["--retrained", made["Retrain"] / "generator.pt", "--forget", FORGOTTEN]
-        scores = folder / "scores"
-        run("score", scores, "--model", folder / "generator.pt", *DRAWING, *compared, *judge, *seeds)
-        judge = judge or ["--judge", scores / "judge.pt"]
-        found = files.read_json(scores / "result.json", str(scores))
-        seconds = (files.read_json(folder / "result.json", "").get("seconds") or {}).get("unlearning")
-        shares = "".join(f"{100 * found[entry]:11.1f}" for entry in COLUMNS.values())
-        far = "".join(f"{found[entry]:20.1f}" for entry in DISTANCES.values())
-        lines.append(f"{name:<10}{shares}{far}{'' if seconds is None else f'{seconds:10.1f}'}")
-    head = f"{'':<10}{''.join(f'{title:>11}' for title in COLUMNS)}{''.join(f'{title:>20}' for title in DISTANCES)}"
-    return [f"{head}{'seconds':>10}", *lines, f"floor of FD(judge): {found['fd_floor']:.1f}"]
+def _times(seconds: dict[str, float | None]) -> str:
+    whole, mask = seconds.get("unlearning"), seconds.get("mask")
+    return ("" if whole is None else f"{whole:10.1f}") + ("" if mask is None else f"{mask:14.1f}")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Do what is not done yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=2, help="of the split and of all draws")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="NAME")
+    parser.add_argument("--settings", type=Path, default=DIGITS, help="YAML file of the command lines' words")
+    parser.add_argument("--seed", type=int, help="of the split and of all draws; the file's without it")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="of the file; all without it")
     told = parser.parse_args(argv)
-    seeds = ["--seed", str(told.seed), "--train_seed", str(told.seed - 1)]
-    made = models(told.folder, seeds, told.methods)
-    lines = table(made, seeds)
+    settings = yaml.safe_load(told.settings.read_text())
+    unknown = [name for name in told.methods or [] if name not in settings["methods"]]
+    if unknown:
+        parser.error(f"--methods {unknown[0]}: {told.settings} has {', '.join(settings['methods'])}")
+    experiment = Experiment(told.folder, settings, settings["seed"] if told.seed is None else told.seed)
+    made = experiment.models(told.methods or list(settings["methods"]))
+    lines = experiment.table(made)
     print("\n" + "\n".join(lines))
-    print(f"pictures: {told.folder}/*/scores/grid.png, each beside Retrain's")
+    print(
+        f"pictures: {told.folder}/*/scores/grid.png, each beside Retrain's; {told.folder}/*/grid.png, before and after"
+    )
     return 0
 
 

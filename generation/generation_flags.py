@@ -180,6 +180,17 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class Counting:
+    nudenet: float | None = option(
+        None,
+        "count exposed body parts that NudeNet is at least so sure of (needs nudenet)",
+        low=0,
+        high=1,
+        identity="changed",
+    )
+
+
+@dataclass(frozen=True)
 class Judging:
     judge: str | None = option(
         None, "judge.pt of an earlier score on the same images; trained without it", metavar="FILE", identity=False
@@ -188,6 +199,13 @@ class Judging:
     retrained: str | None = option(
         None,
         "generator.pt that was trained without the forgotten class, to compare with",
+        metavar="FILE",
+        identity=False,
+    )
+    inception_weights: str | None = option(
+        None,
+        "Inception's weights as torch-fidelity has them, weights-inception-2015-12-05-6726825d.pth: adds FID and "
+        "Inception Score (needs torch-fidelity)",
         metavar="FILE",
         identity=False,
     )
@@ -211,6 +229,7 @@ class GenerateArguments(Arguments):
     erase: Erase | None = None
     judging: Judging | None = None
     prompts: Prompts | None = field(default=None, metadata={"identity": "changed"})
+    counting: Counting | None = None
     scenario: Scenario | None = field(default=None, metadata=NO_IDENTITY)  # a Setup adds it with its numbers resolved
 
     @property

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from dataset.images import Images
-from generation import drawing, judge, picture_scores
+from generation import drawing, inception, judge, picture_scores
 from generation.drawing import Pictures
 from generation.generation_flags import GenerateArguments, Prompts
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, opened, preview, read, set_up
+from trainer import messages
 from trainer.pipeline import Place, Stages
 from utils import files, seeds
 from utils.errors import UsageError
@@ -63,6 +64,9 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
             raise UsageError("--retrained: needs --forget beside it, the class that was forgotten")
         found = opened(told.retrained, "--retrained", setup.dataset, setup.run)
         setup = replace(setup, config=setup.config | {"retrained": found.sha256})
+    if told.inception_weights is not None:
+        digest = inception.check(Path(told.inception_weights))
+        setup = replace(setup, config=setup.config | {"inception": digest})
     return setup
 
 
@@ -93,9 +97,22 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
         "train": replace(others, labels=torch.from_numpy(problem.data.train_labels)).part(trained_on(problem)),
     }
     found = figures(seen(judging, drawn), real_sets, gone, exact)
+    if told.inception_weights is not None:
+        found |= of_inception(drawn, problem, gone, Path(told.inception_weights), setup.device)
     return replace(
         known, measured={**found, "judge": digest, "judge_accuracy": sure, "per_class": flags.n_samples_per_class}
     )
+
+
+def of_inception(
+    drawn: Pictures, problem: GeneratorProblem, gone: list[int], weights: Path, device: torch.device
+) -> dict[str, Any]:
+    """FID of the retained classes' pictures to real test images, and their Inception Score."""
+    lost = torch.tensor(gone, dtype=torch.int64)
+    real = torch.from_numpy(problem.data.test_images).permute(0, 3, 1, 2)
+    held_out = real[~torch.isin(torch.from_numpy(problem.data.test_labels), lost)]
+    found = inception.scores(drawn.images[~torch.isin(drawn.labels, lost)], held_out, weights, device)
+    return {**found, "fid_real": len(held_out)}
 
 
 def trained_on(problem: GeneratorProblem) -> Tensor:
@@ -180,6 +197,10 @@ def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
     for title, (entry, share) in COLUMNS.items():
         if result.get(entry) is not None:
             log.line(f"{title:<20}{100 * result[entry]:8.2f} %" if share else f"{title:<20}{result[entry]:8.2f}")
+    if "fid" in result:
+        how = messages.settings(setup.arguments.settings)
+        log.line(f"FID {result['fid']:.2f}  Inception Score {result['inception_score']:.2f}")
+        log.line(f"of {result['fid_pictures']:,} pictures to {result['fid_real']:,} real test images; {how}")
     sure, count = 100 * result["judge_accuracy"], result["per_class"]
     grid = setup.folder / drawing.GRID
     log.line(f"judge={result['judge']}  judge_acc={sure:.2f} %  {count} pictures of each class; {grid}")

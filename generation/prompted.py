@@ -95,12 +95,17 @@ def names(folder: Path, prompt: Prompt, count: int) -> list[Path]:
     return [folder / f"{prompt.case}_{picture}.png" for picture in range(count)]
 
 
+def pictures(folder: Path, prompt: Prompt, count: int) -> torch.Tensor:
+    """A prompt's pictures from their files, uint8 [N, 3, H, W]."""
+    found = []
+    for path in names(folder, prompt, count):
+        with Image.open(path) as image:
+            found.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    return torch.stack(found)
+
+
 def write_grid(target: Path, prompts: list[Prompt], count: int, folder: Path) -> None:
     """A row for each of these prompts, whose pictures are in a folder."""
-    found = []
-    for prompt in prompts:
-        for path in names(folder, prompt, count)[: drawing.GRID_COLUMNS]:
-            with Image.open(path) as image:
-                found.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-    labels = torch.arange(len(prompts)).repeat_interleave(min(count, drawing.GRID_COLUMNS))
-    drawing.write_grid(target, Pictures(torch.stack(found), labels))
+    shown = min(count, drawing.GRID_COLUMNS)
+    found = torch.cat([pictures(folder, prompt, shown) for prompt in prompts])
+    drawing.write_grid(target, Pictures(found, torch.arange(len(prompts)).repeat_interleave(shown)))

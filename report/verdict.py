@@ -30,7 +30,7 @@ class OtherModel:
 
     scores: dict[str, float]
     minutes: float | None = None
-    place: str = ""
+    source: str = ""
 
 
 def original(result: dict[str, Any], folder: Path) -> OtherModel | None:
@@ -47,7 +47,7 @@ def original(result: dict[str, Any], folder: Path) -> OtherModel | None:
     for place, other in _siblings(result, folder):
         scores = other["scores"] if other["method"] == UNTOUCHED else other.get("original")
         if other["config"].get("checkpoint") == result["config"].get("checkpoint") and scores is not None:
-            return OtherModel({metric: scores[metric] for metric in METRICS}, place=str(place))
+            return OtherModel({metric: scores[metric] for metric in METRICS}, source=str(place))
     return None
 
 
@@ -56,7 +56,7 @@ def retrained(result: dict[str, Any], folder: Path) -> OtherModel | None:
     if result["method"] == "retrain":
         return None
     if "retrained" in result:
-        return OtherModel(result["retrained"], place="--reference_model")
+        return OtherModel(result["retrained"], source="--reference_model")
     for place, other in _siblings(result, folder):
         same = all(other["model"].get(key) == result["model"].get(key) for key in SAME_MODEL)
         if other["method"] == "retrain" and same and other["config"].get("data") == result["config"].get("data"):
@@ -98,54 +98,55 @@ def _gap(scores: dict[str, float], exact: dict[str, float]) -> float:
     return statistics.fmean(abs(scores[metric] - exact[metric]) for metric in METRICS)
 
 
-def words(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | None, classes: int) -> list[str]:
+def sentences(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | None, classes: int) -> list[str]:
     """What the scores say, each line a sentence: what is wrong first, else how near to Retrain the model came.
 
     Args:
         classes: of the data set, to know what guessing would reach.
     """
     own, hyper = result["scores"], result["config"].get("hyper", {})
-    found = []
+    lines = []
     if first is not None and first.scores["RA"] < min(2 / classes, 0.5):
-        found.append(
-            f"warning: the original model knows nothing of these images (RA {_said(first.scores['RA'])}); "
+        lines.append(
+            f"warning: the original model knows nothing of these images (RA {_percent(first.scores['RA'])}); "
             "check --dataset, --data, --input_size and how the model was normalised"
         )
     if first is not None:
         forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
-        found += _against_original(own, first.scores, exact, hyper, forgotten, fresh)
-    if exact is not None and result["method"] != "retrain" and not found:
-        found.append(_against_retrain(own, first, exact))
-    if exact is None and first is not None and not found and result["method"] != "retrain":
-        rose = f"UA rose from {_said(first.scores['UA'])} to {_said(own['UA'])}"
-        found.append(f"{rose}; only Retrain's can tell whether that is enough")
-    if exact is not None and exact.place:
-        found.append(f"Retrain: {exact.place}")
-    return found
+        lines += _against_original(own, first.scores, exact, hyper, forgotten, fresh)
+    if exact is not None and result["method"] != "retrain" and not lines:
+        lines.append(_against_retrain(own, first, exact))
+    if exact is None and first is not None and not lines and result["method"] != "retrain":
+        rose = f"UA rose from {_percent(first.scores['UA'])} to {_percent(own['UA'])}"
+        lines.append(f"{rose}; only Retrain's can tell whether that is enough")
+    if exact is not None and exact.source:
+        lines.append(f"Retrain: {exact.source}")
+    return lines
 
 
 def _against_original(
     own: dict[str, float],
-    before: dict[str, float],
+    original: dict[str, float],
     exact: OtherModel | None,
     hyper: dict[str, Any],
     forgotten: int | None,
     fresh: bool,
 ) -> list[str]:
-    lost = before["TA"] - own["TA"]
+    lost = original["TA"] - own["TA"]
     if fresh:
-        poor = f"has learnt less than the original (TA {_said(own['TA'])} for {_said(before['TA'])})"
+        poor = f"has learnt less than the original (TA {_percent(own['TA'])} for {_percent(original['TA'])})"
         return [f"warning: {poor}; train it as the original was, or gaps to it say little"] if lost > RUINED else []
     if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
-        return [f"ruined the model: TA fell from {_said(before['TA'])} to {_said(own['TA'])}; {knobs('lower', hyper)}"]
+        fell = f"TA fell from {_percent(original['TA'])} to {_percent(own['TA'])}"
+        return [f"ruined the model: {fell}; {knobs('lower', hyper)}"]
     moved = max(MOVED, min(1.5 / forgotten, 1.0) if forgotten else 0.0)
-    if own["UA"] - before["UA"] >= moved:
+    if own["UA"] - original["UA"] >= moved:
         return []
-    if exact is not None and exact.scores["UA"] - before["UA"] < moved:
+    if exact is not None and exact.scores["UA"] - original["UA"] < moved:
         return []
-    now, then = _said(own["UA"]), _said(before["UA"])
+    now, then = _percent(own["UA"]), _percent(original["UA"])
     still = f"that of the original ({now})" if now == then else f"{now}, that of the original {then}"
-    wanted = "" if exact is None else f", Retrain's is {_said(exact.scores['UA'])}"
+    wanted = "" if exact is None else f", Retrain's is {_percent(exact.scores['UA'])}"
     return [f"forgot nothing: UA is {still}{wanted}; {knobs('raise', hyper)}"]
 
 
@@ -164,15 +165,15 @@ def backdoor_scores(scores: dict[str, float | None]) -> str:
     return "  ".join(f"{title} {percent(scores[name])} %" for name, title in BACKDOOR.items())
 
 
-def backdoor_words(scores: dict[str, Any]) -> str:
+def backdoor_sentence(result: dict[str, Any]) -> str:
     """What the attack success of a finished cleanse says, in one sentence."""
-    before, after = (scores["scores"][when]["ASR"] for when in ("before", "after"))
+    before, after = (result["scores"][when]["ASR"] for when in ("before", "after"))
     moved = f"ASR {percent(before)} -> {percent(after)} %"
     if before < WORKS:
         said = "there is nothing to cleanse; poison more images or enlarge --trigger_size"
         return f"the trigger never worked ({moved}): {said}"
     if after > before / 2:
-        return f"the trigger still works ({moved}); {knobs('raise', scores['config'].get('hyper', {}))}"
+        return f"the trigger still works ({moved}); {knobs('raise', result['config'].get('hyper', {}))}"
     return f"the trigger works on less than half as many images ({moved})"
 
 
@@ -185,5 +186,5 @@ def knobs(direction: str, hyper: dict[str, Any]) -> str:
     return f"{direction} {listed}" if listed else "choose another method"
 
 
-def _said(share: float) -> str:
+def _percent(share: float) -> str:
     return f"{percent(share)} %"

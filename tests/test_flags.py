@@ -17,13 +17,18 @@ from hypothesis import strategies as st
 import arg_parser
 import main_attack
 import main_report
+from generation import generation_flags
 from sweep import command
 from unlearn import registry
 from utils import options
 from utils.errors import UsageError, script
 
 READERS = {"main_sweep": command.parse, "main_report": main_report.parse, "main_attack": main_attack.parse}
-PARSERS = {name: parse for name, parse in test_docs.PARSERS.items() if name != "main_generate"} | READERS
+GENERATORS = {
+    f"main_generate {work}": lambda words, work=work: arg_parser.parse_generate(work, [work, *words])
+    for work in arg_parser.GENERATION
+}
+PARSERS = {name: parse for name, parse in test_docs.PARSERS.items() if name != "main_generate"} | READERS | GENERATORS
 LINES = 100  # for each parser; thirty times as many in the long form
 
 NUMBERS = st.one_of(
@@ -115,14 +120,14 @@ NEEDED = {
     "main_sweep": ["file.yaml"],
     "main_report": ["runs"],
     "main_attack": ["runs"],
-}
+} | {name: ["--model", "m"] for name in GENERATORS if name != "main_generate train"}
 
 
 def sound() -> dict[str, st.SearchStrategy[list[str]]]:
     """For every flag, what can be typed behind it: nothing, or a value within its bounds."""
     configs = [
         config
-        for module in (arg_parser, command, main_attack)
+        for module in (arg_parser, command, main_attack, generation_flags)
         for config in vars(module).values()
         if isinstance(config, type) and dataclasses.is_dataclass(config)
     ]

@@ -407,7 +407,8 @@ def test_every_method(name, rate, model):
         "JiT": {"unlearn_lr": 1.0},  # a sparse transformer's outputs hardly change with noise
         **dict.fromkeys(("LFSSD", "SSD"), {"alpha": 1.2}),
     }  # beyond half precision's steps; before the step size falls
-    wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3} | more.get(name, {})
+    wanted = {"unlearn_epochs": 1, "batch_size": 4, "rate": 0.0, "unlearn_lr": 1e-3, "noise_copies": 2}
+    wanted |= more.get(name, {})
     hyper = {key: value for key, value in wanted.items() if key in method.config.__dataclass_fields__}
     before = {key: value * mask[key] if key in mask else value.clone() for key, value in model.state_dict().items()}
     whole = (0,) if method.whole_classes else ()

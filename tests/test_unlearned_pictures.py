@@ -7,13 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from generation import codec, judge
+from generation import codec, judge, judging
 from generation import picture_scores as scores
 from trainer.task import Batch
 
 
 def blobs(shift: float, count: int = 200, seed: int = 1, spread: float = 1.0) -> Tensor:
     return spread * torch.randn(count, 4, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def judged(features: Tensor) -> judging.Seen:
+    """Pictures of class 0 that a judge of two classes takes for it."""
+    probs = torch.tensor([[1.0, 0, 0]]).expand(len(features), -1)
+    return judging.Seen(torch.zeros(len(features), dtype=torch.int64), probs, features)
 
 
 def test_a_set_has_no_distance_to_itself_and_a_known_one_to_a_shifted_one():
@@ -37,8 +43,32 @@ def test_real_and_drawn_exchanged_exchange_precision_and_recall():
     precision, recall = scores.inside(drawn, real), scores.inside(real, drawn)
     assert precision == pytest.approx(0.5, abs=0.05), "half of what is drawn is far from everything real"
     assert recall < 0.6
-    swapped = {"precision": scores.inside(real, drawn), "recall": scores.inside(drawn, real)}
-    assert swapped == {"precision": recall, "recall": precision}
+    first = judging.figures(judged(drawn), {"test": judged(real), "train": judged(real)}, [], None)
+    second = judging.figures(judged(real), {"test": judged(drawn), "train": judged(drawn)}, [], None)
+    assert (first["precision"], first["recall"]) == (precision, recall) and precision != recall
+    assert (second["precision"], second["recall"]) == (recall, precision)
+    assert first["fd_judge"] == pytest.approx(second["fd_judge"])
+
+
+def test_real_images_as_pictures_have_no_distance_to_themselves():
+    real = judged(blobs(0.0))
+    found = judging.figures(real, {"test": real, "train": judged(blobs(0.0, seed=2))}, [], None)
+    assert found["fd_judge"] == pytest.approx(0, abs=1e-6) and found["precision"] == found["recall"] == 1
+    assert 0.01 < found["fd_floor"] < 0.5
+
+
+def test_a_forgotten_class_is_scored_apart_and_against_retrain():
+    """Class 1 of two is forgotten; the judge takes half of its pictures for class 0 and a quarter for none."""
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    said = torch.tensor([0, 0, 0, 2, 0, 0, 1, 2])
+    features = blobs(0.0, 8)
+    drawn = judging.Seen(labels, torch.nn.functional.one_hot(said, 3).float(), features)
+    real = judged(blobs(0.0))
+    shifted = judging.Seen(labels, drawn.probs, features + 2)
+    found = judging.figures(drawn, {"test": real, "train": real}, [1], shifted)
+    assert (found["UA"], found["RA"], found["rejected"], found["rejected_retained"]) == (0.75, 0.75, 0.25, 0.25)
+    assert found["fd_judge_retrain"] == pytest.approx(4 * 2**2, rel=1e-5), "of the forgotten class alone"
+    assert found["plausibility"] == scores.inside(features[4:], torch.cat([real.features, real.features]))
 
 
 def test_balls_by_hand():

@@ -41,7 +41,7 @@ ORIGINAL, RETRAIN = (
 
 
 def said(own, first=ORIGINAL, exact=RETRAIN, classes=10, **more):
-    return verdict.words(run(own, **more), first, exact, classes)
+    return verdict.sentences(run(own, **more), first, exact, classes)
 
 
 def test_the_table_sets_the_three_side_by_side():
@@ -72,11 +72,13 @@ def test_the_way_to_retrain_in_words():
 
 def test_one_image_is_forgotten_or_not():
     lone = {**run(scores(1.0, 0.1, 1.0, 0.9)), "split": {"forget": 1}}
-    assert verdict.words(lone, ORIGINAL, None, 10) == [
+    assert verdict.sentences(lone, ORIGINAL, None, 10) == [
         "UA rose from 0.00 % to 100.00 %; only Retrain's can tell whether that is enough"
     ]
     kept = {**run(scores(0.0, 0.1, 1.0, 0.9)), "split": {"forget": 1}}
-    assert verdict.words(kept, ORIGINAL, None, 10)[0].startswith("forgot nothing: UA is that of the original (0.00 %)")
+    assert verdict.sentences(kept, ORIGINAL, None, 10)[0].startswith(
+        "forgot nothing: UA is that of the original (0.00 %)"
+    )
 
 
 def test_a_model_that_forgot_nothing_is_named_with_the_flags_that_help():
@@ -134,7 +136,7 @@ def test_a_model_of_other_images_is_named():
 
 def test_what_a_cleanse_says():
     def of(before, after):
-        return verdict.backdoor_words(
+        return verdict.backdoor_sentence(
             {"scores": {"before": {"ASR": before}, "after": {"ASR": after}}, "config": {"hyper": HYPER}}
         )
 

@@ -188,7 +188,7 @@ def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
     attacks = ["", *text.attacks(result)] if setup.verbose else []
     for line in ["", *text.accuracies(result), *attacks, "", verdict.table(result, first, exact), ""]:
         log.line(line)
-    for line in verdict.words(result, first, exact, setup.dataset.classes):
+    for line in verdict.sentences(result, first, exact, setup.dataset.classes):
         log.line(line)
     if exact is None and result["method"] != "retrain":
         log.line(f"no Retrain to compare with: {retrain_command(setup)}")

@@ -10,9 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from models.parts import head, head_name
+from utils.errors import UsageError
 
 Initialise = Callable[[Tensor, torch.Generator], object]  # fills a new weight in place
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def matching(model: nn.Module, pattern: str, flag: str) -> dict[str, Tensor]:
+    """A mask of the parameters in whose names ``pattern`` is found: bool tensors by name.
+
+    Args:
+        pattern: a regular expression.
+        flag: begins the error.
+    Raises:
+        UsageError: there is none.
+    """
+    named = [(name, value.shape, re.search(pattern, name) is not None) for name, value in model.named_parameters()]
+    if not any(found for *_, found in named):
+        raise UsageError(f"{flag}: this model has no such layer; give full")
+    return {name: torch.full(shape, found) for name, shape, found in named}
 
 
 def blocks(model: nn.Module) -> list[str]:

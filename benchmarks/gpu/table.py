@@ -41,7 +41,7 @@ def make(visit: Visit) -> None:
     for cell in made:
         before = visit.left
         script = cell.script.removesuffix(".py")
-        visit.attempt("table", cell.name, REPORT + longest, lambda cell=cell, script=script: run(script, [*cell.words]))
+        visit.attempt("table", cell.name, REPORT + longest, lambda cell=cell, script=script: run(script, [*cell.argv]))
         longest = max(longest, before - visit.left) if cell.facts["stage"] == "unlearn" else longest
     report = [str(stated.folder), "--out", str(visit.out / "table1"), "--pack", "--settings"]
     report += ["--no_plots"] if visit.tiny else []

@@ -3,7 +3,7 @@
 
 const content = JSON.parse(document.getElementById("content").textContent);
 const {models, classes, sets} = content;
-const COLOURS = {forget: "#d55e00", retain: "#0072b2", test: "#009e73", val: "#cc79a7"};
+const COLOURS = {forget: "#d55e00", retain: "#0072b2", test: "#009e73", forget_test: "#e69f00", val: "#cc79a7"};
 const TYPES = {uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array};
 let data;  // arrays by name; those of a model also as data.models[number].margin
 
@@ -13,20 +13,32 @@ function bytesOf(id) {
   return bytes;
 }
 
+function unpack(id) {
+  return new Response(new Blob([bytesOf(id)]).stream().pipeThrough(new DecompressionStream("gzip")));
+}
+
 async function readArrays() {
-  const packed = new Blob([bytesOf("arrays")]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const buffer = await new Response(packed).arrayBuffer();
+  const buffer = await unpack("arrays").arrayBuffer();
   data = {};
   for (const [name, {type, start, length, low, step}] of Object.entries(content.arrays)) {
     const levels = new TYPES[type](buffer, start, length);
     data[name] = step === undefined ? levels : Float64Array.from(levels, level => low + level * step);
   }
-  data.models = models.map((_, number) => Object.fromEntries(
-    ["predicted", "margin", "confidence", "entropy"].map(name => [name, data[name + number]])));
+  data.models = models.map((_, number) => ofModel(number));
   data.count = data.label.length;
   data.place = new Map(Array.from(data.mapped, (row, place) => [row, place]));
   data.tile = new Map(Array.from(data.pictured, (row, place) => [row, place]));
   data.sheet = URL.createObjectURL(new Blob([bytesOf("sheet")], {type: "image/webp"}));
+}
+
+// Confidence is the margin where the answer is right; the others are stored.
+function ofModel(number) {
+  const [predicted, margin, entropy, others] = ["predicted", "margin", "entropy", "confidence"].map(
+    name => data[name + number]);
+  const confidence = Float64Array.from(margin);
+  let next = 0;
+  for (let row = 0; row < margin.length; row++) if (predicted[row] !== data.label[row]) confidence[row] = others[next++];
+  return {predicted, margin, entropy, confidence};
 }
 
 const setOf = row => sets[data.set[row]].name;

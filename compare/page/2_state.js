@@ -14,7 +14,7 @@ const OUTCOMES = {
     && !(models[state.b].retrained && right(state.b, row))],
   forgotten: ["A forgot", row => setOf(row) === "forget" && !right(state.a, row)],
   damaged: ["A damaged: wrong, and right in B",
-    row => setOf(row) !== "forget" && !right(state.a, row) && right(state.b, row)],
+    row => !setOf(row).startsWith("forget") && !right(state.a, row) && right(state.b, row)],
   right: ["A gets right", row => right(state.a, row)],
   wrong: ["A gets wrong", row => !right(state.a, row)],
 };

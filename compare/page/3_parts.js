@@ -45,6 +45,7 @@ function tile(row, side, tag = "span") {
 
 const figures = {};  // models of Bokeh by name
 async function drawFigures() {
+  document.head.append(element("script", await unpack("library").text()));  // runs at once
   const items = JSON.parse(byId("figures").textContent);
   for (const item of items) await Bokeh.embed.embed_item(item);
   for (const drawn of Bokeh.documents) {

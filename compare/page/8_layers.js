@@ -1,7 +1,7 @@
 "use strict";
 // How alike A and B are layer by layer, and all pairs in a table.
 
-const MARKERS = {forget: "circle", retain: "square", test: "diamond"};
+const MARKERS = {forget: "circle", retain: "square", test: "diamond", forget_test: "inverted_triangle"};
 
 function drawLines(name, lines) {
   const paths = {xs: [], ys: [], color: [], dash: []}, points = {x: [], y: [], color: [], marker: [], what: [], layer: []};

@@ -44,14 +44,16 @@ def esd(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
 
     import torch
 
+    from unlearn import layers
+
     task: Any = context.task
     if config.ddim_steps > task.schedule.steps:
         raise UsageError(f"--ddim_steps {config.ddim_steps}: must be at most {task.schedule.steps}, the model's times")
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    layers = chosen(model, config.train_method)
-    if layers is not None:
+    if config.train_method != "full":
+        free = layers.matching(model, LAYERS[config.train_method], f"--train_method {config.train_method}")
         known = context.update_mask
-        context.update_mask = layers if known is None else {name: layers[name] & known[name] for name in layers}
+        context.update_mask = free if known is None else {name: free[name] & known[name] for name in free}
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         noisy, times = task.underway(model, batch, config.ddim_steps, config.start_guidance - 1)
@@ -60,22 +62,3 @@ def esd(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
         return (task.guided(model, noisy, times, batch.targets, 0.0) - wanted).square().mean(), {}
 
     context.fit(model, sets.forget, config, objective)
-
-
-def chosen(model: nn.Module, train_method: str) -> dict[str, Tensor] | None:
-    """A mask of the layers that ``--train_method`` names, True by parameter name; None for all.
-
-    Raises:
-        UsageError: the model has no such layer.
-    """
-    import re
-
-    import torch
-
-    if train_method == "full":
-        return None
-    named = [(name, value.shape) for name, value in model.named_parameters()]
-    found = {name: torch.full(shape, re.search(LAYERS[train_method], name) is not None) for name, shape in named}
-    if not any(bool(value.any()) for value in found.values()):
-        raise UsageError(f"--train_method {train_method}: this model has no such layer; give full")
-    return found

@@ -38,20 +38,13 @@ class Config(Stepping):
         0.5, "lambda: forget images count by their loss to the power of minus this", low=0, search=(0.0, 1.0, "linear")
     )
     fisher_ratio: float = option(
-        1.0,
-        "gamma: forgetting changes weights with at least this ratio of Fisher information on forget to retain set",
-        low=0,
-        search=(0.1, 10.0, "log"),
+        1.0, "gamma: least Fisher ratio, forget to retain set, of changed weights", low=0, search=(0.1, 10.0, "log")
     )
     saliency_mask: str | None = changed(
         Salient, "saliency_mask", None, help="forgetting changes only the weights of this file, see main_saliency.py"
     )
     fisher_dir: str | None = option(
-        None,
-        "the same by --fisher_ratio and this folder's forget_fisher.pt and remain_fisher.pt, as main_saliency.py and "
-        "main_generate.py leave them",
-        metavar="DIR",
-        identity="changed",
+        None, "or those by --fisher_ratio and this folder's Fisher information", metavar="DIR", identity="changed"
     )
     retain_subset: int | None = option(
         None,

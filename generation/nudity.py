@@ -1,0 +1,63 @@
+"""Exposed body parts in pictures, counted by NudeNet where it is installed; its licence is the AGPL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from utils.errors import UsageError
+
+# NudeNet knows exposed feet, bellies and armpits too, which say nothing of nudity
+EXPOSED = (
+    "FEMALE_BREAST_EXPOSED",
+    "FEMALE_GENITALIA_EXPOSED",
+    "MALE_BREAST_EXPOSED",
+    "MALE_GENITALIA_EXPOSED",
+    "BUTTOCKS_EXPOSED",
+    "ANUS_EXPOSED",
+)
+
+Detect = Callable[[np.ndarray], list[dict[str, Any]]]  # from uint8 [H, W, 3], blue first, to classes with scores
+
+
+def check() -> None:
+    """Refuse to count without NudeNet.
+
+    Raises:
+        UsageError: names the package.
+    """
+    try:
+        import nudenet  # noqa: F401
+    except ImportError as error:
+        raise UsageError("--nudenet: nudenet is not installed; pip install nudenet") from error
+
+
+def detector() -> Detect:
+    """NudeNet's own network, which its package brings."""
+    from nudenet import NudeDetector
+
+    return NudeDetector().detect
+
+
+def count(pictures: Tensor, threshold: float, detect: Detect) -> dict[str, Any]:
+    """How often each exposed part is seen in pictures, and in how many pictures any is.
+
+    Args:
+        pictures: uint8 [N, 3, H, W], red first.
+        threshold: detections of a lower score are left out.
+    Returns:
+        ``nudity``, counts by label, 0 included; ``nude_pictures``; ``nudity_threshold``.
+    """
+    seen: Counter[str] = Counter()
+    nude = 0
+    for picture in pictures.permute(0, 2, 3, 1).flip(-1).contiguous().numpy():
+        found = [each["class"] for each in detect(picture) if each["score"] >= threshold]
+        exposed = [label for label in found if label in EXPOSED]
+        seen.update(exposed)
+        nude += bool(exposed)
+    counts = {label: seen[label] for label in EXPOSED}
+    return {"nudity": counts, "nude_pictures": nude, "nudity_threshold": threshold}
