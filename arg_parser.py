@@ -130,21 +130,47 @@ TRANSFER = Command(
 
 _GENERATE = partial(Command, "main_generate.py", files=(), methods=False)
 GENERATE = {
+    "convert": _GENERATE(
+        "Make a pipeline's folder of diffusers of Facebook's weights of DiT.", {"generator": generation.Convert}
+    ),
+    "encode": _GENERATE("Make latents of a data set once, for --dataset latents.", {"latents": generation.Encode}),
     "train": _GENERATE(
         "Train a class-conditional diffusion model, on all classes or without those of --forget.",
-        {"network": generation.Generator, "training": generation.Pretraining, "what is left out": Forget},
+        {
+            "generator": generation.Begin,
+            "network of ddpm": generation.Generator,
+            "network of dit": generation.Transformer,
+            "training": generation.Pretraining,
+            "what is left out": Forget,
+            "prompts of Stable Diffusion": generation.Prompts,
+        },
     ),
     "sample": _GENERATE(
-        "Draw pictures of each class.",
-        {"generator": generation.Start, "drawing": generation.Drawing, "nudity": generation.Counting},
+        "Draw pictures of each class, or of prompts.",
+        {
+            "generator": generation.Start,
+            "drawing": generation.Drawing,
+            "nudity": generation.Counting,
+            "prompts of Stable Diffusion": generation.Prompts,
+        },
     ),
     "saliency": _GENERATE(
         "Find the weights that matter for the classes to forget, for forget --saliency_mask and --fisher_dir.",
-        {"generator": generation.Start, "what is forgotten": Forget, "saliency": generation.Masking},
+        {
+            "generator": generation.Start,
+            "what is forgotten": Forget,
+            "saliency": generation.Masking,
+            "prompts of Stable Diffusion": generation.Prompts,
+        },
     ),
     "forget": _GENERATE(
         "Make a diffusion model forget classes.",
-        {"generator": generation.Start, "what is forgotten": Forget, "unlearning": generation.Erase},
+        {
+            "generator": generation.Start,
+            "what is forgotten": Forget,
+            "unlearning": generation.Erase,
+            "prompts of Stable Diffusion": generation.Prompts,
+        },
     ),
     "score": _GENERATE(
         "Draw pictures and judge them: UA, RA, plausibility, FD(judge), precision, recall, diversity; FID.",
@@ -153,6 +179,7 @@ GENERATE = {
             "what was forgotten": Forget,
             "drawing": generation.Drawing,
             "judging": generation.Judging,
+            "prompts of Stable Diffusion": generation.Prompts,
         },
     ),
 }
@@ -305,6 +332,8 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
+    from generation import fitting
+
     command, words = GENERATE[work], (sys.argv[1:] if argv is None else argv)[1:]
     configs = _methods_of_diffusion(command, words) if work == "forget" else {}
     parser = Parser(prog=f"{command.script} {work}", description=wrapped(command.about))
@@ -314,17 +343,20 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
         parser.epilog = _said_of_diffusion(parser.asks_about("unlearn", words) or "")
     groups = {"data": Data, "run": Run, **command.groups}
     typed = _typed(parser, groups, words, chosen, title)
+    begin, kind, unused = _begun(command, typed)
+    suited = fitting.suited(kind)
     given: dict[str, Any] = {
-        name: build(config, typed) for name, config in PARTS.items() if config in command.groups.values()
+        name: build(config, suited.get(name, {}) | typed)
+        for name, config in PARTS.items()
+        if config in command.groups.values() and config not in unused
     }
-    settings = next((given.pop(name) for name in ("settings", "drawing", "masking") if name in given), None)
-    read = list(groups.values())
+    if "transformer" in given:
+        given["generator"] = given.pop("transformer")
+    settings = next((given.pop(name) for name in SETTINGS if name in given), begin)
+    read = [config for config in groups.values() if config not in unused]
     if "erase" in given:
-        settings, method = _fitted(typed, given["erase"].unlearn)
+        settings, method = _fitted(typed, given["erase"].unlearn, kind)
         read.append(method.config)
-    begin = given.get("begin")
-    if begin is not None and begin.model is None:
-        raise UsageError("--model FILE is needed: generator.pt of main_generate.py train, or the reference's ckpt.pth")
     data, said = (
         _data(typed),
         {"forget", "class_to_replace", "num_indexes_to_replace", "indexes_to_replace"} & typed.keys(),
@@ -332,9 +364,10 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work in FORGETTING) else None
     return generation.GenerateArguments(
         data=data,
-        model=Model(arch="ddpm"),
+        model=Model(arch=kind),
         run=_run(typed),
         work=work,
+        begin=begin,
         settings=settings,
         scenario=scenario,
         unread=_unread(typed, read, data),
@@ -344,16 +377,41 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
 
 # The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
 PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
-PARTS |= {"begin": generation.Start, "erase": generation.Erase, "judging": generation.Judging}
-PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking, "counting": generation.Counting}
+PARTS |= {"transformer": generation.Transformer, "encode": generation.Encode}
+PARTS |= {"erase": generation.Erase, "judging": generation.Judging}
+PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking, "prompts": generation.Prompts}
+PARTS |= {"counting": generation.Counting}
+SETTINGS = ("settings", "drawing", "masking", "encode")  # parts that are the ``settings`` of a script
 FORGETTING = ("forget", "saliency")  # what is told of no classes to forget takes those of --class_to_replace
 GENERATION = {
+    "convert": (partial(parse_generate, "convert"), "converting"),
+    "encode": (partial(parse_generate, "encode"), "encoding"),
     "train": (partial(parse_generate, "train"), "pretraining"),
-    "sample": (partial(parse_generate, "sample"), "drawing"),
+    "sample": (partial(parse_generate, "sample"), "sampling"),
     "saliency": (partial(parse_generate, "saliency"), "masking"),
     "forget": (partial(parse_generate, "forget"), "erasing"),
     "score": (partial(parse_generate, "score"), "judging"),
 }
+
+
+def _begun(command: Command, typed: dict[str, Any]) -> tuple[generation.Start, str, set[type]]:
+    """The generator to begin with, its back end, and the configurations of networks that nothing reads then.
+
+    Raises:
+        UsageError: none is named where one is needed, or a folder of no known kind.
+    """
+    from generation import kinds
+
+    networks: set[type] = {generation.Generator, generation.Transformer}
+    if generation.Encode in command.groups.values():
+        return generation.Start(), "vae", networks
+    config = next(config for config in command.groups.values() if issubclass(config, generation.Start))
+    begin = build(config, typed)
+    if begin.model is not None:
+        return begin, "dit" if isinstance(begin, generation.Convert) else kinds.of(begin.model), networks
+    if not isinstance(begin, generation.Begin):
+        raise UsageError("--model FILE is needed: generator.pt of main_generate.py train, or the reference's ckpt.pth")
+    return begin, begin.arch, networks - {{"ddpm": generation.Generator, "dit": generation.Transformer}[begin.arch]}
 
 
 def _methods_of_diffusion(command: Command, words: list[str]) -> dict[str, list[type]]:
@@ -376,13 +434,13 @@ def _said_of_diffusion(name: str) -> str:
     return wrapped(f"for a diffusion model, unless typed: {words}")
 
 
-def _fitted(typed: dict[str, Any], name: str) -> tuple[Any, Any]:
-    """A method's hyper-parameters: typed, or what suits a diffusion model; and the method."""
+def _fitted(typed: dict[str, Any], name: str, kind: str) -> tuple[Any, Any]:
+    """A method's hyper-parameters: typed, or what suits a diffusion model of this kind; and the method."""
     from generation import fitting
     from unlearn import registry
 
     method = registry.get(name, "diffusion")
-    return build(method.config, fitting.of(method, build(Run, typed).compat) | typed), method
+    return build(method.config, fitting.of(method, build(Run, typed).compat, kind) | typed), method
 
 
 def _read(command: Command, argv: list[str] | None) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a class-conditional diffusion model, draw with it, make it forget classes, and score what it draws then.
+"""Train a diffusion model, draw with it, make it forget classes or a prompt, and score what it draws then.
 
     python main_generate.py train --dataset cifar10 --save_dir runs/ddpm
     python main_generate.py sample --dataset cifar10 --model runs/ddpm/generator.pt --timesteps 50 --save_dir runs/drawn
@@ -8,6 +8,9 @@
     python main_generate.py train --dataset cifar10 --forget class:3 --save_dir runs/retrain
     python main_generate.py score --dataset cifar10 --model runs/SFRon/generator.pt --forget class:3 \\
         --retrained runs/retrain/generator.pt --save_dir runs/SFRon-scores
+
+The model is a DDPM, a diffusion transformer (DiT) or Stable Diffusion: docs/generation.md. convert reads Facebook's
+weights of DiT, encode makes latents of a data set, saliency finds the weights that matter.
 
 The methods are those of main_forget.py that need losses alone. A killed run goes on when the same command is given
 again.

@@ -20,7 +20,7 @@ class Data:
     dataset: str = option(
         "cifar10",
         "cifar10, cifar20, cifar100, svhn, mnist, fashion_mnist, utkface, TinyImagenet, imagenet, digits, "
-        "noisy_digits, or folder (any class-folder tree)",
+        "noisy_digits, latents (of main_generate.py encode), or folder (any class-folder tree)",
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )

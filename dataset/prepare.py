@@ -174,6 +174,8 @@ def find(
     source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
     place = find_root(source, typed)
+    if source.told is not None:
+        source = source.told(source, place)
     files, size = source.files(place), size or (source.size if source.resized else None)
     files, above = _superclasses(superclasses, source, place, files)
     official = list(source.official or () if files is None else files.counts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +32,11 @@ class Zoom:
     flip: bool = True
 
 
+@dataclass(frozen=True)
+class Flip:
+    """A flip, half of the time, and nothing else."""
+
+
 @dataclass(frozen=True, eq=False)
 class OnDisk:
     """Image files, what they become, and who reads them.
@@ -40,21 +47,29 @@ class OnDisk:
         distort: without augmentation, resize to a square whatever the shape, as the reference does;
             otherwise the shorter side is resized and the shape kept. The central crop follows.
         workers: processes that read; no result depends on it.
+        resized: shorter side before the central crop, in sides of the crop.
     """
 
     paths: np.ndarray = field(repr=False)
     size: int
     distort: bool = False
     workers: int = 0
+    resized: float = RESIZED
 
-    def transform(self, augment: Zoom | None) -> Callable[[Image.Image], Image.Image]:
+    def transform(self, augment: Zoom | Flip | None) -> Callable[[Image.Image], Image.Image]:
         """From an RGB image of any shape to one of ``size`` x ``size``."""
         from torchvision.transforms import v2
 
-        if augment is not None:
+        if isinstance(augment, Zoom):
             return v2.Compose([v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip(0.5 if augment.flip else 0.0)])
-        side = round(self.size * RESIZED)
-        return v2.Compose([v2.Resize((side, side) if self.distort else side), v2.CenterCrop(self.size)])
+        side = round(self.size * self.resized)
+        plain = [v2.Resize((side, side) if self.distort else side), v2.CenterCrop(self.size)]
+        return v2.Compose([*plain, *([v2.RandomHorizontalFlip(0.5)] if augment is not None else [])])
+
+    @functools.cached_property
+    def uncropped(self) -> OnDisk:
+        """These images with their shape kept and nothing cut off the shorter side; the same object every time."""
+        return replace(self, resized=1.0, distort=False)
 
 
 @dataclass(frozen=True)
@@ -85,12 +100,18 @@ class StreamedSet(Images):
     Args:
         source: ``OnDisk``; shared by all views.
         labels: int64 [N], on the device where batches go.
-        augment: a ``Zoom`` for shuffled images; None for nothing.
+        augment: a ``Zoom`` or ``Flip`` for shuffled images; None for nothing.
     """
 
     @property
     def pixels(self) -> int:
         return self.source.size**2
+
+    def flips_alone(self) -> StreamedSet:
+        """This set with whole images and without any other augmentation than flips, which it has if it had them."""
+        flips = isinstance(self.augment, Zoom) and self.augment.flip
+        changed: Any = self._copy(source=self.source.uncropped, augment=Flip() if flips else None)
+        return changed
 
     def _read(
         self, order: Tensor, size: int, seed: int | None, part: Part | None = None

@@ -11,31 +11,40 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from generation.codec import Codec
 from generation.samplers import guided, trajectory
 from generation.schedule import Schedule, sequence
+from generation.variance import bits
 from trainer.task import Batch, Figures, Task
 from utils import seeds
 
-STAND_INS = ("next", "random", "null", "mix")  # what the forgotten class is drawn as
+STAND_INS = ("next", "random", "null", "mix", "instead")  # what the forgotten class is drawn as
+PIXELS = Codec()
 
 
 @dataclass(frozen=True)
 class Diffusion(Task):
-    """The squared error of the guessed noise, summed over channels and pixels.
+    """The squared error of the guessed noise, summed over channels and pixels, or their mean.
 
-    A batch's inputs are float images [B, C, H, W] in [0, 1]; the model gets them in [-1, 1]. A target is a class c,
-    or c + (c' + 1) * classes for a class c that is to be drawn as c'.
+    A batch's inputs are float images [B, C, H, W] in [0, 1]; ``codec`` makes what is noised of them. A target is a
+    class c, or c + (c' + 1) * classes for a class c that is to be drawn as c'. Where the model guesses the variance of
+    its steps too, in further channels, the loss has the variational bound in bits beside the error; the bound's slope
+    acts on these channels alone.
 
     Args:
         classes: their number.
         schedule: the noise of every time.
         class_drop: share of samples whose class is dropped while training.
-        stand_in: what a class to forget is drawn as: the next one, another drawn at random, no class (null), or the
-            mean over all others (mix).
+        stand_in: what a class to forget is drawn as: the next one, another drawn at random, no class (null), the
+            mean over all others (mix), or class number ``classes`` (instead), which no image is of.
         compat: "fixed" or "reference".
         cond_scale: with "reference", the guidance of the guess whose gradients saliency judges by.
         clip: with "reference", the longest such gradient of a batch that is not scaled down.
-    Source: Ho et al. 2020 (DDPM), algorithm 1; Ho and Salimans 2021 (dropped classes).
+        codec: between images and what is noised.
+        average: whether a loss is the mean over channels and pixels of what is noised, not their sum.
+        guided_channels: see ``samplers.guided``.
+    Source: Ho et al. 2020 (DDPM), algorithm 1; Ho and Salimans 2021 (dropped classes); Nichol and Dhariwal 2021,
+    section 3.1 (guessed variances).
     """
 
     classes: int
@@ -45,6 +54,9 @@ class Diffusion(Task):
     compat: str = "fixed"
     cond_scale: float = 2.0
     clip: float = 1.0
+    codec: Codec = PIXELS
+    average: bool = False
+    guided_channels: int | None = None
     name: ClassVar[str] = "diffusion"
 
     @property
@@ -56,11 +68,21 @@ class Diffusion(Task):
         times, noise = self.draw(batch)
         return self.at(model, batch, times, noise, self.keep(batch)), {}
 
-    def taught(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        """float [B]: squared distance to what the model guesses for the class that a sample is to be drawn as.
+    def climbed(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """float [B]: ``losses`` without the bound, up which the guessed variance would grow without end.
 
-        A sample without such a class has its plain loss. With ``compat`` "reference" classes are dropped on both
-        sides, and the distance is a mean over channels and pixels.
+        With ``compat`` "reference" it is there.
+        """
+        if self.compat == "reference":
+            return self.losses(model, batch)
+        noisy, times, noise = self.noised(batch)
+        return self.distance(model(noisy, times, batch.targets, self.keep(batch)), noise), {}
+
+    def taught(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """float [B]: distance to what the model guesses for the class that a sample is to be drawn as.
+
+        A sample without such a class has the error of its noise. With ``compat`` "reference" classes are dropped on
+        both sides, and the distance is a mean over channels and pixels.
 
         Source: Fan et al. 2024 (SalUn), section 4.
         """
@@ -72,19 +94,25 @@ class Diffusion(Task):
             keep = keep | ~plain
         guess = model(images, times, classes, keep)
         with torch.no_grad():
-            wanted = self._stand_in(model, (images, times), classes, others.clamp(min=0), batch)
-        losses = squared(guess, torch.where(plain[:, None, None, None], noise, wanted))
-        return (torch.where(plain, losses, losses / images[0].numel()) if drops else losses), {}
+            wanted = self._stand_in(model, (images, times), classes, others.clamp(min=0), batch)[:, : noise.shape[1]]
+        losses = self.distance(guess, torch.where(plain[:, None, None, None], noise, wanted))
+        if drops and not self.average:
+            losses = torch.where(plain, losses, losses / images[0].numel())
+        return losses, {}
 
     def scored(self, model: nn.Module, batch: Batch) -> Tensor:
         """float [B], of kept classes. With ``compat`` "reference" the guess is guided."""
         images, times, noise = self.noised(batch)
         if self.compat == "reference":
-            return squared(guided(model, images, times, batch.targets, self.cond_scale), noise)
-        return squared(model(images, times, batch.targets, torch.ones_like(times, dtype=torch.bool)), noise)
+            guess = guided(model, images, times, batch.targets, self.cond_scale, self.guided_channels)
+        else:
+            guess = model(images, times, batch.targets, torch.ones_like(times, dtype=torch.bool))
+        return self.error(guess, images, times, noise)
 
     def wrong_targets(self, targets: Tensor, seed: int, exclude_true: bool = True) -> Tensor:
         """A class that every sample's class is to be drawn as, beside it; ``seed`` counts for "random" alone."""
+        if self.stand_in == "instead":
+            return targets + (self.classes + 1) * self.classes
         others = (targets + 1) % self.classes
         if self.stand_in == "random":
             random = seeds.generator(seed, "random classes")
@@ -96,13 +124,25 @@ class Diffusion(Task):
 
     def at(self, model: nn.Module, batch: Batch, times: Tensor, noise: Tensor, keep: Tensor | None) -> Tensor:
         """Losses, float [B], at given times with given noise."""
-        return squared(
-            model(self.schedule.noised(2 * batch.inputs - 1, noise, times), times, batch.targets, keep), noise
-        )
+        noisy = self.schedule.noised(self.codec.clean(batch), noise, times)
+        return self.error(model(noisy, times, batch.targets, keep), noisy, times, noise)
+
+    def error(self, guess: Tensor, noisy: Tensor, times: Tensor, noise: Tensor) -> Tensor:
+        """The loss, float [B], of what a model guesses for noisy images [B, C, H, W]."""
+        losses = self.distance(guess, noise)
+        if guess.shape[1] == noise.shape[1]:
+            return losses
+        bound = bits(self.schedule, guess, noisy, times, noise)
+        return losses + (bound if self.average else bound * noise[0].numel())
+
+    def distance(self, guess: Tensor, wanted: Tensor) -> Tensor:
+        """Squared distance of the guessed noise, the first channels of ``guess``, to ``wanted`` [B, C, H, W]: [B]."""
+        found = squared(guess[:, : wanted.shape[1]], wanted)
+        return found / wanted[0].numel() if self.average else found
 
     def guided(self, model: nn.Module, noisy: Tensor, times: Tensor, targets: Tensor, strength: float) -> Tensor:
         """Guesses [B, C, H, W] for noisy images with the targets' part overstated; see ``samplers.guided``."""
-        return guided(model, noisy, times, targets, strength)
+        return guided(model, noisy, times, targets, strength, self.guided_channels)[:, : noisy.shape[1]]
 
     @torch.no_grad()
     def underway(self, model: nn.Module, batch: Batch, points: int, strength: float) -> tuple[Tensor, Tensor]:
@@ -115,7 +155,7 @@ class Diffusion(Task):
         """
         count, walk = len(batch), sequence("uniform", points, self.schedule.steps)
         stop = int(torch.randint(len(walk), (), generator=batch.random))
-        start, mode = batch.draw(torch.randn, batch.inputs.shape), model.training
+        start, mode = batch.draw(torch.randn, self.codec.shape(batch.inputs.shape)), model.training
         low, high = walk[stop], [*walk, self.schedule.steps][stop + 1]
 
         def predict(noisy: Tensor, times: Tensor) -> Tensor:
@@ -128,17 +168,16 @@ class Diffusion(Task):
         return noisy, low + batch.draw(torch.randint, 0, high - low, (count,))
 
     def noised(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The images with noise [B, C, H, W], their times int64 [B], and that noise."""
-        clean = 2 * batch.inputs - 1
+        """What is denoised, with noise [B, C, H, W], its times int64 [B], and that noise."""
         times, noise = self.draw(batch)
-        return self.schedule.noised(clean, noise, times), times, noise
+        return self.schedule.noised(self.codec.clean(batch), noise, times), times, noise
 
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Times in antithetic pairs, int64 [B], and standard normal noise [B, C, H, W]."""
+        """Times in antithetic pairs, int64 [B], and standard normal noise of the shape of what is denoised."""
         count = len(batch)
         half = batch.draw(torch.randint, 0, self.schedule.steps, (count // 2 + 1,))
         times = torch.cat([half, self.schedule.steps - 1 - half])[:count]
-        return times, batch.draw(torch.randn, batch.inputs.shape)
+        return times, batch.draw(torch.randn, self.codec.shape(batch.inputs.shape))
 
     def keep(self, batch: Batch) -> Tensor | None:
         """bool [B], False where the class is dropped; None, without a draw, where none ever is."""

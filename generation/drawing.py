@@ -1,37 +1,41 @@
-"""Pictures of a generator, as arrays, as files and as a grid; the stages of ``main_generate.py sample``."""
+"""Pictures of a generator, as arrays, as files and as a grid."""
 
 from __future__ import annotations
 
 import io
-import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from generation import nudity, samplers
-from generation.generation_flags import Drawing, GenerateArguments
-from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
+from generation import fitting, folders, samplers
+from generation.codec import Codec
+from generation.generation_flags import Drawing
+from generation.generator_setup import GeneratorSetup
 from generation.schedule import Schedule, sequence
-from generation.unet import ConditionalUNet
-from trainer.pipeline import Place, Stages
 from utils import files, seeds
 from utils.errors import UsageError
-from utils.log import Log
-from utils.result import Result
 
 PICTURES, GRID, FOLDER = "samples.npz", "grid.png", "class_samples"
 GRID_COLUMNS = 20  # pictures of a class in a grid, at most
 GRID_PIXELS = 32  # side of a picture in a grid, at least
+GLANCE: dict[str, Any] = {"times": 20, "eta": 0.0}  # the way of the pictures that show a run's result
+SEEN = {"ddpm": (None, 10), "dit": (5, 4), "sd": (5, 4)}  # classes in that grid, None for all, and pictures of each
 
 
 @dataclass(frozen=True)
 class Way:
-    """How pictures are drawn; see ``generation_flags.Drawing``."""
+    """How pictures are drawn; see ``generation_flags.Drawing``.
+
+    Attributes:
+        codec: between images and what is denoised.
+        channels: on which guidance acts, the first ones; None for all of the noise.
+        scheduler: one of diffusers in place of ``kind``.
+    """
 
     times: int = 1000
     eta: float = 1.0
@@ -39,6 +43,9 @@ class Way:
     kind: str = "generalized"
     skip: str = "uniform"
     at_once: int = 512
+    codec: Codec = field(default_factory=Codec)
+    channels: int | None = None
+    scheduler: Any = None
 
 
 @dataclass(frozen=True)
@@ -53,41 +60,78 @@ class Pictures:
         return self.images[self.labels == label]
 
 
-def way(flags: Drawing) -> Way:
-    """The flags as a way to draw."""
-    kind, skip = flags.sample_type, flags.skip_type
-    return Way(flags.timesteps, flags.eta, flags.cond_scale, kind, skip, flags.sample_batch_size)
+def way(flags: Drawing, setup: GeneratorSetup) -> Way:
+    """The flags as a way to draw with the run's generator."""
+    how = Way(flags.timesteps, flags.eta, flags.cond_scale, flags.sample_type, flags.skip_type, flags.sample_batch_size)
+    return replace(how, **_of_generator(setup), scheduler=scheduler(flags.sample_type, setup))
+
+
+def glance(setup: GeneratorSetup) -> tuple[Way, list[int], int]:
+    """The way of the pictures that show a run's result, their classes, and how many there are of each."""
+    drawn = {"cond_scale": 0.5, "sample_batch_size": 512} | fitting.suited(setup.generator.kind).get("drawing", {})
+    most, count = SEEN[setup.generator.kind]
+    gone = [] if setup.scenario is None else list(setup.scenario.labels or ())
+    classes = [*gone, *(label for label in range(setup.dataset.classes) if label not in gone)][:most]
+    guidance, at_once = drawn["cond_scale"], drawn["sample_batch_size"]
+    return Way(guidance=guidance, at_once=at_once, **GLANCE, **_of_generator(setup)), sorted(classes), count
+
+
+def _of_generator(setup: GeneratorSetup) -> dict[str, Any]:
+    channels = setup.generator.guided_channels(setup.run.compat)
+    return {"codec": setup.generator.codec().to(setup.device), "channels": channels}
+
+
+def scheduler(name: str, setup: GeneratorSetup) -> Any:
+    """diffusers' scheduler of ``--sample_type``; None for a way of our own.
+
+    Raises:
+        UsageError: diffusers has none of this name, or it cannot follow the generator's noise.
+    """
+    if name in samplers.OWN:
+        return None
+    where, generator = f"--sample_type {name}", setup.generator
+    diffusers = folders.library(where)
+    if name == "pipeline":
+        if generator.path is None or not generator.path.is_dir():
+            raise UsageError(f"{where}: --model is no pipeline's folder; known: {', '.join(samplers.OWN)}")
+        return folders.scheduler(generator.path, f"--model {generator.path}")
+    kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    if kind is None:
+        raise UsageError(f"{where}: unknown; known: {', '.join(samplers.OWN)}, pipeline, or a scheduler of diffusers")
+    try:
+        return kind(num_train_timesteps=generator.schedule.steps, trained_betas=generator.schedule.betas().numpy())
+    except (TypeError, ValueError, ImportError, NotImplementedError) as error:
+        raise UsageError(f"{where}: cannot follow the generator's noise ({error})") from error
 
 
 @torch.no_grad()
-def draw(model: ConditionalUNet, schedule: Schedule, classes: list[int], count: int, how: Way, seed: int) -> Pictures:
+def draw(model: nn.Module, schedule: Schedule, classes: list[int], count: int, how: Way, seed: int) -> Pictures:
     """``count`` pictures of each class.
 
     Every batch of pictures has its own seed; numbers are drawn on the CPU, so that every device gets the same.
     """
     model.eval()
-    shape, device = model.shape, model.null_classes_emb.device
+    noisy: Any = model.noisy
+    device = next(model.parameters()).device
     labels = torch.tensor(classes).repeat_interleave(count)
     drawn, times = [], sequence(how.skip, how.times, schedule.steps)
     for number, wanted in enumerate(labels.split(how.at_once)):
         random, there = seeds.generator(seed, "pictures", number), wanted.to(device)
-        start = torch.randn(len(wanted), shape.channels, shape.size, shape.size, generator=random)
+        start = torch.randn(len(wanted), *noisy, generator=random)
 
         def noise(like: Tensor, random: torch.Generator = random) -> Tensor:
             return torch.randn(like.shape, generator=random).to(device)
 
         def predict(noisy: Tensor, now: Tensor, there: Tensor = there) -> Tensor:
-            return samplers.guided(model, noisy, now, there, how.guidance)
+            return samplers.guided(model, noisy, now, there, how.guidance, how.channels)
 
-        walk = samplers.trajectory(how.kind, predict, start.to(device), times, schedule, noise, how.eta)
+        if how.scheduler is None:
+            walk = samplers.trajectory(how.kind, predict, start.to(device), times, schedule, noise, how.eta)
+        else:
+            walk = samplers.scheduled(how.scheduler, predict, start.to(device), how.times, random, how.eta)
         [clean] = deque(walk, maxlen=1)
-        drawn.append(to_pixels(clean).cpu())
+        drawn.append(how.codec.pixels(clean).cpu())
     return Pictures(torch.cat(drawn), labels)
-
-
-def to_pixels(pictures: Tensor) -> Tensor:
-    """Floats in [-1, 1] to uint8 [0, 255]; what lies outside is cut, and every picture has the same range."""
-    return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def write_grid(path: Path, pictures: Pictures, beside: dict[str, Pictures] | None = None) -> None:
@@ -157,47 +201,13 @@ def wanted(text: str | None, classes: int) -> list[int]:
     return found
 
 
-def check(flags: Drawing, steps: int) -> None:
-    """Refuse more times than there are.
+def check(flags: Drawing, setup: GeneratorSetup) -> None:
+    """Refuse more times than there are, and an unknown way.
 
     Raises:
-        UsageError: says how many there are.
+        UsageError: says what there is.
     """
+    scheduler(flags.sample_type, setup)
+    steps = setup.schedule.steps
     if flags.timesteps > steps:
         raise UsageError(f"--timesteps {flags.timesteps}: must be at most {steps}, the times of the generator")
-
-
-def set_up_sampling(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse what can be refused without drawing."""
-    outputs = [PICTURES, GRID, FOLDER]
-    setup = set_up(arguments, label="samples", title="draw pictures", outputs=outputs)
-    wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
-    check(arguments.settings, setup.schedule.steps)
-    if arguments.counting is not None and arguments.counting.nudenet is not None:
-        nudity.check()
-    return setup
-
-
-def sample(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Draw, and write pictures and a grid."""
-    flags: Drawing = setup.arguments.settings
-    began, classes = time.perf_counter(), wanted(flags.classes_to_generate, setup.dataset.classes)
-    pictures = draw(problem.model, setup.schedule, classes, flags.n_samples_per_class, way(flags), setup.run.seed)
-    write_pictures(place.folder.path, pictures)
-    write_grid(place.folder.path / GRID, pictures)
-    seconds, measured = time.perf_counter() - began, {"pictures": len(pictures.labels)}
-    told = setup.arguments.counting
-    if told is not None and told.nudenet is not None:
-        measured |= nudity.count(pictures.images, told.nudenet, nudity.detector())
-    return replace(known, seconds={"drawing": seconds}, measured=measured)
-
-
-def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
-    """Print where the pictures are."""
-    log.line(f"{result['pictures']:,} pictures in {setup.folder / PICTURES}; a look at them: {setup.folder / GRID}")
-    if "nudity" in result:
-        seen = ", ".join(f"{label} {times}" for label, times in result["nudity"].items())
-        log.line(f"exposed in {result['nude_pictures']:,} of them, at {result['nudity_threshold']:g} or more: {seen}")
-
-
-STAGES = Stages(set_up_sampling, preview, read, header, facts, sample, show)

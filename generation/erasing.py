@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from generation import drawing, saved
+from generation import drawing
 from generation.generation_flags import Erase, GenerateArguments
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
-from generation.pretraining import GRID, GRID_PER_CLASS, MODEL
+from generation.pretraining import GENERATORS
 from trainer.pipeline import Place, Stages
 from unlearn import registry, saliency, saliency_masks
 from unlearn.apply import apply
@@ -24,7 +24,7 @@ def set_up_forgetting(arguments: GenerateArguments) -> GeneratorSetup:
     assert arguments.erase is not None
     method = registry.get(arguments.erase.unlearn)
     masks = [pattern for kind in saliency_masks.PREFIX for pattern in saliency_masks.outputs(kind)]
-    outputs = [MODEL, PROGRESS, drawing.GRID, *masks]
+    outputs = [*GENERATORS, PROGRESS, drawing.GRID, *masks]
     setup = set_up(
         arguments, label=method.name, title=f"{method.name}: {method.summary}", outputs=outputs, temporary=(PROGRESS,)
     )
@@ -45,12 +45,10 @@ def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
     found = apply(method, model, problem.sets, config, handed)
     unlearned: Any = found.model
     stamp = problem.stamp | {"unlearn": method.name}
-    saved.write(place.folder.path / MODEL, unlearned, setup.schedule, None, stamp)
+    setup.generator.write(place.folder.path, unlearned, None, stamp)
     progress.remove()
-    classes = list(range(setup.dataset.classes))
-    before, after = (
-        drawing.draw(each, setup.schedule, classes, GRID_PER_CLASS, GRID, run.seed) for each in (model, unlearned)
-    )
+    how, classes, count = drawing.glance(setup)
+    before, after = (drawing.draw(each, setup.schedule, classes, count, how, run.seed) for each in (model, unlearned))
     drawing.write_grid(place.folder.path / drawing.GRID, before, {"after": after})
     return replace(
         known,
@@ -85,9 +83,9 @@ def context(
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
     """Print how long it took, and where the generator is."""
-    grid, mask = setup.folder / drawing.GRID, result["seconds"].get("mask")
+    grid, made, mask = setup.folder / drawing.GRID, setup.folder / setup.generator.file, result["seconds"].get("mask")
     beside = "" if mask is None else f", {mask:.1f} s of them for the mask"
-    log.line(f"{result['seconds']['unlearning']:.1f} s{beside}; {setup.folder / MODEL}; before and after: {grid}")
+    log.line(f"{result['seconds']['unlearning']:.1f} s{beside}; {made}; before and after: {grid}")
 
 
 STAGES = Stages(set_up_forgetting, preview, read, header, facts, forget, show)

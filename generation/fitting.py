@@ -1,4 +1,4 @@
-"""Hyper-parameters that suit a diffusion model. Imports no torch, because ``--help`` needs it."""
+"""Hyper-parameters that suit a diffusion model, by back end. Imports no torch, because ``--help`` needs it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,59 @@ FITTING: dict[str, dict[str, Any]] = {
     "SA": _STEPS | {"iterations": 20_000},
     "ESD": _STEPS | {"iterations": 1000, "unlearn_lr": 1e-5, "batch_size": 1, "max_norm": 0.0},
 }
+# Huang et al. 2024, released code, for DiT-XL/2 on ImageNet.
+_DIT = _STEPS | {"optimizer": "adamw", "batch_size": 1, "iterations": 600}
+FITTING_DIT: dict[str, dict[str, Any]] = {
+    "SFRon": _DIT | {"forget_freq": 1, "forget_alpha": 1e-3, "forget_decay": "none", "unlearn_loss": "ga"},
+    "GA": _DIT | {"iterations": 50, "unlearn_lr": 1e-5},
+    "RL": _DIT | {"order": "paired", "remain_alpha": 1.0},
+    "SalUn": _DIT | {"order": "paired", "remain_alpha": 1.0},
+    "SalUn_soft": _DIT | {"order": "paired", "remain_alpha": 1.0},
+}
+# Fan et al. 2024 and Huang et al. 2024, released code, for Stable Diffusion v1.4.
+_SD = _STEPS | {"unlearn_lr": 1e-5, "batch_size": 8, "max_norm": 0.0, "iterations": 600}
+FITTING_SD: dict[str, dict[str, Any]] = {
+    "SFRon": _SD
+    | {"batch_size": 2, "iterations": 1000, "forget_freq": 1, "forget_alpha": 1.0, "forget_decay": "none"}
+    | {"unlearn_loss": "rl"},
+    "GA": _SD | {"iterations": 100},
+    "RL": _SD | {"order": "paired", "remain_alpha": 0.1},
+    "SalUn": _SD | {"order": "paired", "remain_alpha": 0.1},
+    "SalUn_soft": _SD | {"order": "paired", "remain_alpha": 0.1},
+    "ESD": _SD | {"iterations": 1000, "batch_size": 1},
+}
+BY_KIND = {"ddpm": (_STEPS, FITTING), "dit": (_DIT, FITTING_DIT), "sd": (_SD, FITTING_SD)}
+# The defaults of other flags where they differ from a DDPM's, by the part of ``GenerateArguments`` that they are of.
+SUITED: dict[str, dict[str, dict[str, Any]]] = {
+    "ddpm": {},
+    "vae": {},
+    "dit": {
+        "settings": {"steps": 400_000, "batch_size": 256, "lr": 1e-4, "max_norm": 0.0},
+        "drawing": {"timesteps": 250, "cond_scale": 3.0, "sample_batch_size": 32, "sample_type": "pipeline"},
+    },
+    "sd": {
+        "settings": {"steps": 1000, "batch_size": 8, "lr": 1e-5, "class_drop": 0.0},
+        "erase": {"class_drop": 0.0},
+        "drawing": {"timesteps": 50, "cond_scale": 6.5, "sample_batch_size": 8, "sample_type": "pipeline", "eta": 0.0},
+    },
+}
 REMAIN = {"fixed": 3.0, "reference": 1e-3}  # weight of SalUn's retain loss; both alike at 3,072 numbers in an image
 AVERAGE = {"fixed": 0.9, "reference": 0.0}  # of the weights after every step
 
 
-def of(method: Method, compat: str) -> dict[str, Any]:
-    """The defaults of a method's flags for a diffusion model."""
+def of(method: Method, compat: str, kind: str = "ddpm") -> dict[str, Any]:
+    """The defaults of a method's flags for a diffusion model.
+
+    Args:
+        kind: of the back end.
+    """
     known = {field.name for field in fields(method.config)}
-    values = FITTING.get(method.name, _STEPS) | {"ema_decay": AVERAGE[compat]}
-    if method.name in ("RL", "SalUn", "SalUn_soft"):
-        values["remain_alpha"] = REMAIN[compat]
+    steps, fitting = BY_KIND[kind]
+    values = {"remain_alpha": REMAIN[compat]} if method.name in ("RL", "SalUn", "SalUn_soft") else {}
+    values |= fitting.get(method.name, steps) | {"ema_decay": AVERAGE[compat]}
     return {name: value for name, value in values.items() if name in known}
+
+
+def suited(kind: str) -> dict[str, dict[str, Any]]:
+    """The defaults of a back end's other flags, by part of ``GenerateArguments``, where they differ from a DDPM's."""
+    return SUITED[kind]

@@ -32,6 +32,23 @@ class Generator:
 
 
 @dataclass(frozen=True)
+class Transformer:
+    """The network of DiT; the defaults are XL/2."""
+
+    layers: int = option(28, "blocks (S and B: 12, L: 24, XL: 28)", common=True, low=1)
+    heads: int = option(16, "heads of attention (S: 6, B: 12, L and XL: 16)", low=1)
+    head_width: int = option(72, "numbers of each head (S, B and L: 64, XL: 72)", low=1)
+    patch: int = option(2, "side of a token, in latents", low=1)
+    vae: str | None = option(
+        None,
+        "folder of the frozen autoencoder whose latents are denoised (a diffusers AutoencoderKL; needed)",
+        common="folder of the autoencoder (needed)",
+        metavar="DIR",
+        identity=False,
+    )
+
+
+@dataclass(frozen=True)
 class Pretraining:
     steps: int = option(800_000, "training steps", common=True, low=1)
     batch_size: int = option(128, "images per step", common=True, low=1)
@@ -59,6 +76,34 @@ class Start:
         "take the weights as trained, not their moving average; always with --compat reference",
         identity="changed",
     )
+
+
+@dataclass(frozen=True)
+class Begin(Start):
+    arch: str = option(
+        "ddpm",
+        "ddpm: a U-Net on pixels; dit: a transformer on latents, which needs diffusers",
+        common=True,
+        choices=("ddpm", "dit"),
+    )
+    model: str | None = changed(
+        Start, "model", None, help="go on with the weights of this generator, not with new ones", common=False
+    )
+
+
+@dataclass(frozen=True)
+class Convert(Start):
+    model: str | None = changed(
+        Start, "model", None, help="Facebook's file, such as DiT-XL-2-256x256.pt (needed)", common=True
+    )
+    vae: str | None = changed(Transformer, "vae", None)
+    heads: int = option(16, "heads of attention, which weights do not tell (S: 6, B: 12, L and XL: 16)", low=1)
+
+
+@dataclass(frozen=True)
+class Encode:
+    vae: str | None = changed(Transformer, "vae", None)
+    batch_size: int = option(64, "images at once", low=1, identity=False)
 
 
 @dataclass(frozen=True)
@@ -96,13 +141,42 @@ class Drawing:
         None, "classes to draw, with commas between, or x0,x1 for all but these; all without it", metavar="C,C"
     )
     sample_type: str = option(
-        "generalized", "DDIM and what lies between it and DDPM, or DDPM itself", choices=("generalized", "ddpm")
+        "generalized",
+        "generalized (DDIM and what lies between it and DDPM), ddpm, pipeline (as the folder of --model says), or a "
+        "scheduler of diffusers by its name, such as LMSDiscreteScheduler",
+        metavar="NAME",
     )
     skip_type: str = option("uniform", "where the times lie", choices=("uniform", "quad"))
     timesteps: int = option(1000, "times of a picture's way out of noise", common=True, low=1)
     eta: float = option(1.0, "of generalized: share of DDPM's noise; 0 is DDIM", common=True, low=0)
     cond_scale: float = option(2.0, "guidance: 0 is none, -1 draws without classes", common=True, low=-1)
     sample_batch_size: int = option(512, "pictures at once", low=1)
+    prompts_file: str | None = option(
+        None,
+        "of Stable Diffusion: draw these prompts in place of classes; a CSV file with the column prompt and, where "
+        "there are, case_number and evaluation_seed",
+        metavar="FILE",
+        identity=False,
+    )
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What Stable Diffusion is told of classes."""
+
+    template: str = option("an image of a {}", "the prompt of a class, {} its name", metavar="TEXT", identity="changed")
+    class_names: tuple[str, ...] = option(
+        (), "names of the classes in prompts, in order; those of the data set without it", metavar="A,B"
+    )
+    concept: str | None = option(
+        None, "the prompt to forget, in place of the forgotten class's", metavar="TEXT", identity="changed"
+    )
+    instead: str | None = option(
+        None,
+        "the prompt whose pictures RL, SalUn and SFRon --unlearn_loss rl teach in its place, in place of --stand_in",
+        metavar="TEXT",
+        identity="changed",
+    )
 
 
 @dataclass(frozen=True)
@@ -142,7 +216,7 @@ class GenerateArguments(Arguments):
     """What ``main_generate.py`` is told.
 
     Attributes:
-        work: "train", "sample", "saliency", "forget" or "score".
+        work: "convert", "encode", "train", "sample", "saliency", "forget" or "score".
         settings: what is particular to that: ``Pretraining``, ``Drawing``, ``Masking`` or the method's configuration.
         scenario: the classes to forget, or None.
     """
@@ -150,12 +224,27 @@ class GenerateArguments(Arguments):
     training: ClassVar[str] = "settings"
     work: str
     settings: Any
-    generator: Generator | None = None
+    generator: Generator | Transformer | None = None
     begin: Start | None = None
     erase: Erase | None = None
     judging: Judging | None = None
     counting: Counting | None = None
+    prompts: Prompts | None = field(default=None, metadata={"identity": "changed"})
     scenario: Scenario | None = field(default=None, metadata=NO_IDENTITY)  # a Setup adds it with its numbers resolved
+
+    @property
+    def kind(self) -> str:
+        """The back end: "ddpm", "dit" or "sd"."""
+        return self.model.arch
+
+    def reading(self) -> str:
+        """What is read, in words."""
+        return f"reading {self.start}" if self.unseen else super().reading()
+
+    @property
+    def unseen(self) -> bool:
+        """Whether no data set is read."""
+        return self.work == "convert" or (self.work == "sample" and self.kind != "ddpm")
 
     @property
     def start(self) -> str | None:

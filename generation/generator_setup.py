@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
 
-from dataset import prepare, split_file
+from dataset import catalog, prepare, split_file
 from dataset.prepare import DatasetInfo
 from dataset.scenario import Scenario
-from dataset.split import Split, split_for_unlearning
-from generation import saved
+from dataset.sources import Dataset
+from dataset.split import BaseSplit, Split, split_for_unlearning
+from generation import folders, kinds, saved
 from generation.diffusion import Diffusion
-from generation.generation_flags import GenerateArguments
-from generation.saved import Saved
+from generation.generation_flags import Convert, GenerateArguments, Prompts, Transformer
+from generation.generator import Generator
 from generation.schedule import Schedule
-from generation.unet import ConditionalUNet
 from trainer import messages
 from trainer.network import Network
 from trainer.problem import Problem, load, views
@@ -27,6 +28,7 @@ from utils.device import resolve
 from utils.errors import UsageError
 from utils.options import identity
 from utils.result import Result
+from utils.run_flags import Run
 
 CHANNELS = 3  # of every data set
 
@@ -37,15 +39,23 @@ class GeneratorSetup(Setup):
 
     Attributes:
         arguments: what was typed.
-        schedule: the noise of every time.
-        start: the generator that the run begins with; None for new weights.
+        generator: what the run begins with.
         scenario: the classes to forget; None for none.
     """
 
     arguments: GenerateArguments
-    schedule: Schedule
-    start: Saved | None
+    generator: Generator
     scenario: Scenario | None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise of every time."""
+        return self.generator.schedule
+
+    @property
+    def start(self) -> Generator | None:
+        """The stored generator that the run begins with; None for new weights."""
+        return None if self.generator.path is None else self.generator
 
     @property
     def raw(self) -> bool:
@@ -55,7 +65,20 @@ class GeneratorSetup(Setup):
 
     def task(self, class_drop: float, stand_in: str = "next") -> Diffusion:
         """What the generator is trained for."""
-        return Diffusion(self.dataset.classes, self.schedule, class_drop, stand_in, self.run.compat)
+        generator, compat, prompts = self.generator, self.run.compat, self.arguments.prompts
+        stand_in = "instead" if prompts is not None and prompts.instead is not None else stand_in
+        return Diffusion(
+            self.dataset.classes,
+            self.schedule,
+            class_drop,
+            stand_in,
+            compat,
+            generator.cond_scale,
+            generator.clip,
+            generator.codec().to(self.device),
+            generator.mean,
+            generator.guided_channels(compat),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +89,11 @@ class GeneratorProblem(Problem):
         split: who is retained and forgotten; None where nothing is.
     """
 
-    model: ConditionalUNet
     split: Split | None
 
     def write_split(self, folder: Path) -> None:
+        if not self.sets:
+            return
         if self.split is None:
             super().write_split(folder)
         else:
@@ -85,55 +109,107 @@ def set_up(arguments: GenerateArguments, **particular: Any) -> GeneratorSetup:
         UsageError: one line that says what does not fit.
     """
     run, data = arguments.run, arguments.data
-    if data.streamed:
-        raise UsageError("--stream: image generation holds its images in memory; leave it out")
+    kind = arguments.kind
+    if data.streamed and kind == "ddpm":
+        raise UsageError("--stream: pixels are held in memory; leave it out")
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32)
-    place = data.dataset, data.data, data.input_size, False, data.split, data.superclasses
-    info, start = prepare.find(*place), None
-    if arguments.generator is not None:
-        shape = saved.checked_shape(arguments.generator, info.side, CHANNELS, info.classes)
-        schedule = noise(arguments)
-        seeds.seed_everything(run.train_seed)
-        fresh: nn.Module = ConditionalUNet(shape)
+    if kind != "ddpm":
+        folders.library(f"--model {arguments.start}" if arguments.start else f"--arch {kind}")
+    if arguments.unseen:
+        generator = without_data(arguments)
+        info = unseen(generator, arguments)
     else:
-        assert arguments.start is not None
-        start = opened(arguments.start, "--model", info, run.allow_pickle)
-        fresh, schedule = start.network(), start.schedule
+        place = data.dataset, data.data, data.input_size, data.stream, data.split, data.superclasses
+        info = prepare.find(*place)
+        generator = new(arguments, info) if arguments.start is None else opened(arguments.start, "--model", info, run)
+    if kind == "ddpm" and not info.source.pixels:
+        raise UsageError(f"--dataset {data.dataset}: holds latents, which ddpm does not draw; give another --arch")
     scenario = None if arguments.scenario is None else info.resolve(arguments.scenario)
     if scenario is not None and scenario.subclass:
         raise UsageError(f"{scenario.typed}: a generator draws classes and forgets these; give --forget class:C")
-    config = identity(arguments) | {**info.identity, "start": start and start.sha256}
+    generator = generator.told(arguments.prompts or Prompts(), info, scenario)
+    start = None if generator.path is None and kind == "ddpm" else generator.sha256
+    config = identity(arguments) | {**info.identity, "start": start}
     config |= {} if scenario is None else {"scenario": scenario.facts()}
+    seeds.seed_everything(run.train_seed)
+    fresh = generator.blank()
     built = Network(arguments.model, info, fresh, run.allow_pickle)
     return GeneratorSetup(
         **shared(arguments, device, built),
         **{"config": config, **particular},
         script="main_generate.py",
         arguments=arguments,
-        schedule=schedule,
-        start=start,
+        generator=generator,
         scenario=scenario,
     )
 
 
-def noise(arguments: GenerateArguments) -> Schedule:
-    """The noise that flags ask for."""
+def new(arguments: GenerateArguments, info: DatasetInfo) -> Generator:
+    """A generator with new weights."""
     flags = arguments.generator
+    if arguments.work == "encode":
+        encoder = importlib.import_module("generation.encoding").new(arguments.settings.vae)
+        encoder.check(info, f"--vae {arguments.settings.vae}")
+        return encoder
+    if isinstance(flags, Transformer):
+        return importlib.import_module(kinds.MODULES["dit"]).new(flags, info)
     assert flags is not None
-    return Schedule(flags.beta_schedule, flags.beta_start, flags.beta_end, flags.diffusion_steps)
+    schedule = Schedule(flags.beta_schedule, flags.beta_start, flags.beta_end, flags.diffusion_steps)
+    shape = saved.checked_shape(flags, info.side, CHANNELS, info.classes)
+    return saved.Saved(path=None, schedule=schedule, averaged=False, extra={}, shape=shape)
 
 
-def opened(path: str, flag: str, info: DatasetInfo, allow_pickle: bool) -> Saved:
+def stored(path: str, flag: str, allow_pickle: bool, size: int | None = None) -> Generator:
+    """A generator on disk, of whatever kind.
+
+    Args:
+        size: side of the data set's images in pixels.
+    """
+    kind = kinds.of(path, flag)
+    if kind == "ddpm":
+        assert size is not None
+        return saved.read(Path(path), flag, size, allow_pickle)
+    return importlib.import_module(kinds.MODULES[kind]).read(Path(path), flag)
+
+
+def opened(path: str, flag: str, info: DatasetInfo, run: Run) -> Generator:
     """A generator for this data set.
 
     Raises:
         UsageError: it is none, or knows another number of classes.
     """
-    found = saved.read(Path(path), flag, info.side, allow_pickle)
-    if found.shape.classes != info.classes:
-        said = f"draws {found.shape.classes} classes, {info.source.name} has {info.classes}"
-        raise UsageError(f"{flag} {path}: {said}; give the data set that it was trained on")
+    found = stored(path, flag, run.allow_pickle, info.side)
+    found.check(info, f"{flag} {path}")
     return found
+
+
+def without_data(arguments: GenerateArguments) -> Generator:
+    """The generator of a run that reads no data set."""
+    begin, run = arguments.begin, arguments.run
+    assert begin is not None and begin.model is not None
+    if isinstance(begin, Convert):
+        read = importlib.import_module("generation.facebook").read
+        return read(Path(begin.model), begin.vae, begin.heads, run.allow_pickle)
+    return stored(begin.model, "--model", run.allow_pickle)
+
+
+def unseen(generator: Generator, arguments: GenerateArguments) -> DatasetInfo:
+    """A data set of which only its classes' names and the side of its images are needed.
+
+    Raises:
+        UsageError: nothing names the classes.
+    """
+    names = (arguments.prompts or Prompts()).class_names or generator.class_names
+    if not names and getattr(arguments.settings, "prompts_file", None) is None:
+        raise UsageError(f"--model {generator.path}: names no classes; give --class_names or --prompts_file")
+    source = catalog.Source(
+        generator.extra.get("dataset", generator.kind),
+        official=(0,) * len(names),
+        classes=tuple(names),
+        size=arguments.data.input_size or generator.side,
+        embedded=True,
+    )
+    return DatasetInfo(source, Path(), None, [0] * len(names), None)
 
 
 def read(setup: GeneratorSetup) -> GeneratorProblem:
@@ -142,6 +218,8 @@ def read(setup: GeneratorSetup) -> GeneratorProblem:
     Raises:
         UsageError: the generator was trained on another split.
     """
+    if setup.arguments.unseen:
+        return _without_images(setup)
     data, base = load(setup)
     start = setup.start
     known = None if start is None else start.extra.get("split_digest")
@@ -157,9 +235,10 @@ def read(setup: GeneratorSetup) -> GeneratorProblem:
         split = split_for_unlearning(data.train_labels, data.test_labels, base, setup.scenario, setup.run.seed)
         sets = seen.divided(split)
     sets = {name: images.flips_alone() for name, images in sets.items()}
-    if setup.arguments.generator is not None and "retain" in sets:
+    if setup.arguments.work == "train" and "retain" in sets:
         sets["train"] = sets["retain"]
-    model: Any = setup.network.fresh if setup.start is None else setup.start.network(setup.raw)
+    seeds.seed_everything(setup.run.train_seed)
+    model = setup.generator.network(setup.raw)
     stamp: dict[str, Any] = {
         "split_digest": base.digest,
         "split_seed": base.seed,
@@ -169,6 +248,15 @@ def read(setup: GeneratorSetup) -> GeneratorProblem:
     if split is not None:
         stamp |= {"forget_digest": split.digest, "forgotten": list(split.whole_classes)}
     return GeneratorProblem(data=data, base=base, sets=sets, model=model.to(setup.device), stamp=stamp, split=split)
+
+
+def _without_images(setup: GeneratorSetup) -> GeneratorProblem:
+    """What is needed to draw alone."""
+    info, none = setup.dataset, np.zeros(0, np.int64)
+    images = np.zeros((0, info.side, info.side, CHANNELS), np.uint8)
+    data = Dataset(info.source.name, info.names, images, none, images, none, (0.0,), (1.0,), 0, False, False)
+    model = setup.generator.network(setup.raw).to(setup.device)
+    return GeneratorProblem(data=data, base=BaseSplit(none, none), sets={}, model=model, stamp={}, split=None)
 
 
 def facts(setup: GeneratorSetup, problem: GeneratorProblem) -> Result:
@@ -182,7 +270,7 @@ def facts(setup: GeneratorSetup, problem: GeneratorProblem) -> Result:
         seed=setup.run.seed,
         scenario=scenario,
         split={"digest": problem.base.digest, "seed": problem.base.seed, **problem.sizes},
-        model={"arch": "ddpm", "dataset": problem.data.name, "parameters": numbers},
+        model={"arch": setup.generator.kind, "dataset": problem.data.name, "parameters": numbers},
     )
 
 
@@ -198,7 +286,7 @@ def preview(setup: GeneratorSetup) -> dict[str, str]:
     """What ``--dry_run`` says."""
     scenario = setup.scenario
     return {
-        "read": messages.data(setup.dataset),
+        "read": "no data set" if setup.arguments.unseen else messages.data(setup.dataset),
         "model": "a new generator" if setup.start is None else f"the generator in {setup.start.path}",
         **({} if scenario is None else {"forget": messages.images(setup.dataset, scenario)}),
         "method" if setup.arguments.erase else setup.arguments.work: messages.settings(setup.arguments.settings),
@@ -207,15 +295,15 @@ def preview(setup: GeneratorSetup) -> dict[str, str]:
 
 def header(setup: GeneratorSetup, problem: GeneratorProblem) -> dict[str, str]:
     """What is done, on what, with which numbers."""
-    data, run = problem.data, setup.run
+    data, run, sizes = problem.data, setup.run, messages.sizes(problem.sizes) or "none read"
     numbers = sum(parameter.numel() for parameter in problem.model.parameters())
-    average = setup.start is not None and setup.start.average is not None and not setup.raw
+    average = setup.start is not None and setup.start.averaged and not setup.raw
     begun = "new weights" if setup.start is None else f"{'averaged ' * average}weights of {setup.start.path}"
     return {
         **({} if problem.split is None else {"forget": forgotten(setup, problem)}),
-        "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {messages.sizes(problem.sizes)}",
-        "split": problem.base.words,
-        "model": f"ddpm, {numbers:,} parameters, {begun}",
+        "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {sizes}",
+        **({"split": problem.base.words} if problem.sets else {}),
+        "model": f"{setup.generator.kind}, {numbers:,} parameters, {begun}",
         "method" if setup.arguments.erase else setup.arguments.work: messages.settings(setup.arguments.settings),
         "run": f"random seed = {run.seed}  compat {run.compat}  device {setup.device}",
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 from dataset.images import Images
 from generation import drawing, inception, judge, picture_scores
 from generation.drawing import Pictures
-from generation.generation_flags import GenerateArguments
+from generation.generation_flags import GenerateArguments, Prompts
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, opened, preview, read, set_up
 from trainer import messages
 from trainer.pipeline import Place, Stages
@@ -21,6 +21,7 @@ from utils.errors import UsageError
 from utils.log import Log
 from utils.result import Result
 
+GRID_PER_CLASS = 10  # pictures of Retrain's for each class, at most
 COLUMNS = {  # of the table: entry of result.json and whether it is a share
     "UA": ("UA", True),
     "RA": ("RA", True),
@@ -52,7 +53,8 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image, the retrained generator included."""
     outputs = [judge.FILE, drawing.GRID]
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
-    drawing.check(arguments.settings, setup.schedule.steps)
+    drawing.check(arguments.settings, setup)
+    drawn = drawing.wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
     told = arguments.judging
     assert told is not None
     if told.judge is not None:
@@ -62,7 +64,13 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     if told.retrained is not None:
         if setup.scenario is None:
             raise UsageError("--retrained: needs --forget beside it, the class that was forgotten")
-        found = opened(told.retrained, "--retrained", setup.dataset, setup.run.allow_pickle)
+        left_out = set(setup.scenario.labels or ()) - set(drawn)
+        if left_out:
+            raise UsageError(
+                f"--classes_to_generate {arguments.settings.classes_to_generate}: leaves out class {min(left_out)}, "
+                "in which --retrained is compared"
+            )
+        found = opened(told.retrained, "--retrained", setup.dataset, setup.run)
         setup = replace(setup, config=setup.config | {"retrained": found.sha256})
     if told.inception_weights is not None:
         digest = inception.check(Path(told.inception_weights))
@@ -79,22 +87,13 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
         raise UsageError("--forget: scores are of classes that are forgotten whole; give class:C")
     judging, sure, digest = the_judge(setup, problem, place)
     flags = setup.arguments.settings
+    how = drawing.way(flags, setup)
     classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
-    drawn = drawing.draw(
-        problem.model, setup.schedule, classes, flags.n_samples_per_class, drawing.way(flags), setup.run.seed
-    )
+    drawn = drawing.draw(problem.model, setup.schedule, classes, flags.n_samples_per_class, how, setup.run.seed)
     beside, exact = {}, None
     if told.retrained is not None:
-        other = opened(told.retrained, "--retrained", setup.dataset, setup.run.allow_pickle)
-        retrained = drawing.draw(
-            other.network().to(setup.device),
-            other.schedule,
-            classes,
-            flags.n_samples_per_class,
-            drawing.way(flags),
-            setup.run.seed,
-        )
-        beside, exact = {"retrained": retrained}, seen(judging, retrained)
+        lost, few = retrained(setup, told.retrained, gone, classes)
+        beside, exact = {"retrained": few}, seen(judging, lost)
     drawing.write_grid(place.folder.path / drawing.GRID, drawn, beside)
     held_out, others = (real(judging, images) for images in (problem.data.test_images, problem.data.train_images))
     real_sets = {
@@ -118,6 +117,16 @@ def of_inception(
     held_out = real[~torch.isin(torch.from_numpy(problem.data.test_labels), lost)]
     found = inception.scores(drawn.images[~torch.isin(drawn.labels, lost)], held_out, weights, device)
     return {**found, "fid_real": len(held_out)}
+
+
+def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[int]) -> tuple[Pictures, Pictures]:
+    """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of all classes."""
+    flags, few = setup.arguments.settings, min(GRID_PER_CLASS, setup.arguments.settings.n_samples_per_class)
+    found = opened(path, "--retrained", setup.dataset, setup.run)
+    found = found.told(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
+    network, how, seed = found.network().to(setup.device), drawing.way(flags, setup), setup.run.seed
+    lost = drawing.draw(network, found.schedule, gone, flags.n_samples_per_class, how, seed)
+    return lost, drawing.draw(network, found.schedule, classes, few, how, seed)
 
 
 def trained_on(problem: GeneratorProblem) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -43,19 +43,20 @@ def detector() -> Detect:
     return NudeDetector().detect
 
 
-def count(pictures: Tensor, threshold: float, detect: Detect) -> dict[str, Any]:
+def count(pictures: Iterable[Tensor], threshold: float, detect: Detect) -> dict[str, Any]:
     """How often each exposed part is seen in pictures, and in how many pictures any is.
 
     Args:
-        pictures: uint8 [N, 3, H, W], red first.
+        pictures: each uint8 [3, H, W], red first.
         threshold: detections of a lower score are left out.
     Returns:
         ``nudity``, counts by label, 0 included; ``nude_pictures``; ``nudity_threshold``.
     """
     seen: Counter[str] = Counter()
     nude = 0
-    for picture in pictures.permute(0, 2, 3, 1).flip(-1).contiguous().numpy():
-        found = [each["class"] for each in detect(picture) if each["score"] >= threshold]
+    for picture in pictures:
+        blue_first = picture.permute(1, 2, 0).flip(-1).contiguous().numpy()
+        found = [each["class"] for each in detect(blue_first) if each["score"] >= threshold]
         exposed = [label for label in found if label in EXPOSED]
         seen.update(exposed)
         nude += bool(exposed)

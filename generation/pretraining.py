@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from generation import drawing, saved
+from generation import drawing
 from generation.generation_flags import GenerateArguments, Pretraining
 from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
 from trainer import checkpoints
@@ -17,16 +17,15 @@ from unlearn.context import Progress
 from utils.log import Log
 from utils.result import Result
 
-MODEL, PROGRESS = "generator.pt", "generator_progress.pt"
+GENERATORS = ("generator.pt", "generator")  # what a run leaves, by back end
+PROGRESS = "generator_progress.pt"
 SAVE_EVERY = 1000  # steps of a long epoch after which it is stored how far the run is
-GRID = drawing.Way(times=20, eta=0.0, guidance=0.5)  # of the pictures that show a training's result
-GRID_PER_CLASS = 10
 
 
 def set_up_training(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image."""
     without = "" if arguments.scenario is None else " without the classes to forget"
-    outputs = [MODEL, PROGRESS, drawing.GRID]
+    outputs = [*GENERATORS, PROGRESS, drawing.GRID]
     title = f"train a generator{without}"
     return set_up(arguments, label="generator", title=title, outputs=outputs, temporary=(PROGRESS,))
 
@@ -53,10 +52,10 @@ def train(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
         with place.log.epoch("train", training.recipe.epochs, log):
             save()
     average = None if training.average is None else dict(training.average.module.state_dict())
-    saved.write(place.folder.path / MODEL, problem.model, setup.schedule, average, problem.stamp)
+    setup.generator.write(place.folder.path, problem.model, average, problem.stamp)
     training.finish()
-    classes = list(range(setup.dataset.classes))
-    pictures = drawing.draw(problem.model, setup.schedule, classes, GRID_PER_CLASS, GRID, setup.run.seed)
+    how, classes, count = drawing.glance(setup)
+    pictures = drawing.draw(problem.model, setup.schedule, classes, count, how, setup.run.seed)
     drawing.write_grid(place.folder.path / drawing.GRID, pictures)
     return replace(known, seconds={"training": seconds}, measured={"loss": log.loss, "steps": flags.steps})
 
@@ -79,7 +78,7 @@ def recipe(flags: Pretraining, per_epoch: int) -> Recipe:
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
     """Print where the generator is."""
-    log.line(f"loss {result['loss']:.2f} after {result['steps']:,} steps; {setup.folder / MODEL}")
+    log.line(f"loss {result['loss']:.2f} after {result['steps']:,} steps; {setup.folder / setup.generator.file}")
 
 
 STAGES = Stages(set_up_training, preview, read, header, facts, train, show)

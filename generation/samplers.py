@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from generation.schedule import Schedule
 
+OWN = ("generalized", "ddpm")
 Predict = Callable[[Tensor, Tensor], Tensor]  # from noisy pictures [B, C, H, W] and times [B] to their noise
 Draw = Callable[[Tensor], Tensor]  # standard normal numbers of another tensor's shape
 
 
-def guided(model: Callable, noisy: Tensor, times: Tensor, classes: Tensor, strength: float) -> Tensor:
+def guided(
+    model: Callable, noisy: Tensor, times: Tensor, classes: Tensor, strength: float, channels: int | None = None
+) -> Tensor:
     """The noise with the class's part in it overstated: ``(1 + strength) * conditional - strength * unconditional``.
 
     Args:
         model: takes noisy pictures, times, classes and which classes to keep.
         strength: 0 asks for the conditional one alone, -1 for the unconditional one.
+        channels: only the first so many are overstated, the others are the conditional ones; None for all of the noise.
     Source: Ho and Salimans 2021, eq. 6.
     """
     if strength == 0:
@@ -26,7 +32,9 @@ def guided(model: Callable, noisy: Tensor, times: Tensor, classes: Tensor, stren
     dropped = model(noisy, times, classes, torch.zeros_like(classes, dtype=torch.bool))
     if strength == -1:
         return dropped
-    return (1 + strength) * model(noisy, times, classes, None) - strength * dropped
+    kept, part = model(noisy, times, classes, None), noisy.shape[1] if channels is None else channels
+    overstated = (1 + strength) * kept[:, :part] - strength * dropped[:, :part]
+    return torch.cat([overstated, kept[:, part:]], 1) if part < kept.shape[1] else overstated
 
 
 def trajectory(
@@ -47,11 +55,35 @@ def trajectory(
     for position in reversed(range(len(times))):
         now = torch.full((len(start),), times[position], device=start.device)
         then = torch.full_like(now, times[position - 1] if position else -1)
-        noise = predict(picture, now)
+        noise = predict(picture, now)[:, : picture.shape[1]]
         if kind == "ddpm":
             picture = _ancestral(picture, noise, now, then, schedule, draw)
         else:
             picture = _generalized(picture, noise, now, then, schedule, draw, eta)
+        yield picture
+
+
+def scheduled(
+    scheduler: Any, predict: Predict, start: Tensor, count: int, random: torch.Generator, eta: float
+) -> Iterator[Tensor]:
+    """The picture after every step of one of diffusers' schedulers, the last of which are clean.
+
+    Args:
+        scheduler: starts anew.
+        count: of steps.
+        random: what steps draw from, on the CPU.
+        eta: see ``trajectory``; for schedulers that know it.
+    """
+    scheduler.set_timesteps(count, device=start.device)
+    known = inspect.signature(scheduler.step).parameters
+    more = {name: value for name, value in (("generator", random), ("eta", eta)) if name in known}
+    learned = str(scheduler.config.get("variance_type")).startswith("learned")
+    picture = start * scheduler.init_noise_sigma
+    for time in scheduler.timesteps:
+        now = time.expand(len(picture)).to(picture.device)
+        guess = predict(scheduler.scale_model_input(picture, time), now)
+        guess = guess if learned else guess[:, : picture.shape[1]]
+        picture = scheduler.step(guess, time, picture, **more).prev_sample
         yield picture
 
 

@@ -1,53 +1,75 @@
-"""Files that hold a generator: ours, and the reference's with its network's shape told from the weights."""
+"""The back end ``ddpm``: files that hold its U-Net, ours, and the reference's with its shape told from the weights."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import nn
 
+from dataset.prepare import DatasetInfo
+from generation.generator import Generator, Weights
 from generation.schedule import Schedule
 from generation.unet import ConditionalUNet, Shape, plain_keys
 from trainer import checkpoints
 from utils import files, torch_files
 from utils.errors import UsageError
 
-Weights = dict[str, Tensor]
+MODEL = "generator.pt"
 GROUPS = 32  # of the reference's group norms
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A generator on disk.
+@dataclass(frozen=True, kw_only=True)
+class Saved(Generator):
+    """A U-Net on disk, or a new one.
 
     Attributes:
-        weights: as trained.
+        weights: as trained; None for new ones.
         average: their moving average; None if none was kept.
-        extra: the file's other entries.
     """
 
-    path: Path
     shape: Shape
-    schedule: Schedule
-    weights: Weights
-    average: Weights | None
-    extra: dict[str, Any]
+    weights: Weights | None = None
+    average: Weights | None = None
+    kind: ClassVar[str] = "ddpm"
+    file: ClassVar[str] = MODEL
+    cond_scale: ClassVar[float] = 2.0
+    clip: ClassVar[float] = 1.0
 
     @property
     def sha256(self) -> str:
+        assert self.path is not None
         return files.sha256(self.path)
 
     def network(self, raw: bool = False) -> ConditionalUNet:
-        """The generator with its averaged weights, if there are any and not ``raw``."""
-        with torch.device("meta"):
-            model = ConditionalUNet(self.shape)
         chosen = self.weights if raw or self.average is None else self.average
+        if chosen is None:
+            return self._empty()
+        model = self.blank()
         model.load_state_dict({key: value.clone() for key, value in chosen.items()}, assign=True)
         return model.requires_grad_()
+
+    def blank(self) -> ConditionalUNet:
+        with torch.device("meta"):
+            return self._empty()
+
+    def _empty(self) -> ConditionalUNet:
+        return ConditionalUNet(self.shape)
+
+    def write(self, folder: Path, model: nn.Module, average: Weights | None, stamp: dict[str, Any]) -> None:
+        assert isinstance(model, ConditionalUNet)
+        write(folder / MODEL, model, self.schedule, average, stamp)
+
+    def check(self, info: DatasetInfo, where: str) -> None:
+        if self.shape.size != info.side:
+            said = f"draws images of {self.shape.size} pixels, the data have {info.side}"
+            raise UsageError(f"{where}: {said}; give --input_size {self.shape.size}")
+        if self.shape.classes != info.classes:
+            said = f"draws {self.shape.classes} classes, {info.source.name} has {info.classes}"
+            raise UsageError(f"{where}: {said}; give the data set that it was trained on")
 
 
 def write(
@@ -76,7 +98,7 @@ def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
         flag: named in errors.
         size: side of the data set's images in pixels, which the reference's files do not say.
     Raises:
-        UsageError: missing, damaged, or no generator for images of this size.
+        UsageError: missing, damaged, or no such generator.
     """
     where = f"{flag} {path}"
     content = torch_files.load(path, where, allow_pickle)
@@ -89,13 +111,18 @@ def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
     else:
         weights, average = _of_reference(content, where)
         shape, schedule, extra = shape_of(weights, size, where), Schedule(), {}
-    if shape.size != size:
-        said = f"draws images of {shape.size} pixels, the data have {size}"
-        raise UsageError(f"{where}: {said}; give --input_size {shape.size}")
     for part in (weights, average):
         _check(part, shape, where)
     assert weights is not None
-    return Saved(path, shape, schedule, weights, average, extra)
+    return Saved(
+        path=path,
+        schedule=schedule,
+        averaged=average is not None,
+        extra=extra,
+        shape=shape,
+        weights=weights,
+        average=average,
+    )
 
 
 def _of_reference(content: Any, where: str) -> tuple[Weights, Weights | None]:

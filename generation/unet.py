@@ -87,6 +87,11 @@ class ConditionalUNet(nn.Module):
         self.norm_out = norm(shape, here)
         self.conv_out = nn.Conv2d(here, shape.channels, 3, padding=1)
 
+    @property
+    def noisy(self) -> tuple[int, int, int]:
+        """Channels, height and width of what is denoised."""
+        return self.shape.channels, self.shape.size, self.shape.size
+
     def forward(self, noisy: Tensor, times: Tensor, classes: Tensor, keep: Tensor | None = None) -> Tensor:
         """The noise, float [B, C, H, W].
 

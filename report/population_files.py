@@ -27,12 +27,14 @@ class Member:
 
     Attributes:
         path: its file.
+        checkpoint: name of the file that it is the weights of, of a training; else of the file that it started from.
         result: of the run, as ``main_forget.py`` has it: ``model`` with ``arch``, ``sparsity`` and ``recipe``.
     """
 
     path: Path
     outputs: Outputs
     result: dict[str, Any]
+    checkpoint: str
 
     @property
     def density(self) -> Density:
@@ -110,17 +112,18 @@ def _of_run(run: Run) -> Iterator[Member]:
                 f"{path}: is of run {found.run}, and the result.json beside it of {run.content['fingerprint']}; delete "
                 "it and give the command again with --save_outputs"
             )
-        yield Member(path, found, result)
+        yield Member(path, found, result, Path(result["model"].get("checkpoint") or "").name)
 
 
 def _as_unlearned(training: dict[str, Any], path: Path) -> dict[str, Any]:
     """What a training's result says of the model of one round, in the form of ``main_forget.py``'s."""
-    number = path.name.removesuffix(outputs.NAME)
+    number = path.name.removesuffix(outputs.NAME).removesuffix(outputs.LAST_EPOCH)
     rounds = {str(one["round"]): one for one in training["rounds"]}
-    last = training["rounds"][-1]
-    one = rounds.get(number, last) if number else last
+    final = training["rounds"][-1]
+    one = rounds.get(number, final) if number else final
+    checkpoint = one.get("last" if f"{outputs.LAST_EPOCH}{outputs.NAME}" in path.name else "best")
     recipe = {"prune": training["config"].get("prune", {})}
-    model = {"sparsity": 1 - one["density"], "recipe": recipe, "round": one["round"]}
+    model = {"sparsity": 1 - one["density"], "recipe": recipe, "round": one["round"], "checkpoint": checkpoint}
     return {**training, "model": {**training["model"], **model}}
 
 
@@ -151,15 +154,15 @@ def _titles(densities: list[Density]) -> dict[Density, str]:
 
 def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
     """The models of one density by method, controls first."""
-    originals = [member for member in members if member.outputs.kind == "original"]
-    rows = _rows([member for member in members if member.outputs.kind != "original"])
+    others = [member for member in members if member.outputs.kind != "original"]
+    originals = _started_from([member for member in members if member.outputs.kind == "original"], others)
+    rows = _rows(others)
     for name, group in rows.items():
         _check_whole(f"{name} model ({title})", group)
         settings = [hyper(member.result) for member in group]
         differing = {key for one in settings for key in one if one[key] != settings[0].get(key)}
         if differing:
             remarks.append(f"{name}, {title}: its models differ in {', '.join(sorted(differing))}.")
-    others = [member for group in rows.values() for member in group]
     _check_sets(others)
     retrained = [member.outputs for member in rows.get(RETRAIN, [])]
     if retrained:
@@ -173,6 +176,27 @@ def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
     return Models(
         own or retrained, retrained, dict(sorted(found.items(), key=lambda item: (position(item[0]), item[0])))
     )
+
+
+def _started_from(originals: list[Member], others: list[Member]) -> list[Member]:
+    """The originals that methods started from: of each training the weights of its best or of its last epoch.
+
+    Where methods started from none of them, as from another tool's file, those of the best epoch.
+
+    Raises UsageError: methods started from a last epoch of which there are no outputs.
+    """
+    started = {member.checkpoint for member in others}
+    found = [member for member in originals if member.checkpoint in started]
+    best = [member for member in originals if outputs.LAST_EPOCH not in member.path.name]
+    if found or not best:
+        return found
+    lasts = {one.get("last") for member in best for one in member.result["rounds"]} & started - {None}
+    if lasts:
+        raise UsageError(
+            f"{best[0].path}: methods started from {', '.join(sorted(lasts))}, the last epoch's weights, which have no "
+            "outputs; delete this file and give its command again with --save_outputs"
+        )
+    return best
 
 
 def _rows(members: list[Member]) -> dict[str, list[Member]]:

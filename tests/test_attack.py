@@ -196,7 +196,7 @@ def test_an_attack_that_peeks_is_caught(monkeypatch, tmp_path):
 
 def test_every_number_is_there_and_none_is_nan(study, found):
     assert set(found) >= {"dataset", "data", "interval", "units", "judged", "findings", "not_run", "seal"}
-    assert found["interval"] == {"level": 0.95, "draws": 300, "seed": 0, "over": "splits"}
+    assert found["interval"] == {"level": 0.95, "draws": 100, "seed": 0, "over": "splits"}
     for one in found["findings"]:
         for key in ("auc", "balanced_accuracy", "tpr@0.01", "tpr@0.001"):
             low, high = one["intervals"][key]
@@ -283,7 +283,7 @@ def test_what_there_are_too_few_models_for_is_named(study, tmp_path, capsys):
 def test_main_report_has_the_columns(study, tmp_path):
     words = [str(study), str(study / "out"), "--out", str(tmp_path), "--no_plots"]
     assert main_report.main(words) == 0
-    [table] = [path for path in tmp_path.glob("*.md") if "ranking" not in path.name and "sparsity" not in path.name]
+    [table] = tmp_path.glob("*-lira.md")
     head, _, *rows = [line.strip("| ").split(" | ") for line in table.read_text().splitlines() if line.startswith("|")]
     one = by_place(json.loads((study / "out" / "attack.json").read_text()))["dense", "FT", "U-LiRA"]
     row = next(row for row in rows if row[0] == "FT")
@@ -369,6 +369,34 @@ def test_one_original_stands_for_all_forget_sets_of_its_split(tmp_path):
     ]
     assert told["dense", "Original", "LiRA online"]["numbers"]["auc"] > 0.9
     assert told["dense", "FT", "LiRA online"]["numbers"]["auc"] > 0.7  # from 8 shadow models, not 24
+
+
+def test_the_original_is_what_methods_started_from(tmp_path):
+    """A training has outputs of its best and of its last epoch; another tool's file is neither."""
+    Made(tmp_path, splits=2, sets=1).all("Original", "FT")
+
+    def start_from(name: str) -> None:
+        for path in tmp_path.glob("*/result.json"):
+            content = json.loads(path.read_text())
+            content["model"]["checkpoint"] = f"elsewhere/{name}"
+            for one in content.get("rounds", []):
+                one |= {"best": "0model_SA_best.pth.tar", "last": "0checkpoint.pth.tar"}
+            path.write_text(json.dumps(content))
+
+    def runs() -> set[str]:
+        return {model.run.partition("-")[2] for model in population_files.read([tmp_path]).columns["dense"].shadows}
+
+    for path in sorted(tmp_path.glob("Original*/outputs.npz")):
+        known = outputs.read(path)
+        outputs.write(path.with_name("last_outputs.npz"), replace(known, run=f"{known.run}-last"))
+    for name, expected in (("0checkpoint.pth.tar", "0-last"), ("0model_SA_best.pth.tar", "0"), ("other.pt", "0")):
+        start_from(name)
+        assert runs() == {expected}
+    start_from("0checkpoint.pth.tar")
+    for path in tmp_path.glob("*/last_outputs.npz"):
+        path.unlink()
+    with pytest.raises(UsageError, match=r"methods started from 0checkpoint.pth.tar, the last epoch's weights"):
+        population_files.read([tmp_path])
 
 
 def test_splits_may_draw_forget_sets_of_their_own(tmp_path):

@@ -75,7 +75,7 @@ FLAGS = [
     (
         main_forget,
         [*RETRAIN, "--forget", "klass:1"],
-        "--forget klass:1: must be class:C, class:C,C, class:C:N, random:N, random:0.1 or indices:FILE",
+        "--forget klass:1: must be class:C, class:C,C, class:C:N, subclass:C (and so on), random:N, random:0.1 or ",
     ),
     (
         main_forget,

@@ -23,7 +23,7 @@ def other_values(field: dataclasses.Field, present: object) -> list:
     low, high, _ = choices
     if isinstance(present, tuple):
         return [(0.02,)]
-    if isinstance(field.default, int):
+    if isinstance(present, int):
         return [present + 1]
     return [value for value in (low, (low + high) / 2, high) if not math.isclose(value, present)]
 
@@ -48,7 +48,7 @@ def outcome(name: str, **hyper) -> dict[str, torch.Tensor]:
 
 OWN = {
     "JiT": {"unlearn_lr": 1e-4},
-    "UNSIR": {"noise_copies": 2},
+    "UNSIR": {"noise_copies": 2, "noise_steps": 25},
     **dict.fromkeys(("SSD", "LFSSD"), {"alpha": 1.2}),
 }  # finite, short, selective
 

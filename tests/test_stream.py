@@ -152,6 +152,23 @@ def test_training_images_are_random_parts_of_the_area_mirrored_half_of_the_time(
     assert left.min() < 10 and left.max() > 120  # from everywhere
 
 
+def test_images_that_are_drawn_are_whole_and_flipped_alone(tmp_path):
+    """The shorter side is as it was, the longer one is cut to it; union of two such sets needs one source."""
+    pixels = np.random.RandomState(1).randint(0, 256, (32, 48, 3)).astype(np.uint8)
+    for number in range(16):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    paths = np.array([os.fsencode(tmp_path / f"{number}.png") for number in range(16)])
+    found = StreamedSet(OnDisk(paths, 32, distort=True), torch.zeros(16, dtype=torch.int64), None, Zoom())
+    whole, middle = found.flips_alone(), torch.from_numpy(pixels[:, 8:40]).permute(2, 0, 1) / 255
+    assert whole.source is found.flips_alone().source
+    assert torch.equal(next(whole.batches(16))[0], middle.expand(16, -1, -1, -1))
+    shuffled = next(whole.batches(16, 3))[0]
+    mirrored = [bool(torch.equal(image, middle.flip(2))) for image in shuffled]
+    assert 2 < sum(mirrored) < 14
+    assert all(torch.equal(image, middle) for image, other in zip(shuffled, mirrored) if not other)
+    assert StreamedSet(found.source, found.labels, None, Zoom(flip=False)).flips_alone().augment is None
+
+
 def test_flip_can_be_left_out(ramps):
     upright = StreamedSet(ramps.source, torch.zeros(400, dtype=torch.int64), np.arange(60), Zoom(flip=False))
     pixels = levels(collected(upright.batches(60, 1))[0]).astype(float)

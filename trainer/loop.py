@@ -360,3 +360,5 @@ class Training:
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
             self.enforcer()
+            if self.frozen is not None and self._freeze_rest:
+                self.frozen()  # averaging the same number again and again has rounded it

@@ -120,9 +120,13 @@ def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> 
     return split, setup.run.seed
 
 
-def file_of(round_: int, rounds: int) -> str:
-    """Name of the file of a training's round: ``outputs.npz`` of the last, with the number in front of another."""
-    return outputs.NAME if round_ + 1 == rounds else f"{round_}{outputs.NAME}"
+def file_of(round_: int, rounds: int, last_epoch: bool = False) -> str:
+    """Name of the file of a training's round, with the number in front of any but the last.
+
+    ``outputs.npz`` is of the weights of the best validation accuracy, ``last_outputs.npz`` of those of the last epoch.
+    """
+    name = f"{outputs.LAST_EPOCH}{outputs.NAME}" if last_epoch else outputs.NAME
+    return name if round_ + 1 == rounds else f"{round_}{name}"
 
 
 def check_own(path: Path, fingerprint: str) -> None:

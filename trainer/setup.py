@@ -17,6 +17,7 @@ from dataset.prepare import DatasetInfo
 from trainer.network import Network
 from trainer.training_flags import Arguments
 from utils.device import resolve
+from utils.errors import UsageError
 from utils.result import Result
 from utils.run_flags import Run
 from utils.run_folder import fingerprint
@@ -93,7 +94,10 @@ def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32, run.compile)
     models.check(arguments.model.arch, arguments.model.imagenet_arch)
     place = data.dataset, data.data, data.input_size, data.stream, data.split, data.superclasses
-    return device, prepare.find(*place)
+    info = prepare.find(*place)
+    if not info.source.pixels:
+        raise UsageError(f"--dataset {data.dataset}: holds no images; it is for main_generate.py alone")
+    return device, info
 
 
 def shared(arguments: Arguments, device: torch.device, built: Network) -> dict[str, Any]:

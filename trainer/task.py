@@ -87,6 +87,10 @@ class Task(ABC):
         """Like ``losses``, where some targets are of ``wrong_targets``; here that makes no difference."""
         return self.losses(model, batch)
 
+    def climbed(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
+        """Like ``losses``, of what methods climb; here that makes no difference."""
+        return self.losses(model, batch)
+
     def scored(self, model: nn.Module, batch: Batch) -> Tensor:
         """Every sample's loss, float [B], by whose gradients saliency judges weights; here the plain one."""
         return self.losses(model, batch)[0]

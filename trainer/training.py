@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -131,21 +132,23 @@ def train(setup: TrainingSetup, problem: Problem, record: Result, place: Place) 
 
 
 def leave_outputs(setup: TrainingSetup, problem: Problem, place: Place, result: dict[str, Any]) -> None:
-    """Write what the best model of every round says of all images: ``outputs.npz`` of the last, others by number.
+    """Write what the models of every round say of all images: ``outputs.npz`` of the last, others by number.
+
+    Methods start from the best weights of a round or from those of its last epoch, so each has a file.
 
     Raises:
         UsageError: a model's file is gone, or another run's.
     """
-    folder, base, found = place.folder.home, problem.base, result["rounds"]
+    folder, base, rounds = place.folder.home, problem.base, result["rounds"]
     forget = np.zeros(0, np.int64) if base.forget is None else base.forget
     retain = np.setdiff1d(base.train, forget)
-    for one in found:
-        best = folder / one["best"]
-        margins.check_own(best, setup.fingerprint)
-        checkpoints.load_weights(problem.model, checkpoints.read(best, "--save_outputs"))
-        run = f"{setup.fingerprint}-{one['round']}"
+    for one, kind in product(rounds, ("best", "last")):
+        checkpoint, last_epoch = folder / one[kind], kind == "last"
+        margins.check_own(checkpoint, setup.fingerprint)
+        checkpoints.load_weights(problem.model, checkpoints.read(checkpoint, "--save_outputs"))
+        run = f"{setup.fingerprint}-{one['round']}" + (f"-{kind}" if last_epoch else "")
         part = margins.Part(retain, forget, "original", run, *margins.numbers(setup, base))
-        name = margins.file_of(one["round"], len(found))
+        name = margins.file_of(one["round"], len(rounds), last_epoch)
         margins.save(folder / name, problem.model, problem, part)
 
 

@@ -288,6 +288,10 @@ class Context:
         """Every sample's loss by the task, float [B]."""
         return self.task.losses(model, Batch(inputs, targets, random=self._random))[0]
 
+    def climbed(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Every sample's loss that methods climb, float [B]."""
+        return self.task.climbed(model, Batch(inputs, targets, random=self._random))[0]
+
     def scored(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Every sample's loss by which saliency judges weights, float [B]."""
         return self.task.scored(model, Batch(inputs, targets, random=self._random))

@@ -66,7 +66,7 @@ class Ascent:
         if over == "set" and power:
             model.eval()
             with torch.no_grad():
-                self._seen = torch.cat([context.losses(model, *batch) for batch in forget.batches(size)])
+                self._seen = torch.cat([context.climbed(model, *batch) for batch in forget.batches(size)])
 
     def state(self) -> dict[str, Any]:
         """The losses as they were last seen, float32 [n] or None."""
@@ -82,7 +82,7 @@ class Ascent:
         if self._teach:
             losses, figures = self._task.taught(model, given)
             return strength * losses.mean(), figures
-        losses, figures = self._task.losses(model, given)
+        losses, figures = self._task.climbed(model, given)
         return -strength * (self.weights(losses.detach(), batch.targets) * losses).mean(), figures
 
     def weights(self, losses: Tensor, positions: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def train(
 
     def weighted(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         retain, figures = context.task.mean(model, batch.part(0))
-        forget, _ = (context.task.mean if climbs else taught)(model, batch.part(1))
+        forget = (context.task.climbed if climbs else context.task.taught)(model, batch.part(1))[0].mean()
         return config.forget_alpha * (-forget if climbs else forget) + config.remain_alpha * retain, figures
 
     total = config.iterations

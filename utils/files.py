@@ -8,10 +8,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,27 @@ def _write(path: Path, content: bytes) -> None:
             os.unlink(temporary)
         raise
     _flush_folder(path.parent)
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Replace the folder ``path`` by what ``fill`` writes into the one that it is handed, in one step.
+
+    The folder around it must be there. Of several processes the main one writes, and the others wait for it.
+    Raises RunError: names the folder and the reason.
+    """
+    if parallel.is_main():
+        with preempt.deferred(), named(path):
+            made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
+            try:
+                fill(made)
+                os.chmod(made, 0o777 & ~_umask())
+                if path.exists():
+                    shutil.rmtree(path)
+                os.replace(made, path)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+            _flush_folder(path.parent)
+    parallel.wait()
 
 
 def _flush_folder(folder: Path) -> None:
@@ -109,10 +131,13 @@ def remove(path: Path) -> None:
 
 
 def remove_unfinished(folder: Path, patterns: Iterable[str]) -> None:
-    """Delete what killed processes left of files whose names match; nobody else may be writing these."""
+    """Delete what killed processes left of files and folders whose names match; nobody else may be writing these."""
     for pattern in patterns:
         for path in folder.glob(f".{pattern}.*{UNFINISHED}"):
-            remove(path)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                remove(path)
 
 
 def write_text(path: Path, content: str) -> None:

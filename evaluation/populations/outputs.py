@@ -32,6 +32,7 @@ from utils import files
 from utils.errors import UsageError
 
 NAME = "outputs.npz"
+LAST_EPOCH = "last_"  # in front of it: a training's weights of the last epoch, not those of the best
 KINDS = ("original", "retrained", "unlearned")
 MOST = 1 << 30  # bytes of a file, and of what it unpacks to
 ENOUGH = 1000  # images of RMIA's population: a score is a multiple of one over their number

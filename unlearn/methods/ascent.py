@@ -38,7 +38,7 @@ def _climb(model: nn.Module, sets: Sets, config: Config, context: Context, alpha
     from trainer.steps import Pass
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        loss, figures = context.task.mean(model, batch)
-        return -loss, figures
+        losses, figures = context.task.climbed(model, batch)
+        return -losses.mean(), figures
 
     context.fit(model, [Pass(sets.forget, objective, l1=lambda epoch: alpha)], config)

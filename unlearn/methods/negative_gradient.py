@@ -38,7 +38,8 @@ def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Con
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()} if config.anchor else {}
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        (retain, figures), (forget, _) = (context.task.mean(model, batch.part(number)) for number in (0, 1))
+        retain, figures = context.task.mean(model, batch.part(0))
+        forget = context.task.climbed(model, batch.part(1))[0].mean()
         if start:
             retain = retain + config.anchor / 2 * squared_distance(model, start)
         return config.alpha * retain - (1 - config.alpha) * forget, figures

@@ -1,0 +1,82 @@
+"""Latents that ``main_generate.py encode`` has made of another data set: distributions, not images.
+
+A folder holds ``train.npy`` and ``test.npy``, float32 [N, H, W, 2 * C], mean and standard deviation of every image's
+latents, ``train_labels.npy`` and ``test_labels.npy``, int64 [N], and ``latents.json`` with the names of the classes,
+the side of the images in pixels and the digest of the autoencoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset.catalog import Source, register
+from utils import files
+from utils.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dataset.catalog import Arrays
+
+FACTS = "latents.json"
+PARTS = ("train", "test")
+
+
+def facts(root: Path) -> dict[str, Any]:
+    """Names of the classes, side of the images and digest of the autoencoder.
+
+    Raises UsageError: there are none.
+    """
+    where = f"--data {root}"
+    if not (root / FACTS).is_file():
+        raise UsageError(f"{where}: holds no {FACTS}; make latents by main_generate.py encode")
+    return files.read_json(root / FACTS, f"{where}: {FACTS}")
+
+
+def told(source: Source, root: Path) -> Source:
+    """The source with what the folder says."""
+    import numpy as np
+
+    found = facts(root)
+    classes = tuple(found["classes"])
+    counts = np.bincount(_array(root, "train_labels"), minlength=len(classes))
+    return replace(source, official=tuple(counts.tolist()), classes=classes, size=found["side"])
+
+
+def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
+    """Training and test latents with their labels, and the names of the classes."""
+    found = facts(root)
+    if size not in (None, found["side"]):
+        raise UsageError(
+            f"--input_size {size}: latents in {root} are of images of {found['side']} pixels; leave it out"
+        )
+    train, test = ((_array(root, part), _array(root, f"{part}_labels")) for part in PARTS)
+    return train, test, tuple(found["classes"])
+
+
+def _array(root: Path, name: str) -> np.ndarray:
+    import numpy as np
+
+    path = root / f"{name}.npy"
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--data {root}: {path.name} cannot be read ({error})") from error
+
+
+register(
+    Source(
+        "latents",
+        read=read,
+        told=told,
+        mean=(0.0,),
+        std=(1.0,),
+        size=None,
+        pad=0,
+        flip=False,
+        marks=(FACTS,),
+        pixels=False,
+    )
+)

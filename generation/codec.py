@@ -1,0 +1,86 @@
+"""Between a data set's images and what a diffusion model denoises: the pixels themselves, or a VAE's latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.task import Batch
+
+
+class Codec:
+    """The pixels themselves, from -1 to 1."""
+
+    def clean(self, batch: Batch) -> Tensor:
+        """What is denoised of a batch's float images [B, C, H, W] in [0, 1]."""
+        return 2 * batch.inputs - 1
+
+    def shape(self, inputs: Sequence[int]) -> tuple[int, ...]:
+        """The shape of ``clean`` for inputs of this shape."""
+        return tuple(inputs)
+
+    def pixels(self, clean: Tensor) -> Tensor:
+        """Images, uint8 [B, 3, H, W], of what was denoised."""
+        return to_pixels(clean)
+
+    def to(self, device: torch.device) -> Codec:
+        """This one, working on ``device``."""
+        return self
+
+
+@dataclass(frozen=True)
+class Latents(Codec):
+    """Latents of a frozen autoencoder.
+
+    Images are encoded whenever they are needed, each time with a draw of its own from the encoder's distribution.
+    Inputs with as many channels as mean and standard deviation together are such a distribution, encoded before.
+
+    Args:
+        vae: diffusers' ``AutoencoderKL``.
+    Source: Rombach et al. 2022 (latent diffusion), section 3.1.
+    """
+
+    vae: Any
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent."""
+        return self.vae.config.latent_channels
+
+    @property
+    def factor(self) -> int:
+        """Pixels of an image's side for each of a latent's."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def clean(self, batch: Batch) -> Tensor:
+        """float [B, channels, H, W]."""
+        inputs = batch.inputs
+        moments = inputs if inputs.shape[1] == 2 * self.channels else self.moments(inputs)
+        mean, deviation = moments.chunk(2, 1)
+        return (mean + deviation * batch.draw(torch.randn, mean.shape)) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def moments(self, images: Tensor) -> Tensor:
+        """Mean and standard deviation, float [B, 2 * channels, H, W], of images in [0, 1]."""
+        found = self.vae.encode(2 * images - 1).latent_dist
+        return torch.cat([found.mean, found.std], 1)
+
+    def shape(self, inputs: Sequence[int]) -> tuple[int, ...]:
+        sides = inputs[2:] if inputs[1] == 2 * self.channels else [side // self.factor for side in inputs[2:]]
+        return (inputs[0], self.channels, *sides)
+
+    @torch.no_grad()
+    def pixels(self, clean: Tensor) -> Tensor:
+        return to_pixels(self.vae.decode(clean / self.vae.config.scaling_factor).sample)
+
+    def to(self, device: torch.device) -> Latents:
+        return Latents(self.vae.to(device))
+
+
+def to_pixels(pictures: Tensor) -> Tensor:
+    """Floats in [-1, 1] to uint8 [0, 255]; what lies outside is cut, and every picture has the same range."""
+    return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

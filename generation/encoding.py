@@ -1,0 +1,109 @@
+"""The stages of ``main_generate.py encode``: latents of a whole data set, made once, for ``--dataset latents``."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import nn
+
+from dataset.images import Images
+from dataset.named import latents
+from dataset.prepare import DatasetInfo
+from generation import folders
+from generation.autoencoders import autoencoder, vae_folder
+from generation.codec import Latents
+from generation.generation_flags import GenerateArguments
+from generation.generator import Generator, Weights
+from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
+from generation.schedule import Schedule
+from trainer import problem as problems
+from trainer.pipeline import Place, Stages
+from utils import files
+from utils.errors import UsageError
+from utils.log import Log
+from utils.result import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder(Generator):
+    """An autoencoder alone; it draws nothing."""
+
+    path: Path
+    kind: ClassVar[str] = "vae"
+    file: ClassVar[str] = latents.FACTS
+
+    @property
+    def sha256(self) -> str:
+        return folders.digest(self.path)
+
+    def network(self, raw: bool = False) -> nn.Module:
+        return self.codec().vae
+
+    def blank(self) -> nn.Module:
+        return nn.Module()
+
+    def _empty(self) -> nn.Module:
+        return nn.Module()
+
+    def write(self, folder: Path, model: nn.Module, average: Weights | None, stamp: dict[str, Any]) -> None:
+        files.write_json(folder / latents.FACTS, stamp)
+
+    def check(self, info: DatasetInfo, where: str) -> None:
+        factor = self.codec().factor
+        if not info.source.pixels:
+            raise UsageError(f"--dataset {info.source.name}: is encoded already")
+        if info.side % factor:
+            raise UsageError(f"--input_size {info.side}: must be a multiple of {factor} for {where}")
+
+    def codec(self) -> Latents:
+        return autoencoder(self.path, f"--vae {self.path}")
+
+
+def new(vae: str | None) -> Encoder:
+    """The autoencoder of ``--vae``."""
+    return Encoder(path=vae_folder(vae), schedule=Schedule(), averaged=False, extra={})
+
+
+def set_up_encoding(arguments: GenerateArguments) -> GeneratorSetup:
+    """Refuse what can be refused without reading an image."""
+    outputs = [latents.FACTS, *(f"{part}{end}.npy" for part in latents.PARTS for end in ("", "_labels"))]
+    return set_up(arguments, label="latents", title="make latents of a data set", outputs=outputs)
+
+
+def encode(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
+    """Write the latents of all training and test images, in the data set's order."""
+    began, data, codec = time.perf_counter(), problem.data, setup.generator.codec().to(setup.device)
+    seen, size = problems.views(setup, data), setup.arguments.settings.batch_size
+    assert isinstance(codec, Latents)
+    sets = {"train": seen.train(np.arange(len(data.train_labels))), "test": seen.test()}
+    for part, images in sets.items():
+        found = np.concatenate(list(_moments(images, size, codec)))
+        for name, array in ((part, found), (f"{part}_labels", images.labels.cpu().numpy())):
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            files.write_bytes(place.folder.path / f"{name}.npy", buffer.getvalue())
+    stamp = {"classes": list(data.classes), "side": setup.dataset.side, "vae": setup.generator.sha256}
+    setup.generator.write(place.folder.path, problem.model, None, stamp | {"dataset": data.name})
+    counted = {"latents": sum(len(images) for images in sets.values())}
+    return replace(known, seconds={"encoding": time.perf_counter() - began}, measured=counted)
+
+
+def _moments(images: Images, size: int, codec: Latents) -> Iterator[np.ndarray]:
+    """Mean and standard deviation batch by batch, float32 [B, H, W, 2 * C]."""
+    for pixels, _ in images.batches(size):
+        yield codec.moments(pixels).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
+    """Print how to use them."""
+    seconds = result["seconds"]["encoding"]
+    log.line(f"{result['latents']:,} latents in {seconds:.1f} s; --dataset latents --data {setup.folder} reads them")
+
+
+STAGES = Stages(set_up_encoding, preview, read, header, facts, encode, show)

@@ -1,0 +1,127 @@
+"""Facebook's original weights of DiT, such as ``DiT-XL-2-256x256.pt``, as diffusers' network.
+
+Source: Peebles and Xie 2023 (DiT), released weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generation import transformer
+from generation.autoencoders import vae_folder
+from generation.generator import Weights
+from generation.schedule import Schedule
+from generation.transformer import DiT, Transformer
+from utils import files, torch_files
+from utils.errors import UsageError
+
+TOP = {
+    "x_embedder.proj": "pos_embed.proj",
+    "t_embedder.mlp.0": "transformer_blocks.0.norm1.emb.timestep_embedder.linear_1",
+    "t_embedder.mlp.2": "transformer_blocks.0.norm1.emb.timestep_embedder.linear_2",
+    "y_embedder.embedding_table": "transformer_blocks.0.norm1.emb.class_embedder.embedding_table",
+    "final_layer.adaLN_modulation.1": "proj_out_1",
+    "final_layer.linear": "proj_out_2",
+}
+OF_BLOCK = {
+    "adaLN_modulation.1": "norm1.linear",
+    "attn.proj": "attn1.to_out.0",
+    "mlp.fc1": "ff.net.0.proj",
+    "mlp.fc2": "ff.net.2",
+}
+POSITIONS, JOINT = "pos_embed", "attn.qkv"  # a fixed table; queries, keys and values in one matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original(Transformer):
+    """A file of weights.
+
+    Attributes:
+        weights: under the names of ``transformer.DiT``.
+    """
+
+    weights: Weights
+
+    @property
+    def sha256(self) -> str:
+        assert self.path is not None
+        return files.sha256(self.path)
+
+    def network(self, raw: bool = False) -> DiT:
+        model = self._empty()
+        model.load_state_dict(self.weights)
+        return model
+
+    @property
+    def origin(self) -> Path | None:
+        return None
+
+
+def read(path: Path, vae: str | None, heads: int, allow_pickle: bool = False) -> Original:
+    """Open a file of Facebook's form, or of one that fine-tuned it; the moving average if it has one.
+
+    Args:
+        vae: folder of the autoencoder.
+        heads: of attention, which weights do not tell.
+    Raises:
+        UsageError: missing, damaged, other keys than such a network's, or another table of positions.
+    """
+    where = f"--model {path}"
+    content = torch_files.load(path, where, allow_pickle)
+    for entry in ("ema", "model"):
+        content = content[entry] if isinstance(content, dict) and entry in content else content
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UsageError(f"{where}: holds no weights of a diffusion transformer")
+    torch_files.check_tensors(content, where, None)
+    state = {key.removeprefix("module."): value.float() for key, value in content.items()}
+    try:
+        config, found, positions = _config(state, heads), _renamed(state), state[POSITIONS]
+    except (KeyError, IndexError, ValueError) as error:
+        raise UsageError(f"{where}: lacks {error}; holds no whole diffusion transformer of Facebook's form") from error
+    if config["num_attention_heads"] * config["attention_head_dim"] != positions.shape[-1]:
+        raise UsageError(f"--heads {heads}: must divide {positions.shape[-1]}, the width of the network in {path}")
+    model = DiT.from_config(config).tie()
+    own = {key: value.shape for key, value in model.state_dict().items()}
+    held = {key: value.shape for key, value in found.items()}
+    wrong = [key for key in {**own, **held} if own.get(key) != held.get(key)]
+    if wrong:
+        raise UsageError(f"{where}: has other weights than such a network ({len(wrong)} differ: {wrong[0]}, ...)")
+    if not torch.allclose(positions, model.pos_embed.pos_embed, atol=1e-4):
+        raise UsageError(f"{where}: has another table of positions than sines and cosines; it cannot be converted")
+    folder = vae_folder(vae)
+    common: dict[str, Any] = {"schedule": Schedule(), "averaged": False, "extra": {}, "config": config}
+    return Original(path=path, vae=folder, weights=found, **common)
+
+
+def _config(state: Weights, heads: int) -> dict[str, Any]:
+    """The configuration that weights under Facebook's names tell."""
+    width, channels, patch, _ = state["x_embedder.proj.weight"].shape
+    layers = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
+    side = round(state[POSITIONS].shape[1] ** 0.5) * patch
+    classes = len(state["y_embedder.embedding_table.weight"]) - 1
+    return transformer.configured(layers, heads, width // heads, patch, side, channels, classes)
+
+
+def _renamed(state: Weights) -> Weights:
+    """Weights under diffusers' names; keys that Facebook's network does not have stay."""
+    found: Weights = {}
+    for key, value in state.items():
+        layer, _, leaf = key.rpartition(".")
+        words = layer.split(".", 2)
+        if key == POSITIONS:
+            continue
+        if layer in TOP:
+            found[f"{TOP[layer]}.{leaf}"] = value
+        elif words[0] == "blocks" and words[2] == JOINT:
+            for name, third in zip(("q", "k", "v"), value.chunk(3)):
+                found[f"transformer_blocks.{words[1]}.attn1.to_{name}.{leaf}"] = third.contiguous()
+        elif words[0] == "blocks" and words[2] in OF_BLOCK:
+            found[f"transformer_blocks.{words[1]}.{OF_BLOCK[words[2]]}.{leaf}"] = value
+        else:
+            found[key] = value
+    return found

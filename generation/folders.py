@@ -1,0 +1,161 @@
+"""Pipelines of diffusers as folders: their parts are read and checked, and what a run trained is written like them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from generation.schedule import Schedule
+from utils import files
+from utils.errors import UsageError
+
+INDEX, FACTS, CONFIG = "model_index.json", "generator.json", "config.json"
+INSTALL = "pip install diffusers transformers accelerate"
+BETAS = {"linear": "linear", "scaled_linear": "quad"}  # diffusers' names for kinds of ``Schedule``
+
+
+def library(where: str, name: str = "diffusers") -> Any:
+    """An optional library. Raises UsageError: it is not installed, and how to install it."""
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"{where}: needs {name}, which is not installed; {INSTALL}") from error
+
+
+def part(kind: Any, folder: Path, name: str, where: str, **more: Any) -> Any:
+    """A network from a part of a pipeline's folder, float32, with all of its weights.
+
+    Args:
+        kind: its class, of diffusers or transformers.
+        where: begins the error.
+    Raises:
+        UsageError: there is none, it cannot be read, or keys or shapes of its weights are not the network's.
+    """
+    place = folder / name
+    if not (place / CONFIG).is_file():
+        raise UsageError(f"{where}: lacks {name}/{CONFIG}; is no whole pipeline")
+    try:
+        with _quiet():
+            model, info = kind.from_pretrained(place, local_files_only=True, output_loading_info=True, **more)
+    except Exception as error:  # noqa: BLE001  (whatever the library raises for a damaged or other file)
+        raise UsageError(f"{where}: {name} cannot be read ({' '.join(str(error).split())[:200]})") from error
+    wrong = [key for name in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in info.get(name, ())]
+    if wrong:
+        first = wrong[0] if isinstance(wrong[0], str) else wrong[0][0]
+        raise UsageError(f"{where}: {name} has not the weights of its config ({len(wrong)} differ: {first}, ...)")
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise UsageError(f"{where}: {name} holds numbers that are not finite")
+    return model.float()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' progress bars and tables."""
+    from diffusers.utils import logging as one
+    from transformers.utils import logging as other
+
+    levels = [each.get_verbosity() for each in (one, other)]
+    shown = [each.is_progress_bar_enabled() for each in (one, other)]
+    for each in (one, other):
+        each.set_verbosity(logging.ERROR)
+        each.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for each, level, bar in zip((one, other), levels, shown):
+            each.set_verbosity(level)
+            if bar:
+                each.enable_progress_bar()
+
+
+def schedule(folder: Path, where: str) -> Schedule:
+    """The noise that the folder's scheduler was configured for.
+
+    Raises:
+        UsageError: there is no such scheduler, or networks are to guess something else than noise.
+    """
+    found = files.read_json(folder / "scheduler" / "scheduler_config.json", f"{where}: scheduler")
+    kind, guessed = found.get("beta_schedule", "linear"), found.get("prediction_type", "epsilon")
+    if kind not in BETAS or found.get("trained_betas") is not None:
+        raise UsageError(f"{where}: the noise of its scheduler ({kind}) is not known; known: {', '.join(BETAS)}")
+    if guessed != "epsilon":
+        raise UsageError(f"{where}: its network guesses {guessed}; only networks that guess noise (epsilon) are known")
+    ends = found.get("beta_start", 1e-4), found.get("beta_end", 0.02)
+    return Schedule(BETAS[kind], *ends, found.get("num_train_timesteps", 1000))
+
+
+def scheduler(folder: Path, where: str) -> Any:
+    """The folder's own scheduler. Raises UsageError: diffusers cannot make it."""
+    diffusers, place = library(where), folder / "scheduler"
+    name = files.read_json(place / "scheduler_config.json", f"{where}: scheduler").get("_class_name", "")
+    try:
+        return getattr(diffusers, name).from_pretrained(place, local_files_only=True)
+    except Exception as error:  # noqa: BLE001  (whatever the library raises for a damaged or other file)
+        raise UsageError(f"{where}: its scheduler {name} cannot be made ({' '.join(str(error).split())})") from error
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What a run stored beside its pipeline; nothing for a pipeline of another origin."""
+    place = folder / FACTS
+    return files.read_json(place, str(place)) if place.is_file() else {}
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files."""
+    state = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        state.update(f"{path.relative_to(folder).as_posix()} {files.sha256(path)}\n".encode())
+    return state.hexdigest()
+
+
+def write(
+    target: Path,
+    frozen: dict[str, Path],
+    trained: dict[str, Callable[[], nn.Module]],
+    index: dict[str, Any],
+    stored: dict[str, Any],
+) -> None:
+    """A pipeline that stands alone and that diffusers reads.
+
+    Args:
+        frozen: by name, the folders of parts that are as they were; their files are linked where the disk can, or
+            copied.
+        trained: by name, what makes the library's own module with the new weights.
+        index: the content of ``model_index.json``.
+        stored: what ``facts`` gives back.
+    """
+
+    def fill(folder: Path) -> None:
+        for name, place in frozen.items():
+            shutil.copytree(place, folder / name, copy_function=_link)
+        for name, make in trained.items():
+            with _quiet():
+                make().save_pretrained(folder / name)  # type: ignore[operator]
+        for name, content in ((INDEX, index), (FACTS, stored)):
+            (folder / name).write_text(json.dumps(content, indent=1) + "\n")
+
+    files.write_folder(target, fill)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:  # another disk, or one that knows no links
+        shutil.copy2(source, target)
+
+
+def described(schedule: Schedule, stamp: dict[str, Any]) -> dict[str, Any]:
+    """What is stored beside a pipeline."""
+    return {"schedule": asdict(schedule), **stamp}

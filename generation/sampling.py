@@ -1,0 +1,92 @@
+"""The stages of ``main_generate.py sample``: draw pictures of classes, or of prompts."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generation import drawing, nudity
+from generation.drawing import FOLDER, GRID, PICTURES
+from generation.generation_flags import Drawing, GenerateArguments
+from generation.generator_setup import GeneratorProblem, GeneratorSetup, facts, header, preview, read, set_up
+from trainer.pipeline import Place, Stages
+from utils import files
+from utils.log import Log
+from utils.result import Result
+
+PROMPTS = "prompts"  # the folder of their pictures
+SHOWN = 10  # prompts in the grid, at most
+
+
+def set_up_sampling(arguments: GenerateArguments) -> GeneratorSetup:
+    """Refuse what can be refused without drawing."""
+    outputs, told = [PICTURES, GRID, FOLDER, PROMPTS], arguments.settings
+    setup = set_up(arguments, label="samples", title="draw pictures", outputs=outputs)
+    drawing.check(told, setup)
+    if arguments.counting is not None and arguments.counting.nudenet is not None:
+        nudity.check()
+    if told.prompts_file is None:
+        drawing.wanted(told.classes_to_generate, setup.dataset.classes)
+        return setup
+    importlib.import_module("generation.prompted").check(setup, told.prompts_file)
+    return replace(setup, config=setup.config | {"prompts": files.sha256(Path(told.prompts_file))})
+
+
+def sample(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
+    """Draw, and write pictures and a grid."""
+    flags: Drawing = setup.arguments.settings
+    began, how, count = time.perf_counter(), drawing.way(flags, setup), flags.n_samples_per_class
+    if flags.prompts_file is None:
+        classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
+        pictures = drawing.draw(problem.model, setup.schedule, classes, count, how, setup.run.seed)
+        drawing.write_pictures(place.folder.path, pictures)
+        drawing.write_grid(place.folder.path / GRID, pictures)
+        total, drawn = len(pictures.labels), iter(pictures.images)
+    else:
+        total = _of_prompts(setup, problem, flags.prompts_file, place)
+        drawn = _stored(place.folder.path / PROMPTS)
+    measured: dict[str, Any] = {"pictures": total}
+    seconds, counting = time.perf_counter() - began, setup.arguments.counting
+    if counting is not None and counting.nudenet is not None:
+        measured |= nudity.count(drawn, counting.nudenet, nudity.detector())
+    return replace(known, seconds={"drawing": seconds}, measured=measured)
+
+
+def _stored(folder: Path) -> Iterator[Tensor]:
+    """The pictures of a folder in the order of their names, each uint8 [3, H, W]."""
+    from PIL import Image
+
+    for path in sorted(folder.glob("*.png")):
+        yield torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+
+
+def _of_prompts(setup: GeneratorSetup, problem: GeneratorProblem, path: str, place: Place) -> int:
+    """Draw what a file asks for; returns how many pictures there are now."""
+    prompted, flags = importlib.import_module("generation.prompted"), setup.arguments.settings
+    prompts, unread = prompted.check(setup, path), prompted.left_out(path)
+    if unread:
+        place.log.line(f"columns of {path} that nothing reads: {', '.join(unread)}")
+    folder = place.folder.path / PROMPTS
+    prompted.draw(setup, problem, prompts, drawing.way(flags, setup), folder)
+    prompted.write_grid(place.folder.path / GRID, prompts[:SHOWN], flags.n_samples_per_class, folder)
+    return len(prompts) * flags.n_samples_per_class
+
+
+def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
+    """Print where the pictures are."""
+    place = setup.folder / (PICTURES if setup.arguments.settings.prompts_file is None else PROMPTS)
+    log.line(f"{result['pictures']:,} pictures in {place}; a look at them: {setup.folder / GRID}")
+    if "nudity" in result:
+        seen = ", ".join(f"{label} {times}" for label, times in result["nudity"].items())
+        log.line(f"exposed in {result['nude_pictures']:,} of them, at {result['nudity_threshold']:g} or more: {seen}")
+
+
+STAGES = Stages(set_up_sampling, preview, read, header, facts, sample, show)

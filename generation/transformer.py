@@ -1,0 +1,235 @@
+"""The back end ``dit``: diffusion transformers of diffusers, on the latents of a VAE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DDPMScheduler, DiTTransformer2DModel
+from torch import Tensor, nn
+
+from dataset.prepare import DatasetInfo
+from generation import folders
+from generation.autoencoders import VAE, autoencoder, check_made, vae_folder
+from generation.codec import Latents
+from generation.generator import Generator, Weights
+from generation.schedule import Schedule
+from utils import files
+from utils.errors import UsageError
+
+FOLDER = "generator"
+NETWORK, AVERAGE, SCHEDULER = "transformer", "transformer_ema", "scheduler"
+EPS = 1e-6  # of Facebook's layer norms
+LEARNED = {"variance_type": "learned_range", "clip_sample": False, "timestep_spacing": "linspace"}
+
+
+class DiT(DiTTransformer2DModel):
+    """diffusers' network, called as ``Generator`` says, with one embedder of time and class for all blocks.
+
+    diffusers builds an embedder for each block, all of the same weights. Here all blocks have that of the first, whose
+    keys alone are in the state dict, so that a step cannot tell them apart. Times are embedded by the wavelengths that
+    the published weights were trained with. It drops no class by itself.
+
+    Source: Peebles and Xie 2023 (DiT).
+    """
+
+    def forward(self, noisy: Tensor, times: Tensor, classes: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Noise and, in as many channels behind it, its variance: float [B, 2 * C, H, W]; see ``Generator``."""
+        none = self.config.num_embeds_ada_norm
+        rows = classes if keep is None else torch.where(keep, classes, torch.full_like(classes, none))
+        return super().forward(noisy, times, rows).sample
+
+    @property
+    def noisy(self) -> tuple[int, int, int]:
+        """Channels, height and width of what is denoised."""
+        return self.config.in_channels, self.config.sample_size, self.config.sample_size
+
+    def tie(self) -> DiT:
+        """Let all blocks have the embedder of the first."""
+        first, *others = (block.norm1 for block in self.transformer_blocks)
+        for norm in others:
+            del norm.emb
+            object.__setattr__(norm, "emb", first.emb)  # no module of its own, so that its weights are listed once
+        first.emb.time_proj.downscale_freq_shift = 0
+        first.emb.class_embedder.dropout_prob = 0.0
+        return self
+
+    def untied(self) -> DiTTransformer2DModel:
+        """diffusers' own network with a copy of the embedder for each block, on the CPU, as its files have it."""
+        whole = DiTTransformer2DModel.from_config(self.config)
+        own = {key: value.detach().cpu().clone() for key, value in self.state_dict().items()}
+        state = {key: own[_of_first(key)].clone() for key in whole.state_dict()}
+        whole.load_state_dict(state, assign=True)
+        return whole
+
+
+def _of_first(key: str) -> str:
+    """The key of the first block's embedder for that of any block's."""
+    words = key.split(".")
+    return ".".join([words[0], "0", *words[2:]]) if words[2:4] == ["norm1", "emb"] else key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformer(Generator):
+    """A pipeline's folder with a diffusion transformer, or a new one.
+
+    Attributes:
+        config: of the network.
+        vae: the folder of the autoencoder.
+    """
+
+    config: dict[str, Any]
+    vae: Path
+    kind: ClassVar[str] = "dit"
+    file: ClassVar[str] = FOLDER
+    mean: ClassVar[bool] = True
+
+    @property
+    def sha256(self) -> str:
+        return folders.digest(self.path or self.vae)
+
+    def network(self, raw: bool = False) -> DiT:
+        if self.path is None:
+            return self._empty()
+        name = NETWORK if raw or not self.averaged else AVERAGE
+        where = f"--model {self.path}"
+        whole = folders.part(DiTTransformer2DModel, self.path, name, where)
+        state = whole.state_dict()
+        untied = [key for key, value in state.items() if not torch.equal(value, state[_of_first(key)])]
+        if untied:
+            said = "was trained with embedders that differ; only tied ones are known"
+            raise UsageError(f"{where}: {name} {said} ({len(untied)} differ: {untied[0]}, ...)")
+        model = self._empty()
+        model.load_state_dict({key: state[key] for key in model.state_dict()})
+        return model
+
+    def _empty(self) -> DiT:
+        return DiT.from_config(self.config).tie()
+
+    def write(self, folder: Path, model: nn.Module, average: Weights | None, stamp: dict[str, Any]) -> None:
+        assert isinstance(model, DiT)
+        trained = {NETWORK: model.untied}
+        if average is not None:
+            averaged = self._empty()
+            averaged.load_state_dict(average)
+            trained[AVERAGE] = averaged.untied
+        store(folder / FOLDER, trained, self.vae, self.origin, folders.described(self.schedule, stamp))
+
+    @property
+    def origin(self) -> Path | None:
+        """The pipeline's folder that it comes from; None if from none."""
+        return self.path
+
+    def check(self, info: DatasetInfo, where: str) -> None:
+        side, classes = self.side, self.config["num_embeds_ada_norm"]
+        if info.side != side:
+            said = f"draws images of {side} pixels, the data have {info.side}"
+            raise UsageError(f"{where}: {said}; give --input_size {side}")
+        if info.classes != classes:
+            said = f"draws {classes} classes, {info.source.name} has {info.classes}"
+            raise UsageError(f"{where}: {said}; give the data set that it was trained on")
+        check_made(info, self.vae)
+
+    @property
+    def side(self) -> int:
+        """Side of the images in pixels."""
+        return self.config["sample_size"] * self.codec().factor
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.extra.get("classes") or [str(number) for number in range(self.config["num_embeds_ada_norm"])]
+
+    def codec(self) -> Latents:
+        return autoencoder(self.vae, f"--model {self.path}" if self.path else f"--vae {self.vae}")
+
+    def guided_channels(self, compat: str) -> int | None:
+        return 3 if compat == "reference" else None
+
+
+def store(
+    target: Path, trained: dict[str, Any], vae: Path, source: Path | None, stored: dict[str, Any] | None = None
+) -> None:
+    """Write a pipeline of diffusers.
+
+    Args:
+        trained: by name, what makes a network.
+        source: whose scheduler is taken over; None for one that draws as the paper does.
+    """
+    frozen = {VAE: vae}
+    if source is not None:
+        frozen[SCHEDULER] = source / SCHEDULER
+    else:
+        trained = {**trained, SCHEDULER: lambda: DDPMScheduler(**LEARNED)}
+    index = {"_class_name": "DiTPipeline", NETWORK: ["diffusers", "DiTTransformer2DModel"]}
+    index |= {VAE: ["diffusers", "AutoencoderKL"]}
+    scheduler = "DDPMScheduler" if source is None else _scheduler(source)
+    folders.write(target, frozen, trained, index | {SCHEDULER: ["diffusers", scheduler]}, stored or {})
+
+
+def _scheduler(source: Path) -> str:
+    return files.read_json(source / SCHEDULER / "scheduler_config.json", "scheduler")["_class_name"]
+
+
+def read(path: Path, flag: str) -> Transformer:
+    """Open a pipeline's folder.
+
+    Raises:
+        UsageError: it lacks a part, or is of a form that is not known.
+    """
+    where = f"{flag} {path}"
+    for name in (NETWORK, VAE):
+        if not (path / name / folders.CONFIG).is_file():
+            raise UsageError(f"{where}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
+    config = files.read_json(path / NETWORK / folders.CONFIG, where)
+    if config.get("norm_type", "ada_norm_zero") != "ada_norm_zero" or not config.get("num_embeds_ada_norm"):
+        raise UsageError(f"{where}: {NETWORK} is told no classes; only class-conditional transformers are known")
+    averaged = (path / AVERAGE).is_dir()
+    return Transformer(
+        path=path,
+        schedule=folders.schedule(path, where),
+        averaged=averaged,
+        extra=folders.facts(path),
+        config=config,
+        vae=path / VAE,
+    )
+
+
+def new(flags: Any, info: DatasetInfo) -> Transformer:
+    """A transformer with new weights for a data set.
+
+    Args:
+        flags: ``generation_flags.Transformer``.
+    Raises:
+        UsageError: no autoencoder, or images that its latents or the patches do not divide.
+    """
+    vae = vae_folder(flags.vae)
+    codec = autoencoder(vae, f"--vae {vae}")
+    side = codec.shape((1, 3, info.side, info.side))[-1]
+    if info.side % codec.factor or side % flags.patch:
+        least = codec.factor * flags.patch
+        raise UsageError(f"--input_size {info.side}: must be a multiple of {least}, the pixels of a patch of latents")
+    check_made(info, vae)
+    config = configured(flags.layers, flags.heads, flags.head_width, flags.patch, side, codec.channels, info.classes)
+    return Transformer(path=None, schedule=Schedule(), averaged=False, extra={}, config=config, vae=vae)
+
+
+def configured(
+    layers: int, heads: int, head_width: int, patch: int, side: int, channels: int, classes: int
+) -> dict[str, Any]:
+    """diffusers' configuration of a network of Facebook's form."""
+    return {
+        "num_layers": layers,
+        "num_attention_heads": heads,
+        "attention_head_dim": head_width,
+        "patch_size": patch,
+        "sample_size": side,
+        "in_channels": channels,
+        "out_channels": 2 * channels,
+        "num_embeds_ada_norm": classes,
+        "norm_eps": EPS,
+        "activation_fn": "gelu-approximate",
+        "norm_type": "ada_norm_zero",
+        "norm_elementwise_affine": False,
+    }
