@@ -43,7 +43,8 @@ def test_every_import_is_required():
     project = PROJECT["project"]
     stated = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     names = {re.match(r"[\w-]+", one)[0] for one in stated}
-    called = {"umap": "umap-learn", "sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}  # as pip calls them
+    called = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}  # as pip calls them
+    called |= {"umap": "umap-learn", "torch_fidelity": "torch-fidelity"}
     ours = {path.split("/")[0].removesuffix(".py") for path in TREES}
     used = set()
     checked = {"_typeshed", "typing_extensions"}  # imported by type checkers alone
