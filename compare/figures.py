@@ -68,7 +68,7 @@ def _classes() -> Any:
         "x", "y", source=points, marker="marker", size=9, line_color="color", fill_color="fill", line_width=1.5
     )
     _unchanged_when_selected(renderer)
-    said = [("class", "@class"), ("set", "@set (@count)"), ("@model", "@y{0.00} %")]
+    said = [("class", "@class"), ("set", "@set (@count)"), ("accuracy", "@y{0.00} % (@model)")]
     drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said), TapTool(renderers=[renderer]))
     return drawn
 
@@ -117,10 +117,11 @@ def _histogram() -> Any:
         hatch_color="color",
         hatch_alpha=0.5,
     )
-    said = [("@model", "@set, @share{0.00} %"), ("from", "@left{0.00} to @right{0.00}")]
+    said = [("share", "@share{0.00} % (@model, @set set)"), ("from", "@left{0.00} to @right{0.00}")]
     drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said))
-    drawn.add_layout(Span(location=0, dimension="width", line_color="#111"))
-    threshold = Span(location=0, dimension="height", line_color="#111", line_width=4, line_dash="dashed", editable=True)
+    drawn.hspan(y=[0], line_color="#111")
+    # A wider line is caught beside itself at its lower end: Bokeh 3.9 takes its width for a slope.
+    threshold = Span(location=0, dimension="height", line_color="#111", line_width=2, line_dash="dashed", editable=True)
     threshold.name = "threshold"
     drawn.add_layout(threshold)
     return drawn
@@ -148,7 +149,7 @@ def _layers(name: str, label: str) -> Any:
     drawn.multi_line("xs", "ys", source=lines, line_color="color", line_dash="dash", line_width=2)
     points = _source(f"{name}_points", "x", "y", "color", "marker", "what", "layer")
     renderer = drawn.scatter("x", "y", source=points, marker="marker", size=8, color="color")
-    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=[("@layer", "@what"), ("", "@y{0.0000}")]))
+    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=[("layer", "@layer"), ("value", "@y{0.0000} (@what)")]))
     return drawn
 
 

@@ -10,6 +10,7 @@ from report.paper_table import UNEQUAL
 from report.runs import METRICS
 from report.text import percent
 
+MOST = 10  # seeds whose differences are listed one by one
 Pair = tuple[Table, Table]  # under fixed and under reference; they differ in nothing else
 CORRECTIONS = (
     "Per cent, mean ± standard deviation over the seeds: --compat reference, which repeats what published numbers were "
@@ -83,4 +84,5 @@ def effect(table: Table) -> tuple[list[str], list[list[str]]]:
 def _by_seed(differences: list[float]) -> tuple[str, str]:
     if not differences:
         return "-", "-"
-    return ", ".join(f"{100 * value:+.2f}" for value in differences), Cell(tuple(differences)).text(form="+.2f")
+    listed = ", ".join(f"{100 * value:+.2f}" for value in differences) if len(differences) <= MOST else "-"
+    return listed, Cell(tuple(differences)).text(form="+.2f")

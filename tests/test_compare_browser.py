@@ -238,14 +238,14 @@ def test_an_attack(driven, attack, signal):
 
 def test_the_threshold_moves(driven):
     before = driven.run("state.threshold")
-    for _ in range(5):  # the line is caught where it was painted last, which a busy machine does late
-        start = driven.point("histogram", before, 2)
-        driven.drag(start, (start[0] + 60, start[1]))
+    for part in (0.9, 0.1):  # at the line's upper end and at its lower one
+        low, high = driven.run("[figures.histogram.y_range.start, figures.histogram.y_range.end]")
+        start = driven.point("histogram", before, low + part * (high - low))
+        driven.drag(start, (start[0] + 30, start[1]))
         driven.settle()
         dragged = driven.run("state.threshold")
-        if dragged != before:
-            break
-    assert dragged > before, "by the mouse"
+        assert dragged > before, "by the mouse"
+        before = dragged
     positive, negative = groups(driven, "models", "margin")
     assert driven.table("attack_table")[1][1] == two(figures_at(positive, negative, dragged)[0])
     driven.run("document.getElementById('slider').focus()")
