@@ -686,6 +686,8 @@ def gen_unlearn(method, config, state, steps, mask, hyper) -> tuple[list[dict], 
     order = {"sfron": ("forget", "retain"), "salun": ("retain", "forget"), "pretrain": ("retain",), "sa": ("retain",)}
     context = _diffusion(config, [step[part] for step in steps for part in order[method]])
     context.update_mask, model = mask, _network(config, state)
+    if "forget" in steps[0]:
+        context.whole_classes = tuple(steps[0]["forget"]["c"].unique().tolist())
     stepping = {"optimizer": hyper["optimizer"].lower(), "momentum": 0.9, "weight_decay": 0.0, "batch_size": 8}
     stepping |= {"max_norm": hyper["clip"], "ema_decay": hyper["ema_rate"], "schedule": "constant"}
     sets = {part: _Batches([step[part] for step in steps]) for part in steps[0]}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 import arg_parser
@@ -114,3 +115,16 @@ def test_the_index_names_every_page_once():
 
 def test_the_readme_can_be_read_in_ten_minutes():
     assert len((ROOT / "README.md").read_text().split()) <= 900
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments" / "generation").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_command_of_an_experiment_in_generation_is_accepted_and_read_in_full(path):
+    told = yaml.safe_load(path.read_text())
+    begin, forget = ["--model", "generator.pt"], ["--forget", told["forget"]]
+    lines = [["train", told["network"], told["training"]], ["score", told["drawing"], told["judging"], *begin, *forget]]
+    lines += [["forget", words, "--unlearn", name, *begin, *forget] for name, words in told["methods"].items()]
+    for work, *parts in lines:
+        words = " ".join([work, told["data"], *parts, "--save_dir x"]).split()
+        assert arg_parser.parse_generate(work, words).unread == (), words

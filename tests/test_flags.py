@@ -120,7 +120,8 @@ NEEDED = {
     "main_sweep": ["file.yaml"],
     "main_report": ["runs"],
     "main_attack": ["runs"],
-} | {name: ["--model", "m"] for name in GENERATORS if name != "main_generate train"}
+} | {name: ["--model", "m"] for name in GENERATORS if name not in ("main_generate train", "main_generate encode")}
+NEEDED["main_generate encode"] = ["--vae", "v"]
 
 
 def sound() -> dict[str, st.SearchStrategy[list[str]]]:
