@@ -53,6 +53,7 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     outputs = [judge.FILE, drawing.GRID]
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
     drawing.check(arguments.settings, setup)
+    drawn = drawing.wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
     told = arguments.judging
     assert told is not None
     if told.judge is not None:
@@ -62,6 +63,12 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     if told.retrained is not None:
         if setup.scenario is None:
             raise UsageError("--retrained: needs --forget beside it, the class that was forgotten")
+        left_out = set(setup.scenario.labels or ()) - set(drawn)
+        if left_out:
+            raise UsageError(
+                f"--classes_to_generate {arguments.settings.classes_to_generate}: leaves out class {min(left_out)}, "
+                "in which --retrained is compared"
+            )
         found = opened(told.retrained, "--retrained", setup.dataset, setup.run)
         setup = replace(setup, config=setup.config | {"retrained": found.sha256})
     if told.inception_weights is not None:
@@ -84,12 +91,8 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
     drawn = drawing.draw(problem.model, setup.schedule, classes, flags.n_samples_per_class, how, setup.run.seed)
     beside, exact = {}, None
     if told.retrained is not None:
-        other = opened(told.retrained, "--retrained", setup.dataset, setup.run)
-        other = other.told(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
-        retrained = drawing.draw(
-            other.network().to(setup.device), other.schedule, classes, flags.n_samples_per_class, how, setup.run.seed
-        )
-        beside, exact = {"retrained": retrained}, seen(judging, retrained)
+        lost, few = retrained(setup, told.retrained, gone, classes)
+        beside, exact = {"retrained": few}, seen(judging, lost)
     drawing.write_grid(place.folder.path / drawing.GRID, drawn, beside)
     held_out, others = (real(judging, images) for images in (problem.data.test_images, problem.data.train_images))
     real_sets = {
@@ -113,6 +116,19 @@ def of_inception(
     held_out = real[~torch.isin(torch.from_numpy(problem.data.test_labels), lost)]
     found = inception.scores(drawn.images[~torch.isin(drawn.labels, lost)], held_out, weights, device)
     return {**found, "fid_real": len(held_out)}
+
+
+def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[int]) -> tuple[Pictures, Pictures]:
+    """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of all classes."""
+    flags, few = (
+        setup.arguments.settings,
+        min(drawing.SEEN[setup.generator.kind][1], setup.arguments.settings.n_samples_per_class),
+    )
+    stored = opened(path, "--retrained", setup.dataset, setup.run)
+    found = stored.told(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
+    network, how, seed = found.network().to(setup.device), drawing.way(flags, setup), setup.run.seed
+    lost = drawing.draw(network, found.schedule, gone, flags.n_samples_per_class, how, seed)
+    return lost, drawing.draw(network, found.schedule, classes, few, how, seed)
 
 
 def trained_on(problem: GeneratorProblem) -> Tensor:

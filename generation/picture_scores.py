@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+AT_ONCE = 1000  # pictures whose distances to all others are held side by side
 NEIGHBOURS = 3  # a real picture's ball reaches to its third nearest other real picture
 
 
@@ -32,11 +33,14 @@ def inside(pictures: Tensor, balls: Tensor) -> float:
 
     Source: Kynkaanniemi et al. 2019, section 3.
     """
-    centres = balls.double()
-    between = torch.cdist(centres, centres)
-    between.fill_diagonal_(float("inf"))
-    reach = between.kthvalue(min(NEIGHBOURS, len(centres) - 1), dim=1).values
-    return float((torch.cdist(pictures.double(), centres) <= reach).any(1).double().mean())
+    centres, reaches = balls.double(), []
+    for positions in torch.arange(len(centres)).split(AT_ONCE):
+        between = torch.cdist(centres[positions], centres)
+        between[torch.arange(len(positions)), positions] = float("inf")
+        reaches.append(between.kthvalue(min(NEIGHBOURS, len(centres) - 1), dim=1).values)
+    reach = torch.cat(reaches)
+    found = [(torch.cdist(part, centres) <= reach).any(1) for part in pictures.double().split(AT_ONCE)]
+    return float(torch.cat(found).double().mean())
 
 
 def diversity(features: Tensor, labels: Tensor) -> float:

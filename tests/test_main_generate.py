@@ -180,6 +180,10 @@ REFUSED = [
     (["sample", "--model", "OTHER"], "--model OTHER: holds no class-conditional generator"),
     (["score", "--model", "BASE", "--judge", "BASE"], "--judge BASE: is no judge"),
     (["score", "--model", "BASE", "--retrained", "BASE"], "--retrained: needs --forget beside it"),
+    (
+        ["score", "--model", "BASE", "--retrained", "BASE", "--forget", "class:3", "--classes_to_generate", "x3"],
+        "--classes_to_generate x3: leaves out class 3, in which --retrained is compared",
+    ),
     (["train", "--width", "48"], "--norm_groups 32: must divide all numbers of channels, 48 too"),
     (["train", "--attention", "5"], "--attention 5: no level has this side; levels have 8, 4, 2, 1"),
     (["train", "--stream"], "--stream: "),

@@ -77,6 +77,17 @@ def test_balls_by_hand():
     assert scores.inside(torch.tensor([[-9.9], [-10.1], [20.1]]), real) == pytest.approx(1 / 3)
 
 
+def test_distances_of_many_pictures_are_found_part_by_part(monkeypatch):
+    real, drawn = blobs(0.0, 50), blobs(1.5, 30, seed=2)
+    whole = scores.inside(drawn, real)
+    assert 0 < whole < 1
+    between = torch.cdist(real.double(), real.double())
+    reach = between.sort(1).values[:, scores.NEIGHBOURS]  # the first is a picture's own
+    assert whole == float((torch.cdist(drawn.double(), real.double()) <= reach).any(1).double().mean())
+    monkeypatch.setattr(scores, "AT_ONCE", 7)
+    assert scores.inside(drawn, real) == whole
+
+
 def test_diversity_is_the_mean_distance_within_a_class():
     features, labels = torch.tensor([[0.0, 0], [3, 4], [100, 0], [100, 1], [7, 7]]), torch.tensor([0, 0, 1, 1, 2])
     assert scores.diversity(features, labels) == pytest.approx((5 + 1) / 2), "the class of one picture has none"
