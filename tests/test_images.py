@@ -529,7 +529,7 @@ def test_augmentation_scales_with_the_image(digits):
 
 def test_what_the_names_stand_for():
     plain = {"cifar10", "cifar100", "svhn", "TinyImagenet", "imagenet", "folder", "digits", "noisy_digits"}
-    plain |= {"mnist", "fashion_mnist", "utkface"}
+    plain |= {"mnist", "fashion_mnist", "utkface", "cifar20", "latents"}
     assert set(catalog.names()) == plain
     known = {name: catalog.get(name) for name in (*plain, "cifar10_no_val", "cifar100_no_val")}
     assert {name for name, source in known.items() if source.embedded} == {"digits", "noisy_digits"}

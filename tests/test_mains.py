@@ -248,7 +248,8 @@ def test_every_method_on_the_sparse_model(few, few_run, tmp_path, method, what, 
     assert list(stored)[:2] == ["state_dict", "evaluation_result"]
     evaluation = stored["evaluation_result"]
     assert list(evaluation) == ["accuracy", "SVC_MIA_forget_efficacy", "SVC_MIA_training_privacy"]
-    assert list(evaluation["accuracy"]) == ["retain", "forget", "val", "test"]
+    whole = ["forget_test"] if what.startswith("class") else []
+    assert list(evaluation["accuracy"]) == ["retain", "forget", "val", "test", *whole]
     assert list(evaluation["SVC_MIA_forget_efficacy"]) == ["correctness", "confidence", "entropy", "m_entropy", "prob"]
     assert all(type(value) is float for part in evaluation.values() for value in part.values())
     assert torch.load(tmp_path / f"{method}eval_result.pth.tar") == evaluation

@@ -76,8 +76,11 @@ class Study:
         for path in self.folder.glob("**/status.json"):
             status = read(path)
             if status.get("status") == "running":
+                due = time.monotonic() + 20
                 with suppress(ProcessLookupError):
-                    os.kill(int(status["job"]), signal.SIGKILL)
+                    while time.monotonic() < due:  # until it is gone, and its lock with it
+                        os.kill(int(status["job"]), signal.SIGKILL)
+                        time.sleep(0.02)
 
     def said(self) -> str:
         return (self.home / "said.out").read_text() + (self.home / "said.err").read_text()

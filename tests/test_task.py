@@ -24,7 +24,7 @@ from utils.log import Log
 
 CLASSES = 3
 GENERIC = "FT FT_l1 FT_prune FT_prune_bi GA GA_l1 RL SalUn NG+ SFRon fisher_new fisher retrain".split()
-GENERIC += "retrain_sam CT ASSD SSD".split()
+GENERIC += "SalUn_soft retrain_sam CT ASSD SSD".split()
 
 
 class Denoising(Task):

@@ -72,22 +72,22 @@ class Together:
         return len(step.batch), shapes, layers.signature, layers.modes, training.recipe.amp, _code(step.objective)
 
     def _answer(self, group: list[Lane]) -> None:
-        requests: list[Request] = [lane.request for lane in group]
-        found = self._take(requests) if len(group) > 1 else None
-        for number, (lane, (training, step)) in enumerate(zip(group, requests)):
+        pairs: list[Request] = [lane.request for lane in group]
+        found = self._take(pairs) if len(group) > 1 else None
+        for number, (lane, (training, step)) in enumerate(zip(group, pairs)):
             lane.answer = functools.partial(training.take, step)
             if found is not None:
                 lane.answer = functools.partial(_complete, training, step, *found[number])
 
-    def _take(self, requests: list[Request]) -> list[tuple[Tensor, Figures]] | None:
+    def _take(self, pairs: list[Request]) -> list[tuple[Tensor, Figures]] | None:
         """Every training's loss and figures, and gradients in its model; None if they have to be taken alone."""
-        trainings = [training for training, _ in requests]
+        trainings = [training for training, _ in pairs]
         part = any(set(trainings) < set(members) for members, _ in self._stacks)  # of a stack that comes back at once
         stack = None if part else self._stack(trainings)
         if stack is None:
             return None
         try:
-            found = take(stack, requests)
+            found = take(stack, pairs)
         except (MemoryError, RuntimeError) as error:
             if exhausted(error) is None or self._before is None:
                 raise
@@ -96,8 +96,8 @@ class Together:
             return found
         for buffer, value in zip(stack.network.buffers(), self._before):
             buffer.copy_(value)
-        self._max_models = max(1, len(requests) // 2)
-        _say(f"memory does not suffice for {len(requests)} models at once; going on with {self._max_models}")
+        self._max_models = max(1, len(pairs) // 2)
+        _say(f"memory does not suffice for {len(pairs)} models at once; going on with {self._max_models}")
         self._keep(lambda members: False)
         return None
 
@@ -143,21 +143,21 @@ class _Layers:
         return any(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer) for layer in self._all)
 
 
-def take(stack: Stack, requests: Sequence[Request]) -> list[tuple[Tensor, Figures]]:
+def take(stack: Stack, pairs: Sequence[Request]) -> list[tuple[Tensor, Figures]]:
     """Every training's loss, a scalar, and figures; the gradients are left in the models."""
     stack.begin()
-    shared = _Outputs(stack, [_inputs(step) for _, step in requests])
-    first, step = requests[0]
+    shared = _Outputs(stack, [_inputs(step) for _, step in pairs])
+    first, step = pairs[0]
     found = []
     with cpu_arithmetic(stack.network, step.count), half(first.device, first.recipe.amp):
-        for number, (training, step) in enumerate(requests):
+        for number, (training, step) in enumerate(pairs):
             training.begin(step)
             with shared.instead_of(training.model, number):
                 found.append(step.objective(training.model, step.batch))
     shared.check()
     torch.autograd.backward([loss for loss, _ in found])
     stack.end()
-    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(requests, found)]
+    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(pairs, found)]
 
 
 class _Outputs:
