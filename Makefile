@@ -1,7 +1,7 @@
 # make demo          the paper's six methods on noisy digits, four seeds, then their tables
 # make demo-generation  a diffusion model of digits forgets one of them: six methods, a table and pictures, in 12 minutes
 # make lint          formatting, lint rules and types of all Python files
-# make test          the tests, then the core of them as on an old processor: about 9 minutes on 2 cores
+# make test          the tests, then the core of them as on an old processor: under 6 minutes on 2 cores
 # make torture       all long forms: every case of the tests, other processors and threads, 200 kills, 1,000 damaged files
 # make test-numeric  the tests of computed numbers as on processors without AVX-512 and without AVX, with one and two threads
 # make test-tools    a LaTeX and a browser for the tests that need one (Debian, as root); without them those are skipped
