@@ -1,5 +1,5 @@
 # make demo          the paper's six methods on noisy digits, four seeds, then their tables
-# make demo-generation  a diffusion model of digits forgets one of them: six methods, a table and pictures, in 12 minutes
+# make demo-generation  a diffusion model of digits forgets one of them: six methods, a table and pictures, six minutes
 # make lint          formatting, lint rules and types of all Python files
 # make test          the tests, then the core of them as on an old processor: under 6 minutes on 2 cores
 # make torture       all long forms: every case of the tests, other processors and threads, 200 kills, 1,000 damaged files
