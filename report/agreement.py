@@ -24,10 +24,8 @@ def order(table: Table, attacked: Iterable[Attacked]) -> tuple[list[str], list[l
     """Head and rows: pairs of scores of which at least one is a population attack; a column for each model."""
     told = findings(table, attacked)
     by_model = {model.name: _distances(table, model.name, told) for model in table.models}
-    pairs = [
-        (one, other) for one in ("avg. gap", *METRICS, *HEADS.values()) for other in HEADS.values() if one != other
-    ]
-    pairs = [pair for place, pair in enumerate(pairs) if pair[::-1] not in pairs[:place]]
+    names = ["avg. gap", *METRICS, *HEADS.values()]
+    pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :] if other in HEADS.values()]
     rows = []
     for one, other in pairs:
         cells = [_cell(scores.get(one, {}), scores.get(other, {})) for scores in by_model.values()]
