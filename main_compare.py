@@ -4,25 +4,32 @@
     python main_compare.py runs/FT runs/retrain
     python main_compare.py runs/omp95/1model_SA_best.pth.tar runs/FT runs/GA runs/retrain --out runs
     python main_compare.py runs/FT runs/retrain --map tsne --data data/cifar10
+    python main_compare.py runs/ddpm runs/SalUn runs/ddpm-retrain
 
 RUN is the folder of a finished run of main_forget.py, main_imp.py or main_synflow.py, or a checkpoint in it. Every
 model is run once over the split's images. compare.html then shows accuracy per class, predictions, attacks by a
-threshold, similarity per layer, a map of features and the images themselves, with filters for all of them. It is one
-file below 5 MB that needs no server and no network. main_report.py links to it where it lies in the report's folder.
+threshold, similarity per layer, a map of features and the images themselves, with filters for all of them.
+
+Or RUN is the folder of a run of main_generate.py train or forget, with what main_generate.py score left in its folder
+scores. compare.html then shows what the generators drew, what the judge said of it, and all scores.
+
+The page is one file below 5 MB that needs no server and no network. main_report.py links to it where it lies in the
+report's folder.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from compare import entries
+from compare import kinds
 from report.page import COMPARED
 from utils import files
-from utils.errors import leave, script
+from utils.errors import UsageError, leave, script
 from utils.options import Parser, add_options, build, option
 
-ANSWERS = 400_000  # of all models together, which leaves a page room for pictures
+OPENING = ("data", "map", "images", "device")  # flags for models that are opened
 
 
 @dataclass(frozen=True)
@@ -36,37 +43,30 @@ class Wanted:
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    places, wanted = parse(argv)
-    found = entries.read(places)
-    from compare import whole_page
-
-    whole_page.check_library()
-    from compare import content, embedding, opening, thumbnails
-    from utils.device import resolve
-
-    embedding.check(wanted.map)
-    most = min(wanted.images, ANSWERS // len(found))
-    opened = opening.open_all(found, wanted.data, resolve(wanted.device), most)
+    places, typed = parse(argv)
+    wanted, kind = build(Wanted, typed), kinds.of(places)
+    idle = [name for name in OPENING if name in typed and kind == "generators"]
+    if idle:
+        raise UsageError(f"--{idle[0]}: is for classifiers, which are opened; leave it out")
+    found = importlib.import_module(kinds.ENTRIES[kind]).read(places)
+    importlib.import_module("compare.whole_page").check_library()
+    text, remarks = importlib.import_module(kinds.PAGES[kind]).make(found, wanted)
     out = Path(wanted.out) if wanted.out else found[0].folder.parent
     files.make_folder(out)
-    shown = content.collect(found, opened, wanted.map)
-    title = f"{opened.dataset}: {', '.join(entry.name for entry in found)}"
-    made = f"Made by main_compare.py from {', '.join(str(entry.path) for entry in found)}."
-    text = whole_page.page(title, shown, made, lambda most: thumbnails.sheet(opened.sets, shown.pictured, most))
     files.write_text(out / COMPARED, text)
-    for line in shown.remarks:
+    for line in remarks:
         print(line)
     print(f"written: {out / COMPARED} ({len(text.encode()) / 1e6:.1f} MB)", flush=True)
     return 0
 
 
-def parse(argv: list[str] | None) -> tuple[list[str], Wanted]:
-    """What was typed; raises UsageError at an unknown flag, or without a run."""
+def parse(argv: list[str] | None) -> tuple[list[str], dict[str, str]]:
+    """What was typed: runs, and text by flag; raises UsageError at an unknown flag, or without a run."""
     parser = Parser(prog="main_compare.py", description="One page that sets models of one split side by side.")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders of finished runs, or checkpoints in them")
     add_options(parser, Wanted)
     typed = parser.read(argv)
-    return typed.pop("runs"), build(Wanted, typed)
+    return typed.pop("runs"), typed
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from compare.kinds import FILES
 from dataset import split_file
 from report import runs
 from utils import files
@@ -16,7 +17,6 @@ from utils.errors import UsageError
 
 FORGET, TRAINING = "main_forget.py", ("main_imp.py", "main_synflow.py")
 ORIGINAL = "Original"  # a model that has unlearned nothing
-FILES = (".tar", ".pt", ".pth")  # ends of the names of checkpoints
 SAME = (("dataset", "data set"), ("input_size", "--input_size"))  # what all runs' ``config.data`` has in common
 
 

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from dataset.images import Images
 from evaluation.predict import at_once
 
-SIDE = 32  # pixels of a tile at most
-TRIED = ((32, 70), (32, 40), (32, 15), (24, 30), (16, 40), (8, 40))  # sides and WebP's quality, in this order
+SIDE = 32  # pixels of an image's tile at most
+# sides and WebP's quality, in this order
+TRIED = ((64, 80), (64, 50), (32, 70), (32, 40), (32, 15), (24, 30), (16, 40), (8, 40))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,14 @@ def sheet(sets: Mapping[str, Images], rows: np.ndarray, most: int) -> Sheet:
         rows: int64 [P] ascending, at least one, counted over all sets.
         most: bytes; the picture gets poorer until it fits, and as poor as possible if it does not.
     """
-    tiles = np.concatenate([_tiles(images, here) for images, here in _by_set(sets, rows)])
-    for side, quality in TRIED:
+    return fitting(np.concatenate([_tiles(images, here) for images, here in _by_set(sets, rows)]), most)
+
+
+def fitting(tiles: np.ndarray, most: int) -> Sheet:
+    """Tiles uint8 [P, side, side, 3] as one picture; it gets poorer until it has at most ``most`` bytes, if it can."""
+    own = tiles.shape[1]
+    tried = [(min(side, own), quality) for side, quality in TRIED if side <= SIDE or own > SIDE]
+    for side, quality in dict.fromkeys(tried):
         found = _sheet(_smaller(tiles, side), quality)
         if len(found.content) <= most:
             break

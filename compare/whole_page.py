@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 from collections.abc import Callable
 from html import escape
@@ -10,12 +11,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from compare.content import Content
 from compare.packed import compressed
+from compare.page_content import Content
 from compare.thumbnails import Sheet
 from utils.errors import UsageError
 
 PARTS = Path(__file__).parent / "page"
+FIGURES = {"classifiers": "compare.classifier_figures", "generators": "compare.generator_figures"}
 MOST = 4_990_000  # bytes of a page
 LEAST = 300_000  # bytes that pictures may have in any case
 
@@ -42,30 +44,41 @@ def page(title: str, content: Content, made: str, pictures: Callable[[int], Shee
         "remarks": "".join(f'<p class="warning">{escape(line)}</p>\n' for line in content.remarks),
         "made": escape(made),
         "arrays": content.arrays.text(),
-        "script": script(),
-        **_library(),
+        "script": script(content.kind),
+        **_library(content.kind),
     }
     rest = sum(len(text.encode()) for text in parts.values()) + len(json.dumps(content.plain)) + 2**14
     drawn = pictures(max(LEAST, (MOST - rest) // 4 * 3))
     parts["sheet"] = base64.b64encode(drawn.content).decode()
     parts["content"] = _json({**content.plain, "sheet": {"side": drawn.side, "columns": drawn.columns}})
-    return Template((PARTS / "page.html").read_text()).substitute(parts)
+    return Template(template(content.kind)).substitute(parts)
 
 
-def script() -> str:
-    """The page's own script: its files in order of their numbers."""
-    files = sorted(PARTS.glob("*.js"), key=lambda path: int(path.stem.partition("_")[0]))
-    return "\n".join(path.read_text() for path in files)
+def template(kind: str) -> str:
+    """The page of a kind of model with its own links, controls and views; what is filled in begins with a $."""
+    text = (PARTS / "page.html").read_text()
+    for part in ("links", "controls", "views"):
+        text = text.replace(f"${part}", (PARTS / kind / f"{part}.html").read_text())
+    return text
 
 
-def _library() -> dict[str, str]:
+def script(kind: str) -> str:
+    """The page's own script: the shared files and then the kind's, each in order of their numbers."""
+    found = [sorted((PARTS / part).glob("*.js"), key=_number) for part in ("shared", kind)]
+    return "\n".join(path.read_text() for paths in found for path in paths)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.partition("_")[0])
+
+
+def _library(kind: str) -> dict[str, str]:
     """Bokeh's script, compressed, its licence, and the empty figures."""
     import bokeh
     from bokeh.embed import json_item
     from bokeh.resources import Resources
 
-    from compare.figures import figures
-
+    figures = importlib.import_module(FIGURES[kind]).figures
     home = Path(bokeh.__file__).parent
     text = "\n".join(Resources("inline", components=["bokeh"]).js_raw)
     return {

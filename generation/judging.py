@@ -6,10 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dataset.images import Images
+from evaluation import judged
+from evaluation.judged import Judged
 from generation import drawing, inception, judge, picture_scores
 from generation.drawing import Pictures
 from generation.generation_flags import GenerateArguments, Prompts
@@ -51,7 +55,7 @@ class Seen:
 
 def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image, the retrained generator included."""
-    outputs = [judge.FILE, drawing.GRID]
+    outputs = [judge.FILE, drawing.GRID, judged.NAME]
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
     drawing.check(arguments.settings, setup)
     drawn = drawing.wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
@@ -100,7 +104,9 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
         "test": replace(held_out, labels=torch.from_numpy(problem.data.test_labels)),
         "train": replace(others, labels=torch.from_numpy(problem.data.train_labels)).part(trained_on(problem)),
     }
-    found = figures(seen(judging, drawn), real_sets, gone, exact)
+    looked_at = seen(judging, drawn)
+    found = figures(looked_at, real_sets, gone, exact)
+    judged.write(place.folder.path, to_keep(drawn, looked_at, real_sets, problem.data.classes))
     if told.inception_weights is not None:
         found |= of_inception(drawn, problem, gone, Path(told.inception_weights), setup.device)
     return replace(
@@ -193,6 +199,41 @@ def figures(drawn: Seen, real_sets: dict[str, Seen], gone: list[int], exact: See
     if exact is not None:
         found["fd_judge_retrain"] = picture_scores.frechet(lost.features, exact.part(among(exact, gone)).features)
     return found
+
+
+def to_keep(pictures: Pictures, drawn: Seen, real_sets: dict[str, Seen], names: Any) -> Judged:
+    """What ``judged.npz`` holds: the judge's answer to every picture, a distance per class, and some pictures."""
+    labels, classes = drawn.labels.numpy(), drawn.labels.unique()
+    places = judged.kept(labels, pictures.images.shape[-1])
+    own = {
+        int(label): {name: each.part(each.labels == label).features for name, each in real_sets.items()}
+        for label in classes
+    }
+    features = {label: drawn.features[drawn.labels == label] for label in own}
+    return Judged(
+        names=np.array(list(names)),
+        labels=labels,
+        answers=drawn.probs.argmax(1).numpy(),
+        confidence=drawn.probs.max(1).values.numpy(),
+        pictures=small(pictures.images[torch.from_numpy(places)]),
+        pictured=places,
+        drawn=classes.numpy(),
+        distance=np.array([apart(features[label], real["test"]) for label, real in own.items()]),
+        floor=np.array([apart(some(real["train"], len(features[label])), real["test"]) for label, real in own.items()]),
+    )
+
+
+def apart(first: Tensor, second: Tensor) -> float:
+    """Their Frechet distance; NaN where either has fewer than two rows, which have no covariance."""
+    return picture_scores.frechet(first, second) if min(len(first), len(second)) > 1 else float("nan")
+
+
+def small(images: Tensor) -> np.ndarray:
+    """Pictures uint8 [M, 3, H, W] as uint8 [M, H, W, 3], at most ``judged.SIDE`` pixels wide."""
+    side = min(judged.SIDE, images.shape[-1])
+    if side < images.shape[-1]:
+        images = F.interpolate(images.float(), (side, side), mode="area").round().byte()
+    return images.permute(0, 2, 3, 1).numpy()
 
 
 def some(features: Tensor, count: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch import nn
 import main_compare
 import main_forget
 import main_report
-from compare import chosen_images, content, embedding, entries, layerwise, opening, thumbnails, whole_page
+from compare import chosen_images, classifier_content, embedding, entries, layerwise, opening, thumbnails, whole_page
 from compare.answers import Answers, ask
 from compare.packed import LEVELS, Packed, unpacked
 from dataset.images import ImageSet
@@ -83,7 +83,7 @@ def made_up(counts: dict[str, int], classes=4, names=("FT", "Retrain"), side=12)
 
 def written(counts: dict[str, int], classes=4, names=("FT", "Retrain"), side=12) -> str:
     found, opened = made_up(counts, classes, names, side)
-    shown = content.collect(found, opened, "pca")
+    shown = classifier_content.collect(found, opened, "pca")
     return whole_page.page("t", shown, "made", lambda most: thumbnails.sheet(opened.sets, shown.pictured, most))
 
 
@@ -435,13 +435,13 @@ def test_a_script_cannot_be_ended_by_a_name():
     hostile = opening.Opened(
         opened.dataset, ("</script><b>", *opened.classes[1:]), opened.sets, opened.whole, opened.models
     )
-    shown = content.collect(found, hostile, "pca")
+    shown = classifier_content.collect(found, hostile, "pca")
     text = whole_page.page("<i>", shown, "m", lambda most: thumbnails.sheet(opened.sets, shown.pictured, most))
     assert parts(text)[0]["classes"][0] == "</script><b>" and "</script><b>" not in text and "<i>" not in text
 
 
 def test_a_privacy_score_of_every_pair():
     found, opened = made_up({"forget": 30, "test": 9}, names=("FT", "GA", "Retrain"))
-    plain = content.collect(found, opened, "pca").plain
+    plain = classifier_content.collect(found, opened, "pca").plain
     logits = [predict(net, opened.sets)["forget"].logits for net in opened.models]
     assert len(plain["privacy"]) == 6 and plain["privacy"]["2,0"] == privacy_score(logits[2], logits[0])

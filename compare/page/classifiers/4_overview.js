@@ -25,9 +25,3 @@ views.push(function overview(rows) {
     model.scores.RTE == null ? "-" : model.scores.RTE.toFixed(3),
   ]));
 });
-
-function fillCommands() {
-  for (const model of models) {
-    byId("commands").append(element("dt", `${model.name} (${model.arch})`), element("dd", model.command || "not kept"));
-  }
-}

@@ -1,7 +1,6 @@
 "use strict";
 // What is asked for, and which images pass. Every view draws from this; nothing else is remembered.
 
-const EVERY = -1;
 const initial = () => ({sets: new Set(sets.keys()), label: EVERY, answerA: EVERY, answerB: EVERY, outcome: "all",
   selected: null});
 const state = {...initial(), a: content.first[0], b: content.first[1], signal: "margin", attack: "models",
@@ -37,7 +36,6 @@ function passing(everySet = false) {
   return rows;
 }
 
-const views = [];  // functions of the rows that pass
 function redraw() {
   const rows = passing();
   for (const view of views) view(rows);

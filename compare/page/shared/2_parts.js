@@ -77,3 +77,9 @@ function onTap(name, act) {
 }
 
 const forgetTaps = name => { figures[name].selected.indices = []; };
+
+function fillCommands() {
+  for (const model of models) {
+    byId("commands").append(element("dt", `${model.name} (${model.arch})`), element("dd", model.command || "not kept"));
+  }
+}

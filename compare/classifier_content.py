@@ -1,11 +1,10 @@
-"""What a page of comparison shows, as plain data: found here once, filtered and drawn by the page."""
+"""What a page of classifiers shows: found here once, filtered and drawn by the page."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,11 @@ from compare.answers import Answers, ask
 from compare.entries import Entry
 from compare.opening import Opened
 from compare.packed import Packed
+from compare.page_content import Content
 from evaluation.privacy_score import privacy_score
 from report.runs import METRICS
 
 TOLERANCE = 1e-9  # between an accuracy and the run's own
-
-
-@dataclass(frozen=True, eq=False)
-class Content:
-    """Everything but the pictures.
-
-    Attributes:
-        plain: for JSON; ``arrays`` in it is the index of ``arrays``.
-        arrays: of every image, and positions on the map.
-        pictured: rows of the images to show, int64 ascending.
-        remarks: what a reader must know, a sentence each.
-    """
-
-    plain: dict[str, Any]
-    arrays: Packed
-    pictured: np.ndarray
-    remarks: list[str]
 
 
 def collect(entries: Sequence[Entry], opened: Opened, kind: str) -> Content:
@@ -69,7 +52,7 @@ def collect(entries: Sequence[Entry], opened: Opened, kind: str) -> Content:
         "privacy": _privacy(answers),
         "arrays": arrays.index,
     }
-    return Content(plain, arrays, pictured, _remarks(entries, opened, answers, layers, len(rows)))
+    return Content("classifiers", plain, arrays, pictured, _remarks(entries, opened, answers, layers, len(rows)))
 
 
 def _arrays(opened: Opened, answers: Sequence[Answers]) -> Packed:

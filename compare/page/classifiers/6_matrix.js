@@ -32,30 +32,18 @@ function matrixClasses(a, b) {
   return [most.sort((one, other) => one - other), present.length];
 }
 
-function drawMatrix(name, shown, value, count) {
-  const cells = {x: [], y: [], share: [], count: [], true: [], answer: []};
-  shown.forEach((truth, y) => shown.forEach((reply, x) => {
-    const at = truth * classes.length + reply, images = count(at);
-    if (!images && !value(at, truth)) return;
-    cells.x.push(x); cells.y.push(y); cells.share.push(value(at, truth)); cells.count.push(images);
-    cells.true.push(classes[truth]); cells.answer.push(classes[reply]);
-  }));
-  nameTicks(`${name}_x`, shown.map(label => classes[label]), 25);
-  nameTicks(`${name}_y`, shown.map(label => classes[label]), 25);
-  const end = Math.max(shown.length, 1) - 0.5;
-  span(figures[name].x_range, -0.5, end);
-  span(figures[name].y_range, end, -0.5);
-  feed(`${name}_cells`, cells);
-}
-
 let matrixShown = [];
 views.push(function matrices(rows) {
   const a = confusion("a", rows), b = confusion("b", rows), totals = totalsOf(a);
   const [shown, present] = matrixClasses(a, b);
   matrixShown = shown;
-  drawMatrix("matrix_a", shown, (at, truth) => a[at] / (totals[truth] || 1), at => a[at]);
-  drawMatrix("matrix_b", shown, (at, truth) => b[at] / (totals[truth] || 1), at => b[at]);
-  drawMatrix("matrix_difference", shown, (at, truth) => (a[at] - b[at]) / (totals[truth] || 1), at => a[at] - b[at]);
+  const shares = counts => (truth, reply) => {
+    const count = counts(truth * classes.length + reply);
+    return {count, share: count / (totals[truth] || 1)};
+  };
+  drawMatrix("matrix_a", shown, shown, classes, shares(at => a[at]));
+  drawMatrix("matrix_b", shown, shown, classes, shares(at => b[at]));
+  drawMatrix("matrix_difference", shown, shown, classes, shares(at => a[at] - b[at]));
   byId("matrix_note").textContent = "Colour: share of the true class. A click on a cell shows its images in all views."
     + (present > shown.length ? ` The ${shown.length} of ${present} classes that changed most.` : "");
   const order = [...a.keys()].filter(at => a[at] !== b[at])
