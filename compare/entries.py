@@ -60,6 +60,11 @@ class Entry:
         return self.result["config"]["data"]
 
     @property
+    def superclasses(self) -> dict[str, Any] | None:
+        """What its run recorded of superclasses that the model learned: names, and by subclass the superclass."""
+        return self.result["config"].get("superclasses")
+
+    @property
     def command(self) -> str:
         """The command of its run; empty if the file is gone."""
         path = self.folder / "command.txt"
@@ -113,7 +118,8 @@ def _entry(place: Path, places: Sequence[str]) -> Entry:
         raise UsageError(f"{path}: its run {result.get('status', 'did not finish')}; give its command again")
     runs.check(result, runs.SHAPES[script] if script == FORGET else runs.TRAINING, path)
     shape = {"split": {"digest": str, **({"base_digest": str} if script == FORGET else {})}}
-    runs.check(result, {**shape, "config": {"data": {"dataset": str}}}, path)
+    above = {"superclasses": {"names": list, "subclasses": dict}} if "superclasses" in result.get("config", {}) else {}
+    runs.check(result, {**shape, "config": {"data": {"dataset": str}, **above}}, path)
     chosen, adapter = _files(folder, result) if script == FORGET else (_round(folder, result, places), None)
     file = named or chosen
     if not file.exists() or (adapter is not None and not adapter.exists()):
@@ -151,6 +157,14 @@ def _check_same(first: Entry, entry: Entry) -> None:
         if ours != theirs:
             said = f"is of {what} {_words(ours)}, {first.folder} of {_words(theirs)}"
             raise UsageError(f"{entry.folder}: {said}; compare models of one data set")
+    if entry.superclasses != first.superclasses:
+        ours, theirs = (
+            ",".join(each.superclasses["names"]) if each.superclasses else "none" for each in (entry, first)
+        )
+        said = f"is of superclasses {ours}, {first.folder} of {theirs}"
+        if ours == theirs:
+            said = f"divides the classes among {ours} otherwise than {first.folder}"
+        raise UsageError(f"{entry.folder}: {said}; compare models of the same --superclasses")
     if entry.digest != first.digest:
         said = f"was trained on split {entry.digest}, {first.folder} on {first.digest}"
         raise UsageError(f"{entry.folder}: {said}; compare runs of the same data and --split_seed")

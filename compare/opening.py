@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import nn
 
 import models
 from compare.entries import Entry, split_of
-from dataset import prepare, split_file
+from dataset import prepare, split_file, superclasses
 from dataset.images import Images
 from dataset.prepare import DatasetInfo
 from dataset.sources import Dataset
@@ -69,8 +69,10 @@ def open_all(entries: Sequence[Entry], root: str | None, device: torch.device, m
         UsageError: other images than the runs', or a checkpoint that is damaged or of another model.
     """
     told = entries[0].data
-    split, above = split_of(entries), _origin(entries[0]).get("superclasses")
-    info = prepare.find(told["dataset"], root, told.get("input_size"), bool(told.get("stream")), str(split), above)
+    split = split_of(entries)
+    info = prepare.find(told["dataset"], root, told.get("input_size"), bool(told.get("stream")), str(split))
+    if info.superclasses is None:
+        info = replace(info, superclasses=superclasses.recorded(entries[0].superclasses, info.names))
     _check_counts(entries, info)
     found = [_read(entry, info) for entry in entries]
     data = info.load()
@@ -84,9 +86,9 @@ def open_all(entries: Sequence[Entry], root: str | None, device: torch.device, m
 def _check_counts(entries: Sequence[Entry], info: DatasetInfo) -> None:
     """Refuse a data set with other numbers of images than the runs saw."""
     for entry in entries:
-        told = entry.result["config"].get("official_counts")
-        if told is not None and list(told) != list(info.official):
-            said = f"its run saw {sum(told):,} training images, {info.root} has {sum(info.official):,}"
+        told, now = entry.result["config"].get("official_counts"), info.identity["official_counts"]
+        if told is not None and list(told) != now:
+            said = f"its run saw {sum(told):,} training images, {info.root} has {sum(now):,}"
             raise UsageError(
                 f"{entry.folder}: {said} in other numbers per class; name the folder of its data by --data"
             )

@@ -7,10 +7,10 @@ superclasses, and what it calls classes are subclasses.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils import files
 from utils.errors import UsageError, one_line
@@ -94,6 +94,28 @@ def read(text: str, classes: tuple[str, ...]) -> Superclasses:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         raise UsageError(f"{where}: has no superclass for {', '.join(lacking[:3])}{more}; each class needs one")
     return _numbered([found[name] for name in classes], where)
+
+
+def recorded(entry: Mapping[str, Any] | None, classes: tuple[str, ...]) -> Superclasses | None:
+    """The superclasses that a run's ``config.superclasses`` names; None where it has none, or they are the classes.
+
+    The file that said so need not be there any more.
+
+    Args:
+        entry: ``names``, in order, and by subclass the superclass (``subclasses``).
+        classes: of the data set as it is found now, in order.
+    Raises:
+        UsageError: they are of other classes.
+    """
+    if entry is None or classes == tuple(entry["names"]):
+        return None
+    above = entry["subclasses"]
+    lacking = [name for name in classes if name not in above]
+    if lacking:
+        raise UsageError(
+            f"class {lacking[0]} is in no superclass that the run knows; name the folder of its data by --data"
+        )
+    return Superclasses(tuple(entry["names"]), tuple(entry["names"].index(above[name]) for name in classes))
 
 
 def _numbered(above: list[str], where: str) -> Superclasses:
