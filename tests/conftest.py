@@ -154,6 +154,42 @@ def compare_page(compared_runs) -> Path:
     return compared_runs / "compare.html"
 
 
+@pytest.fixture(scope="session")
+def scored_runs(tmp_path_factory) -> Path:
+    """A folder of runs of ``main_generate.py`` on digits, each with its ``scores``: ``base``, ``retrain``, ``GA``."""
+    import main_generate
+
+    folder = tmp_path_factory.mktemp("scored")
+    data = ["--dataset", "digits", "--input_size", "8", "--device", "cpu"]
+    network = "--width 8 --multipliers 1,2 --blocks 1 --attention 4 --norm_groups 4".split()
+    quick, gone = "--steps 20 --batch_size 64 --lr 1e-3 --ema_decay 0.8".split(), ["--forget", "class:3"]
+    model = ["--model", str(folder / "base" / "generator.pt")]
+    works: dict[str, list[str]] = {
+        "base": ["train", *network, *quick],
+        "retrain": ["train", *network, *quick, *gone],
+        "GA": ["forget", *model, "--unlearn", "GA", "--iterations", "3", "--batch_size", "64", *gone],
+    }
+    judge = ["--judge_epochs", "2"]
+    draw = "--timesteps 4 --eta 0 --cond_scale 0.5 --n_samples_per_class 25".split()
+    draw += ["--retrained", str(folder / "retrain" / "generator.pt"), *gone]
+    for name, (work, *words) in works.items():
+        assert main_generate.main([work, *data, *words, "--save_dir", str(folder / name)]) == 0
+    for name in works:
+        words = ["--model", str(folder / name / "generator.pt"), *draw, *judge]
+        assert main_generate.main(["score", *data, *words, "--save_dir", str(folder / name / "scores")]) == 0
+        judge = ["--judge_epochs", "2", "--judge", str(folder / "base" / "scores" / "judge.pt")]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scored_page(scored_runs) -> Path:
+    """The page of ``scored_runs``."""
+    import main_compare
+
+    assert main_compare.main([str(scored_runs / name) for name in ("base", "GA", "retrain")]) == 0
+    return scored_runs / "compare.html"
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """One thread, as in processes that are started or forked off: sums depend on their number."""

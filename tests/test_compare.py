@@ -11,21 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import QUICK
+from conftest import DIGITS, QUICK
 from PIL import Image
 from torch import nn
 
 import main_compare
 import main_forget
+import main_imp
 import main_report
 from compare import chosen_images, classifier_content, embedding, entries, layerwise, opening, thumbnails, whole_page
 from compare.answers import Answers, ask
 from compare.packed import LEVELS, Packed, unpacked
+from dataset import superclasses
 from dataset.images import ImageSet
 from evaluation import similarity, weight_distance
 from evaluation.features import BATCH, layer_grams, predict_with_features
 from evaluation.predict import predict
 from evaluation.privacy_score import privacy_score
+from utils.errors import UsageError
 
 
 class Net(nn.Module):
@@ -249,9 +252,14 @@ def test_every_picture_has_its_tile(side, tile):
 # --- runs ---
 
 
+def held(text: str) -> dict[str, str]:
+    """What a page holds for its script, by name."""
+    return dict(re.findall(r'<script type="[^"]*" id="(\w+)">(.*?)</script>', text, re.DOTALL))
+
+
 def parts(text: str) -> tuple[dict, dict[str, np.ndarray]]:
-    """What a page's script reads: content and arrays."""
-    found = dict(re.findall(r'<script type="[^"]*" id="(\w+)">(.*?)</script>', text, re.DOTALL))
+    """What the script of a page of classifiers reads: content and arrays."""
+    found = held(text)
     plain = json.loads(found["content"])
     arrays = unpacked(plain["arrays"], found["arrays"])
     for place in range(len(plain["models"])):
@@ -390,6 +398,37 @@ def test_another_accuracy_than_the_runs_is_said(compared_runs, tmp_path, capsys)
     other = changed(compared_runs, tmp_path / "GA", "GA", accuracy={**told["accuracy"], "test": 0.125})
     assert main_compare.main([str(compared_runs / "FT"), str(other), "--out", str(tmp_path), "--device", "cpu"]) == 0
     assert re.search(r"GA: accuracy on the test set is \S+ % here, 12.50 % in its result.json", capsys.readouterr().out)
+
+
+def test_models_of_superclasses_need_no_flag(few, tmp_path, capsys):
+    """The record of the run says what belongs to what: its file may be gone."""
+    kinds = tmp_path / "kinds.yaml"
+    kinds.write_text("even: [0, 2, 4, 6, 8]\nodd: [1, 3, 5, 7, 9]\n")
+    words = [*DIGITS, *few, "--superclasses", str(kinds), "--save_dir"]
+    assert main_imp.main([*words, str(tmp_path / "model"), "--epochs", "1", "--decreasing_lr", "1"]) == 0
+    words = ["--mask", str(tmp_path / "model" / "0model_SA_best.pth.tar"), *few, *QUICK, "--unlearn", "FT"]
+    assert main_forget.main([*words, "--forget", "subclass:3", "--save_dir", str(tmp_path / "FT")]) == 0
+    kinds.unlink()
+    pair = [str(tmp_path / "model"), str(tmp_path / "FT")]
+    assert main_compare.main([*pair, "--device", "cpu"]) == 0
+    plain, arrays = parts((tmp_path / "compare.html").read_text())
+    assert plain["classes"] == ["even", "odd"] and plain["models"][1]["accuracy"] == result(tmp_path, "FT")["accuracy"]
+    forget = arrays["label"][arrays["set"] == 0]
+    assert len(forget) == np.load(tmp_path / "FT" / "split.npz")["forget"].size and (forget == 1).all()
+    config = {key: value for key, value in result(tmp_path, "FT")["config"].items() if key != "superclasses"}
+    other = changed(tmp_path, tmp_path / "other", "FT", config=config)
+    capsys.readouterr()
+    assert main_compare.main([pair[1], str(other)]) == 2
+    assert f"{other}: is of superclasses none, {pair[1]} of even,odd" in capsys.readouterr().err
+
+
+def test_recorded_superclasses():
+    told = {"names": ["bird", "mammal"], "subclasses": {"cat": "mammal", "owl": "bird"}}
+    assert superclasses.recorded(told, ("owl", "cat")) == superclasses.Superclasses(("bird", "mammal"), (0, 1))
+    assert superclasses.recorded(None, ("owl", "cat")) is None
+    assert superclasses.recorded(told, ("bird", "mammal")) is None, "folders of folders: they are the classes"
+    with pytest.raises(UsageError, match="class dog is in no superclass that the run knows"):
+        superclasses.recorded(told, ("dog",))
 
 
 def test_missing_packages_are_named(compared_runs, monkeypatch, capsys):

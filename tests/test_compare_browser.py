@@ -16,7 +16,7 @@ from evaluation.privacy_score import _worth
 pytestmark = needs_browser
 FIRST = {"a": 1, "b": 3, "signal": "margin", "attack": "models", "threshold": None, "colour": "set", "shown": "both"}
 FIRST |= {"lines": False, "sort": "change", "down": True, "limit": 25}
-READY = "document.documentElement?.dataset.ready"
+READY, DRAWN = (f"document.documentElement?.dataset.{state}" for state in ("ready", "drawn"))  # what is seen, and all
 HELPERS = """
 const cells = id => [...document.querySelectorAll(`#${id} tr`)].map(
   row => [...row.cells].map(cell => cell.textContent));
@@ -38,6 +38,7 @@ class Driven(Browser):
 
     def load(self, path: Path) -> float:
         seconds = self.open(path, READY)
+        self.wait(DRAWN)
         self.run(HELPERS)
         self.plain, self.arrays = parts(path.read_text())
         self.names = [one["name"] for one in self.plain["sets"]]

@@ -44,13 +44,37 @@ function tile(row, side, tag = "span") {
 }
 
 const figures = {};  // models of Bokeh by name
-async function drawFigures() {
+const waiting = new Map();  // documents of the figures that are not drawn yet, by the id of their place
+
+// Read the figures without drawing them, so that each is drawn once, with its numbers in it.
+async function readFigures() {
   document.head.append(element("script", await unpack("library").text()));  // runs at once
-  const items = JSON.parse(byId("figures").textContent);
-  for (const item of items) await Bokeh.embed.embed_item(item);
-  for (const drawn of Bokeh.documents) {
-    for (const model of drawn._all_models.values()) if (model.name) figures[model.name] = model;
+  const {Document} = Bokeh.require("document/index");
+  for (const {doc, target_id: id} of JSON.parse(byId("figures").textContent)) {
+    const read = Document.from_json(doc);
+    for (const model of read._all_models.values()) if (model.name) figures[model.name] = model;
+    byId(id).style.minHeight = `${figures[id].height}px`;  // so that nothing moves when it is drawn
+    waiting.set(id, read);
   }
+}
+
+async function drawFigure(id) {
+  const read = waiting.get(id);
+  waiting.delete(id);
+  await Bokeh.embed.add_document_standalone(read, byId(id));
+}
+
+// Draw what can be seen; the rest follows one by one when the browser has time.
+async function drawFigures() {
+  for (const id of [...waiting.keys()]) if (byId(id).getBoundingClientRect().top < innerHeight) await drawFigure(id);
+  const later = window.requestIdleCallback ?? setTimeout;
+  later(async function next() {
+    for (const [id] of waiting) {
+      await drawFigure(id);
+      return later(next);
+    }
+    document.documentElement.dataset.drawn = "yes";
+  });
 }
 
 const feed = (name, columns) => { figures[name].data = columns; };

@@ -38,8 +38,9 @@ function showSelects(controls, state) {
 async function begin(start) {
   try {
     await readArrays();
-    await drawFigures();
+    await readFigures();
     start();
+    await drawFigures();
     document.documentElement.dataset.ready = "yes";
   } catch (error) {
     document.body.prepend(element("p", `This page needs a newer browser, or its file is damaged (${error.message}).`,
