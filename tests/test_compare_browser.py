@@ -407,6 +407,12 @@ def test_many_classes_are_thinned_and_said(tmp_path):
         assert found.passing == (found.arrays["label"] == 999).sum() and found.problems == []
 
 
+def processor_seconds(browser: Browser) -> float:
+    """What the page has taken of a processor, whatever else that did."""
+    measured = {one["name"]: one["value"] for one in browser.ask("Performance.getMetrics")["metrics"]}
+    return measured["TaskDuration"]
+
+
 @pytest.mark.torture
 def test_a_hundred_classes_and_ten_thousand_images_open_in_three_seconds(tmp_path):
     path = tmp_path / "large.html"
@@ -417,8 +423,9 @@ def test_a_hundred_classes_and_ten_thousand_images_open_in_three_seconds(tmp_pat
     with Driven(tmp_path / "profile") as found:
         found.size(1300)
         found.ask("Performance.enable", timeDomain="threadTicks")
-        found.load(path)
-        measured = {one["name"]: one["value"] for one in found.ask("Performance.getMetrics")["metrics"]}
-        assert measured["TaskDuration"] < 3, "seconds of the processor, whatever else it does"
+        found.open(path, READY)
+        at_first = processor_seconds(found)
+        found.wait(DRAWN)
+        assert at_first < 1.5 and processor_seconds(found) < 3
         redrawn = "(() => { const start = performance.now(); redraw(); return performance.now() - start; })()"
         assert min(found.run(redrawn) for _ in range(5)) < 300

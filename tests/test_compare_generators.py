@@ -38,6 +38,46 @@ def parts(text: str) -> tuple[dict, dict[str, np.ndarray], Image.Image]:
     return plain, unpacked(plain["arrays"], found["arrays"]), sheet
 
 
+def made_up(folder: Path, classes: int = 10, each: int = 25, side: int = 8) -> Path:
+    """Files as of three runs and their scores, the judge's answers drawn by lot: right ones, other classes and none."""
+    random, names = np.random.RandomState(0), [f"kind {number}" for number in range(classes)]
+    labels = np.repeat(np.arange(classes), each)
+    kept = judged.kept(labels, side)
+    common = {"script": "main_generate.py", "status": "done", "split": {"digest": "abcd"}}
+    common |= {"model": {"arch": "ddpm", "dataset": "made up"}}
+    gone = {"scenario": {"words": "all images of class 3", "class": 3}}
+    for number, (name, work) in enumerate({"base": "train", "GA": "forget", "retrain": "train"}.items()):
+        answers = np.where(random.rand(len(labels)) < 0.6, labels, random.randint(0, classes + 1, len(labels)))
+        answers[labels == 3] = (3, classes, 5)[number] if number else 3
+        levels = (40 * number + 7 * labels[kept] + 3 * np.arange(len(kept))) % 256
+        found = Judged(
+            names=np.array(names),
+            labels=labels,
+            answers=answers,
+            confidence=random.uniform(0.2, 1, len(labels)).astype(np.float32),
+            pictures=np.broadcast_to(levels[:, None, None, None], (len(kept), side, side, 3)).astype(np.uint8),
+            pictured=kept,
+            drawn=np.arange(classes),
+            distance=random.uniform(5, 90, classes),
+            floor=random.uniform(1, 4, classes),
+        )
+        lost, shares = labels == 3, {"plausibility": 0.25 * number}
+        shares |= {"UA": 1 - found.asked[lost].mean(), "RA": found.asked[~lost].mean()}
+        shares |= {"rejected": found.rejected[lost].mean()}
+        distances = {"fd_judge": 9.5 + 30 * number, "fd_floor": 2.5, "fd_judge_retrain": 80.0 - 20 * number}
+        told = {"data": {"dataset": "made up"}, "settings": {"timesteps": 5}, "start": None}
+        run = {**common, **(gone if name != "base" else {}), "method": name, "paper_name": name}
+        run |= {"config": {"work": work}, "seconds": {"training": 1.0 + number}}
+        scored = {**common, **gone, **shares, **distances, "config": {**told, "work": "score"}}
+        scored |= {"judge": "89abcdef", "judge_accuracy": 0.9375}
+        (folder / name / "scores").mkdir(parents=True)
+        judged.write(folder / name / "scores", found)
+        for place, content in ((folder / name, run), (folder / name / "scores", scored)):
+            (place / "result.json").write_text(json.dumps(content))
+            (place / "command.txt").write_text(f"python main_generate.py {content['config']['work']}\n")
+    return folder
+
+
 # --- what scores leave ---
 
 
@@ -187,6 +227,17 @@ def test_what_cannot_be_compared_is_refused(scored_runs, compared_runs, tmp_path
         found = capsys.readouterr()
         assert line in found.err and found.err.count("\n") == 1 and not found.out, found
     assert not (tmp_path / "out").exists(), "refused before anything is made"
+
+
+def test_many_classes_have_one_page(tmp_path):
+    """A thousand classes of 64 pixels: fewer pictures of each, and below 5 MB."""
+    runs = made_up(tmp_path, classes=1000, each=6, side=64)
+    assert main_compare.main([str(runs / name) for name in NAMES]) == 0
+    text = (tmp_path / "compare.html").read_text()
+    plain, arrays, sheet = parts(text)
+    assert len(text.encode()) < 5e6 and len(arrays["answer"]) == 3 * 6000 and arrays["answer"].max() == 1000
+    assert len(arrays["pictured"]) == 3 * 1000, "a file keeps one of each class then"
+    assert sheet.width >= plain["sheet"]["columns"] * plain["sheet"]["side"]
 
 
 def test_other_ways_of_drawing_are_said(scored_runs, tmp_path, capsys):
