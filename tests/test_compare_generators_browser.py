@@ -241,6 +241,11 @@ def test_it_prints(driven):
     driven.size(1280, print_media=True)
     assert driven.run("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert len(driven.ask("Page.printToPDF", printBackground=True)["data"]) > 50_000
+    widths = """[...document.querySelectorAll("figure[id]")].map(one => one.clientWidth * (one.style.zoom || 1))"""
+    driven.run("dispatchEvent(new Event('beforeprint'))")
+    assert max(driven.run(widths)) < 700, "no figure is wider than the paper"
+    driven.run("dispatchEvent(new Event('afterprint'))")
+    assert max(driven.run(widths)) > 1000
     driven.size(1280)
 
 

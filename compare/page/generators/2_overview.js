@@ -5,7 +5,7 @@ const BARS = {  // by figure: the scores in it
   shares: ["UA", "RA", "rejected", "plausibility"],
   distances: ["fd_judge", "fd_judge_retrain"],
 };
-const COLOURS = {UA: "#0072b2", RA: "#009e73", rejected: "#d55e00", plausibility: "#cc79a7", fd_judge: "#0072b2",
+const COLOURS = {UA: "#0072b2", RA: "#009e73", rejected: "#d55e00", plausibility: "#cc79a7", fd_judge: "#56b4e9",
   fd_judge_retrain: "#e69f00"};
 const HATCHES = {RA: "right_diagonal_line", rejected: "dot", plausibility: "cross", fd_judge_retrain: "right_diagonal_line"};
 const scoreOf = (model, {key, share}) => {

@@ -41,7 +41,7 @@ views.push(function picturesView() {
       const made = element("span", undefined, {class: "map-key"});
       made.append(element("span", undefined, {class: `tile picture swatch ${name}`}), " ", words);
       return made;
-    }), ". Pictures at the same place of two models began with the same noise if both were drawn with the same flags.");
+    }), "At the same place two models began with the same noise, if both were drawn with the same flags and seed.");
 });
 
 function showPictures(model, label) {

@@ -35,11 +35,24 @@ function showSelects(controls, state) {
   for (const [name, id] of Object.entries(controls)) byId(id).value = state[name];
 }
 
+const PAPER = 690;  // pixels across a printed page
+
+// Figures keep their size in print, so those that are wider than the paper are made smaller.
+function fitToPaper() {
+  window.addEventListener("beforeprint", () => {
+    for (const one of document.querySelectorAll("figure[id]")) one.style.zoom = Math.min(1, PAPER / one.clientWidth);
+  });
+  window.addEventListener("afterprint", () => {
+    for (const one of document.querySelectorAll("figure[id]")) one.style.zoom = "";
+  });
+}
+
 async function begin(start) {
   try {
     await readArrays();
     await readFigures();
     start();
+    fitToPaper();
     await drawFigures();
     document.documentElement.dataset.ready = "yes";
   } catch (error) {
