@@ -10,7 +10,7 @@ import pytest
 import tiny_pipelines
 import torch
 import torch.nn.functional as F
-from conftest import killed_at
+from conftest import killed_at, recorded
 from torch import Tensor, nn
 
 import main_generate
@@ -18,7 +18,7 @@ from dataset import prepare
 from dataset.images import ImageSet
 from dataset.named.latents import FACTS
 from dataset.scenario import Scenario
-from generation import drawing, samplers, variance
+from generation import drawing, encoding, samplers, variance
 from generation.diffusion import Diffusion
 from generation.schedule import Schedule
 from trainer.loop import Training
@@ -413,6 +413,20 @@ def test_latents_are_made_once_and_trained_on(vae, tmp_path, capsys):
     assert "holds latents, which ddpm does not draw" in capsys.readouterr().err
     assert main_imp.main([str(word) for word in (*made, "--save_dir", tmp_path / "no")]) == 2
     assert "holds no images; it is for main_generate.py alone" in capsys.readouterr().err
+
+
+def test_encoding_stops_and_goes_on_with_the_next_part(vae, tmp_path, monkeypatch):
+    words = [*DATA, "--vae", vae, "--batch_size", 50]
+    assert run("encode", *words, "--save_dir", tmp_path / "whole") == 0
+    monkeypatch.setattr(encoding, "PART", 500)  # 500, 500 and 438 training images
+    with killed_at(2, (".npy",)):
+        run("encode", *words, "--save_dir", tmp_path / "killed")
+    encoded = recorded(monkeypatch, encoding, "_moments")
+    assert run("encode", *words, "--save_dir", tmp_path / "killed") == 0
+    assert len(encoded) == 3  # the first part was there; the test images are one
+    one, other = (np.load(tmp_path / name / "train.npy") for name in ("whole", "killed"))
+    assert np.array_equal(one, other) and len(one) == 1438
+    assert not (tmp_path / "killed" / "parts").exists()
 
 
 def test_masked_weights_do_not_move(base, tmp_path):
