@@ -10,7 +10,7 @@ import pytest
 import tiny_pipelines
 import torch
 import torch.nn.functional as F
-from conftest import killed_at
+from tiny_pipelines import check_masked_weights_stay, run, run_and_killed_run
 from torch import Tensor, nn
 
 import main_generate
@@ -31,6 +31,7 @@ from utils import files, seeds
 from utils.log import Log
 
 pytest.importorskip("diffusers")
+pytestmark = pytest.mark.usefixtures("short_ways")
 
 from generation import transformer  # noqa: E402
 from generation.autoencoders import autoencoder  # noqa: E402
@@ -322,18 +323,6 @@ def test_facebooks_weights_give_the_same_noise(original, vae, tmp_path, form):
 # ---- commands -------------------------------------------------------------------------------------
 
 
-def run(work: str, *words: object) -> int:
-    return main_generate.main([work, *map(str, words)])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_ways():
-    """Pictures that show a run's result take two steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(drawing.GLANCE, "times", 2)
-        yield
-
-
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory):
     return tiny_pipelines.autoencoder(tmp_path_factory.mktemp("vae") / "vae")
@@ -367,27 +356,20 @@ def test_a_training_leaves_a_pipeline_that_diffusers_reads(base):
 
 def test_a_killed_training_goes_on_to_the_same_bytes(vae, tmp_path):
     words = [*DATA, *NETWORK, "--vae", vae, *QUICK, "--steps", "24"]
-    assert run("train", *words, "--save_dir", tmp_path / "whole") == 0
-    with killed_at(2):
-        run("train", *words, "--save_dir", tmp_path / "killed")
-    assert not (tmp_path / "killed" / "generator").exists()
-    assert run("train", *words, "--save_dir", tmp_path / "killed") == 0
+    straight, resumed = run_and_killed_run("train", tmp_path, *words)
     for part in ("transformer", "transformer_ema"):
-        assert weights(tmp_path / "whole", part) == weights(tmp_path / "killed", part)
+        assert weights(straight, part) == weights(resumed, part)
 
 
 @pytest.mark.parametrize("method", ["SFRon", "SalUn"])
 def test_forgetting_stops_and_goes_on_to_the_same_bytes(base, tmp_path, method):
     words = [*DATA, "--model", base, "--unlearn", method, "--forget", "class:3", "--iterations", 3, "--save_every", 1]
     words += ["--batch_size", 8, *(["--no_saliency"] if method == "SFRon" else [])]
-    assert run("forget", *words, "--save_dir", tmp_path / "whole") == 0
-    with killed_at(2):
-        run("forget", *words, "--save_dir", tmp_path / "killed")
-    assert run("forget", *words, "--save_dir", tmp_path / "killed") == 0
-    assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
-    result = files.read_json(tmp_path / "whole" / "result.json", "")
+    straight, resumed = run_and_killed_run("forget", tmp_path, *words)
+    assert weights(straight) == weights(resumed)
+    result = files.read_json(straight / "result.json", "")
     assert result["model"]["arch"] == "dit" and result["method"] == method
-    assert weights(tmp_path / "whole") != (base / "transformer_ema" / WEIGHTS).read_bytes()
+    assert weights(straight) != (base / "transformer_ema" / WEIGHTS).read_bytes()
 
 
 def test_latents_are_made_once_and_trained_on(vae, tmp_path, capsys):
@@ -416,15 +398,7 @@ def test_latents_are_made_once_and_trained_on(vae, tmp_path, capsys):
 
 
 def test_masked_weights_do_not_move(base, tmp_path):
-    start = transformer.read(base, "--model").network()
-    mask = {name: torch.rand(p.shape) < 0.3 for name, p in start.named_parameters()}
-    torch.save(mask, tmp_path / "mask.pt")
-    words = [*DATA, "--model", base, "--unlearn", "SalUn", "--forget", "class:3", "--iterations", 3]
-    assert run("forget", *words, "--saliency_mask", tmp_path / "mask.pt", "--save_dir", tmp_path / "out") == 0
-    after = transformer.read(tmp_path / "out" / "generator", "--model").network().state_dict()
-    for name, value in start.named_parameters():
-        assert torch.equal(after[name][~mask[name]], value[~mask[name]]), name
-    assert any(not torch.equal(after[name], value) for name, value in start.named_parameters())
+    check_masked_weights_stay(base, lambda path: transformer.read(path, "--model").network(), tmp_path, *DATA)
 
 
 def test_pictures_need_no_data_set(base, tmp_path):
