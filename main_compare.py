@@ -23,7 +23,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from compare import kinds
+from compare import model_kinds
 from report.page import COMPARED
 from utils import files
 from utils.errors import UsageError, leave, script
@@ -44,13 +44,13 @@ class Wanted:
 @script
 def main(argv: list[str] | None = None) -> int:
     places, typed = parse(argv)
-    wanted, kind = build(Wanted, typed), kinds.of(places)
+    wanted, kind = build(Wanted, typed), model_kinds.of(places)
     idle = [name for name in OPENING if name in typed and kind == "generators"]
     if idle:
         raise UsageError(f"--{idle[0]}: is for classifiers, which are opened; leave it out")
-    found = importlib.import_module(kinds.ENTRIES[kind]).read(places)
+    found = importlib.import_module(model_kinds.ENTRIES[kind]).read(places)
     importlib.import_module("compare.whole_page").check_library()
-    text, remarks = importlib.import_module(kinds.PAGES[kind]).make(found, wanted)
+    text, remarks = importlib.import_module(model_kinds.PAGES[kind]).make(found, wanted)
     out = Path(wanted.out) if wanted.out else found[0].folder.parent
     files.make_folder(out)
     files.write_text(out / COMPARED, text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compare.kinds import FILES
+from compare.model_kinds import FILES
 from dataset import split_file
 from report import runs
 from utils import files

@@ -35,15 +35,18 @@ def empty_figure(name: str, tools: str = TOOLS, height: int = 320, **more: Any) 
 
 
 def source(name: str, *columns: str) -> ColumnDataSource:
+    """An empty source that the page's script finds by its name."""
     return ColumnDataSource({column: [] for column in columns}, name=name)
 
 
 def named_ticks(axis: Any, name: str) -> None:
+    """Let the page's script put names to the whole numbers of an axis, which it finds by ``name``."""
     axis.ticker = FixedTicker(ticks=[], name=f"{name}_ticks")
     axis.name = name
 
 
 def unchanged_when_selected(renderer: Any) -> None:
+    """Draw what is selected, and what is not, as before."""
     renderer.nonselection_glyph = renderer.selection_glyph = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,14 +102,15 @@ def _about(entry: Scored, known: Sequence[str]) -> dict[str, Any]:
         "retrained": entry.retrained,
         "arch": entry.result["model"]["arch"],
         "command": "\n".join(filter(None, dict.fromkeys((entry.command(), entry.command(scores=True))))),
-        "scores": {key: entry.result.get(key) for key in known},
+        "scores": dict(zip(known, _plain([entry.result.get(key) for key in known]))),
         "seconds": seconds.get("unlearning", seconds.get("training")),
         **distances,
     }
 
 
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+def _plain(values: Iterable[float | None]) -> list[float | None]:
+    """Numbers as JSON has them; None for what is not finite, or missing."""
+    return [float(value) if value is not None and np.isfinite(value) else None for value in values]
 
 
 def _first(entries: Sequence[Scored]) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from compare.kinds import GENERATING, folder_of
+from compare.model_kinds import GENERATING, folder_of
 from evaluation import judged
 from evaluation.judged import Judged
 from report import runs

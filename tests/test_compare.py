@@ -22,7 +22,7 @@ import main_report
 from compare import chosen_images, classifier_content, embedding, entries, layerwise, opening, thumbnails, whole_page
 from compare.answers import Answers, ask
 from compare.packed import LEVELS, Packed, unpacked
-from dataset import superclasses
+from dataset import prepare, superclasses
 from dataset.images import ImageSet
 from evaluation import similarity, weight_distance
 from evaluation.features import BATCH, layer_grams, predict_with_features
@@ -420,6 +420,15 @@ def test_models_of_superclasses_need_no_flag(few, tmp_path, capsys):
     capsys.readouterr()
     assert main_compare.main([pair[1], str(other)]) == 2
     assert f"{other}: is of superclasses none, {pair[1]} of even,odd" in capsys.readouterr().err
+
+
+def test_images_are_counted_by_superclass(tmp_path):
+    info = prepare.find("cifar20", str(tmp_path), None)
+    told = {"script": "main_forget.py", "config": {"official_counts": [2500] * 20}}
+    opening._check_counts([entries.Entry("FT", Path("runs"), Path("x"), None, told)], info)
+    told["config"]["official_counts"][3] = 2499
+    with pytest.raises(UsageError, match="its run saw 49,999 training images"):
+        opening._check_counts([entries.Entry("FT", Path("runs"), Path("x"), None, told)], info)
 
 
 def test_recorded_superclasses():
