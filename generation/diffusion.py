@@ -18,7 +18,6 @@ from generation.variance import bits
 from trainer.task import Batch, Figures, Task
 from utils import seeds
 
-STAND_INS = ("next", "random", "null", "mix", "instead")  # what the forgotten class is drawn as
 PIXELS = Codec()
 
 

@@ -24,14 +24,13 @@ INSTALL = "pip install diffusers transformers accelerate"
 BETAS = {"linear": "linear", "scaled_linear": "quad"}  # diffusers' names for kinds of ``Schedule``
 
 
-def library(where: str, name: str = "diffusers") -> Any:
-    """An optional library. Raises UsageError: it is not installed, and how to install it."""
-    import importlib
-
+def library(where: str) -> Any:
+    """diffusers. Raises UsageError: it is not installed, and how to install it."""
     try:
-        return importlib.import_module(name)
+        import diffusers
     except ImportError as error:
-        raise UsageError(f"{where}: needs {name}, which is not installed; {INSTALL}") from error
+        raise UsageError(f"{where}: needs diffusers, which is not installed; {INSTALL}") from error
+    return diffusers
 
 
 def part(kind: Any, folder: Path, name: str, where: str, **more: Any) -> Any:

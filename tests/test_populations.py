@@ -8,17 +8,18 @@ from itertools import product
 
 import numpy as np
 import pytest
+from bootstrap import intervals, ulira_intervals
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from evaluation.populations import roc as roc_numbers
 from evaluation.populations import ulira as ulira_attack
-from evaluation.populations.klom import klom, klom_floor
+from evaluation.populations.klom import klom
 from evaluation.populations.lira import lira, lira_as_coded
 from evaluation.populations.rmia import Signals, rmia, rmia_as_coded
-from evaluation.populations.roc import Bootstrap, curve, intervals, roc, thinned
+from evaluation.populations.roc import Bootstrap, curve, roc, thinned
 from evaluation.populations.scaled_logit import scaled_logit
-from evaluation.populations.ulira import pooled, ulira, ulira_intervals
+from evaluation.populations.ulira import pooled, ulira
 from utils.errors import UsageError
 
 
@@ -331,8 +332,8 @@ def test_an_attack_that_peeks_is_seen_where_there_is_nothing_to_find(random):
 
 def test_klom_of_equal_and_of_disjoint_populations(random):
     oracle, moved = random.normal(0, 1, (200, 30)), random.normal(60, 1, (200, 30))
-    floor = klom_floor(oracle)
-    assert floor == pytest.approx(klom(oracle[::2], oracle[1::2])) and 0 < floor.mean() < 0.7
+    floor = klom(oracle[::2], oracle[1::2])  # not 0 for finitely many models
+    assert 0 < floor.mean() < 0.7
     assert abs(klom(random.normal(0, 1, (100, 30)), oracle[::2]).mean() - floor.mean()) < 0.15
     assert klom(moved, oracle).min() > 10 and klom(moved, oracle).max() <= math.log(1e5) + 1e-3
 

@@ -55,22 +55,6 @@ def roc(scores: np.ndarray, members: np.ndarray, threshold: float | None = None)
     return {key: float(value) for key, value in found.items()}
 
 
-def intervals(
-    scores: np.ndarray,
-    members: np.ndarray,
-    splits: np.ndarray,
-    threshold: float | None = None,
-    drawn: int | None = None,
-    how: Bootstrap = USUAL,
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap interval of every number of ``roc``, over splits: (lower, upper) by its name.
-
-    Args and errors: as of ``samples``.
-    """
-    drawn_samples = samples(scores, members, splits, threshold, drawn, how)
-    return {key: interval(values, how.level) for key, values in drawn_samples.items()}
-
-
 def interval(values: np.ndarray, level: float) -> tuple[float, float]:
     """What the middle ``level`` of the samples, float [draws], lies between; NaN ones are left out."""
     low, high = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.populations.normal import log_density, moments
-from evaluation.populations.roc import USUAL, Bootstrap, intervals, roc
+from evaluation.populations.roc import roc
 from utils.errors import UsageError
 
 FEWEST = 2  # models on either side without which an image is not scored
@@ -65,7 +65,7 @@ def ulira(
 
 
 def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All scores of ``ulira`` in one row, as ``roc`` and ``intervals`` take them.
+    """All scores of ``ulira`` in one row, as ``roc`` and ``samples`` take them.
 
     Returns:
         Scores, float64 [n]; whether each is of the unlearned side, bool [n]; its split, int [n].
@@ -74,11 +74,6 @@ def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tu
     splits = [np.broadcast_to(np.asarray(split)[:, None], found.shape)[found] for found in there]
     scores = [found[here] for found, here in zip((unlearned, held_out), there)]
     return np.concatenate(scores), np.repeat([True, False], [len(found) for found in scores]), np.concatenate(splits)
-
-
-def ulira_intervals(found: dict[str, Any], split: np.ndarray, how: Bootstrap = USUAL) -> dict[str, tuple[float, float]]:
-    """Bootstrap interval, over splits, of every number that ``ulira`` found, with samples of ``halved`` size."""
-    return intervals(*pooled(found["unlearned"], found["held_out"], split), 0.0, halved(split), how)
 
 
 def halved(splits: np.ndarray) -> int:
