@@ -12,7 +12,7 @@ from dataset import catalog, positions
 from dataset.scenario import Scenario
 from utils import files
 from utils.errors import UsageError
-from utils.options import option
+from utils.options import file_option, option
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,11 @@ class Data:
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )
-    data: str | None = option(
-        None,
+    data: str | None = file_option(
         "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data "
         "are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
         common="folder of the data set (./data or ../data)",
         metavar="DIR",
-        identity=False,
     )
     no_val: bool = option(False, "train on all training images, as --dataset NAME_no_val does", identity=False)
     input_size: int | None = option(
@@ -39,22 +37,18 @@ class Data:
     stream: bool = option(
         False, "with --dataset folder: read images from disk whenever they are needed, for sets larger than memory"
     )
-    split: str | None = option(
-        None,
+    split: str | None = file_option(
         "who trains, validates, is forgotten and tests: a split.npz that a run has left, any .npz or folder of .npy "
         "with train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or "
         "NAME:ARGUMENT (seeds: by --seed and --split_seed; deepunlearn, lira:S:J: those of that benchmark)",
         common="a split.npz of another run or tool; by seeds",
         metavar="FILE|NAME",
-        identity=False,
     )
-    superclasses: str | None = option(
-        None,
+    superclasses: str | None = file_option(
         "the model learns superclasses: a file that says to which each class belongs (YAML, JSON, or lines "
         "CLASS,SUPERCLASS), or folders for train/<superclass>/<subclass>/*; --forget subclass:C takes a class",
         common="which superclass each class belongs to",
         metavar="FILE|folders",
-        identity=False,
     )
     workers: int = option(
         4, "processes that read streamed images, for speed alone (--num_workers is the same)", low=0, identity=False

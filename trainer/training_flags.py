@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from dataset import catalog
 from dataset.data_flags import Data
 from utils.errors import UsageError
-from utils.options import NO_IDENTITY, build, describe, option
+from utils.options import NO_IDENTITY, build, describe, file_option, option
 from utils.run_flags import Keep, Run
 from utils.words import where
 
@@ -118,7 +118,7 @@ class PruneAtStart:
 @dataclass(frozen=True)
 class Resume:
     resume: bool = option(False, "go on from --checkpoint (a killed run goes on by itself)", identity=False)
-    checkpoint: str | None = option(None, "what to go on from, ours or the reference's", metavar="FILE", identity=False)
+    checkpoint: str | None = file_option("what to go on from, ours or the reference's")
 
 
 @dataclass(frozen=True, kw_only=True)

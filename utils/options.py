@@ -65,6 +65,11 @@ def option(default: Any, help: str, **declared: Unpack[Declaration]) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **UNDECLARED, **declared})
 
 
+def file_option(help: str, metavar: str = "FILE", **declared: Unpack[Declaration]) -> Any:
+    """A dataclass field that is a flag for a file or folder, without default; where it lies decides no number."""
+    return option(None, help, metavar=metavar, identity=False, **declared)
+
+
 def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
     """A field of ``config`` with another default (and another ``help``, ``search``, ...), for another class."""
     field = next(field for field in dataclasses.fields(config) if field.name == name)
