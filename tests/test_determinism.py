@@ -101,23 +101,8 @@ def tree(tmp_path_factory):
 
 
 def test_any_number_of_processes_may_read(tree, tmp_path):
-    command = [
-        "--dataset",
-        "folder",
-        "--stream",
-        "--data",
-        str(tree),
-        "--input_size",
-        "16",
-        "--arch",
-        "resnet20s",
-        "--device",
-        "cpu",
-        "--epochs",
-        "2",
-        "--batch_size",
-        "40",
-    ]
+    command = "--dataset folder --stream --input_size 16 --arch resnet20s --device cpu".split()
+    command += ["--epochs", "2", "--batch_size", "40", "--data", str(tree)]
     for workers in ("0", "1", "2"):
         assert main_imp.main([*command, "--workers", workers, "--save_dir", str(tmp_path / workers)]) == 0
     assert (
