@@ -126,23 +126,23 @@ def of_classes(words: tuple[str, ...], count: int | None, typed_as: str | None =
 
 
 def _listed(text: str, typed_as: str) -> Scenario:
-    said = typed_as if len(typed_as) <= 120 else f"{typed_as[:100]}..."
-    found = positions.read(text, said)
-    return Scenario(None, None, found.positions, said, over=found.over, files=found.files)
+    label = typed_as if len(typed_as) <= 120 else f"{typed_as[:100]}..."
+    listed = positions.read(text, label)
+    return Scenario(None, None, listed.positions, label, over=listed.over, files=listed.files)
 
 
 def _from_word(word: str) -> Scenario:
     typed_as = f"--forget {word}"
-    kind, _, rest = word.partition(":")
+    kind, _, arguments = word.partition(":")
     try:
-        if kind == "indices" and rest:
-            return _listed(rest, typed_as)
+        if kind == "indices" and arguments:
+            return _listed(arguments, typed_as)
         if kind == "random":
-            count = float(rest) if "." in rest else int(rest)
+            count = float(arguments) if "." in arguments else int(arguments)
             if (isinstance(count, float) and 0 < count < 1) or (isinstance(count, int) and count > 0):
                 return Scenario(None, count, None, typed_as)
         if kind in ("class", "subclass"):
-            listed, _, number = rest.rpartition(":") if re.search(r":\d+$", rest) else (rest, "", "")
+            listed, _, number = arguments.rpartition(":") if re.search(r":\d+$", arguments) else (arguments, "", "")
             words = tuple(listed.split(","))
             if (
                 all(words)
@@ -150,8 +150,8 @@ def _from_word(word: str) -> Scenario:
                 and len(set(words)) == len(words)
                 and (not number or int(number) > 0)
             ):
-                found = of_classes(words, int(number) if number else None, typed_as)
-                return replace(found, subclass=kind == "subclass")
+                scenario = of_classes(words, int(number) if number else None, typed_as)
+                return replace(scenario, subclass=kind == "subclass")
     except ValueError:
         pass
     forms = "class:C, class:C,C, class:C:N, subclass:C (and so on), random:N, random:0.1 or indices:FILE"
@@ -162,7 +162,7 @@ def class_order(text: str | None) -> tuple[str, ...] | None:
     """Classes from a list with commas between or from a file, where a line ends one too."""
     if text is None:
         return None
-    where = f"--removal_order {text}"
+    flag = f"--removal_order {text}"
     path = os.path.expanduser(text)
-    listed = files.read_text(Path(path), where) if os.path.exists(path) else text  # Path.exists fails on a long list
+    listed = files.read_text(Path(path), flag) if os.path.exists(path) else text  # Path.exists fails on a long list
     return tuple(word.strip() for word in listed.replace("\n", ",").split(",") if word.strip())

@@ -154,8 +154,8 @@ def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, 
     train, test, *val = ((decode(paths, size), labels) for paths, labels in parts)
     for images, _ in (test, *val):
         if images.shape[1] != train[0].shape[1]:
-            said = f"test images {images.shape[1]}; give --input_size"
-            raise UsageError(f"--data {root}: training images are {train[0].shape[1]} pixels wide, {said}")
+            reason = f"test images {images.shape[1]}; give --input_size"
+            raise UsageError(f"--data {root}: training images are {train[0].shape[1]} pixels wide, {reason}")
     return train, test, val[0] if val else None
 
 
