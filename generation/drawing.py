@@ -62,8 +62,10 @@ class Pictures:
 
 def way(flags: Drawing, setup: GeneratorSetup) -> Way:
     """The flags as a way to draw with the run's generator."""
-    how = Way(flags.timesteps, flags.eta, flags.cond_scale, flags.sample_type, flags.skip_type, flags.sample_batch_size)
-    return replace(how, **_of_generator(setup), scheduler=scheduler(flags.sample_type, setup))
+    settings = Way(
+        flags.timesteps, flags.eta, flags.cond_scale, flags.sample_type, flags.skip_type, flags.sample_batch_size
+    )
+    return replace(settings, **_of_generator(setup), scheduler=scheduler(flags.sample_type, setup))
 
 
 def glance(setup: GeneratorSetup) -> tuple[Way, list[int], int]:
@@ -89,23 +91,23 @@ def scheduler(name: str, setup: GeneratorSetup) -> Any:
     """
     if name in samplers.OWN:
         return None
-    where, generator = f"--sample_type {name}", setup.generator
-    diffusers = folders.library(where)
+    flag, generator = f"--sample_type {name}", setup.generator
+    diffusers = folders.library(flag)
     if name == "pipeline":
         if generator.path is None or not generator.path.is_dir():
-            raise UsageError(f"{where}: --model is no pipeline's folder; known: {', '.join(samplers.OWN)}")
+            raise UsageError(f"{flag}: --model is no pipeline's folder; known: {', '.join(samplers.OWN)}")
         return folders.scheduler(generator.path, f"--model {generator.path}")
     kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
     if kind is None:
-        raise UsageError(f"{where}: unknown; known: {', '.join(samplers.OWN)}, pipeline, or a scheduler of diffusers")
+        raise UsageError(f"{flag}: unknown; known: {', '.join(samplers.OWN)}, pipeline, or a scheduler of diffusers")
     try:
         return kind(num_train_timesteps=generator.schedule.steps, trained_betas=generator.schedule.betas().numpy())
     except (TypeError, ValueError, ImportError, NotImplementedError) as error:
-        raise UsageError(f"{where}: cannot follow the generator's noise ({error})") from error
+        raise UsageError(f"{flag}: cannot follow the generator's noise ({error})") from error
 
 
 @torch.no_grad()
-def draw(model: nn.Module, schedule: Schedule, classes: list[int], count: int, how: Way, seed: int) -> Pictures:
+def draw(model: nn.Module, schedule: Schedule, classes: list[int], count: int, settings: Way, seed: int) -> Pictures:
     """``count`` pictures of each class.
 
     Every batch of pictures has its own seed; numbers are drawn on the CPU, so that every device gets the same.
@@ -114,23 +116,25 @@ def draw(model: nn.Module, schedule: Schedule, classes: list[int], count: int, h
     noisy: Any = model.noisy
     device = next(model.parameters()).device
     labels = torch.tensor(classes).repeat_interleave(count)
-    drawn, times = [], sequence(how.skip, how.times, schedule.steps)
-    for number, wanted in enumerate(labels.split(how.at_once)):
-        random, there = seeds.generator(seed, "pictures", number), wanted.to(device)
-        start = torch.randn(len(wanted), *noisy, generator=random)
+    drawn, times = [], sequence(settings.skip, settings.times, schedule.steps)
+    for number, batch in enumerate(labels.split(settings.at_once)):
+        random, targets = seeds.generator(seed, "pictures", number), batch.to(device)
+        start = torch.randn(len(batch), *noisy, generator=random)
 
         def noise(like: Tensor, random: torch.Generator = random) -> Tensor:
             return torch.randn(like.shape, generator=random).to(device)
 
-        def predict(noisy: Tensor, now: Tensor, there: Tensor = there) -> Tensor:
-            return samplers.guided(model, noisy, now, there, how.guidance, how.channels)
+        def predict(noisy: Tensor, now: Tensor, targets: Tensor = targets) -> Tensor:
+            return samplers.guided(model, noisy, now, targets, settings.guidance, settings.channels)
 
-        if how.scheduler is None:
-            walk = samplers.trajectory(how.kind, predict, start.to(device), times, schedule, noise, how.eta)
+        if settings.scheduler is None:
+            walk = samplers.trajectory(settings.kind, predict, start.to(device), times, schedule, noise, settings.eta)
         else:
-            walk = samplers.scheduled(how.scheduler, predict, start.to(device), how.times, random, how.eta)
+            walk = samplers.scheduled(
+                settings.scheduler, predict, start.to(device), settings.times, random, settings.eta
+            )
         [clean] = deque(walk, maxlen=1)
-        drawn.append(how.codec.pixels(clean).cpu())
+        drawn.append(settings.codec.pixels(clean).cpu())
     return Pictures(torch.cat(drawn), labels)
 
 
@@ -153,8 +157,8 @@ def write_grid(path: Path, pictures: Pictures, beside: dict[str, Pictures] | Non
 
 def _rows(pictures: Pictures) -> np.ndarray:
     """One row for each class, uint8 [H, W, 3]."""
-    found = [pictures.of(label)[:GRID_COLUMNS] for label in pictures.labels.unique().tolist()]
-    return np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in found])
+    rows = [pictures.of(label)[:GRID_COLUMNS] for label in pictures.labels.unique().tolist()]
+    return np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in rows])
 
 
 def png(image: Any) -> bytes:
@@ -195,10 +199,10 @@ def wanted(text: str | None, classes: int) -> list[int]:
             f"--classes_to_generate {text}: must be classes 0 to {classes - 1}, or all with an x before them"
         )
     listed = sorted({int(word) for word in numbers})
-    found = [label for label in range(classes) if label not in listed] if all(out) else listed
-    if not found:
+    chosen = [label for label in range(classes) if label not in listed] if all(out) else listed
+    if not chosen:
         raise UsageError(f"--classes_to_generate {text}: leaves no class")
-    return found
+    return chosen
 
 
 def check(flags: Drawing, setup: GeneratorSetup) -> None:

@@ -54,12 +54,12 @@ class Encoder(Generator):
     def write(self, folder: Path, model: nn.Module, average: Weights | None, stamp: dict[str, Any]) -> None:
         files.write_json(folder / latents.FACTS, stamp)
 
-    def check(self, info: DatasetInfo, where: str) -> None:
+    def check(self, info: DatasetInfo, flag: str) -> None:
         factor = self.codec().factor
         if not info.source.pixels:
             raise UsageError(f"--dataset {info.source.name}: is encoded already")
         if info.side % factor:
-            raise UsageError(f"--input_size {info.side}: must be a multiple of {factor} for {where}")
+            raise UsageError(f"--input_size {info.side}: must be a multiple of {factor} for {flag}")
 
     def codec(self) -> Latents:
         return autoencoder(self.path, f"--vae {self.path}")
@@ -83,8 +83,8 @@ def encode(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
     assert isinstance(codec, Latents)
     sets = {"train": seen.train(np.arange(len(data.train_labels))), "test": seen.test()}
     for part, images in sets.items():
-        found = np.concatenate(list(_moments(images, size, codec)))
-        for name, array in ((part, found), (f"{part}_labels", images.labels.cpu().numpy())):
+        moments = np.concatenate(list(_moments(images, size, codec)))
+        for name, array in ((part, moments), (f"{part}_labels", images.labels.cpu().numpy())):
             buffer = io.BytesIO()
             np.save(buffer, array)
             files.write_bytes(place.folder.path / f"{name}.npy", buffer.getvalue())
