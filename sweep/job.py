@@ -90,8 +90,8 @@ class Job:
         status = "running" if code is None else "interrupted" if stopped(code) else "killed" if code < 0 else "failed"
         status = "done" if code == 0 else status
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
-        said = {"last_line": last_line(self.folder / OUTPUT), "host": platform.node(), "job": str(job)}
-        content = {"status": status, "code": code, **said, **more}
+        facts = {"last_line": last_line(self.folder / OUTPUT), "host": platform.node(), "job": str(job)}
+        content = {"status": status, "code": code, **facts, **more}
         files.write_json(self.folder / STATUS, content)
 
 

@@ -105,8 +105,8 @@ def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[
     missing = [cell for cell in left if cell.name not in failed]
     lines = [f"done     {len(cells) - len(left)} of {len(cells)}", f"failed   {len(failed)}"]
     for cell in failed.values():
-        said = state.status(cell).get("last_line") or "nothing was printed"
-        lines.append(f"  {cell.name}  {said}  (log: {cell.folder / 'output.txt'})")
+        line = state.status(cell).get("last_line") or "nothing was printed"
+        lines.append(f"  {cell.name}  {line}  (log: {cell.folder / 'output.txt'})")
     lines.append(f"missing  {len(missing)}")
     lines += [f"  {cell.name}  {_why(state, cell, failed, given_up)}" for cell in missing]
     return "\n".join(lines), 1 if failed else RESUMABLE if missing else 0
@@ -117,5 +117,5 @@ def _why(state: State, cell: Cell, failed: Collection[str], given_up: dict[str, 
     waits = next((need.name for need in needs if not state.done(need)), None)
     if waits is not None:
         return f"waits for {waits}" + (", which failed" if waits in failed else "")
-    how = {"interrupted": "stopped", "killed": "killed", "running": "was cut"}.get(state.status(cell).get("status", ""))
-    return given_up.get(cell.name) or (f"{how}; it goes on when called again" if how else "not started")
+    end = {"interrupted": "stopped", "killed": "killed", "running": "was cut"}.get(state.status(cell).get("status", ""))
+    return given_up.get(cell.name) or (f"{end}; it goes on when called again" if end else "not started")

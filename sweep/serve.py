@@ -132,26 +132,26 @@ class ForkedGroup:
         jobs, tasks = [self._jobs[number] for number in numbers], [self._tasks[number] for number in numbers]
         for job in jobs:
             job.note(None)
-        found = os.memfd_create("codes")
+        descriptor = os.memfd_create("codes")
 
         def work() -> int:
             try:
-                os.write(found, json.dumps(alike.run(self._script, tasks)).encode())
+                os.write(descriptor, json.dumps(alike.run(self._script, tasks)).encode())
                 return 0
             except Exception:  # noqa: BLE001  (which ends a process with its traceback)
                 traceback.print_exc()
                 return 1
 
-        with (jobs[0].folder / OUTPUT).open("ab") as output, os.fdopen(found, "rb") as told:
+        with (jobs[0].folder / OUTPUT).open("ab") as output, os.fdopen(descriptor, "rb") as codes:
             self._child = Forked(work, output, self._replies)
             if self._told and not self._passed_on:  # told while the process was being started
                 self.stop()
             while self._child.poll() is None:
                 time.sleep(PAUSE)
-            told.seek(0)
-            said = told.read()
+            codes.seek(0)
+            content = codes.read()
         code, self._child = self._child.returncode, None
-        return json.loads(said) if said else [code or 1] * len(jobs)
+        return json.loads(content) if content else [code or 1] * len(jobs)
 
 
 def _be_a_process(output: IO[bytes], replies: IO[str]) -> None:

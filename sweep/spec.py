@@ -107,8 +107,10 @@ def read(path: Path, folder: str | None = None) -> Spec:
         for key in ("settings", "train", "models", "scenarios", "methods")
         if content.get(key)
     }
-    stated = given.get("scenarios", {}).items()
-    given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in stated}
+    scenarios = given.get("scenarios", {}).items()
+    given["scenarios"] = {
+        label: {"forget": forget} if isinstance(forget, str) else forget for label, forget in scenarios
+    }
     if "lira" in repeated["population"]:
         if given["scenarios"]:
             raise UsageError(f"{path}: scenarios: population: lira says what is forgotten")
@@ -185,8 +187,8 @@ def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     ) as error:  # of which a date or a number that is none is a ValueError
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
-        said = getattr(error, "problem", error)
-        raise UsageError(f"{path}: is no YAML of plain values{line}: {said}") from error
+        reason = getattr(error, "problem", error)
+        raise UsageError(f"{path}: is no YAML of plain values{line}: {reason}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
     if "extends" not in content:
@@ -216,25 +218,25 @@ def _mapping(value: Any, source: str) -> dict[str, Any]:
 
 def _entries(value: Any, source: str) -> dict[str, Any]:
     """Labelled entries; one that is false is left out, so that a file can drop what it extends."""
-    found = {}
+    checked = {}
     for label, entry in _mapping(value, source).items():
         if not LABEL.fullmatch(label):
-            said = f"{label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
-            raise UsageError(f"{source}: {said}")
+            reason = f"{label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
+            raise UsageError(f"{source}: {reason}")
         if entry is not False:
-            found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{source}: {label}")
-    return found
+            checked[label] = entry if isinstance(entry, str) else _mapping(entry, f"{source}: {label}")
+    return checked
 
 
 def _resources(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    found = _mapping(content.get("resources"), f"{path}: resources")
-    check_keys(found, RESOURCES, f"{path}: resources")
-    for key, value in found.items():
+    resources = _mapping(content.get("resources"), f"{path}: resources")
+    check_keys(resources, RESOURCES, f"{path}: resources")
+    for key, value in resources.items():
         least: Any = RESOURCES[key]
         if type(value) is not type(least) or (isinstance(least, int) and value < least):
             kind = {int: f"a whole number from {least} up", str: "text", dict: "a mapping"}[type(least)]
             raise UsageError(f"{path}: resources: {key} {value}: must be {kind}")
-    return found
+    return resources
 
 
 def _overrides(content: dict[str, Any], path: Path, further: Iterable[str]) -> list[dict[str, Any]]:
@@ -272,8 +274,8 @@ def _check(spec: Spec) -> None:
             raise UsageError(f"{spec.file}: train: {label}: script is needed, main_imp.py for example")
         if "from" in entry:
             reference(spec, entry["from"], f"train: {label}: from")
-    for label, what in spec.models.items():
-        reference(spec, str(what).removesuffix(LAST), f"models: {label}")
+    for label, checkpoint in spec.models.items():
+        reference(spec, str(checkpoint).removesuffix(LAST), f"models: {label}")
     exact = spec.reference_model
     if exact is not None and (
         exact not in spec.methods or any(isinstance(value, list) for value in spec.methods[exact].values())

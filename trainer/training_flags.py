@@ -153,14 +153,14 @@ class Arguments:
 
     def remarks(self) -> list[str]:
         """What is said once more when the run is over: flags that nothing read, milestones never reached."""
-        found = [f"not read: {', '.join(self.unread)}"] if self.unread else []
+        remarks = [f"not read: {', '.join(self.unread)}"] if self.unread else []
         config = getattr(self, self.training)
         late, epochs = beyond(config), epochs_of(config) or 0
         scaled = not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1
         if late and (late != MILESTONES or scaled):
             falls = f"does not fall after {describe(late)}, as there are {epochs} epochs"
-            found.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size {falls}")
-        return found
+            remarks.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size {falls}")
+        return remarks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,9 +223,9 @@ def suited(config: type) -> dict[str, Any]:
 
 def in_time(config: Any, typed: dict[str, Any]) -> Any:
     """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
-    told = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
+    chosen = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
     epochs = int(epochs_of(config) or 0)
-    if told or config.schedule != "step" or MILESTONES[-1] < epochs:
+    if chosen or config.schedule != "step" or MILESTONES[-1] < epochs:
         return config
     return replace(config, decreasing_lr=milestones(epochs))
 
