@@ -254,7 +254,7 @@ def test_ulira_sees_what_was_not_unlearned_and_only_that(study, against):
     sure = {}
     for method in ("exact", "idle"):
         arguments = for_ulira(study[method], None if against is None else study[against])
-        sure[method] = ulira_intervals(ulira(*arguments), arguments[2], how=Bootstrap(200))["auc"]
+        sure[method] = ulira_intervals(ulira(*arguments), arguments[2], bootstrap=Bootstrap(200))["auc"]
     assert sure["exact"][0] <= 0.5 <= sure["exact"][1]
     assert sure["idle"][0] > 0.6
 
@@ -274,7 +274,7 @@ def test_lira_and_rmia_see_what_was_not_unlearned_and_only_that(study, variant):
             parts.append((rmia(images, population, variant), members, np.full(len(judged), target.split)))
         found.append(tuple(map(np.concatenate, zip(*parts))))
         for attack, arguments in zip(("LiRA", "RMIA"), found):
-            low, high = intervals(*arguments, how=Bootstrap(200))["auc"]
+            low, high = intervals(*arguments, bootstrap=Bootstrap(200))["auc"]
             assert low > 0.6 if method == "idle" else low <= 0.5 <= high, (attack, method)
 
 

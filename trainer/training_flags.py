@@ -11,7 +11,7 @@ from dataset.data_flags import Data
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, describe, file_option, option
 from utils.run_flags import Keep, Run
-from utils.words import where
+from utils.words import source_of
 
 # What transformers train with unless told otherwise (Dosovitskiy et al. 2021; Liu et al. 2021).
 TRANSFORMER = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.05}
@@ -267,5 +267,5 @@ def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], r
         both = "that one, or both" if len(meant) == 1 else "one of them"
         resumed = " with --resume" if meant == ["checkpoint"] else ""
         raise UsageError(
-            f"{where(value)}--{name} {value}: is not read by {reader}; did you mean {words}{resumed}? Give {both}"
+            f"{source_of(value)}--{name} {value}: is not read by {reader}; did you mean {words}{resumed}? Give {both}"
         )

@@ -39,7 +39,7 @@ def found_or_made(key: Hashable, make: Callable[[], Made]) -> Made:
 
 def new() -> dict[Hashable, Any]:
     """What was made since ``begin``, or since the process was forked, and is small enough to be kept."""
-    return {key: made for key, made in _Shelf.fresh.items() if _size(made) <= MOST}
+    return {key: value for key, value in _Shelf.fresh.items() if _size(value) <= MOST}
 
 
 def keep(objects: dict[Hashable, Any]) -> None:
@@ -55,8 +55,8 @@ def grown() -> bool:
     return _Shelf.kept is not None and _resident() > _Shelf.began + GROWTH
 
 
-def _size(made: Any) -> int:
-    return sum(getattr(value, "nbytes", 0) for value in vars(made).values())
+def _size(thing: Any) -> int:
+    return sum(getattr(value, "nbytes", 0) for value in vars(thing).values())
 
 
 def _resident() -> int:
