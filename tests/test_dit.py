@@ -10,6 +10,7 @@ import pytest
 import tiny_pipelines
 import torch
 import torch.nn.functional as F
+from conftest import killed_at, recorded
 from tiny_pipelines import check_error, check_masked_weights_stay, run, run_and_killed_run
 from torch import Tensor, nn
 
@@ -17,13 +18,13 @@ from dataset import prepare
 from dataset.images import ImageSet
 from dataset.named.latents import FACTS
 from dataset.scenario import Scenario
-from generation import drawing, samplers, variance
+from generation import drawing, encoding, samplers, variance
 from generation.diffusion import Diffusion
 from generation.schedule import Schedule
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Batch
-from unlearn import registry
+from unlearn import registry, saliency
 from unlearn.apply import apply
 from unlearn.context import Context
 from utils import files, seeds
@@ -32,7 +33,7 @@ from utils.log import Log
 pytest.importorskip("diffusers")
 pytestmark = pytest.mark.usefixtures("short_ways")
 
-from generation import transformer  # noqa: E402
+from generation import facebook, transformer  # noqa: E402
 from generation.autoencoders import autoencoder  # noqa: E402
 
 DATA = ["--dataset", "digits", "--input_size", "16", "--device", "cpu"]
@@ -319,6 +320,17 @@ def test_facebooks_weights_give_the_same_noise(original, vae, tmp_path, form):
     assert torch.allclose(model(x, t, y), original(x, t, y), atol=2e-4)
 
 
+def test_masks_under_facebooks_names_are_read(original, vae, tmp_path):
+    torch.save(original.state_dict(), tmp_path / "DiT.pt")
+    converted = facebook.read(tmp_path / "DiT.pt", str(vae), 2)
+    mask = {f"module.{key}": (value > 0).float() for key, value in original.state_dict().items()}
+    torch.save(mask, tmp_path / "mask.pt")
+    found, parameters = saliency.read(tmp_path / "mask.pt", converted.network()), dict(converted.weights)
+    assert len(found) == 39  # 2 blocks, 14 parameters each, and 11 around them
+    assert all(torch.equal(value, parameters[key] > 0) for key, value in found.items())
+    assert found["transformer_blocks.1.attn1.to_k.bias"].equal(original.blocks[1]["attn"]["qkv"].bias[16:32] > 0)
+
+
 # ---- commands -------------------------------------------------------------------------------------
 
 
@@ -394,6 +406,20 @@ def test_latents_are_made_once_and_trained_on(vae, tmp_path, capsys):
     assert "holds latents, which ddpm does not draw" in capsys.readouterr().err
     assert main_imp.main([str(word) for word in (*made, "--save_dir", tmp_path / "no")]) == 2
     assert "holds no images; it is for main_generate.py alone" in capsys.readouterr().err
+
+
+def test_encoding_stops_and_goes_on_with_the_next_part(vae, tmp_path, monkeypatch):
+    words = [*DATA, "--vae", vae, "--batch_size", 50]
+    assert run("encode", *words, "--save_dir", tmp_path / "whole") == 0
+    monkeypatch.setattr(encoding, "PART", 500)  # 500, 500 and 438 training images
+    with killed_at(2, (".npy",)):
+        run("encode", *words, "--save_dir", tmp_path / "killed")
+    encoded = recorded(monkeypatch, encoding, "_moments")
+    assert run("encode", *words, "--save_dir", tmp_path / "killed") == 0
+    assert len(encoded) == 3  # the first part was there; the test images are one
+    one, other = (np.load(tmp_path / name / "train.npy") for name in ("whole", "killed"))
+    assert np.array_equal(one, other) and len(one) == 1438
+    assert not (tmp_path / "killed" / "parts").exists()
 
 
 def test_masked_weights_do_not_move(base, tmp_path):
