@@ -79,27 +79,27 @@ def read(text: str, classes: tuple[str, ...]) -> Superclasses:
     Raises:
         UsageError: an unreadable file, a class that it lacks, names twice or that there is not, or one superclass only.
     """
-    flag = f"--superclasses {text}"
-    superclass_of: dict[str, str] = {}
-    for name, above in _pairs(files.read_text(Path(text).expanduser(), flag, max_bytes=MOST), flag):
+    where = f"--superclasses {text}"
+    found: dict[str, str] = {}
+    for name, above in _pairs(files.read_text(Path(text).expanduser(), where, max_bytes=MOST), where):
         if name not in classes:
-            raise UsageError(f"{flag}: names the class {one_line(name)}, which is unknown{nearest(name, classes)}")
-        if name in superclass_of:
-            raise UsageError(f"{flag}: class {name} is there twice, in {superclass_of[name]} and {one_line(above)}")
+            raise UsageError(f"{where}: names the class {one_line(name)}, which is unknown{nearest(name, classes)}")
+        if name in found:
+            raise UsageError(f"{where}: class {name} is there twice, in {found[name]} and {one_line(above)}")
         if not above or not above.isprintable():
-            raise UsageError(f"{flag}: the superclass of {name} must be a name, not {above!r}")
-        superclass_of[name] = above
-    lacking = [name for name in classes if name not in superclass_of]
+            raise UsageError(f"{where}: the superclass of {name} must be a name, not {above!r}")
+        found[name] = above
+    lacking = [name for name in classes if name not in found]
     if lacking:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        raise UsageError(f"{flag}: has no superclass for {', '.join(lacking[:3])}{more}; each class needs one")
-    return _numbered([superclass_of[name] for name in classes], flag)
+        raise UsageError(f"{where}: has no superclass for {', '.join(lacking[:3])}{more}; each class needs one")
+    return _numbered([found[name] for name in classes], where)
 
 
-def _numbered(above: list[str], flag: str) -> Superclasses:
+def _numbered(above: list[str], where: str) -> Superclasses:
     names = tuple(sorted(set(above)))
     if len(names) < 2:
-        raise UsageError(f"{flag}: all classes are in {names[0]}; a classifier needs two superclasses")
+        raise UsageError(f"{where}: all classes are in {names[0]}; a classifier needs two superclasses")
     return Superclasses(names, tuple(names.index(name) for name in above))
 
 

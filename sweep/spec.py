@@ -187,8 +187,8 @@ def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     ) as error:  # of which a date or a number that is none is a ValueError
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
-        reason = getattr(error, "problem", error)
-        raise UsageError(f"{path}: is no YAML of plain values{line}: {reason}") from error
+        said = getattr(error, "problem", error)
+        raise UsageError(f"{path}: is no YAML of plain values{line}: {said}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
     if "extends" not in content:
