@@ -14,7 +14,7 @@ from dataset import tree
 from dataset.catalog import Source
 from dataset.reading import decode
 from dataset.superclasses import Subclasses, Superclasses
-from utils import spare
+from utils import cache
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
         UsageError: missing, damaged or unequal images.
     """
     files = files or source.files(root)
-    return spare.found_or_made(_state_of(source, root, size, files), lambda: _read(source, root, size, files))
+    return cache.get_or_make(_state_of(source, root, size, files), lambda: _read(source, root, size, files))
 
 
 def _state_of(source: Source, root: Path, size: int | None, files: tree.Listing | None) -> tuple:

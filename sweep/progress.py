@@ -41,13 +41,13 @@ class Progress:
     def line(self, running: Sequence[Cell], remaining: Sequence[Cell]) -> str:
         """What runs, and the time that ``remaining``, the running cells among them, will take."""
         at_work = [cell for cell in running if self._state.status(cell).get("status") == "running"]
-        named = [f"{cell.name} {self.stands(cell)}" for cell in at_work[:SHOWN]]
+        named = [f"{cell.name} {self.phase(cell)}" for cell in at_work[:SHOWN]]
         more = [f"{len(at_work) - SHOWN} more"] if len(at_work) > SHOWN else []
         left = self.seconds(remaining)
         eta = "" if left is None else f"; about {duration(left)} left"
         return "  ".join(["running:", ", ".join([*named, *more]) or f"nothing yet, {len(running)} waiting"]) + eta
 
-    def stands(self, cell: Cell) -> str:
+    def phase(self, cell: Cell) -> str:
         """How far a running cell says that it is."""
         match = EPOCH.match(last_line(cell.folder / OUTPUT))
         return f"({match[1]}, epoch {match[2]}/{match[3]})" if match else "(starting or scoring)"

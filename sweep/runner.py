@@ -28,7 +28,7 @@ class Runner:
     def __init__(self, state: State, cells: list[Cell], executor: Any, deadline: float | None = None):
         self.state, self.cells, self.executor, self.deadline = state, cells, executor, deadline
         self.given_up: dict[str, str] = {}
-        self._left = cells  # not known to be done, or to be hopeless
+        self._left = cells  # neither known to be done nor beyond finishing
         self.attempts: Counter[str] = Counter()
         self.started: dict[str, float] = {}
         self.progress = Progress(state, executor, self.started)
@@ -60,13 +60,13 @@ class Runner:
     def open(self) -> Iterator[Cell]:
         """Cells that may run now or once those that they need are done."""
         running = {cell.name for cell in self.executor.running}
-        self._left = [cell for cell in self._left if not self.state.known_done(cell) and self._hopeful(cell)]
+        self._left = [cell for cell in self._left if not self.state.known_done(cell) and self._can_finish(cell)]
         return (cell for cell in self._left if cell.name not in running and not self.state.done(cell))
 
-    def _hopeful(self, cell: Cell) -> bool:
+    def _can_finish(self, cell: Cell) -> bool:
         needed = (self.state.by_name[name] for name in cell.needs)
         return cell.name not in self.given_up and all(
-            self.state.known_done(need) or self._hopeful(need) for need in needed
+            self.state.known_done(need) or self._can_finish(need) for need in needed
         )
 
     def settle(self, cell: Cell, code: int | None) -> None:

@@ -89,7 +89,7 @@ def compiling() -> bool:
 def half(device: torch.device, enabled: bool) -> torch.autocast:
     """Forward passes in bfloat16 inside, if ``enabled``; a line on stderr, once, where that is slower than float32."""
     if enabled and not has_bfloat16(device):
-        _say_that_half_is_slow()
+        _warn_of_slow_bfloat16()
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
@@ -103,7 +103,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 @functools.cache
-def _say_that_half_is_slow() -> None:
+def _warn_of_slow_bfloat16() -> None:
     reason = "this device has no bfloat16 arithmetic, so that float32 is faster"
     print(f"warning: --amp: {reason}", file=sys.stderr, flush=True)
 
