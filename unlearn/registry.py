@@ -180,9 +180,9 @@ def method(name: str, *, paper: str | None = None, **declared: Any) -> Callable[
     """
 
     def register(run: Callable) -> Callable:
-        said = {"presets": presets.of(name)} | declared | vars(run).pop("about", {})
-        found = Method(name, run, paper=paper or name, **said)
-        _methods.add(name, found, found.aliases, run.__module__)
+        declaration = {"presets": presets.of(name)} | declared | vars(run).pop("about", {})
+        registered = Method(name, run, paper=paper or name, **declaration)
+        _methods.add(name, registered, registered.aliases, run.__module__)
         return run
 
     return register
@@ -213,7 +213,7 @@ def get(name: str, task: str | None = None) -> Method:
     """
     if name not in _methods:
         lookup(name, names(task or "classification"), "--unlearn")
-    found = _methods.get(name)
+    method = _methods.get(name)
     if task is not None:
-        found.check_task(task)
-    return found
+        method.check_task(task)
+    return method
