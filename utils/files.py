@@ -209,12 +209,12 @@ def size_of(path: Path, source: str, kind: str, max_bytes: int | None = None) ->
     return status.st_size
 
 
-def read_json(path: Path, source: str, max_bytes: int = TEXT) -> Any:
+def read_json(path: Path, source: str) -> Any:
     """What ``write_json`` or somebody else wrote.
 
     Raises UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
     """
-    return check_seal(parse_json(read_text(path, source, max_bytes=max_bytes), source), source)
+    return check_seal(parse_json(read_text(path, source), source), source)
 
 
 def parse_json(text: str, source: str) -> Any:
