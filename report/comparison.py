@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from report.row_names import Model, by_method, models, models_of, population_of
-from report.runs import METRICS, Run
+from report.runs import AVERAGE, GAPS, METRICS, Run
 from utils.names import file_name
 from utils.run_flags import SEEDS
 
@@ -21,9 +21,6 @@ APART = ("unlearn_seed", "eval_seed")
 # Of the forget set, of training, of initial weights, of unlearning and of scoring, and the part of a population: runs
 # with the same are compared.
 Seeds = tuple[int, int, int, int, int, str]
-AVERAGE = "average gap"  # of a run to Retrain with the same seeds: the mean distance of the four scores
-GAPS = {metric: f"{metric} gap" for metric in METRICS}  # the distance of one score
-BY_SEED = (AVERAGE, *METRICS, *GAPS.values())  # what a single run can be judged by
 SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS, *APART, "part"], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
 
@@ -136,7 +133,7 @@ class Table:
 
     @cached_property
     def seed_scores(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """By row and model: a line for each run, by its seeds, with a column for each of ``BY_SEED``.
+        """By row and model: a line for each run, by its seeds, with a column for each of ``runs.BY_SEED``.
 
         Scores are in [0, 1]; gaps are distances from Retrain on the same model with the same seeds. NaN: unknown.
         """
@@ -174,7 +171,7 @@ class Table:
         """A score of a cell's runs by their seeds, ascending; runs without it are left out.
 
         Args:
-            score: one of ``BY_SEED``.
+            score: one of ``runs.BY_SEED``.
         """
         lines = self.seed_scores.get((row, model))
         return {} if lines is None else lines[score].dropna().to_dict()

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from report.comparison import AVERAGE, SEED, Seeds, Table
+from report.comparison import SEED, Seeds, Table
 from report.deviations import LEVELS
+from report.runs import AVERAGE
 
 LEAST = 3  # pairs, below which an interval says nothing
 LEVEL = 0.95
@@ -93,7 +94,7 @@ def units(table: Table, row: str, model: str, score: str = AVERAGE) -> dict[tupl
     """A score by what is independent: trainings, in the mean over the runs of each; or runs, if all share a training.
 
     Args:
-        score: one of ``comparison.BY_SEED``.
+        score: one of ``runs.BY_SEED``.
     Returns:
         The score in [0, 1] by the seeds of a training, or by all seeds of a run.
     """
