@@ -30,13 +30,12 @@ from utils.options import Parser
 def main(argv: list[str] | None = None) -> int:
     wanted = parse(argv)
     found = collect(wanted.folders)
-    from report import assemble
-    from report.writer import Report
+    from report import assemble, writer
     from unlearn import registry
 
     claim_file.check_methods(wanted.claims, registry.table_names, found)
     files.make_folder(wanted.out)
-    report = Report(wanted.out, wanted.plots)
+    report = writer.Report(wanted.out, wanted.plots)
     assemble.add_unlearning(report, found, wanted.folders, wanted.scores, wanted.settings, wanted.claims)
     assemble.add_others(report, found)
     assemble.add_left_out(report, found, wanted.folders[0])

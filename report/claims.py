@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from report.row_names import Model, hyper, model_name, recipe
 from report.runs import METRICS
 
 NEAR = 0.005  # by which a model's sparsity may miss a stated one
+METHOD = "{method}"
 ALIKE = 0.01  # by which two models of the same sparsity may differ; IMP seldom meets a round one
 NOTE = (
     "Difference in points: the side of which the claim says that its score is larger minus the other, in the mean over "
@@ -66,7 +68,7 @@ class Line:
     Attributes:
         table, method, model: what is compared; "A minus B" where the sides differ in it.
         change: larger side minus smaller one, in [-1, 1]; None without a pair.
-        lacking: why there is no pair, in words.
+        lacking: why there is no pair, in words; ``METHOD`` stands for ``method``.
     """
 
     claim: Claim
@@ -80,7 +82,7 @@ class Line:
     def verdict(self) -> str:
         """``holds``, ``does not hold``, or ``not shown`` with the reason."""
         if self.change is None:
-            return f"not shown: {self.lacking}"
+            return f"not shown: {self.lacking.replace(METHOD, self.method)}"
         if self.change.pairs < LEAST:
             return f"not shown: {self.change.pairs} pair{'s' * (self.change.pairs > 1)}"
         if not self.change.tested:
@@ -124,7 +126,11 @@ def _places(tables: list[Table], planned: Iterable[PlannedRun]) -> list[Place]:
     for table in tables:
         models = {model.name: model for model in table.models}
         done = table.frame[~table.frame["failed"].astype(bool)]
-        for (row, model), group in done.groupby(["row", "model"], sort=False):
+        cells = dict(list(done.groupby(["row", "model"])))
+        for row, model in itertools.product(table.rows, models):
+            if (row, model) not in cells:
+                continue
+            group = cells[row, model]
             content = group["run"].iloc[0].content
             own = frozenset(label for mark in group["fingerprint"] for label in labels.get(mark, ()))
             typed = [] if "adapters" in content else [content["method"]]
@@ -188,7 +194,7 @@ def _words(key: str, value: Any) -> str:
         ends = [model_name(end) for end in dict.fromkeys(value)]
         return f"no runs on models that are {' to '.join(ends)}"
     listed = " or ".join(value)
-    return {"method": f"no runs of {listed}", "scenario": f"no runs that forget: {listed}"}.get(
+    return {"method": f"no runs of {METHOD}", "scenario": f"no runs that forget: {listed}"}.get(
         key, f"no runs on models pruned by {listed}"
     )
 

@@ -51,7 +51,8 @@ summary { cursor: pointer; }
 """
 SCRIPT = """
 function value(row, column) {
-  const text = row.cells[column] ? row.cells[column].textContent : "", number = text.match(/^≈?([+-]?\\d+(\\.\\d+)?)/);
+  const text = row.cells[column] ? row.cells[column].textContent : "";
+  const number = text.match(/^[≈<]?([+-]?\\d+(\\.\\d+)?)/);
   return column === 0 ? text.toLowerCase() : number ? parseFloat(number[1]) : null;
 }
 function sort(head) {

@@ -87,7 +87,9 @@ def corrected(ps: Sequence[float]) -> list[float]:
 
 def p_text(p: float) -> str:
     """Three decimals; a dash for NaN."""
-    return "-" if math.isnan(p) else f"{p:.3f}"
+    if math.isnan(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
 def units(table: Table, row: str, model: str, score: str = AVERAGE) -> dict[tuple, float]:
