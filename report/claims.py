@@ -33,9 +33,9 @@ NOTE = (
     "runs from Retrain with the same seeds."
 )
 ONE_TRAINING = "All runs begin with one training in {}: there the answers speak of this model alone."
-COMPARED = ["claim", "table", "method", "model", "score"]
-HEAD = [*COMPARED, "difference", "95 % interval", "p", "p, corrected", "pairs", "verdict"]
-LONG = [*COMPARED, "difference", "low", "high", "p", "p_corrected", "pairs", "verdict"]
+COMPARED = ["claim", "verdict", "table", "method", "model", "score"]
+HEAD = [*COMPARED, "difference", "95 % interval", "p", "p, corrected", "pairs"]
+LONG = [*COMPARED, "difference", "low", "high", "p", "p_corrected", "pairs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Line:
             return "not shown: all pairs differ by the same"
         if self.change.low > 0:
             return "holds"
-        return "does not hold" if self.change.high < 0 else "not shown: 0 is in the interval"
+        return "does not hold" if self.change.high < 0 else "not shown: includes 0"
 
 
 def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedRun]) -> Section:
@@ -103,14 +103,15 @@ def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedR
     corrected = paired.corrected([line.change.p if line.change else math.nan for line in lines])
     rows, long = [], []
     for line, p in zip(lines, corrected):
-        compared, change = [line.claim.sentence, line.table, line.method, line.model, line.claim.score], line.change
+        compared = [line.claim.sentence, line.verdict, line.table, line.method, line.model, line.claim.score]
+        change = line.change
         if change is None:
-            rows.append([*compared, "-", "-", "-", "-", "0", line.verdict])
-            long.append([*compared, *[math.nan] * 5, 0, line.verdict])
+            rows.append([*compared, "-", "-", "-", "-", "0"])
+            long.append([*compared, *[math.nan] * 5, 0])
             continue
         shown = change.mean_text(), change.interval_text(), paired.p_text(change.p), paired.p_text(p), str(change.pairs)
-        rows.append([*compared, *shown, line.verdict])
-        long.append([*compared, change.mean, change.low, change.high, change.p, p, change.pairs, line.verdict])
+        rows.append([*compared, *shown])
+        long.append([*compared, change.mean, change.low, change.high, change.p, p, change.pairs])
     alone = [table.slug for table in tables if paired.one_training(table)]
     notes = [NOTE, *([ONE_TRAINING.format(", ".join(alone))] if alone else [])]
     title, table = f"Claims of {claims[0].file}", pd.DataFrame(long, columns=LONG)

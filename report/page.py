@@ -158,7 +158,7 @@ def _row(head: list[str], row: list[str], best: Set[tuple[str, str]]) -> str:
 def _look(title: str, cell: str) -> str:
     if cell.startswith(("- (", "failed")):
         return ' class="missing"'
-    if title == "settings":
+    if title in ("settings", "claim"):
         return ' class="words"'
     return ' class="differs"' if cell.endswith("≠") else ""
 

@@ -51,7 +51,7 @@ def rising(*changes, start=0.2):
     "changes, interval, verdict",
     [
         # mean 0.2, standard deviation 0.1; 4.302653 is the 97.5 % point of t with 2 degrees of freedom, 3.182446 with 3
-        ((0.1, 0.2, 0.3), 4.302653 * 0.1 / math.sqrt(3), "not shown: 0 is in the interval"),
+        ((0.1, 0.2, 0.3), 4.302653 * 0.1 / math.sqrt(3), "not shown: includes 0"),
         # mean 0.2, variance (0.01 + 0 + 0.01 + 0) / 3
         ((0.1, 0.2, 0.3, 0.2), 3.182446 * math.sqrt(0.02 / 3) / 2, "holds"),
         ((-0.1, -0.2, -0.15, -0.15), 3.182446 * math.sqrt(0.005 / 3) / 2, "does not hold"),
