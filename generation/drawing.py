@@ -6,10 +6,11 @@ import io
 from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from generation import fitting, folders, samplers
@@ -105,33 +106,75 @@ def scheduler(name: str, setup: GeneratorSetup) -> Any:
 
 
 @torch.no_grad()
-def draw(model: nn.Module, schedule: Schedule, classes: list[int], count: int, how: Way, seed: int) -> Pictures:
+def draw(
+    model: nn.Module,
+    schedule: Schedule,
+    classes: list[int],
+    count: int,
+    how: Way,
+    seed: int,
+    *,
+    folder: Path | None = None,
+) -> Pictures:
     """``count`` pictures of each class.
 
     Every batch of pictures has its own seed; numbers are drawn on the CPU, so that every device gets the same.
+
+    Args:
+        folder: for a PNG file of each picture, ``class_samples/<class>/<number>.png``, written batch by batch. A batch
+            whose files are all there is read instead of drawn.
     """
     model.eval()
-    noisy: Any = model.noisy
-    device = next(model.parameters()).device
     labels = torch.tensor(classes).repeat_interleave(count)
-    drawn, times = [], sequence(how.skip, how.times, schedule.steps)
-    for number, wanted in enumerate(labels.split(how.at_once)):
-        random, there = seeds.generator(seed, "pictures", number), wanted.to(device)
-        start = torch.randn(len(wanted), *noisy, generator=random)
-
-        def noise(like: Tensor, random: torch.Generator = random) -> Tensor:
-            return torch.randn(like.shape, generator=random).to(device)
-
-        def predict(noisy: Tensor, now: Tensor, there: Tensor = there) -> Tensor:
-            return samplers.guided(model, noisy, now, there, how.guidance, how.channels)
-
-        if how.scheduler is None:
-            walk = samplers.trajectory(how.kind, predict, start.to(device), times, schedule, noise, how.eta)
-        else:
-            walk = samplers.scheduled(how.scheduler, predict, start.to(device), how.times, random, how.eta)
-        [clean] = deque(walk, maxlen=1)
-        drawn.append(how.codec.pixels(clean).cpu())
+    numbers = torch.arange(count).repeat(len(classes))
+    drawn = []
+    for batch, (wanted, which) in enumerate(zip(labels.split(how.at_once), numbers.split(how.at_once))):
+        paths = [] if folder is None else _paths(folder, wanted, which)
+        if paths and all(path.exists() for path in paths):
+            drawn.append(torch.stack([read_picture(path) for path in paths]))
+            continue
+        images = _draw_batch(model, schedule, wanted, how, seeds.generator(seed, "pictures", batch))
+        for path, image in zip(paths, images):
+            files.make_folder(path.parent)
+            write_picture(path, image)
+        drawn.append(images)
     return Pictures(torch.cat(drawn), labels)
+
+
+def _draw_batch(model: nn.Module, schedule: Schedule, labels: Tensor, how: Way, random: torch.Generator) -> Tensor:
+    """A picture of each class, uint8 [B, C, H, W] on the CPU."""
+    device, shape = next(model.parameters()).device, cast(Any, model.noisy)
+    start, classes = torch.randn(len(labels), *shape, generator=random).to(device), labels.to(device)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=random).to(device)
+
+    def predict(noisy: Tensor, now: Tensor) -> Tensor:
+        return samplers.guided(model, noisy, now, classes, how.guidance, how.channels)
+
+    if how.scheduler is None:
+        times = sequence(how.skip, how.times, schedule.steps)
+        steps = samplers.trajectory(how.kind, predict, start, times, schedule, noise, how.eta)
+    else:
+        steps = samplers.scheduled(how.scheduler, predict, start, how.times, random, how.eta)
+    [clean] = deque(steps, maxlen=1)
+    return how.codec.pixels(clean).cpu()
+
+
+def _paths(folder: Path, labels: Tensor, numbers: Tensor) -> list[Path]:
+    pairs = zip(labels.tolist(), numbers.tolist())
+    return [folder / FOLDER / str(label) / f"{number:05d}.png" for label, number in pairs]
+
+
+def read_picture(path: Path) -> Tensor:
+    """A picture of a PNG file, uint8 [3, H, W]."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """A picture, uint8 [3, H, W], as a PNG file."""
+    files.write_bytes(path, png(Image.fromarray(picture.permute(1, 2, 0).numpy())))
 
 
 def write_grid(path: Path, pictures: Pictures, beside: dict[str, Pictures] | None = None) -> None:
@@ -140,8 +183,6 @@ def write_grid(path: Path, pictures: Pictures, beside: dict[str, Pictures] | Non
     Args:
         beside: further pictures to the right, by name, in this order.
     """
-    from PIL import Image
-
     blocks = [_rows(each) for each in (pictures, *(beside or {}).values())]
     gap = np.full((blocks[0].shape[0], 4, 3), 128, np.uint8)
     parts = [part for block in blocks for part in (block, gap)][:-1]
@@ -164,19 +205,12 @@ def png(image: Any) -> bytes:
     return buffer.getvalue()
 
 
-def write_pictures(folder: Path, pictures: Pictures) -> None:
-    """``samples.npz`` with ``images``, uint8 [N, H, W, C], and ``labels``; the same as PNG files by class."""
-    from PIL import Image
-
+def write_pictures(path: Path, pictures: Pictures) -> None:
+    """An ``.npz`` file with ``images``, uint8 [N, H, W, C], and ``labels``, int64 [N]."""
     buffer = io.BytesIO()
     arrays = pictures.images.permute(0, 2, 3, 1).numpy()
     np.savez_compressed(buffer, images=arrays, labels=pictures.labels.numpy())
-    for label in pictures.labels.unique().tolist():
-        place = folder / FOLDER / str(label)
-        files.make_folder(place)
-        for number, image in enumerate(arrays[pictures.labels.numpy() == label]):
-            files.write_bytes(place / f"{number:05d}.png", png(Image.fromarray(image)))
-    files.write_bytes(folder / PICTURES, buffer.getvalue())
+    files.write_bytes(path, buffer.getvalue())
 
 
 def wanted(text: str | None, classes: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ from utils import files
 from utils.errors import UsageError
 from utils.log import Log
 from utils.result import Result
+
+PART = 4096  # images whose latents are written at a time
+PARTS_FOLDER = "parts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,21 +81,52 @@ def set_up_encoding(arguments: GenerateArguments) -> GeneratorSetup:
 
 
 def encode(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Write the latents of all training and test images, in the data set's order."""
+    """Write the latents of all training and test images, in the data set's order.
+
+    A killed run goes on behind the last part that it has written.
+    """
     began, data, codec = time.perf_counter(), problem.data, setup.generator.codec().to(setup.device)
-    seen, size = problems.views(setup, data), setup.arguments.settings.batch_size
+    seen, folder = problems.views(setup, data), place.folder.path
     assert isinstance(codec, Latents)
     sets = {"train": seen.train(np.arange(len(data.train_labels))), "test": seen.test()}
-    for part, images in sets.items():
-        found = np.concatenate(list(_moments(images, size, codec)))
-        for name, array in ((part, found), (f"{part}_labels", images.labels.cpu().numpy())):
-            buffer = io.BytesIO()
-            np.save(buffer, array)
-            files.write_bytes(place.folder.path / f"{name}.npy", buffer.getvalue())
+    for name, images in sets.items():
+        parts = _encode_parts(images, setup.arguments.settings.batch_size, codec, folder / PARTS_FOLDER / name)
+        files.write_pieces(folder / f"{name}.npy", _joined(parts))
+        files.write_bytes(folder / f"{name}_labels.npy", _npy(images.labels.cpu().numpy()))
     stamp = {"classes": list(data.classes), "side": setup.dataset.side, "vae": setup.generator.sha256}
-    setup.generator.write(place.folder.path, problem.model, None, stamp | {"dataset": data.name})
+    setup.generator.write(folder, problem.model, None, stamp | {"dataset": data.name})
+    shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
     counted = {"latents": sum(len(images) for images in sets.values())}
     return replace(known, seconds={"encoding": time.perf_counter() - began}, measured=counted)
+
+
+def _encode_parts(images: Images, size: int, codec: Latents, folder: Path) -> list[Path]:
+    """Files of the latents of ``PART`` images each, those made that are not there; each float32 [N, H, W, 2 * C]."""
+    files.make_folder(folder)
+    paths = []
+    for number, positions in enumerate(np.split(np.arange(len(images)), range(PART, len(images), PART))):
+        path = folder / f"{number:06d}.npy"
+        if not path.exists():
+            files.write_bytes(path, _npy(np.concatenate(list(_moments(images.at(positions), size, codec)))))
+        paths.append(path)
+    return paths
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _joined(paths: list[Path]) -> Iterator[bytes]:
+    """The bytes of one .npy file with the arrays of several, one behind the other."""
+    shapes = [np.load(path, mmap_mode="r").shape for path in paths]
+    described = {"descr": "<f4", "fortran_order": False, "shape": (sum(shape[0] for shape in shapes), *shapes[0][1:])}
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, described)
+    yield header.getvalue()
+    for path in paths:
+        yield np.load(path).tobytes()
 
 
 def _moments(images: Images, size: int, codec: Latents) -> Iterator[np.ndarray]:

@@ -14,27 +14,12 @@ from torch import Tensor
 
 from generation import transformer
 from generation.autoencoders import vae_folder
+from generation.facebook_names import POSITIONS, renamed
 from generation.generator import Weights
 from generation.schedule import Schedule
 from generation.transformer import DiT, Transformer
 from utils import files, torch_files
 from utils.errors import UsageError
-
-TOP = {
-    "x_embedder.proj": "pos_embed.proj",
-    "t_embedder.mlp.0": "transformer_blocks.0.norm1.emb.timestep_embedder.linear_1",
-    "t_embedder.mlp.2": "transformer_blocks.0.norm1.emb.timestep_embedder.linear_2",
-    "y_embedder.embedding_table": "transformer_blocks.0.norm1.emb.class_embedder.embedding_table",
-    "final_layer.adaLN_modulation.1": "proj_out_1",
-    "final_layer.linear": "proj_out_2",
-}
-OF_BLOCK = {
-    "adaLN_modulation.1": "norm1.linear",
-    "attn.proj": "attn1.to_out.0",
-    "mlp.fc1": "ff.net.0.proj",
-    "mlp.fc2": "ff.net.2",
-}
-POSITIONS, JOINT = "pos_embed", "attn.qkv"  # a fixed table; queries, keys and values in one matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +65,7 @@ def read(path: Path, vae: str | None, heads: int, allow_pickle: bool = False) ->
     torch_files.check_tensors(content, where, None)
     state = {key.removeprefix("module."): value.float() for key, value in content.items()}
     try:
-        config, found, positions = _config(state, heads), _renamed(state), state[POSITIONS]
+        config, found, positions = _config(state, heads), renamed(state), state[POSITIONS]
     except (KeyError, IndexError, ValueError) as error:
         raise UsageError(f"{where}: lacks {error}; holds no whole diffusion transformer of Facebook's form") from error
     if config["num_attention_heads"] * config["attention_head_dim"] != positions.shape[-1]:
@@ -105,23 +90,3 @@ def _config(state: Weights, heads: int) -> dict[str, Any]:
     side = round(state[POSITIONS].shape[1] ** 0.5) * patch
     classes = len(state["y_embedder.embedding_table.weight"]) - 1
     return transformer.configured(layers, heads, width // heads, patch, side, channels, classes)
-
-
-def _renamed(state: Weights) -> Weights:
-    """Weights under diffusers' names; keys that Facebook's network does not have stay."""
-    found: Weights = {}
-    for key, value in state.items():
-        layer, _, leaf = key.rpartition(".")
-        words = layer.split(".", 2)
-        if key == POSITIONS:
-            continue
-        if layer in TOP:
-            found[f"{TOP[layer]}.{leaf}"] = value
-        elif words[0] == "blocks" and words[2] == JOINT:
-            for name, third in zip(("q", "k", "v"), value.chunk(3)):
-                found[f"transformer_blocks.{words[1]}.attn1.to_{name}.{leaf}"] = third.contiguous()
-        elif words[0] == "blocks" and words[2] in OF_BLOCK:
-            found[f"transformer_blocks.{words[1]}.{OF_BLOCK[words[2]]}.{leaf}"] = value
-        else:
-            found[key] = value
-    return found

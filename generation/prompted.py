@@ -7,9 +7,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from generation import drawing, stable
 from generation.drawing import Pictures, Way
@@ -86,8 +84,8 @@ def draw(setup: GeneratorSetup, problem: GeneratorProblem, prompts: list[Prompt]
             continue
         model.tell(stable.encoded(generator.place, (prompt.text, stable.NOTHING)), model.side)
         found = drawing.draw(model, setup.schedule, [0], count, how, prompt.seed)
-        for path, image in zip(paths, found.images.permute(0, 2, 3, 1).numpy()):
-            files.write_bytes(path, drawing.png(Image.fromarray(image)))
+        for path, image in zip(paths, found.images):
+            drawing.write_picture(path, image)
 
 
 def names(folder: Path, prompt: Prompt, count: int) -> list[Path]:
@@ -100,7 +98,6 @@ def write_grid(target: Path, prompts: list[Prompt], count: int, folder: Path) ->
     found = []
     for prompt in prompts:
         for path in names(folder, prompt, count)[: drawing.GRID_COLUMNS]:
-            with Image.open(path) as image:
-                found.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+            found.append(drawing.read_picture(path))
     labels = torch.arange(len(prompts)).repeat_interleave(min(count, drawing.GRID_COLUMNS))
     drawing.write_grid(target, Pictures(torch.stack(found), labels))

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from generation import drawing, nudity
@@ -46,8 +44,9 @@ def sample(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
     began, how, count = time.perf_counter(), drawing.way(flags, setup), flags.n_samples_per_class
     if flags.prompts_file is None:
         classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
-        pictures = drawing.draw(problem.model, setup.schedule, classes, count, how, setup.run.seed)
-        drawing.write_pictures(place.folder.path, pictures)
+        folder, seed = place.folder.path, setup.run.seed
+        pictures = drawing.draw(problem.model, setup.schedule, classes, count, how, seed, folder=folder)
+        drawing.write_pictures(folder / PICTURES, pictures)
         drawing.write_grid(place.folder.path / GRID, pictures)
         total, drawn = len(pictures.labels), iter(pictures.images)
     else:
@@ -62,10 +61,8 @@ def sample(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
 
 def _stored(folder: Path) -> Iterator[Tensor]:
     """The pictures of a folder in the order of their names, each uint8 [3, H, W]."""
-    from PIL import Image
-
     for path in sorted(folder.glob("*.png")):
-        yield torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+        yield drawing.read_picture(path)
 
 
 def _of_prompts(setup: GeneratorSetup, problem: GeneratorProblem, path: str, place: Place) -> int:

@@ -14,6 +14,7 @@ from dataset.prepare import DatasetInfo
 from generation import folders
 from generation.autoencoders import VAE, autoencoder, check_made, vae_folder
 from generation.codec import Latents
+from generation.facebook_names import renamed
 from generation.generator import Generator, Weights
 from generation.schedule import Schedule
 from utils import files
@@ -45,6 +46,10 @@ class DiT(DiTTransformer2DModel):
     def noisy(self) -> tuple[int, int, int]:
         """Channels, height and width of what is denoised."""
         return self.config.in_channels, self.config.sample_size, self.config.sample_size
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a file, such as a mask, by the names of this network, where they have those of Facebook's code."""
+        return renamed({key.removeprefix("module."): value for key, value in state.items()})
 
     def tie(self) -> DiT:
         """Let all blocks have the embedder of the first."""

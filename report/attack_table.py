@@ -139,7 +139,7 @@ def _details(study: Study, title: str, found: list[Finding]) -> Section:
             *(_cell(finding, key) for key in FIGURES),
             f"{finding.members:,}",
             f"{finding.others:,}",
-            str(finding.splits),
+            str(len(finding.splits)),
         ]
         for finding in kept
     ]
@@ -181,7 +181,7 @@ def _long(title: str, found: Iterable[Finding]) -> pd.DataFrame:
             "forgotten": finding.members,
             "never_seen": finding.others,
             "models": finding.models,
-            "splits": finding.splits,
+            "splits": len(finding.splits),
         }
         for finding in found
         for key, value in finding.numbers.items()
@@ -220,7 +220,7 @@ def _plain(title: str, finding: Finding) -> dict[str, Any]:
         "numbers": finding.numbers,
         "intervals": {key: list(edges) for key, edges in finding.intervals.items()},
         "models": finding.models,
-        "splits": finding.splits,
+        "splits": len(finding.splits),
         "forgotten": finding.members,
         "never_seen": finding.others,
     }

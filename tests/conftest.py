@@ -155,6 +155,16 @@ def compare_page(compared_runs) -> Path:
 
 
 @pytest.fixture(scope="module")
+def short_ways() -> Iterator[None]:
+    """Pictures that show a generator's result take two steps."""
+    from generation import drawing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(drawing.GLANCE, "times", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
 def one_thread():
     """One thread, as in processes that are started or forked off: sums depend on their number."""
     import torch

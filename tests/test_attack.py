@@ -25,6 +25,7 @@ from evaluation.populations.all_attacks import Finding, Findings
 from evaluation.populations.outputs import Outputs
 from evaluation.populations.roc import Bootstrap
 from report import agreement, attack_contrasts, attack_pictures, attack_table, population_files
+from report.paper_table import UNEQUAL
 from utils import files
 from utils.errors import UsageError
 
@@ -119,6 +120,14 @@ def found(study) -> dict:
 
 
 ATTACKS = ("U-LiRA", "U-LiRA against Retrain", "LiRA online", "LiRA offline", "RMIA online", "RMIA offline")
+
+
+@pytest.mark.parametrize(("splits", "paired"), [((0, 1, 2), True), ((0, 1, 3), False)])
+def test_what_sparsity_changes_has_an_interval_on_the_same_splits_alone(splits, paired):
+    dense = Finding("U-LiRA", "FT", {"auc": 0.5}, {}, 3, (0, 1, 2), samples=np.linspace(0.4, 0.6, 101))
+    sparse = replace(dense, numbers={"auc": 0.7}, splits=splits, samples=dense.samples + 0.2)
+    text = attack_contrasts._change(dense, sparse, Bootstrap())
+    assert text == "50.0 → 70.0 (+20.0" + (f" [+20.0, +20.0]) {UNEQUAL}" if paired else ")")
 
 
 @pytest.mark.parametrize("method", APART)
@@ -245,8 +254,8 @@ def test_tables_and_pictures_are_written(study):
 
 def test_the_best_is_nearest_to_one_half_from_either_side():
     values = {"Retrain": 0.5, "below": 0.3, "above": 0.55, "too": 0.5504}
-    known = {(row, "U-LiRA"): Finding("U-LiRA", row, {"auc": value}, {}, 1, 1) for row, value in values.items()}
-    known |= {(row, "KLoM"): Finding("KLoM", row, {"klom_forget": 1.0}, {}, 1, 1) for row in values}
+    known = {(row, "U-LiRA"): Finding("U-LiRA", row, {"auc": value}, {}, 1, (0,)) for row, value in values.items()}
+    known |= {(row, "KLoM"): Finding("KLoM", row, {"klom_forget": 1.0}, {}, 1, (0,)) for row in values}
     assert attack_table._nearest(["U-LiRA", "KLoM"], known) == {("above", "U-LiRA AUC"), ("too", "U-LiRA AUC")}
 
 
@@ -444,7 +453,7 @@ def test_controls_that_hold_warn_of_nothing(study):
 
 def test_the_ends_are_what_is_told_least_and_best():
     accuracy = np.array([np.nan, 0.5, 0.9, 0.5, 0.7, np.nan])
-    finding = Finding("U-LiRA", "FT", {}, {}, 1, 1, per_image=accuracy, lead=np.array([0, 2, 1, 1, 1, 0.0]))
+    finding = Finding("U-LiRA", "FT", {}, {}, 1, (0,), per_image=accuracy, lead=np.array([0, 2, 1, 1, 1, 0.0]))
     most, least = attack_pictures.ends(finding)
     assert most.tolist() == [3, 1] and least.tolist() == [2, 4]  # 1 and 3 are told as often, 3 by less
     pixels = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)

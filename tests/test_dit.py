@@ -10,7 +10,8 @@ import pytest
 import tiny_pipelines
 import torch
 import torch.nn.functional as F
-from conftest import killed_at
+from conftest import killed_at, recorded
+from tiny_pipelines import check_masked_weights_stay, run, run_and_killed_run
 from torch import Tensor, nn
 
 import main_generate
@@ -18,21 +19,22 @@ from dataset import prepare
 from dataset.images import ImageSet
 from dataset.named.latents import FACTS
 from dataset.scenario import Scenario
-from generation import drawing, samplers, variance
+from generation import drawing, encoding, samplers, variance
 from generation.diffusion import Diffusion
 from generation.schedule import Schedule
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.task import Batch
-from unlearn import registry
+from unlearn import registry, saliency
 from unlearn.apply import apply
 from unlearn.context import Context
 from utils import files, seeds
 from utils.log import Log
 
 pytest.importorskip("diffusers")
+pytestmark = pytest.mark.usefixtures("short_ways")
 
-from generation import transformer  # noqa: E402
+from generation import facebook, transformer  # noqa: E402
 from generation.autoencoders import autoencoder  # noqa: E402
 
 DATA = ["--dataset", "digits", "--input_size", "16", "--device", "cpu"]
@@ -319,19 +321,18 @@ def test_facebooks_weights_give_the_same_noise(original, vae, tmp_path, form):
     assert torch.allclose(model(x, t, y), original(x, t, y), atol=2e-4)
 
 
+def test_masks_under_facebooks_names_are_read(original, vae, tmp_path):
+    torch.save(original.state_dict(), tmp_path / "DiT.pt")
+    converted = facebook.read(tmp_path / "DiT.pt", str(vae), 2)
+    mask = {f"module.{key}": (value > 0).float() for key, value in original.state_dict().items()}
+    torch.save(mask, tmp_path / "mask.pt")
+    found, parameters = saliency.read(tmp_path / "mask.pt", converted.network()), dict(converted.weights)
+    assert len(found) == 39  # 2 blocks, 14 parameters each, and 11 around them
+    assert all(torch.equal(value, parameters[key] > 0) for key, value in found.items())
+    assert found["transformer_blocks.1.attn1.to_k.bias"].equal(original.blocks[1]["attn"]["qkv"].bias[16:32] > 0)
+
+
 # ---- commands -------------------------------------------------------------------------------------
-
-
-def run(work: str, *words: object) -> int:
-    return main_generate.main([work, *map(str, words)])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_ways():
-    """Pictures that show a run's result take two steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(drawing.GLANCE, "times", 2)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -367,27 +368,20 @@ def test_a_training_leaves_a_pipeline_that_diffusers_reads(base):
 
 def test_a_killed_training_goes_on_to_the_same_bytes(vae, tmp_path):
     words = [*DATA, *NETWORK, "--vae", vae, *QUICK, "--steps", "24"]
-    assert run("train", *words, "--save_dir", tmp_path / "whole") == 0
-    with killed_at(2):
-        run("train", *words, "--save_dir", tmp_path / "killed")
-    assert not (tmp_path / "killed" / "generator").exists()
-    assert run("train", *words, "--save_dir", tmp_path / "killed") == 0
+    straight, resumed = run_and_killed_run("train", tmp_path, *words)
     for part in ("transformer", "transformer_ema"):
-        assert weights(tmp_path / "whole", part) == weights(tmp_path / "killed", part)
+        assert weights(straight, part) == weights(resumed, part)
 
 
 @pytest.mark.parametrize("method", ["SFRon", "SalUn"])
 def test_forgetting_stops_and_goes_on_to_the_same_bytes(base, tmp_path, method):
     words = [*DATA, "--model", base, "--unlearn", method, "--forget", "class:3", "--iterations", 3, "--save_every", 1]
     words += ["--batch_size", 8, *(["--no_saliency"] if method == "SFRon" else [])]
-    assert run("forget", *words, "--save_dir", tmp_path / "whole") == 0
-    with killed_at(2):
-        run("forget", *words, "--save_dir", tmp_path / "killed")
-    assert run("forget", *words, "--save_dir", tmp_path / "killed") == 0
-    assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
-    result = files.read_json(tmp_path / "whole" / "result.json", "")
+    straight, resumed = run_and_killed_run("forget", tmp_path, *words)
+    assert weights(straight) == weights(resumed)
+    result = files.read_json(straight / "result.json", "")
     assert result["model"]["arch"] == "dit" and result["method"] == method
-    assert weights(tmp_path / "whole") != (base / "transformer_ema" / WEIGHTS).read_bytes()
+    assert weights(straight) != (base / "transformer_ema" / WEIGHTS).read_bytes()
 
 
 def test_latents_are_made_once_and_trained_on(vae, tmp_path, capsys):
@@ -415,16 +409,22 @@ def test_latents_are_made_once_and_trained_on(vae, tmp_path, capsys):
     assert "holds no images; it is for main_generate.py alone" in capsys.readouterr().err
 
 
+def test_encoding_stops_and_goes_on_with_the_next_part(vae, tmp_path, monkeypatch):
+    words = [*DATA, "--vae", vae, "--batch_size", 50]
+    assert run("encode", *words, "--save_dir", tmp_path / "whole") == 0
+    monkeypatch.setattr(encoding, "PART", 500)  # 500, 500 and 438 training images
+    with killed_at(2, (".npy",)):
+        run("encode", *words, "--save_dir", tmp_path / "killed")
+    encoded = recorded(monkeypatch, encoding, "_moments")
+    assert run("encode", *words, "--save_dir", tmp_path / "killed") == 0
+    assert len(encoded) == 3  # the first part was there; the test images are one
+    one, other = (np.load(tmp_path / name / "train.npy") for name in ("whole", "killed"))
+    assert np.array_equal(one, other) and len(one) == 1438
+    assert not (tmp_path / "killed" / "parts").exists()
+
+
 def test_masked_weights_do_not_move(base, tmp_path):
-    start = transformer.read(base, "--model").network()
-    mask = {name: torch.rand(p.shape) < 0.3 for name, p in start.named_parameters()}
-    torch.save(mask, tmp_path / "mask.pt")
-    words = [*DATA, "--model", base, "--unlearn", "SalUn", "--forget", "class:3", "--iterations", 3]
-    assert run("forget", *words, "--saliency_mask", tmp_path / "mask.pt", "--save_dir", tmp_path / "out") == 0
-    after = transformer.read(tmp_path / "out" / "generator", "--model").network().state_dict()
-    for name, value in start.named_parameters():
-        assert torch.equal(after[name][~mask[name]], value[~mask[name]]), name
-    assert any(not torch.equal(after[name], value) for name, value in start.named_parameters())
+    check_masked_weights_stay(base, lambda path: transformer.read(path, "--model").network(), tmp_path, *DATA)
 
 
 def test_pictures_need_no_data_set(base, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import killed_at
+from conftest import killed_at, recorded
 from PIL import Image
 
 import main_generate
@@ -76,6 +76,18 @@ def test_pictures_are_the_same_in_all_files(base, tmp_path, capsys):
                 np.asarray(Image.open(tmp_path / "class_samples" / str(label) / f"{number:05d}.png")), image
             )
     assert run("sample", *words) == 0 and "done already" in capsys.readouterr().out
+
+
+def test_drawing_stops_and_goes_on_with_the_next_batch(base, tmp_path, monkeypatch):
+    words = ["--model", base / "generator.pt", *DRAW, "--classes_to_generate", "1,2", "--sample_batch_size", "3"]
+    assert run("sample", *words, "--save_dir", tmp_path / "whole") == 0
+    with killed_at(5, (".png",)):  # in the second batch
+        run("sample", *words, "--save_dir", tmp_path / "killed")
+    batches = recorded(monkeypatch, drawing, "_draw_batch")
+    assert run("sample", *words, "--save_dir", tmp_path / "killed") == 0
+    assert [len(batch) for batch in batches] == [3, 2]  # of 8 pictures the first 3 were there
+    one, other = ((tmp_path / name / "samples.npz").read_bytes() for name in ("whole", "killed"))
+    assert one == other
 
 
 def test_pictures_do_not_depend_on_what_is_drawn_beside(base):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tiny_pipelines
 import torch
-from conftest import killed_at
 from PIL import Image
+from tiny_pipelines import check_masked_weights_stay, run, run_and_killed_run
 
 import main_generate
 from generation import drawing
@@ -19,6 +19,7 @@ from trainer.task import Batch
 from utils import files, seeds
 
 pytest.importorskip("diffusers")
+pytestmark = pytest.mark.usefixtures("short_ways")
 
 from generation import stable  # noqa: E402
 from generation.generation_flags import Prompts  # noqa: E402
@@ -30,21 +31,9 @@ LONG = ("SalUn", "SFRon", "GA", "FT", "SalUn_soft")
 DRAW = "--timesteps 3 --n_samples_per_class 2 --device cpu".split()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def short_ways():
-    """Pictures that show a run's result take two steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(drawing.GLANCE, "times", 2)
-        yield
-
-
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
     return tiny_pipelines.stable_diffusion(tmp_path_factory.mktemp("sd") / "sd")
-
-
-def run(work: str, *words: object) -> int:
-    return main_generate.main([work, *map(str, words)])
 
 
 def unet(folder) -> bytes:
@@ -136,14 +125,10 @@ def test_forgetting_stops_and_goes_on_to_the_same_bytes(pipeline, tmp_path, meth
     words = [*DATA, "--model", pipeline, "--unlearn", method, "--forget", "class:3", "--iterations", 3]
     words += ["--save_every", 1, "--batch_size", 4, "--class_names", NAMES, "--unlearn_lr", 1e-3]
     words += ["--concept", "a photo of three", "--instead", "a cat"]
-    assert run("forget", *words, "--save_dir", tmp_path / "whole") == 0
-    with killed_at(2):
-        run("forget", *words, "--save_dir", tmp_path / "killed")
-    assert run("forget", *words, "--save_dir", tmp_path / "killed") == 0
-    made = tmp_path / "whole" / "generator"
-    assert unet(made) == unet(tmp_path / "killed" / "generator") != unet(pipeline)
+    straight, resumed = (folder / "generator" for folder in run_and_killed_run("forget", tmp_path, *words))
+    assert unet(straight) == unet(resumed) != unet(pipeline)
     for part in ("text_encoder", "vae"):
-        assert {file.name: file.read_bytes() for file in (made / part).iterdir()} == {
+        assert {file.name: file.read_bytes() for file in (straight / part).iterdir()} == {
             file.name: file.read_bytes() for file in (pipeline / part).iterdir()
         }
 
@@ -169,14 +154,7 @@ def test_training_goes_on_with_a_pipelines_weights(pipeline, tmp_path):
 
 
 def test_masked_weights_do_not_move(pipeline, tmp_path):
-    start = told(pipeline).network()
-    mask = {name: torch.rand(p.shape) < 0.3 for name, p in start.named_parameters()}
-    torch.save({f"module.{name}": value for name, value in mask.items()}, tmp_path / "mask.pt")
-    words = [*DATA, "--model", pipeline, "--unlearn", "SalUn", "--forget", "class:3", "--iterations", 2]
-    assert run("forget", *words, "--saliency_mask", tmp_path / "mask.pt", "--save_dir", tmp_path / "out") == 0
-    after = told(tmp_path / "out" / "generator").network().state_dict()
-    for name, value in start.named_parameters():
-        assert torch.equal(after[name][~mask[name]], value[~mask[name]]), name
+    check_masked_weights_stay(pipeline, lambda path: told(path).network(), tmp_path, *DATA)
 
 
 def test_prompts_of_a_file_are_drawn_by_their_seeds_and_go_on(pipeline, tmp_path, capsys):

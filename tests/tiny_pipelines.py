@@ -1,11 +1,16 @@
-"""Pipelines of diffusers with new, tiny networks, made without a download."""
+"""Pipelines of diffusers with new, tiny networks, made without a download, and runs that train them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from conftest import killed_at
+from torch import nn
+
+import main_generate
 
 
 def autoencoder(folder: Path, seed: int = 3) -> Path:
@@ -52,3 +57,39 @@ def stable_diffusion(folder: Path) -> Path:
     parts = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     StableDiffusionPipeline(vae, encoder, tokenizer, unet, scheduler, **parts).save_pretrained(folder)
     return folder
+
+
+def run(command: str, *words: object) -> int:
+    """Exit code of ``main_generate.py``."""
+    return main_generate.main([command, *map(str, words)])
+
+
+def run_and_killed_run(command: str, folder: Path, *words: object) -> tuple[Path, Path]:
+    """The folders of a run, and of one that was killed before its second checkpoint and repeated."""
+    straight, resumed = folder / "straight", folder / "resumed"
+    assert run(command, *words, "--save_dir", straight) == 0
+    with killed_at(2):
+        run(command, *words, "--save_dir", resumed)
+    assert not (resumed / "generator").exists()
+    assert run(command, *words, "--save_dir", resumed) == 0
+    return straight, resumed
+
+
+def check_masked_weights_stay(model: Path, network: Callable[[Path], nn.Module], folder: Path, *words: object) -> None:
+    """SalUn on a generator under a random mask changes some weights, and none outside the mask.
+
+    Args:
+        model: the generator.
+        network: reads a generator's network.
+        folder: where the run writes.
+        words: the data.
+    """
+    before = network(model)
+    mask = {name: torch.rand(parameter.shape) < 0.3 for name, parameter in before.named_parameters()}
+    torch.save({f"module.{name}": kept for name, kept in mask.items()}, folder / "mask.pt")
+    method = ("--unlearn", "SalUn", "--saliency_mask", folder / "mask.pt", "--forget", "class:3", "--iterations", 3)
+    assert run("forget", *words, "--model", model, *method, "--save_dir", folder / "out") == 0
+    after = network(folder / "out" / "generator").state_dict()
+    for name, parameter in before.named_parameters():
+        assert torch.equal(after[name][~mask[name]], parameter[~mask[name]]), name
+    assert any(not torch.equal(after[name], parameter) for name, parameter in before.named_parameters())

@@ -244,7 +244,8 @@ def read_tensors(
     """Open a file that holds a plain dict of tensors.
 
     Args:
-        model: what it is for; a file too large to be of it is not read.
+        model: what it is for; a file too large to be of it is not read. A model with a method ``own_names`` knows the
+            names of other code, and gives the entries its own.
         expected: shapes by the names that the entries should have; a prefix before all of them goes.
     Raises:
         UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds something else.
@@ -256,7 +257,8 @@ def read_tensors(
     if not plain or not content:
         raise UsageError(f"{source}: holds no tensors by name")
     torch_files.check_tensors(content, source, model)
-    return dict(content) if expected is None else _renamed(dict(content), expected, None, source)[0]
+    tensors = getattr(model, "own_names", dict)(content)
+    return tensors if expected is None else _renamed(tensors, expected, None, source)[0]
 
 
 def _check_masks(state: Mapping[str, Tensor], source: str) -> None:

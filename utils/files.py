@@ -39,17 +39,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     Of several processes the main one writes, and the others wait for it.
     Raises RunError: names the file and the reason (full disk, read-only folder, ...).
     """
+    write_pieces(path, (content,))
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """``write_bytes`` of content that comes in pieces and need not fit into memory."""
     if parallel.is_main():
         with preempt.deferred(), named(path):
-            _write(path, content)
+            _write(path, pieces)
     parallel.wait()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -53,7 +53,8 @@ class Finding:
         intervals: (lower, upper) by the same names; empty where there is one split.
         samples: the AUC, or KLoM of forgotten images, on bootstrap samples of splits, float64 [draws]; sample i of
             every finding on the same splits is of the same splits.
-        models, splits: how many were judged.
+        models: how many were judged.
+        splits: the numbers of theirs, ascending.
         members, others: scores of forgotten and of never seen images; images, for KLoM.
         curve: false and true positive rates, some hundred points.
         per_image: of U-LiRA alone, the share of right answers by image, in [0, 1], NaN where there is none.
@@ -65,7 +66,7 @@ class Finding:
     numbers: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     models: int
-    splits: int
+    splits: tuple[int, ...]
     members: int = 0
     others: int = 0
     curve: tuple[np.ndarray, np.ndarray] | None = None
@@ -249,12 +250,12 @@ def _judged(
     name: str, scores: np.ndarray, members: np.ndarray, splits: np.ndarray, threshold: float | None, how: Bootstrap
 ) -> Finding:
     """The numbers of an attack's scores, with intervals where there are several splits."""
-    numbers, several = roc(scores, members, threshold), len(np.unique(splits))
-    drawn = samples(scores, members, splits, threshold, halved(splits), how) if several > 1 else {}
+    numbers, judged = roc(scores, members, threshold), tuple(np.unique(splits).tolist())
+    drawn = samples(scores, members, splits, threshold, halved(splits), how) if len(judged) > 1 else {}
     intervals = {key: interval(values, how.level) for key, values in drawn.items()}
     points, count = thinned(*curve(scores, members)), int(members.sum())
     others = len(scores) - count
-    return Finding(name, "", numbers, intervals, 0, several, count, others, points, samples=drawn.get("auc"))
+    return Finding(name, "", numbers, intervals, 0, judged, count, others, points, samples=drawn.get("auc"))
 
 
 def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
@@ -283,8 +284,8 @@ def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> 
     intervals = {key: interval(values, how.level) for key, values in drawn.items()}
     count = sum(len(sides[0]) for sides in usable.values())
     forgotten = int(np.mean([sides[0][0].forget.sum() for sides in usable.values()]))
-    several, main = len(set(splits.tolist())), drawn.get("klom_forget")
-    return Finding(name, "", numbers, intervals, count, several, forgotten, samples=main)
+    judged, main = tuple(np.unique(splits).tolist()), drawn.get("klom_forget")
+    return Finding(name, "", numbers, intervals, count, judged, forgotten, samples=main)
 
 
 def _klom_of_pair(unlearned: list[Outputs], retrained: list[Outputs]) -> dict[str, float]:

@@ -1,0 +1,44 @@
+"""The names of Facebook's code of DiT for the weights of diffusers' network.
+
+Source: Peebles and Xie 2023 (DiT), released weights.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+TOP = {
+    "x_embedder.proj": "pos_embed.proj",
+    "t_embedder.mlp.0": "transformer_blocks.0.norm1.emb.timestep_embedder.linear_1",
+    "t_embedder.mlp.2": "transformer_blocks.0.norm1.emb.timestep_embedder.linear_2",
+    "y_embedder.embedding_table": "transformer_blocks.0.norm1.emb.class_embedder.embedding_table",
+    "final_layer.adaLN_modulation.1": "proj_out_1",
+    "final_layer.linear": "proj_out_2",
+}
+OF_BLOCK = {
+    "adaLN_modulation.1": "norm1.linear",
+    "attn.proj": "attn1.to_out.0",
+    "mlp.fc1": "ff.net.0.proj",
+    "mlp.fc2": "ff.net.2",
+}
+POSITIONS, JOINT = "pos_embed", "attn.qkv"  # a fixed table; queries, keys and values in one matrix
+
+
+def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under diffusers' names; keys that Facebook's network does not have stay."""
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        layer, _, leaf = key.rpartition(".")
+        words = layer.split(".", 2)
+        if key == POSITIONS:
+            continue
+        if layer in TOP:
+            found[f"{TOP[layer]}.{leaf}"] = value
+        elif words[0] == "blocks" and words[2] == JOINT:
+            for name, third in zip(("q", "k", "v"), value.chunk(3)):
+                found[f"transformer_blocks.{words[1]}.attn1.to_{name}.{leaf}"] = third.contiguous()
+        elif words[0] == "blocks" and words[2] in OF_BLOCK:
+            found[f"transformer_blocks.{words[1]}.{OF_BLOCK[words[2]]}.{leaf}"] = value
+        else:
+            found[key] = value
+    return found
