@@ -69,6 +69,8 @@ def add_unlearning(
         report.add(Section(group.title, *ranking.order(group), [ranking.NOTE], slug=group.slug))
     if stated and made:
         report.add(claims.section(stated, made, planned))
+    elif stated:
+        print("claims: no finished run of main_forget.py to judge them by\n", flush=True)
     title = "nothing of these scenarios has finished"
     lines = [f"{cell.folder}: {f'failed: {cell.last_line}' if cell.failed else 'missing'}" for cell in lost]
     report.say(f"{title}:", title.capitalize(), lines)

@@ -22,7 +22,7 @@ from report.row_names import Model, hyper, model_name, recipe
 from report.runs import METRICS
 
 NEAR = 0.005  # by which a model's sparsity may miss a stated one
-METHOD = "{method}"
+METHOD, MINUS = "{method}", " minus "
 ALIKE = 0.01  # by which two models of the same sparsity may differ; IMP seldom meets a round one
 NOTE = (
     "Difference in points: the side of which the claim says that its score is larger minus the other, in the mean over "
@@ -112,7 +112,8 @@ def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedR
         shown = change.mean_text(), change.interval_text(), paired.p_text(change.p), paired.p_text(p), str(change.pairs)
         rows.append([*compared, *shown])
         long.append([*compared, change.mean, change.low, change.high, change.p, p, change.pairs])
-    alone = [table.slug for table in tables if paired.one_training(table)]
+    judged_on = {table for line in lines if line.change for table in line.table.split(MINUS)}
+    alone = [table.slug for table in tables if table.slug in judged_on and paired.one_training(table)]
     notes = [NOTE, *([ONE_TRAINING.format(", ".join(alone))] if alone else [])]
     title, table = f"Claims of {claims[0].file}", pd.DataFrame(long, columns=LONG)
     return Section(title, HEAD, rows, notes, slug="claims", long=table)
@@ -204,6 +205,8 @@ def _select(side: Side, places: list[Place]) -> tuple[list[Place], str]:
     """The places of a side, or what there is none of. Original and Retrain take part only where they are named."""
     if not side.method:
         places = [place for place in places if not marks.reference(place.row)]
+        if not places:
+            return [], "no runs but of Original and Retrain"
     for key, test in TESTS.items():
         wanted = getattr(side, key)
         if wanted:
@@ -302,7 +305,7 @@ def _line(claim: Claim, pairs: list[Pair]) -> Line:
 def _against(sides: list[tuple[str, str]]) -> str:
     """``A`` where the sides of every pair are alike, else ``A minus B``."""
     larger, smaller = (", ".join(dict.fromkeys(names)) for names in zip(*sides))
-    return larger if all(one == other for one, other in sides) else f"{larger} minus {smaller}"
+    return larger if all(one == other for one, other in sides) else f"{larger}{MINUS}{smaller}"
 
 
 def _table(pairs: list[Pair]) -> str:

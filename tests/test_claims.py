@@ -299,7 +299,26 @@ def test_original_and_retrain_take_part_only_where_they_are_named(tmp_path):
     runs = [ft(s, seed, 0.2 + s, "retrain", paper="Retrain") for s in (0, 0.9) for seed in (1, 2, 3)]
     every = {key: value for key, value in SPARSER.items() if key != "method"}
     rows = judge(tmp_path, made(runs), every, {**every, "method": "Retrain"})
-    assert rows[0]["difference"] == "-" and rows[1]["difference"] == "+90.00"
+    assert rows[0]["verdict"] == "not shown: no runs but of Original and Retrain" and rows[1]["difference"] == "+90.00"
+
+
+def test_runs_of_one_training_speak_of_that_model_alone(tmp_path):
+    runs = []
+    for seed in (1, 2, 3):
+        more = {"seeds": {"train": 5, "unlearn": seed, "eval": 0}, "config": {"run": {"train_seed": 5}}}
+        runs += [ft(0, seed, 0.2, **more), ft(0.9, seed, 0.3 + seed / 100, **more)]
+    section = claims.section(stated(tmp_path, SPARSER), made(runs), ())
+    assert [row[1] for row in section.rows] == ["holds"] and section.rows[0][-1] == "3"
+    assert section.notes[1].startswith("All runs begin with one training in digits-resnet20s-class-0")
+    assert len(claims.section(stated(tmp_path, SPARSER), rising(0.1, 0.2, 0.2), ()).notes) == 1
+
+
+def test_runs_that_failed_are_no_side(tmp_path, capsys):
+    failed = {key: value for key, value in ft(0.9, 1, 0.5).items() if key != "scores"}
+    runs = write(tmp_path / "runs", [ft(0, 1, 0.2), failed | {"status": "failed", "reason": "NaN"}])
+    stated(tmp_path, SPARSER)
+    assert main_report.main([str(runs), "--no_plots", "--claims", str(tmp_path / "claims.yaml")]) == 0
+    assert "not shown: no runs on models that are 90 % sparse" in capsys.readouterr().out
 
 
 # ---- files -----------------------------------------------------------------------------------------
