@@ -51,7 +51,8 @@ summary { cursor: pointer; }
 """
 SCRIPT = """
 function value(row, column) {
-  const text = row.cells[column] ? row.cells[column].textContent : "", number = text.match(/^≈?([+-]?\\d+(\\.\\d+)?)/);
+  const text = row.cells[column] ? row.cells[column].textContent : "";
+  const number = text.match(/^[≈<]?([+-]?\\d+(\\.\\d+)?)/);
   return column === 0 ? text.toLowerCase() : number ? parseFloat(number[1]) : null;
 }
 function sort(head) {
@@ -157,7 +158,7 @@ def _row(head: list[str], row: list[str], best: Set[tuple[str, str]]) -> str:
 def _look(title: str, cell: str) -> str:
     if cell.startswith(("- (", "failed")):
         return ' class="missing"'
-    if title == "settings":
+    if title in ("settings", "claim"):
         return ' class="words"'
     return ' class="differs"' if cell.endswith("≠") else ""
 

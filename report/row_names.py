@@ -9,6 +9,7 @@ from typing import Any
 
 FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
 ADAPTED = " + LoRA"  # behind a method's name in the rows of its runs with adapters
+PRUNERS = ("OMP", "IMP", "random", "synflow", "snip", "grasp", "magnitude")  # what ``pruner_of`` can say
 ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
 
 

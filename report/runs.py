@@ -14,6 +14,9 @@ from utils import files
 from utils.errors import UsageError
 
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
+AVERAGE = "average gap"  # of a run to Retrain with the same seeds: the mean distance of these four
+GAPS = {metric: f"{metric} gap" for metric in METRICS}  # the distance of one
+BY_SEED = (AVERAGE, *METRICS, *GAPS.values())  # what a single run can be judged by
 SEARCH = "search"  # the folder of a sweep that holds the trials of its search
 MANIFEST = ".sweep.json"  # ends the name of a sweep's list of its cells
 STATUS = "status.json"  # how the last attempt of a sweep's cell ended

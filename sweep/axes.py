@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from utils.errors import UsageError
-from utils.names import nearest
+from utils.plain_yaml import check_keys
 
 SEEDS = ("split", "train", "forget", "unlearn", "eval")  # seeds that can be told apart
 POPULATION = ("inits", "lira")
@@ -63,13 +63,6 @@ def names(repeated: dict[str, Any]) -> list[str]:
     separate = repeated["separate"]
     seeds = [name for name in SEEDS if name in separate and (name != "unlearn" or "forget" in separate)]
     return [*seeds, *inits, *(("split", "forget") if lira else ()), *repeated["axes"]]
-
-
-def check_keys(content: dict[str, Any], known: Iterable[str], source: str) -> None:
-    """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
-    for key in content:
-        if key not in known:
-            raise UsageError(f"{source}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
 
 
 def check_seeds(value: Any, source: str) -> list[int]:

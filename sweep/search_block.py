@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sweep.axes import check_keys, check_seeds
+from sweep.axes import check_seeds
 from sweep.grid import cells
 from sweep.objective import OBJECTIVES, Objective
 from sweep.spec import Spec
@@ -16,6 +16,7 @@ from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError
 from utils.names import lookup, nearest
 from utils.options import value_type
+from utils.plain_yaml import check_keys
 
 NUMBERS = {"trials": 1, "at_once": 1, "seed": 0, "population": 2}  # whole numbers, each with the least
 KEYS = ("method", "parameters", "objective", *NUMBERS, "seeds", "models", "scenarios", "over", "sampler", "spread")

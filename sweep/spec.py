@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sweep import axes
-from sweep.axes import check_keys
-from utils import files
+from utils import plain_yaml
 from utils.errors import UsageError
 from utils.names import nearest
+from utils.plain_yaml import check_keys
 
-MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 LEAST = {"gpus": 0, "cpus": 1, "time": 1, "cells_per_process": 1, "cells_per_job": 1}  # of the numbers in resources
 RESOURCES = {**LEAST, "partition": "", "slurm": {}}  # and what the others are like
@@ -136,59 +132,9 @@ def read(path: Path, folder: str | None = None) -> Spec:
     return spec
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, of which one would be lost."""
-
-
-def _unique(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    names = [loader.construct_object(key) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        raise yaml.constructor.ConstructorError(problem=f"{twice} is given twice", problem_mark=node.start_mark)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
-
-
-def _parsed(text: str) -> Any:
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        if _size(node, {}) > MOST:
-            raise yaml.YAMLError("its aliases make it larger than it can be")
-        return None if node is None else loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _size(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """Nodes that there are once every alias is written out; infinite for one that holds itself."""
-    if node is None or isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = math.inf
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(node)]
-
-
 def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file merged over the one it extends."""
-    text = files.read_text(path, str(path), "YAML file", MOST)
-    try:
-        content = _parsed(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # of which a date or a number that is none is a ValueError
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        said = getattr(error, "problem", error)
-        raise UsageError(f"{path}: is no YAML of plain values{line}: {said}") from error
+    content = plain_yaml.read(path)
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
     if "extends" not in content:

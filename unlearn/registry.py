@@ -203,6 +203,11 @@ def names(task: str = "classification") -> list[str]:
     return [name for name in sorted(_methods, key=str.lower) if task in (_methods.get(name).tasks or {task})]
 
 
+def table_names() -> list[str]:
+    """Names of all classifiers' methods, as typed and as papers have them."""
+    return [name for method in map(get, names()) for name in dict.fromkeys((method.name, method.paper))]
+
+
 def get(name: str, task: str | None = None) -> Method:
     """The method of that name or alias.
 
