@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from report import shared_parts
 from utils import files
 from utils.errors import UsageError
 
@@ -157,6 +158,7 @@ class Collection:
             for plan, content in self.plans.items()
         ]
         lines += [run.packed(base) for run in runs]
+        lines = shared_parts.factored(lines)
         files.write_text(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 
 
@@ -234,10 +236,15 @@ def _unpack(path: Path, collection: Collection, visited: set[str]) -> None:
     """Add the runs of a packed file, but for those whose own folders are there too."""
     if not _new(path, visited):
         return
+    shared: list[Any] = []
     for number, line in enumerate(files.read_text(path, str(path)).rstrip("\n").split("\n"), 1):
         place = f"{path}:{number}"
         record = files.parse_json(line, place)
         record = record if isinstance(record, dict) else {}
+        if number == 1 and isinstance(record.get(shared_parts.SHARED), list):
+            shared = record[shared_parts.SHARED]
+            continue
+        record = shared_parts.restored(record, shared, place)
         plan, run = {"sweep": str, "content": dict}, {"folder": str, "result": dict, "epochs": list}
         check(record, plan if "sweep" in record else run, place)
         if "sweep" in record and not (path.parent / record["sweep"]).exists():
