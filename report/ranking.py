@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from report import paired
 from report.comparison import Table, make_distinct, mean_of
 from report.row_names import position
 from report.text import minutes, percent
@@ -17,9 +18,9 @@ SCENARIO = ("kind", "forget", "words", "sizes")  # what the tables of a group ma
 NOTE = (
     "Average gap to Retrain in per cent (mean of UA, MIA-Efficacy, RA and TA) of each seed, so that misses on either "
     "side of Retrain do not cancel as in the tables' means; then the mean over seeds, by scenario and model, then the "
-    "mean of these columns; smaller is better. RTE: mean of the same columns, and what part of Retrain's with the same "
-    "seeds that is (* where machines differ). n: seeds of each column. Original, which does nothing, has no rank; "
-    "neither has a method that lacks a column."
+    "mean of these columns; smaller is better. 95 % interval: of the mean gap, over trainings, by Student's t. RTE: "
+    "mean of the same columns, and what part of Retrain's with the same seeds that is (* where machines differ). n: "
+    "seeds of each column. Original, which does nothing, has no rank; neither has a method that lacks a column."
 )
 
 
@@ -85,15 +86,25 @@ def order(group: Group) -> tuple[list[str], list[list[str]]]:
     costs = {name: spent[0] for name in ranked if (spent := times[name])}
     by_cost = sorted(costs, key=costs.__getitem__)
     partial = [name for name in gaps if name not in means and any(gap is not None for gap in gaps[name])]
-    rows = []
+    interval = {name: _interval(group, name) for name in gaps}
+    several, rows = set(interval.values()) != {"-"}, []
     for name in ordered + partial:
         place, cost = (str(names.index(name) + 1) if name in names else "-" for names in (ranked, by_cost))
         counts = sorted({table.runs(name, model) for table, model in group.columns})
         seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-        row = [percent(means.get(name)), *map(percent, gaps[name])]
+        row = [percent(means.get(name)), *([interval[name]] if several else []), *map(percent, gaps[name])]
         rows.append([name, place, *row, cost, *_cost(group, name, times[name]), seeds])
     titles = [f"{_scenario(group, table)}, {model}" for table, model in group.columns]
-    return ["method", "rank", "mean gap", *titles, "rank by RTE", "RTE (min)", "of Retrain's", "n"], rows
+    gap = ["mean gap", "95 % interval"] if several else ["mean gap"]
+    return ["method", "rank", *gap, *titles, "rank by RTE", "RTE (min)", "of Retrain's", "n"], rows
+
+
+def _interval(group: Group, name: str) -> str:
+    """Student's t interval of the mean gap over trainings, in per cent; a dash for fewer than three."""
+    columns = [paired.units(table, name, model) for table, model in group.columns]
+    shared = [seeds for seeds in columns[0] if all(seeds in column for column in columns)]
+    gap = paired.difference(statistics.fmean(column[seeds] for column in columns) for seeds in shared)
+    return "-" if gap is None or not gap.tested else f"{percent(gap.low)} to {percent(gap.high)}"
 
 
 def _times(group: Group, name: str) -> tuple[float, float] | None:

@@ -906,6 +906,21 @@ def test_misses_on_either_side_of_retrain_do_not_cancel_in_a_ranking():
     assert table.gap_by_seed("nothing", "dense") is None
 
 
+def test_a_ranking_of_three_seeds_has_intervals():
+    """Mean gaps of 10, 20 and 30 points: 20 ± 4.303 * 10 / sqrt(3)."""
+    runs = []
+    for seed, gap in ((1, 0.05), (2, 0.15), (3, 0.25)):
+        runs += scenario_runs({"FT": (gap, 1.0), "GA": (0.5, 1.0), "FF": (0.2, 1.0)}, "class", seed)
+        runs += scenario_runs({"FT": (gap + 0.1, 1.0), "GA": (0.5, 1.0), "FF": (0.2, 1.0)}, "random", seed)
+    [group] = ranking.groups(made(runs))
+    head, rows = ranking.order(group)
+    assert head[2:5] == ["mean gap", "95 % interval", "class, dense"]
+    assert [row[:5] for row in rows[:2]] == [
+        ["FT", "1", "20.00", "-4.84 to 44.84", "15.00"],
+        ["FF", "2", "20.00", "-", "20.00"],
+    ]
+
+
 def test_a_ranking_says_what_is_uneven():
     """Times are compared over the seeds that both have; a star where machines differ, the seeds where they do."""
     gaps = {"FT": (0.1, 1.0), "GA": (0.3, 0.5), "FF": (0.2, 2.0)}
