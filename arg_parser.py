@@ -300,13 +300,13 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
     from unlearn import registry
 
     typed, shared = _shared(TRANSFER, _read(TRANSFER, argv), read_files)
-    source, told = build(transfer.Source, typed), build(transfer.Transfer, typed)
+    source, flags = build(transfer.Source, typed), build(transfer.Transfer, typed)
     method, model = registry.get(source.unlearn, "classification"), shared["model"]
     if source.mask is None:
         raise UsageError("--mask FILE is needed: the checkpoint of the source model")
-    if told.target is None and told.target_dataset is None:
+    if flags.target is None and flags.target_dataset is None:
         raise UsageError("--target DIR or --target_dataset NAME is needed: the data to transfer to")
-    if len(set(told.removed)) < len(told.removed):
+    if len(set(flags.removed)) < len(flags.removed):
         raise UsageError(f"--removed {typed['removed']}: must be different numbers of classes with commas between")
     probe, full = build(transfer.LinearProbe, typed), transfer.FullProbe
     if probe.probe == "full":
@@ -319,8 +319,8 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
         **shared,
         unlearn=source,
         hyper=hyper_parameters(typed, method, model, source.preset),
-        transfer=told,
-        order=class_order(told.removal_order),
+        transfer=flags,
+        order=class_order(flags.removal_order),
         probe=probe,
         unread=_unread(typed, [*read, method.config, type(probe)], shared["data"], method),
     )
@@ -357,11 +357,11 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     if "erase" in given:
         settings, method = _fitted(typed, given["erase"].unlearn, kind)
         read.append(method.config)
-    data, said = (
+    data, drawing = (
         _data(typed),
         {"forget", "class_to_replace", "num_indexes_to_replace", "indexes_to_replace"} & typed.keys(),
     )
-    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (said or work in FORGETTING) else None
+    scenario = forgotten(build(Forget, typed), typed) if Forget in read and (drawing or work in FORGETTING) else None
     return generation.GenerateArguments(
         data=data,
         model=Model(arch=kind),
@@ -514,8 +514,8 @@ def _declare(
 
 def _for_transformers(config: type) -> dict[str, str]:
     """What ``--help`` says beside the defaults of ``config``."""
-    found = {name: f"{describe(value)} for transformers" for name, value in training_flags.suited(config).items()}
-    return found | ({"warmup": "a twentieth of --epochs for transformers"} if issubclass(config, Train) else {})
+    suited = {name: f"{describe(value)} for transformers" for name, value in training_flags.suited(config).items()}
+    return suited | ({"warmup": "a twentieth of --epochs for transformers"} if issubclass(config, Train) else {})
 
 
 def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -523,15 +523,15 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
     if typed.get("no_val") and "dataset" in typed:
         typed = {**typed, "dataset": with_validation(canonical(typed["dataset"])) + NO_VAL}
     opened = read_files and ("checkpoint" not in command.files or "resume" in typed)
-    found = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
-    typed = found.flags
+    inherited_values = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
+    typed = inherited_values.flags
     model, data, run = _model(typed), _data(typed), _run(typed)
     return typed, {
         "data": data,
         "model": model,
         "run": run,
         "keep": build(Keep, typed),
-        "inherited": tuple(found.notes),
+        "inherited": tuple(inherited_values.notes),
     }
 
 

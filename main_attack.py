@@ -43,16 +43,16 @@ def main(argv: list[str] | None = None) -> int:
     from report.writer import Report
 
     data = population_files.read(folders)
-    shown = None if wanted.no_plots else gallery(data.dataset, wanted.data, data.input_size, data.data)
-    out, how = Path(wanted.out or folders[0]), Bootstrap(wanted.bootstrap, wanted.level)
+    images = None if wanted.no_plots else gallery(data.dataset, wanted.data, data.input_size, data.data)
+    out, bootstrap = Path(wanted.out or folders[0]), Bootstrap(wanted.bootstrap, wanted.level)
     files.make_folder(out)
-    found = {title: all_attacks.run(models, wanted.attack, how) for title, models in data.columns.items()}
+    findings = {title: all_attacks.run(models, wanted.attack, bootstrap) for title, models in data.columns.items()}
     report = Report(out, not wanted.no_plots)
-    attack_table.add(report, data, found, how)
+    attack_table.add(report, data, findings, bootstrap)
     if report.plots:
-        attack_pictures.add(report, found, shown)
+        attack_pictures.add(report, findings, images)
     report.finish(", ".join(place.resolve().name for place in folders), "attack")
-    attack_table.write_json(out, data, found, how)
+    attack_table.write_json(out, data, findings, bootstrap)
     return 0
 
 
@@ -65,8 +65,8 @@ def parse(argv: list[str] | None) -> tuple[list[Path], Wanted]:
     folders, wanted = [Path(folder) for folder in typed.pop("folders")], build(Wanted, typed)
     from evaluation.populations import all_attacks
 
-    asked = [lookup(name, all_attacks.ATTACKS, "--attack") for name in wanted.attack]
-    return folders, replace(wanted, attack=tuple(name for name in all_attacks.ATTACKS if name in asked))
+    chosen = [lookup(name, all_attacks.ATTACKS, "--attack") for name in wanted.attack]
+    return folders, replace(wanted, attack=tuple(name for name in all_attacks.ATTACKS if name in chosen))
 
 
 if __name__ == "__main__":

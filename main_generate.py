@@ -43,8 +43,8 @@ def refuse(words: list[str] | None) -> int:
     if words and words[0] in ("-h", "--help"):
         print(__doc__)
         return 0
-    said = f"{words[0]}: unknown" if words else "a first word is needed"
-    raise UsageError(f"{said}; known: {', '.join(SCRIPTS)} (main_generate.py train --help shows its flags)")
+    problem = f"{words[0]}: unknown" if words else "a first word is needed"
+    raise UsageError(f"{problem}; known: {', '.join(SCRIPTS)} (main_generate.py train --help shows its flags)")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@
     python main_report.py runs/table1 runs/table1-reference --out tables --settings
     python main_report.py runs/table1 --out results/table1 --pack && python main_report.py results/table1
 
-One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap,
-number of seeds, the best of each column, and what was published of it; what sparsity changes, seed by seed; with
---scores further scores; the methods in order of their gap over all scenarios and models; one table per poison
-(main_backdoor.py) and per transfer (main_transfer.py). Each is printed and written as Markdown and CSV, the first kind
-as LaTeX too, with its pictures as PNG and SVG; report.html shows all of them in one page, with the settings, commit and
-day of every row. Runs of a sweep that are missing or failed are named, and so is what lies below PATH and stands in no
-table. Links are followed; a run counts once. --pack writes all runs into one file, read like their folders.
+One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap, number of
+seeds, and what was published of it; what sparsity changes; methods in order of their gap over all scenarios and models;
+one table per poison (main_backdoor.py) and per transfer (main_transfer.py); with --claims whether claims hold. Each is
+written as Markdown and CSV, the first kind as LaTeX too, with pictures as PNG and SVG; report.html has them all. What
+is missing, failed or in no table is named. A run counts once. --pack writes all runs into one file, read like their
+folders.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation import scoring
-from report import further
+from report import claim_file, further
 from report.runs import PACKED, collect
 from utils import files
 from utils.errors import leave, script
@@ -31,16 +30,15 @@ from utils.options import Parser
 def main(argv: list[str] | None = None) -> int:
     wanted = parse(argv)
     found = collect(wanted.folders)
-    files.make_folder(wanted.out)
-    from report import assemble, attack_columns
-    from report.writer import Report
+    from report import assemble, writer
+    from unlearn import registry
 
-    report = Report(wanted.out, wanted.plots)
-    assemble.add_unlearning(report, found, wanted.scores, wanted.settings, attack_columns.read(wanted.folders))
+    claim_file.check_methods(wanted.claims, registry.table_names, found)
+    files.make_folder(wanted.out)
+    report = writer.Report(wanted.out, wanted.plots)
+    assemble.add_unlearning(report, found, wanted.folders, wanted.scores, wanted.settings, wanted.claims)
     assemble.add_others(report, found)
     assemble.add_left_out(report, found, wanted.folders[0])
-    if wanted.plots:
-        assemble.add_trainings(report, found)
     report.finish(", ".join(place.resolve().name for place in wanted.folders))
     if wanted.pack:
         found.pack(wanted.out / PACKED)
@@ -55,24 +53,27 @@ class Wanted:
     out: Path
     plots: bool
     scores: list[str]
+    claims: list[claim_file.Claim]
     settings: bool
     pack: bool
 
 
 def parse(argv: list[str] | None) -> Wanted:
-    """What was typed; raises UsageError at an unknown flag or score, or without a folder."""
+    """What was typed; raises UsageError at an unknown flag or score, without a folder, or at a wrong file of claims."""
     parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
     parser.add_argument("folders", metavar="PATH", nargs="+", help="folders of runs at any depth, or packed files")
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")
     parser.add_argument("--no_plots", action="store_true", help="tables only")
     listed = f"a further table of these scores, or of all: {', '.join(scoring.columns())}"
     parser.add_argument("--scores", metavar="NAME,NAME", default=None, help=listed)
+    parser.add_argument("--claims", metavar="FILE", default=None, help="whether the claims of this YAML file hold")
     parser.add_argument("--settings", action="store_true", help="a last column with each row's hyper-parameters")
     parser.add_argument("--pack", action="store_true", help=f"write all runs into one file, {PACKED}, too")
     typed = parser.read(argv)
     folders, scores = [Path(folder) for folder in typed["folders"]], further.scores_named(typed["scores"])
+    claims = claim_file.read(typed["claims"])
     out = Path(typed["out"] or (folders[0].parent if folders[0].is_file() else folders[0]))
-    return Wanted(folders, out, not typed["no_plots"], scores, typed["settings"], typed["pack"])
+    return Wanted(folders, out, not typed["no_plots"], scores, claims, typed["settings"], typed["pack"])
 
 
 if __name__ == "__main__":

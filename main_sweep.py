@@ -20,22 +20,22 @@ from utils.errors import leave, script
 
 @script
 def main(argv: list[str] | None = None) -> int:
-    file, what, where = parse(argv)
-    stated = spec.read(file, what.folder)
-    cells = grid.cells(stated)
-    wanted = None
-    if stated.optuna is not None:
+    file, action, execution = parse(argv)
+    sweep_spec = spec.read(file, action.folder)
+    cells = grid.cells(sweep_spec)
+    searches = None
+    if sweep_spec.optuna is not None:
         from sweep import search_block, trial
 
-        wanted = search_block.read(stated)
-        stated = trial.in_search_folder(stated)
-        cells = trial.baseline(stated, wanted[0])
-    if what.print:
-        print("\n".join(cell.command for cell in grid.of_stage(cells, what.stage)))
+        searches = search_block.read(sweep_spec)
+        sweep_spec = trial.in_search_folder(sweep_spec)
+        cells = trial.baseline(sweep_spec, searches[0])
+    if action.print:
+        print("\n".join(cell.command for cell in grid.of_stage(cells, action.stage)))
         return 0
     from sweep.launch import execute
 
-    return execute(stated, cells, wanted, where, what)
+    return execute(sweep_spec, cells, searches, execution, action)
 
 
 if __name__ == "__main__":

@@ -151,10 +151,10 @@ def sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
     Raises:
         UsageError: one is there twice, or another flag says how much to prune too.
     """
-    found = build(Curve, typed).sparsities
-    if found is None:
+    values = build(Curve, typed).sparsities
+    if values is None:
         return None
-    if not found or len(set(found)) < len(found):
+    if not values or len(set(values)) < len(values):
         raise UsageError(f"--sparsities {typed['sparsities']}: must be different numbers with commas between")
     if "mask" in typed:
         raise UsageError("--mask and --sparsities: one names a model, the other makes several; give one")
@@ -162,4 +162,4 @@ def sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
         raise UsageError("--rate and --sparsities both say how much to prune; give one")
     if typed.get("prune", "omp") != "omp":
         raise UsageError(f"--prune {typed['prune']}: must be omp with --sparsities")
-    return tuple(sorted(found))
+    return tuple(sorted(values))

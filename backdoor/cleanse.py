@@ -74,8 +74,8 @@ def train(
     if prune.prune == "synflow":
         mask = training.prune_first(problem, "synflow", prune.rate, None, setup.run.train_seed, log)
     plan = training.plan_of(setup.train, prune, setup.run)
-    found, mask = training.run_plan(problem, plan, written, log, begin, mask)
-    return Trained(mask, found)
+    rounds_run, mask = training.run_plan(problem, plan, written, log, begin, mask)
+    return Trained(mask, rounds_run)
 
 
 def keep(path: Path, setup: CleanseSetup, problem: PoisonedProblem, trained: Trained) -> None:
@@ -123,13 +123,13 @@ def curve(setup: CurveSetup, problem: PoisonedProblem, record: Result, place: Pl
     dense = train(setup.dense, problem, setup.folder, place.log)
     results = [cleanse_at(point, problem, dense, setup.folder) for point in setup.points]
     backdoor_table.save(results, setup.folder / "backdoor")
-    points = [{"sparsity": found["model"]["sparsity"], **_scores(found)} for found in results]
+    points = [{"sparsity": result["model"]["sparsity"], **_scores(result)} for result in results]
     units, split = results[0]["units"], record.split
     return setup.result(method=setup.method.name, points=points, units=units, poison=record.poison, split=split)
 
 
-def _scores(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: found["scores"][key] for key in ("before", "after", "RTE")}
+def _scores(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: result["scores"][key] for key in ("before", "after", "RTE")}
 
 
 def cleanse_at(setup: CleanseSetup, problem: PoisonedProblem, dense: Trained, home: Path) -> dict[str, Any]:

@@ -146,11 +146,11 @@ def idle_flags(arguments: BackdoorArguments) -> tuple[str, ...]:
 
 def target_class(target: dict[str, str], dataset: DatasetInfo) -> int:
     """The number of the target class, under whichever of its two flags it was typed."""
-    found = {number_of(word, dataset.names, flag) for flag, word in target.items()}
-    if len(found) > 1:
+    classes = {number_of(word, dataset.names, flag) for flag, word in target.items()}
+    if len(classes) > 1:
         both = " and ".join(f"{flag} {word}" for flag, word in target.items())
         raise UsageError(f"{both} both say which class is the target; give one")
-    return found.pop()
+    return classes.pop()
 
 
 def check_trigger(trigger: Trigger, side: int) -> None:

@@ -29,12 +29,12 @@ def origin(setup: CleanseSetup) -> dict[str, str]:
     if setup.checkpoint is not None:
         return {"model": f"{setup.arch}, from {setup.mask_file}; flags of training and pruning are not read"}
     prune = setup.prune
-    how = {"none": "dense", "omp": "OMP", "imp": f"IMP, {prune.pruning_times} rounds", "synflow": "SynFlow"}
+    pruning = {"none": "dense", "omp": "OMP", "imp": f"IMP, {prune.pruning_times} rounds", "synflow": "SynFlow"}
     points = [point.prune.rate for point in setup.points] if isinstance(setup, CurveSetup) else []
     rates = points or ([] if prune.prune == "none" else [prune.rate])
     listed = f" at rate {', '.join(f'{rate:g}' for rate in rates)}" if rates else ""
     return {
-        "model": f"{setup.arch}, trained here; {how[prune.prune]}{listed}",
+        "model": f"{setup.arch}, trained here; {pruning[prune.prune]}{listed}",
         "training": messages.settings(setup.train),
     }
 

@@ -65,15 +65,15 @@ def read(setup: CleanseSetup) -> PoisonedProblem:
 
 def check_origin(setup: CleanseSetup, problem: PoisonedProblem) -> None:
     """Refuse a model that was trained on other images, or on others' poison, than this run would have it forget."""
-    found, allowed = setup.checkpoint, setup.allow_mismatch
-    check_split(found, problem.base, allowed)
-    if found is None:
+    checkpoint, allowed = setup.checkpoint, setup.allow_mismatch
+    check_split(checkpoint, problem.base, allowed)
+    if checkpoint is None:
         return
-    if "poison_digest" not in found.extra:
-        print(f"warning: {found.path} does not say with which poison it was trained", file=sys.stderr)
-    elif found.extra["poison_digest"] != problem.poison.digest and not allowed:
+    if "poison_digest" not in checkpoint.extra:
+        print(f"warning: {checkpoint.path} does not say with which poison it was trained", file=sys.stderr)
+    elif checkpoint.extra["poison_digest"] != problem.poison.digest and not allowed:
         raise UsageError(
-            f"--mask {found.path}: was trained with another poison ({found.extra['poison_digest']}: "
-            f"{found.extra['poison']}) than this run's ({problem.poison.digest}: {problem.words}); "
+            f"--mask {checkpoint.path}: was trained with another poison ({checkpoint.extra['poison_digest']}: "
+            f"{checkpoint.extra['poison']}) than this run's ({problem.poison.digest}: {problem.words}); "
             "give the flags that it was trained with, or --allow_split_mismatch"
         )

@@ -56,21 +56,13 @@ def loader(images: PerImage, size: int) -> DataLoader:
     return DataLoader(images, batch_size=size)
 
 
-def epoch(
-    model: nn.Module,
-    mask: dict[str, Tensor],
-    data: PerImage,
-    lr: float,
-    size: int,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-) -> dict[str, Tensor]:
+def epoch(model: nn.Module, mask: dict[str, Tensor], data: PerImage, lr: float, size: int) -> dict[str, Tensor]:
     """The state dict after an epoch of SGD on cross-entropy, pruned weights held by torch's reparametrisation."""
     model = copy.deepcopy(model).train()
     layers = [(model.get_submodule(name.removesuffix(".weight")), name) for name in mask]
     for layer, name in layers:
         prune.custom_from_mask(layer, "weight", mask[name])
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
     for images, labels in loader(data, size):
         loss = F.cross_entropy(model(images), labels)
         optimizer.zero_grad()

@@ -67,6 +67,6 @@ def model(arch: str, device: torch.device) -> nn.Module:
     return models.build(arch, CLASSES, ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), size=SIDE).to(device)
 
 
-def mask(network: nn.Module, sparsity: float = 0.95) -> pruner.Mask:
-    """The weights that global magnitude keeps."""
-    return pruner.prune(network, "magnitude", sparsity, pruner.Sample(0))
+def mask(network: nn.Module) -> pruner.Mask:
+    """The 5 % of weights that global magnitude keeps."""
+    return pruner.prune(network, "magnitude", 0.95, pruner.Sample(0))

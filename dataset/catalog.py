@@ -46,7 +46,7 @@ class Source:
         embedded: whether it comes with a package or is computed; it has no files and reads no ``--data``.
         marks: files or folders by one of which its root is known, besides a class-folder tree.
         archive: the published archive, which may lie in the root in place of these.
-        told: (source, root) -> the source with what only the folder says of it; for sources that have no image files.
+        completed: (source, root) -> the source with what only its folder says; for sources without image files.
         pixels: whether it holds images; otherwise it is for ``main_generate.py`` alone.
         folder: the name under which it is usually unpacked, if it is looked for there too.
         superclasses: what a model learns in place of the classes, which are then subclasses.
@@ -70,13 +70,13 @@ class Source:
     archive: str | None = None
     folder: str | None = None
     superclasses: Superclasses | None = None
-    told: Callable[[Source, Path], Source] | None = None
+    completed: Callable[[Source, Path], Source] | None = None
     pixels: bool = True
 
     def files(self, root: Path) -> Listing | None:
         """Its image files in ``root``; None if it is not stored so."""
-        found = None if self.layout is None else self.layout(root)
-        return found.without_val() if found is not None and self.name.endswith(NO_VAL) else found
+        listing = None if self.layout is None else self.layout(root)
+        return listing.without_val() if listing is not None and self.name.endswith(NO_VAL) else listing
 
 
 _sources: Registry[Source] = Registry("--dataset", "data set", "dataset.named", "unlearn_sparse.datasets")

@@ -36,9 +36,9 @@ class Chain:
 
     def plain(self) -> Self:
         """Without augmentation."""
-        made = copy.copy(self)
-        made._sets = tuple(images.plain() for images in self._sets)
-        return made
+        views = copy.copy(self)
+        views._sets = tuple(images.plain() for images in self._sets)
+        return views
 
     def sizes(self, size: int) -> list[int]:
         """How many images each batch holds; the last one of each set may be smaller."""
@@ -74,5 +74,5 @@ def endless(images: Images, size: int, seed: int, start: int = 0) -> Iterator[tu
     for number in count(start // len(sizes)):
         skipped = max(start - number * len(sizes), 0)
         batches = zip(images.batches(size, seeds.derive(seed, "pass", number), parallel.part), sizes)
-        for (batch, labels), whole in islice(batches, skipped, None):
-            yield batch, labels, whole
+        for (batch, labels), total in islice(batches, skipped, None):
+            yield batch, labels, total

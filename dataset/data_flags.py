@@ -12,7 +12,7 @@ from dataset import catalog, positions
 from dataset.scenario import Scenario
 from utils import files
 from utils.errors import UsageError
-from utils.options import option
+from utils.options import file_option, option
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,11 @@ class Data:
         common="cifar10, cifar100, svhn, digits, folder, ...",
         metavar="NAME",
     )
-    data: str | None = option(
-        None,
+    data: str | None = file_option(
         "folder of the data set: torchvision's files or train/<class>/*, test/<class>/*; without it ./data and ../data "
         "are tried, then the set is downloaded to ./data (--data_dir is the same for TinyImagenet)",
         common="folder of the data set (./data or ../data)",
         metavar="DIR",
-        identity=False,
     )
     no_val: bool = option(False, "train on all training images, as --dataset NAME_no_val does", identity=False)
     input_size: int | None = option(
@@ -39,22 +37,18 @@ class Data:
     stream: bool = option(
         False, "with --dataset folder: read images from disk whenever they are needed, for sets larger than memory"
     )
-    split: str | None = option(
-        None,
+    split: str | None = file_option(
         "who trains, validates, is forgotten and tests: a split.npz that a run has left, any .npz or folder of .npy "
         "with train (or retain and forget), test and, where there are, retain, forget, val; or a scheme, NAME or "
         "NAME:ARGUMENT (seeds: by --seed and --split_seed; deepunlearn, lira:S:J: those of that benchmark)",
         common="a split.npz of another run or tool; by seeds",
         metavar="FILE|NAME",
-        identity=False,
     )
-    superclasses: str | None = option(
-        None,
+    superclasses: str | None = file_option(
         "the model learns superclasses: a file that says to which each class belongs (YAML, JSON, or lines "
         "CLASS,SUPERCLASS), or folders for train/<superclass>/<subclass>/*; --forget subclass:C takes a class",
         common="which superclass each class belongs to",
         metavar="FILE|folders",
-        identity=False,
     )
     workers: int = option(
         4, "processes that read streamed images, for speed alone (--num_workers is the same)", low=0, identity=False
@@ -132,23 +126,23 @@ def of_classes(words: tuple[str, ...], count: int | None, typed_as: str | None =
 
 
 def _listed(text: str, typed_as: str) -> Scenario:
-    said = typed_as if len(typed_as) <= 120 else f"{typed_as[:100]}..."
-    found = positions.read(text, said)
-    return Scenario(None, None, found.positions, said, over=found.over, files=found.files)
+    label = typed_as if len(typed_as) <= 120 else f"{typed_as[:100]}..."
+    listed = positions.read(text, label)
+    return Scenario(None, None, listed.positions, label, over=listed.over, files=listed.files)
 
 
 def _from_word(word: str) -> Scenario:
     typed_as = f"--forget {word}"
-    kind, _, rest = word.partition(":")
+    kind, _, arguments = word.partition(":")
     try:
-        if kind == "indices" and rest:
-            return _listed(rest, typed_as)
+        if kind == "indices" and arguments:
+            return _listed(arguments, typed_as)
         if kind == "random":
-            count = float(rest) if "." in rest else int(rest)
+            count = float(arguments) if "." in arguments else int(arguments)
             if (isinstance(count, float) and 0 < count < 1) or (isinstance(count, int) and count > 0):
                 return Scenario(None, count, None, typed_as)
         if kind in ("class", "subclass"):
-            listed, _, number = rest.rpartition(":") if re.search(r":\d+$", rest) else (rest, "", "")
+            listed, _, number = arguments.rpartition(":") if re.search(r":\d+$", arguments) else (arguments, "", "")
             words = tuple(listed.split(","))
             if (
                 all(words)
@@ -156,8 +150,8 @@ def _from_word(word: str) -> Scenario:
                 and len(set(words)) == len(words)
                 and (not number or int(number) > 0)
             ):
-                found = of_classes(words, int(number) if number else None, typed_as)
-                return replace(found, subclass=kind == "subclass")
+                scenario = of_classes(words, int(number) if number else None, typed_as)
+                return replace(scenario, subclass=kind == "subclass")
     except ValueError:
         pass
     forms = "class:C, class:C,C, class:C:N, subclass:C (and so on), random:N, random:0.1 or indices:FILE"
@@ -168,7 +162,7 @@ def class_order(text: str | None) -> tuple[str, ...] | None:
     """Classes from a list with commas between or from a file, where a line ends one too."""
     if text is None:
         return None
-    where = f"--removal_order {text}"
+    flag = f"--removal_order {text}"
     path = os.path.expanduser(text)
-    listed = files.read_text(Path(path), where) if os.path.exists(path) else text  # Path.exists fails on a long list
+    listed = files.read_text(Path(path), flag) if os.path.exists(path) else text  # Path.exists fails on a long list
     return tuple(word.strip() for word in listed.replace("\n", ",").split(",") if word.strip())

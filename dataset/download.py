@@ -111,8 +111,8 @@ def fetch(remote: Remote, root: Path) -> None:
     packed = remote.folder is not None and archive.is_file()
     if parallel.is_main() and not (root / remote.name).exists():
         if packed and (archive.stat().st_size != remote.size or files.sha256(archive) != remote.sha256):
-            said = f"is not the published file (another size or SHA-256); unpack it to {root / str(remote.folder)}"
-            raise UsageError(f"{archive}: {said}, or delete it")
+            reason = f"is not the published file (another size or SHA-256); unpack it to {root / str(remote.folder)}"
+            raise UsageError(f"{archive}: {reason}, or delete it")
         fetched = f"downloading {remote.url} ({remote.size / 1e6:,.0f} MB) to {root}"
         print(f"unpacking {archive}" if packed else fetched, flush=True)
         files.make_folder(root)
@@ -129,9 +129,9 @@ def fetch(remote: Remote, root: Path) -> None:
     parallel.wait()
 
 
-def _put(found: Path, target: Path) -> None:
+def _put(source: Path, target: Path) -> None:
     try:
-        os.replace(found, target)
+        os.replace(source, target)
     except OSError:
         if not target.exists():  # else another run was faster
             raise

@@ -39,10 +39,10 @@ def gallery(name: str, root: str | None, size: int | None, digest: str) -> Galle
         return None
     from dataset import prepare
 
-    found = prepare.find(name, root, size).load()
-    if found.digest != digest:
-        where = f"--data {root}" if root is not None else name
-        raise UsageError(f"{where}: holds other images than the models were trained on; name their folder by --data")
-    parts = ((found.train_images, found.train_labels), (found.test_images, found.test_labels))
+    data = prepare.find(name, root, size).load()
+    if data.digest != digest:
+        flag = f"--data {root}" if root is not None else name
+        raise UsageError(f"{flag}: holds other images than the models were trained on; name their folder by --data")
+    parts = ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
     images, labels = (np.concatenate(part) for part in zip(*parts))
-    return Gallery(images, labels, found.classes)
+    return Gallery(images, labels, data.classes)

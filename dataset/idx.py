@@ -36,9 +36,9 @@ def read_idx(name: str, classes: tuple[str, ...], counts: tuple[int, ...]) -> Re
         places = (root / name / "raw", root / "raw", root)
         place = next((at for at in places if _path(at, "train", IMAGES)), None) or _fetched(name, root)
         train, test = (_part(place, part, size or SIDE) for part in PARTS)
-        found = np.bincount(train[1], minlength=len(counts)).tolist()
-        if found != list(counts) or test[1].max() >= len(counts):
-            shown = f"{found[0]:,} of class 0 and {len(found)} classes; {name} has {counts[0]:,} and {len(counts)}"
+        counted = np.bincount(train[1], minlength=len(counts)).tolist()
+        if counted != list(counts) or test[1].max() >= len(counts):
+            shown = f"{counted[0]:,} of class 0 and {len(counted)} classes; {name} has {counts[0]:,} and {len(counts)}"
             raise UsageError(f"--data {place}: holds another data set by the same file names, with {shown}")
         return train, test, classes
 
@@ -54,10 +54,10 @@ def _fetched(name: str, root: Path) -> Path:
         for remote in FILES[name]:
             fetch(remote, place)
     except UsageError as error:
-        said = (
+        reason = (
             f"({error}); put {MARKS[0]} (or .gz) and its like there, or a tree train/<class>/*.png, test/<class>/*.png"
         )
-        raise UsageError(f"--data {root}: holds no {name} and it cannot be downloaded {said}") from error
+        raise UsageError(f"--data {root}: holds no {name} and it cannot be downloaded {reason}") from error
     return place
 
 

@@ -91,8 +91,8 @@ class Images(ABC):
 
     def of_classes(self, labels: Tensor) -> Images:
         """The images whose class is among ``labels``, without augmentation; all if there are none."""
-        found = self.indices[torch.isin(self.labels, labels)]
-        return self.at(found) if len(found) else self.plain()
+        chosen = self.indices[torch.isin(self.labels, labels)]
+        return self.at(chosen) if len(chosen) else self.plain()
 
     def _copy(self, **attributes: Any) -> Images:
         changed = copy.copy(self)
@@ -163,14 +163,14 @@ class ImageSet(Images):
         for start in range(0, len(order), size):
             stop = min(start + size, len(order))
             mine = slice(0, stop - start) if part is None else part(stop - start)
-            wanted = slice(start + mine.start, start + mine.stop)
+            rows = slice(start + mine.start, start + mine.stop)
             if crops is not None:
-                images = crops.gather(self.images, order[wanted], wanted)
+                images = crops.gather(self.images, order[rows], rows)
             elif shifts is not None and flips is not None:
-                images = crop_and_flip(self.images, shifts[wanted], flips[wanted], self.augment.pad, order[wanted])
+                images = crop_and_flip(self.images, shifts[rows], flips[rows], self.augment.pad, order[rows])
             else:
-                images = gather(self.images, order[wanted])
-            yield scale(images), labels[wanted]
+                images = gather(self.images, order[rows])
+            yield scale(images), labels[rows]
 
     def _draw(self, seed: int | None) -> tuple[Tensor | None, Tensor | None]:
         if seed is None or self.augment is None:
@@ -256,8 +256,8 @@ class Crops:
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
         return cls(rows[:, :, None], columns[:, None], seen_rows[:, :, None], seen_columns[:, None])
 
-    def gather(self, images: Tensor, picked: Tensor, wanted: slice) -> Tensor:
-        """Images ``picked``, int64 [B], of [N, C, H, W], cropped as entries ``wanted``: channels-last [B, C, H, W]."""
-        found = images.permute(0, 2, 3, 1)[picked[:, None, None], self.rows[wanted], self.columns[wanted]]
-        seen = self.seen_rows[wanted] & self.seen_columns[wanted]
-        return found.mul_(seen[..., None]).permute(0, 3, 1, 2)
+    def gather(self, images: Tensor, picked: Tensor, entries: slice) -> Tensor:
+        """Images ``picked``, int64 [B], of [N, C, H, W], cropped by these entries: channels-last [B, C, H, W]."""
+        cropped = images.permute(0, 2, 3, 1)[picked[:, None, None], self.rows[entries], self.columns[entries]]
+        seen = self.seen_rows[entries] & self.seen_columns[entries]
+        return cropped.mul_(seen[..., None]).permute(0, 3, 1, 2)

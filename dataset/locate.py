@@ -48,10 +48,10 @@ def fits(source: Source, place: Path) -> bool:
     return source.read is None or own is None or same_classes(tuple(tree.subfolders(tree.parts(place)["train"])), own)
 
 
-def same_classes(found: tuple[str, ...], own: tuple[str, ...]) -> bool:
+def same_classes(names: tuple[str, ...], own: tuple[str, ...]) -> bool:
     """Whether folders are the classes of a known data set, by name or by number, in its order."""
-    named = [name.lower() for name in found] == [name.lower() for name in own]
-    return named or (all(name.isdecimal() for name in found) and [int(name) for name in found] == list(range(len(own))))
+    named = [name.lower() for name in names] == [name.lower() for name in own]
+    return named or (all(name.isdecimal() for name in names) and [int(name) for name in names] == list(range(len(own))))
 
 
 def _usual_place(source: Source) -> Path:
@@ -73,12 +73,12 @@ def _inner(source: Source, root: Path) -> Path:
 
 def _above(source: Source, root: Path) -> Path | None:
     """The tree of which ``root`` is a part."""
-    whole = Path(os.path.abspath(root))
+    absolute = Path(os.path.abspath(root))
     within = {*(part for several in tree.PARTS.values() for part in several), *source.marks}
-    if whole.name.lower() in within and root.is_dir() and fits(source, whole.parent):
-        return whole.parent if root.name in ("", "..") else root.parent
-    if whole.parent.name.lower() in within and root.is_dir() and fits(source, whole.parent.parent):
-        raise UsageError(f"--data {root}: is the folder of one class; give {whole.parent.parent}")
+    if absolute.name.lower() in within and root.is_dir() and fits(source, absolute.parent):
+        return absolute.parent if root.name in ("", "..") else root.parent
+    if absolute.parent.name.lower() in within and root.is_dir() and fits(source, absolute.parent.parent):
+        raise UsageError(f"--data {root}: is the folder of one class; give {absolute.parent.parent}")
     return None
 
 
@@ -89,8 +89,8 @@ def _below(source: Source, root: Path) -> Path | None:
         level = [folder for place in level for folder in _inside(place)]
         fitting = [folder for folder in level if _fits_if_readable(source, folder)]
         if len(fitting) > 1:
-            said = f"several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give one of them"
-            raise UsageError(f"--data {root}: {said}")
+            reason = f"several folders in it hold such a data set: {', '.join(map(str, fitting[:4]))}; give one of them"
+            raise UsageError(f"--data {root}: {reason}")
         if fitting:
             return fitting[0]
     return None

@@ -34,14 +34,14 @@ def read(samples: Any, name: str, device: torch.device, augment: Augment | None 
         raise UsageError(f"{name}: has no images")
     images, labels = torch.empty(0), torch.empty(len(samples), dtype=torch.int64)
     for number, sample in enumerate(_samples(samples, workers)):
-        where = f"{name}: sample {number}"
-        image, labels[number] = _checked(sample, where)
+        place = f"{name}: sample {number}"
+        image, labels[number] = _checked(sample, place)
         if not number:
             shape = (len(samples), *image.shape)
             images = torch.empty(shape, dtype=image.dtype, memory_format=torch.channels_last)
         if (image.shape, image.dtype) != (images.shape[1:], images.dtype):
             raise UsageError(
-                f"{where}: is {_words(image)}, and the first is {_words(images[0])}; a transform must make them alike"
+                f"{place}: is {_words(image)}, and the first is {_words(images[0])}; a transform must make them alike"
             )
         images[number] = image
     return ImageSet(images.to(device), labels.to(device), augment=augment)
@@ -56,10 +56,10 @@ def _samples(samples: Any, workers: int) -> Iterator[Any]:
         yield from batch
 
 
-def _checked(sample: Any, where: str) -> tuple[Tensor, int]:
+def _checked(sample: Any, place: str) -> tuple[Tensor, int]:
     """Image, uint8 or float32 [C, H, W], and class of a sample."""
     if not isinstance(sample, (tuple, list)) or len(sample) != 2:
-        raise UsageError(f"{where}: must be a pair of an image and its class, not {type(sample).__name__}")
+        raise UsageError(f"{place}: must be a pair of an image and its class, not {type(sample).__name__}")
     image, label = sample
     if not isinstance(image, Tensor) and hasattr(image, "getbands"):  # PIL's
         from torchvision.transforms.functional import pil_to_tensor
@@ -70,10 +70,10 @@ def _checked(sample: Any, where: str) -> tuple[Tensor, int]:
         or image.ndim != 3
         or not (image.dtype == torch.uint8 or image.is_floating_point())
     ):
-        raise UsageError(f"{where}: must have a PIL image or a uint8 or float tensor [C, H, W], not {_words(image)}")
+        raise UsageError(f"{place}: must have a PIL image or a uint8 or float tensor [C, H, W], not {_words(image)}")
     label = label.item() if hasattr(label, "item") and getattr(label, "ndim", 0) == 0 else label
     if not isinstance(label, numbers.Integral) or label < 0:
-        raise UsageError(f"{where}: must have a class, a whole number from 0, not {label!r}")
+        raise UsageError(f"{place}: must have a class, a whole number from 0, not {label!r}")
     return image if image.dtype == torch.uint8 else image.float(), int(label)
 
 

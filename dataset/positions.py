@@ -69,8 +69,8 @@ def read(text: str, typed_as: str) -> Listed:
             return _listed(_words(text))
         return _listed(_values(files.read_bytes(path, typed_as, "list", MOST), typed_as))
     except (UsageError, ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError) as error:
-        said = one_line(str(error).removeprefix(f"{typed_as}: "))
-        why = f"{said[:300]}"
+        reason = one_line(str(error).removeprefix(f"{typed_as}: "))
+        why = f"{reason[:300]}"
         raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a file of them; {why}") from None
 
 
@@ -79,7 +79,7 @@ def _means_a_file(text: str) -> bool:
     return bool(re.search(r"[/\\]|\.[A-Za-z]\w*$", text)) and not re.search(r"[,;\s]", text)
 
 
-def _values(content: bytes, where: str) -> list[Any]:
+def _values(content: bytes, flag: str) -> list[Any]:
     """The members of a list, whatever kind of file it is in."""
     if content.startswith(NPY):
         return _array(content)
@@ -90,15 +90,15 @@ def _values(content: bytes, where: str) -> list[Any]:
     for start, words in OTHERS.items():
         if content.startswith(start):
             raise ValueError(f"this file is {words}")
-    text = files.decode(content, where, "list").strip()
+    text = files.decode(content, flag, "list").strip()
     if text[:1] not in ("[", "{"):
         return _words(text)
-    found = json.loads(text)
-    if isinstance(found, dict):
-        raise ValueError(f"it holds an object with {_some(found)}, of which the list has to be taken out")
-    if any(isinstance(value, (list, dict)) for value in found):
+    values = json.loads(text)
+    if isinstance(values, dict):
+        raise ValueError(f"it holds an object with {_some(values)}, of which the list has to be taken out")
+    if any(isinstance(value, (list, dict)) for value in values):
         raise ValueError("it holds lists in a list")
-    return found
+    return values
 
 
 def _words(text: str) -> list[Any]:
@@ -131,8 +131,8 @@ def _check_columns(rows: list[list[str]], open_ended: list[bool]) -> None:
         return
     if [row[0] for row in rows] in ([str(i + start) for i in range(len(rows))] for start in (0, 1)) and widths == {2}:
         raise ValueError("its first column counts its lines; keep the other alone")
-    said = f"each of its {len(rows):,} lines has {min(widths)} columns; keep the one of positions alone"
-    raise ValueError(f"{said}, or write a list with one position a line")
+    reason = f"each of its {len(rows):,} lines has {min(widths)} columns; keep the one of positions alone"
+    raise ValueError(f"{reason}, or write a list with one position a line")
 
 
 def _number(word: str) -> int | float | bool | None:
@@ -175,8 +175,8 @@ def _zip(content: bytes) -> list[Any]:
                 return _array(members.read(arrays[0]))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"it is damaged ({error})") from None
-    said = "of which the list has to be taken out"
-    raise ValueError(f"it holds {_some([name.removesuffix('.npy') for name in names])}, {said}")
+    reason = "of which the list has to be taken out"
+    raise ValueError(f"it holds {_some([name.removesuffix('.npy') for name in names])}, {reason}")
 
 
 def _tensor(content: bytes) -> list[Any]:
@@ -184,16 +184,16 @@ def _tensor(content: bytes) -> list[Any]:
     import torch
 
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         raise ValueError(f"torch cannot read it safely ({str(error).splitlines()[0][:120]})") from None
-    if isinstance(found, torch.Tensor):
-        return _row(found.detach().numpy())
-    if isinstance(found, dict):
-        raise ValueError(f"it holds {_some(found)}, of which the list has to be taken out")
-    if not isinstance(found, (list, tuple, set, frozenset)):
-        raise ValueError(f"it holds {type(found).__name__}, no list")
-    return [value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value for value in found]
+    if isinstance(loaded, torch.Tensor):
+        return _row(loaded.detach().numpy())
+    if isinstance(loaded, dict):
+        raise ValueError(f"it holds {_some(loaded)}, of which the list has to be taken out")
+    if not isinstance(loaded, (list, tuple, set, frozenset)):
+        raise ValueError(f"it holds {type(loaded).__name__}, no list")
+    return [value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value for value in loaded]
 
 
 def _some(names: Any) -> str:
@@ -220,8 +220,8 @@ def _listed(values: list[Any]) -> Listed:
     if truths or (len(numbers) > 2 and set(numbers) <= {0, 1}):
         return Listed(tuple(place for place, marked in enumerate(numbers) if marked), over=len(numbers))
     if min(numbers) < 0 or max(numbers) >= 2**31:
-        said = f"not {min(numbers) if min(numbers) < 0 else max(numbers)}"
-        raise ValueError(f"it must name images by positions from 0 up, {said}")
+        reason = f"not {min(numbers) if min(numbers) < 0 else max(numbers)}"
+        raise ValueError(f"it must name images by positions from 0 up, {reason}")
     return Listed(_once(numbers))
 
 
@@ -239,10 +239,10 @@ def _once(members: Sequence[Any]) -> tuple[Any, ...]:
     first, times = Counter(members).most_common(1)[0]
     if times > 1:
         more = len(members) - len(set(members))
-        said = f"{first} is there {times} times, {more:,} of its {len(members):,} entries are repeated"
+        reason = f"{first} is there {times} times, {more:,} of its {len(members):,} entries are repeated"
         if len(members) > 2 * (len(members) - more):  # np.unique of labels would be a list of a few wrong images
-            raise ValueError(f"{said}, as in a list of labels; np.flatnonzero(LIST == LABEL) gives positions")
-        raise ValueError(f"{said}; a list names every image once (np.unique)")
+            raise ValueError(f"{reason}, as in a list of labels; np.flatnonzero(LIST == LABEL) gives positions")
+        raise ValueError(f"{reason}; a list names every image once (np.unique)")
     return tuple(members)
 
 
@@ -257,23 +257,23 @@ def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[
     """
     by_name: dict[str, list[tuple[int, str]]] = {}
     for position, path in enumerate(paths.tolist()):
-        whole = os.path.abspath(os.fsdecode(path))
-        by_name.setdefault(os.path.basename(whole), []).append((position, whole))
-    found = []
+        absolute = os.path.abspath(os.fsdecode(path))
+        by_name.setdefault(os.path.basename(absolute), []).append((position, absolute))
+    positions = []
     for name in names:
         end = os.path.normpath(name.replace("\\", "/"))
-        whole = end if os.path.isabs(end) else os.path.sep + end.lstrip("./")
-        fitting = [position for position, path in by_name.get(os.path.basename(end), []) if path.endswith(whole)]
+        suffix = end if os.path.isabs(end) else os.path.sep + end.lstrip("./")
+        fitting = [position for position, path in by_name.get(os.path.basename(end), []) if path.endswith(suffix)]
         if len(fitting) != 1:
             problem = f"fits {len(fitting)} training images" if fitting else "is none of the training images"
-            said = "name files by their path from the class's folder on, as class/image.png"
-            raise UsageError(f"{typed_as}: {one_line(name)} {problem}; {said}")
-        found += fitting
-    return _unique(tuple(found), typed_as)
+            hint = "name files by their path from the class's folder on, as class/image.png"
+            raise UsageError(f"{typed_as}: {one_line(name)} {problem}; {hint}")
+        positions += fitting
+    return _unique(tuple(positions), typed_as)
 
 
-def _unique(found: tuple[int, ...], typed_as: str) -> tuple[int, ...]:
+def _unique(positions: tuple[int, ...], typed_as: str) -> tuple[int, ...]:
     try:
-        return _once(found)
+        return _once(positions)
     except ValueError:
         raise UsageError(f"{typed_as}: names a training image twice, by different paths") from None

@@ -98,9 +98,9 @@ class DatasetInfo:
     def identity(self) -> dict[str, Any]:
         """What decides a run's numbers of the data set itself and of its split, as plain data."""
         counts, above = self.official, self.superclasses
-        found: dict[str, Any] = {"official_counts": counts if above is None else above.summed(counts)}
-        found |= {} if above is None else {"superclasses": {"names": above.names, "subclasses": dict(self._above)}}
-        return found | ({} if self.given is None else {"split": self.given.identity})
+        facts: dict[str, Any] = {"official_counts": counts if above is None else above.summed(counts)}
+        facts |= {} if above is None else {"superclasses": {"names": above.names, "subclasses": dict(self._above)}}
+        return facts | ({} if self.given is None else {"split": self.given.identity})
 
     @property
     def _above(self) -> list[tuple[str, str]]:
@@ -119,12 +119,12 @@ class DatasetInfo:
     @property
     def notes(self) -> dict[str, str]:
         """What a header says beside numbers, by keyword: where files are, what serves for what, what is not read."""
-        found = {} if self.typed is None else {"found": f"in {self.root}, for --data {self.typed}"}
+        notes = {} if self.typed is None else {"found": f"in {self.root}, for --data {self.typed}"}
         if self.given is not None:
             left_out = self.given.left_out(sum(self.official))
-            said = f"; left out: {left_out:,} training images, in none of its sets" if left_out else ""
-            found |= {"split from": f"{self.given.typed}{said}"}
-        return found | ({} if self.files is None else self.files.notes)
+            remark = f"; left out: {left_out:,} training images, in none of its sets" if left_out else ""
+            notes |= {"split from": f"{self.given.typed}{remark}"}
+        return notes | ({} if self.files is None else self.files.notes)
 
     @property
     def validates(self) -> bool:
@@ -133,9 +133,9 @@ class DatasetInfo:
 
     def load(self) -> sources.Dataset:
         """The data set; see ``sources.load``."""
-        found = sources.load(self.source, self.root, self.size, self.files)
-        found = found if self.superclasses is None else found.by_superclass(self.superclasses)
-        return replace(found, notes=self.notes, given=self.given)
+        data = sources.load(self.source, self.root, self.size, self.files)
+        data = data if self.superclasses is None else data.by_superclass(self.superclasses)
+        return replace(data, notes=self.notes, given=self.given)
 
     def resolve(self, scenario: Scenario) -> Scenario:
         """``scenario`` in numbers, checked: classes by their names, images by their files, masks by their length.
@@ -146,8 +146,8 @@ class DatasetInfo:
         if scenario.implied and self.given is not None and self.given.forget is not None:
             return Scenario(None, None, self.given.forget, f"--split {self.given.typed}")
         if scenario.subclass and self.superclasses is None:
-            said = f"{self.source.name} has no subclasses; --superclasses says which superclass each class belongs to"
-            raise UsageError(f"{scenario.typed}: {said}")
+            reason = f"{self.source.name} has no subclasses; --superclasses says which superclass each class belongs to"
+            raise UsageError(f"{scenario.typed}: {reason}")
         paths = None if self.files is None else self.files.train[0]
         known = self._own_names if scenario.subclass else self.names
         fitted = scenario.named(known).placed(sum(self.official), paths)
@@ -174,8 +174,8 @@ def find(
     source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
     place = find_root(source, typed)
-    if source.told is not None:
-        source = source.told(source, place)
+    if source.completed is not None:
+        source = source.completed(source, place)
     files, size = source.files(place), size or (source.size if source.resized else None)
     files, above = _superclasses(superclasses, source, place, files)
     official = list(source.official or () if files is None else files.counts)
@@ -196,8 +196,8 @@ def _superclasses(
     if typed != superclasses_of.FOLDERS:
         return files, superclasses_of.read(typed, source.classes or () if files is None else files.classes)
     if files is None:
-        said = "is for trees train/<superclass>/<subclass>/*"
-        raise UsageError(f"--superclasses {typed}: {said}; for --dataset {source.name} give a file")
+        reason = "is for trees train/<superclass>/<subclass>/*"
+        raise UsageError(f"--superclasses {typed}: {reason}; for --dataset {source.name} give a file")
     return superclasses_of.of_folders(files, place)
 
 
@@ -232,10 +232,10 @@ class Views:
 
     def __init__(self, data: sources.Dataset, device: torch.device, workers: int = 0, compat: str = "fixed"):
         def place(images: np.ndarray, labels: np.ndarray) -> tuple[Any, torch.Tensor]:
-            where = torch.from_numpy(labels).to(device)
+            targets = torch.from_numpy(labels).to(device)
             if data.streamed is None:
-                return torch.from_numpy(images).to(device).permute(0, 3, 1, 2), where
-            return OnDisk(images, data.streamed, compat == "reference", workers), where
+                return torch.from_numpy(images).to(device).permute(0, 3, 1, 2), targets
+            return OnDisk(images, data.streamed, compat == "reference", workers), targets
 
         self._train, self._test = place(data.train_images, data.train_labels), place(data.test_images, data.test_labels)
         self._val = self._test if data.val is None else place(*data.val)

@@ -141,11 +141,11 @@ class Whole(Reader):
         image = open_image(self.paths[position])
         if self.size is not None and image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        found = np.asarray(image)
-        if self.shape is not None and found.shape != self.shape:
-            here, first = os.fsdecode(self.paths[position]), os.fsdecode(self.paths[0])
-            raise UsageError(f"--data: {here} differs in size from {first}; give --input_size or --stream")
-        return found
+        array = np.asarray(image)
+        if self.shape is not None and array.shape != self.shape:
+            path, first = os.fsdecode(self.paths[position]), os.fsdecode(self.paths[0])
+            raise UsageError(f"--data: {path} differs in size from {first}; give --input_size or --stream")
+        return array
 
 
 def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
@@ -159,8 +159,8 @@ def decode(paths: np.ndarray, size: int | None) -> np.ndarray:
     """
     first = Whole(paths, size).pixels(0).shape
     if first[0] != first[1]:
-        said = "give --input_size to make images square, or --stream"
-        raise UsageError(f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; {said}")
+        hint = "give --input_size to make images square, or --stream"
+        raise UsageError(f"--data: {os.fsdecode(paths[0])} is {first[1]}x{first[0]} pixels; {hint}")
     images = np.empty((len(paths), *first), dtype=np.uint8)
     pieces = spans(len(paths), 256)
     workers = cores() if images.nbytes > PARALLEL else 0

@@ -73,19 +73,19 @@ class Scenario:
         Raises:
             UsageError: a mask of another length, a position beyond the end, or a file that is no training image.
         """
-        said = self.typed or "--indexes_to_replace"
+        flag = self.typed or "--indexes_to_replace"
         if self.files is not None:
             if paths is None:
                 why = "give positions in its training set, from 0"
-                raise UsageError(f"{said}: names image files, and this data set is not read from files; {why}")
-            return replace(self, indices=positions.of_files(self.files, paths, said), files=None)
+                raise UsageError(f"{flag}: names image files, and this data set is not read from files; {why}")
+            return replace(self, indices=positions.of_files(self.files, paths, flag), files=None)
         if self.indices is None:
             return self
         if self.over not in (None, total):
             why = f"has one for each of the {total:,} images of the official training set, those that validate included"
-            raise UsageError(f"{said}: is a mask of {self.over:,} zeros and ones; a mask {why}")
+            raise UsageError(f"{flag}: is a mask of {self.over:,} zeros and ones; a mask {why}")
         if not self.indices:
-            raise UsageError(f"{said}: is a mask without a one; nothing to forget")
+            raise UsageError(f"{flag}: is a mask without a one; nothing to forget")
         beyond = sum(index >= total for index in self.indices)
         if beyond:
             first = next(index for index in self.indices if index >= total)
@@ -93,7 +93,7 @@ class Scenario:
             why = f"(first: {first}); they go from 0 to {total - 1}, images that validate included"
             why += "; it seems to count from 1: take 1 off each" if from_one else ""
             many = f"{beyond:,} of {len(self.indices):,} positions"
-            raise UsageError(f"{said}: {many} are beyond the official training set {why}")
+            raise UsageError(f"{flag}: {many} are beyond the official training set {why}")
         return self
 
     def resolve(self, counts: list[int], total: int | None = None) -> Scenario:
@@ -115,16 +115,16 @@ class Scenario:
         available = total if self.labels is None else sum(counts[label] for label in self.labels)
         count = round(self.count * available) if isinstance(self.count, float) else self.count
         amount = available if count is None else count
-        said = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
+        flag = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
         if amount > available:
             several = f"{self._noun}es {named} have"
             whose = f"{self._noun} {named} has" if self.labels and len(self.labels) == 1 else several
             whose = "the training set has" if self.labels is None else whose
-            raise UsageError(f"{said}: {whose} {available} training images")
+            raise UsageError(f"{flag}: {whose} {available} training images")
         if amount == 0:
-            raise UsageError(f"{said}: nothing to forget")
+            raise UsageError(f"{flag}: nothing to forget")
         if amount == total:
-            raise UsageError(f"{said}: would leave none of the {available} training images to retain")
+            raise UsageError(f"{flag}: would leave none of the {available} training images to retain")
         return replace(self, count=count)
 
     def kind(self, whole_classes: int) -> Kind:
@@ -182,13 +182,13 @@ def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tupl
         UsageError: a class that does not exist, one given twice, or a word that is the number of one class and the
             name of another.
     """
-    found: list[int] = []
+    chosen: list[int] = []
     for typed in classes:
         number = number_of(typed, names, flag)
-        if number in found:
+        if number in chosen:
             raise UsageError(f"{flag} {typed}: class {number} ({names[number]}) is there twice")
-        found.append(number)
-    return tuple(found)
+        chosen.append(number)
+    return tuple(chosen)
 
 
 def number_of(typed: str, names: tuple[str, ...], flag: str) -> int:
@@ -200,8 +200,8 @@ def number_of(typed: str, names: tuple[str, ...], flag: str) -> int:
     if typed in names:
         named = names.index(typed)
         if number is not None and number < len(names) and number != named:
-            said = f"class {typed} is called {names[number]}; give the folder, train/{typed} or train/{names[number]}"
-            raise UsageError(f"{flag} {typed}: class {named} is called {typed}, and {said}")
+            reason = f"class {typed} is called {names[number]}; give the folder, train/{typed} or train/{names[number]}"
+            raise UsageError(f"{flag} {typed}: class {named} is called {typed}, and {reason}")
         return named
     if number is not None:
         if number >= len(names):

@@ -14,7 +14,7 @@ from dataset import tree
 from dataset.catalog import Source
 from dataset.reading import decode
 from dataset.superclasses import Subclasses, Superclasses
-from utils import spare
+from utils import cache
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
         UsageError: missing, damaged or unequal images.
     """
     files = files or source.files(root)
-    return spare.found_or_made(_state_of(source, root, size, files), lambda: _read(source, root, size, files))
+    return cache.get_or_make(_state_of(source, root, size, files), lambda: _read(source, root, size, files))
 
 
 def _state_of(source: Source, root: Path, size: int | None, files: tree.Listing | None) -> tuple:
@@ -154,8 +154,8 @@ def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, 
     train, test, *val = ((decode(paths, size), labels) for paths, labels in parts)
     for images, _ in (test, *val):
         if images.shape[1] != train[0].shape[1]:
-            said = f"test images {images.shape[1]}; give --input_size"
-            raise UsageError(f"--data {root}: training images are {train[0].shape[1]} pixels wide, {said}")
+            reason = f"test images {images.shape[1]}; give --input_size"
+            raise UsageError(f"--data {root}: training images are {train[0].shape[1]} pixels wide, {reason}")
     return train, test, val[0] if val else None
 
 

@@ -156,15 +156,15 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
             why += "all images train"
             if outside[0] < 0 or outside[-1] >= len(labels):
                 why = f"positions go from 0 to {len(labels) - 1}"
-            rest = f"{outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
-            raise UsageError(f"{scenario.typed or '--indexes_to_replace'}: {rest}")
+            reason = f"{outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
+            raise UsageError(f"{scenario.typed or '--indexes_to_replace'}: {reason}")
         return listed
     candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]
     if scenario.count is None:
         return candidates
     if scenario.count > len(candidates):  # the counts of a split that is a file are not known before the labels
-        said = scenario.typed or f"--num_indexes_to_replace {scenario.count}"
-        raise UsageError(f"{said}: the split has {len(candidates):,} such training images")
+        flag = scenario.typed or f"--num_indexes_to_replace {scenario.count}"
+        raise UsageError(f"{flag}: the split has {len(candidates):,} such training images")
     random = np.random.RandomState((seed - 1) % 2**32)
     return np.sort(random.choice(candidates, int(scenario.count), replace=False))
 
@@ -193,14 +193,14 @@ def split_for_unlearning(
     fine = subclasses if scenario.subclass else None
     forget = choose_forget(train_labels if fine is None else fine.train, pool, scenario, seed)
     if base.forget is not None and not np.array_equal(forget, base.forget):
-        said = f"forget than --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
-        raise UsageError(f"{scenario.typed or '--class_to_replace'}: names other images to {said}")
+        reason = f"forget than --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
+        raise UsageError(f"{scenario.typed or '--class_to_replace'}: names other images to {reason}")
     retain = np.setdiff1d(pool, forget, assume_unique=True)
     if retain.size == 0:
         raise UsageError("nothing is left to retain")
-    whole = np.setdiff1d(train_labels[forget], train_labels[retain])
+    forgotten_whole = np.setdiff1d(train_labels[forget], train_labels[retain])
     test = np.arange(len(test_labels), dtype=np.int64) if base.test is None else base.test
-    gone, parts = np.isin(test_labels[test], whole), np.zeros(0, np.int64)
+    gone, parts = np.isin(test_labels[test], forgotten_whole), np.zeros(0, np.int64)
     if fine is not None:
         parts = np.setdiff1d(fine.train[forget], fine.train[retain])
         gone |= np.isin(fine.test[test], parts)
@@ -209,7 +209,7 @@ def split_for_unlearning(
         test = test[~gone]
     if test.size == 0:
         raise UsageError("no test image is left: the forgotten classes are all that the test set has")
-    whole_classes, whole_parts = tuple(whole.tolist()), tuple(parts.tolist())
+    whole_classes, whole_parts = tuple(forgotten_whole.tolist()), tuple(parts.tolist())
     return Split(base.train, retain, forget, base.val, test, whole_classes, base.digest, whole_parts, forget_test)
 
 

@@ -73,9 +73,9 @@ def read_split(text: str | None, total: int) -> GivenSplit | None:
         name, _, argument = text.partition(":")
         computed = SCHEMES.get(name).sets  # an unknown name is refused before any image is read
         return GivenSplit(text, text, {} if computed is None else _computed(computed(argument, total)))
-    where = f"--split {text}"
-    sets = _complete(where, {name: _indices(where, name, array) for name, array in _arrays(where, path).items()})
-    _check(where, sets, total)
+    flag = f"--split {text}"
+    sets = _complete(flag, {name: _indices(flag, name, array) for name, array in _arrays(flag, path).items()})
+    _check(flag, sets, total)
     return GivenSplit(text, digest(*(sets.get(name) for name in KEYS)), sets)
 
 
@@ -111,17 +111,17 @@ def held_out(path: Path, total: int) -> np.ndarray:
     files.size_of(path, str(path), "split", MOST)
     try:
         with np.load(path) as stored:
-            found = stored[HELD_OUT].astype(np.int64) if HELD_OUT in stored.files else np.zeros(0, np.int64)
+            indices = stored[HELD_OUT].astype(np.int64) if HELD_OUT in stored.files else np.zeros(0, np.int64)
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         raise UsageError(f"{path}: is no .npz file ({str(error).partition('. ')[0][:120]})") from None
-    _check_range(str(path), HELD_OUT, found, total)
-    return found
+    _check_range(str(path), HELD_OUT, indices, total)
+    return indices
 
 
-def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:
+def _arrays(flag: str, path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, or of a folder of .npy files, that have names of sets."""
     if not path.is_dir():
-        files.size_of(path, where, "split", MOST)
+        files.size_of(path, flag, "split", MOST)
     try:
         if path.is_dir():
             return {name: np.load(path / f"{name}.npy") for name in KEYS if (path / f"{name}.npy").exists()}
@@ -131,34 +131,34 @@ def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in KEYS if name in stored.files}
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         raise UsageError(
-            f"{where}: is no .npz file and no folder of .npy files of index arrays "
+            f"{flag}: is no .npz file and no folder of .npy files of index arrays "
             f"({str(error).partition('. ')[0][:120]}); "
             f"np.savez('{NAME}', train=..., forget=..., val=..., test=...) writes one"
         ) from None
 
 
-def _indices(where: str, name: str, array: np.ndarray) -> np.ndarray:
+def _indices(flag: str, name: str, array: np.ndarray) -> np.ndarray:
     """An array as int64 [M], ascending but for validation images."""
     if array.dtype == bool:
-        raise UsageError(f"{where}: {name} is a mask; np.flatnonzero({name}) gives the indices")
+        raise UsageError(f"{flag}: {name} is a mask; np.flatnonzero({name}) gives the indices")
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        said = "it must be integers in one dimension"
-        raise UsageError(f"{where}: {name} is {array.dtype} of shape {array.shape}; {said}")
+        reason = "it must be integers in one dimension"
+        raise UsageError(f"{flag}: {name} is {array.dtype} of shape {array.shape}; {reason}")
     array = array.astype(np.int64)
     once, times = np.unique(array, return_counts=True)
     if len(once) < len(array):
-        raise UsageError(f"{where}: {name} has {once[times > 1][0]} more than once; np.unique({name}) has it once")
+        raise UsageError(f"{flag}: {name} has {once[times > 1][0]} more than once; np.unique({name}) has it once")
     return array if name == "val" else once
 
 
-def _complete(where: str, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _complete(flag: str, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The sets with those that follow from the others."""
     if "retain" in sets and "train" not in sets and "forget" in sets:
         sets["train"] = np.union1d(sets["retain"], sets["forget"])
     missing = [name for name in ("train", "test") if name not in sets]
     if missing:
-        said = " and ".join(missing).replace("train", "train (or retain and forget)")
-        raise UsageError(f"{where}: lacks {said}; it has {', '.join(sets) or 'none of the sets'}")
+        names = " and ".join(missing).replace("train", "train (or retain and forget)")
+        raise UsageError(f"{flag}: lacks {names}; it has {', '.join(sets) or 'none of the sets'}")
     if "forget" in sets and "retain" not in sets:
         sets["retain"] = np.setdiff1d(sets["train"], sets["forget"])
     if "retain" in sets and "forget" not in sets:
@@ -166,27 +166,25 @@ def _complete(where: str, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return sets
 
 
-def _check(where: str, sets: dict[str, np.ndarray], total: int) -> None:
+def _check(flag: str, sets: dict[str, np.ndarray], total: int) -> None:
     """Refuse sets that are empty, out of range or overlap."""
     for name, array in sets.items():
         if len(array) == 0:
-            raise UsageError(f"{where}: {name} is empty; leave it out, or put images in")
+            raise UsageError(f"{flag}: {name} is empty; leave it out, or put images in")
         if name != "test":
-            _check_range(where, name, array, total)
+            _check_range(flag, name, array, total)
     for one, other in (("retain", "forget"), ("retain", "val"), ("forget", "val"), ("train", "val")):
-        _check_none(where, f"in {one} and in {other}", np.intersect1d(sets.get(one, []), sets.get(other, [])))
+        _check_none(flag, f"in {one} and in {other}", np.intersect1d(sets.get(one, []), sets.get(other, [])))
     for name in ("retain", "forget"):
-        _check_none(where, f"in {name} and not in train", np.setdiff1d(sets.get(name, []), sets["train"]))
+        _check_none(flag, f"in {name} and not in train", np.setdiff1d(sets.get(name, []), sets["train"]))
 
 
-def _check_range(where: str, name: str, array: np.ndarray, total: int) -> None:
+def _check_range(flag: str, name: str, array: np.ndarray, total: int) -> None:
     images = "test" if name == "test" else "training"
-    _check_none(
-        where, f"of {name} outside 0 to {total - 1}, the {images} images", array[(array < 0) | (array >= total)]
-    )
+    _check_none(flag, f"of {name} outside 0 to {total - 1}, the {images} images", array[(array < 0) | (array >= total)])
 
 
-def _check_none(where: str, what: str, wrong: np.ndarray) -> None:
+def _check_none(flag: str, fault: str, wrong: np.ndarray) -> None:
     if len(wrong):
         first = ", ".join(str(int(index)) for index in wrong[:SHOWN])
-        raise UsageError(f"{where}: {len(wrong):,} images are {what} (first: {first}); each belongs to one set")
+        raise UsageError(f"{flag}: {len(wrong):,} images are {fault} (first: {first}); each belongs to one set")

@@ -125,7 +125,7 @@ def _numbered(above: list[str], where: str) -> Superclasses:
     return Superclasses(names, tuple(names.index(name) for name in above))
 
 
-def _pairs(content: str, where: str) -> Iterable[tuple[str, str]]:
+def _pairs(content: str, flag: str) -> Iterable[tuple[str, str]]:
     """Classes with their superclasses, as they stand in the file."""
     import yaml
 
@@ -134,17 +134,17 @@ def _pairs(content: str, where: str) -> Iterable[tuple[str, str]]:
     except (yaml.YAMLError, RecursionError):
         node = None
     if isinstance(node, yaml.MappingNode):
-        return _of_mapping(node, where)
+        return _of_mapping(node, flag)
     lines = [line.strip() for line in content.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     pairs = [tuple(word.strip() for word in line.replace("\t", ",").split(",")) for line in lines]
     wrong = next((line for line, pair in zip(lines, pairs) if len(pair) != 2), None)
     if wrong is not None or not pairs:
         form = "lines CLASS,SUPERCLASS, or a mapping in YAML or JSON"
-        raise UsageError(f"{where}: must have {form}{'' if wrong is None else f', not {one_line(wrong)[:60]}'}")
+        raise UsageError(f"{flag}: must have {form}{'' if wrong is None else f', not {one_line(wrong)[:60]}'}")
     return [(pair[0], pair[1]) for pair in pairs]
 
 
-def _of_mapping(mapping: yaml.MappingNode, where: str) -> list[tuple[str, str]]:
+def _of_mapping(mapping: yaml.MappingNode, flag: str) -> list[tuple[str, str]]:
     """The pairs of a mapping before anything is made of it: 0 and no are names, and what is there twice is seen."""
     import yaml
 
@@ -156,8 +156,8 @@ def _of_mapping(mapping: yaml.MappingNode, where: str) -> list[tuple[str, str]]:
         elif isinstance(key, yaml.ScalarNode) and members and all(isinstance(one, yaml.ScalarNode) for one in members):
             pairs += [(one.value, key.value) for one in members]
         else:
-            said = "a superclass for a class, or a list of classes for a superclass"
-            raise UsageError(f"{where}: {one_line(str(key.value))[:60]} must be followed by {said}")
+            form = "a superclass for a class, or a list of classes for a superclass"
+            raise UsageError(f"{flag}: {one_line(str(key.value))[:60]} must be followed by {form}")
     return pairs
 
 
@@ -187,12 +187,12 @@ def of_folders(listing: Listing, root: Path) -> tuple[Listing, Superclasses]:
 
 def _folders_of(part: Part, classes: tuple[str, ...], root: Path) -> list[str]:
     """``superclass/subclass`` of every file: the names of the two folders that begin at its class's."""
-    found = []
+    folders = []
     for path, label in zip(*(array.tolist() for array in part)):
-        name, whole = classes[label], os.fsdecode(path)
-        inner = os.path.relpath(whole, root).split(os.path.sep)
+        name, file = classes[label], os.fsdecode(path)
+        inner = os.path.relpath(file, root).split(os.path.sep)
         if len(inner) < 4:
-            said = f"expected train/<superclass>/<subclass>/*, and {whole} lies beside the folders of subclasses"
-            raise UsageError(f"--superclasses {FOLDERS}: {said}")
-        found.append(f"{name}/{inner[2]}")
-    return found
+            reason = f"expected train/<superclass>/<subclass>/*, and {file} lies beside the folders of subclasses"
+            raise UsageError(f"--superclasses {FOLDERS}: {reason}")
+        folders.append(f"{name}/{inner[2]}")
+    return folders

@@ -33,8 +33,8 @@ def read_torchvision(dataset_class: str) -> Reader:
                 fetch(remote, root)
             parts = [make(str(root), split=part) if svhn else make(str(root), part == "train") for part in PARTS]
         except (OSError, RuntimeError, UsageError) as error:
-            said = f"({error}); put torchvision's files or a tree train/<class>/*.png, test/<class>/*.png there"
-            raise UsageError(f"--data {root}: holds no {dataset_class} and it cannot be downloaded {said}") from error
+            hint = f"({error}); put torchvision's files or a tree train/<class>/*.png, test/<class>/*.png there"
+            raise UsageError(f"--data {root}: holds no {dataset_class} and it cannot be downloaded {hint}") from error
         train, test = (
             (
                 resize(part.data.transpose(0, 2, 3, 1) if svhn else part.data, size),
@@ -53,9 +53,11 @@ def tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listin
     def layout(root: Path) -> tree.Listing | None:
         files = tree.listing(root) if tree.is_tree(root) else None
         if files is not None and not locate.same_classes(files.classes, classes):
-            found = f"{len(files.classes)} classes ({', '.join(files.classes[:3])}, ...)"
-            said = f"{name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this order; give --dataset folder"
-            raise UsageError(f"--data {root}: has {found}, {said}")
+            stored = f"{len(files.classes)} classes ({', '.join(files.classes[:3])}, ...)"
+            expected = (
+                f"{name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this order; give --dataset folder"
+            )
+            raise UsageError(f"--data {root}: has {stored}, {expected}")
         return files
 
     return layout

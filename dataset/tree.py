@@ -92,7 +92,7 @@ class LeftOut:
 
 def is_tree(root: Path) -> bool:
     """Whether ``root`` has a folder of training classes."""
-    return root.is_dir() and "train" in (found := parts(root)) and bool(subfolders(found["train"]))
+    return root.is_dir() and "train" in (folders := parts(root)) and bool(subfolders(folders["train"]))
 
 
 def parts(root: Path) -> dict[str, Path]:
@@ -101,17 +101,17 @@ def parts(root: Path) -> dict[str, Path]:
     Raises UsageError: two folders that could be the same part, neither by its usual name.
     """
     names = [entry.name for entry in _entries(str(root)) if _is_dir(entry)]
-    found = {}
+    folders = {}
     for part, known in PARTS.items():
         fitting = sorted(name for name in names if name.lower() in known)
         if part in fitting:
-            found[part] = root / part
+            folders[part] = root / part
         elif len(fitting) > 1:
-            said = "rename the one that is"
-            raise UsageError(f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; {said}")
+            hint = "rename the one that is"
+            raise UsageError(f"--data {root}: both {fitting[0]}/ and {fitting[1]}/ could be {part}/; {hint}")
         elif fitting:
-            found[part] = root / fitting[0]
-    return found
+            folders[part] = root / fitting[0]
+    return folders
 
 
 def hidden(name: str) -> bool:
@@ -127,20 +127,20 @@ def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
     Raises:
         UsageError: a folder that cannot be read, or a name with control characters.
     """
-    found = []
+    names = []
     for entry in _entries(str(folder)):
         if hidden(entry.name):
             _leave(entry, left)
         elif _is_dir(entry):
-            found.append(entry.name)
+            names.append(entry.name)
         elif left is not None:
             image = entry.name.lower().endswith(SUFFIXES)
             left.add("beside the class folders", entry.path) if image else left.file(entry.path)
-    for name in sorted(found):
+    for name in sorted(names):
         if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
-            said = f"the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
-            raise UsageError(f"--data: {said}")
-    return sorted(found)
+            reason = f"the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
+            raise UsageError(f"--data: {reason}")
+    return sorted(names)
 
 
 def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
@@ -155,18 +155,18 @@ def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
         UsageError: a name with control characters, a folder, device or pipe by an image's name, a folder that
             cannot be read, or links that lead in a circle.
     """
-    found: list[tuple[str, str]] = []
+    images: list[tuple[str, str]] = []
     waiting: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(folder),))]
     if os.path.islink(folder):
         _check_circle(folder, (os.path.realpath(os.path.dirname(folder)),))
     while waiting:
-        here, above = waiting.pop()
-        for entry in _entries(here):
+        current, above = waiting.pop()
+        for entry in _entries(current):
             if hidden(entry.name):
                 _leave(entry, left)
             elif entry.name.lower().endswith(SUFFIXES):
                 _check_image(entry)
-                found.append((here, entry.name))
+                images.append((current, entry.name))
             elif _is_dir(entry):
                 if CONTROL.search(entry.name):
                     raise UsageError(f"--data: the folder {entry.path!r} has control characters in its name; rename it")
@@ -174,7 +174,7 @@ def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
                 waiting.append((entry.path, (*above, target)))
             elif left is not None:
                 left.file(entry.path)
-    return [os.path.join(*place) for place in sorted(found)]
+    return [os.path.join(*place) for place in sorted(images)]
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry]:
@@ -230,8 +230,8 @@ def check_classes(root: Path, train: dict[str, list[str]], left: LeftOut) -> Non
     if empty:
         seen = left.words()
         others = f", not these: {seen}" if seen else ""
-        said = f"no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read{others}"
-        raise UsageError(f"--data {root}: {said}")
+        reason = f"no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read{others}"
+        raise UsageError(f"--data {root}: {reason}")
     if len(train) < 2:
         raise UsageError(f"--data {root}: one class only; a classifier needs two")
 
@@ -247,20 +247,20 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
         UsageError: no such tree, a missing or empty part, a class without images, an unknown test class.
     """
     if not is_tree(root):
-        said = f"expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
-        raise UsageError(f"--data {root}: no folder tree there; {said}")
-    found, left = parts(root), LeftOut(root)
-    train = _by_class(found["train"], left)
+        form = f"expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
+        raise UsageError(f"--data {root}: no folder tree there; {form}")
+    folders, left = parts(root), LeftOut(root)
+    train = _by_class(folders["train"], left)
     check_classes(root, train, left)
     classes = tuple(train)
     named: tuple[str, ...] = ("test", "val")
-    labelled = {name: found[name] for name in named if name in found and subfolders(found[name])}
+    labelled = {name: folders[name] for name in named if name in folders and subfolders(folders[name])}
     if not labelled:
-        if "test" in found or "val" in found:
+        if "test" in folders or "val" in folders:
             raise UsageError(f"--data {root}: no test images; expected {tests[0]}/<class>/*.jpg")
         raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/{_hint(root)}")
     held = {name: _held_out(root, place, train, left) for name, place in labelled.items()}
-    _note_others(root, [found["train"], *labelled.values()], classes, left)
+    _note_others(root, [folders["train"], *labelled.values()], classes, left)
     notes = _notes(labelled, held, classes) | ({"left out": words} if (words := left.words()) else {})
     test, *val = (part(each, classes) for each in held.values())
     return Listing(classes, part(train, classes), test, val[0] if val else None, notes)
@@ -275,8 +275,8 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
         more = "; it looks like tiny-imagenet-200: give --dataset TinyImagenet" if tiny else ""
         raise UsageError(f"--data {root}: class {unknown[0]} is in {place.name}/ but not in train/{more}")
     if not any(files.values()):
-        said = f"images; expected {place.name}/<class>/*.jpg"
-        raise UsageError(f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} {said}")
+        form = f"images; expected {place.name}/<class>/*.jpg"
+        raise UsageError(f"--data {root}: no {'validation' if place.name.lower().startswith('val') else 'test'} {form}")
     return files
 
 

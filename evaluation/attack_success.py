@@ -31,7 +31,7 @@ def score(test: Predictions, triggered: Predictions) -> dict[str, float | None]:
 
 def reference_result(before: dict[str, Any], after: dict[str, Any] | None = None) -> dict[str, float]:
     """The scores as the reference's files hold them, in per cent."""
-    found = {"test_acc": 100 * before["SA"], "attack_acc": 100 * before["ASR"]}
+    result = {"test_acc": 100 * before["SA"], "attack_acc": 100 * before["ASR"]}
     if after is not None:
-        found |= {"test_acc_unlearn": 100 * after["SA"], "attack_acc_unlearn": 100 * after["ASR"]}
-    return found
+        result |= {"test_acc_unlearn": 100 * after["SA"], "attack_acc_unlearn": 100 * after["ASR"]}
+    return result

@@ -60,9 +60,9 @@ def scores(
     Returns:
         By set: ``attack``, its mean accuracy, and ``indiscernibility``, fractions in [0, 1].
     """
-    found = {}
+    scores = {}
     for name in unseen:
         rights = loss_attack(losses(outputs[name]), losses(outputs["forget"]), seed=SEED + seed)
         mean = float(np.mean(rights)) if rights else None
-        found[name] = {"attack": mean, "indiscernibility": None if mean is None else indiscernibility(mean)}
-    return found
+        scores[name] = {"attack": mean, "indiscernibility": None if mean is None else indiscernibility(mean)}
+    return scores

@@ -111,7 +111,7 @@ def compare(
     """
     classes = retrained["test"].logits.shape[1]
     pairs = {name: (retrained[name].probs, unlearned[name].logits[:, :classes].softmax(1)) for name in SETS}
-    accuracies = [{name: found[name].accuracy for name in SETS} for found in (unlearned, retrained)]
+    accuracies = [{name: predictions[name].accuracy for name in SETS} for predictions in (unlearned, retrained)]
     return {
         "KL": {name: kullback_leibler(*pair) for name, pair in pairs.items()},
         "JS": {name: jensen_shannon(*pair) for name, pair in pairs.items()},

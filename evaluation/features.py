@@ -38,12 +38,12 @@ def predict_with_features(
         DivergedError: an output is NaN or infinite.
     """
     wide = _handing_on(model, next(iter(sets.values())))
-    found = predict(model if wide is None else wide, sets)
+    predictions = predict(model if wide is None else wide, sets)
     if wide is None:
-        return found, {name: one.logits for name, one in found.items()}
+        return predictions, {name: one.logits for name, one in predictions.items()}
     classes = named_head(model)[1].out_features
-    plain = {name: Predictions(one.logits[:, :classes], one.labels) for name, one in found.items()}
-    return plain, {name: one.logits[:, classes:] for name, one in found.items()}
+    plain = {name: Predictions(one.logits[:, :classes], one.labels) for name, one in predictions.items()}
+    return plain, {name: one.logits[:, classes:] for name, one in predictions.items()}
 
 
 @torch.inference_mode()
@@ -75,7 +75,7 @@ def layer_grams(model: nn.Module, layers: Sequence[str], images: Images) -> dict
     Returns:
         By layer float64 [B, B] for each batch, with zeros on the diagonal.
     """
-    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+    grams: dict[str, list[Tensor]] = {name: [] for name in layers}
     model.eval()
     for begin in range(0, len(images), BATCH):
         part = images.at(images.indices[begin : begin + BATCH])
@@ -87,8 +87,8 @@ def layer_grams(model: nn.Module, layers: Sequence[str], images: Images) -> dict
         for name, parts in outputs.items():
             if parts:
                 rows = torch.cat(parts)
-                found[name].append(gram(rows - rows.mean(0)).double().cpu())
-    return {name: matrices for name, matrices in found.items() if matrices}
+                grams[name].append(gram(rows - rows.mean(0)).double().cpu())
+    return {name: matrices for name, matrices in grams.items() if matrices}
 
 
 @contextmanager

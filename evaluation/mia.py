@@ -113,11 +113,11 @@ def svc_mia(
         right = float(1 - judge(column(target_others)).mean())
         return right if target_members is None else (float(judge(column(target_members)).mean()) + right) / 2
 
-    found = {key: feature for key, feature in features(compat).items() if key in keys}
+    chosen = {key: feature for key, feature in features(compat).items() if key in keys}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsvm works without the interpreter's lock
-        longest_first = [*reversed(found)]  # all outputs take longest
-        answers = dict(zip(longest_first, pool.map(attack, map(found.__getitem__, longest_first))))
-    return {key: answers[key] for key in found}
+        longest_first = [*reversed(chosen)]  # all outputs take longest
+        answers = dict(zip(longest_first, pool.map(attack, map(chosen.__getitem__, longest_first))))
+    return {key: answers[key] for key in chosen}
 
 
 def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -229,7 +229,7 @@ def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
     Maximises the mean of the two fractions; of equals the first in order, members before others.
     """
     candidates = np.concatenate([members, others])
-    kept = len(members) - np.searchsorted(np.sort(members), candidates, side="left")
+    true_positives = len(members) - np.searchsorted(np.sort(members), candidates, side="left")
     left_out = np.searchsorted(np.sort(others), candidates, side="left")
-    rights = kept * len(others) + left_out * len(members)  # whole numbers, so that ties are ties
+    rights = true_positives * len(others) + left_out * len(members)  # whole numbers, so that ties are ties
     return float(candidates[np.argmax(rights)])

@@ -69,25 +69,27 @@ def predict_all(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> list
     sources: dict[int, list[str]] = {}
     for name, images in sets.items():
         sources.setdefault(id(images.source), []).append(name)
-    found: list[dict[str, Predictions]] = [{} for _ in models]
+    predictions: list[dict[str, Predictions]] = [{} for _ in models]
     for members in sources.values():
         every = torch.cat([sets[name].indices for name in members])
         unique, position = torch.unique(every, return_inverse=True)
         mine = sets[members[0]].at(unique[parallel.part(len(unique))])
         outputs = memory.as_many_as_fit(functools.partial(_logits, ready, mine), at_once(mine))
         rows = position.cpu().split([len(sets[name]) for name in members])
-        for own, part in zip(found, outputs):
+        for own, part in zip(predictions, outputs):
             logits = parallel.gather(part, len(unique))
             _check_finite(logits, members)
-            own |= {name: Predictions(logits[here], sets[name].labels.cpu()) for name, here in zip(members, rows)}
-    return [{name: own[name] for name in sets} for own in found]
+            own |= {name: Predictions(logits[index], sets[name].labels.cpu()) for name, index in zip(members, rows)}
+    return [{name: own[name] for name in sets} for own in predictions]
 
 
 def _check_finite(logits: Tensor, sets: list[str]) -> None:
     lost = int((~logits.isfinite().all(1)).sum())
     if lost:
-        said = f"NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); its weights are too large"
-        raise DivergedError(f"the model's outputs are {said}")
+        reason = (
+            f"NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); its weights are too large"
+        )
+        raise DivergedError(f"the model's outputs are {reason}")
 
 
 def _logits(models: Sequence[nn.Module], images: Images, size: int) -> list[Tensor]:
@@ -125,8 +127,8 @@ def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = Non
     figures = memory.as_many_as_fit(functools.partial(_figures, model, mine, augment_seed), at_once(images))
     right, lost = (parallel.add_up(figures) if len(mine) < len(images) else figures).tolist()
     if lost:
-        said = f"model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images"
-        raise DivergedError(f"the {said}")
+        reason = f"model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images"
+        raise DivergedError(f"the {reason}")
     return right / max(len(images), 1)
 
 

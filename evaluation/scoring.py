@@ -102,12 +102,12 @@ def score(
 
 def measure(outputs: Outputs) -> dict[str, Any]:
     """What every score returns, by its name, without those that lack a set or have no meaning here."""
-    found = {}
+    values = {}
     for name in _scores:
         one = _scores.get(name)
         if outputs.sets.keys() >= set(one.reads) and (value := one.run(outputs)) is not None:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def columns() -> dict[str, Column]:
@@ -121,7 +121,7 @@ def columns() -> dict[str, Column]:
 
 def stored(content: Mapping[str, Any], keys: tuple[str, ...]) -> float | None:
     """The number below ``keys`` in measured scores or a ``result.json``; None where there is none."""
-    found: Any = content
+    value: Any = content
     for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, (int, float)) else None
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, (int, float)) else None

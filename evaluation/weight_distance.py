@@ -22,9 +22,9 @@ def weight_distance(
     Source: Golatkar et al. 2020; Andreou et al. 2026 (SUPREME), layer-wise distance.
     """
     layers = {name: float((first[name].double() - second[name].double()).norm()) for name in parameters}
-    whole = math.hypot(*layers.values())
+    total = math.hypot(*layers.values())
     length = math.hypot(*(float(first[name].double().norm()) for name in parameters))
-    return {"l2": whole, "relative": whole / length if length else math.nan, "layers": layers}
+    return {"l2": total, "relative": total / length if length else math.nan, "layers": layers}
 
 
 def weight_changes(
@@ -39,9 +39,9 @@ def weight_changes(
         By group, the length of the difference relative to the length of the first model's (NaN if that is 0), and the
         share of its numbers that differ, in [0, 1].
     """
-    found = {}
+    changes = {}
     for group, names in groups.items():
         distance = weight_distance(first, second, names)["relative"]
         differing = sum(int((first[name] != second[name]).sum()) for name in names)
-        found[group] = distance, differing / max(sum(first[name].numel() for name in names), 1)
-    return found
+        changes[group] = distance, differing / max(sum(first[name].numel() for name in names), 1)
+    return changes

@@ -31,7 +31,7 @@ def gaps(folder: Path) -> Gaps:
     for table in comparison.tables(runs.collect([folder]).of("main_forget.py")):
         for row, model in ((row, model.name) for model in table.models for row in table.rows):
             if row not in ("Original", "Retrain"):
-                spread = statistics.pstdev(table.gaps_by_seed(row, model).values())
+                spread = statistics.pstdev(table.by_seed(row, model).values())
                 found[table.key["kind"], model, row] = 100 * table.average_gap(row, model), 100 * spread
     return found
 

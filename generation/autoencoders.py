@@ -17,16 +17,16 @@ VAE = "vae"
 
 
 @functools.lru_cache(maxsize=2)
-def autoencoder(folder: Path, where: str) -> Latents:
+def autoencoder(folder: Path, flag: str) -> Latents:
     """The autoencoder of a folder.
 
     Args:
-        where: begins the error.
+        flag: begins the error.
     Raises:
         UsageError: there is none, or none that is whole.
     """
-    found = folders.part(AutoencoderKL, folder.parent, folder.name, where)
-    return Latents(found.eval().requires_grad_(False))
+    vae = folders.part(AutoencoderKL, folder.parent, folder.name, flag)
+    return Latents(vae.eval().requires_grad_(False))
 
 
 def vae_folder(path: str | None) -> Path:

@@ -66,8 +66,8 @@ class Latents(Codec):
     @torch.no_grad()
     def moments(self, images: Tensor) -> Tensor:
         """Mean and standard deviation, float [B, 2 * channels, H, W], of images in [0, 1]."""
-        found = self.vae.encode(2 * images - 1).latent_dist
-        return torch.cat([found.mean, found.std], 1)
+        latents = self.vae.encode(2 * images - 1).latent_dist
+        return torch.cat([latents.mean, latents.std], 1)
 
     def shape(self, inputs: Sequence[int]) -> tuple[int, ...]:
         sides = inputs[2:] if inputs[1] == 2 * self.channels else [side // self.factor for side in inputs[2:]]

@@ -18,7 +18,6 @@ from generation.variance import bits
 from trainer.task import Batch, Figures, Task
 from utils import seeds
 
-STAND_INS = ("next", "random", "null", "mix", "instead")  # what the forgotten class is drawn as
 PIXELS = Codec()
 
 
@@ -94,8 +93,8 @@ class Diffusion(Task):
             keep = keep | ~plain
         guess = model(images, times, classes, keep)
         with torch.no_grad():
-            wanted = self._stand_in(model, (images, times), classes, others.clamp(min=0), batch)[:, : noise.shape[1]]
-        losses = self.distance(guess, torch.where(plain[:, None, None, None], noise, wanted))
+            target = self._stand_in(model, (images, times), classes, others.clamp(min=0), batch)[:, : noise.shape[1]]
+        losses = self.distance(guess, torch.where(plain[:, None, None, None], noise, target))
         if drops and not self.average:
             losses = torch.where(plain, losses, losses / images[0].numel())
         return losses, {}
@@ -135,10 +134,10 @@ class Diffusion(Task):
         bound = bits(self.schedule, guess, noisy, times, noise)
         return losses + (bound if self.average else bound * noise[0].numel())
 
-    def distance(self, guess: Tensor, wanted: Tensor) -> Tensor:
-        """Squared distance of the guessed noise, the first channels of ``guess``, to ``wanted`` [B, C, H, W]: [B]."""
-        found = squared(guess[:, : wanted.shape[1]], wanted)
-        return found / wanted[0].numel() if self.average else found
+    def distance(self, guess: Tensor, target: Tensor) -> Tensor:
+        """Squared distance of the guessed noise, the first channels of ``guess``, to ``target`` [B, C, H, W]: [B]."""
+        errors = squared(guess[:, : target.shape[1]], target)
+        return errors / target[0].numel() if self.average else errors
 
     def guided(self, model: nn.Module, noisy: Tensor, times: Tensor, targets: Tensor, strength: float) -> Tensor:
         """Guesses [B, C, H, W] for noisy images with the targets' part overstated; see ``samplers.guided``."""

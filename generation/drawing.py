@@ -63,8 +63,10 @@ class Pictures:
 
 def way(flags: Drawing, setup: GeneratorSetup) -> Way:
     """The flags as a way to draw with the run's generator."""
-    how = Way(flags.timesteps, flags.eta, flags.cond_scale, flags.sample_type, flags.skip_type, flags.sample_batch_size)
-    return replace(how, **_of_generator(setup), scheduler=scheduler(flags.sample_type, setup))
+    settings = Way(
+        flags.timesteps, flags.eta, flags.cond_scale, flags.sample_type, flags.skip_type, flags.sample_batch_size
+    )
+    return replace(settings, **_of_generator(setup), scheduler=scheduler(flags.sample_type, setup))
 
 
 def glance(setup: GeneratorSetup) -> tuple[Way, list[int], int]:
@@ -90,19 +92,19 @@ def scheduler(name: str, setup: GeneratorSetup) -> Any:
     """
     if name in samplers.OWN:
         return None
-    where, generator = f"--sample_type {name}", setup.generator
-    diffusers = folders.library(where)
+    flag, generator = f"--sample_type {name}", setup.generator
+    diffusers = folders.library(flag)
     if name == "pipeline":
         if generator.path is None or not generator.path.is_dir():
-            raise UsageError(f"{where}: --model is no pipeline's folder; known: {', '.join(samplers.OWN)}")
+            raise UsageError(f"{flag}: --model is no pipeline's folder; known: {', '.join(samplers.OWN)}")
         return folders.scheduler(generator.path, f"--model {generator.path}")
     kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
     if kind is None:
-        raise UsageError(f"{where}: unknown; known: {', '.join(samplers.OWN)}, pipeline, or a scheduler of diffusers")
+        raise UsageError(f"{flag}: unknown; known: {', '.join(samplers.OWN)}, pipeline, or a scheduler of diffusers")
     try:
         return kind(num_train_timesteps=generator.schedule.steps, trained_betas=generator.schedule.betas().numpy())
     except (TypeError, ValueError, ImportError, NotImplementedError) as error:
-        raise UsageError(f"{where}: cannot follow the generator's noise ({error})") from error
+        raise UsageError(f"{flag}: cannot follow the generator's noise ({error})") from error
 
 
 @torch.no_grad()
@@ -111,7 +113,7 @@ def draw(
     schedule: Schedule,
     classes: list[int],
     count: int,
-    how: Way,
+    settings: Way,
     seed: int,
     *,
     folder: Path | None = None,
@@ -128,12 +130,14 @@ def draw(
     labels = torch.tensor(classes).repeat_interleave(count)
     numbers = torch.arange(count).repeat(len(classes))
     drawn = []
-    for batch, (wanted, which) in enumerate(zip(labels.split(how.at_once), numbers.split(how.at_once))):
-        paths = [] if folder is None else _paths(folder, wanted, which)
+    for batch, (batch_labels, batch_numbers) in enumerate(
+        zip(labels.split(settings.at_once), numbers.split(settings.at_once))
+    ):
+        paths = [] if folder is None else _paths(folder, batch_labels, batch_numbers)
         if paths and all(path.exists() for path in paths):
             drawn.append(torch.stack([read_picture(path) for path in paths]))
             continue
-        images = _draw_batch(model, schedule, wanted, how, seeds.generator(seed, "pictures", batch))
+        images = _draw_batch(model, schedule, batch_labels, settings, seeds.generator(seed, "pictures", batch))
         for path, image in zip(paths, images):
             files.make_folder(path.parent)
             write_picture(path, image)
@@ -141,7 +145,7 @@ def draw(
     return Pictures(torch.cat(drawn), labels)
 
 
-def _draw_batch(model: nn.Module, schedule: Schedule, labels: Tensor, how: Way, random: torch.Generator) -> Tensor:
+def _draw_batch(model: nn.Module, schedule: Schedule, labels: Tensor, settings: Way, random: torch.Generator) -> Tensor:
     """A picture of each class, uint8 [B, C, H, W] on the CPU."""
     device, shape = next(model.parameters()).device, cast(Any, model.noisy)
     start, classes = torch.randn(len(labels), *shape, generator=random).to(device), labels.to(device)
@@ -150,15 +154,15 @@ def _draw_batch(model: nn.Module, schedule: Schedule, labels: Tensor, how: Way, 
         return torch.randn(like.shape, generator=random).to(device)
 
     def predict(noisy: Tensor, now: Tensor) -> Tensor:
-        return samplers.guided(model, noisy, now, classes, how.guidance, how.channels)
+        return samplers.guided(model, noisy, now, classes, settings.guidance, settings.channels)
 
-    if how.scheduler is None:
-        times = sequence(how.skip, how.times, schedule.steps)
-        steps = samplers.trajectory(how.kind, predict, start, times, schedule, noise, how.eta)
+    if settings.scheduler is None:
+        times = sequence(settings.skip, settings.times, schedule.steps)
+        steps = samplers.trajectory(settings.kind, predict, start, times, schedule, noise, settings.eta)
     else:
-        steps = samplers.scheduled(how.scheduler, predict, start, how.times, random, how.eta)
+        steps = samplers.scheduled(settings.scheduler, predict, start, settings.times, random, settings.eta)
     [clean] = deque(steps, maxlen=1)
-    return how.codec.pixels(clean).cpu()
+    return settings.codec.pixels(clean).cpu()
 
 
 def _paths(folder: Path, labels: Tensor, numbers: Tensor) -> list[Path]:
@@ -194,8 +198,8 @@ def write_grid(path: Path, pictures: Pictures, beside: dict[str, Pictures] | Non
 
 def _rows(pictures: Pictures) -> np.ndarray:
     """One row for each class, uint8 [H, W, 3]."""
-    found = [pictures.of(label)[:GRID_COLUMNS] for label in pictures.labels.unique().tolist()]
-    return np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in found])
+    rows = [pictures.of(label)[:GRID_COLUMNS] for label in pictures.labels.unique().tolist()]
+    return np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in rows])
 
 
 def png(image: Any) -> bytes:
@@ -229,10 +233,10 @@ def wanted(text: str | None, classes: int) -> list[int]:
             f"--classes_to_generate {text}: must be classes 0 to {classes - 1}, or all with an x before them"
         )
     listed = sorted({int(word) for word in numbers})
-    found = [label for label in range(classes) if label not in listed] if all(out) else listed
-    if not found:
+    chosen = [label for label in range(classes) if label not in listed] if all(out) else listed
+    if not chosen:
         raise UsageError(f"--classes_to_generate {text}: leaves no class")
-    return found
+    return chosen
 
 
 def check(flags: Drawing, setup: GeneratorSetup) -> None:

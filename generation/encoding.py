@@ -58,12 +58,12 @@ class Encoder(Generator):
     def write(self, folder: Path, model: nn.Module, average: Weights | None, stamp: dict[str, Any]) -> None:
         files.write_json(folder / latents.FACTS, stamp)
 
-    def check(self, info: DatasetInfo, where: str) -> None:
+    def check(self, info: DatasetInfo, flag: str) -> None:
         factor = self.codec().factor
         if not info.source.pixels:
             raise UsageError(f"--dataset {info.source.name}: is encoded already")
         if info.side % factor:
-            raise UsageError(f"--input_size {info.side}: must be a multiple of {factor} for {where}")
+            raise UsageError(f"--input_size {info.side}: must be a multiple of {factor} for {flag}")
 
     def codec(self) -> Latents:
         return autoencoder(self.path, f"--vae {self.path}")

@@ -36,31 +36,33 @@ def set_up_forgetting(arguments: GenerateArguments) -> GeneratorSetup:
 
 def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
     """Unlearn, going on from a killed run; store the generator and draw a grid of before and after."""
-    told, run, config = setup.arguments.erase, setup.run, setup.arguments.settings
-    assert told is not None
-    method, model = registry.get(told.unlearn), problem.model
+    flags, run, config = setup.arguments.erase, setup.run, setup.arguments.settings
+    assert flags is not None
+    method, model = registry.get(flags.unlearn), problem.model
     progress = Progress(place.folder.path / PROGRESS, setup.fingerprint)
-    handed = context(setup, problem, place, told, progress)
+    handed = context(setup, problem, place, flags, progress)
     handed.update_mask, _ = saliency.from_flag(config, setup.network.fresh, run.allow_pickle)
-    found = apply(method, model, problem.sets, config, handed)
-    unlearned: Any = found.model
+    applied = apply(method, model, problem.sets, config, handed)
+    unlearned: Any = applied.model
     stamp = problem.stamp | {"unlearn": method.name}
     setup.generator.write(place.folder.path, unlearned, None, stamp)
     progress.remove()
-    how, classes, count = drawing.glance(setup)
-    before, after = (drawing.draw(each, setup.schedule, classes, count, how, run.seed) for each in (model, unlearned))
+    settings, classes, count = drawing.glance(setup)
+    before, after = (
+        drawing.draw(each, setup.schedule, classes, count, settings, run.seed) for each in (model, unlearned)
+    )
     drawing.write_grid(place.folder.path / drawing.GRID, before, {"after": after})
     return replace(
         known,
         method=method.name,
         paper_name=method.paper,
-        seconds={"unlearning": found.seconds, "mask": handed.mask_seconds},
-        memory={"unlearning": found.memory},
+        seconds={"unlearning": applied.seconds, "mask": handed.mask_seconds},
+        memory={"unlearning": applied.memory},
     )
 
 
 def context(
-    setup: GeneratorSetup, problem: GeneratorProblem, place: Place, told: Erase, progress: Progress | None = None
+    setup: GeneratorSetup, problem: GeneratorProblem, place: Place, flags: Erase, progress: Progress | None = None
 ) -> Context:
     """What a method is handed besides the generator and the sets."""
     assert problem.split is not None and setup.scenario is not None
@@ -75,17 +77,18 @@ def context(
         whole_classes=problem.split.whole_classes,
         log=place.log,
         progress=progress or Progress(),
-        task=setup.task(told.class_drop, told.stand_in),
-        save_every=told.save_every,
+        task=setup.task(flags.class_drop, flags.stand_in),
+        save_every=flags.save_every,
         folder=place.folder.path,
     )
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
     """Print how long it took, and where the generator is."""
-    grid, made, mask = setup.folder / drawing.GRID, setup.folder / setup.generator.file, result["seconds"].get("mask")
+    grid, generator = setup.folder / drawing.GRID, setup.folder / setup.generator.file
+    mask = result["seconds"].get("mask")
     beside = "" if mask is None else f", {mask:.1f} s of them for the mask"
-    log.line(f"{result['seconds']['unlearning']:.1f} s{beside}; {made}; before and after: {grid}")
+    log.line(f"{result['seconds']['unlearning']:.1f} s{beside}; {generator}; before and after: {grid}")
 
 
 STAGES = Stages(set_up_forgetting, preview, read, header, facts, forget, show)

@@ -56,31 +56,31 @@ def read(path: Path, vae: str | None, heads: int, allow_pickle: bool = False) ->
     Raises:
         UsageError: missing, damaged, other keys than such a network's, or another table of positions.
     """
-    where = f"--model {path}"
-    content = torch_files.load(path, where, allow_pickle)
+    flag = f"--model {path}"
+    content = torch_files.load(path, flag, allow_pickle)
     for entry in ("ema", "model"):
         content = content[entry] if isinstance(content, dict) and entry in content else content
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UsageError(f"{where}: holds no weights of a diffusion transformer")
-    torch_files.check_tensors(content, where, None)
+        raise UsageError(f"{flag}: holds no weights of a diffusion transformer")
+    torch_files.check_tensors(content, flag, None)
     state = {key.removeprefix("module."): value.float() for key, value in content.items()}
     try:
-        config, found, positions = _config(state, heads), renamed(state), state[POSITIONS]
+        config, weights, positions = _config(state, heads), renamed(state), state[POSITIONS]
     except (KeyError, IndexError, ValueError) as error:
-        raise UsageError(f"{where}: lacks {error}; holds no whole diffusion transformer of Facebook's form") from error
+        raise UsageError(f"{flag}: lacks {error}; holds no whole diffusion transformer of Facebook's form") from error
     if config["num_attention_heads"] * config["attention_head_dim"] != positions.shape[-1]:
         raise UsageError(f"--heads {heads}: must divide {positions.shape[-1]}, the width of the network in {path}")
     model = DiT.from_config(config).tie()
     own = {key: value.shape for key, value in model.state_dict().items()}
-    held = {key: value.shape for key, value in found.items()}
+    held = {key: value.shape for key, value in weights.items()}
     wrong = [key for key in {**own, **held} if own.get(key) != held.get(key)]
     if wrong:
-        raise UsageError(f"{where}: has other weights than such a network ({len(wrong)} differ: {wrong[0]}, ...)")
+        raise UsageError(f"{flag}: has other weights than such a network ({len(wrong)} differ: {wrong[0]}, ...)")
     if not torch.allclose(positions, model.pos_embed.pos_embed, atol=1e-4):
-        raise UsageError(f"{where}: has another table of positions than sines and cosines; it cannot be converted")
+        raise UsageError(f"{flag}: has another table of positions than sines and cosines; it cannot be converted")
     folder = vae_folder(vae)
     common: dict[str, Any] = {"schedule": Schedule(), "averaged": False, "extra": {}, "config": config}
-    return Original(path=path, vae=folder, weights=found, **common)
+    return Original(path=path, vae=folder, weights=weights, **common)
 
 
 def _config(state: Weights, heads: int) -> dict[str, Any]:

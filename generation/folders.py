@@ -24,39 +24,38 @@ INSTALL = "pip install diffusers transformers accelerate"
 BETAS = {"linear": "linear", "scaled_linear": "quad"}  # diffusers' names for kinds of ``Schedule``
 
 
-def library(where: str, name: str = "diffusers") -> Any:
-    """An optional library. Raises UsageError: it is not installed, and how to install it."""
-    import importlib
-
+def library(flag: str) -> Any:
+    """diffusers. Raises UsageError: it is not installed, and how to install it."""
     try:
-        return importlib.import_module(name)
+        import diffusers
     except ImportError as error:
-        raise UsageError(f"{where}: needs {name}, which is not installed; {INSTALL}") from error
+        raise UsageError(f"{flag}: needs diffusers, which is not installed; {INSTALL}") from error
+    return diffusers
 
 
-def part(kind: Any, folder: Path, name: str, where: str, **more: Any) -> Any:
+def part(kind: Any, folder: Path, name: str, flag: str, **more: Any) -> Any:
     """A network from a part of a pipeline's folder, float32, with all of its weights.
 
     Args:
         kind: its class, of diffusers or transformers.
-        where: begins the error.
+        flag: begins the error.
     Raises:
         UsageError: there is none, it cannot be read, or keys or shapes of its weights are not the network's.
     """
     place = folder / name
     if not (place / CONFIG).is_file():
-        raise UsageError(f"{where}: lacks {name}/{CONFIG}; is no whole pipeline")
+        raise UsageError(f"{flag}: lacks {name}/{CONFIG}; is no whole pipeline")
     try:
         with _quiet():
             model, info = kind.from_pretrained(place, local_files_only=True, output_loading_info=True, **more)
     except Exception as error:  # noqa: BLE001  (whatever the library raises for a damaged or other file)
-        raise UsageError(f"{where}: {name} cannot be read ({' '.join(str(error).split())[:200]})") from error
+        raise UsageError(f"{flag}: {name} cannot be read ({' '.join(str(error).split())[:200]})") from error
     wrong = [key for name in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in info.get(name, ())]
     if wrong:
         first = wrong[0] if isinstance(wrong[0], str) else wrong[0][0]
-        raise UsageError(f"{where}: {name} has not the weights of its config ({len(wrong)} differ: {first}, ...)")
+        raise UsageError(f"{flag}: {name} has not the weights of its config ({len(wrong)} differ: {first}, ...)")
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-        raise UsageError(f"{where}: {name} holds numbers that are not finite")
+        raise UsageError(f"{flag}: {name} holds numbers that are not finite")
     return model.float()
 
 
@@ -80,30 +79,30 @@ def _quiet() -> Iterator[None]:
                 each.enable_progress_bar()
 
 
-def schedule(folder: Path, where: str) -> Schedule:
+def schedule(folder: Path, flag: str) -> Schedule:
     """The noise that the folder's scheduler was configured for.
 
     Raises:
         UsageError: there is no such scheduler, or networks are to guess something else than noise.
     """
-    found = files.read_json(folder / "scheduler" / "scheduler_config.json", f"{where}: scheduler")
-    kind, guessed = found.get("beta_schedule", "linear"), found.get("prediction_type", "epsilon")
-    if kind not in BETAS or found.get("trained_betas") is not None:
-        raise UsageError(f"{where}: the noise of its scheduler ({kind}) is not known; known: {', '.join(BETAS)}")
+    config = files.read_json(folder / "scheduler" / "scheduler_config.json", f"{flag}: scheduler")
+    kind, guessed = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
+    if kind not in BETAS or config.get("trained_betas") is not None:
+        raise UsageError(f"{flag}: the noise of its scheduler ({kind}) is not known; known: {', '.join(BETAS)}")
     if guessed != "epsilon":
-        raise UsageError(f"{where}: its network guesses {guessed}; only networks that guess noise (epsilon) are known")
-    ends = found.get("beta_start", 1e-4), found.get("beta_end", 0.02)
-    return Schedule(BETAS[kind], *ends, found.get("num_train_timesteps", 1000))
+        raise UsageError(f"{flag}: its network guesses {guessed}; only networks that guess noise (epsilon) are known")
+    ends = config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
+    return Schedule(BETAS[kind], *ends, config.get("num_train_timesteps", 1000))
 
 
-def scheduler(folder: Path, where: str) -> Any:
+def scheduler(folder: Path, flag: str) -> Any:
     """The folder's own scheduler. Raises UsageError: diffusers cannot make it."""
-    diffusers, place = library(where), folder / "scheduler"
-    name = files.read_json(place / "scheduler_config.json", f"{where}: scheduler").get("_class_name", "")
+    diffusers, place = library(flag), folder / "scheduler"
+    name = files.read_json(place / "scheduler_config.json", f"{flag}: scheduler").get("_class_name", "")
     try:
         return getattr(diffusers, name).from_pretrained(place, local_files_only=True)
     except Exception as error:  # noqa: BLE001  (whatever the library raises for a damaged or other file)
-        raise UsageError(f"{where}: its scheduler {name} cannot be made ({' '.join(str(error).split())})") from error
+        raise UsageError(f"{flag}: its scheduler {name} cannot be made ({' '.join(str(error).split())})") from error
 
 
 def facts(folder: Path) -> dict[str, Any]:

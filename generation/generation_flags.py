@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from dataset.scenario import Scenario
 from trainer.training_flags import Arguments
 from unlearn.unlearn_flags import Saliency
-from utils.options import NO_IDENTITY, changed, option
+from utils.options import NO_IDENTITY, changed, file_option, option
 
 METHODS = "retrain is train --forget; FT, GA, RL, SalUn, SFRon, SA and what else needs losses alone"
 
@@ -39,12 +39,10 @@ class Transformer:
     heads: int = option(16, "heads of attention (S: 6, B: 12, L and XL: 16)", low=1)
     head_width: int = option(72, "numbers of each head (S, B and L: 64, XL: 72)", low=1)
     patch: int = option(2, "side of a token, in latents", low=1)
-    vae: str | None = option(
-        None,
+    vae: str | None = file_option(
         "folder of the frozen autoencoder whose latents are denoised (a diffusers AutoencoderKL; needed)",
         common="folder of the autoencoder (needed)",
         metavar="DIR",
-        identity=False,
     )
 
 
@@ -64,12 +62,9 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Start:
-    model: str | None = option(
-        None,
+    model: str | None = file_option(
         "the generator that the run begins with: generator.pt of an earlier run, or the reference's ckpt.pth (needed)",
         common="generator.pt of an earlier run (needed)",
-        metavar="FILE",
-        identity=False,
     )
     raw_weights: bool = option(
         False,
@@ -151,12 +146,9 @@ class Drawing:
     eta: float = option(1.0, "of generalized: share of DDPM's noise; 0 is DDIM", common=True, low=0)
     cond_scale: float = option(2.0, "guidance: 0 is none, -1 draws without classes", common=True, low=-1)
     sample_batch_size: int = option(512, "pictures at once", low=1)
-    prompts_file: str | None = option(
-        None,
+    prompts_file: str | None = file_option(
         "of Stable Diffusion: draw these prompts in place of classes; a CSV file with the column prompt and, where "
-        "there are, case_number and evaluation_seed",
-        metavar="FILE",
-        identity=False,
+        "there are, case_number and evaluation_seed"
     )
 
 
@@ -192,22 +184,12 @@ class Counting:
 
 @dataclass(frozen=True)
 class Judging:
-    judge: str | None = option(
-        None, "judge.pt of an earlier score on the same images; trained without it", metavar="FILE", identity=False
-    )
+    judge: str | None = file_option("judge.pt of an earlier score on the same images; trained without it")
     judge_epochs: int = option(30, "passes over the data that train the judge", low=1)
-    retrained: str | None = option(
-        None,
-        "generator.pt that was trained without the forgotten class, to compare with",
-        metavar="FILE",
-        identity=False,
-    )
-    inception_weights: str | None = option(
-        None,
+    retrained: str | None = file_option("generator.pt that was trained without the forgotten class, to compare with")
+    inception_weights: str | None = file_option(
         "Inception's weights as torch-fidelity has them, weights-inception-2015-12-05-6726825d.pth: adds FID and "
-        "Inception Score (needs torch-fidelity)",
-        metavar="FILE",
-        identity=False,
+        "Inception Score (needs torch-fidelity)"
     )
 
 

@@ -75,11 +75,11 @@ class Generator(ABC):
         """Leave ``file`` in a run's folder: a network of this kind, its average, and what is known of its training."""
 
     @abstractmethod
-    def check(self, info: DatasetInfo, where: str) -> None:
+    def check(self, info: DatasetInfo, flag: str) -> None:
         """Refuse a data set that it does not fit.
 
         Args:
-            where: begins the error.
+            flag: begins the error.
         Raises:
             UsageError: other classes or another size.
         """

@@ -178,9 +178,9 @@ def opened(path: str, flag: str, info: DatasetInfo, run: Run) -> Generator:
     Raises:
         UsageError: it is none, or knows another number of classes.
     """
-    found = stored(path, flag, run.allow_pickle, info.side)
-    found.check(info, f"{flag} {path}")
-    return found
+    generator = stored(path, flag, run.allow_pickle, info.side)
+    generator.check(info, f"{flag} {path}")
+    return generator
 
 
 def without_data(arguments: GenerateArguments) -> Generator:
@@ -277,9 +277,9 @@ def facts(setup: GeneratorSetup, problem: GeneratorProblem) -> Result:
 def forgotten(setup: GeneratorSetup, problem: GeneratorProblem) -> str:
     """What is forgotten, in words."""
     assert problem.split is not None and setup.scenario is not None
-    count, rest = len(problem.split.forget), len(problem.split.retain)
+    count, retained = len(problem.split.forget), len(problem.split.retain)
     size = problem.split.count(problem.data.train_labels, setup.scenario.labels)
-    return setup.scenario.words(count, count + rest, size, list(problem.data.classes))
+    return setup.scenario.words(count, count + retained, size, list(problem.data.classes))
 
 
 def preview(setup: GeneratorSetup) -> dict[str, str]:

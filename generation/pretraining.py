@@ -54,8 +54,8 @@ def train(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
     average = None if training.average is None else dict(training.average.module.state_dict())
     setup.generator.write(place.folder.path, problem.model, average, problem.stamp)
     training.finish()
-    how, classes, count = drawing.glance(setup)
-    pictures = drawing.draw(problem.model, setup.schedule, classes, count, how, setup.run.seed)
+    settings, classes, count = drawing.glance(setup)
+    pictures = drawing.draw(problem.model, setup.schedule, classes, count, settings, setup.run.seed)
     drawing.write_grid(place.folder.path / drawing.GRID, pictures)
     return replace(known, seconds={"training": seconds}, measured={"loss": log.loss, "steps": flags.steps})
 

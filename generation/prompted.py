@@ -35,22 +35,22 @@ def read(path: str, seed: int) -> list[Prompt]:
     Raises:
         UsageError: no such file, no column of prompts, a line that lacks one, or a number that is none.
     """
-    where = f"--prompts_file {path}"
-    rows = list(csv.DictReader(io.StringIO(files.read_text(Path(path), where))))
-    found = []
+    flag = f"--prompts_file {path}"
+    rows = list(csv.DictReader(io.StringIO(files.read_text(Path(path), flag))))
+    prompts = []
     for number, row in enumerate(rows):
         text, case = row.get("prompt"), (row.get("case_number") or str(number)).strip()
         drawn = (row.get("evaluation_seed") or str(seed)).strip()
         if not text or not text.strip():
-            raise UsageError(f"{where}: line {number + 2} has no prompt; a column prompt is needed")
+            raise UsageError(f"{flag}: line {number + 2} has no prompt; a column prompt is needed")
         if not drawn.isdecimal() or not case.isdecimal():
-            raise UsageError(f"{where}: line {number + 2}: case_number and evaluation_seed must be whole numbers")
-        found.append(Prompt(text, case, int(drawn)))
-    if not found:
-        raise UsageError(f"{where}: holds no prompts")
-    if len({prompt.case for prompt in found}) < len(found):
-        raise UsageError(f"{where}: has a case_number twice, by which pictures are named")
-    return found
+            raise UsageError(f"{flag}: line {number + 2}: case_number and evaluation_seed must be whole numbers")
+        prompts.append(Prompt(text, case, int(drawn)))
+    if not prompts:
+        raise UsageError(f"{flag}: holds no prompts")
+    if len({prompt.case for prompt in prompts}) < len(prompts):
+        raise UsageError(f"{flag}: has a case_number twice, by which pictures are named")
+    return prompts
 
 
 def left_out(path: str) -> list[str]:
@@ -73,7 +73,7 @@ def check(setup: GeneratorSetup, path: str) -> list[Prompt]:
     return prompts
 
 
-def draw(setup: GeneratorSetup, problem: GeneratorProblem, prompts: list[Prompt], how: Way, folder: Path) -> None:
+def draw(setup: GeneratorSetup, problem: GeneratorProblem, prompts: list[Prompt], settings: Way, folder: Path) -> None:
     """Draw pictures of each prompt as ``CASE_NUMBER.png`` in a folder; those that a killed run left stay."""
     files.make_folder(folder)
     generator, model, count = setup.generator, problem.model, setup.arguments.settings.n_samples_per_class
@@ -83,8 +83,8 @@ def draw(setup: GeneratorSetup, problem: GeneratorProblem, prompts: list[Prompt]
         if all(path.exists() for path in paths):
             continue
         model.tell(stable.encoded(generator.place, (prompt.text, stable.NOTHING)), model.side)
-        found = drawing.draw(model, setup.schedule, [0], count, how, prompt.seed)
-        for path, image in zip(paths, found.images):
+        pictures = drawing.draw(model, setup.schedule, [0], count, settings, prompt.seed)
+        for path, image in zip(paths, pictures.images):
             drawing.write_picture(path, image)
 
 
@@ -95,9 +95,9 @@ def names(folder: Path, prompt: Prompt, count: int) -> list[Path]:
 
 def write_grid(target: Path, prompts: list[Prompt], count: int, folder: Path) -> None:
     """A row for each of these prompts, whose pictures are in a folder."""
-    found = []
+    images = []
     for prompt in prompts:
         for path in names(folder, prompt, count)[: drawing.GRID_COLUMNS]:
-            found.append(drawing.read_picture(path))
+            images.append(drawing.read_picture(path))
     labels = torch.arange(len(prompts)).repeat_interleave(min(count, drawing.GRID_COLUMNS))
-    drawing.write_grid(target, Pictures(torch.stack(found), labels))
+    drawing.write_grid(target, Pictures(torch.stack(images), labels))

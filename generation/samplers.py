@@ -32,9 +32,9 @@ def guided(
     dropped = model(noisy, times, classes, torch.zeros_like(classes, dtype=torch.bool))
     if strength == -1:
         return dropped
-    kept, part = model(noisy, times, classes, None), noisy.shape[1] if channels is None else channels
-    overstated = (1 + strength) * kept[:, :part] - strength * dropped[:, :part]
-    return torch.cat([overstated, kept[:, part:]], 1) if part < kept.shape[1] else overstated
+    conditional, part = model(noisy, times, classes, None), noisy.shape[1] if channels is None else channels
+    overstated = (1 + strength) * conditional[:, :part] - strength * dropped[:, :part]
+    return torch.cat([overstated, conditional[:, part:]], 1) if part < conditional.shape[1] else overstated
 
 
 def trajectory(
@@ -90,17 +90,17 @@ def scheduled(
 def _generalized(
     picture: Tensor, noise: Tensor, now: Tensor, then: Tensor, schedule: Schedule, draw: Draw, eta: float
 ) -> Tensor:
-    kept, next_kept = (schedule.kept(times)[:, None, None, None] for times in (now, then))
-    clean = (picture - (1 - kept).sqrt() * noise) / kept.sqrt()
-    added = eta * ((1 - kept / next_kept) * (1 - next_kept) / (1 - kept)).sqrt()
-    stepped = next_kept.sqrt() * clean + (1 - next_kept - added**2).clamp(min=0).sqrt() * noise
+    alpha_bar, next_alpha_bar = (schedule.alpha_bar(times)[:, None, None, None] for times in (now, then))
+    clean = (picture - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+    added = eta * ((1 - alpha_bar / next_alpha_bar) * (1 - next_alpha_bar) / (1 - alpha_bar)).sqrt()
+    stepped = next_alpha_bar.sqrt() * clean + (1 - next_alpha_bar - added**2).clamp(min=0).sqrt() * noise
     return stepped + added * draw(picture) if eta else stepped
 
 
 def _ancestral(picture: Tensor, noise: Tensor, now: Tensor, then: Tensor, schedule: Schedule, draw: Draw) -> Tensor:
-    kept, next_kept = (schedule.kept(times)[:, None, None, None] for times in (now, then))
-    beta = 1 - kept / next_kept
-    clean = ((1 / kept).sqrt() * picture - (1 / kept - 1).sqrt() * noise).clamp(-1, 1)
-    mean = (next_kept.sqrt() * beta * clean + (1 - beta).sqrt() * (1 - next_kept) * picture) / (1 - kept)
+    alpha_bar, next_alpha_bar = (schedule.alpha_bar(times)[:, None, None, None] for times in (now, then))
+    beta = 1 - alpha_bar / next_alpha_bar
+    clean = ((1 / alpha_bar).sqrt() * picture - (1 / alpha_bar - 1).sqrt() * noise).clamp(-1, 1)
+    mean = (next_alpha_bar.sqrt() * beta * clean + (1 - beta).sqrt() * (1 - next_alpha_bar) * picture) / (1 - alpha_bar)
     adds = (now != 0).to(picture)[:, None, None, None]
     return mean + adds * beta.sqrt() * draw(picture)

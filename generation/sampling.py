@@ -26,26 +26,26 @@ SHOWN = 10  # prompts in the grid, at most
 
 def set_up_sampling(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without drawing."""
-    outputs, told = [PICTURES, GRID, FOLDER, PROMPTS], arguments.settings
+    outputs, settings = [PICTURES, GRID, FOLDER, PROMPTS], arguments.settings
     setup = set_up(arguments, label="samples", title="draw pictures", outputs=outputs)
-    drawing.check(told, setup)
+    drawing.check(settings, setup)
     if arguments.counting is not None and arguments.counting.nudenet is not None:
         nudity.check()
-    if told.prompts_file is None:
-        drawing.wanted(told.classes_to_generate, setup.dataset.classes)
+    if settings.prompts_file is None:
+        drawing.wanted(settings.classes_to_generate, setup.dataset.classes)
         return setup
-    importlib.import_module("generation.prompted").check(setup, told.prompts_file)
-    return replace(setup, config=setup.config | {"prompts": files.sha256(Path(told.prompts_file))})
+    importlib.import_module("generation.prompted").check(setup, settings.prompts_file)
+    return replace(setup, config=setup.config | {"prompts": files.sha256(Path(settings.prompts_file))})
 
 
 def sample(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
     """Draw, and write pictures and a grid."""
     flags: Drawing = setup.arguments.settings
-    began, how, count = time.perf_counter(), drawing.way(flags, setup), flags.n_samples_per_class
+    began, settings, count = time.perf_counter(), drawing.way(flags, setup), flags.n_samples_per_class
     if flags.prompts_file is None:
         classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
         folder, seed = place.folder.path, setup.run.seed
-        pictures = drawing.draw(problem.model, setup.schedule, classes, count, how, seed, folder=folder)
+        pictures = drawing.draw(problem.model, setup.schedule, classes, count, settings, seed, folder=folder)
         drawing.write_pictures(folder / PICTURES, pictures)
         drawing.write_grid(place.folder.path / GRID, pictures)
         total, drawn = len(pictures.labels), iter(pictures.images)

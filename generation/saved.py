@@ -63,13 +63,13 @@ class Saved(Generator):
         assert isinstance(model, ConditionalUNet)
         write(folder / MODEL, model, self.schedule, average, stamp)
 
-    def check(self, info: DatasetInfo, where: str) -> None:
+    def check(self, info: DatasetInfo, flag: str) -> None:
         if self.shape.size != info.side:
-            said = f"draws images of {self.shape.size} pixels, the data have {info.side}"
-            raise UsageError(f"{where}: {said}; give --input_size {self.shape.size}")
+            reason = f"draws images of {self.shape.size} pixels, the data have {info.side}"
+            raise UsageError(f"{flag}: {reason}; give --input_size {self.shape.size}")
         if self.shape.classes != info.classes:
-            said = f"draws {self.shape.classes} classes, {info.source.name} has {info.classes}"
-            raise UsageError(f"{where}: {said}; give the data set that it was trained on")
+            reason = f"draws {self.shape.classes} classes, {info.source.name} has {info.classes}"
+            raise UsageError(f"{flag}: {reason}; give the data set that it was trained on")
 
 
 def write(
@@ -100,19 +100,19 @@ def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
     Raises:
         UsageError: missing, damaged, or no such generator.
     """
-    where = f"{flag} {path}"
-    content = torch_files.load(path, where, allow_pickle)
+    flag_and_path = f"{flag} {path}"
+    content = torch_files.load(path, flag_and_path, allow_pickle)
     if isinstance(content, dict) and "generator" in content:
-        said: Any = content["generator"]
+        stored: Any = content["generator"]
         extra = {k: v for k, v in content.items() if k not in ("state_dict", "average")}
         weights, average, schedule = content.get("state_dict"), content.get("average"), Schedule(**content["schedule"])
-        shaped: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+        shaped: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
         shape = Shape(**shaped)
     else:
-        weights, average = _of_reference(content, where)
-        shape, schedule, extra = shape_of(weights, size, where), Schedule(), {}
+        weights, average = _of_reference(content, flag_and_path)
+        shape, schedule, extra = shape_of(weights, size, flag_and_path), Schedule(), {}
     for part in (weights, average):
-        _check(part, shape, where)
+        _check(part, shape, flag_and_path)
     assert weights is not None
     return Saved(
         path=path,
@@ -125,18 +125,16 @@ def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
     )
 
 
-def _of_reference(content: Any, where: str) -> tuple[Weights, Weights | None]:
+def _of_reference(content: Any, flag: str) -> tuple[Weights, Weights | None]:
     """Weights and their average: from a list of model, optimiser, step and average, or a bare state dict."""
     parts = content if isinstance(content, (list, tuple)) else [content]
     if not parts or not isinstance(parts[0], dict) or "null_classes_emb" not in plain_keys(parts[0]):
-        raise UsageError(
-            f"{where}: holds no class-conditional generator; give generator.pt or the reference's ckpt.pth"
-        )
+        raise UsageError(f"{flag}: holds no class-conditional generator; give generator.pt or the reference's ckpt.pth")
     average = parts[3] if len(parts) > 3 and isinstance(parts[3], dict) else None
     return plain_keys(parts[0]), None if average is None else plain_keys(average)
 
 
-def shape_of(weights: Weights, size: int, where: str = "weights") -> Shape:
+def shape_of(weights: Weights, size: int, flag: str = "weights") -> Shape:
     """The network that weights belong to.
 
     Raises:
@@ -144,7 +142,7 @@ def shape_of(weights: Weights, size: int, where: str = "weights") -> Shape:
     """
 
     def numbers(pattern: str) -> list[int]:
-        return sorted({int(found[1]) for key in weights if (found := re.match(pattern, key))})
+        return sorted({int(match[1]) for key in weights if (match := re.match(pattern, key))})
 
     try:
         width = len(weights["null_classes_emb"])
@@ -153,24 +151,24 @@ def shape_of(weights: Weights, size: int, where: str = "weights") -> Shape:
         attention = tuple(size // 2**level for level in numbers(r"down\.(\d+)\.attn"))
         channels, classes = weights["conv_in.weight"].shape[1], len(weights["classes_emb.weight"])
     except (KeyError, TypeError) as error:
-        raise UsageError(f"{where}: lacks {error}; is no whole generator") from error
+        raise UsageError(f"{flag}: lacks {error}; is no whole generator") from error
     groups = GROUPS if all(each % GROUPS == 0 for each in wide) else wide[0]
     multipliers = tuple(each // width for each in wide)
     return Shape(width, multipliers, blocks, attention, size, channels, classes, groups)
 
 
-def _check(weights: Any, shape: Shape, where: str) -> None:
+def _check(weights: Any, shape: Shape, flag: str) -> None:
     """Refuse weights that are not the network's."""
     if weights is None:
         return
     with torch.device("meta"):
         own = {key: value.shape for key, value in ConditionalUNet(shape).state_dict().items()}
-    found = {key: value.shape for key, value in weights.items()}
-    wrong = [key for key in {**own, **found} if own.get(key) != found.get(key)]
+    shapes = {key: value.shape for key, value in weights.items()}
+    wrong = [key for key in {**own, **shapes} if own.get(key) != shapes.get(key)]
     if wrong:
-        raise UsageError(f"{where}: is not of this network (differs in {len(wrong)}: {wrong[0]}, ...)")
+        raise UsageError(f"{flag}: is not of this network (differs in {len(wrong)}: {wrong[0]}, ...)")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise UsageError(f"{where}: holds numbers that are not finite")
+        raise UsageError(f"{flag}: holds numbers that are not finite")
 
 
 def checked_shape(flags: Any, size: int, channels: int, classes: int) -> Shape:

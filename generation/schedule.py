@@ -40,18 +40,18 @@ class Schedule:
         }[self.kind]
         return grid().float()
 
-    def kept(self, times: Tensor) -> Tensor:
+    def alpha_bar(self, times: Tensor) -> Tensor:
         """The share of the clean image's variance that is left at integer times, float32 of their shape; 1 at -1."""
-        return _kept(self, times.device)[times + 1]
+        return _alpha_bars(self, times.device)[times + 1]
 
     def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Clean images [B, ...] at the times [B]."""
-        kept = self.kept(times).view(-1, *[1] * (clean.ndim - 1))
-        return kept.sqrt() * clean + (1 - kept).sqrt() * noise
+        alpha_bar = self.alpha_bar(times).view(-1, *[1] * (clean.ndim - 1))
+        return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
 
 
 @functools.lru_cache(maxsize=16)
-def _kept(schedule: Schedule, device: torch.device) -> Tensor:
+def _alpha_bars(schedule: Schedule, device: torch.device) -> Tensor:
     """float32 [T + 1], the first of them for the clean image."""
     return torch.cat([torch.ones(1), (1 - schedule.betas()).cumprod(0)]).to(device)
 

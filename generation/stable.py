@@ -113,10 +113,10 @@ class Stable(Generator):
         index = files.read_json(self.place / folders.INDEX, f"--model {self.place}")
         folders.write(folder / FOLDER, frozen, trained, index, folders.described(self.schedule, stamp))
 
-    def check(self, info: DatasetInfo, where: str) -> None:
+    def check(self, info: DatasetInfo, flag: str) -> None:
         most = self.codec().factor * 2 ** (len(self.config["block_out_channels"]) - 1)
         if info.side % most:
-            raise UsageError(f"--input_size {info.side}: must be a multiple of {most} for {where}")
+            raise UsageError(f"--input_size {info.side}: must be a multiple of {most} for {flag}")
         check_made(info, self.place / VAE)
 
     @property
@@ -151,12 +151,12 @@ class Stable(Generator):
 @functools.lru_cache(maxsize=2)
 def _reader(folder: Path) -> tuple[Any, Any]:
     """Tokenizer and text encoder of a pipeline."""
-    where = f"--model {folder}"
+    flag = f"--model {folder}"
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / WORDS, local_files_only=True)
     except Exception as error:  # noqa: BLE001  (whatever the library raises for a damaged or other file)
-        raise UsageError(f"{where}: {WORDS} cannot be read ({' '.join(str(error).split())[:200]})") from error
-    return tokenizer, folders.part(CLIPTextModel, folder, TEXTS, where).eval()
+        raise UsageError(f"{flag}: {WORDS} cannot be read ({' '.join(str(error).split())[:200]})") from error
+    return tokenizer, folders.part(CLIPTextModel, folder, TEXTS, flag).eval()
 
 
 def check_length(folder: Path, prompts: tuple[str, ...]) -> None:
@@ -187,16 +187,16 @@ def read(path: Path, flag: str) -> Stable:
     Raises:
         UsageError: it lacks a part, or is of a form that is not known.
     """
-    where = f"{flag} {path}"
+    flag_and_path = f"{flag} {path}"
     for name in (NETWORK, VAE, TEXTS):
         if not (path / name / folders.CONFIG).is_file():
-            raise UsageError(f"{where}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
+            raise UsageError(f"{flag_and_path}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
     if not (path / WORDS).is_dir():
-        raise UsageError(f"{where}: lacks {WORDS}/; is no whole pipeline")
-    config = files.read_json(path / NETWORK / folders.CONFIG, where)
+        raise UsageError(f"{flag_and_path}: lacks {WORDS}/; is no whole pipeline")
+    config = files.read_json(path / NETWORK / folders.CONFIG, flag_and_path)
     return Stable(
         path=path,
-        schedule=folders.schedule(path, where),
+        schedule=folders.schedule(path, flag_and_path),
         averaged=(path / AVERAGE).is_dir(),
         extra=folders.facts(path),
         config=config,

@@ -63,11 +63,11 @@ class DiT(DiTTransformer2DModel):
 
     def untied(self) -> DiTTransformer2DModel:
         """diffusers' own network with a copy of the embedder for each block, on the CPU, as its files have it."""
-        whole = DiTTransformer2DModel.from_config(self.config)
+        network = DiTTransformer2DModel.from_config(self.config)
         own = {key: value.detach().cpu().clone() for key, value in self.state_dict().items()}
-        state = {key: own[_of_first(key)].clone() for key in whole.state_dict()}
-        whole.load_state_dict(state, assign=True)
-        return whole
+        state = {key: own[_of_first(key)].clone() for key in network.state_dict()}
+        network.load_state_dict(state, assign=True)
+        return network
 
 
 def _of_first(key: str) -> str:
@@ -99,13 +99,13 @@ class Transformer(Generator):
         if self.path is None:
             return self._empty()
         name = NETWORK if raw or not self.averaged else AVERAGE
-        where = f"--model {self.path}"
-        whole = folders.part(DiTTransformer2DModel, self.path, name, where)
-        state = whole.state_dict()
+        flag = f"--model {self.path}"
+        stored = folders.part(DiTTransformer2DModel, self.path, name, flag)
+        state = stored.state_dict()
         untied = [key for key, value in state.items() if not torch.equal(value, state[_of_first(key)])]
         if untied:
-            said = "was trained with embedders that differ; only tied ones are known"
-            raise UsageError(f"{where}: {name} {said} ({len(untied)} differ: {untied[0]}, ...)")
+            reason = "was trained with embedders that differ; only tied ones are known"
+            raise UsageError(f"{flag}: {name} {reason} ({len(untied)} differ: {untied[0]}, ...)")
         model = self._empty()
         model.load_state_dict({key: state[key] for key in model.state_dict()})
         return model
@@ -127,14 +127,14 @@ class Transformer(Generator):
         """The pipeline's folder that it comes from; None if from none."""
         return self.path
 
-    def check(self, info: DatasetInfo, where: str) -> None:
+    def check(self, info: DatasetInfo, flag: str) -> None:
         side, classes = self.side, self.config["num_embeds_ada_norm"]
         if info.side != side:
-            said = f"draws images of {side} pixels, the data have {info.side}"
-            raise UsageError(f"{where}: {said}; give --input_size {side}")
+            reason = f"draws images of {side} pixels, the data have {info.side}"
+            raise UsageError(f"{flag}: {reason}; give --input_size {side}")
         if info.classes != classes:
-            said = f"draws {classes} classes, {info.source.name} has {info.classes}"
-            raise UsageError(f"{where}: {said}; give the data set that it was trained on")
+            reason = f"draws {classes} classes, {info.source.name} has {info.classes}"
+            raise UsageError(f"{flag}: {reason}; give the data set that it was trained on")
         check_made(info, self.vae)
 
     @property
@@ -183,17 +183,19 @@ def read(path: Path, flag: str) -> Transformer:
     Raises:
         UsageError: it lacks a part, or is of a form that is not known.
     """
-    where = f"{flag} {path}"
+    flag_and_path = f"{flag} {path}"
     for name in (NETWORK, VAE):
         if not (path / name / folders.CONFIG).is_file():
-            raise UsageError(f"{where}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
-    config = files.read_json(path / NETWORK / folders.CONFIG, where)
+            raise UsageError(f"{flag_and_path}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
+    config = files.read_json(path / NETWORK / folders.CONFIG, flag_and_path)
     if config.get("norm_type", "ada_norm_zero") != "ada_norm_zero" or not config.get("num_embeds_ada_norm"):
-        raise UsageError(f"{where}: {NETWORK} is told no classes; only class-conditional transformers are known")
+        raise UsageError(
+            f"{flag_and_path}: {NETWORK} is told no classes; only class-conditional transformers are known"
+        )
     averaged = (path / AVERAGE).is_dir()
     return Transformer(
         path=path,
-        schedule=folders.schedule(path, where),
+        schedule=folders.schedule(path, flag_and_path),
         averaged=averaged,
         extra=folders.facts(path),
         config=config,

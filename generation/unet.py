@@ -63,29 +63,29 @@ class ConditionalUNet(nn.Module):
         self.conv_in = nn.Conv2d(shape.channels, width, 3, padding=1)
         widths = [width * multiplier for multiplier in shape.multipliers]
         sides = [shape.size // 2**level for level in range(len(widths))]
-        skips, here, down = [width], width, []
+        skips, channels, down = [width], width, []
         for level, (wide, side) in enumerate(zip(widths, sides)):
             last = level == len(widths) - 1
-            inputs = [here, *[wide] * (shape.blocks - 1)]
+            inputs = [channels, *[wide] * (shape.blocks - 1)]
             down.append(Level(shape, inputs, wide, side, None if last else "downsample"))
             skips += [wide] * (shape.blocks + (not last))
-            here = wide
+            channels = wide
         self.down = nn.ModuleList(down)
         self.mid = nn.ModuleDict(
             {
-                "block_1": Residual(shape, here, here),
-                "attn_1": Attention(shape, here),
-                "block_2": Residual(shape, here, here),
+                "block_1": Residual(shape, channels, channels),
+                "attn_1": Attention(shape, channels),
+                "block_2": Residual(shape, channels, channels),
             }
         )
         up = []
         for level, (wide, side) in reversed(list(enumerate(zip(widths, sides)))):
-            inputs = [first + skips.pop() for first in (here, *[wide] * shape.blocks)]
+            inputs = [first + skips.pop() for first in (channels, *[wide] * shape.blocks)]
             up.append(Level(shape, inputs, wide, side, "upsample" if level else None))
-            here = wide
+            channels = wide
         self.up = nn.ModuleList(reversed(up))
-        self.norm_out = norm(shape, here)
-        self.conv_out = nn.Conv2d(here, shape.channels, 3, padding=1)
+        self.norm_out = norm(shape, channels)
+        self.conv_out = nn.Conv2d(channels, shape.channels, 3, padding=1)
 
     @property
     def noisy(self) -> tuple[int, int, int]:
@@ -104,20 +104,20 @@ class ConditionalUNet(nn.Module):
         rows = self.classes_emb(classes)
         if keep is not None:
             rows = torch.where(keep[:, None], rows, self.null_classes_emb)
-        told = F.silu(torch.cat([self.temb(waves(times, self.shape.width)), self.cemb(rows)], dim=1))
+        embedding = F.silu(torch.cat([self.temb(waves(times, self.shape.width)), self.cemb(rows)], dim=1))
         h = self.conv_in(noisy)
         skips = [h]
         for level in self.down:
             for number in range(len(level.block)):
-                h = level.step(number, h, told)
+                h = level.step(number, h, embedding)
                 skips.append(h)
             if level.downsample is not None:
                 h = level.downsample(h)
                 skips.append(h)
-        h = self.mid["block_2"](self.mid["attn_1"](self.mid["block_1"](h, told)), told)
+        h = self.mid["block_2"](self.mid["attn_1"](self.mid["block_1"](h, embedding)), embedding)
         for level in reversed(self.up):
             for number in range(len(level.block)):
-                h = level.step(number, torch.cat([h, skips.pop()], dim=1), told)
+                h = level.step(number, torch.cat([h, skips.pop()], dim=1), embedding)
             if level.upsample is not None:
                 h = level.upsample(h)
         return self.conv_out(F.silu(self.norm_out(h)))
@@ -152,9 +152,9 @@ class Level(nn.Module):
         self.downsample = Downsample(width) if onward == "downsample" else None
         self.upsample = Upsample(width) if onward == "upsample" else None
 
-    def step(self, number: int, h: Tensor, told: Tensor) -> Tensor:
+    def step(self, number: int, h: Tensor, embedding: Tensor) -> Tensor:
         """One residual block, with attention behind it where the level has any."""
-        h = self.block[number](h, told)
+        h = self.block[number](h, embedding)
         return self.attn[number](h) if len(self.attn) else h
 
 
@@ -169,9 +169,9 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.nin_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
-    def forward(self, h: Tensor, told: Tensor) -> Tensor:
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """float [B, inputs, H, W] and [B, 8 * width] to [B, outputs, H, W]."""
-        inner = self.conv1(F.silu(self.norm1(h))) + self.temb_cemb_proj(told)[:, :, None, None]
+        inner = self.conv1(F.silu(self.norm1(h))) + self.temb_cemb_proj(embedding)[:, :, None, None]
         inner = self.conv2(self.dropout(F.silu(self.norm2(inner))))
         return inner + (h if self.nin_shortcut is None else self.nin_shortcut(h))
 

@@ -28,10 +28,10 @@ def bits(schedule: Schedule, guess: Tensor, noisy: Tensor, times: Tensor, noise:
     Source: Nichol and Dhariwal 2021 (improved DDPM), eq. 13 to 16, weighted as in Peebles and Xie 2023 (DiT).
     """
     guessed, v = guess.chunk(2, 1)
-    kept, low, high, from_clean, from_noisy = (
+    alpha_bar, low, high, from_clean, from_noisy = (
         table[times].view(-1, *[1] * (noisy.ndim - 1)).to(noisy) for table in _tables(schedule, noisy.device)
     )
-    clean, seen = ((noisy - (1 - kept).sqrt() * part) / kept.sqrt() for part in (noise, guessed.detach()))
+    clean, seen = ((noisy - (1 - alpha_bar).sqrt() * part) / alpha_bar.sqrt() for part in (noise, guessed.detach()))
     true, mean = (from_clean * part + from_noisy * noisy for part in (clean, seen))
     share = (v + 1) / 2
     log_variance = share * high + (1 - share) * low
@@ -58,10 +58,10 @@ def log_likelihood(levels: Tensor, mean: Tensor, log_deviation: Tensor) -> Tenso
 def _tables(schedule: Schedule, device: torch.device) -> tuple[Tensor, ...]:
     """By time, float32 [T]: what is kept, the least and largest log variance, and the true step's two weights."""
     betas = schedule.betas().double()
-    kept = (1 - betas).cumprod(0)
-    before = torch.cat([kept.new_ones(1), kept[:-1]])
-    least = betas * (1 - before) / (1 - kept)
+    alpha_bar = (1 - betas).cumprod(0)
+    before = torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
+    least = betas * (1 - before) / (1 - alpha_bar)
     low = torch.cat([least[1:2], least[1:]]).log()  # the first is 0, whose log is that of its neighbour
-    from_clean = betas * before.sqrt() / (1 - kept)
-    from_noisy = (1 - before) * (1 - betas).sqrt() / (1 - kept)
-    return tuple(table.float().to(device) for table in (kept, low, betas.log(), from_clean, from_noisy))
+    from_clean = betas * before.sqrt() / (1 - alpha_bar)
+    from_noisy = (1 - before) * (1 - betas).sqrt() / (1 - alpha_bar)
+    return tuple(table.float().to(device) for table in (alpha_bar, low, betas.log(), from_clean, from_noisy))

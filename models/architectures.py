@@ -113,9 +113,9 @@ def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn
 
 def check(name: str, imagenet_stem: bool = False) -> None:
     """Raise a ``UsageError`` for an unknown name, or for a stem that the architecture lacks."""
-    family, rest = _elsewhere(name)
+    family, inner = _elsewhere(name)
     if family is not None:
-        family.check(rest)
+        family.check(inner)
     else:
         _builders.get(name)
         if name in _needs and not _installed(name):
@@ -132,8 +132,8 @@ def _installed(name: str) -> bool:
 
 def origin(name: str) -> dict[str, str]:
     """What a run's configuration says of the weights that its architecture comes with; nothing for most."""
-    family, rest = _elsewhere(name)
-    return {"pretrained": family.digest(rest)} if family is hf_models else {}
+    family, inner = _elsewhere(name)
+    return {"pretrained": family.digest(inner)} if family is hf_models else {}
 
 
 def _elsewhere(name: str) -> tuple[Any, str]:
@@ -143,9 +143,9 @@ def _elsewhere(name: str) -> tuple[Any, str]:
 
 
 def _builder(name: str, imagenet_stem: bool) -> Builder:
-    family, rest = _elsewhere(name)
+    family, inner = _elsewhere(name)
     if family is not None:
-        return partial(family.build, rest)
+        return partial(family.build, inner)
     return (_imagenet_builders if imagenet_stem else _builders).get(name)
 
 
@@ -173,16 +173,16 @@ def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
     own = [pair for pair in candidates if pair[0] not in _needs]
     others = [pair for pair in candidates if pair[0] in _needs and _installed(pair[0])]
     for pairs in (own, others):
-        found = [(name, stem) for name, stem in pairs if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
-        if found:
-            return found
+        fitting = [(name, stem) for name, stem in pairs if foreign.fits(shapes, *_shapes(_builder(name, stem)))]
+        if fitting:
+            return fitting
     return []
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:
     """The one registered architecture that a state dict is of, in words, if there is exactly one."""
-    found = guesses(foreign.shapes(state))
-    return found[0][0] + (" with the ImageNet stem" if found[0][1] else "") if len(found) == 1 else None
+    fitting = guesses(foreign.shapes(state))
+    return fitting[0][0] + (" with the ImageNet stem" if fitting[0][1] else "") if len(fitting) == 1 else None
 
 
 def side(shapes: foreign.Shapes) -> int | None:

@@ -70,11 +70,11 @@ def build(source: str, classes: int, pretrained: bool = True) -> nn.Module:
 
 def digest(source: str) -> str:
     """SHA-256 over the folder's configuration, preprocessor and weights: what a new model of it depends on."""
-    folder, found = _folder(source), hashlib.sha256()
+    folder, hasher = _folder(source), hashlib.sha256()
     for path in (folder / CONFIG, folder / PREPROCESSOR, *_weights(folder)):
         if path.exists():
-            found.update(f"{path.name} {files.sha256(path)}\n".encode())
-    return found.hexdigest()
+            hasher.update(f"{path.name} {files.sha256(path)}\n".encode())
+    return hasher.hexdigest()
 
 
 def _on_images(model: Any) -> nn.Module:
@@ -119,8 +119,8 @@ def _weights(folder: Path) -> list[Path]:
 
 def _statistics(folder: Path) -> tuple[list[float], list[float]] | None:
     try:
-        found = json.loads((folder / PREPROCESSOR).read_text())
-        return found["image_mean"], found["image_std"]
+        settings = json.loads((folder / PREPROCESSOR).read_text())
+        return settings["image_mean"], settings["image_std"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -74,8 +74,8 @@ class Stack:
 
     def end(self) -> None:
         """Give the models the gradients that a backward pass left in the network, at once, beside their own."""
-        found = [(whole, p.grad) for whole, p in zip(self._whole, self._trained) if p.grad is not None]
-        torch._foreach_add_([whole for whole, _ in found], [gradient for _, gradient in found])
+        pairs = [(joined, p.grad) for joined, p in zip(self._whole, self._trained) if p.grad is not None]
+        torch._foreach_add_([joined for joined, _ in pairs], [gradient for _, gradient in pairs])
         for parameter in self._trained:
             parameter.grad = None
 
@@ -92,15 +92,15 @@ class Stack:
         joined = torch.stack if isinstance(stacked, Linear) else torch.cat
         for name, first in layers[0].named_parameters():
             own = [layer.get_parameter(name) for layer in layers]
-            whole = nn.Parameter(_join(own, joined), first.requires_grad)
-            setattr(stacked, name, whole)
-            for parameter, part in zip(own, _parts(whole.data, own)):
+            shared = nn.Parameter(_join(own, joined), first.requires_grad)
+            setattr(stacked, name, shared)
+            for parameter, part in zip(own, _parts(shared.data, own)):
                 parameter.data = part
             if any(parameter._backward_hooks for parameter in own):
-                whole.register_hook(functools.partial(_hooked, own, joined))
+                shared.register_hook(functools.partial(_hooked, own, joined))
             if first.requires_grad:
-                self._trained.append(whole)
-                self._whole.append(torch.zeros_like(whole))
+                self._trained.append(shared)
+                self._whole.append(torch.zeros_like(shared))
                 self._parts += zip(own, _parts(self._whole[-1], own))
         for name, _ in layers[0].named_buffers():
             buffers = [layer.get_buffer(name) for layer in layers]
@@ -162,8 +162,8 @@ def side_by_side(images: Tensor) -> Tensor:
 def _join(tensors: Sequence[Tensor], joined: Callable[..., Tensor]) -> Tensor:
     """One tensor of several, in their layout."""
     last = tensors[0].ndim == 4 and tensors[0].is_contiguous(memory_format=torch.channels_last)
-    whole = joined([tensor.detach() for tensor in tensors])
-    return whole.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    stacked = joined([tensor.detach() for tensor in tensors])
+    return stacked.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _parts(whole: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -198,8 +198,8 @@ def _trace(model: nn.Module) -> fx.Graph:
         raise _unfit(model, "its operations depend on the images") from error
 
 
-def _unfit(what: nn.Module, why: str) -> UsageError:
-    return UsageError(f"{type(what).__name__} cannot be stacked: {why}")
+def _unfit(layer: nn.Module, why: str) -> UsageError:
+    return UsageError(f"{type(layer).__name__} cannot be stacked: {why}")
 
 
 def _layer(layers: Sequence[nn.Module]) -> nn.Module:
@@ -215,11 +215,11 @@ def _layer(layers: Sequence[nn.Module]) -> nn.Module:
     if kind is Normalize:
         return Normalize()
     if isinstance(first, nn.BatchNorm2d) and kind is nn.BatchNorm2d:
-        how = first.eps, first.momentum, first.affine, first.track_running_stats
-        return nn.BatchNorm2d(count * first.num_features, *how, device="meta")
+        settings = first.eps, first.momentum, first.affine, first.track_running_stats
+        return nn.BatchNorm2d(count * first.num_features, *settings, device="meta")
     if isinstance(first, nn.Conv2d) and kind is nn.Conv2d:
         ends = count * first.in_channels, count * first.out_channels
-        made = nn.Conv2d(*ends, 1, groups=count * first.groups, bias=first.bias is not None, device="meta")
+        layer = nn.Conv2d(*ends, 1, groups=count * first.groups, bias=first.bias is not None, device="meta")
         for name in (
             "kernel_size",
             "stride",
@@ -228,8 +228,8 @@ def _layer(layers: Sequence[nn.Module]) -> nn.Module:
             "padding_mode",
             "_reversed_padding_repeated_twice",
         ):
-            setattr(made, name, getattr(first, name))
-        return made
+            setattr(layer, name, getattr(first, name))
+        return layer
     if kind in ALIKE or (isinstance(first, nn.Dropout) and first.p == 0):
         return first
     raise _unfit(first, "there is no such layer for several models")

@@ -41,9 +41,9 @@ class MaskEnforcer:
     @torch.no_grad()
     def gradients(self) -> None:
         """Multiply the gradient of every held weight by zero."""
-        found = [(w.grad, keep) for w, keep in zip(self._weights, self._keep) if w.grad is not None]
-        if found:
-            torch._foreach_mul_([gradient for gradient, _ in found], [keep for _, keep in found])
+        pairs = [(w.grad, keep) for w, keep in zip(self._weights, self._keep) if w.grad is not None]
+        if pairs:
+            torch._foreach_mul_([gradient for gradient, _ in pairs], [keep for _, keep in pairs])
 
 
 def _layout(weight: Tensor) -> torch.memory_format:

@@ -25,9 +25,9 @@ def warn(model: nn.Module, mask: Mask, images: Images, log: Log) -> None:
     """
     if mask:
         shape = next(iter(images.at(images.indices[:1]).batches(1)))[0].shape[1:]
-        found = warning(mask, reaches_output(model, mask, shape))
-        if found is not None:
-            log.line(found)
+        text = warning(mask, reaches_output(model, mask, shape))
+        if text is not None:
+            log.line(text)
 
 
 def warning(mask: Mask, reached: bool | None) -> str | None:

@@ -124,14 +124,14 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
         ones = torch.ones((1, *sample.images.shape[1:]), dtype=dtype, device=device)
         flow = torch.func.functional_call(model, positive, (ones,)).sum()
         gradients = torch.autograd.grad(flow, list(weights.values()))
-        found = {
+        scores = {
             name: (weight.detach() * gradient).abs() for (name, weight), gradient in zip(weights.items(), gradients)
         }
-        if bool(torch.stack([value.max() for value in found.values()]).isfinite().all()):
+        if bool(torch.stack([value.max() for value in scores.values()]).isfinite().all()):
             break
     for module in training:
         module.training = True
-    return found
+    return scores
 
 
 @score("snip", data=True)

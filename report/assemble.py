@@ -9,6 +9,7 @@ from report import (
     agreement,
     attack_columns,
     backdoor_table,
+    claims,
     contrasts,
     deviations,
     further,
@@ -20,6 +21,7 @@ from report import (
     transfer_table,
 )
 from report.attack_columns import Attacked
+from report.claim_file import Claim
 from report.comparison import Table, tables
 from report.latex import latex
 from report.page import Section
@@ -32,20 +34,21 @@ from utils.errors import UsageError
 
 
 def add_unlearning(
-    report: Report, found: Collection, scores: list[str], with_settings: bool, attacked: list[Attacked]
+    report: Report, found: Collection, folders: list[Path], scores: list[str], with_settings: bool, stated: list[Claim]
 ) -> None:
-    """The tables of ``main_forget.py``'s runs, what ``--compat`` changes, the rankings, and what is missing or failed.
+    """The tables of ``main_forget.py``'s runs, what ``--compat`` changes, rankings, claims, and what is missing.
 
     Args:
+        folders: where ``attack.json`` of population attacks is looked for, for further columns.
         scores: names of scores beside the paper's, for a further table.
         with_settings: whether each row says what it was run with.
-        attacked: what population attacks found, for further columns.
+        stated: claims that the runs are to show; maybe none.
     """
     runs = found.of("main_forget.py", failed=True)
     made = tables(runs)
     planned = missing.planned_runs(found, {run.content["fingerprint"] for run in runs})
     lost = missing.note_missing(made, planned)
-    papers = missing.papers(found)
+    papers, attacked = missing.papers(found), attack_columns.read(folders)
     for table in made:
         _add_paper_table(report, table, paper_values.matching(table, papers), with_settings, attacked)
         head, rows = contrasts.effect(table)
@@ -64,6 +67,10 @@ def add_unlearning(
         report.add(Section(title, *contrasts.changes(fixed, reference), [contrasts.CORRECTIONS], slug=slug))
     for group in ranking.groups(made):
         report.add(Section(group.title, *ranking.order(group), [ranking.NOTE], slug=group.slug))
+    if stated and made:
+        report.add(claims.section(stated, made, planned))
+    elif stated:
+        print("claims: no finished run of main_forget.py to judge them by\n", flush=True)
     title = "nothing of these scenarios has finished"
     lines = [f"{cell.folder}: {f'failed: {cell.last_line}' if cell.failed else 'missing'}" for cell in lost]
     report.say(f"{title}:", title.capitalize(), lines)
@@ -151,7 +158,7 @@ def add_others(report: Report, found: Collection) -> None:
 
 
 def add_left_out(report: Report, found: Collection, place: Path) -> None:
-    """What stands in no table. Raises UsageError: there is no table; names ``place``."""
+    """What stands in no table, and the curves of trainings. Raises UsageError: there is no table; names ``place``."""
     lines = missing.left_out(found)
     if not report.sections:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
@@ -159,9 +166,11 @@ def add_left_out(report: Report, found: Collection, place: Path) -> None:
         kinds = "main_forget.py, main_backdoor.py or main_transfer.py"
         raise UsageError(f"{place}: no finished result of {kinds} below it{left_out}")
     report.say("left out:", "Left out", lines)
+    if report.plots:
+        _add_trainings(report, found)
 
 
-def add_trainings(report: Report, found: Collection) -> None:
+def _add_trainings(report: Report, found: Collection) -> None:
     """The curves of every training."""
     from report import curves
 

@@ -40,8 +40,8 @@ def shown(numbers: Numbers, intervals: Mapping[str, Sequence[float]], key: str, 
 
 def explained(names: Iterable[str]) -> dict[str, str]:
     """What the columns of these attacks are."""
-    told = list(names)
-    return {start: words for start, words in EXPLAINED.items() if any(name.startswith(start) for name in told)}
+    attacks = list(names)
+    return {start: words for start, words in EXPLAINED.items() if any(name.startswith(start) for name in attacks)}
 
 
 def read(folders: Iterable[Path]) -> list[Attacked]:
@@ -49,7 +49,7 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
 
     Raises UsageError: it is damaged, or lacks what a column needs; names the file.
     """
-    found = []
+    contents = []
     for path in (folder / NAME for folder in folders):
         if path.is_file():
             content = files.read_json(path, str(path))
@@ -58,13 +58,13 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
                 check(part, {"model": str, "method": str, "runs": list}, path)
             for part in content["findings"]:
                 check(part, {"model": str, "method": str, "attack": str, "numbers": dict, "intervals": dict}, path)
-            found.append(content)
-    return found
+            contents.append(content)
+    return contents
 
 
 def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """What attacks said of the table's runs, by row, attack and model."""
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    by_row: dict[tuple[str, str, str], dict[str, Any]] = {}
     for content in attacked:
         rows = {
             (part["model"], part["method"]): place
@@ -74,8 +74,8 @@ def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str,
         for finding in content["findings"]:
             row, models = rows.get((finding["model"], finding["method"]), ("", []))
             if finding["attack"] in KEYS:
-                found |= {(row, finding["attack"], model): finding for model in models}
-    return found
+                by_row |= {(row, finding["attack"], model): finding for model in models}
+    return by_row
 
 
 def add(section: Section, table: Table, attacked: list[Attacked]) -> None:

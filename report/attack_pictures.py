@@ -42,8 +42,8 @@ def roc(found: dict[str, Findings]) -> Any | None:
 
     The offline form of an attack is left out where there is the online one. None where nothing was found.
     """
-    told = {one.attack for findings in found.values() for one in findings.found}
-    names = [name for name in NAMES if name in told and name.replace("offline", "online") not in told - {name}]
+    attacked = {one.attack for findings in found.values() for one in findings.found}
+    names = [name for name in NAMES if name in attacked and name.replace("offline", "online") not in attacked - {name}]
     if not names:
         return None
     size = (max(2.9 * len(names), 5.0), 0.8 + 2.9 * len(found))
@@ -67,12 +67,12 @@ def roc(found: dict[str, Findings]) -> Any | None:
 
 def vulnerability(found: dict[str, Findings]) -> Any | None:
     """How many images U-LiRA tells with at least some accuracy: a panel for each density; None without any."""
-    kept = {title: [one for one in findings.found if one.attack == NAMES[0]] for title, findings in found.items()}
-    if not any(kept.values()):
+    by_title = {title: [one for one in findings.found if one.attack == NAMES[0]] for title, findings in found.items()}
+    if not any(by_title.values()):
         return None
-    drawn, axes = figure(4.2 * max(len(kept), 2), 4.2, 1, len(kept), sharey=True)
+    drawn, axes = figure(4.2 * max(len(by_title), 2), 4.2, 1, len(by_title), sharey=True)
     looks = _looks(found)
-    for axis, (title, findings) in zip(axes.flat, kept.items()):
+    for axis, (title, findings) in zip(axes.flat, by_title.items()):
         axis.axvline(50, linestyle=":", color="0.6", linewidth=1)
         for one in findings:
             assert one.per_image is not None, "U-LiRA judges images"
@@ -91,8 +91,8 @@ def vulnerability(found: dict[str, Findings]) -> Any | None:
 
 def images(title: str, findings: Findings, gallery: Gallery) -> Any | None:
     """For each method the images that U-LiRA tells best, so least forgotten, and those that it tells least."""
-    kept = [one for one in findings.found if one.attack == NAMES[0] and not reference(one.row)]
-    chosen = {one.row: ends(one) for one in kept}
+    judged = [one for one in findings.found if one.attack == NAMES[0] and not reference(one.row)]
+    chosen = {one.row: ends(one) for one in judged}
     if not chosen:
         return None
     columns = 2 * SHOWN + 1

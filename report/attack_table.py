@@ -101,9 +101,9 @@ def _nearest(names: list[str], known: dict[tuple[str, str], Finding]) -> frozens
     """The methods that an attack finds least, by row and column; as shown, so that ties share the mark."""
     best: set[tuple[str, str]] = set()
     for name in names:
-        told = {row: finding.numbers[KEYS[name]] for (row, attack), finding in known.items() if attack == name}
+        by_row = {row: finding.numbers[KEYS[name]] for (row, attack), finding in known.items() if attack == name}
         nothing = 0.0 if name == "KLoM" else 0.5
-        values = {row: round(abs(value - nothing), 3) for row, value in told.items() if not reference(row)}
+        values = {row: round(abs(value - nothing), 3) for row, value in by_row.items() if not reference(row)}
         if len(set(values.values())) > 1:
             best |= {(row, HEADS[name]) for row, value in values.items() if value == min(values.values())}
     return frozenset(best)
@@ -132,7 +132,7 @@ def _warnings(known: dict[tuple[str, str], Finding]) -> list[str]:
 
 def _details(study: Study, title: str, found: list[Finding]) -> Section:
     """One line for every method and attack, with all numbers."""
-    kept = [finding for finding in found if "auc" in finding.numbers]
+    judged = [finding for finding in found if "auc" in finding.numbers]
     rows = [
         [
             f"{finding.row}, {finding.attack}",
@@ -141,7 +141,7 @@ def _details(study: Study, title: str, found: list[Finding]) -> Section:
             f"{finding.others:,}",
             str(len(finding.splits)),
         ]
-        for finding in kept
+        for finding in judged
     ]
     said = ["In per cent. Balanced accuracy guesses right half of the time where there is nothing to find."]
     if any("*" in cell for row in rows for cell in row):
@@ -155,8 +155,8 @@ def _details(study: Study, title: str, found: list[Finding]) -> Section:
 
 
 def _klom(study: Study, title: str, found: list[Finding]) -> Section:
-    kept = [finding for finding in found if "klom_forget" in finding.numbers]
-    rows = [[finding.row, *(_cell(finding, key) for key in KLOM), str(finding.models)] for finding in kept]
+    judged = [finding for finding in found if "klom_forget" in finding.numbers]
+    rows = [[finding.row, *(_cell(finding, key) for key in KLOM), str(finding.models)] for finding in judged]
     said = ["KLoM in nats, the mean over images; from 0 to 11.5. Retrain is judged by halves of itself."]
     return Section(
         f"{study.dataset}, {title}: KLoM",
@@ -227,7 +227,7 @@ def _plain(title: str, finding: Finding) -> dict[str, Any]:
     if finding.curve is not None:
         content["curve"] = {name: side.tolist() for name, side in zip(("fpr", "tpr"), finding.curve)}
     if finding.per_image is not None:
-        told = np.flatnonzero(~np.isnan(finding.per_image))
-        values, counts = np.unique(finding.per_image[told].round(6), return_counts=True)
+        known = np.flatnonzero(~np.isnan(finding.per_image))
+        values, counts = np.unique(finding.per_image[known].round(6), return_counts=True)
         content["images"] = {"accuracy": values.tolist(), "count": counts.tolist()}
     return content

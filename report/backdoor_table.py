@@ -148,7 +148,7 @@ def draw(table: SeriesTable) -> Any:
         for place, ((name, line), shade) in enumerate(zip(table.cells.items(), colours(len(table.cells)))):
             aside = 0.06 * (place - (len(table.cells) - 1) / 2)  # methods share what was before them
             for when, look in BEFORE_AFTER.items():
-                cells = {sparsity: found[score, when] for sparsity, found in line.items() if (score, when) in found}
+                cells = {sparsity: scores[score, when] for sparsity, scores in line.items() if (score, when) in scores}
                 look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}
                 values = [100 * cell.mean for cell in cells.values()]
                 spread = [100 * cell.std for cell in cells.values()]

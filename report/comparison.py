@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from report.row_names import Model, by_method, models, models_of, population_of
-from report.runs import METRICS, Run
+from report.runs import AVERAGE, GAPS, METRICS, Run
 from utils.names import file_name
 from utils.run_flags import SEEDS
 
@@ -132,16 +132,21 @@ class Table:
         }
 
     @cached_property
-    def seed_gaps(self) -> pd.Series:
-        """By row, model and seeds: the mean distance of the four scores from those of Retrain with the same seeds."""
+    def seed_scores(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """By row and model: a line for each run, by its seeds, with a column for each of ``runs.BY_SEED``.
+
+        Scores are in [0, 1]; gaps are distances from Retrain on the same model with the same seeds. NaN: unknown.
+        """
         four = self.values[self.values["metric"].isin(METRICS)]
-        by_seed = four.groupby([*CELL, *SEED])["value"].agg(statistics.fmean).unstack("metric")
-        if set(by_seed.columns) != set(METRICS) or "Retrain" not in by_seed.index.get_level_values("row"):
-            return pd.Series(dtype=float)
-        by_seed = by_seed.dropna()
-        exact = by_seed.xs("Retrain", level="row").reindex(by_seed.index.droplevel("row"))
-        distances = (by_seed - exact.to_numpy()).abs().dropna()
-        return pd.Series([statistics.fmean(row) for row in distances.to_numpy().tolist()], distances.index)
+        if four.empty:
+            return {}
+        scores = four.groupby([*CELL, *SEED])["value"].agg(statistics.fmean).unstack("metric").reindex(columns=METRICS)
+        names = scores.index.get_level_values("row")
+        exact = scores[names == "Retrain"].droplevel("row").reindex(scores.index.droplevel("row"))
+        gaps = (scores - exact.to_numpy()).abs()
+        average = [statistics.fmean(line) for line in gaps.to_numpy().tolist()]
+        lines = scores.join(gaps.rename(columns=GAPS)).assign(**{AVERAGE: average})
+        return {key: cell.droplevel(["row", "model"]) for key, cell in lines.groupby(["row", "model"])}
 
     def cell(self, row: str, model: str, metric: str) -> Cell | None:
         """The cell, if there is any run in it."""
@@ -162,14 +167,18 @@ class Table:
         gaps = [self.gap(row, model, metric) for metric in METRICS]
         return mean_of(gaps)
 
-    def gaps_by_seed(self, row: str, model: str) -> dict[Seeds, float]:
-        """``seed_gaps`` of a cell by seeds, ascending."""
-        found = self.seed_gaps
-        return found.loc[row, model].to_dict() if len(found) and (row, model) in found.index.droplevel(SEED) else {}
+    def by_seed(self, row: str, model: str, score: str = AVERAGE) -> dict[Seeds, float]:
+        """A score of a cell's runs by their seeds, ascending; runs without it are left out.
+
+        Args:
+            score: one of ``runs.BY_SEED``.
+        """
+        lines = self.seed_scores.get((row, model))
+        return {} if lines is None else lines[score].dropna().to_dict()
 
     def gap_by_seed(self, row: str, model: str) -> float | None:
-        """Mean of ``gaps_by_seed``, in which misses on either side of Retrain do not cancel; None without any."""
-        gaps = self.gaps_by_seed(row, model)
+        """Mean of the runs' average gaps, in which misses on either side of Retrain do not cancel; None without any."""
+        gaps = self.by_seed(row, model)
         return statistics.fmean(gaps.values()) if gaps else None
 
     def runs(self, row: str, model: str) -> int:

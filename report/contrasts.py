@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+from report import paired
 from report.comparison import Cell, Table
 from report.paper_table import UNEQUAL
 from report.runs import METRICS
@@ -66,19 +67,20 @@ def _points(moved: float) -> str:
 
 def effect(table: Table) -> tuple[list[str], list[list[str]]]:
     """Head and rows: each sparse model against the dense one, over the seeds with a gap on both; maybe no rows."""
-    gaps, dense = table.seed_gaps, [model.name for model in table.models if model.sparsity == 0]
-    if gaps.empty or not dense:
+    dense = next((model.name for model in table.models if model.sparsity == 0), None)
+    if dense is None:
         return ["method"], []
-    by_model = gaps.unstack("model").reindex(columns=[model.name for model in table.models])
-    changes = by_model.rsub(by_model[dense[0]], axis=0)[[model.name for model in table.models if model.sparsity]]
-    changes = changes.drop("Retrain", level="row").dropna(how="all").dropna(axis=1, how="all")
-    found = set(changes.index.get_level_values("row"))
-    head = ["method", *(title for model in changes for title in (f"{model}, by seed", f"{model}, mean"))]
-    rows = []
-    for row in filter(found.__contains__, table.rows):
-        sides = [changes.loc[row][model].dropna().sort_index().tolist() for model in changes]
-        rows.append([row, *(cell for side in sides for cell in _by_seed(side))])
-    return head, rows
+    sparse = [model.name for model in table.models if model.sparsity]
+    names = [row for row in table.rows if row != "Retrain"]
+    by_cell = {
+        (row, model): list(paired.changes(table.by_seed(row, dense), table.by_seed(row, model)).values())
+        for row in names
+        for model in sparse
+    }
+    models = [model for model in sparse if any(by_cell[row, model] for row in names)]
+    head = ["method", *(title for model in models for title in (f"{model}, by seed", f"{model}, mean"))]
+    sides = {row: [by_cell[row, model] for model in models] for row in names}
+    return head, [[row, *(cell for side in sides[row] for cell in _by_seed(side))] for row in names if any(sides[row])]
 
 
 def _by_seed(differences: list[float]) -> tuple[str, str]:

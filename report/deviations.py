@@ -31,21 +31,21 @@ Values = Mapping[Key, float]
 def counts(keys: Sequence[Key]) -> dict[str, int]:
     """How many members each level has in all, of runs given by their seeds in the order of ``SEED``."""
     places = [SEED.index(name) for names in LEVELS.values() for name in names]
-    width, found = 0, {}
+    width, counted = 0, {}
     for level, names in LEVELS.items():
         width += len(names)
-        found[level] = len({tuple(key[place] for place in places[:width]) for key in keys})
-    return found
+        counted[level] = len({tuple(key[place] for place in places[:width]) for key in keys})
+    return counted
 
 
 def varying(keys: Sequence[Key]) -> list[str]:
     """The levels that have several members in one of the level above."""
-    found, above = [], 1
+    varying, above = [], 1
     for level, number in counts(keys).items():
         if number > above:
-            found.append(level)
+            varying.append(level)
         above = number
-    return found
+    return varying
 
 
 def words(table: Table) -> str:
@@ -91,7 +91,7 @@ def shares(values: Values, levels: Sequence[str]) -> tuple[dict[str, float], lis
         values: by seeds in the order of ``SEED``.
         levels: those that vary, the topmost first.
     """
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     current = dict(values)
     below = 0.0  # variance that the levels below leave in a member's mean
     for depth in range(len(levels) - 1, -1, -1):
@@ -101,12 +101,12 @@ def shares(values: Values, levels: Sequence[str]) -> tuple[dict[str, float], lis
         several = [group for group in groups.values() if len(group) > 1]
         free = sum(len(group) - 1 for group in several)
         spread = sum(statistics.variance(group) * (len(group) - 1) for group in several) / free if free else math.nan
-        found[levels[depth]] = math.sqrt(max(spread - below, 0.0))
+        shares[levels[depth]] = math.sqrt(max(spread - below, 0.0))
         if depth == 0:
-            return {level: found[level] for level in levels}, [value for group in groups.values() for value in group]
+            return {level: shares[level] for level in levels}, [value for group in groups.values() for value in group]
         below = spread / statistics.harmonic_mean([len(group) for group in groups.values()])
         current = _means(current, levels[:depth])
-    return found, list(values.values())
+    return shares, list(values.values())
 
 
 def _means(values: Values, levels: Sequence[str]) -> dict[Key, float]:

@@ -80,9 +80,9 @@ def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[s
     columns = [(name, model.name) for name in names if name in stored for model in table.models]
     rows = []
     for row in table.rows:
-        found = [(cells.get((row, model, name)), scores[name].percent) for name, model in columns]
-        forms = ((100, ".2f") if percent else (1, ".4f") for _, percent in found)
-        rows.append([row, *(cell.text(*form) if cell else "-" for (cell, _), form in zip(found, forms))])
+        values = [(cells.get((row, model, name)), scores[name].percent) for name, model in columns]
+        forms = ((100, ".2f") if percent else (1, ".4f") for _, percent in values)
+        rows.append([row, *(cell.text(*form) if cell else "-" for (cell, _), form in zip(values, forms))])
     return ["method", *(f"{name} {model}" for name, model in columns)], rows
 
 

@@ -28,7 +28,7 @@ def best(table: Table) -> Marks:
     A column has no mark where fewer than two methods have a value, where all are alike, and RTE none where it was taken
     on different machines.
     """
-    found: set[tuple[str, str]] = set()
+    marked: set[tuple[str, str]] = set()
     rows = [row for row in table.rows if not reference(row)]
     for model in (model.name for model in table.models):
         columns = {f"{metric} {model}": {row: table.gap(row, model, metric) for row in rows} for metric in METRICS}
@@ -41,17 +41,17 @@ def best(table: Table) -> Marks:
         for title, values in columns.items():
             shown = {row: round(value, 4) for row, value in values.items() if value is not None}
             if len(set(shown.values())) > 1:
-                found |= {(row, title) for row, value in shown.items() if value == min(shown.values())}
-    return frozenset(found)
+                marked |= {(row, title) for row, value in shown.items() if value == min(shown.values())}
+    return frozenset(marked)
 
 
 def warnings(table: Table) -> list[str]:
     """Where gaps say little: models without Retrain, and Retrain that has learnt little; one sentence a line."""
-    said = []
+    lines = []
     for model in (model.name for model in table.models):
         cells = {metric: table.cell("Retrain", model, metric) for metric in ("RA", "TA")}
         if cells["RA"] is None or cells["TA"] is None:
-            said.append(
+            lines.append(
                 f"No Retrain on the {model} model, so no gaps there: main_forget.py --unlearn retrain makes it."
             )
             continue
@@ -62,8 +62,8 @@ def warnings(table: Table) -> list[str]:
         if cells["TA"].mean < chance + (1 - chance) / 10:
             reasons.append(f"TA {100 * cells['TA'].mean:.1f} %, where guessing gives {100 * chance:.1f} %")
         if reasons:
-            said.append(
+            lines.append(
                 f"Retrain on the {model} model is poor ({'; '.join(reasons)}): "
                 "it has learnt little, and gaps to it say little."
             )
-    return said
+    return lines

@@ -58,8 +58,8 @@ def planned_runs(collection: Collection, in_tables: set[str]) -> list[PlannedRun
             folder, status = path.parent / facts["folder"], runs.status_of(facts, path)
             content = contents.get(os.path.realpath(folder), {})
             done = mark if (mark := content.get("fingerprint")) in in_tables else None
-            failed, said = done is None and status.get("status") == "failed", str(status.get("last_line"))
-            cell = PlannedRun(plan["name"], facts, folder, content, done, failed, said)
+            failed, last_line = done is None and status.get("status") == "failed", str(status.get("last_line"))
+            cell = PlannedRun(plan["name"], facts, folder, content, done, failed, last_line)
             first = cells.setdefault((cell.sweep, facts["command"]), cell)
             if first.finished is None and (done or cell.failed):
                 cells[cell.sweep, facts["command"]] = cell
@@ -104,11 +104,11 @@ def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRu
 
 def _twins(cells: list[PlannedRun], places: Places, *names: str) -> dict[tuple, tuple[str, list[str]]]:
     """Row and columns of the first finished run of a table, by what those names say of it."""
-    found: dict[tuple, tuple[str, list[str]]] = {}
+    twins: dict[tuple, tuple[str, list[str]]] = {}
     for cell in cells:
         if cell.finished in places:
-            found.setdefault(cell.kind(*names), places[cell.finished])
-    return found
+            twins.setdefault(cell.kind(*names), places[cell.finished])
+    return twins
 
 
 def _new_row(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
@@ -137,7 +137,7 @@ def _sparsity(cell: PlannedRun, cells: list[PlannedRun]) -> float | None:
     for other in cells:
         if other.sweep == cell.sweep and other.facts["name"] in cell.facts["needs"]:
             rounds = other.content.get("rounds", [])
-            densities = [found["density"] for found in rounds if found["round"] == cell.facts["round"]]
+            densities = [entry["density"] for entry in rounds if entry["round"] == cell.facts["round"]]
             return 1 - densities[0] if densities else None
     return None
 

@@ -12,7 +12,7 @@ from typing import Any
 from report.comparison import Table
 from report.plots import DASHES, HATCHES, MARKERS, colours, figure, legend
 from report.row_names import Model
-from report.runs import METRICS
+from report.runs import AVERAGE, METRICS
 
 Height = tuple[float, float]  # mean and standard deviation
 GAP = "average gap to Retrain"
@@ -146,7 +146,8 @@ def families(table: Table) -> dict[str, list[Model]]:
 def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
     """The four metrics and the average gap over the pruned share of the weights, one line per method.
 
-    Bars are one standard deviation.
+    Lines are means over the seeds, bands one standard deviation. The average gap is that of each seed by itself, as in
+    the ranking, so that misses on either side of Retrain do not cancel.
     """
     rows = [row for row in table.rows if row in ("Retrain", *table.tried())]
     drawn, axes = figure(12.0, 7.0, 2, 3)
@@ -156,16 +157,32 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
     places = [-math.log10(1 - share) for share in shares]
     for axis, panel in zip(axes.flat, [*METRICS, GAP]):
         for row in rows:
-            points = [(place, height(table, row, model, panel)) for place, model in zip(places, models)]
-            found = [(place, *height) for place, height in points if height is not None]
-            if found:
-                shade, marker, dash = styles[row]
-                look = {"color": "black", "linewidth": 2.2} if row == "Retrain" else {"color": shade, "linewidth": 1.3}
-                look |= {"marker": marker, "markersize": 4, "linestyle": dash, "capsize": 2, "label": row}
-                axis.errorbar(*zip(*found), **look)
+            by_seed = [table.by_seed(row, model.name, AVERAGE if panel == GAP else panel) for model in models]
+            values = {
+                place: [100 * value for value in seeds.values()] for place, seeds in zip(places, by_seed) if seeds
+            }
+            shade, marker, dash = styles[row]
+            look = {"color": "black", "linewidth": 2.2} if row == "Retrain" else {"color": shade, "linewidth": 1.3}
+            _line_with_band(axis, values, look | {"marker": marker, "markersize": 4, "linestyle": dash, "label": row})
         axis.set_xticks(places, [f"{100 * share:.3g}" for share in shares], fontsize=8)
-        axis.set(title=panel, xlabel="pruned weights (%)", ylabel="points" if panel == GAP else "%")
+        title = f"{GAP}, of each seed" if panel == GAP else panel
+        axis.set(title=title, xlabel="pruned weights (%)", ylabel="points" if panel == GAP else "%")
         axis.grid(alpha=0.3)
     legend(axes[1, 2], axes[0, 0], loc="center")
-    drawn.suptitle(table.title + (f"; pruned by {pruner}" if pruner else ""), fontsize=10)
+    how = f"; pruned by {pruner}" if pruner else ""
+    drawn.suptitle(f"{table.title}{how}; mean over the seeds ± one standard deviation", fontsize=10)
     return drawn
+
+
+def _line_with_band(axis: Any, values: dict[float, list[float]], look: dict[str, Any]) -> None:
+    """Means of values by their place on the axis, and one standard deviation around them."""
+    if not values:
+        return
+    means = [statistics.fmean(members) for members in values.values()]
+    spreads = [statistics.pstdev(members) for members in values.values()]
+    if len(values) == 1:  # a band has no width there
+        axis.errorbar(list(values), means, yerr=spreads, capsize=2, **look)
+        return
+    axis.plot(list(values), means, **look)
+    ends = [[mean + sign * spread for mean, spread in zip(means, spreads)] for sign in (-1, 1)]
+    axis.fill_between(list(values), *ends, color=look["color"], alpha=0.15, linewidth=0)

@@ -51,7 +51,8 @@ summary { cursor: pointer; }
 """
 SCRIPT = """
 function value(row, column) {
-  const text = row.cells[column] ? row.cells[column].textContent : "", number = text.match(/^≈?([+-]?\\d+(\\.\\d+)?)/);
+  const text = row.cells[column] ? row.cells[column].textContent : "";
+  const number = text.match(/^[≈<]?([+-]?\\d+(\\.\\d+)?)/);
   return column === 0 ? text.toLowerCase() : number ? parseFloat(number[1]) : null;
 }
 function sort(head) {
@@ -129,8 +130,8 @@ def page(title: str, sections: list[Section], beside: Mapping[str, str] = Mappin
 def _section(index: int, section: Section) -> str:
     warnings = "".join(f'<p class="warning"><b>Warning.</b> {escape(line)}</p>\n' for line in section.warnings)
     table = _table(section.head, section.rows, section.best) if section.head else ""
-    said = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in section.explained.items())
-    explained = f"<dl>{said}</dl>\n" if said else ""
+    terms = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in section.explained.items())
+    explained = f"<dl>{terms}</dl>\n" if terms else ""
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in section.notes)
     runs = _table(*section.runs) + (f'<p class="note">{escape(section.runs_note)}</p>\n' if section.runs_note else "")
     folded = f"<details><summary>Settings, commit and day of every row</summary>\n{runs}</details>\n"
@@ -157,7 +158,7 @@ def _row(head: list[str], row: list[str], best: Set[tuple[str, str]]) -> str:
 def _look(title: str, cell: str) -> str:
     if cell.startswith(("- (", "failed")):
         return ' class="missing"'
-    if title == "settings":
+    if title in ("settings", "claim"):
         return ' class="words"'
     return ' class="differs"' if cell.endswith("≠") else ""
 

@@ -78,8 +78,8 @@ class Published:
         used = []
         for row in table.rows:
             for model in table.models:
-                found = [entry for entry in self.tables if Published([entry], self.exact).value(row, model, "UA")]
-                used += [entry for entry in found[:1] if entry not in used]
+                entries = [entry for entry in self.tables if Published([entry], self.exact).value(row, model, "UA")]
+                used += [entry for entry in entries[:1] if entry not in used]
         return [f"{papers[entry['paper']]}; {entry['source']} ({entry['words']})." for entry in used]
 
 

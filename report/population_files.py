@@ -71,8 +71,8 @@ def read(folders: Iterable[Path]) -> Study:
     places = list(folders)
     members = _members(places)
     if not members:
-        where = ", ".join(map(str, places))
-        raise UsageError(f"{where}: no {outputs.NAME} below it; give --save_outputs to the commands of its runs")
+        names = ", ".join(map(str, places))
+        raise UsageError(f"{names}: no {outputs.NAME} below it; give --save_outputs to the commands of its runs")
     _check_distinct(members)
     groups: dict[Density, list[Member]] = {}
     for member in members:
@@ -80,13 +80,13 @@ def read(folders: Iterable[Path]) -> Study:
     titles = _titles(sorted(groups, key=lambda density: (density[1], density)))
     remarks: list[str] = []
     columns = {title: _arranged(title, groups[density], remarks) for density, title in titles.items()}
-    told = members[0].result["config"]["data"]
-    return Study(columns, told["dataset"], told.get("input_size"), members[0].outputs.data, remarks)
+    data = members[0].result["config"]["data"]
+    return Study(columns, data["dataset"], data.get("input_size"), members[0].outputs.data, remarks)
 
 
 def _members(folders: list[Path]) -> list[Member]:
-    found = collect(folders)
-    members = [member for run in found.runs if run.done for member in _of_run(run)]
+    collection = collect(folders)
+    members = [member for run in collection.runs if run.done for member in _of_run(run)]
     known = {member.path.resolve() for member in members}
     for folder in folders:
         for path in sorted(folder.rglob(outputs.NAME)):
@@ -106,13 +106,13 @@ def _of_run(run: Run) -> Iterator[Member]:
         else:
             check(run.content, TRAINING | {"fingerprint": str}, run.path)
             result = _as_unlearned(run.content, path)
-        found = outputs.read(path)
-        if found.run.partition("-")[0] != run.content["fingerprint"]:
+        own = outputs.read(path)
+        if own.run.partition("-")[0] != run.content["fingerprint"]:
             raise UsageError(
-                f"{path}: is of run {found.run}, and the result.json beside it of {run.content['fingerprint']}; delete "
+                f"{path}: is of run {own.run}, and the result.json beside it of {run.content['fingerprint']}; delete "
                 "it and give the command again with --save_outputs"
             )
-        yield Member(path, found, result, Path(result["model"].get("checkpoint") or "").name)
+        yield Member(path, own, result, Path(result["model"].get("checkpoint") or "").name)
 
 
 def _as_unlearned(training: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -145,9 +145,9 @@ def _titles(densities: list[Density]) -> dict[Density, str]:
     alike = Counter((arch, sparsity, compat) for arch, sparsity, _, compat in densities)
     titles = {}
     for arch, sparsity, pruner, compat in densities:
-        said = [pruner] if pruner and alike[arch, sparsity, compat] > 1 else []
-        said += [f"compat {compat}"] if compat != "fixed" else []
-        name = model_name(sparsity) + (f" ({', '.join(said)})" if said else "")
+        parts = [pruner] if pruner and alike[arch, sparsity, compat] > 1 else []
+        parts += [f"compat {compat}"] if compat != "fixed" else []
+        name = model_name(sparsity) + (f" ({', '.join(parts)})" if parts else "")
         titles[arch, sparsity, pruner, compat] = f"{arch} {name}" if several else name
     return titles
 
@@ -168,13 +168,13 @@ def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
     if retrained:
         for name, group in rows.items():
             _check_retrained(f"Retrain model ({title})", name, group, {model.pair for model in retrained})
-    found = {name: [member.outputs for member in group] for name, group in rows.items()}
+    arranged = {name: [member.outputs for member in group] for name, group in rows.items()}
     own = [member.outputs for member in originals]
     if own:
         control = standing_in(own, [member.outputs for member in others]) if others else own
-        found = {ORIGINAL: control, **found}
+        arranged = {ORIGINAL: control, **arranged}
     return Models(
-        own or retrained, retrained, dict(sorted(found.items(), key=lambda item: (position(item[0]), item[0])))
+        own or retrained, retrained, dict(sorted(arranged.items(), key=lambda item: (position(item[0]), item[0])))
     )
 
 
@@ -186,10 +186,10 @@ def _started_from(originals: list[Member], others: list[Member]) -> list[Member]
     Raises UsageError: methods started from a last epoch of which there are no outputs.
     """
     started = {member.checkpoint for member in others}
-    found = [member for member in originals if member.checkpoint in started]
+    members = [member for member in originals if member.checkpoint in started]
     best = [member for member in originals if outputs.LAST_EPOCH not in member.path.name]
-    if found or not best:
-        return found
+    if members or not best:
+        return members
     lasts = {one.get("last") for member in best for one in member.result["rounds"]} & started - {None}
     if lasts:
         raise UsageError(
@@ -219,25 +219,25 @@ def _place(member: Member) -> tuple[int, int, str]:
 def _check_whole(words: str, group: list[Member]) -> None:
     """Refuse a method that has not one model, or the same number, for every split and forget set."""
     counts = Counter(member.outputs.pair for member in group)
-    whole = outputs.wanted(counts)
+    grid = outputs.wanted(counts)
     most = max(counts.values())
-    for split, forget_set in sorted(pair for pair in whole if counts[pair] < most):
-        here = f"the {words} of split {split}, forget set {forget_set}"
+    for split, forget_set in sorted(pair for pair in grid if counts[pair] < most):
+        place = f"the {words} of split {split}, forget set {forget_set}"
         if not counts[split, forget_set]:
-            needed = f"{most * len(whole)} are needed, and there are {len(group)}"
-            raise UsageError(f"{here} is missing; {needed}")
+            needed = f"{most * len(grid)} are needed, and there are {len(group)}"
+            raise UsageError(f"{place} is missing; {needed}")
         twice = next(member for member in group if counts[member.outputs.pair] == most)
         own = f"is one of {most} of split {twice.outputs.split}, forget set {twice.outputs.forget_set}"
-        other = f"of {here.removeprefix('the ')} there are {counts[split, forget_set]}"
+        other = f"of {place.removeprefix('the ')} there are {counts[split, forget_set]}"
         raise UsageError(f"{twice.path}: {own}, and {other}; give the same number of each")
 
 
 def _check_retrained(words: str, name: str, group: list[Member], known: set[tuple[int, int]]) -> None:
     """Refuse a method whose forget sets were not all retrained without, where some were."""
-    wanted = {member.outputs.pair for member in group}
-    for split, forget_set in sorted(wanted - known):
+    pairs = {member.outputs.pair for member in group}
+    for split, forget_set in sorted(pairs - known):
         raise UsageError(
-            f"the {words} of split {split}, forget set {forget_set} is missing, which {name} has; {len(wanted)} are "
+            f"the {words} of split {split}, forget set {forget_set} is missing, which {name} has; {len(pairs)} are "
             f"needed, and there are {len(known)}"
         )
 

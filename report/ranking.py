@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from report import paired
 from report.comparison import Table, make_distinct, mean_of
 from report.row_names import position
 from report.text import minutes, percent
@@ -17,9 +18,9 @@ SCENARIO = ("kind", "forget", "words", "sizes")  # what the tables of a group ma
 NOTE = (
     "Average gap to Retrain in per cent (mean of UA, MIA-Efficacy, RA and TA) of each seed, so that misses on either "
     "side of Retrain do not cancel as in the tables' means; then the mean over seeds, by scenario and model, then the "
-    "mean of these columns; smaller is better. RTE: mean of the same columns, and what part of Retrain's with the same "
-    "seeds that is (* where machines differ). n: seeds of each column. Original, which does nothing, has no rank; "
-    "neither has a method that lacks a column."
+    "mean of these columns; smaller is better. 95 % interval: of the mean gap, over trainings, by Student's t. RTE: "
+    "mean of the same columns, and what part of Retrain's with the same seeds that is (* where machines differ). n: "
+    "seeds of each column. Original, which does nothing, has no rank; neither has a method that lacks a column."
 )
 
 
@@ -51,12 +52,12 @@ class Group:
 
 def groups(tables: list[Table]) -> list[Group]:
     """The tables that are ranked together, where three methods have been run on at least two scenarios or models."""
-    found: dict[str, list[Table]] = {}
+    by_key: dict[str, list[Table]] = {}
     for table in tables:
         shared = {name: value for name, value in table.key.items() if name not in SCENARIO}
-        found.setdefault(json.dumps(shared, sort_keys=True), []).append(table)
-    made = []
-    for text, members in found.items():
+        by_key.setdefault(json.dumps(shared, sort_keys=True), []).append(table)
+    groups = []
+    for text, members in by_key.items():
         key = json.loads(text)
         compat = "" if key["compat"] == "fixed" else key["compat"]
         slug = file_name(f"ranking-{key['dataset']}-{key['arch']}" + (compat and f"-{compat}"))
@@ -64,9 +65,9 @@ def groups(tables: list[Table]) -> list[Group]:
         places = [(table, model.name) for table in members for model in table.models]
         group = Group(title, slug, key, [place for place in places if len(_finished(*place)) >= LEAST])
         if len(group.columns) > 1 and sum(None not in group.gaps(name) for name in group.methods) >= LEAST:
-            made.append(group)
-    make_distinct(made)
-    return made
+            groups.append(group)
+    make_distinct(groups)
+    return groups
 
 
 def _finished(table: Table, model: str) -> list[str]:
@@ -78,22 +79,32 @@ def _finished(table: Table, model: str) -> list[str]:
 def order(group: Group) -> tuple[list[str], list[list[str]]]:
     """Head and rows, the smallest mean gap first; what lacks a column comes last."""
     gaps = {name: group.gaps(name) for name in ["Original", *group.methods]}
-    means = {name: mean for name, found in gaps.items() if (mean := mean_of(found)) is not None}
+    means = {name: mean for name, row in gaps.items() if (mean := mean_of(row)) is not None}
     times = {name: _times(group, name) for name in gaps}
-    whole = sorted(means, key=means.__getitem__)
-    ranked = [name for name in whole if name != "Original"]
+    ordered = sorted(means, key=means.__getitem__)
+    ranked = [name for name in ordered if name != "Original"]
     costs = {name: spent[0] for name in ranked if (spent := times[name])}
     by_cost = sorted(costs, key=costs.__getitem__)
     partial = [name for name in gaps if name not in means and any(gap is not None for gap in gaps[name])]
-    rows = []
-    for name in whole + partial:
+    interval = {name: _interval(group, name) for name in gaps}
+    several, rows = set(interval.values()) != {"-"}, []
+    for name in ordered + partial:
         place, cost = (str(names.index(name) + 1) if name in names else "-" for names in (ranked, by_cost))
         counts = sorted({table.runs(name, model) for table, model in group.columns})
         seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-        found = [percent(means.get(name)), *map(percent, gaps[name])]
-        rows.append([name, place, *found, cost, *_cost(group, name, times[name]), seeds])
+        row = [percent(means.get(name)), *([interval[name]] if several else []), *map(percent, gaps[name])]
+        rows.append([name, place, *row, cost, *_cost(group, name, times[name]), seeds])
     titles = [f"{_scenario(group, table)}, {model}" for table, model in group.columns]
-    return ["method", "rank", "mean gap", *titles, "rank by RTE", "RTE (min)", "of Retrain's", "n"], rows
+    gap = ["mean gap", "95 % interval"] if several else ["mean gap"]
+    return ["method", "rank", *gap, *titles, "rank by RTE", "RTE (min)", "of Retrain's", "n"], rows
+
+
+def _interval(group: Group, name: str) -> str:
+    """Student's t interval of the mean gap over trainings, in per cent; a dash for fewer than three."""
+    columns = [paired.units(table, name, model) for table, model in group.columns]
+    shared = [seeds for seeds in columns[0] if all(seeds in column for column in columns)]
+    gap = paired.difference(statistics.fmean(column[seeds] for column in columns) for seeds in shared)
+    return "-" if gap is None or not gap.tested else f"{percent(gap.low)} to {percent(gap.high)}"
 
 
 def _times(group: Group, name: str) -> tuple[float, float] | None:

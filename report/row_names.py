@@ -9,6 +9,7 @@ from typing import Any
 
 FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
 ADAPTED = " + LoRA"  # behind a method's name in the rows of its runs with adapters
+PRUNERS = ("OMP", "IMP", "random", "synflow", "snip", "grasp", "magnitude")  # what ``pruner_of`` can say
 ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
 
 
@@ -62,8 +63,10 @@ def models(results: list[dict[str, Any]]) -> dict[str, Model]:
         f"{name} #{named[:place].count(name) + 1}" if named.count(name) > 1 else name
         for place, name in enumerate(named)
     ]
-    made = [Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (_, result) in zip(numbered, ordered)]
-    return dict(zip((key for key, _ in ordered), made))
+    models = [
+        Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (_, result) in zip(numbered, ordered)
+    ]
+    return dict(zip((key for key, _ in ordered), models))
 
 
 def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
@@ -130,8 +133,8 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def hyper(result: dict[str, Any]) -> dict[str, Any]:
     """The hyper-parameters, adapters' among them; of files, that there is one, because no two seeds share it."""
-    found = {**result["config"]["hyper"], **result["config"].get("lora", {})}
-    return {key: bool(value) if key in FILES else value for key, value in found.items()}
+    hyper = {**result["config"]["hyper"], **result["config"].get("lora", {})}
+    return {key: bool(value) if key in FILES else value for key, value in hyper.items()}
 
 
 def _hyper(result: dict[str, Any]) -> str:

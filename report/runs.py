@@ -10,10 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from report import shared_parts
 from utils import files
 from utils.errors import UsageError
 
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
+AVERAGE = "average gap"  # of a run to Retrain with the same seeds: the mean distance of these four
+GAPS = {metric: f"{metric} gap" for metric in METRICS}  # the distance of one
+BY_SEED = (AVERAGE, *METRICS, *GAPS.values())  # what a single run can be judged by
 SEARCH = "search"  # the folder of a sweep that holds the trials of its search
 MANIFEST = ".sweep.json"  # ends the name of a sweep's list of its cells
 STATUS = "status.json"  # how the last attempt of a sweep's cell ended
@@ -91,10 +95,10 @@ class Run:
     @cached_property
     def epochs(self) -> Epochs:
         """What was logged; of a run that was begun twice, the last time."""
-        found: Epochs = {}
+        epochs: Epochs = {}
         for record in read_epochs(self.folder / "log.jsonl") if self.logged is None else self.logged:
-            found.setdefault(record["phase"], {})[record["epoch"]] = record
-        return found
+            epochs.setdefault(record["phase"], {})[record["epoch"]] = record
+        return epochs
 
     def packed(self, base: Path) -> dict[str, Any]:
         """The run as a line of a packed file in ``base``."""
@@ -128,16 +132,16 @@ class Collection:
         Raises:
             UsageError: names a file that lacks what a table needs; without it a table would be wrong.
         """
-        found: dict[str, Run] = {}
+        newest: dict[str, Run] = {}
         for run in self.runs:
             if run.content.get("script") != script or not (run.done or failed and run.failed):
                 continue
             shape = {key: kind for key, kind in SHAPES[script].items() if run.done or key != "scores"}
             check(run.content, shape, run.path)
-            first = found.setdefault(run.content["fingerprint"], run)
+            first = newest.setdefault(run.content["fingerprint"], run)
             if first.failed and run.done:
-                found[run.content["fingerprint"]] = run
-        return list(found.values())
+                newest[run.content["fingerprint"]] = run
+        return list(newest.values())
 
     def pack(self, path: Path) -> None:
         """Write all runs and plans into one file, which is read like the folders that they came from.
@@ -154,6 +158,7 @@ class Collection:
             for plan, content in self.plans.items()
         ]
         lines += [run.packed(base) for run in runs]
+        lines = shared_parts.factored(lines)
         files.write_text(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 
 
@@ -174,31 +179,31 @@ def collect(places: Iterable[Path]) -> Collection:
     Links to folders are followed; trials of a search are passed over unless their own folder is given.
     Raises UsageError: names a file that is damaged, or a place that is neither.
     """
-    found = Collection()
+    collection = Collection()
     visited: set[str] = set()
     for place in places:
         if place.is_file() and place.suffix == ".jsonl":
-            _unpack(place, found, visited)
+            _unpack(place, collection, visited)
             continue
         if not place.is_dir():
             reason = "is a file; give the folder that holds it" if place.is_file() else "no such folder"
             raise UsageError(f"{place}: {reason}")
-        for here, names in _walk(place, found, visited):
-            for path in (here / name for name in names):
+        for directory, names in _walk(place, collection, visited):
+            for path in (directory / name for name in names):
                 if path.name == SEARCH and path.is_dir():
-                    found.remarks.append(f"{path}: trials of a search; give this folder to see them")
+                    collection.remarks.append(f"{path}: trials of a search; give this folder to see them")
                 elif path.is_symlink() and not path.exists():
-                    found.remarks.append(f"{path}: is a link to {os.readlink(path)}, which is not there")
+                    collection.remarks.append(f"{path}: is a link to {os.readlink(path)}, which is not there")
                 if path.name == PACKED:
-                    _unpack(path, found, visited)
+                    _unpack(path, collection, visited)
                 elif (path.name == "result.json" or path.name.endswith(MANIFEST)) and _new(path, visited):
                     content = read_whole(path)
                     if path.name == "result.json":
                         folder = path.resolve().parent if path.is_symlink() else path.parent
-                        found.runs.append(Run(path, folder, content))
+                        collection.runs.append(Run(path, folder, content))
                     else:
-                        _add_plan(found, path, content)
-    return found
+                        _add_plan(collection, path, content)
+    return collection
 
 
 def _walk(folder: Path, collection: Collection, visited: set[str]) -> Iterable[tuple[Path, list[str]]]:
@@ -208,14 +213,14 @@ def _walk(folder: Path, collection: Collection, visited: set[str]) -> Iterable[t
     def refused(error: OSError) -> None:
         collection.remarks.append(f"{error.filename}: cannot be listed ({error.strerror})")
 
-    for here, inner, others in os.walk(folder, onerror=refused, followlinks=True):
-        if not _new(here, visited):  # by another name, or a link in a loop
+    for current, inner, others in os.walk(folder, onerror=refused, followlinks=True):
+        if not _new(current, visited):  # by another name, or a link in a loop
             inner.clear()
             continue
-        walked.append((Path(here), sorted(inner + others)))
+        walked.append((Path(current), sorted(inner + others)))
         if wrong := [name for name in inner if name.endswith(MANIFEST)]:
-            raise UsageError(f"{here}/{wrong[0]}: is a folder, not a sweep's list; give it another name")
-        linked = {name: os.path.islink(os.path.join(here, name)) for name in inner if name != SEARCH}
+            raise UsageError(f"{current}/{wrong[0]}: is a folder, not a sweep's list; give it another name")
+        linked = {name: os.path.islink(os.path.join(current, name)) for name in inner if name != SEARCH}
         inner[:] = sorted(linked, key=lambda name: (linked[name], name))
     return sorted(walked)
 
@@ -231,18 +236,23 @@ def _unpack(path: Path, collection: Collection, visited: set[str]) -> None:
     """Add the runs of a packed file, but for those whose own folders are there too."""
     if not _new(path, visited):
         return
+    shared: list[Any] = []
     for number, line in enumerate(files.read_text(path, str(path)).rstrip("\n").split("\n"), 1):
-        where = f"{path}:{number}"
-        record = files.parse_json(line, where)
+        place = f"{path}:{number}"
+        record = files.parse_json(line, place)
         record = record if isinstance(record, dict) else {}
+        if number == 1 and isinstance(record.get(shared_parts.SHARED), list):
+            shared = record[shared_parts.SHARED]
+            continue
+        record = shared_parts.restored(record, shared, place)
         plan, run = {"sweep": str, "content": dict}, {"folder": str, "result": dict, "epochs": list}
-        check(record, plan if "sweep" in record else run, where)
+        check(record, plan if "sweep" in record else run, place)
         if "sweep" in record and not (path.parent / record["sweep"]).exists():
             _add_plan(collection, path.parent / record["sweep"], record["content"])
         elif "folder" in record and not (path.parent / record["folder"] / "result.json").exists():
-            files.check_seal(record["result"], where)
+            files.check_seal(record["result"], place)
             epochs = [epoch for epoch in record["epochs"] if _is_epoch({"kind": "epoch", **epoch})]
-            collection.runs.append(Run(where, path.parent / record["folder"], record["result"], epochs))
+            collection.runs.append(Run(place, path.parent / record["folder"], record["result"], epochs))
 
 
 def _add_plan(collection: Collection, path: Path, content: dict[str, Any]) -> None:
@@ -275,8 +285,8 @@ def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> N
         if isinstance(kind, dict) and isinstance(content.get(name), dict):
             check(content[name], kind, path)
         elif isinstance(kind, dict) or name not in content or not isinstance(content[name], kind):
-            said = "give its command again"
-            raise UsageError(f"{path}: is no whole result ({name} is missing or of another type); {said}")
+            hint = "give its command again"
+            raise UsageError(f"{path}: is no whole result ({name} is missing or of another type); {hint}")
         elif kind is str and not content[name].isprintable():
             raise UsageError(f"{path}: is no result ({name} holds control characters)")
 
@@ -300,21 +310,21 @@ def read_whole(path: Path) -> dict[str, Any]:
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
     """The epochs in a log, in its order; damaged lines are passed over, and so is a log that is not there."""
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     try:
         lines = files.read_bytes(path, str(path)).decode(errors="replace").splitlines()
     except UsageError:
-        return found
+        return records
     for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and _is_epoch(record):
-            found.append(record)
-    return found
+            records.append(record)
+    return records
 
 
 def _is_epoch(record: dict[str, Any]) -> bool:
-    whole = isinstance(record.get("phase"), str) and isinstance(record.get("epoch"), int)
-    return whole and record.get("kind") == "epoch"
+    typed = isinstance(record.get("phase"), str) and isinstance(record.get("epoch"), int)
+    return typed and record.get("kind") == "epoch"

@@ -45,15 +45,15 @@ def settings_of(table: Table) -> Settings:
     members = table.members()
     values = {row: _values(models) for row, models in members.items()}
     common = _common(values)
-    made = Settings(", ".join(_said(key, {"": text}) for key, text in common.items()))
+    settings = Settings(", ".join(_said(key, {"": text}) for key, text in common.items()))
     for row, models in members.items():
         contents = [run.content for runs in models.values() for run in runs]
         own = [_said(key, by_model) for key, by_model in values[row].items() if key not in common]
-        made.rows[row] = ", ".join(own) or "-"
-        made.commits[row] = ", ".join(sorted({_commit(content) for content in contents}))
+        settings.rows[row] = ", ".join(own) or "-"
+        settings.commits[row] = ", ".join(sorted({_commit(content) for content in contents}))
         days = sorted({str(content.get("finished", ""))[:10] for content in contents} - {""})
-        made.days[row] = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-"
-    return made
+        settings.days[row] = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-"
+    return settings
 
 
 def _values(models: dict[str, list[Run]]) -> dict[str, dict[str, str]]:
@@ -61,15 +61,15 @@ def _values(models: dict[str, list[Run]]) -> dict[str, dict[str, str]]:
 
     What is unset on every model is left out.
     """
-    found: dict[str, dict[str, str]] = {}
+    by_key: dict[str, dict[str, str]] = {}
     for model, runs in models.items():
         settings = [hyper(run.content) for run in runs]
         for key in dict.fromkeys(key for setting in settings for key in setting):
             values = [setting.get(key) for setting in settings]
             texts = sorted({_words(value) for value in values if value is not None and value is not False})
             if texts:
-                found.setdefault(key, {})[model] = " or ".join(texts)
-    return {key: {model: by_model.get(model, "unset") for model in models} for key, by_model in found.items()}
+                by_key.setdefault(key, {})[model] = " or ".join(texts)
+    return {key: {model: by_model.get(model, "unset") for model in models} for key, by_model in by_key.items()}
 
 
 def _words(value: Any) -> str:

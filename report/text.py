@@ -41,10 +41,10 @@ def rounds(summaries: list[dict[str, Any]]) -> str:
     """The end of ``main_imp.py``: one line per round, in per cent."""
     head = ["round", "density %", "sparsity %", "best val %", "its test %", "last test %", "file of the best"]
     rows = []
-    for found in summaries:
-        density, scores = found["density"], [found[key] for key in ("best_val", "test_of_best", "test_of_last")]
+    for summary in summaries:
+        density, scores = summary["density"], [summary[key] for key in ("best_val", "test_of_best", "test_of_last")]
         pruned = f"{100 - 100 * density:.2f}"
-        rows.append([str(found["round"]), percent(density), pruned, *map(percent, scores), found["best"]])
+        rows.append([str(summary["round"]), percent(density), pruned, *map(percent, scores), summary["best"]])
     return aligned(head, rows)
 
 
@@ -61,15 +61,15 @@ def attacks(scores: dict[str, Any]) -> list[str]:
         "threshold, forget unseen": {key: pair[1] for key, pair in scores["threshold_attacks"].items()},
     }
     keys = list(scores["SVC_MIA_forget_efficacy"])
-    cells = [[title, *(percent(found.get(key)) for key in keys)] for title, found in by_title.items()]
+    cells = [[title, *(percent(scores_of.get(key)) for key in keys)] for title, scores_of in by_title.items()]
     rows = [aligned(["attacks, right in %", *keys], cells)]
     rows += ["", f"entropy attack: {percent(scores['entropy_attack'])} % of forget judged members"]
     if "to_retrained" in scores:
         rows.append(_to_retrained(scores["to_retrained"]))
     if "deepunlearn" in scores:  # results of earlier versions lack it
         cells = [
-            [name, percent(found["attack"]), percent(found["indiscernibility"])]
-            for name, found in scores["deepunlearn"].items()
+            [name, percent(scores_of["attack"]), percent(scores_of["indiscernibility"])]
+            for name, scores_of in scores["deepunlearn"].items()
         ]
         rows += ["", aligned(["attack on losses, right in %", "attack", "indiscernibility"], cells)]
     return rows

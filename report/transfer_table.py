@@ -45,14 +45,14 @@ def section(table: SeriesTable) -> Section:
 
 def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> SeriesTable:
     dataset, target, arch, probe = key["dataset"], results[0]["target"]["name"], key["arch"], key["probe"]["probe"]
-    how = {"linear": "new head on frozen features", "full": "everything fine-tuned"}.get(probe, probe)
+    probing = {"linear": "new head on frozen features", "full": "everything fine-tuned"}.get(probe, probe)
     values = []
     for name, members in by_method(results).items():
         for result in sorted(members, key=lambda result: (result["model"]["sparsity"], result["removed"]["count"])):
             place = f"{name}, {model_name(result['model']['sparsity'])}", result["removed"]["count"]
-            found = result["accuracy"] | result["seconds"]
-            values += [(*place, metric, found[metric]) for metric in (*ACCURACIES, *TIMES)]
-    title = f"{dataset} to {target}, {arch}: {how}"
+            numbers = result["accuracy"] | result["seconds"]
+            values += [(*place, metric, numbers[metric]) for metric in (*ACCURACIES, *TIMES)]
+    title = f"{dataset} to {target}, {arch}: {probing}"
     return series(title, f"transfer-{dataset}-{target}-{arch}-{probe}", key, values)
 
 
@@ -88,7 +88,7 @@ def draw(table: SeriesTable) -> Any:
     for axis, (metric, title) in zip(axes[0], PANELS.items()):
         factor, unit = (100, "accuracy (%)") if metric in ACCURACIES else (1 / 60, "minutes")
         for number, (name, points) in enumerate(table.cells.items()):
-            cells = {count: found[metric] for count, found in points.items() if metric in found}
+            cells = {count: scores[metric] for count, scores in points.items() if metric in scores}
             heights, spread = ([factor * getattr(cell, part) for cell in cells.values()] for part in ("mean", "std"))
             look = {"color": f"C{number}", "marker": "os^Dv"[number % 5], "capsize": 3, "label": name}
             axis.errorbar(list(cells), heights, spread, **look)

@@ -36,7 +36,7 @@ def picture(path: Path, data: Dataset, poison: Poison, outputs: dict[str, dict[s
     for row, name, images in (("clean", "test", clean), ("triggered", "triggered", stamped)):
         logits = {when: outputs[when][name].logits[shown].argmax(1) for when in ("before", "after")}
         for place, (image, label) in enumerate(zip(images, labels)):
-            answers = [f"{when}: {data.classes[found[place]]}" for when, found in logits.items()]
+            answers = [f"{when}: {data.classes[predicted[place]]}" for when, predicted in logits.items()]
             rows.setdefault(row, []).append((image, "\n".join([data.classes[label], *answers])))
     pairs = list(zip(clean, stamped))
     rows["without | with"] = [(_enlarged(one, other, window), _changed(one, other)) for one, other in pairs]

@@ -146,8 +146,8 @@ def _against_original(
         return []
     now, then = _percent(own["UA"]), _percent(original["UA"])
     still = f"that of the original ({now})" if now == then else f"{now}, that of the original {then}"
-    wanted = "" if exact is None else f", Retrain's is {_percent(exact.scores['UA'])}"
-    return [f"forgot nothing: UA is {still}{wanted}; {knobs('raise', hyper)}"]
+    target = "" if exact is None else f", Retrain's is {_percent(exact.scores['UA'])}"
+    return [f"forgot nothing: UA is {still}{target}; {knobs('raise', hyper)}"]
 
 
 def _against_retrain(own: dict[str, float], first: OtherModel | None, exact: OtherModel) -> str:
@@ -170,8 +170,8 @@ def backdoor_sentence(result: dict[str, Any]) -> str:
     before, after = (result["scores"][when]["ASR"] for when in ("before", "after"))
     moved = f"ASR {percent(before)} -> {percent(after)} %"
     if before < WORKS:
-        said = "there is nothing to cleanse; poison more images or enlarge --trigger_size"
-        return f"the trigger never worked ({moved}): {said}"
+        hint = "there is nothing to cleanse; poison more images or enlarge --trigger_size"
+        return f"the trigger never worked ({moved}): {hint}"
     if after > before / 2:
         return f"the trigger still works ({moved}); {knobs('raise', result['config'].get('hyper', {}))}"
     return f"the trigger works on less than half as many images ({moved})"

@@ -61,10 +61,10 @@ class Report:
         for name, drawn in pictures.items():
             section.pictures.append(save(self.out, section.slug + name, drawn)[1])
 
-    def say(self, said: str, title: str, lines: list[str]) -> None:
+    def say(self, line: str, title: str, lines: list[str]) -> None:
         """Print lines and give them a section of their own; nothing where there are none."""
         if lines:
-            print("\n".join([said, *lines, ""]), flush=True)
+            print("\n".join([line, *lines, ""]), flush=True)
             self.sections.append(Section(title, notes=lines))
 
     def finish(self, title: str, name: str = "report") -> None:

@@ -67,11 +67,11 @@ class Grouping:
         for _, cell in zip(range(self._slots * LOOKED_AT if limit else 0), ready):
             own = (cell.name,) if cell.name in self.alone else ()
             alike.setdefault((*kind(cell), *own), []).append(cell)
-        found = []
+        groups = []
         for cells in alike.values():
             size = max(1, min(self._size(cells[0]), -(-len(cells) // self._slots)))
-            found += [cells[start : start + size] for start in range(0, len(cells), size)]
-        return found[:limit]
+            groups += [cells[start : start + size] for start in range(0, len(cells), size)]
+        return groups[:limit]
 
     def _size(self, cell: Cell) -> int:
         if self._max_models is not None:

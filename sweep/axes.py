@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from utils.errors import UsageError
-from utils.names import nearest
+from utils.plain_yaml import check_keys
 
 SEEDS = ("split", "train", "forget", "unlearn", "eval")  # seeds that can be told apart
 POPULATION = ("inits", "lira")
@@ -36,14 +36,14 @@ def read(content: dict[str, Any], path: Any) -> dict[str, Any]:
     separate = _separate(seeds, f"{path}: seeds") if isinstance(seeds, dict) else {}
     if "inits" in population and len(separate.get("train", [])) > 1:
         raise UsageError(f"{path}: seeds: train and population: inits are the same axis; give one of them")
-    for key, what in (("split", "how the data are divided"), ("forget", "what is forgotten")):
+    for key, meaning in (("split", "how the data are divided"), ("forget", "what is forgotten")):
         if "lira" in population and key in separate:
-            raise UsageError(f"{path}: seeds: {key}: population: lira says {what}")
+            raise UsageError(f"{path}: seeds: {key}: population: lira says {meaning}")
     listed = separate["unlearn"] if separate else [1] if seeds is None else check_seeds(seeds, str(path))
     axes = _free(content.get("axes"), f"{path}: axes")
     if content.get("optuna") and (separate or population or axes):
-        said = "a search takes seeds as a list, and neither population nor axes; give it a file of its own"
-        raise UsageError(f"{path}: optuna: {said}, that extends this one and drops them (population: false)")
+        reason = "a search takes seeds as a list, and neither population nor axes; give it a file of its own"
+        raise UsageError(f"{path}: optuna: {reason}, that extends this one and drops them (population: false)")
     return {
         "seeds": listed,
         "seeds_stated": seeds is not None,
@@ -63,13 +63,6 @@ def names(repeated: dict[str, Any]) -> list[str]:
     separate = repeated["separate"]
     seeds = [name for name in SEEDS if name in separate and (name != "unlearn" or "forget" in separate)]
     return [*seeds, *inits, *(("split", "forget") if lira else ()), *repeated["axes"]]
-
-
-def check_keys(content: dict[str, Any], known: Iterable[str], source: str) -> None:
-    """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
-    for key in content:
-        if key not in known:
-            raise UsageError(f"{source}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
 
 
 def check_seeds(value: Any, source: str) -> list[int]:
@@ -104,17 +97,17 @@ def _population(entries: Any, source: str) -> dict[str, Any]:
         raise UsageError(f"{source}: {keys}")
     check_keys(entries, POPULATION, source)
     entries = {key: value for key, value in entries.items() if value is not False}  # what is dropped
-    found: dict[str, Any] = {}
+    flags: dict[str, Any] = {}
     if "inits" in entries:
-        found["inits"] = _numbers(entries["inits"], None, f"{source}: inits")
+        flags["inits"] = _numbers(entries["inits"], None, f"{source}: inits")
     if "lira" in entries:
         lira = entries["lira"]
         if not isinstance(lira, dict):
             raise UsageError(f"{source}: lira: must be a mapping: {{splits: {SPLITS}, forgets: {FORGETS}}}")
         most = {"splits": SPLITS, "forgets": FORGETS}
         check_keys(lira, most, f"{source}: lira")
-        found["lira"] = {key: _numbers(lira.get(key, top), top, f"{source}: lira: {key}") for key, top in most.items()}
-    return found
+        flags["lira"] = {key: _numbers(lira.get(key, top), top, f"{source}: lira: {key}") for key, top in most.items()}
+    return flags
 
 
 def _numbers(value: Any, top: int | None, source: str) -> list[int]:
@@ -123,8 +116,8 @@ def _numbers(value: Any, top: int | None, source: str) -> list[int]:
     sound = isinstance(listed, list) and listed and _different(listed, lambda each: type(each) is int and each >= 0)
     if not sound or (top is not None and max(listed) >= top):
         least = f"a number from 1 to {top}, or a list of different numbers from 0 to {top - 1}" if top else ""
-        said = least or "a number from 1 up, or a list of different numbers from 0 up"
-        raise UsageError(f"{source} {value}: must be {said}")
+        form = least or "a number from 1 up, or a list of different numbers from 0 up"
+        raise UsageError(f"{source} {value}: must be {form}")
     return listed
 
 
@@ -134,8 +127,8 @@ def _free(entries: Any, source: str) -> dict[str, list[Any]]:
         return {}
     if not isinstance(entries, dict):
         raise UsageError(f"{source}: must be a mapping of flags to lists of values")
-    found = {str(flag).replace("-", "_"): values for flag, values in entries.items() if values is not False}
-    for flag, values in found.items():
+    flags = {str(flag).replace("-", "_"): values for flag, values in entries.items() if values is not False}
+    for flag, values in flags.items():
         if flag in SAID:
             raise UsageError(f"{source}: {flag}: {SAID[flag]}")
         plain = (
@@ -145,4 +138,4 @@ def _free(entries: Any, source: str) -> dict[str, list[Any]]:
         )
         if not plain:
             raise UsageError(f"{source}: {flag} {values}: must be a list of different numbers or texts")
-    return found
+    return flags

@@ -53,13 +53,13 @@ def parse(argv: list[str] | None) -> tuple[Path, Action, Execution]:
 
     Raises UsageError: anything wrong that can be seen without reading the file.
     """
-    said = "Run everything that a YAML file states, on this machine or on SLURM."
-    parser = Parser(prog="main_sweep.py", description=said)
+    description = "Run everything that a YAML file states, on this machine or on SLURM."
+    parser = Parser(prog="main_sweep.py", description=description)
     parser.add_argument("file", metavar="FILE", help="what to run, see docs/sweeps.md and experiments/")
     add_options(parser.add_argument_group("what"), Action)
     add_options(parser.add_argument_group("where"), Execution)
     typed = parser.read(argv)
-    what, where = build(Action, typed), build(Execution, typed)
-    if what.stage is not None and not what.print:
+    action, execution = build(Action, typed), build(Execution, typed)
+    if action.stage is not None and not action.print:
         raise UsageError("--stage: is read with --print only")
-    return Path(typed["file"]), what, where
+    return Path(typed["file"]), action, execution

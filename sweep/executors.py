@@ -39,8 +39,8 @@ class Local:
     def description(self) -> str:
         """What this is, for people."""
         gpus = f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
-        where = gpus if self.devices else f"CPU, {self.resources.cpus} threads each"
-        return f"local, {self.at_once} at a time, {where}"
+        device = gpus if self.devices else f"CPU, {self.resources.cpus} threads each"
+        return f"local, {self.at_once} at a time, {device}"
 
     @property
     def at_once(self) -> int:
@@ -82,13 +82,13 @@ class Local:
 
     def ended(self) -> list[tuple[Cell, int | None]]:
         """Cells that have ended since the last call, each with its exit code; None where nobody could tell."""
-        found: list[tuple[Cell, int | None]] = []
+        ended: list[tuple[Cell, int | None]] = []
         for place in self._over(0):
             cells, codes = self._at_work.pop(place), self._workers[place].answers()
             if len(cells) > 1:
                 self._grouping.alone |= {cell.name for cell, code in zip(cells, codes) if code is None or code < 0}
-            found += zip(cells, codes)
-        return found
+            ended += zip(cells, codes)
+        return ended
 
     def stop(self) -> None:
         """Have every run stop where it can go on, and wait for that."""

@@ -49,8 +49,8 @@ class Cell:
     @property
     def command(self) -> str:
         """What to type, in the folder that the sweep was started in."""
-        script, here = PROJECT / self.script, Path.cwd()
-        typed = script.relative_to(here) if script.is_relative_to(here) else script
+        script, directory = PROJECT / self.script, Path.cwd()
+        typed = script.relative_to(directory) if script.is_relative_to(directory) else script
         return shlex.join(["python", str(typed), *self.argv])
 
     def task(self, by_name: dict[str, Cell]) -> dict[str, Any]:
@@ -69,22 +69,22 @@ def cells(spec: Spec, strict: bool = True) -> list[Cell]:
     Raises:
         UsageError: names the file, the cell and what its script says of a flag.
     """
-    made: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {}
     used: set[int] = set()
     settings: list[str | None] = [*spec.settings] or [None]
     for setting, repeat in itertools.product(settings, repeats(spec)):
         place = Place(spec, setting, repeat, used)
-        trained = made.keys() & {f"{place.path}/{label}" for label in _labels(spec)}
+        trained = cells.keys() & {f"{place.path}/{label}" for label in _labels(spec)}
         for cell in itertools.chain(() if trained else _trainings(place), _unlearnings(place)):
-            if cell.name in made:
+            if cell.name in cells:
                 raise UsageError(f"{spec.file}: {cell.name} comes up twice; give one of the two another label")
-            made[cell.name] = cell
+            cells[cell.name] = cell
     for number, override in enumerate(spec.overrides):
         if strict and number not in used:
             raise UsageError(f"{spec.file}: override {number + 1}: matches no run{_hint(spec, override)}")
-    for cell in made.values():
+    for cell in cells.values():
         check(spec, cell)
-    return sorted(made.values(), key=lambda cell: stage(cell, made))
+    return sorted(cells.values(), key=lambda cell: stage(cell, cells))
 
 
 def _labels(spec: Spec) -> list[str]:
@@ -122,11 +122,11 @@ class Place:
             given: the last.
         """
         judged = self.spec.population and "save_outputs" in read_by(script)  # by population attacks
-        found: Flags = {"save_outputs": True} if judged else {}
-        found |= {**self.spec.flags, **(self.spec.settings[self.setting] if self.setting else {}), **own}
+        flags: Flags = {"save_outputs": True} if judged else {}
+        flags |= {**self.spec.flags, **(self.spec.settings[self.setting] if self.setting else {}), **own}
         for override in self._matching(axes):
-            found |= override.get("flags") or {}
-        return {**found, **given}
+            flags |= override.get("flags") or {}
+        return {**flags, **given}
 
     def left_out(self, axes: dict[str, str]) -> bool:
         """Whether the last override that matches a cell has ``flags: false``.
@@ -136,19 +136,19 @@ class Place:
         matching = self._matching(axes)
         out = bool(matching) and matching[-1].get("flags") is False
         if out and axes["method"] == self.spec.reference_model:
-            said = "every other run is compared with it (reference_model)"
-            raise UsageError(f"{self.spec.file}: overrides: {axes['method']} cannot be left out: {said}")
+            reason = "every other run is compared with it (reference_model)"
+            raise UsageError(f"{self.spec.file}: overrides: {axes['method']} cannot be left out: {reason}")
         return out
 
     def _matching(self, axes: dict[str, str]) -> list[dict[str, Any]]:
         """The overrides that name a cell, in the order of the file."""
-        here, found = {"setting": self.setting or "", **self.repeat.labels, **axes}, []
+        labels, matching = {"setting": self.setting or "", **self.repeat.labels, **axes}, []
         for number, override in enumerate(self.spec.overrides):
             asked = {name: value for name, value in override.items() if name != "flags"}
-            if all(name in here and _matches(here[name], value) for name, value in asked.items()):
+            if all(name in labels and _matches(labels[name], value) for name, value in asked.items()):
                 self.used.add(number)
-                found.append(override)
-        return found
+                matching.append(override)
+        return matching
 
 
 def _matches(label: str, asked: Any) -> bool:
@@ -200,9 +200,9 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
     from unlearn import registry
 
     spec = place.spec
-    for model, what in spec.models.items():
-        training, round_ = reference(spec, str(what).removesuffix(LAST), f"models: {model}")
-        weights = f"{round_}checkpoint.pth.tar" if str(what).endswith(LAST) else f"{round_}model_SA_best.pth.tar"
+    for model, checkpoint in spec.models.items():
+        training, round_ = reference(spec, str(checkpoint).removesuffix(LAST), f"models: {model}")
+        weights = f"{round_}checkpoint.pth.tar" if str(checkpoint).endswith(LAST) else f"{round_}model_SA_best.pth.tar"
         for trained, _ in variants(training, spec.train[training]):
             column = model + trained.removeprefix(training)
             for (scenario, forget), (base, entry) in itertools.product(spec.scenarios.items(), spec.methods.items()):
@@ -233,8 +233,8 @@ def _checkpoint(spec: Spec, label: str) -> str:
 
     method = registry.get(spec.methods[label].get("unlearn", label))
     if not method.fresh:
-        said = "must be a method that trains anew, retrain for example"
-        raise UsageError(f"{spec.file}: reference_model {label}: {said}")
+        reason = "must be a method that trains anew, retrain for example"
+        raise UsageError(f"{spec.file}: reference_model {label}: {reason}")
     return f"{method.name}checkpoint.pth.tar"
 
 

@@ -38,7 +38,7 @@ class Job:
     def __init__(self, argv: list[str], folder: Path, inputs: list[Path], environment: dict[str, str]):
         self.argv, self.folder, self.inputs, self.environment = argv, folder, inputs, environment
         self._child: Any = None
-        self._told = self._passed_on = False
+        self._stopping = self._passed_on = False
 
     def __call__(self) -> int:
         """The command's exit code; negative for the signal that ended it, ``WAITING`` if an input is missing."""
@@ -47,15 +47,15 @@ class Job:
         started = time.time()
         with lock.scope():
             self.wait_for_others()
-            code = RESUMABLE if self._told else self._run()
-            while stopped(code) and not self._told:
+            code = RESUMABLE if self._stopping else self._run()
+            while stopped(code) and not self._stopping:
                 code = self._run()
             self.note(code, seconds=round(time.time() - started, 1))
         return RESUMABLE if stopped(code) else code
 
     def stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
         """Have the command stop where it can go on; also a handler of signals."""
-        self._told = True
+        self._stopping = True
         if self._child is not None and not over(self._child.pid):
             self._passed_on = True
             self._child.send_signal(signal.SIGTERM)
@@ -66,7 +66,7 @@ class Job:
             self.note(None)
             self._child = None
             self._child = self._start(output)
-            if self._told and not self._passed_on:  # told while the command was being started
+            if self._stopping and not self._passed_on:  # signalled while the command was being started
                 self.stop()
             while self._child.poll() is None:  # not wait(), whose lock a signal handler could not get past
                 time.sleep(PAUSE)
@@ -82,7 +82,7 @@ class Job:
     def wait_for_others(self) -> None:
         """Wait until no other process runs this cell, say one that an earlier sweep left behind."""
         files.make_folder(self.folder)
-        while not self._told and lock.take(self.folder, lock.CELL) is not None:
+        while not self._stopping and lock.take(self.folder, lock.CELL) is not None:
             time.sleep(1)
 
     def note(self, code: int | None, **more: Any) -> None:
@@ -90,8 +90,8 @@ class Job:
         status = "running" if code is None else "interrupted" if stopped(code) else "killed" if code < 0 else "failed"
         status = "done" if code == 0 else status
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
-        said = {"last_line": last_line(self.folder / OUTPUT), "host": platform.node(), "job": str(job)}
-        content = {"status": status, "code": code, **said, **more}
+        facts = {"last_line": last_line(self.folder / OUTPUT), "host": platform.node(), "job": str(job)}
+        content = {"status": status, "code": code, **facts, **more}
         files.write_json(self.folder / STATUS, content)
 
 

@@ -56,11 +56,11 @@ def execute(spec: Spec, cells: list[Cell], searches: list[Search] | None, execut
 
 def resources_of(spec: Spec, execution: Execution) -> Resources:
     """What each run gets: as typed, else as the file says, else as usual."""
-    kept = ("gpus", "cpus", "time", "partition", "cells_per_process", "cells_per_job")
-    typed = {key: getattr(execution, key) for key in kept}
+    own = ("gpus", "cpus", "time", "partition", "cells_per_process", "cells_per_job")
+    typed = {key: getattr(execution, key) for key in own}
     given = {**spec.resources, **{key: value for key, value in typed.items() if value is not None}}
-    found = replace(Resources(**given), at_once=execution.max_concurrent)
-    return found if execution.models_at_once is None else replace(found, models_at_once=_models(execution))
+    resources = replace(Resources(**given), at_once=execution.max_concurrent)
+    return resources if execution.models_at_once is None else replace(resources, models_at_once=_models(execution))
 
 
 def _models(execution: Execution) -> int | None:
@@ -69,14 +69,14 @@ def _models(execution: Execution) -> int | None:
     Raises:
         UsageError: not a number above 0, or where cells run one by one.
     """
-    said = execution.models_at_once
+    typed = execution.models_at_once
     if execution.executor == "slurm":
         raise UsageError("--models_at_once: SLURM's jobs run their cells one after the other; leave it out")
-    if said == AUTO:
+    if typed == AUTO:
         return None
-    if said is None or not said.isdecimal() or int(said) < 1:
-        raise UsageError(f"--models_at_once {said}: must be a whole number from 1 on, or {AUTO}")
-    return int(said)
+    if typed is None or not typed.isdecimal() or int(typed) < 1:
+        raise UsageError(f"--models_at_once {typed}: must be a whole number from 1 on, or {AUTO}")
+    return int(typed)
 
 
 def preview(state: State, resources: Resources, executor: str) -> str:

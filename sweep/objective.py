@@ -52,5 +52,5 @@ def objective(name: str, *parts: str, **declared: Any) -> Callable:
 
 def norm(values: Sequence[float] | None) -> float:
     """The Euclidean norm, by which trials of several objectives are ranked; infinite for none and for NaN."""
-    found = math.inf if values is None else math.hypot(*values)
-    return math.inf if math.isnan(found) else found
+    norm = math.inf if values is None else math.hypot(*values)
+    return math.inf if math.isnan(norm) else norm

@@ -41,26 +41,28 @@ class Progress:
     def line(self, running: Sequence[Cell], remaining: Sequence[Cell]) -> str:
         """What runs, and the time that ``remaining``, the running cells among them, will take."""
         at_work = [cell for cell in running if self._state.status(cell).get("status") == "running"]
-        named = [f"{cell.name} {self.stands(cell)}" for cell in at_work[:SHOWN]]
+        named = [f"{cell.name} {self.phase(cell)}" for cell in at_work[:SHOWN]]
         more = [f"{len(at_work) - SHOWN} more"] if len(at_work) > SHOWN else []
-        rest = self.seconds(remaining)
-        eta = "" if rest is None else f"; about {duration(rest)} left"
+        left = self.seconds(remaining)
+        eta = "" if left is None else f"; about {duration(left)} left"
         return "  ".join(["running:", ", ".join([*named, *more]) or f"nothing yet, {len(running)} waiting"]) + eta
 
-    def stands(self, cell: Cell) -> str:
+    def phase(self, cell: Cell) -> str:
         """How far a running cell says that it is."""
-        found = EPOCH.match(last_line(cell.folder / OUTPUT))
-        return f"({found[1]}, epoch {found[2]}/{found[3]})" if found else "(starting or scoring)"
+        match = EPOCH.match(last_line(cell.folder / OUTPUT))
+        return f"({match[1]}, epoch {match[2]}/{match[3]})" if match else "(starting or scoring)"
 
     def seconds(self, remaining: Sequence[Cell]) -> float | None:
         """Seconds until ``remaining`` are done, judged by finished cells of their kind; None before there is one."""
         means = self._means()
-        wanted = [self._expected(cell, means) for cell in remaining]
-        known = [seconds for seconds in wanted if seconds is not None]
+        expected = [self._expected(cell, means) for cell in remaining]
+        known = [seconds for seconds in expected if seconds is not None]
         if not known:
             return None
         mean = statistics.fmean(known)
-        return max(sum(mean if seconds is None else seconds for seconds in wanted) / self._executor.at_once, max(known))
+        return max(
+            sum(mean if seconds is None else seconds for seconds in expected) / self._executor.at_once, max(known)
+        )
 
     def _means(self) -> dict[tuple, float]:
         """Mean seconds of finished cells, by each of their kinds."""
@@ -69,7 +71,7 @@ class Progress:
             if (took := self._seconds_of(cell)) is not None:
                 for kind in _kinds(cell):
                     times.setdefault(kind, []).append(took)
-        return {kind: statistics.fmean(found) for kind, found in times.items()}
+        return {kind: statistics.fmean(seconds) for kind, seconds in times.items()}
 
     def _expected(self, cell: Cell, means: Mapping[tuple, float]) -> float | None:
         """Seconds that a cell still needs: the mean of the finished ones most like it, less what it has run already."""

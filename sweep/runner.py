@@ -28,7 +28,7 @@ class Runner:
     def __init__(self, state: State, cells: list[Cell], executor: Any, deadline: float | None = None):
         self.state, self.cells, self.executor, self.deadline = state, cells, executor, deadline
         self.given_up: dict[str, str] = {}
-        self._left = cells  # not known to be done, or to be hopeless
+        self._left = cells  # neither known to be done nor beyond finishing
         self.attempts: Counter[str] = Counter()
         self.started: dict[str, float] = {}
         self.progress = Progress(state, executor, self.started)
@@ -60,13 +60,13 @@ class Runner:
     def open(self) -> Iterator[Cell]:
         """Cells that may run now or once those that they need are done."""
         running = {cell.name for cell in self.executor.running}
-        self._left = [cell for cell in self._left if not self.state.known_done(cell) and self._hopeful(cell)]
+        self._left = [cell for cell in self._left if not self.state.known_done(cell) and self._can_finish(cell)]
         return (cell for cell in self._left if cell.name not in running and not self.state.done(cell))
 
-    def _hopeful(self, cell: Cell) -> bool:
+    def _can_finish(self, cell: Cell) -> bool:
         needed = (self.state.by_name[name] for name in cell.needs)
         return cell.name not in self.given_up and all(
-            self.state.known_done(need) or self._hopeful(need) for need in needed
+            self.state.known_done(need) or self._can_finish(need) for need in needed
         )
 
     def settle(self, cell: Cell, code: int | None) -> None:
@@ -105,8 +105,8 @@ def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[
     missing = [cell for cell in left if cell.name not in failed]
     lines = [f"done     {len(cells) - len(left)} of {len(cells)}", f"failed   {len(failed)}"]
     for cell in failed.values():
-        said = state.status(cell).get("last_line") or "nothing was printed"
-        lines.append(f"  {cell.name}  {said}  (log: {cell.folder / 'output.txt'})")
+        line = state.status(cell).get("last_line") or "nothing was printed"
+        lines.append(f"  {cell.name}  {line}  (log: {cell.folder / 'output.txt'})")
     lines.append(f"missing  {len(missing)}")
     lines += [f"  {cell.name}  {_why(state, cell, failed, given_up)}" for cell in missing]
     return "\n".join(lines), 1 if failed else RESUMABLE if missing else 0
@@ -117,5 +117,5 @@ def _why(state: State, cell: Cell, failed: Collection[str], given_up: dict[str, 
     waits = next((need.name for need in needs if not state.done(need)), None)
     if waits is not None:
         return f"waits for {waits}" + (", which failed" if waits in failed else "")
-    how = {"interrupted": "stopped", "killed": "killed", "running": "was cut"}.get(state.status(cell).get("status", ""))
-    return given_up.get(cell.name) or (f"{how}; it goes on when called again" if how else "not started")
+    end = {"interrupted": "stopped", "killed": "killed", "running": "was cut"}.get(state.status(cell).get("status", ""))
+    return given_up.get(cell.name) or (f"{end}; it goes on when called again" if end else "not started")

@@ -15,12 +15,12 @@ from sweep.winners import FILE, best
 from utils.errors import UsageError
 from utils.preempt import RESUMABLE
 
-Wanted = list[tuple[Search, list[Cell]]]  # of each study, with Retrain's runs
+Studied = list[tuple[Search, list[Cell]]]  # of each study, with Retrain's runs
 
 
 def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadline: float | None) -> int:
     """Train and retrain, then run trials until each study has its number; the exit code of ``summary``."""
-    base, wanted = list(state.cells), _wanted(spec, searches, state.cells)
+    base, studied = list(state.cells), _studied(spec, searches, state.cells)
     journal = open_journal(spec.folder)
     first = Runner(state, base, executor, deadline)
     first.run()
@@ -28,7 +28,7 @@ def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadlin
     if code:
         print(f"\n{text}", flush=True)
         return code
-    studies = [Study(spec, search, retrained, journal) for search, retrained in wanted]
+    studies = [Study(spec, search, retrained, journal) for search, retrained in studied]
     while batch := [
         (study, number, study.cells(number, values)) for study in studies for number, values in study.trials()
     ]:
@@ -42,28 +42,28 @@ def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadlin
                 study.fail(number)
         if not all(state.done(cell) or state.failed(cell) for cell in trial_cells):
             return RESUMABLE
-    said, complete = best(spec, studies)
-    print("\n".join(["", *(f"{study.table()}\n" for study in studies), said]), flush=True)
+    text, complete = best(spec, studies)
+    print("\n".join(["", *(f"{study.table()}\n" for study in studies), text]), flush=True)
     print(f"\nfor a table: extends: {spec.folder / FILE}", flush=True)
     return 0 if complete else 1
 
 
-def _wanted(spec: Spec, searches: list[Search], base: list[Cell]) -> Wanted:
+def _studied(spec: Spec, searches: list[Search], base: list[Cell]) -> Studied:
     """The studies, each named unlike the others: of a setting, model and scenario, or of one seed of them."""
     groups: dict[str, list[Cell]] = {}
     for cell in base:
         if cell.facts["stage"] == "unlearn":
             groups.setdefault("/".join(place(cell).values()), []).append(cell)
-    found: Wanted = []
+    studied: Studied = []
     for search in searches:
         for cells in groups.values():
             if search.objective.per_seed:
-                found += [(replace(search, seeds=[cell.facts["seed"]]), [cell]) for cell in cells]
+                studied += [(replace(search, seeds=[cell.facts["seed"]]), [cell]) for cell in cells]
             else:
-                found.append((search, cells))
-    names = [name(retrained[0], search) for search, retrained in found]
+                studied.append((search, cells))
+    names = [name(retrained[0], search) for search, retrained in studied]
     for each in names:
         if names.count(each) > 1:
-            said = "give a model, scenario or method another label"
-            raise UsageError(f"{spec.file}: optuna: two searches are called {each}; {said}")
-    return found
+            hint = "give a model, scenario or method another label"
+            raise UsageError(f"{spec.file}: optuna: two searches are called {each}; {hint}")
+    return studied

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sweep.axes import check_keys, check_seeds
+from sweep.axes import check_seeds
 from sweep.grid import cells
 from sweep.objective import OBJECTIVES, Objective
 from sweep.spec import Spec
@@ -16,6 +16,7 @@ from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError
 from utils.names import lookup, nearest
 from utils.options import value_type
+from utils.plain_yaml import check_keys
 
 NUMBERS = {"trials": 1, "at_once": 1, "seed": 0, "population": 2}  # whole numbers, each with the least
 KEYS = ("method", "parameters", "objective", *NUMBERS, "seeds", "models", "scenarios", "over", "sampler", "spread")
@@ -73,8 +74,8 @@ def read(spec: Spec) -> list[Search]:
     methods = block["method"] if isinstance(block["method"], list) else [block["method"]]
     labels = {"method": methods, **{key: block.get(key, list(getattr(spec, key))) for key in ("models", "scenarios")}}
     known: list[dict[str, Any]] = [spec.methods, spec.models, spec.scenarios]
-    for key, stated in zip(labels, known):
-        labels[key] = _names(labels[key], stated, key, source)
+    for key, entries in zip(labels, known):
+        labels[key] = _names(labels[key], entries, key, source)
     if not any(entry.get("unlearn", label) == "retrain" for label, entry in spec.methods.items()):
         raise UsageError(f"{source}: needs retrain among the methods, to measure the gap to")
     shared = Search(
@@ -86,9 +87,9 @@ def read(spec: Spec) -> list[Search]:
         over=_names(block["over"], OVER, "over", source) if "over" in block else [],
         **_sampling(block, source),
     )
-    wanted, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
-    _check_parameters(wanted, list(configs.values()), f"{source}: parameters")
-    ranges = _by_method(wanted, list(configs), f"{source}: parameters")
+    parameters, configs = block.get("parameters"), {method: _config(spec, method) for method in labels["method"]}
+    _check_parameters(parameters, list(configs.values()), f"{source}: parameters")
+    ranges = _by_method(parameters, list(configs), f"{source}: parameters")
     own = ((method, replace(shared, method=method)) for method in configs)
     return [_of_method(spec, search, configs[method], ranges[method], source) for method, search in own]
 
@@ -118,15 +119,15 @@ def _sampling(block: dict[str, Any], source: str) -> dict[str, Any]:
     return {"objective": judged, "sampler": sampler, "spread": spread, **numbers}
 
 
-def _by_method(stated: Any, methods: list[str], source: str) -> dict[str, Any]:
+def _by_method(parameters: Any, methods: list[str], source: str) -> dict[str, Any]:
     """What is wanted of each method: its own ranges where they are given by method, else those for all."""
-    if not isinstance(stated, dict) or not stated.keys() & set(methods):
-        return dict.fromkeys(methods, stated)
-    for name in [*stated, *methods]:
-        if name not in methods or name not in stated:
-            said = f"{name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
-            raise UsageError(f"{source}: {said}")
-    return stated
+    if not isinstance(parameters, dict) or not parameters.keys() & set(methods):
+        return dict.fromkeys(methods, parameters)
+    for name in [*parameters, *methods]:
+        if name not in methods or name not in parameters:
+            reason = f"{name}: given by method, they must name each of {', '.join(methods)}, and nothing else"
+            raise UsageError(f"{source}: {reason}")
+    return parameters
 
 
 def _config(spec: Spec, method: str) -> type | None:
@@ -139,57 +140,59 @@ def _config(spec: Spec, method: str) -> type | None:
         return None
 
 
-def _of_method(spec: Spec, search: Search, config: type | None, wanted: Any, source: str) -> Search:
+def _of_method(spec: Spec, search: Search, config: type | None, given: Any, source: str) -> Search:
     """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
     parameters = {}
-    for name, ranged in _parameters(wanted, search.method, config, f"{source}: parameters").items():
+    for name, ranged in _parameters(given, search.method, config, f"{source}: parameters").items():
         flag = name.replace("-", "_")
-        whole = config is not None and int in (value_type(config, flag), value_type(Lora, flag))
-        parameters[name] = _distribution(ranged, whole, f"{source}: parameters: {name}")
+        integers = config is not None and int in (value_type(config, flag), value_type(Lora, flag))
+        parameters[name] = _distribution(ranged, integers, f"{source}: parameters: {name}")
     if search.sampler == "grid" and not all(hasattr(each, "choices") for each in parameters.values()):
         raise UsageError(f"{source}: sampler grid: needs choices for every parameter")
     search = replace(search, parameters=parameters)
     for end in (0, -1):
         cells(trial_spec(spec, search, {name: _ends(each)[end] for name, each in parameters.items()}), strict=False)
-    stated = spec.methods[search.method]
-    grid = [name for name, value in stated.items() if isinstance(value, list) and name not in parameters]
+    entry = spec.methods[search.method]
+    grid = [name for name, value in entry.items() if isinstance(value, list) and name not in parameters]
     if grid:
-        said = f"a search needs one value, or {grid[0]} among the parameters"
-        raise UsageError(f"{source}: method: {search.method} is a grid over {grid[0]}; {said}")
+        hint = f"a search needs one value, or {grid[0]} among the parameters"
+        raise UsageError(f"{source}: method: {search.method} is a grid over {grid[0]}; {hint}")
     return search
 
 
-def _check_parameters(stated: Any, configs: list[type | None], source: str) -> None:
+def _check_parameters(parameters: Any, configs: list[type | None], source: str) -> None:
     """Refuse what is no mapping, no list of flags and not left out, and listed flags that no method has a range for."""
-    if stated is not None and not (isinstance(stated, (dict, list)) and stated):
-        said = "must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
-        raise UsageError(f"{source}: {said}")
+    if parameters is not None and not (isinstance(parameters, (dict, list)) and parameters):
+        reason = "must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
+        raise UsageError(f"{source}: {reason}")
     known = list(dict.fromkeys(name for config in configs for name in _stated(config)))
-    for name in stated if isinstance(stated, list) else ():
+    for name in parameters if isinstance(parameters, list) else ():
         if name not in known:
-            said = f"{name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping"
-            raise UsageError(f"{source}: {said}")
+            reason = (
+                f"{name}: no method here states a range for it{nearest(str(name), known)}; give ranges as a mapping"
+            )
+            raise UsageError(f"{source}: {reason}")
 
 
-def _parameters(wanted: Any, method: str, config: type | None, source: str) -> dict[str, dict[str, Any]]:
+def _parameters(given: Any, method: str, config: type | None, source: str) -> dict[str, dict[str, Any]]:
     """The ranges of one method: those given, or its options' own (``search=``), of which a list takes some."""
-    if isinstance(wanted, dict):
-        return wanted
-    stated = _stated(config)
-    found = {name: ranged for name, ranged in stated.items() if wanted is None or name in wanted}
-    if not found:
-        said = "give ranges as a mapping"
-        raise UsageError(f"{source}: {method} states a range for {', '.join(stated) or 'no flag'}; {said}")
-    return found
+    if isinstance(given, dict):
+        return given
+    own = _stated(config)
+    ranges = {name: ranged for name, ranged in own.items() if given is None or name in given}
+    if not ranges:
+        hint = "give ranges as a mapping"
+        raise UsageError(f"{source}: {method} states a range for {', '.join(own) or 'no flag'}; {hint}")
+    return ranges
 
 
 def _stated(config: type | None) -> dict[str, dict[str, Any]]:
-    found = {field.name: field.metadata.get("search") for field in (fields(config) if config else ())}
+    ranges = {field.name: field.metadata.get("search") for field in (fields(config) if config else ())}
     return {
         name: {"choices": ranged}
         if isinstance(ranged, list)
         else {"low": ranged[0], "high": ranged[1], "log": ranged[2] == "log"}
-        for name, ranged in found.items()
+        for name, ranged in ranges.items()
         if ranged is not None
     }
 
@@ -215,12 +218,12 @@ def _distribution(entry: Any, integers: bool, source: str) -> Any:
         low, high = float(entry["low"]), float(entry["high"])
         if not math.isfinite(high - low) or low == high:
             raise ValueError
-        made = FloatDistribution(low, high, log=bool(entry.get("log")))
+        distribution = FloatDistribution(low, high, log=bool(entry.get("log")))
     except (KeyError, TypeError, ValueError):
         ways = "log: true for a logarithmic scale, from above 0"
         raise UsageError(f"{source}: must have low and high ({ways}), or a list of choices") from None
     if not integers:
-        return made
+        return distribution
     if not (low.is_integer() and high.is_integer()):
         raise UsageError(f"{source}: low {entry['low']}, high {entry['high']}: the flag takes whole numbers")
-    return IntDistribution(int(low), int(high), log=made.log)
+    return IntDistribution(int(low), int(high), log=distribution.log)

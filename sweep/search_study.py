@@ -56,17 +56,17 @@ class Study:
         try:
             return self.study.ask(self.search.parameters)
         except ValueError as error:
-            said = "this search was begun with other ranges: give it another folder"
-            raise UsageError(f"optuna: parameters: {error}; {said}") from error
+            reason = "this search was begun with other ranges: give it another folder"
+            raise UsageError(f"optuna: parameters: {error}; {reason}") from error
 
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
         """The runs of one trial, a seed each, in folders of their own."""
-        made = [
+        runs = [
             cell
             for cell in cells(trial_spec(self.spec, self.search, values), strict=False)
             if cell.facts["stage"] == "unlearn" and all(cell.facts[axis] == label for axis, label in self.place.items())
         ]
-        return [self._moved(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in made]
+        return [self._moved(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in runs]
 
     def _moved(self, cell: Cell, name: str) -> Cell:
         folder = self.spec.folder / name

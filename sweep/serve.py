@@ -30,7 +30,7 @@ from typing import IO, Any
 
 from sweep import alike
 from sweep.job import OUTPUT, PAUSE, WAITING, Job, over, python, stopped
-from utils import lock, preempt, spare
+from utils import cache, lock, preempt
 from utils.errors import leave
 from utils.plugins import plugin_packages
 from utils.preempt import RESUMABLE
@@ -74,7 +74,7 @@ class Forked:
         if self.pid == 0:
             code = 1
             try:
-                _be_a_process(output, replies)
+                _detach(output, replies)
                 code = work()
                 _hand_over(self._found, known)
             finally:
@@ -103,7 +103,7 @@ class ForkedGroup:
     def __init__(self, script: str, tasks: list[dict[str, Any]], jobs: list[Job], replies: IO[str]):
         self._script, self._tasks, self._jobs, self._replies = script, tasks, jobs, replies
         self._child: Forked | None = None
-        self._told = self._passed_on = False
+        self._stopping = self._passed_on = False
 
     def __call__(self) -> list[int]:
         """The exit code of each, as of a ``Job`` by itself."""
@@ -112,7 +112,7 @@ class ForkedGroup:
         with lock.scope():
             for number in present:
                 self._jobs[number].wait_for_others()
-            while not self._told and (left := [number for number in present if stopped(codes[number])]):
+            while not self._stopping and (left := [number for number in present if stopped(codes[number])]):
                 for number, code in zip(left, self._run(left)):
                     codes[number] = code
             for number in present:
@@ -121,7 +121,7 @@ class ForkedGroup:
 
     def stop(self) -> None:
         """Have the cells stop where they can go on."""
-        self._told = True
+        self._stopping = True
         for job in self._jobs:  # some may wait for others that run their cells
             job.stop()
         if self._child is not None and not over(self._child.pid):
@@ -132,29 +132,29 @@ class ForkedGroup:
         jobs, tasks = [self._jobs[number] for number in numbers], [self._tasks[number] for number in numbers]
         for job in jobs:
             job.note(None)
-        found = os.memfd_create("codes")
+        descriptor = os.memfd_create("codes")
 
         def work() -> int:
             try:
-                os.write(found, json.dumps(alike.run(self._script, tasks)).encode())
+                os.write(descriptor, json.dumps(alike.run(self._script, tasks)).encode())
                 return 0
             except Exception:  # noqa: BLE001  (which ends a process with its traceback)
                 traceback.print_exc()
                 return 1
 
-        with (jobs[0].folder / OUTPUT).open("ab") as output, os.fdopen(found, "rb") as told:
+        with (jobs[0].folder / OUTPUT).open("ab") as output, os.fdopen(descriptor, "rb") as codes:
             self._child = Forked(work, output, self._replies)
-            if self._told and not self._passed_on:  # told while the process was being started
+            if self._stopping and not self._passed_on:  # signalled while the process was being started
                 self.stop()
             while self._child.poll() is None:
                 time.sleep(PAUSE)
-            told.seek(0)
-            said = told.read()
+            codes.seek(0)
+            content = codes.read()
         code, self._child = self._child.returncode, None
-        return json.loads(said) if said else [code or 1] * len(jobs)
+        return json.loads(content) if content else [code or 1] * len(jobs)
 
 
-def _be_a_process(output: IO[bytes], replies: IO[str]) -> None:
+def _detach(output: IO[bytes], replies: IO[str]) -> None:
     """Have what a process has that a shell starts: its own output, no input, the usual answers to signals."""
     ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     for number in preempt.SIGNALS:
@@ -184,7 +184,7 @@ def _hand_over(file: int, known: set[str]) -> None:
     modules = [name for name in modules if not name.startswith(STARTS_PROCESSES)]
     with os.fdopen(file, "wb") as stored, suppress(Exception):  # a data set need not be one that can be stored
         pickle.dump(modules, stored)
-        pickle.dump(spare.new(), stored, protocol=pickle.HIGHEST_PROTOCOL)
+        pickle.dump(cache.new(), stored, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _take_over(file: int) -> None:
@@ -194,7 +194,7 @@ def _take_over(file: int) -> None:
         for name in pickle.load(stored):
             with suppress(Exception):
                 importlib.import_module(name)
-        spare.keep(pickle.load(stored))
+        cache.keep(pickle.load(stored))
 
 
 class Server:
@@ -208,11 +208,11 @@ class Server:
     def __init__(self, replies: IO[str], max_cells: int):
         self._replies, self._left, self._forks = replies, max_cells, FORKS and max_cells > 1
         self._job: Job | ForkedGroup | None = None
-        self._told = False
+        self._stopping = False
 
-    def told(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Stop the cell that runs where it can go on, and take no other."""
-        self._told = True
+        self._stopping = True
         if self._job is None:
             os._exit(preempt.RESUMABLE)
         self._job.stop()
@@ -221,11 +221,11 @@ class Server:
         """Answer the lines of ``tasks``."""
         if self._forks:
             plugin_packages()  # once, for all cells
-            spare.begin()
-        while self._left and not self._told and (line := tasks.readline()):
+            cache.begin()
+        while self._left and not self._stopping and (line := tasks.readline()):
             self._left -= 1
             codes = self._answer(json.loads(line))
-            last = not self._left or self._told or spare.grown()
+            last = not self._left or self._stopping or cache.grown()
             self._left = 0 if last else self._left
             print(json.dumps({"codes": codes, "last": last}), file=self._replies, flush=True)
 
@@ -240,7 +240,7 @@ class Server:
             codes = self._job()
         else:
             for self._job in jobs:
-                codes.append(RESUMABLE if self._told else self._job())
+                codes.append(RESUMABLE if self._stopping else self._job())
         self._job = None
         return codes
 
@@ -268,7 +268,7 @@ def main(max_cells: int) -> None:
     os.dup2(2, 1)
     server = Server(replies, max_cells)
     for number in preempt.SIGNALS:
-        signal.signal(number, server.told)
+        signal.signal(number, server.on_signal)
     server.serve(sys.stdin)
     leave(0)
 

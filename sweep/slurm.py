@@ -132,11 +132,11 @@ class Slurm:
 
     def take(self, open_: Iterable[Cell]) -> list[Cell]:
         """Submit all cells when none is under way: one array a stage, each after the end of the one before."""
-        if self.jobs or not (wanted := list(open_)):
+        if self.jobs or not (waiting := list(open_)):
             return []
         before = None
-        for number in sorted({self.state.stage(cell) for cell in wanted}):
-            cells = [cell for cell in wanted if self.state.stage(cell) == number]
+        for number in sorted({self.state.stage(cell) for cell in waiting}):
+            cells = [cell for cell in waiting if self.state.stage(cell) == number]
             extra = {**self.resources.slurm, **({"dependency": f"afterany:{before}"} if before else {})}
             self.executor.update_parameters(slurm_additional_parameters=extra)
             batches = list(self._batches(cells))
@@ -144,7 +144,7 @@ class Slurm:
             self.jobs |= {name: one for batch, one in zip(batches, submitted) for name in batch.tasks}
             before = submitted[0].job_id.split("_")[0]
         files.write_json(self.state.spec.folder / NUMBERS, {name: one.job_id for name, one in self.jobs.items()})
-        return wanted
+        return waiting
 
     def _batches(self, cells: list[Cell]) -> Iterator[Batch]:
         """The cells of a stage in jobs, neighbours together."""
@@ -169,8 +169,8 @@ class Slurm:
         known = runs.read(self.state.spec.folder / NUMBERS)
         states = (job_states() or {}) if known else {}
         jobs = {number: SlurmJob(self.folder, number) for number in set(known.values()) if states.get(number) in LIVING}
-        found = {name: jobs[number] for name, number in known.items() if number in jobs}
-        self.jobs |= {name: one for name, one in found.items() if name in self.state.by_name}
+        running = {name: jobs[number] for name, number in known.items() if number in jobs}
+        self.jobs |= {name: one for name, one in running.items() if name in self.state.by_name}
 
     def ended(self) -> list[tuple[Cell, int | None]]:
         """Cells that have ended since the last call, each with its exit code; None where nobody could tell."""
@@ -187,11 +187,11 @@ class Slurm:
         return [(self.state.by_name[name], code) for name, code in over.items()]
 
     def _ask(self) -> None:
-        found = job_states()
-        if found is not None:
-            self._states = found
+        states = job_states()
+        if states is not None:
+            self._states = states
             for number in {one.job_id for one in self.jobs.values()}:
-                self._absent[number] = 0 if found.get(number) in LIVING else self._absent[number] + 1
+                self._absent[number] = 0 if states.get(number) in LIVING else self._absent[number] + 1
 
     def stop(self) -> None:
         """Nothing: what SLURM has been told goes on, and the next call finds it."""

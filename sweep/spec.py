@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sweep import axes
-from sweep.axes import check_keys
-from utils import files
+from utils import plain_yaml
 from utils.errors import UsageError
 from utils.names import nearest
+from utils.plain_yaml import check_keys
 
-MOST = 1 << 20  # bytes of a file, and values in it
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 LEAST = {"gpus": 0, "cpus": 1, "time": 1, "cells_per_process": 1, "cells_per_job": 1}  # of the numbers in resources
 RESOURCES = {**LEAST, "partition": "", "slurm": {}}  # and what the others are like
@@ -107,8 +103,10 @@ def read(path: Path, folder: str | None = None) -> Spec:
         for key in ("settings", "train", "models", "scenarios", "methods")
         if content.get(key)
     }
-    stated = given.get("scenarios", {}).items()
-    given["scenarios"] = {label: {"forget": what} if isinstance(what, str) else what for label, what in stated}
+    scenarios = given.get("scenarios", {}).items()
+    given["scenarios"] = {
+        label: {"forget": forget} if isinstance(forget, str) else forget for label, forget in scenarios
+    }
     if "lira" in repeated["population"]:
         if given["scenarios"]:
             raise UsageError(f"{path}: scenarios: population: lira says what is forgotten")
@@ -134,59 +132,9 @@ def read(path: Path, folder: str | None = None) -> Spec:
     return spec
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, of which one would be lost."""
-
-
-def _unique(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    names = [loader.construct_object(key) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        raise yaml.constructor.ConstructorError(problem=f"{twice} is given twice", problem_mark=node.start_mark)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
-
-
-def _parsed(text: str) -> Any:
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        if _size(node, {}) > MOST:
-            raise yaml.YAMLError("its aliases make it larger than it can be")
-        return None if node is None else loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _size(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """Nodes that there are once every alias is written out; infinite for one that holds itself."""
-    if node is None or isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = math.inf
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(node)]
-
-
 def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file merged over the one it extends."""
-    text = files.read_text(path, str(path), "YAML file", MOST)
-    try:
-        content = _parsed(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # of which a date or a number that is none is a ValueError
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        said = getattr(error, "problem", error)
-        raise UsageError(f"{path}: is no YAML of plain values{line}: {said}") from error
+    content = plain_yaml.read(path)
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
     if "extends" not in content:
@@ -216,25 +164,25 @@ def _mapping(value: Any, source: str) -> dict[str, Any]:
 
 def _entries(value: Any, source: str) -> dict[str, Any]:
     """Labelled entries; one that is false is left out, so that a file can drop what it extends."""
-    found = {}
+    checked = {}
     for label, entry in _mapping(value, source).items():
         if not LABEL.fullmatch(label):
-            said = f"{label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
-            raise UsageError(f"{source}: {said}")
+            reason = f"{label}: must consist of letters, digits and _ . + -, no dot first (it becomes a folder)"
+            raise UsageError(f"{source}: {reason}")
         if entry is not False:
-            found[label] = entry if isinstance(entry, str) else _mapping(entry, f"{source}: {label}")
-    return found
+            checked[label] = entry if isinstance(entry, str) else _mapping(entry, f"{source}: {label}")
+    return checked
 
 
 def _resources(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    found = _mapping(content.get("resources"), f"{path}: resources")
-    check_keys(found, RESOURCES, f"{path}: resources")
-    for key, value in found.items():
+    resources = _mapping(content.get("resources"), f"{path}: resources")
+    check_keys(resources, RESOURCES, f"{path}: resources")
+    for key, value in resources.items():
         least: Any = RESOURCES[key]
         if type(value) is not type(least) or (isinstance(least, int) and value < least):
             kind = {int: f"a whole number from {least} up", str: "text", dict: "a mapping"}[type(least)]
             raise UsageError(f"{path}: resources: {key} {value}: must be {kind}")
-    return found
+    return resources
 
 
 def _overrides(content: dict[str, Any], path: Path, further: Iterable[str]) -> list[dict[str, Any]]:
@@ -272,8 +220,8 @@ def _check(spec: Spec) -> None:
             raise UsageError(f"{spec.file}: train: {label}: script is needed, main_imp.py for example")
         if "from" in entry:
             reference(spec, entry["from"], f"train: {label}: from")
-    for label, what in spec.models.items():
-        reference(spec, str(what).removesuffix(LAST), f"models: {label}")
+    for label, checkpoint in spec.models.items():
+        reference(spec, str(checkpoint).removesuffix(LAST), f"models: {label}")
     exact = spec.reference_model
     if exact is not None and (
         exact not in spec.methods or any(isinstance(value, list) for value in spec.methods[exact].values())

@@ -26,7 +26,7 @@ def best(spec: Spec, studies: list[Study]) -> tuple[str, bool]:
     groups: dict[str, list[Study]] = {}
     for study in studies:
         groups.setdefault(study.group, []).append(study)
-    found, overrides, lines = {}, [], []
+    winners, overrides, lines = {}, [], []
     for group, members in groups.items():
         study = min(members, key=lambda each: norm(each.ranked()[0].values))
         trial = study.ranked()[0]
@@ -34,12 +34,12 @@ def best(spec: Spec, studies: list[Study]) -> tuple[str, bool]:
             lines.append(f"  # {group}: no trial succeeded")
             continue
         axes = {axis: label for axis, label in study.place.items() if axis not in study.search.over}
-        found[group] = {**axes, **_entry(study, trial)}
+        winners[group] = {**axes, **_entry(study, trial)}
         overrides.append({**axes, "method": study.search.method, "flags": dict(trial.params)})
         lines.append(f"  - {_flow(overrides[-1])}  # {_words(study, trial)}")
-    files.write_json(spec.folder / "best.json", found)
+    files.write_json(spec.folder / "best.json", winners)
     _write(spec, overrides)
-    return "\n".join(["overrides:", *lines]), len(found) == len(groups)
+    return "\n".join(["overrides:", *lines]), len(winners) == len(groups)
 
 
 def _entry(study: Study, trial: Any) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
         variables: further ones.
     """
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-    kept = {name: value for name, value in os.environ.items() if name != "SUBMITIT_EXECUTOR"}
-    return {**kept, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **variables}
+    inherited = {name: value for name, value in os.environ.items() if name != "SUBMITIT_EXECUTOR"}
+    return {**inherited, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **variables}
 
 
 class Worker:
@@ -70,10 +70,10 @@ class Worker:
         line = self._pipe("stdout").readline()
         self.busy = False
         if line.endswith("\n"):
-            told = json.loads(line)
-            if told["last"]:
+            answer = json.loads(line)
+            if answer["last"]:
                 self._end()
-            return told["codes"]
+            return answer["codes"]
         code = self._end()
         if code > 0 and code != RESUMABLE:
             raise RunError(f"a process that runs cells ended with code {code}: {last_line(self._log)}")

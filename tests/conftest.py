@@ -8,11 +8,18 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dataset.images import ImageSet
+    from trainer.recipe import Recipe
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: several workers with a thread per core each wait for one another's threads ten times
@@ -52,6 +59,7 @@ def omp(epochs: int, batch_size: int, milestone: int) -> list[str]:
     return [*DIGITS, *(word for name, value in flags.items() for word in (f"--{name}", str(value)))]
 
 
+RUN_FILES = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}  # what every run leaves
 QUICK = ["--batch_size", "64", "--unlearn_epochs", "1", "--device", "cpu"]  # of an unlearning
 OMP = omp(epochs=3, batch_size=64, milestone=2)
 
@@ -89,6 +97,42 @@ def recorded(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list:
 
     monkeypatch.setattr(owner, name, recording)
     return results
+
+
+def before_step(step: int, monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Do something before a step of training, once.
+
+    Args:
+        step: counted from 1 over all trainings from now on.
+    """
+    from trainer.loop import Training
+
+    original, count = Training.advance, 0
+
+    def counted(self, *arguments):
+        nonlocal count
+        count += 1
+        if count == step:
+            action()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Training, "advance", counted)
+
+
+def step_sizes(recipe: Recipe, model: nn.Module, images: ImageSet) -> list[float]:
+    """The step size of every step of a training on these images."""
+    from trainer.loop import Training
+    from trainer.task import Classification
+
+    sizes = []
+
+    def objective(model, batch):
+        sizes.append(training.optimizer.param_groups[0]["lr"])
+        return Classification().mean(model, batch)
+
+    training = Training(model, recipe, {})
+    list(training.run(images, 1, objective))
+    return sizes
 
 
 @pytest.fixture(autouse=True)

@@ -51,16 +51,8 @@ def test_its_flags_are_in_the_help(project):
 
 
 def test_it_runs_on_a_sparse_model(project, few, few_run, tmp_path):
-    words = [
-        *DIGITS,
-        *few,
-        "--mask",
-        str(few_run / "1model_SA_best.pth.tar"),
-        "--forget",
-        "class:0",
-        "--save_dir",
-        str(tmp_path / "run"),
-    ]
+    words = [*DIGITS, *few, "--mask", str(few_run / "1model_SA_best.pth.tar"), "--forget", "class:0"]
+    words += ["--save_dir", str(tmp_path / "run")]
     done = python(project, "main_forget.py", *words, "--unlearn", "flat", "--unlearn_epochs", "1", "--beta", "0.5")
     assert done.code == 0, done.err
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, ROOT, killed_at
+from conftest import DIGITS, ROOT, RUN_FILES, killed_at
 from PIL import Image
 from torch import nn
 
@@ -28,7 +28,7 @@ from evaluation.predict import Predictions, predict
 from report import trigger_picture
 from trainer import checkpoints
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz", "trigger.png"}
+SHARED = RUN_FILES | {"trigger.png"}
 TRAINED = {"0checkpoint.pth.tar", "0model_SA_best.pth.tar", "0net_train.png"}
 PRUNED = {"1checkpoint.pth.tar", "1model_SA_best.pth.tar", "1net_train.png"}
 FT = {"FTcheckpoint.pth.tar", "FTeval_result.pth.tar"}

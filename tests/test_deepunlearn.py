@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DIGITS, ROOT
+from conftest import DIGITS, ROOT, step_sizes
 from test_methods import mask, warmed_up  # noqa: F401  (mask is a fixture)
 from torch import nn
 from torch.nn.utils import prune
@@ -219,22 +219,17 @@ def scrub_twin(model, epochs: int, max_steps: int, drops: tuple[int, ...]) -> li
     return seen
 
 
+SCRUB = {"unlearn_epochs": 5, "unlearn_lr": 0.2, "batch_size": 8, "forget_batch_size": 4, "max_steps": 2}
+SCRUB |= {"gamma": 0.7, "alpha": 0.3, "lr_decay_rate": 0.5}
+
+
 @pytest.mark.parametrize("compat, drops", [("fixed", (3, 4, 5)), ("reference", (2, 4, 4))])
 def test_scrub_returns_the_epoch_whose_forget_error_fits(compat, drops, model):
     learn(model.double(), 20)  # these steps enlarge rounding a thousandfold, and every processor rounds in its own way
     seen = scrub_twin(model, 5, 2, drops)
-    hyper = {
-        "unlearn_epochs": 5,
-        "unlearn_lr": 0.2,
-        "batch_size": 8,
-        "forget_batch_size": 4,
-        "max_steps": 2,
-        "gamma": 0.7,
-        "alpha": 0.3,
-    }
     where = context(compat=compat)
     method = registry.get("SCRUB")
-    found = apply(method, model, SETS, method.config(**hyper, lr_decay_rate=0.5), where).model.state_dict()
+    found = apply(method, model, SETS, method.config(**SCRUB), where).model.state_dict()
     for ours, expected in zip(where.memory["students"], seen, strict=True):
         close(ours, expected, 1e-8)
     twin = copy.deepcopy(model)
@@ -259,20 +254,9 @@ def test_scrub_goes_back_to_the_start_or_stays_at_the_end(model, monkeypatch):
 
 def test_scrub_without_rewinding_keeps_the_last_weights_and_looks_at_no_validation_image(model):
     learn(model.double(), 20)
-    hyper = {
-        "unlearn_epochs": 5,
-        "unlearn_lr": 0.2,
-        "batch_size": 8,
-        "forget_batch_size": 4,
-        "max_steps": 2,
-        "gamma": 0.7,
-        "alpha": 0.3,
-    }
     method = registry.get("SCRUB")
     sets = {name: images for name, images in SETS.items() if name != "val"}
-    found = apply(
-        method, model, sets, method.config(**hyper, lr_decay_rate=0.5, no_rewind=True), context()
-    ).model.state_dict()
+    found = apply(method, model, sets, method.config(**SCRUB, no_rewind=True), context()).model.state_dict()
     close(found, scrub_twin(model, 5, 2, (3, 4, 5))[-1], 1e-8)
 
 
@@ -1028,21 +1012,9 @@ def test_what_is_outside_of_the_last_blocks(model):
 # --- the loop ---
 
 
-def step_sizes(recipe: Recipe, model: nn.Module) -> list[float]:
-    sizes = []
-
-    def objective(model, batch):
-        sizes.append(training.optimizer.param_groups[0]["lr"])
-        return Classification().mean(model, batch)
-
-    training = Training(model, recipe, {})
-    list(training.run(SETS["retain"], 1, objective))
-    return sizes
-
-
 def test_further_step_sizes_by_hand(model):
     def sizes(epochs, schedule, size=32, **more):
-        return step_sizes(Recipe(epochs, 0.6, schedule=schedule, batch_size=size, **more), model)
+        return step_sizes(Recipe(epochs, 0.6, schedule=schedule, batch_size=size, **more), model, SETS["retain"])
 
     assert sizes(5, "triangle") == pytest.approx([0.2, 0.4, 0.6, 0.4, 0.2])
     assert sizes(4, "triangle") == pytest.approx([0.3, 0.6, 0.4, 0.2])
@@ -1183,18 +1155,7 @@ def test_presets(tmp_path, capsys):
 
 
 def test_step_sizes_of_transformers_are_a_hundredth_and_schedules_stay(tmp_path, capsys):
-    start = [
-        "--dataset",
-        "digits",
-        "--input_size",
-        "8",
-        "--arch",
-        "vit_tiny",
-        "--device",
-        "cpu",
-        "--save_dir",
-        str(tmp_path),
-    ]
+    start = [*"--dataset digits --input_size 8 --arch vit_tiny --device cpu --save_dir".split(), str(tmp_path)]
     torch.save({"state_dict": models.build("vit_tiny", 10, size=8).state_dict()}, tmp_path / "m.pt")
     start += ["--mask", str(tmp_path / "m.pt")]
     fcs = hyper_of([*start, "--unlearn", "FCS"], capsys)
@@ -1212,18 +1173,8 @@ def test_step_sizes_of_transformers_are_a_hundredth_and_schedules_stay(tmp_path,
 
 
 def test_methods_that_train_on_validation_images_need_a_part_of_their_own(tmp_path, capsys):
-    command = [
-        "--dataset",
-        "cifar10_no_val",
-        "--arch",
-        "resnet20s",
-        "--device",
-        "cpu",
-        "--save_dir",
-        str(tmp_path / "run"),
-        "--mask",
-        str(checkpoint(tmp_path / "m.pt")),
-    ]
+    command = "--dataset cifar10_no_val --arch resnet20s --device cpu".split()
+    command += ["--save_dir", str(tmp_path / "run"), "--mask", str(checkpoint(tmp_path / "m.pt"))]
     assert main_forget.main([*command, "--unlearn", "KDE"]) == 2
     error = capsys.readouterr().err
     assert (

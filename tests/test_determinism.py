@@ -101,42 +101,18 @@ def tree(tmp_path_factory):
 
 
 def test_any_number_of_processes_may_read(tree, tmp_path):
-    command = [
-        "--dataset",
-        "folder",
-        "--stream",
-        "--data",
-        str(tree),
-        "--input_size",
-        "16",
-        "--arch",
-        "resnet20s",
-        "--device",
-        "cpu",
-        "--epochs",
-        "2",
-        "--batch_size",
-        "40",
-    ]
+    command = "--dataset folder --stream --input_size 16 --arch resnet20s --device cpu --batch_size 40".split()
+    command += ["--data", str(tree)]
     for workers in ("0", "1", "2"):
-        assert main_imp.main([*command, "--workers", workers, "--save_dir", str(tmp_path / workers)]) == 0
+        assert (
+            main_imp.main([*command, "--epochs", "2", "--workers", workers, "--save_dir", str(tmp_path / workers)]) == 0
+        )
     assert (
         torture.differences(tmp_path / "0", tmp_path / "1") == []
         and torture.differences(tmp_path / "1", tmp_path / "2") == []
     )
-    forget = [
-        *command[:-4],
-        "--batch_size",
-        "40",
-        "--mask",
-        str(tmp_path / "0" / "0model_SA_best.pth.tar"),
-        "--unlearn",
-        "FT",
-        "--unlearn_epochs",
-        "1",
-        "--forget",
-        "random:5",
-    ]
+    mask = str(tmp_path / "0" / "0model_SA_best.pth.tar")
+    forget = [*command, "--mask", mask, "--unlearn", "FT", "--unlearn_epochs", "1", "--forget", "random:5"]
     for workers in ("1", "2"):
         assert main_forget.main([*forget, "--workers", workers, "--save_dir", str(tmp_path / f"FT{workers}")]) == 0
     assert torture.differences(tmp_path / "FT1", tmp_path / "FT2") == []

@@ -11,10 +11,9 @@ import tiny_pipelines
 import torch
 import torch.nn.functional as F
 from conftest import killed_at, recorded
-from tiny_pipelines import check_masked_weights_stay, run, run_and_killed_run
+from tiny_pipelines import check_error, check_masked_weights_stay, run, run_and_killed_run
 from torch import Tensor, nn
 
-import main_generate
 from dataset import prepare
 from dataset.images import ImageSet
 from dataset.named.latents import FACTS
@@ -314,8 +313,8 @@ def test_facebooks_weights_give_the_same_noise(original, vae, tmp_path, form):
     state = original.state_dict()
     wrapped = {f"module.{key}": value for key, value in state.items()}
     torch.save(state if form == "bare" else {"model": {}, "ema": wrapped, "opt": {}}, tmp_path / "DiT.pt")
-    told = ["convert", "--model", tmp_path / "DiT.pt", "--vae", vae, "--heads", 2, "--save_dir", tmp_path / "out"]
-    assert main_generate.main([str(word) for word in told]) == 0
+    words = ["--model", tmp_path / "DiT.pt", "--vae", vae, "--heads", 2, "--save_dir", tmp_path / "out"]
+    assert run("convert", *words) == 0
     model = transformer.read(tmp_path / "out" / "generator", "--model").network().eval()
     x, t, y = latents().inputs, torch.tensor([0, 9, 500, 999]), torch.tensor([0, 1, 2, 3])
     assert torch.allclose(model(x, t, y), original(x, t, y), atol=2e-4)
@@ -492,12 +491,8 @@ def test_bad_input_is_refused_in_one_line(base, vae, tmp_path, capsys, words, sa
             state["transformer_blocks.1.norm1.emb.timestep_embedder.linear_1.bias"] += 1
         save_file(state, file)
     torch.save({"conv_in.weight": torch.ones(2, dtype=torch.bool)}, places["MASK"])
-    told = [str(places.get(word, word)) for word in words]
-    assert main_generate.main([*told, "--save_dir", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    for name, place in places.items():
-        error = error.replace(str(place), name)
-    assert error.startswith(f"main_generate.py: error: {said}") and error.count("\n") == 1, error
+    assert run(*(places.get(word, word) for word in words), "--save_dir", tmp_path / "out") == 2
+    check_error(capsys.readouterr().err, said, places)
 
 
 def test_a_missing_library_is_named_with_its_install_command(base, tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DIGITS, OMP, killed_at
+from conftest import DIGITS, OMP, RUN_FILES, killed_at
 from torch.nn.utils import prune
 
 import arg_parser
@@ -28,7 +28,6 @@ from unlearn import registry
 from utils import files, seeds
 from utils.options import identity
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 ROUNDS = {
     "0checkpoint.pth.tar",
     "0model_SA_best.pth.tar",
@@ -59,7 +58,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_imp_leaves_exactly_its_files(omp_run):
-    assert {path.name for path in omp_run.iterdir()} == SHARED | ROUNDS | {"epoch_1_rewind_weight.pt"}
+    assert {path.name for path in omp_run.iterdir()} == RUN_FILES | ROUNDS | {"epoch_1_rewind_weight.pt"}
 
 
 def test_training_checkpoints_have_the_references_keys_and_open_safely(omp_run):
@@ -240,7 +239,7 @@ def test_resume_from_a_given_checkpoint(omp_run, tmp_path):
 @pytest.mark.parametrize("what", ["class:0", pytest.param("random:0.1", marks=pytest.mark.torture)])
 def test_every_method_on_the_sparse_model(few, few_run, tmp_path, method, what, capsys):
     assert forget(tmp_path, few_run / "1model_SA_best.pth.tar", method, *few, "--forget", what) == 0
-    assert {path.name for path in tmp_path.iterdir()} == SHARED | {
+    assert {path.name for path in tmp_path.iterdir()} == RUN_FILES | {
         f"{method}checkpoint.pth.tar",
         f"{method}eval_result.pth.tar",
     }
@@ -450,7 +449,7 @@ def synflow_run(few, tmp_path_factory) -> Path:
 
 
 def test_synflow_prunes_first_and_leaves_exactly_its_files(few, synflow_run, tmp_path):
-    assert {path.name for path in synflow_run.iterdir()} == SHARED | {
+    assert {path.name for path in synflow_run.iterdir()} == RUN_FILES | {
         "0checkpoint.pth.tar",
         "0model_SA_best.pth.tar",
         "0net_train.png",

@@ -8,7 +8,7 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import recorded
+from conftest import recorded, step_sizes
 from torch import nn
 from torch.nn.utils import prune
 
@@ -734,37 +734,27 @@ def test_the_recursion_reads_two_samples_more_than_its_constant(monkeypatch):
 # --- the loop ---
 
 
-def step_sizes(recipe: Recipe, model: nn.Module) -> list[float]:
-    sizes = []
-
-    def objective(model, batch):
-        sizes.append(training.optimizer.param_groups[0]["lr"])
-        return Classification().mean(model, batch)
-
-    training = Training(model, recipe, {})
-    list(training.run(SETS["retain"], 1, objective))
-    return sizes
-
-
 def test_step_sizes_by_hand(model):
+    sizes = functools.partial(step_sizes, model=model, images=SETS["retain"])
     # 21 images in batches of 11: two steps per epoch
     falling = Recipe(4, 0.8, milestones=(1, 3), batch_size=11)
-    assert step_sizes(falling, model) == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.08, 0.08, 0.008, 0.008])
+    assert sizes(falling) == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.08, 0.08, 0.008, 0.008])
     warm = Recipe(3, 0.8, milestones=(9,), warmup=2, batch_size=11)
-    assert step_sizes(warm, model) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert sizes(warm) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
     ahead = Recipe(2, 0.8, milestones=(2,), batch_size=11, schedule_offset=1)
-    assert step_sizes(ahead, model) == pytest.approx([0.8, 0.8, 0.08, 0.08])
+    assert sizes(ahead) == pytest.approx([0.8, 0.8, 0.08, 0.08])
 
 
 def test_cosine_and_constant_step_sizes_by_hand(model):
+    sizes = functools.partial(step_sizes, model=model, images=SETS["retain"])
     # one step per epoch; a cosine over 4 epochs: 1, cos 45 degrees between, 1/2, ...
     cosine = Recipe(4, 0.8, schedule="cosine", batch_size=32)
-    assert step_sizes(cosine, model) == pytest.approx([0.8, 0.4 * (1 + 0.5**0.5), 0.4, 0.4 * (1 - 0.5**0.5)])
+    assert sizes(cosine) == pytest.approx([0.8, 0.4 * (1 + 0.5**0.5), 0.4, 0.4 * (1 - 0.5**0.5)])
     warm = Recipe(4, 0.8, schedule="cosine", warmup=2, batch_size=32)
-    assert step_sizes(warm, model) == pytest.approx([0.4, 0.8, 0.8, 0.4])
+    assert sizes(warm) == pytest.approx([0.4, 0.8, 0.8, 0.4])
     ahead = Recipe(3, 0.8, schedule="cosine", schedule_offset=2, batch_size=32)  # past its end it stays at zero
-    assert step_sizes(ahead, model) == pytest.approx([0.4 * (1 - 0.5), 0, 0], abs=1e-12)
-    assert step_sizes(Recipe(3, 0.8, schedule="constant", milestones=(1,), batch_size=32), model) == [0.8] * 3
+    assert sizes(ahead) == pytest.approx([0.4 * (1 - 0.5), 0, 0], abs=1e-12)
+    assert sizes(Recipe(3, 0.8, schedule="constant", milestones=(1,), batch_size=32)) == [0.8] * 3
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

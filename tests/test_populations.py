@@ -8,17 +8,18 @@ from itertools import product
 
 import numpy as np
 import pytest
+from bootstrap import intervals, ulira_intervals
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from evaluation.populations import roc as roc_numbers
 from evaluation.populations import ulira as ulira_attack
-from evaluation.populations.klom import klom, klom_floor
+from evaluation.populations.klom import klom
 from evaluation.populations.lira import lira, lira_as_coded
 from evaluation.populations.rmia import Signals, rmia, rmia_as_coded
-from evaluation.populations.roc import Bootstrap, curve, intervals, roc, thinned
+from evaluation.populations.roc import Bootstrap, curve, roc, thinned
 from evaluation.populations.scaled_logit import scaled_logit
-from evaluation.populations.ulira import pooled, ulira, ulira_intervals
+from evaluation.populations.ulira import pooled, ulira
 from utils.errors import UsageError
 
 
@@ -220,7 +221,7 @@ def test_roc_by_hand():
 
 def test_intervals_draw_whole_splits(random):
     scores, members, splits = random.normal(0, 1, 300), random.random(300) < 0.5, random.integers(0, 6, 300)
-    found, twin = intervals(scores, members, splits, threshold=0.0, drawn=4, how=Bootstrap(200, seed=3)), []
+    found, twin = intervals(scores, members, splits, threshold=0.0, drawn=4, bootstrap=Bootstrap(200, seed=3)), []
     draw = np.random.default_rng(3)
     for _ in range(200):
         times = draw.multinomial(4, [1 / 6] * 6)
@@ -233,9 +234,9 @@ def test_intervals_draw_whole_splits(random):
 def test_intervals_of_many_scores_follow_the_curve_through_fewer_points(random, monkeypatch):
     members, splits = random.random(30_000) < 0.3, random.integers(0, 8, 30_000)
     scores = random.normal(0, 1, 30_000) + 0.8 * members
-    fewer = intervals(scores, members, splits, threshold=0.3, how=Bootstrap(100))
+    fewer = intervals(scores, members, splits, threshold=0.3, bootstrap=Bootstrap(100))
     monkeypatch.setattr(roc_numbers, "POINTS", 10**6)
-    every = intervals(scores, members, splits, threshold=0.3, how=Bootstrap(100))
+    every = intervals(scores, members, splits, threshold=0.3, bootstrap=Bootstrap(100))
     for key, edges in every.items():
         assert fewer[key] == pytest.approx(edges, abs=1e-5 if key == "auc" else 2e-3), key
     assert fewer["balanced_accuracy"] == pytest.approx(every["balanced_accuracy"], abs=1e-12)
@@ -247,7 +248,7 @@ def test_intervals_of_many_scores_follow_the_curve_through_fewer_points(random, 
 
 def test_a_wider_level_gives_a_wider_interval(random):
     scores, members, splits = random.normal(0, 1, 300), random.random(300) < 0.5, random.integers(0, 6, 300)
-    half, most = (intervals(scores, members, splits, how=Bootstrap(300, level))["auc"] for level in (0.5, 0.99))
+    half, most = (intervals(scores, members, splits, bootstrap=Bootstrap(300, level))["auc"] for level in (0.5, 0.99))
     assert most[0] < half[0] < half[1] < most[1]
 
 
@@ -301,7 +302,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(random):
     held = 0
     for _ in range(40):
         unlearned, held_out, split = population(random, splits=16, per_split=3, images=20, apart=0)
-        low, high = ulira_intervals(ulira(unlearned, held_out, split), split, how=Bootstrap(200))["auc"]
+        low, high = ulira_intervals(ulira(unlearned, held_out, split), split, bootstrap=Bootstrap(200))["auc"]
         held += low <= 0.5 <= high
     assert 35 <= held <= 40
 
@@ -331,8 +332,8 @@ def test_an_attack_that_peeks_is_seen_where_there_is_nothing_to_find(random):
 
 def test_klom_of_equal_and_of_disjoint_populations(random):
     oracle, moved = random.normal(0, 1, (200, 30)), random.normal(60, 1, (200, 30))
-    floor = klom_floor(oracle)
-    assert floor == pytest.approx(klom(oracle[::2], oracle[1::2])) and 0 < floor.mean() < 0.7
+    floor = klom(oracle[::2], oracle[1::2])  # not 0 for finitely many models
+    assert 0 < floor.mean() < 0.7
     assert abs(klom(random.normal(0, 1, (100, 30)), oracle[::2]).mean() - floor.mean()) < 0.15
     assert klom(moved, oracle).min() > 10 and klom(moved, oracle).max() <= math.log(1e5) + 1e-3
 

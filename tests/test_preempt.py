@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from conftest import DIGITS, omp
+from conftest import DIGITS, before_step, omp
 
 import main_forget
 import main_imp
@@ -31,20 +31,6 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.p*t*")) if path.suffix != ".png"}
 
 
-def signalled_at(step, number, monkeypatch):
-    """Send this process a signal before a step of training, once."""
-    original, count = Training.advance, 0
-
-    def counted(self, *arguments):
-        nonlocal count
-        count += 1
-        if count == step:
-            os.kill(os.getpid(), number)
-        return original(self, *arguments)
-
-    monkeypatch.setattr(Training, "advance", counted)
-
-
 @pytest.mark.parametrize(
     "step, number",
     [
@@ -54,7 +40,7 @@ def signalled_at(step, number, monkeypatch):
     ],
 )  # 6 steps an epoch
 def test_training_goes_on_to_the_same_bytes(undisturbed, tmp_path, monkeypatch, capsys, step, number):
-    signalled_at(step, number, monkeypatch)
+    before_step(step, monkeypatch, lambda: os.kill(os.getpid(), number))
     command = [*IMP, "--save_dir", str(tmp_path / "model")]
     assert main_imp.main(command) == 75
     name = signal.Signals(number).name

@@ -116,21 +116,9 @@ def test_a_training_does_not_go_on_with_other_images(trained, capsys):
 
 def test_the_whole_way_without_a_word_of_the_model(trained, tmp_path, capsys):
     """Unlearn, then score what came of it: another seed draws other images from the same split."""
-    first = [
-        "--mask",
-        model(trained),
-        "--unlearn",
-        "FT",
-        "--unlearn_epochs",
-        "0",
-        "--seed",
-        "3",
-        "--forget",
-        "random:0.1",
-        "--save_dir",
-        str(tmp_path / "FT"),
-    ]
-    assert main_forget.main([*CPU, *first]) == 0
+    tenth = ["--seed", "3", "--forget", "random:0.1"]
+    first = ["--mask", model(trained), "--unlearn", "FT", "--unlearn_epochs", "0", "--save_dir", str(tmp_path / "FT")]
+    assert main_forget.main([*CPU, *tenth, *first]) == 0
     said = capsys.readouterr().out
     assert (
         f"inherited  arch resnet20s, dataset digits, input_size 8, split_seed 2: from --mask {model(trained)}" in said
@@ -154,19 +142,8 @@ def test_the_whole_way_without_a_word_of_the_model(trained, tmp_path, capsys):
         "folder": None,
         "superclasses": None,
     }
-    again = [
-        "--mask",
-        str(after),
-        "--unlearn",
-        "raw",
-        "--seed",
-        "3",
-        "--forget",
-        "random:0.1",
-        "--save_dir",
-        str(tmp_path / "raw"),
-    ]
-    assert main_forget.main([*CPU, *again]) == 0
+    again = ["--mask", str(after), "--unlearn", "raw", "--save_dir", str(tmp_path / "raw")]
+    assert main_forget.main([*CPU, *tenth, *again]) == 0
     one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("FT", "raw"))
     third = ["--mask", str(after), "--unlearn", "raw", "--forget", "random:0.1", "--save_dir", str(tmp_path / "third")]
     assert main_forget.main([*CPU, *third]) == 0
@@ -178,20 +155,8 @@ def test_the_whole_way_without_a_word_of_the_model(trained, tmp_path, capsys):
 
 
 def test_a_model_unlearned_by_transfer_can_be_given_on(trained, tmp_path, capsys):
-    argv = [
-        "--mask",
-        model(trained),
-        "--target_dataset",
-        "digits",
-        "--removed",
-        "1",
-        "--unlearn",
-        "FT",
-        "--unlearn_epochs",
-        "0",
-        "--save_dir",
-        str(tmp_path),
-    ]
+    argv = "--target_dataset digits --removed 1 --unlearn FT --unlearn_epochs 0".split()
+    argv += ["--mask", model(trained), "--save_dir", str(tmp_path)]
     assert main_transfer.main([*CPU, *argv]) == 0
     capsys.readouterr()
     for name in ("FTcheckpoint.pth.tar", "FTtarget.pth.tar"):

@@ -37,14 +37,14 @@ SOME = {
 }  # damaged files at least
 EVERY = {"checkpoints": 16, "training checkpoints": 6}  # of which only some are asked about where tests are to be short
 FLIPS = 20
+ONE_EPOCH = [*DIGITS, *"--epochs 1 --batch_size 512 --rewind_epoch 1".split()]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A training with a rewind point, and a scored model."""
     folder = tmp_path_factory.mktemp("trained")
-    command = [*DIGITS, "--epochs", "1", "--batch_size", "512", "--rewind_epoch", "1"]
-    assert main_imp.main([*command, "--save_dir", str(folder / "imp")]) == 0
+    assert main_imp.main([*ONE_EPOCH, "--save_dir", str(folder / "imp")]) == 0
     mask = str(folder / "imp" / "0model_SA_best.pth.tar")
     assert main_forget.main([*DIGITS, "--mask", mask, "--unlearn", "raw", "--save_dir", str(folder / "raw")]) == 0
     return folder
@@ -261,23 +261,8 @@ def test_a_data_sets_own_pickles_are_opened_by_their_checksums_only(dataset, tmp
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(hostile(trace)["bare.pt"])
-    assert (
-        main_imp.main(
-            [
-                "--dataset",
-                dataset,
-                "--data",
-                str(root),
-                "--arch",
-                "resnet20s",
-                "--device",
-                "cpu",
-                "--save_dir",
-                str(tmp_path / "run"),
-            ]
-        )
-        == 2
-    )
+    data = ["--dataset", dataset, "--data", str(root), "--arch", "resnet20s", "--device", "cpu"]
+    assert main_imp.main([*data, "--save_dir", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not trace.exists()
 
 
@@ -285,17 +270,7 @@ def test_what_lies_in_the_folder_of_a_run_is_not_trusted_either(tmp_path, traine
     """Files by the names that a run goes on from."""
     trace = tmp_path / "trace"
     evil, mask = hostile(trace)["zip.pth.tar"], str(trained / "raw" / "rawcheckpoint.pth.tar")
-    command = [
-        *DIGITS,
-        "--epochs",
-        "1",
-        "--batch_size",
-        "512",
-        "--rewind_epoch",
-        "1",
-        "--save_dir",
-        str(tmp_path / "imp"),
-    ]
+    command = [*ONE_EPOCH, "--save_dir", str(tmp_path / "imp")]
     shutil.copytree(trained / "imp", tmp_path / "imp")
     (tmp_path / "imp" / "result.json").unlink()
     (tmp_path / "imp" / "0checkpoint.pth.tar").write_bytes(evil)
@@ -363,17 +338,7 @@ def test_a_damaged_result_of_ones_own_is_made_again(tmp_path, trained, capsys):
     shutil.copytree(trained / "imp", tmp_path / "imp")
     path = tmp_path / "imp" / "result.json"
     good, weights = json.loads(path.read_text()), (tmp_path / "imp" / "0checkpoint.pth.tar").read_bytes()
-    command = [
-        *DIGITS,
-        "--epochs",
-        "1",
-        "--batch_size",
-        "512",
-        "--rewind_epoch",
-        "1",
-        "--save_dir",
-        str(tmp_path / "imp"),
-    ]
+    command = [*ONE_EPOCH, "--save_dir", str(tmp_path / "imp")]
     for damaged in (
         b"",
         path.read_bytes()[:-100],

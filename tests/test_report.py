@@ -33,6 +33,7 @@ from report import (
     paper_values,
     ranking,
     row_names,
+    shared_parts,
     text,
 )
 from report.page import Section
@@ -794,7 +795,19 @@ def test_a_packed_file_elsewhere_names_folders_by_what_they_have_in_common(tmp_p
     runs, out = write(tmp_path / "runs" / "deep", RUNS[:2]), tmp_path / "results" / "x"
     out.mkdir(parents=True)
     collect([runs]).pack(out / "runs.jsonl")
-    assert [json.loads(line)["folder"] for line in (out / "runs.jsonl").read_text().splitlines()] == ["0", "1"]
+    shared, *lines = map(json.loads, (out / "runs.jsonl").read_text().splitlines())
+    assert [line["folder"] for line in lines] == ["0", "1"] and list(shared) == ["shared"]
+
+
+def test_what_lines_share_is_written_once():
+    long = {"words": "a" * 40, "inner": {"words": "b" * 40}}
+    lines = [{"a": long, "b": {"c": 1}}, {"a": [long, {"words": "b" * 40}], "b": {"c": 1}}]
+    there = {"$shared": 0}
+    written = [{"shared": [long, long["inner"]]}, {"a": there, "b": {"c": 1}}]
+    written.append({"a": [there, {"$shared": 1}], "b": {"c": 1}})
+    assert shared_parts.factored(lines) == written
+    assert [shared_parts.restored(line, written[0]["shared"], "") for line in written[1:]] == lines
+    assert shared_parts.factored(lines[:1]) == lines[:1]  # nothing twice
 
 
 def test_a_packed_file_gives_the_report_of_its_folders(tmp_path, capsys):
@@ -831,6 +844,7 @@ def test_a_damaged_packed_file_is_refused_with_its_line(tmp_path, capsys):
         ('{"folder": "b"', "is damaged or no JSON"),
         ("3", "is no whole result (folder is missing or of another type)"),
         (json.dumps({"folder": "b", "result": {**RUNS[1], "seal": "0" * 16}, "epochs": []}), "is damaged (its content"),
+        ('{"folder": "b", "result": {"$shared": 0}, "epochs": []}', "names a shared entry that the file lacks (0)"),
     ):
         packed.write_text(f"{good}\n{bad}\n")
         assert main_report.main([str(tmp_path), "--no_plots"]) == 2
@@ -890,6 +904,21 @@ def test_misses_on_either_side_of_retrain_do_not_cancel_in_a_ranking():
         "GA", "dense"
     ) == pytest.approx(0.35)
     assert table.gap_by_seed("nothing", "dense") is None
+
+
+def test_a_ranking_of_three_seeds_has_intervals():
+    """Mean gaps of 10, 20 and 30 points: 20 ± 4.303 * 10 / sqrt(3)."""
+    runs = []
+    for seed, gap in ((1, 0.05), (2, 0.15), (3, 0.25)):
+        runs += scenario_runs({"FT": (gap, 1.0), "GA": (0.5, 1.0), "FF": (0.2, 1.0)}, "class", seed)
+        runs += scenario_runs({"FT": (gap + 0.1, 1.0), "GA": (0.5, 1.0), "FF": (0.2, 1.0)}, "random", seed)
+    [group] = ranking.groups(made(runs))
+    head, rows = ranking.order(group)
+    assert head[2:5] == ["mean gap", "95 % interval", "class, dense"]
+    assert [row[:5] for row in rows[:2]] == [
+        ["FT", "1", "20.00", "-4.84 to 44.84", "15.00"],
+        ["FF", "2", "20.00", "-", "20.00"],
+    ]
 
 
 def test_a_ranking_says_what_is_uneven():

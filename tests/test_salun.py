@@ -12,7 +12,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DIGITS, recorded
+from conftest import DIGITS, RUN_FILES, recorded
 from test_methods import CLASSES, SETS, Tiny, close, context, images, mask, model  # noqa: F401  (two are fixtures)
 from torch import nn
 
@@ -866,8 +866,6 @@ def test_the_entropy_attack_counts_members():
 
 # ---- the scripts ----------------------------------------------------------------------------------
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
-
 
 def test_saliency_from_the_command_line(few, few_run, tmp_path, capsys):
     model, where = str(few_run / "1model_SA_best.pth.tar"), ["--forget", "random:0.1"]
@@ -880,7 +878,7 @@ def test_saliency_from_the_command_line(few, few_run, tmp_path, capsys):
         )
     names = {f"with_{n / 10}.pt" for n in range(1, 11)} | {f"fisher_{n / 10}.pt" for n in (*range(1, 11), 30, 50, 100)}
     fishers = set(saliency.FISHERS)
-    assert {path.name for path in tmp_path.iterdir()} == SHARED - {"log.jsonl"} | names | fishers | {"earlier"}
+    assert {path.name for path in tmp_path.iterdir()} == RUN_FILES - {"log.jsonl"} | names | fishers | {"earlier"}
     stored = checkpoints.read(few_run / "1model_SA_best.pth.tar", "")
     weights = sum(v.numel() for k, v in stored.weights.items() if k.endswith(("weight", "bias"))) - sum(
         int((~m).sum()) for m in stored.mask.values()
@@ -918,17 +916,8 @@ def test_saliency_from_the_command_line(few, few_run, tmp_path, capsys):
 
 
 def test_a_stored_mask_and_no_saliency_contradict_each_other(few, few_run, tmp_path, capsys):
-    command = [
-        *DIGITS,
-        *few,
-        "--mask",
-        str(few_run / "0model_SA_best.pth.tar"),
-        "--unlearn",
-        "SFRon",
-        "--no_saliency",
-        "--saliency_mask",
-        "m.pt",
-    ]
+    command = [*DIGITS, *few, "--mask", str(few_run / "0model_SA_best.pth.tar")]
+    command += "--unlearn SFRon --no_saliency --saliency_mask m.pt".split()
     assert main_forget.main([*command, "--save_dir", str(tmp_path / "run")]) == 2
     assert "--saliency_mask and --no_saliency: each says" in capsys.readouterr().err and not (tmp_path / "run").exists()
 

@@ -15,7 +15,7 @@ from test_report import made, result
 import main_forget
 import main_report
 import main_sweep
-from report import comparison, deviations, nearer, paper_table, paper_values
+from report import comparison, deviations, nearer, paired, paper_table, paper_values
 
 NONE = paper_values.Published([], exact=False)
 
@@ -113,14 +113,17 @@ def test_seeds_of_older_results_are_those_of_their_flags():
 
 
 def test_a_difference_by_hand():
-    found = nearer.difference({1: 2.0, 2: 4.0, 3: 6.0, 4: 9.0}, {1: 1.0, 2: 2.0, 3: 3.0})
+    pairs = paired.changes({1: 2.0, 2: 4.0, 3: 6.0, 4: 9.0}, {1: 1.0, 2: 2.0, 3: 3.0})
+    assert pairs == {1: 1.0, 2: 2.0, 3: 3.0}
+    found = paired.difference(pairs.values())
     # Differences 1, 2, 3: t = 2 / (1 / sqrt 3) with 2 degrees of freedom, whose 97.5 % point is 4.3027.
     assert found.mean == 2 and found.pairs == 3
     assert (found.low, found.high) == pytest.approx((2 - 4.3027 / math.sqrt(3), 2 + 4.3027 / math.sqrt(3)), abs=1e-4)
     t = 2 * math.sqrt(3)
     assert found.p == pytest.approx(1 - t / math.sqrt(t * t + 2))  # two-sided, in closed form for 2 degrees
-    assert nearer.difference({1: 2.0, 2: 4.0}, {1: 1.0, 2: 2.0}) is None
-    assert math.isnan(nearer.difference({1: 2.0, 2: 3.0, 3: 4.0}, {1: 1.0, 2: 2.0, 3: 3.0}).p)
+    two = paired.difference([1.0, 2.0])
+    assert (two.mean, two.pairs, two.tested) == (1.5, 2, False) and paired.difference([]) is None
+    assert math.isnan(paired.difference([1.0, 1.0, 1.0]).p)
 
 
 def test_unlearnings_of_one_training_are_one_pair():
@@ -128,7 +131,7 @@ def test_unlearnings_of_one_training_are_one_pair():
     runs = [run(m, 1.0, t, unlearn=u) for m in ("retrain",) for t in (1, 2, 3) for u in (1, 2)]
     runs += [run("FT", 0.9 - 0.1 * t - 0.04 * u, t, unlearn=u) for t in (1, 2, 3) for u in (1, 2)]
     (table,) = made(runs)
-    gaps = nearer.units(table, "FT", table.models[0].name)
+    gaps = paired.units(table, "FT", table.models[0].name)
     assert gaps == pytest.approx({(t, t, ""): (0.1 + 0.1 * t + 0.06) / 4 for t in (1, 2, 3)})
 
 
@@ -152,9 +155,9 @@ def test_a_report_sets_every_method_against_the_nearest(tmp_path, capsys):
     assert low > 0 and low < means["GA"] - means["RL"] < high
     assert float(by_name["GA"]["p"]) < 0.05 < float(by_name["FT"]["p"]) and by_name["FT"]["pairs"] == "3"
     # Benjamini and Hochberg of two: the smaller times two, at most the larger.
-    small, large = sorted(
-        nearer.difference(nearer.units(table, m, "dense"), nearer.units(table, "RL", "dense")).p for m in ("FT", "GA")
-    )
+    nearest = paired.units(table, "RL", "dense")
+    changes = [paired.changes(paired.units(table, method, "dense"), nearest) for method in ("FT", "GA")]
+    small, large = sorted(paired.difference(change.values()).p for change in changes)
     assert (
         by_name["GA"]["p, corrected"] == f"{min(2 * small, large):.3f}"
         and by_name["FT"]["p, corrected"] == f"{large:.3f}"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import RUN_FILES
 from PIL import Image
 
 import arg_parser
@@ -575,7 +576,6 @@ def test_bad_imagenet_folders(tmp_path, capsys):
 
 # ---- the scripts, end to end ----------------------------------------------------------------------
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 ROUND_FILES = {
     f"{round_}{name}" for round_ in (0, 1) for name in ("checkpoint.pth.tar", "model_SA_best.pth.tar", "net_train.png")
 }
@@ -595,22 +595,12 @@ def test_the_scripts_on_imagenet_whatever_the_number_of_workers(root, tmp_path, 
     for workers in ("0", "2"):
         assert imp(root, tmp_path / workers, *kind, "--workers", workers, "--pruning_times", "2", "--rate", "0.9") == 0
         mask = tmp_path / workers / "1model_SA_best.pth.tar"
-        shape = [
-            "--data",
-            str(root),
-            "--input_size",
-            "32",
-            "--device",
-            "cpu",
-            "--workers",
-            workers,
-            "--mask",
-            str(mask),
-        ]
+        shape = ["--data", str(root), "--input_size", "32", "--device", "cpu", "--workers", workers]
         hyper = ["--unlearn", "FT", "--unlearn_epochs", "1", "--batch_size", "9", "--class_to_replace", "2"]
-        assert main_forget.main([*kind, *shape, *hyper, "--save_dir", str(tmp_path / workers / "FT")]) == 0
-    assert {path.name for path in (tmp_path / "2").iterdir()} == SHARED | ROUND_FILES | {"FT"}
-    assert {path.name for path in (tmp_path / "2" / "FT").iterdir()} == SHARED | {
+        start = ["--mask", str(mask), "--save_dir", str(tmp_path / workers / "FT")]
+        assert main_forget.main([*kind, *shape, *hyper, *start]) == 0
+    assert {path.name for path in (tmp_path / "2").iterdir()} == RUN_FILES | ROUND_FILES | {"FT"}
+    assert {path.name for path in (tmp_path / "2" / "FT").iterdir()} == RUN_FILES | {
         "FTcheckpoint.pth.tar",
         "FTeval_result.pth.tar",
     }
@@ -626,16 +616,8 @@ def test_the_scripts_on_imagenet_whatever_the_number_of_workers(root, tmp_path, 
 def test_methods_that_look_at_single_images_on_a_streamed_folder(root, tmp_path):
     kind = ["--dataset", "folder", "--stream", "--arch", "resnet20s", "--workers", "2"]
     assert imp(root, tmp_path, *kind) == 0
-    start = [
-        "--data",
-        str(root),
-        "--input_size",
-        "32",
-        "--device",
-        "cpu",
-        "--mask",
-        str(tmp_path / "0checkpoint.pth.tar"),
-    ]
+    mask = str(tmp_path / "0checkpoint.pth.tar")
+    start = ["--data", str(root), "--input_size", "32", "--device", "cpu", "--mask", mask]
     for method, more in (
         ("wfisher", ["--alpha", "0.1"]),
         ("fisher_new", ["--compat", "reference", "--allow_split_mismatch"]),
@@ -721,18 +703,7 @@ def test_processes_share_a_streamed_batch(root):
 
 def test_a_tree_too_small_to_validate_is_scored_without_it(tmp_path):
     make_tree(tmp_path / "data", 9, 6, "test")
-    argv = [
-        "--dataset",
-        "folder",
-        "--data",
-        str(tmp_path / "data"),
-        "--input_size",
-        "16",
-        "--arch",
-        "resnet20s",
-        "--device",
-        "cpu",
-    ]
+    argv = "--dataset folder --input_size 16 --arch resnet20s --device cpu --data".split() + [str(tmp_path / "data")]
     more = ["--unlearn", "retrain", "--unlearn_epochs", "1", "--save_dir", str(tmp_path / "run")]
     assert main_forget.main([*argv, *more]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -17,6 +17,7 @@ SOURCES = sorted(
     and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in SOURCES}
+FLAGS = ("option", "file_option", "changed")  # what declares one
 Definition = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -89,8 +90,7 @@ def is_flags(node: ast.AST) -> bool:
     """A dataclass all of whose fields are flags."""
     fields = [child for child in getattr(node, "body", []) if isinstance(child, ast.AnnAssign)]
     return bool(fields) and all(
-        isinstance(field.value, ast.Call) and getattr(field.value.func, "id", "") in ("option", "changed")
-        for field in fields
+        isinstance(field.value, ast.Call) and getattr(field.value.func, "id", "") in FLAGS for field in fields
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DIGITS, killed_at
+from conftest import DIGITS, RUN_FILES, killed_at
 from PIL import Image
 from torch import nn
 
@@ -30,7 +30,6 @@ from unlearn.context import Progress
 from utils.errors import UsageError, renamed
 from utils.log import Log
 
-SHARED = {"command.txt", "environment.json", "log.jsonl", "result.json", "split.npz"}
 OUTPUT = {"transfer.md", "transfer.csv", "transfer.png"}
 FAST = ["--unlearn_epochs", "1", "--batch_size", "64"]
 TEST_IMAGES = 359
@@ -245,9 +244,9 @@ def test_the_order_is_drawn_from_the_seed_or_read(capsys, sparse, tmp_path):
 
 
 def test_linear_leaves_exactly_its_files(linear_run):
-    assert names(linear_run) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_3"}
+    assert names(linear_run) == RUN_FILES | OUTPUT | {"removed_0", "removed_1", "removed_3"}
     for count in (0, 1, 3):
-        assert names(linear_run / f"removed_{count}") == SHARED | {
+        assert names(linear_run / f"removed_{count}") == RUN_FILES | {
             "FT_prunecheckpoint.pth.tar",
             "FT_prunetarget.pth.tar",
         }
@@ -308,18 +307,8 @@ def test_nothing_removed_is_the_model_as_main_forget_scores_it(linear_run, spars
 
 
 def test_a_model_without_classes_is_the_one_main_forget_makes(linear_run, sparse, tmp_path):
-    argv = [
-        *DIGITS,
-        "--mask",
-        str(sparse),
-        "--unlearn",
-        "FT_prune",
-        *FAST,
-        "--forget",
-        "class:0,4,7",
-        "--save_dir",
-        str(tmp_path),
-    ]
+    argv = [*DIGITS, *FAST, "--mask", str(sparse), "--unlearn", "FT_prune", "--forget", "class:0,4,7"]
+    argv += ["--save_dir", str(tmp_path)]
     assert main_forget.main(argv) == 0
     theirs, ours = (
         checkpoints.read(folder / "FT_prunecheckpoint.pth.tar", "") for folder in (tmp_path, linear_run / "removed_3")
@@ -364,7 +353,7 @@ def test_the_same_command_again_does_nothing_and_another_only_what_is_new(linear
         run(folder, sparse, shades, "--removed", "3,0,2", "--removal_order", "0,7,4,9") == 0
     )  # the first three are the same
     assert {path: path.stat().st_mtime_ns for path in inner} == inner
-    assert names(folder) == SHARED | OUTPUT | {"removed_0", "removed_1", "removed_2", "removed_3", "earlier"}
+    assert names(folder) == RUN_FILES | OUTPUT | {"removed_0", "removed_1", "removed_2", "removed_3", "earlier"}
     [shelf] = (folder / "earlier").iterdir()
     assert (
         names(shelf) == {"result.json", "log.jsonl", "command.txt", "split.npz"} | OUTPUT
@@ -410,7 +399,7 @@ def full_run(tmp_path_factory, sparse, shades):
 
 def test_full_trains_everything_under_the_mask(full_run):
     folder = full_run / "removed_2"
-    assert names(folder) == SHARED | {"FT_prunecheckpoint.pth.tar", "FT_prunetarget.pth.tar"}
+    assert names(folder) == RUN_FILES | {"FT_prunecheckpoint.pth.tar", "FT_prunetarget.pth.tar"}
     before, after = (checkpoints.read(folder / f"FT_prune{what}.pth.tar", "") for what in ("checkpoint", "target"))
     assert after.mask.keys() == before.mask.keys() and len(after.mask) == 19
     for name, kept in after.mask.items():

@@ -458,22 +458,8 @@ def test_predictions_are_those_of_the_model(model):
 
 
 def test_training_and_pruning_from_the_command_line(tmp_path):
-    words = [
-        "--dataset",
-        "digits",
-        "--input_size",
-        "8",
-        "--arch",
-        "vit_tiny",
-        "--device",
-        "cpu",
-        "--epochs",
-        "0",
-        "--pruning_times",
-        "2",
-        "--rate",
-        "0.9",
-    ]
+    words = "--dataset digits --input_size 8 --arch vit_tiny --device cpu".split()
+    words += ["--epochs", "0", "--pruning_times", "2", "--rate", "0.9"]
     assert main_imp.main([*words, "--save_dir", str(tmp_path / "run")]) == 0
     loaded = checkpoints.read(tmp_path / "run" / "1model_SA_best.pth.tar", "--mask")
     assert pruner.sparsity(loaded.mask) == pytest.approx(0.9, abs=1e-6)

@@ -19,7 +19,7 @@ from conftest import DIGITS, ROOT
 from report.runs import read
 from sweep import serve
 from sweep.worker import Worker
-from utils import spare
+from utils import cache
 from utils.errors import RunError
 from utils.preempt import RESUMABLE
 
@@ -205,23 +205,23 @@ def test_a_data_set_is_read_once_for_all_cells_of_a_process(work, tmp_path):
 
 
 def test_what_is_kept_is_little_and_the_latest(monkeypatch):
-    class Made:
+    class Value:
         def __init__(self, size):
             self.array = np.zeros(size, np.uint8)
 
-    monkeypatch.setattr(spare, "MOST", 10)
+    monkeypatch.setattr(cache, "MOST", 10)
     for name, value in (("kept", None), ("fresh", {}), ("began", 0)):
-        monkeypatch.setattr(spare._Shelf, name, value)
-    assert spare.found_or_made("a", lambda: 1) == 1 and spare.found_or_made("a", lambda: 2) == 2, "nothing is kept"
-    spare.begin()
-    small, large = Made(10), Made(11)
-    assert spare.found_or_made("a", lambda: small) is small and spare.found_or_made("b", lambda: large) is large
-    assert spare.found_or_made("a", lambda: None) is small and spare.new() == {"a": small}
-    spare.keep({"c": small, "d": small})
-    assert list(spare._Shelf.kept) == ["c", "d"]
-    assert not spare.grown()
-    monkeypatch.setattr(spare, "GROWTH", -(10**15))
-    assert spare.grown()
+        monkeypatch.setattr(cache._Cache, name, value)
+    assert cache.get_or_make("a", lambda: 1) == 1 and cache.get_or_make("a", lambda: 2) == 2, "nothing is kept"
+    cache.begin()
+    small, large = Value(10), Value(11)
+    assert cache.get_or_make("a", lambda: small) is small and cache.get_or_make("b", lambda: large) is large
+    assert cache.get_or_make("a", lambda: None) is small and cache.new() == {"a": small}
+    cache.keep({"c": small, "d": small})
+    assert list(cache._Cache.kept) == ["c", "d"]
+    assert not cache.grown()
+    monkeypatch.setattr(cache, "GROWTH", -(10**15))
+    assert cache.grown()
 
 
 def test_a_worker_that_cannot_run_says_why(tmp_path):

@@ -20,13 +20,12 @@ from types import SimpleNamespace
 import apart
 import pytest
 import torch
-from conftest import DIGITS, ROOT
+from conftest import DIGITS, ROOT, before_step
 
 import main_forget
 import main_imp
 import main_report
 from sweep.job import Job
-from trainer.loop import Training
 from utils import files, lock
 from utils.errors import RunError
 
@@ -156,19 +155,6 @@ def test_standard_output_on_a_full_disk(tmp_path):
 # --- folders that cannot be written to, or are gone ---
 
 
-def after_steps(steps, monkeypatch, action):
-    original, count = Training.advance, 0
-
-    def counted(self, *arguments):
-        nonlocal count
-        count += 1
-        if count == steps:
-            action()
-        return original(self, *arguments)
-
-    monkeypatch.setattr(Training, "advance", counted)
-
-
 def immutable(folder, on):
     """What ``chattr +i`` does: root may not write there either."""
     handle = os.open(folder, os.O_RDONLY)
@@ -190,7 +176,7 @@ def test_a_folder_that_becomes_read_only_keeps_what_it_has(tmp_path, undisturbed
         pytest.skip("folders cannot be made read-only here")
     command = [*IMP, "--save_dir", str(folder)]
     with monkeypatch.context() as patched:
-        after_steps(5, patched, lambda: immutable(folder, True))  # the second epoch of 3 steps
+        before_step(5, patched, lambda: immutable(folder, True))  # the second epoch of 3 steps
         try:
             assert main_imp.main(command) == 1
         finally:
@@ -227,7 +213,7 @@ def test_a_read_only_disk(tmp_path, undisturbed):
 @pytest.mark.parametrize("script", ["imp", "forget"])
 def test_a_folder_that_vanishes_is_not_made_anew(tmp_path, undisturbed, monkeypatch, capsys, script):
     folder = tmp_path / "run"
-    after_steps(5, monkeypatch, lambda: shutil.move(folder, tmp_path / "moved"))
+    before_step(5, monkeypatch, lambda: shutil.move(folder, tmp_path / "moved"))
     if script == "imp":
         assert main_imp.main([*IMP, "--save_dir", str(folder)]) == 1
         assert torch.load(tmp_path / "moved" / "0checkpoint.pth.tar")["epoch"] == 1

@@ -93,3 +93,10 @@ def check_masked_weights_stay(model: Path, network: Callable[[Path], nn.Module],
     for name, parameter in before.named_parameters():
         assert torch.equal(after[name][~mask[name]], parameter[~mask[name]]), name
     assert any(not torch.equal(after[name], parameter) for name, parameter in before.named_parameters())
+
+
+def check_error(error: str, start: str, places: dict[str, Path]) -> None:
+    """An error is one line that starts like this, with paths by their names in ``places``."""
+    for name, place in places.items():
+        error = error.replace(str(place), name)
+    assert error.startswith(f"main_generate.py: error: {start}") and error.count("\n") == 1, error

@@ -85,10 +85,10 @@ def pack(
         model: or its state dict.
         leave_out: entries that are not wanted.
     """
-    whole = model.state_dict() if isinstance(model, nn.Module) else model
+    entries = model.state_dict() if isinstance(model, nn.Module) else model
     state = {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in whole.items()
+        for key, value in entries.items()
         if key not in leave_out
     }
     packed: OrderedDict[str, Tensor] = OrderedDict()
@@ -140,18 +140,18 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     content = torch_files.load(path, source, allow_pickle, model)
     expected = None if model is None else foreign.shapes(model.state_dict())
     head = None if model is None else models.head_name(model)
-    place, state, said = _only_state_dict(content, source, path, expected, head)
+    place, state, notes = _only_state_dict(content, source, path, expected, head)
     torch_files.check_tensors(state, source, model)
     extra = _other_entries(content, place)
     _check_own(extra, source)
     state, words = foreign.with_statistics(state, extra if place else {})
-    said += words
+    notes += words
     if expected is not None:
         state, renamed = _renamed(state, expected, head, source)
-        said += renamed
+        notes += renamed
         foreign.check_statistics(state, source)
     _check_masks(state, source)
-    return Checkpoint(path, *unpack(state), extra, said)
+    return Checkpoint(path, *unpack(state), extra, notes)
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class Seen:
 def peek(path: Path, allow_pickle: bool = False) -> Seen | None:
     """What a checkpoint says of itself; None if it cannot be read or is none, for ``read`` to say why."""
     try:
-        found = path.stat()
-        return _peek(path, allow_pickle, found.st_mtime_ns, found.st_size)
+        status = path.stat()
+        return _peek(path, allow_pickle, status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, UsageError):
         return None
 
@@ -174,23 +174,23 @@ def peek(path: Path, allow_pickle: bool = False) -> Seen | None:
 @functools.lru_cache(maxsize=64)
 def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
     content = torch_files.load(path, str(path), allow_pickle, None, glance=True)
-    found = foreign.state_dicts(content)
-    place = next(iter(found), "")
+    state_dicts = foreign.state_dicts(content)
+    place = next(iter(state_dicts), "")
     extra = _other_entries(content, place)
     _check_own(extra, str(path))
     own = {key: extra[key] for key in (*OWN, *OWN_BEFORE) if key in extra}
-    return Seen(own, foreign.shapes(found[place]) if len(found) == 1 else {})
+    return Seen(own, foreign.shapes(state_dicts[place]) if len(state_dicts) == 1 else {})
 
 
 def _only_state_dict(
     content: Any, source: str, path: Path, expected: foreign.Shapes | None, head: str | None
 ) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
     """The state dict of a file, where it lies in it, and what to say of that."""
-    found = foreign.state_dicts(content)
-    places = list(found)
-    if expected is not None and len(found) > 1:
-        places = [place for place in found if foreign.fits(foreign.shapes(found[place]), expected, head)]
-        places = places or list(found)[:1]
+    state_dicts = foreign.state_dicts(content)
+    places = list(state_dicts)
+    if expected is not None and len(state_dicts) > 1:
+        places = [place for place in state_dicts if foreign.fits(foreign.shapes(state_dicts[place]), expected, head)]
+        places = places or list(state_dicts)[:1]
     if not places:
         raise UsageError(f"{source}: holds no state dict")
     if len(places) > 1:
@@ -199,18 +199,18 @@ def _only_state_dict(
         why = f"keep the one you mean: torch.save(torch.load({path.name!r}){keys}, 'one.pt')"
         raise UsageError(f"{source}: holds several state dicts ({names}); {why}")
     [place] = places
-    said = [] if place in ("", "state_dict") else [f"entry {place}"]
-    if len(found) > 1:
-        said.append(f"{' and '.join(other or 'others' for other in found if other != place)} left out")
+    notes = [] if place in ("", "state_dict") else [f"entry {place}"]
+    if len(state_dicts) > 1:
+        notes.append(f"{' and '.join(other or 'others' for other in state_dicts if other != place)} left out")
     state = {}
-    for key, value in found[place].items():
+    for key, value in state_dicts[place].items():
         if isinstance(value, Tensor):
             state[key] = value
         elif "." in key:
             raise UsageError(f"{source}: {key} is of type {type(value).__name__}, not a tensor")
         elif place:
-            said.append(f"{key} left out")
-    return place, state, tuple(said)
+            notes.append(f"{key} left out")
+    return place, state, tuple(notes)
 
 
 def _other_entries(content: Any, place: str) -> dict[str, Any]:
@@ -225,13 +225,15 @@ def _renamed(
     state: dict[str, Tensor], expected: foreign.Shapes, head: str | None, source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """A state dict under the model's names, as far as it has them, and what was done."""
-    how = foreign.rename(foreign.shapes(state), expected, head)
-    if how.clash is not None:
-        said = "take one of them out"
-        raise UsageError(f"{source}: {how.clash[0]} and {how.clash[1]} would both be {how.clash[2]}; {said}")
-    found = {new: state[old] for old, new in how.names.items()}
-    flat = {key: found[key].reshape(-1) for key in foreign.NORMALIZE if key in found and found[key].numel() == 3}
-    return {**found, **flat}, how.notes
+    renaming = foreign.rename(foreign.shapes(state), expected, head)
+    if renaming.clash is not None:
+        hint = "take one of them out"
+        raise UsageError(
+            f"{source}: {renaming.clash[0]} and {renaming.clash[1]} would both be {renaming.clash[2]}; {hint}"
+        )
+    renamed = {new: state[old] for old, new in renaming.names.items()}
+    flat = {key: renamed[key].reshape(-1) for key in foreign.NORMALIZE if key in renamed and renamed[key].numel() == 3}
+    return {**renamed, **flat}, renaming.notes
 
 
 def read_tensors(
@@ -266,8 +268,8 @@ def _check_masks(state: Mapping[str, Tensor], source: str) -> None:
         if key.endswith("weight" + ORIGINAL):
             mask = state.get(key.removesuffix(ORIGINAL) + MASK)
             if key.removesuffix(ORIGINAL) in state:
-                said = "take one of them out"
-                raise UsageError(f"{source}: {key} and {key.removesuffix(ORIGINAL)} are both there; {said}")
+                hint = "take one of them out"
+                raise UsageError(f"{source}: {key} and {key.removesuffix(ORIGINAL)} are both there; {hint}")
             if mask is None:
                 raise UsageError(f"{source}: {key} has no mask beside it")
             if mask.shape != value.shape:
@@ -314,8 +316,8 @@ def check_fits(
     source = f"{flag} {checkpoint.path}"
     strange = [k for k, m in checkpoint.mask.items() if k not in expected or m.shape != expected[k].shape]
     if strange:
-        said = f"its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
-        raise UsageError(f"{source}: {said}")
+        reason = f"its masks do not fit --arch {arch} (first: {strange[0]}){_hint(checkpoint, arch, stem)}"
+        raise UsageError(f"{source}: {reason}")
     if not checkpoint.weights:
         if masks_alone:
             return
@@ -334,24 +336,24 @@ def check_fits(
 def _check_shapes(checkpoint: Checkpoint, model: nn.Module, source: str, arch: str, dataset: str, stem: bool) -> None:
     head = models.head_name(model)
     for key, value in model.state_dict().items():
-        found = checkpoint.weights.get(key)
-        if found is None:
+        stored = checkpoint.weights.get(key)
+        if stored is None:
             continue
-        if found.shape != value.shape:
-            shapes = f"{source}: {key} is {list(found.shape)}, expected {list(value.shape)}"
-            if key in (f"{head}.weight", f"{head}.bias") and found.shape[1:] == value.shape[1:]:
+        if stored.shape != value.shape:
+            shapes = f"{source}: {key} is {list(stored.shape)}, expected {list(value.shape)}"
+            if key in (f"{head}.weight", f"{head}.bias") and stored.shape[1:] == value.shape[1:]:
                 data = f"--dataset {dataset}" if dataset else "the data set"
-                said = f"the head has {len(found)} classes, {data} has {len(value)}"
-                raise UsageError(f"{shapes}: {said}; give the data set that it was trained on")
+                reason = f"the head has {len(stored)} classes, {data} has {len(value)}"
+                raise UsageError(f"{shapes}: {reason}; give the data set that it was trained on")
             side = models.side(foreign.shapes(checkpoint.weights)) if foreign.is_position(key) else None
             fits = f"; its positions are those of --input_size {side}" if side else ""
-            said = f"another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}"
-            raise UsageError(f"{shapes}; {said}")
-        if found.is_floating_point() != value.is_floating_point() or (found.dtype == torch.bool) != (
+            reason = f"another --dataset, --input_size or --arch?{fits}{_hint(checkpoint, arch, stem)}"
+            raise UsageError(f"{shapes}; {reason}")
+        if stored.is_floating_point() != value.is_floating_point() or (stored.dtype == torch.bool) != (
             value.dtype == torch.bool
         ):
-            raise UsageError(f"{source}: {key} is {torch_files.kind(found)}, expected {torch_files.kind(value)}")
-        if found.dtype == torch.float64 and not torch_files.sound(key, found.to(value.dtype)):
+            raise UsageError(f"{source}: {key} is {torch_files.kind(stored)}, expected {torch_files.kind(value)}")
+        if stored.dtype == torch.float64 and not torch_files.sound(key, stored.to(value.dtype)):
             raise UsageError(f"{source}: {key} holds values too large for {torch_files.kind(value)}")
 
 

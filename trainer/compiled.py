@@ -119,8 +119,8 @@ class Compiled:
             yield
         except Exception as error:
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                said = f"torch cannot compile this model here ({one_line(str(error))[:200]})"
-                raise RunError(f"--compile: {said}; the same command without the flag runs") from error
+                reason = f"torch cannot compile this model here ({one_line(str(error))[:200]})"
+                raise RunError(f"--compile: {reason}; the same command without the flag runs") from error
             raise
         finally:
             del self._model.forward

@@ -123,10 +123,10 @@ def memory_of_one(model: nn.Module, batch: int, side: int) -> int:
     """
     import torch
 
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     copied = _trained(model)
@@ -134,9 +134,9 @@ def memory_of_one(model: nn.Module, batch: int, side: int) -> int:
         outputs = copied(torch.zeros(TRIED, 3, side, side))
     weights = [tensor.untyped_storage() for tensor in (*copied.parameters(), *copied.buffers())]
     for storage in weights:
-        kept.pop(storage.data_ptr(), None)
+        sizes.pop(storage.data_ptr(), None)
     del outputs
-    return 4 * sum(storage.nbytes() for storage in weights) + 2 * sum(kept.values()) * batch // TRIED
+    return 4 * sum(storage.nbytes() for storage in weights) + 2 * sum(sizes.values()) * batch // TRIED
 
 
 def _trained(model: nn.Module) -> nn.Module:

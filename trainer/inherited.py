@@ -104,8 +104,8 @@ class Inherited:
         earlier, before = self._earlier[name]
         now = _size_of(origin) if name == "input_size" else value
         if None not in (now, before) and not self._same(name, before, now):
-            said = "give files of the same model and data"
-            raise UsageError(f"{source}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {said}")
+            hint = "give files of the same model and data"
+            raise UsageError(f"{source}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {hint}")
 
     def _split(self, source: str, value: int, split: str) -> dict[str, Any]:
         """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
@@ -127,8 +127,8 @@ class Inherited:
 
 
 def _differs(source: str, name: str, given: Any, value: Any) -> UsageError:
-    said = f"{source} was made with {name} {_plain(value)}; leave --{name} out, or give another file"
-    return UsageError(f"--{name} {_plain(given)}: {said}")
+    reason = f"{source} was made with {name} {_plain(value)}; leave --{name} out, or give another file"
+    return UsageError(f"--{name} {_plain(given)}: {reason}")
 
 
 def _decides(origin: Mapping[str, Any]) -> bool:
@@ -161,7 +161,7 @@ def inherit(
     Raises:
         UsageError: a flag that was typed says something else than a file, or one file than another.
     """
-    found = Inherited(dict(typed), default_seed=default_seed)
+    inherited = Inherited(dict(typed), default_seed=default_seed)
     for flag in flags if read_files else ():
         if not isinstance(typed.get(flag), str):
             continue
@@ -170,10 +170,10 @@ def inherit(
         source, seen = f"--{flag} {typed[flag]}", checkpoints.peek(Path(typed[flag]), bool(typed.get("allow_pickle")))
         if seen is not None:
             origin = facts(seen.extra)
-            found.take(source, origin, split)
-            _from_weights(found, source, origin, seen.shapes)
-            _check_place(found, source, origin)
-    return found
+            inherited.take(source, origin, split)
+            _from_weights(inherited, source, origin, seen.shapes)
+            _check_place(inherited, source, origin)
+    return inherited
 
 
 def _from_weights(

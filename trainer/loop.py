@@ -189,18 +189,18 @@ class Training:
         if self.recipe.steps is not None:
             total = min(total, self.recipe.steps - self.epoch * total)
         lr, saved = self.schedule.lr, start
-        told = parallel.is_main() and not self.quiet
-        shown = sys.stderr.isatty() and told and not lanes.inside()
+        reports = parallel.is_main() and not self.quiet
+        shown = sys.stderr.isatty() and reports and not lanes.inside()
         steps, title = plan.steps(self.epoch, seed, start), f"epoch {self.epoch + 1}/{self.recipe.epochs}"
         steps = islice(steps, total - start)
         bar = tqdm(steps, total=total, initial=start, desc=title, leave=False, disable=not shown)
-        pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, told and not shown)
+        pulse = Pulse(self.epoch, self.recipe.epochs, total - start, not self._timed, reports and not shown)
         for taken, step in enumerate(bar):
             with memory.steps(*step.limit):
                 meter = lanes.meet((self, step)) if lanes.inside() else self.take(step)
             lr = lr if step.lr is None else step.lr
             pulse.beat(taken)
-            if told and step.count == 1 and self.epoch == 0:
+            if reports and step.count == 1 and self.epoch == 0:
                 self._warn_of_one_image(step)
             self._step += 1
             if meter is not None and meter.broken:
@@ -215,8 +215,10 @@ class Training:
         """Say so where batch norm takes its statistics from a last batch of one image."""
         size, flag = step.limit
         if size != 1 and any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
-            said = f"the last batch of an epoch holds 1 image, on which batch norm is noise; change {flag} (now {size})"
-            print(f"warning: {said}", file=sys.stderr)
+            reason = (
+                f"the last batch of an epoch holds 1 image, on which batch norm is noise; change {flag} (now {size})"
+            )
+            print(f"warning: {reason}", file=sys.stderr)
 
     def take(self, step: Step) -> EpochMeter | None:
         """One step; returns the meter that counted it."""
@@ -276,7 +278,7 @@ class Training:
         for schedule in (self.schedule, *plan.schedules):
             schedule.after_epoch()
         moments = (
-            pair for kept in self.optimizer.state.values() for pair in kept.items() if isinstance(pair[1], Tensor)
+            pair for state in self.optimizer.state.values() for pair in state.items() if isinstance(pair[1], Tensor)
         )
         finite.check(
             [*finite.state(self.model), *moments],
@@ -290,27 +292,27 @@ class Training:
         """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
         compiled = self._compiled is not None and self._compiled.active
         with nullcontext() if compiled else cpu_arithmetic(self.model, step.count):
-            found = self._gradient(step)
+            loss_and_figures = self._gradient(step)
             if self.asam is not None:
                 self.asam.up()
-                found = self._gradient(step)
+                loss_and_figures = self._gradient(step)
                 self.asam.back()
         self.confine(step)
-        return found
+        return loss_and_figures
 
     def confine(self, step: Step) -> None:
         """Mask the gradients, clip them, and add those of steps that did not move."""
-        update, how = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
-        if how.clip_first:
-            self._clip(how.max_norm)
+        update, recipe = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
+        if recipe.clip_first:
+            self._clip(recipe.max_norm)
         if update is not None:
             update.gradients()
         if self._waiting:
             own = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             torch._foreach_add_(own, self._waiting)
             self._waiting = []
-        if not how.clip_first:
-            self._clip(how.max_norm)
+        if not recipe.clip_first:
+            self._clip(recipe.max_norm)
 
     def _clip(self, max_norm: float) -> None:
         """Scale the gradients down to this length; 0 leaves them."""

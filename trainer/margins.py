@@ -71,13 +71,13 @@ def of_every_image(model: nn.Module, problem: Problem, known: Mapping[str, Predi
     """
     data, sets = problem.data, problem.sets
     train, test = len(data.train_labels), len(data.test_labels)
-    found, seen = np.full(train + test, np.nan, np.float32), np.zeros(train + test, bool)
+    margins, seen = np.full(train + test, np.nan, np.float32), np.zeros(train + test, bool)
     first = {id(sets["test"].source): train}
     trained = next(images for images in sets.values() if id(images.source) not in first)
     first[id(trained.source)] = 0
 
     def fill(name: str, predictions: Predictions, start: int, positions: np.ndarray) -> None:
-        found[start + positions] = scaled_logit(predictions.logits.numpy(), predictions.labels.numpy())
+        margins[start + positions] = scaled_logit(predictions.logits.numpy(), predictions.labels.numpy())
         seen[start + positions] = True
 
     for name, predictions in (known or predict(model, sets)).items():
@@ -90,9 +90,9 @@ def of_every_image(model: nn.Module, problem: Problem, known: Mapping[str, Predi
     others = {name: images for name, images in others.items() if len(images)}
     for name, predictions in predict(model, others).items():
         fill(name, predictions, first[id(others[name].source)], others[name].indices.cpu().numpy())
-    if not np.isfinite(found).all():
+    if not np.isfinite(margins).all():
         raise DivergedError("the model's margins are too large for float32")
-    return found
+    return margins
 
 
 def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> tuple[int, int]:
@@ -105,9 +105,9 @@ def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> 
     Args:
         scenario: what is forgotten; None for a training.
     """
-    told = population_numbers(setup.data.split)
-    if told is not None:
-        return told
+    numbers_of_split = population_numbers(setup.data.split)
+    if numbers_of_split is not None:
+        return numbers_of_split
     split = _number(base.digest) if base.seed is None else base.seed
     if scenario is None:
         return split, 0
@@ -136,8 +136,8 @@ def check_own(path: Path, fingerprint: str) -> None:
     """
     seen = checkpoints.peek(path)
     if seen is None or seen.extra.get("fingerprint") != fingerprint:
-        said = "is not there" if not path.exists() else "is not this run's model any more"
-        raise UsageError(f"--save_outputs: {path} {said}; give the command another --save_dir to train it again")
+        reason = "is not there" if not path.exists() else "is not this run's model any more"
+        raise UsageError(f"--save_outputs: {path} {reason}; give the command another --save_dir to train it again")
 
 
 def _number(digest: str) -> int:

@@ -39,8 +39,8 @@ def steps(config: Any) -> str:
     lr = next(getattr(config, name) for name in ("lr", "unlearn_lr", "probe_lr") if hasattr(config, name))
     milestones = config.decreasing_lr if getattr(config, "schedule", "") == "step" else ()
     falls = [str(epoch) for epoch in milestones if epoch not in beyond(config)]
-    how = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
-    return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{how}: {settings(config)}"
+    falling = f", a tenth of it after epoch{'s' * (len(falls) > 1)} {' and '.join(falls)}" if falls else ""
+    return f"{describe(epochs)} epoch{'s' * (epochs != 1)} at step size {describe(lr)}{falling}: {settings(config)}"
 
 
 def data(dataset: DatasetInfo) -> str:
@@ -71,9 +71,9 @@ def drawn(dataset: DatasetInfo, scenario: Scenario, count: int, train: int) -> s
 def closing(setup: Setup) -> dict[str, str]:
     """The end of what ``--dry_run`` says: seeds and device, the folder and what is in it, flags without a reader."""
     run = setup.run
-    found = run_folder.state(setup.folder, setup.label, setup.config, setup.outputs)
+    state = run_folder.state(setup.folder, setup.label, setup.config, setup.outputs)
     seeds = f"seed {run.seed}  train_seed {run.train_seed}{init_seed(run)}"
-    lines = {"run": f"{seeds}  compat {run.compat}  device {setup.device}", "write": f"{setup.folder} ({found})"}
+    lines = {"run": f"{seeds}  compat {run.compat}  device {setup.device}", "write": f"{setup.folder} ({state})"}
     return lines | ({"not read": ", ".join(setup.unread)} if setup.unread else {})
 
 
@@ -87,16 +87,16 @@ def sizes(sets: dict[str, int]) -> str:
     return "  ".join(f"{name} {number:,}" for name, number in sets.items())
 
 
-def provenance(setup: Setup, *found: Checkpoint | None) -> dict[str, str]:
+def provenance(setup: Setup, *checkpoints: Checkpoint | None) -> dict[str, str]:
     """Lines for the header: which flags the files gave, and how their weights were renamed and are normalised.
 
     Args:
-        found: the checkpoints that the run begins with.
+        checkpoints: the checkpoints that the run begins with.
     """
     flags = setup.network.flags
     lines = {"inherited": "; ".join(setup.inherited)} if setup.inherited else {}
-    said = [phrase for each in found if each is not None for phrase in each.notes]
-    if any(each is not None and each.weights and foreign.NORMALIZE[0] not in each.weights for each in found):
+    notes = [phrase for each in checkpoints if each is not None for phrase in each.notes]
+    if any(each is not None and each.weights and foreign.NORMALIZE[0] not in each.weights for each in checkpoints):
         own = "those of its folder" if flags.arch.startswith("hf:") else f"statistics of {setup.data.dataset}"
-        said.append("no normalize.*: " + (own if flags.mean is None else "--mean and --std"))
-    return lines | ({"weights": ", ".join(dict.fromkeys(said))} if said else {})
+        notes.append("no normalize.*: " + (own if flags.mean is None else "--mean and --std"))
+    return lines | ({"weights": ", ".join(dict.fromkeys(notes))} if notes else {})

@@ -45,23 +45,23 @@ class Network:
             UsageError: names the flag, the file and what is wrong or differs.
         """
         flags, name = self.flags, self.dataset.source.name
-        found = checkpoints.read(Path(path), flag, self.allow_pickle, self.fresh)
-        checkpoints.check_fits(found, self.fresh, flags.arch, flag, masks_alone, name, flags.imagenet_arch)
-        differ = origin.classes_differ(found.extra, self.dataset.names)
+        checkpoint = checkpoints.read(Path(path), flag, self.allow_pickle, self.fresh)
+        checkpoints.check_fits(checkpoint, self.fresh, flags.arch, flag, masks_alone, name, flags.imagenet_arch)
+        differ = origin.classes_differ(checkpoint.extra, self.dataset.names)
         if differ is not None:
             raise UsageError(
                 f"{flag} {path}: {differ}; give the data set that it was trained on, with the same class folders"
             )
-        self._check_statistics(found, f"{flag} {path}")
-        return found
+        self._check_statistics(checkpoint, f"{flag} {path}")
+        return checkpoint
 
     def _check_statistics(self, checkpoint: Checkpoint, source: str) -> None:
         held = [value.tolist() for name in foreign.NORMALIZE if (value := checkpoint.weights.get(name)) is not None]
         typed = (self.flags.mean or (), self.flags.std or ())
         if any(abs(a - b) > 1e-4 for one, other in zip(held, typed) for a, b in zip(one, other)):
-            said = " and ".join(",".join(f"{value:.4g}" for value in values) for values in held)
+            stored = " and ".join(",".join(f"{value:.4g}" for value in values) for values in held)
             raise UsageError(
-                f"{source}: normalises its input by mean and standard deviation {said}; leave --mean and --std out"
+                f"{source}: normalises its input by mean and standard deviation {stored}; leave --mean and --std out"
             )
 
     def blank(self) -> nn.Module:

@@ -66,15 +66,15 @@ def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
         return {name: entry[name] for name in FIELDS if name in entry} if check(entry) is None else {}
     recipe = extra.get("recipe")
     parts = [recipe.get("data"), recipe.get("model")] if isinstance(recipe, Mapping) else []
-    found = {
+    facts = {
         name: part[name]
         for part in parts
         if isinstance(part, Mapping)
         for name in ("dataset", "input_size", "stream", "arch", "imagenet_arch")
         if name in part
     }
-    found |= {name: extra[name] for name in ("arch", "dataset", "split_seed", "compat") if name in extra}
-    return found if check(found) is None else {}
+    facts |= {name: extra[name] for name in ("arch", "dataset", "split_seed", "compat") if name in extra}
+    return facts if check(facts) is None else {}
 
 
 def classes_differ(extra: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

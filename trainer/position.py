@@ -21,15 +21,15 @@ def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         UsageError: it is not a training checkpoint.
     """
-    where = f"--checkpoint {checkpoint.path}"
+    flag = f"--checkpoint {checkpoint.path}"
     missing = [key for key in POSITION if key not in checkpoint.extra]
     if missing:
-        raise UsageError(f"{where}: is no training checkpoint ({missing[0]} is missing)")
+        raise UsageError(f"{flag}: is no training checkpoint ({missing[0]} is missing)")
     stored = {"rounds": [], **checkpoint.extra}
     wrong = [key for key, sound in POSITION.items() if not sound(stored[key])]
-    if wrong or not all(_is_summary(found) for found in stored["rounds"]):
+    if wrong or not all(_is_summary(summary) for summary in stored["rounds"]):
         raise UsageError(
-            f"{where}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)"
+            f"{flag}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)"
         )
     return stored
 
@@ -40,14 +40,14 @@ def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
     Raises:
         UsageError: it is not a training checkpoint, or the weights that pruning goes back to are not of this model.
     """
-    rewind, where = stored_position(checkpoint)["init_weight"], f"--checkpoint {checkpoint.path}: init_weight"
+    rewind, flag = stored_position(checkpoint)["init_weight"], f"--checkpoint {checkpoint.path}: init_weight"
     if rewind is None:
         return
-    check_tensors(rewind, where, model)
-    expected, found = ({key: value.shape for key, value in state.items()} for state in (model.state_dict(), rewind))
-    wrong = [key for key in (*expected, *found) if expected.get(key) != found.get(key)]
+    check_tensors(rewind, flag, model)
+    expected, stored = ({key: value.shape for key, value in state.items()} for state in (model.state_dict(), rewind))
+    wrong = [key for key in (*expected, *stored) if expected.get(key) != stored.get(key)]
     if wrong:
-        raise UsageError(f"{where}: is of another model (first: {wrong[0]})")
+        raise UsageError(f"{flag}: is of another model (first: {wrong[0]})")
 
 
 def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
@@ -86,18 +86,18 @@ def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
         ) from error
 
 
-def _alike(found: Any, own: Any) -> bool:
+def _alike(stored: Any, own: Any) -> bool:
     """Whether a stored value can stand in for one of ours: number for number, None and switches for each other."""
     if isinstance(own, Mapping):
-        return isinstance(found, Mapping) and all(
-            _alike(found[key], own[key]) if key in own else _number(found[key]) for key in found
+        return isinstance(stored, Mapping) and all(
+            _alike(stored[key], own[key]) if key in own else _number(stored[key]) for key in stored
         )
     if isinstance(own, (list, tuple)):
-        alike = isinstance(found, (list, tuple)) and bool(own) and all(_alike(value, own[0]) for value in found)
-        return alike or not own and found is not None
+        alike = isinstance(stored, (list, tuple)) and bool(own) and all(_alike(value, own[0]) for value in stored)
+        return alike or not own and stored is not None
     if own is None or isinstance(own, bool):
-        return found is None or isinstance(found, bool)
-    return _number(found) if isinstance(own, (int, float)) else type(found) is type(own)
+        return stored is None or isinstance(stored, bool)
+    return _number(stored) if isinstance(own, (int, float)) else type(stored) is type(own)
 
 
 def _number(value: Any) -> bool:

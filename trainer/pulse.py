@@ -29,10 +29,10 @@ class Pulse:
         took = time.perf_counter() - self._began
         if took >= self._next and step + 1 < self._steps:
             self._next = took + EVERY
-            whole = took * self._steps / (step + 1)
-            rest = whole * (self._epochs - self._epoch) - took
+            epoch_seconds = took * self._steps / (step + 1)
+            seconds_left = epoch_seconds * (self._epochs - self._epoch) - took
             print(
                 f"epoch {self._epoch + 1}/{self._epochs}: {step + 1} of {self._steps} steps in {took:.0f} s; "
-                f"about {whole / 60:.1f} min an epoch, {rest / 60:.0f} min to go",
+                f"about {epoch_seconds / 60:.1f} min an epoch, {seconds_left / 60:.0f} min to go",
                 flush=True,
             )

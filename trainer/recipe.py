@@ -71,8 +71,8 @@ def recipe(flags: Stepping, epochs: int, lr: float, **other: Any) -> Recipe:
     """
     names = Recipe.__dataclass_fields__.keys() - {"epochs", "lr", "schedule_offset", "steps", "floor"}
     flag = {name: FLAGS.get(name, name) for name in names}
-    found = {name: getattr(flags, flag[name]) for name in names if hasattr(flags, flag[name])}
-    return Recipe(epochs, lr, **({"schedule": "constant", "milestones": ()} | found | other))
+    settings = {name: getattr(flags, flag[name]) for name in names if hasattr(flags, flag[name])}
+    return Recipe(epochs, lr, **({"schedule": "constant", "milestones": ()} | settings | other))
 
 
 class OptimizerSchedule:

@@ -206,15 +206,15 @@ class Rounds:
         checkpoints.load_weights(self.model, checkpoints.read(best_file, "checkpoint"))
         best = predict(self.model, test)["test"].accuracy
         self.model.load_state_dict(final)
-        found: dict[str, Any] = {
+        summary: dict[str, Any] = {
             "round": self.at.round,
             "density": pruner.density(self.at.mask),
             "best_val": self.at.best_sa / 100,
         }
-        found |= {"test_of_best": best, "test_of_last": last, "best": best_file.name}
-        found["last"] = self.files.last(self.at.round).name
-        self.log.record("round", **found)
-        return found
+        summary |= {"test_of_best": best, "test_of_last": last, "best": best_file.name}
+        summary["last"] = self.files.last(self.at.round).name
+        self.log.record("round", **summary)
+        return summary
 
     def _prune_and_rewind(self) -> None:
         sample = pruner.Sample(seeds.derive(self.plan.seed, "round", self.at.round))
@@ -230,7 +230,7 @@ def latest(files: Files, rounds: int, model: nn.Module) -> checkpoints.Checkpoin
     """The checkpoint from which this very run goes on, if an earlier start of it left one."""
     for round_ in reversed(range(rounds)):
         if files.last(round_).exists():
-            found = checkpoints.read(files.last(round_), "checkpoint", model=model)
-            if found.extra.get("fingerprint") == files.stamp["fingerprint"]:
-                return found
+            checkpoint = checkpoints.read(files.last(round_), "checkpoint", model=model)
+            if checkpoint.extra.get("fingerprint") == files.stamp["fingerprint"]:
+                return checkpoint
     return None

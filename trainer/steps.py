@@ -154,9 +154,9 @@ class Passes(Plan):
             for step, (inputs, targets) in enumerate(islice(batches, skipped, len(sizes)), skipped):
                 batch, position = Batch(inputs, targets, epoch, self._random), (step, len(sizes))
                 schedule = self._own.get(each.recipe)
-                found = Step(batch, sizes[step], each.objective, schedule, position, number, l1=l1, limit=limit)
+                current = Step(batch, sizes[step], each.objective, schedule, position, number, l1=l1, limit=limit)
                 after = None if each.after is None else partial(each.after, epoch * len(sizes) + step)
-                yield replace(found, alike=True, after=after)
+                yield replace(current, alike=True, after=after)
 
     def _parts(self, epoch: int) -> list[_Part]:
         """The passes that the epoch has; made once, because sets may draw labels."""

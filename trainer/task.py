@@ -37,13 +37,13 @@ class Batch:
         """Samples; of a pair, those of its first part."""
         return len(self.inputs[0] if isinstance(self.inputs, tuple) else self.inputs)
 
-    def draw(self, how: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    def draw(self, sampler: Callable[..., Tensor], *arguments: Any) -> Tensor:
         """Random numbers on the inputs' device: ``draw(torch.randn, shape)``, ``draw(torch.randint, 0, 9, shape)``.
 
         They are drawn on the CPU, so that all devices get the same, and copied while the host goes on.
         """
         inputs = self.inputs[0] if isinstance(self.inputs, tuple) else self.inputs
-        return moved(how(*arguments, generator=self.random), inputs.device)
+        return moved(sampler(*arguments, generator=self.random), inputs.device)
 
     def part(self, number: int) -> Batch:
         """One part of a pair."""

@@ -73,11 +73,11 @@ class Together:
 
     def _answer(self, group: list[Lane]) -> None:
         pairs: list[Request] = [lane.request for lane in group]
-        found = self._take(pairs) if len(group) > 1 else None
+        results = self._take(pairs) if len(group) > 1 else None
         for number, (lane, (training, step)) in enumerate(zip(group, pairs)):
             lane.answer = functools.partial(training.take, step)
-            if found is not None:
-                lane.answer = functools.partial(_complete, training, step, *found[number])
+            if results is not None:
+                lane.answer = functools.partial(_complete, training, step, *results[number])
 
     def _take(self, pairs: list[Request]) -> list[tuple[Tensor, Figures]] | None:
         """Every training's loss and figures, and gradients in its model; None if they have to be taken alone."""
@@ -87,13 +87,13 @@ class Together:
         if stack is None:
             return None
         try:
-            found = take(stack, pairs)
+            results = take(stack, pairs)
         except (MemoryError, RuntimeError) as error:
             if exhausted(error) is None or self._before is None:
                 raise
         else:
             self._before = None
-            return found
+            return results
         for buffer, value in zip(stack.network.buffers(), self._before):
             buffer.copy_(value)
         self._max_models = max(1, len(pairs) // 2)
@@ -117,12 +117,12 @@ class Together:
         self._before = [buffer.clone() for buffer in stack.network.buffers()]
         return stack
 
-    def _keep(self, wanted: Callable[[list[Training]], bool]) -> None:
-        """Give up the stacks whose trainings are not ``wanted``."""
+    def _keep(self, keeps: Callable[[list[Training]], bool]) -> None:
+        """Give up the stacks for whose trainings ``keeps`` is False."""
         for members, stack in self._stacks:
-            if not wanted(members):
+            if not keeps(members):
                 stack.release()
-        self._stacks = [pair for pair in self._stacks if wanted(pair[0])]
+        self._stacks = [pair for pair in self._stacks if keeps(pair[0])]
 
 
 class _Layers:
@@ -148,16 +148,16 @@ def take(stack: Stack, pairs: Sequence[Request]) -> list[tuple[Tensor, Figures]]
     stack.begin()
     shared = _Outputs(stack, [_inputs(step) for _, step in pairs])
     first, step = pairs[0]
-    found = []
+    results = []
     with cpu_arithmetic(stack.network, step.count), half(first.device, first.recipe.amp):
         for number, (training, step) in enumerate(pairs):
             training.begin(step)
             with shared.instead_of(training.model, number):
-                found.append(step.objective(training.model, step.batch))
+                results.append(step.objective(training.model, step.batch))
     shared.check()
-    torch.autograd.backward([loss for loss, _ in found])
+    torch.autograd.backward([loss for loss, _ in results])
     stack.end()
-    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(pairs, found)]
+    return [(training.penalised(step, loss), figures) for (training, step), (loss, figures) in zip(pairs, results)]
 
 
 class _Outputs:

@@ -51,11 +51,11 @@ class TrainingSetup(Setup):
 def set_up(arguments: TrainingArguments) -> TrainingSetup:
     """Refuse what can be refused without reading data: device, data set, architecture, checkpoint."""
     device, dataset = inputs(arguments)
-    built, found = network.new(arguments.model, dataset, arguments.run), None
+    built, checkpoint = network.new(arguments.model, dataset, arguments.run), None
     if arguments.resume.checkpoint is not None:
-        found = built.read(arguments.resume.checkpoint, "--checkpoint")
-        position.check_position(found, built.fresh)
-    config = identity(arguments) | {**dataset.identity, "checkpoint": found and found.sha256}
+        checkpoint = built.read(arguments.resume.checkpoint, "--checkpoint")
+        position.check_position(checkpoint, built.fresh)
+    config = identity(arguments) | {**dataset.identity, "checkpoint": checkpoint and checkpoint.sha256}
     prune, at_start = arguments.prune, isinstance(arguments.prune, PruneAtStart)
     return TrainingSetup(
         **shared(arguments, device, built),
@@ -63,12 +63,12 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
         label="synflow" if at_start else "imp",
         title=pruned_first(prune) if isinstance(prune, PruneAtStart) else pruned_later(prune),
         outputs=rounds.OUTPUTS,
-        keep_files=found is not None,
+        keep_files=checkpoint is not None,
         config=config | models.origin(arguments.model.arch),
         train=arguments.train,
         prune=prune,
         plain=arguments.train.no_aug,
-        checkpoint=found,
+        checkpoint=checkpoint,
     )
 
 
@@ -125,10 +125,10 @@ def train(setup: TrainingSetup, problem: Problem, record: Result, place: Place) 
     mask, prune = {}, setup.prune
     if isinstance(prune, PruneAtStart):
         mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)
-    found, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
+    trained, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
     if setup.save_outputs:
-        leave_outputs(setup, problem, place, {"rounds": found})
-    return replace(record, rounds=found)
+        leave_outputs(setup, problem, place, {"rounds": trained})
+    return replace(record, rounds=trained)
 
 
 def leave_outputs(setup: TrainingSetup, problem: Problem, place: Place, result: dict[str, Any]) -> None:
@@ -239,11 +239,11 @@ def pruned_later(prune: Prune) -> str:
     """Pruning between rounds of training, in words."""
     if prune.pruning_times == 1:
         return "dense training"
-    how = "at random" if prune.random_prune else "by global magnitude (l1)"
+    by = "at random" if prune.random_prune else "by global magnitude (l1)"
     left = (1 - prune.rate) ** (prune.pruning_times - 1)
     kind = "OMP" if prune.pruning_times == 2 else "IMP"
     return (
-        f"{kind}: dense training, then {prune.pruning_times - 1} x prune {100 * prune.rate:g} % of what is left {how} "
+        f"{kind}: dense training, then {prune.pruning_times - 1} x prune {100 * prune.rate:g} % of what is left {by} "
         f"and train again; the last round keeps {100 * left:.2f} % of the prunable weights"
     )
 

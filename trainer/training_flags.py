@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from dataset import catalog
 from dataset.data_flags import Data
 from utils.errors import UsageError
-from utils.options import NO_IDENTITY, build, describe, option
+from utils.options import NO_IDENTITY, build, describe, file_option, option
 from utils.run_flags import Keep, Run
-from utils.words import where
+from utils.words import source_of
 
 # What transformers train with unless told otherwise (Dosovitskiy et al. 2021; Liu et al. 2021).
 TRANSFORMER = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.05}
@@ -118,7 +118,7 @@ class PruneAtStart:
 @dataclass(frozen=True)
 class Resume:
     resume: bool = option(False, "go on from --checkpoint (a killed run goes on by itself)", identity=False)
-    checkpoint: str | None = option(None, "what to go on from, ours or the reference's", metavar="FILE", identity=False)
+    checkpoint: str | None = file_option("what to go on from, ours or the reference's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +153,14 @@ class Arguments:
 
     def remarks(self) -> list[str]:
         """What is said once more when the run is over: flags that nothing read, milestones never reached."""
-        found = [f"not read: {', '.join(self.unread)}"] if self.unread else []
+        remarks = [f"not read: {', '.join(self.unread)}"] if self.unread else []
         config = getattr(self, self.training)
         late, epochs = beyond(config), epochs_of(config) or 0
         scaled = not hasattr(config, "unlearn_epochs") and self.run.compat == "fixed" and epochs > 1
         if late and (late != MILESTONES or scaled):
             falls = f"does not fall after {describe(late)}, as there are {epochs} epochs"
-            found.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size {falls}")
-        return found
+            remarks.append(f"--decreasing_lr {describe(config.decreasing_lr)}: the step size {falls}")
+        return remarks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,9 +223,9 @@ def suited(config: type) -> dict[str, Any]:
 
 def in_time(config: Any, typed: dict[str, Any]) -> Any:
     """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
-    told = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
+    chosen = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
     epochs = int(epochs_of(config) or 0)
-    if told or config.schedule != "step" or MILESTONES[-1] < epochs:
+    if chosen or config.schedule != "step" or MILESTONES[-1] < epochs:
         return config
     return replace(config, decreasing_lr=milestones(epochs))
 
@@ -267,5 +267,5 @@ def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], r
         both = "that one, or both" if len(meant) == 1 else "one of them"
         resumed = " with --resume" if meant == ["checkpoint"] else ""
         raise UsageError(
-            f"{where(value)}--{name} {value}: is not read by {reader}; did you mean {words}{resumed}? Give {both}"
+            f"{source_of(value)}--{name} {value}: is not read by {reader}; did you mean {words}{resumed}? Give {both}"
         )

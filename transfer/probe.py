@@ -67,7 +67,7 @@ def features(model: nn.Module, images: Images) -> Predictions:
     return predict(with_head(model, nn.Identity()), {"images": images})["images"]
 
 
-def fit_head(found: Predictions, classes: int, l2: float) -> tuple[nn.Linear, bool]:
+def fit_head(features: Predictions, classes: int, l2: float) -> tuple[nn.Linear, bool]:
     """Multinomial logistic regression on fixed features: the same head for the same features, whatever the seed.
 
     Minimises  sum_n -log p(y_n | x_n) + l2 / 2 * ||W||^2  by L-BFGS over standardised features, so that
@@ -75,17 +75,17 @@ def fit_head(found: Predictions, classes: int, l2: float) -> tuple[nn.Linear, bo
     classes share one row of W.
 
     Args:
-        found: features [N, D] of images of every class.
+        features: features [N, D] of images of every class.
     Returns:
         The head, and whether the minimum was reached in ``STEPS`` steps.
     Source: Kornblith et al. 2019, section 3 (logistic regression on fixed features).
     """
-    values = found.logits.double().numpy()
+    values = features.logits.double().numpy()
     mean, scale = values.mean(0), values.std(0)
     scale[scale <= 1e-6 * np.abs(values).max(0)] = 1.0  # constant but for float32's rounding
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(C=1 / l2, max_iter=STEPS).fit((values - mean) / scale, found.labels.numpy())
+        fitted = LogisticRegression(C=1 / l2, max_iter=STEPS).fit((values - mean) / scale, features.labels.numpy())
     weight, bias = fitted.coef_ / scale, fitted.intercept_ - fitted.coef_ @ (mean / scale)
     if classes == 2:
         weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])

@@ -87,12 +87,14 @@ class PointSetup(TransferSetup):
 def set_up(arguments: TransferArguments) -> TransferSetup:
     """Refuse what can be refused without reading data: device, data sets, classes, architecture, checkpoint."""
     flags, hyper, method = arguments.unlearn, arguments.hyper, registry.get(arguments.unlearn.unlearn)
-    wanted = arguments.transfer
+    transfer_flags = arguments.transfer
     device, source = inputs(arguments)
     with renamed({"--dataset": "--target_dataset", "--data": "--target"}):
-        target = prepare.find(wanted.target_dataset or "folder", wanted.target, source.side, arguments.data.stream)
+        target = prepare.find(
+            transfer_flags.target_dataset or "folder", transfer_flags.target, source.side, arguments.data.stream
+        )
     check_validation(method, source)
-    order, removed = removal_order(arguments, source.names), tuple(sorted(wanted.removed))
+    order, removed = removal_order(arguments, source.names), tuple(sorted(transfer_flags.removed))
     built = network.new(arguments.model, source, arguments.run)
     checkpoint = built.read(flags.mask or "", "--mask", masks_alone=method.fresh)
     if removed[0] == 0 and not checkpoint.weights:
@@ -132,7 +134,7 @@ def removal_order(arguments: TransferArguments, names: tuple[str, ...]) -> tuple
     Raises:
         UsageError: an unknown class, or more classes to remove than there are or than were named.
     """
-    wanted, most = arguments.transfer, max(arguments.transfer.removed)
+    flags, most = arguments.transfer, max(arguments.transfer.removed)
     if most >= len(names):
         raise UsageError(f"--removed {most}: the source has {len(names)} classes, of which one must remain")
     if arguments.order is None:
@@ -140,7 +142,7 @@ def removal_order(arguments: TransferArguments, names: tuple[str, ...]) -> tuple
         return tuple(torch.randperm(len(names), generator=random).tolist())
     order = numbers(arguments.order, names, "--removal_order")
     if len(order) < most:
-        raise UsageError(f"--removal_order {wanted.removal_order}: names {len(order)}, too few for --removed {most}")
+        raise UsageError(f"--removal_order {flags.removal_order}: names {len(order)}, too few for --removed {most}")
     return order
 
 
@@ -165,5 +167,5 @@ def find(path: Path, stamp: str) -> Checkpoint | None:
     """The unlearned model with this stamp, if an earlier run left it; None if not."""
     if not path.exists():
         return None
-    found = checkpoints.read(path, "--save_dir")
-    return found if found.extra.get("fingerprint") == stamp else None
+    checkpoint = checkpoints.read(path, "--save_dir")
+    return checkpoint if checkpoint.extra.get("fingerprint") == stamp else None

@@ -24,8 +24,8 @@ def facts(setup: TransferSetup, problem: TransferProblem) -> Result:
 def run(setup: TransferSetup, problem: TransferProblem, record: Result, place: Place) -> Result:
     """Measure every number of removed classes."""
     points = [measure(point(setup, count), problem, place.argv) for count in setup.removed]
-    for found in points:
-        place.log.record("point", **{key: found[key] for key in ("removed", "accuracy", "seconds")})
+    for measured in points:
+        place.log.record("point", **{key: measured[key] for key in ("removed", "accuracy", "seconds")})
     return replace(record, points=points)
 
 

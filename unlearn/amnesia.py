@@ -30,9 +30,9 @@ def importance(model: nn.Module, images: Images, size: int, context: Context) ->
     """
     model.eval()
     if context.compat == "fixed":
-        found = curvature.mean_squared_gradient(model, images.batches(saliency.AT_ONCE), {}, context.scored)
+        importance = curvature.mean_squared_gradient(model, images.batches(saliency.AT_ONCE), {}, context.scored)
         steps = context.task.schedule.steps  # type: ignore[attr-defined]
-        return {name: value * steps for name, value in found.items()}
+        return {name: value * steps for name, value in importance.items()}
     random = torch.Generator().manual_seed(context.seed)
 
     def draw(batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -77,12 +77,12 @@ def of_sums(
 def _of_one(model: nn.Module, image: Tensor, label: Tensor, task: Any, draw: Callable) -> list[Tensor]:
     """Gradient of an image's losses, summed over all times."""
     steps, parameters = task.schedule.steps, list(model.parameters())
-    whole = Batch(image.expand(steps, *image.shape), label.expand(steps))
-    noise, keep = draw(whole)
+    repeated = Batch(image.expand(steps, *image.shape), label.expand(steps))
+    noise, keep = draw(repeated)
     sums = [torch.zeros_like(value) for value in parameters]
     for times in torch.arange(steps, device=image.device).split(AT_ONCE):
-        part = Batch(whole.inputs[times], whole.targets[times])
+        part = Batch(repeated.inputs[times], repeated.targets[times])
         losses = task.at(model, part, times, noise[times], None if keep is None else keep[times])
-        found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
-        torch._foreach_add_(sums, list(found))
+        gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+        torch._foreach_add_(sums, list(gradients))
     return sums

@@ -124,17 +124,17 @@ def run(
         UsageError: one line that says what does not fit.
         DivergedError: the loss or a weight left the finite numbers.
     """
-    found, start = registry.get(method), _copy(model, data.device)
+    registered, start = registry.get(method), _copy(model, data.device)
     if task is not None:
-        found.check_task(task.name)
+        registered.check_task(task.name)
     classes = _classes(start, data, "model") if task is None or task.name == Classification.name else 0
-    _check_sets(found, data)
+    _check_sets(registered, data)
     free = settings.get("saliency_mask")
-    if isinstance(free, Mapping) and hasattr(found.config, "saliency_mask"):
+    if isinstance(free, Mapping) and hasattr(registered.config, "saliency_mask"):
         free = _checked_mask(settings.pop("saliency_mask"), start, "saliency_mask", complete=True)
-    hyper = _hyper_parameters(found, settings)
+    hyper = _hyper_parameters(registered, settings)
     with _own_random_numbers(data.device):
-        if found.fresh:
+        if registered.fresh:
             start = Draws(seed).network(start, "new weights").to(data.device)
         context = Context(
             mask=_checked_mask(mask or {}, start, "mask"),
@@ -149,7 +149,7 @@ def run(
             update_mask=free if isinstance(free, dict) else saliency.from_flag(hyper, start)[0],
             task=task or Classification(classes),
         )
-        unlearned = apply(found, start, data.sets, hyper, context)
+        unlearned = apply(registered, start, data.sets, hyper, context)
     unlearned.model.eval()
     return unlearned
 
@@ -172,11 +172,11 @@ def score(model: nn.Module, data: Data, retrained: nn.Module | None = None) -> d
     copies = {name: _copy(one, data.device) for name, one in given.items()}
     for name, one in copies.items():
         _classes(one, data, name)
-    outputs, *rest = predict_all(list(copies.values()), data.sets)
-    measured = run_scores.score(outputs, "fixed", rest[0] if rest else None)
-    found = run_scores.paper_scores(measured, None)
-    found |= {name: scoring.stored(measured, column.keys) for name, column in scoring.columns().items()}
-    return {name: value for name, value in found.items() if value is not None}
+    outputs, *others = predict_all(list(copies.values()), data.sets)
+    measured = run_scores.score(outputs, "fixed", others[0] if others else None)
+    scores = run_scores.paper_scores(measured, None)
+    scores |= {name: scoring.stored(measured, column.keys) for name, column in scoring.columns().items()}
+    return {name: value for name, value in scores.items() if value is not None}
 
 
 def _device(name: str) -> torch.device:
@@ -203,8 +203,8 @@ def _classes(model: nn.Module, data: Data, name: str) -> int:
         reason = one_line(f"{type(error).__name__}: {error}")
         raise UsageError(f"{name}: does not take images {list(images.shape)} ({reason})") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1 or not logits.is_floating_point():
-        found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UsageError(f"{name}: must give logits, float [N, classes]; of one image it gives {found}")
+        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(f"{name}: must give logits, float [N, classes]; of one image it gives {shape}")
     classes = logits.shape[1]
     for own_name, images_of in data.sets.items():
         largest = int(images_of.labels.max())
@@ -242,8 +242,8 @@ def _checked_mask(mask: Mask, model: nn.Module, name: str, complete: bool = Fals
         if key not in shapes:
             raise UsageError(f"{name}: {key} is no parameter of the model{nearest(key, shapes)}")
         if not isinstance(kept, Tensor) or kept.shape != shapes[key]:
-            found = list(kept.shape) if isinstance(kept, Tensor) else type(kept).__name__
-            raise UsageError(f"{name}: {key} must be a tensor {list(shapes[key])}, not {found}")
+            shape = list(kept.shape) if isinstance(kept, Tensor) else type(kept).__name__
+            raise UsageError(f"{name}: {key} must be a tensor {list(shapes[key])}, not {shape}")
     missing = [key for key in shapes if key not in mask] if complete else []
     if missing:
         raise UsageError(f"{name}: must name every parameter, and lacks {missing[0]}")

@@ -231,8 +231,8 @@ class Context:
             epochs = math.ceil(steps / sum(len(each.at(0).sizes(config.batch_size)) for each in passes))
         offset = config.rewind_epoch if getattr(config, "rewind_pth", None) is not None else 0
         more = {"schedule_offset": offset, "steps": steps, "clip_first": self.compat == "reference"}
-        how = recipe(config, epochs, config.unlearn_lr, **more)
-        training = Training(model, how, self.mask, self.update_mask, self._freezes_rest(config), eval_modules)
+        settings = recipe(config, epochs, config.unlearn_lr, **more)
+        training = Training(model, settings, self.mask, self.update_mask, self._freezes_rest(config), eval_modules)
 
         def prepare(epoch: int) -> None:
             if before is not None:

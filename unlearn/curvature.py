@@ -56,8 +56,10 @@ def fisher_of_batches(
         for inputs, targets in batches:
             terms = list(expected(model, inputs, targets))
             for number, (weight, loss) in enumerate(terms, 1):
-                found = torch.autograd.grad(loss, list(parameters.values()), retain_graph=number < len(terms))
-                torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(found), weight), list(found))
+                gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=number < len(terms))
+                torch._foreach_addcmul_(
+                    list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients)
+                )
             count += 1
     torch._foreach_div_(list(total.values()), max(count, 1))
     return masked(total, mask)
@@ -94,11 +96,13 @@ def gradients(
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with cpu_arithmetic(model):
         for loss in losses:
-            found = torch.autograd.grad(loss, list(parameters.values()))
+            gradients = torch.autograd.grad(loss, list(parameters.values()))
             if longest:
-                norm = nn.utils.get_total_norm(found)
-                torch._foreach_mul_(found, (longest / (norm + 1e-6)).clamp(max=1))
-            torch._foreach_add_(list(total.values()), [change(each) for each in found] if change else list(found))
+                norm = nn.utils.get_total_norm(gradients)
+                torch._foreach_mul_(gradients, (longest / (norm + 1e-6)).clamp(max=1))
+            torch._foreach_add_(
+                list(total.values()), [change(each) for each in gradients] if change else list(gradients)
+            )
     return total
 
 
@@ -115,18 +119,18 @@ def images_at_once(model: nn.Module, image: Tensor, max_images: int, memory: int
     own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
 
     def held(count: int) -> int:
-        found: dict[int, int] = {}
+        sizes: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in own:
-                found[storage.data_ptr()] = storage.nbytes()
+                sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         with cpu_arithmetic(model, tiles=0), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            kept = model(torch.stack([image] * count)).sum()  # held until counted, so that no address is used twice
-        del kept
-        return sum(found.values())
+            output = model(torch.stack([image] * count)).sum()  # held until counted, so that no address is used twice
+        del output
+        return sum(sizes.values())
 
     first, both = held(1), held(2)
     each = max(both - first, 1)
@@ -196,8 +200,8 @@ def mean_of_gradients(
     count, each = 0, 2 * sum(p.numel() * p.element_size() for p in parameters.values())  # bytes, with the changed ones
     for inputs, targets in batches:
         size = max(1, min(len(targets), _quarter(targets.device, len(targets) * each) // each))
-        for part, wanted in zip(inputs.split(size), targets.split(size)):
-            for name, gradients in _per_sample(model, part, wanted, list(parameters), losses).items():
+        for part, part_targets in zip(inputs.split(size), targets.split(size)):
+            for name, gradients in _per_sample(model, part, part_targets, list(parameters), losses).items():
                 total[name] += change(gradients).sum(0)
         count += len(targets)
     return masked({name: value / count for name, value in total.items()}, mask)
@@ -259,7 +263,7 @@ def _per_sample(
 ) -> Tensors:
     """Gradient of every sample's loss by the named parameters: [B, *shape] by name."""
     state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
-    wanted = {name: state.pop(name) for name in names}
+    differentiated = {name: state.pop(name) for name in names}
 
     def loss(weights: Tensors, image: Tensor, target: Tensor) -> Tensor:
         def replaced(*arguments: Tensor) -> Tensor:
@@ -269,7 +273,7 @@ def _per_sample(
 
     with plain_attention():
         gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
-        return gradients(wanted, inputs, targets)
+        return gradients(differentiated, inputs, targets)
 
 
 @contextmanager

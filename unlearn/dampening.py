@@ -58,9 +58,9 @@ def of_batches(model: nn.Module, sets: Iterable[Images], size: int, losses: Loss
 
 def _joined(parts: list[Iterator[tuple[Tensor, Tensor]]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of ``size`` images out of batches of any size; the last may be smaller."""
-    whole = chain.from_iterable(parts)
-    images, labels = next(whole)
-    for more, targets in whole:
+    batches = chain.from_iterable(parts)
+    images, labels = next(batches)
+    for more, targets in batches:
         images, labels = torch.cat([images, more]), torch.cat([labels, targets])
         if len(labels) >= size:
             yield images[:size], labels[:size]

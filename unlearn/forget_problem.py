@@ -131,18 +131,18 @@ def check_reference(setup: ForgetSetup, base: BaseSplit, split: Split) -> None:
     reference, start = setup.reference, setup.checkpoint
     if reference is None:
         return
-    where, wanted = (
+    source, expected = (
         f"--reference_model {reference.path}",
         "give the checkpoint of --unlearn retrain with this forget set",
     )
     maker, digest = reference.extra.get("unlearn"), reference.extra.get("forget_digest")
     if maker in registry.names() and not registry.get(maker).fresh:
-        raise UsageError(f"{where}: was made by --unlearn {maker}, not trained anew; {wanted}")
+        raise UsageError(f"{source}: was made by --unlearn {maker}, not trained anew; {expected}")
     original = start is not None and start.weights and start.sha256 == reference.sha256
     if original or (digest is None and reference.extra.get("split_digest") == base.digest):
-        raise UsageError(f"{where}: was trained on the images to forget too; {wanted}")
+        raise UsageError(f"{source}: was trained on the images to forget too; {expected}")
     if digest not in (None, split.digest) and not setup.allow_mismatch:
         raise UsageError(
-            f"{where}: was retrained on retain and forget sets of digest {digest}, this run's are of "
+            f"{source}: was retrained on retain and forget sets of digest {digest}, this run's are of "
             f"{split.digest}; give one of the same scenario and seeds, or --allow_split_mismatch"
         )

@@ -34,17 +34,17 @@ from utils.run_flags import Apart, Keep, Run
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
     """What ``result.json`` holds however the run ends."""
-    made = {} if setup.checkpoint is None else setup.checkpoint.extra
+    stored = {} if setup.checkpoint is None else setup.checkpoint.extra
     split, scenario = problem.split, setup.scenario
     kind = scenario.kind(len(split.whole_subclasses if scenario.subclass else split.whole_classes))
     model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(problem.mask)}
-    model |= {"checkpoint": setup.mask_file, "recipe": made.get("recipe")}
+    model |= {"checkpoint": setup.mask_file, "recipe": stored.get("recipe")}
     return setup.unlearning_result(
         seeds=setup.seeds,
         paper_name=setup.method.paper + (ADAPTED if setup.adapters else ""),
         scenario={"kind": kind, "words": forgotten(setup, problem), **setup.scenario.facts()},
         split={"digest": split.digest, "base_digest": split.base_digest, **problem.sizes},
-        model=model | {"round": made.get("state") if "recipe" in made else None},
+        model=model | {"round": stored.get("state") if "recipe" in stored else None},
         adapters=setup.adapters and setup.adapters.facts(),
     )
 
@@ -57,8 +57,8 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: P
     unlearned = session.run(problem.model, problem.sets, handed)
     first = verdict.original(record.plain(), place.folder.path)
     others = models_to_compare(setup, problem, scored=first is not None)
-    outputs, *rest = predict_all([unlearned.model, *others.values()], problem.sets)
-    compared, compat = dict(zip(others, rest)), setup.run.compat
+    outputs, *others_outputs = predict_all([unlearned.model, *others.values()], problem.sets)
+    compared, compat = dict(zip(others, others_outputs)), setup.run.compat
     scores = run_scores.score(
         outputs,
         compat,
@@ -74,7 +74,7 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: P
     place.log.record("scores", **scores)
     adapters = setup.adapters
     trained = adapters.total if adapters and adapters.stored_separately else parameters(unlearned.model)
-    sides = {name: run_scores.four(found, compat) for name, found in compared.items()}
+    sides = {name: run_scores.four(predictions, compat) for name, predictions in compared.items()}
     return replace(
         record,
         model=(record.model or {}) | {"sparsity_after": pruner.sparsity(unlearned.mask), "parameters": trained},
@@ -101,9 +101,9 @@ def part_of(setup: ForgetSetup, problem: ForgetProblem) -> margins.Part:
     """
     split = problem.split
     if not np.array_equal(np.union1d(split.retain, split.forget), np.sort(split.train)):
-        said = "the model was trained on images that are neither retained nor forgotten"
+        reason = "the model was trained on images that are neither retained nor forgotten"
         raise UsageError(
-            f"--save_outputs: {said}; with --compat reference, give --split_seed 1 and --seed 1, or --no_val"
+            f"--save_outputs: {reason}; with --compat reference, give --split_seed 1 and --seed 1, or --no_val"
         )
     kind = "retrained" if setup.method.name == "retrain" else "unlearned"
     about = margins.numbers(setup, problem.base, setup.scenario)
@@ -118,12 +118,12 @@ def leave_outputs(setup: ForgetSetup, problem: ForgetProblem, place: Place, resu
     """
     home, apart = place.folder.home, setup.adapters is not None and setup.adapters.stored_separately
     name = setup.method.outputs[3 if apart else 0]
-    where = home if (home / name).exists() else place.folder.path  # another method's result can take the place of ours
-    margins.check_own(where / name, setup.fingerprint)
+    folder = home if (home / name).exists() else place.folder.path  # another method's result can take the place of ours
+    margins.check_own(folder / name, setup.fingerprint)
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
-    found = Session(setup, place.folder, problem.stamp, where).stored(problem.model, handed, "--save_outputs")
-    assert found is not None, "its file was there"
-    margins.save(home / NAME, found.model, problem, part_of(setup, problem))
+    unlearned = Session(setup, place.folder, problem.stamp, folder).stored(problem.model, handed, "--save_outputs")
+    assert unlearned is not None, "its file was there"
+    margins.save(home / NAME, unlearned.model, problem, part_of(setup, problem))
 
 
 def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:
@@ -149,13 +149,13 @@ def forgotten(setup: ForgetSetup, problem: ForgetProblem) -> str:
 
 def preview(setup: ForgetSetup) -> dict[str, str]:
     """What ``--dry_run`` says: what would be read and forgotten."""
-    kept = f", keeps {100 * pruner.density(setup.mask):.2f} % of its prunable weights" if setup.mask else ", dense"
+    density = f", keeps {100 * pruner.density(setup.mask):.2f} % of its prunable weights" if setup.mask else ", dense"
     fresh, file = setup.method.fresh, setup.mask_file
     origin = "new weights" if fresh else f"the weights in {file}"
     pruned = f" under the mask of {file}" if fresh and file else ""
     return {
         "read": messages.data(setup.dataset),
-        "model": f"{setup.arch}, starts from {origin}{pruned}{kept}",
+        "model": f"{setup.arch}, starts from {origin}{pruned}{density}",
         "forget": messages.images(setup.dataset, setup.scenario),
         "method": messages.steps(setup.hyper),
         **({"adapters": setup.adapters.words()} if setup.adapters else {}),
@@ -165,8 +165,8 @@ def preview(setup: ForgetSetup) -> dict[str, str]:
 def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
     """What is forgotten, from which model, with which numbers."""
     data, split, run = problem.data, problem.split, setup.run
-    whole = {"class": split.whole_classes, "subclass": split.whole_subclasses}
-    gone = " and ".join(f"{noun} {', '.join(map(str, labels))}" for noun, labels in whole.items() if labels)
+    forgotten_whole = {"class": split.whole_classes, "subclass": split.whole_subclasses}
+    gone = " and ".join(f"{noun} {', '.join(map(str, labels))}" for noun, labels in forgotten_whole.items() if labels)
     left_out = f" ({gone} left out of test)" if gone else ""
     origin = f"new weights, mask of {setup.mask_file}" if setup.method.fresh else str(setup.mask_file)
     return {
@@ -197,9 +197,9 @@ def show(setup: ForgetSetup, result: dict[str, Any], log: Log) -> None:
 def retrain_command(setup: ForgetSetup) -> str:
     """The command of the retrained model: the same data, model and scenario, trained like the original."""
     groups = (Data, Model, Run, Apart, Keep, Forget)
-    kept = {"mask", *(name for config in groups for name in config.__dataclass_fields__)}
-    kept -= {"save_dir", "dry_run", "allow_pickle"}
-    words = [word for word in setup.typed if word.removeprefix("--").partition("=")[0] in kept]
+    names = {"mask", *(name for config in groups for name in config.__dataclass_fields__)}
+    names -= {"save_dir", "dry_run", "allow_pickle"}
+    words = [word for word in setup.typed if word.removeprefix("--").partition("=")[0] in names]
     recipe = {} if setup.checkpoint is None else setup.checkpoint.extra.get("recipe") or {}
     defaults = asdict(registry.get("retrain").config())
     for name, value in (recipe.get("train") or {}).items():

@@ -36,18 +36,18 @@ def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, res
     asked = setup.further
     relearned = {"at_most": asked.relearn_epochs, "lr": asked.relearn_lr, "seed": setup.apart.eval_seed}
     known = result.get("relearn") or {}
-    wanted = {
+    chosen = {
         "relearn": asked.relearn_epochs and any(known.get(name) != value for name, value in relearned.items()),
         "CKA": asked.cka and "CKA" not in result,
     }
-    if not any(wanted.values()):
+    if not any(chosen.values()):
         return
     problem = read()
     models = _models(setup, problem, place)
-    if wanted["relearn"]:
+    if chosen["relearn"]:
         place.log.line(f"relearning, at most {asked.relearn_epochs} epochs on the forget set for each of the models")
         place.folder.add({"relearn": relearned | relearn(models, problem.sets["forget"], problem.mask, relearned)})
-    if wanted["CKA"]:
+    if chosen["CKA"]:
         place.log.line(f"comparing features of at most {MOST:,} images of each set, block by block")
         place.folder.add({"CKA": similarity(models, problem.sets, setup.apart.eval_seed)})
 
@@ -55,24 +55,26 @@ def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, res
 def _models(setup: ForgetSetup, problem: ForgetProblem, place: Place) -> dict[str, nn.Module]:
     """The "unlearned", the "original" and the "retrained" model, as far as there are any."""
     home = place.folder.home
-    where = home if (home / setup.method.outputs[0]).exists() else place.folder.path
+    folder = home if (home / setup.method.outputs[0]).exists() else place.folder.path
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
-    found = Session(setup, place.folder, problem.stamp, where).stored(copy.deepcopy(problem.model), handed, "--cka")
-    assert found is not None, "a finished run has left its model"
+    unlearned = Session(setup, place.folder, problem.stamp, folder).stored(
+        copy.deepcopy(problem.model), handed, "--cka"
+    )
+    assert unlearned is not None, "a finished run has left its model"
     others = {"original": setup.checkpoint, "retrained": setup.reference}
-    return {"unlearned": found.model} | {
+    return {"unlearned": unlearned.model} | {
         name: setup.network.model(problem.data, one).to(setup.device)
         for name, one in others.items()
         if one is not None and one.weights
     }
 
 
-def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, how: dict[str, Any]) -> dict[str, Any]:
+def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, settings: dict[str, Any]) -> dict[str, Any]:
     """How many epochs on the forget set bring a model's accuracy on it to 95 % of the original's.
 
     Args:
         models: with "original" and "unlearned", maybe "retrained"; left as they are.
-        how: "at_most" epochs, "lr" and "seed".
+        settings: "at_most" epochs, "lr" and "seed".
     Returns:
         ``target``, the accuracy to reach; by model its ``accuracy`` before the first and after each epoch, and the
         number of ``epochs``, None if they did not suffice. ``AIN``, the unlearned model's number over the retrained
@@ -81,27 +83,27 @@ def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, how: dict[
         unlearning), in epochs in place of steps.
     """
     target = KNOWN_AGAIN * accuracy_on(models["original"], forget)
-    found: dict[str, Any] = {"target": target}
+    result: dict[str, Any] = {"target": target}
     for name, model in models.items():
         if name != "original":
-            rising = _accuracies(model, forget, mask, target, how)
-            found[name] = {"epochs": len(rising) - 1 if rising[-1] >= target else None, "accuracy": rising}
-    ours, exact = (found.get(name, {}).get("epochs") for name in ("unlearned", "retrained"))
-    return found | ({"AIN": ours / exact} if ours is not None and exact else {})
+            rising = _accuracies(model, forget, mask, target, settings)
+            result[name] = {"epochs": len(rising) - 1 if rising[-1] >= target else None, "accuracy": rising}
+    ours, exact = (result.get(name, {}).get("epochs") for name in ("unlearned", "retrained"))
+    return result | ({"AIN": ours / exact} if ours is not None and exact else {})
 
 
-def _accuracies(model: nn.Module, forget: Images, mask: Mask, target: float, how: dict[str, Any]) -> list[float]:
+def _accuracies(model: nn.Module, forget: Images, mask: Mask, target: float, settings: dict[str, Any]) -> list[float]:
     """Accuracy on the forget set before and after each epoch, until the target is reached."""
-    found, copied = [accuracy_on(model, forget)], copy.deepcopy(model)
-    if found[0] >= target:
-        return found
-    training = Training(copied, Recipe(how["at_most"], how["lr"], schedule="constant", milestones=()), mask)
+    accuracies, copied = [accuracy_on(model, forget)], copy.deepcopy(model)
+    if accuracies[0] >= target:
+        return accuracies
+    training = Training(copied, Recipe(settings["at_most"], settings["lr"], schedule="constant", milestones=()), mask)
     training.quiet = True
-    for _ in training.run(forget, seeds.derive(how["seed"], "relearn")):
-        found.append(accuracy_on(copied, forget))
-        if found[-1] >= target:
+    for _ in training.run(forget, seeds.derive(settings["seed"], "relearn")):
+        accuracies.append(accuracy_on(copied, forget))
+        if accuracies[-1] >= target:
             break
-    return found
+    return accuracies
 
 
 def similarity(models: dict[str, nn.Module], sets: dict[str, Images], seed: int) -> dict[str, Any]:
@@ -116,14 +118,14 @@ def similarity(models: dict[str, nn.Module], sets: dict[str, Images], seed: int)
     Source: Nguyen et al. 2021 (Do wide and deep networks learn the same things?).
     """
     layers = blocks(models["unlearned"])
-    found: dict[str, Any] = {name: {} for name in models if name != "unlearned"}
+    similarities: dict[str, Any] = {name: {} for name in models if name != "unlearned"}
     for part in ("forget", "retain", "test"):
         order = torch.randperm(len(sets[part]), generator=seeds.generator(seed, "features", part))
         images = sets[part].plain().first(MOST, order)  # of all classes, which a set can hold one after the other
         grams = {name: layer_grams(one, layers, images) for name, one in models.items()}
-        for name, sides in found.items():
+        for name, sides in similarities.items():
             both = [layer for layer in layers if layer in grams["unlearned"] and layer in grams[name]]
             each = {layer: alignment(grams["unlearned"][layer], grams[name][layer]) for layer in both}
             each = {layer: value for layer, value in each.items() if value == value}
             sides[part] = {"layers": each, "mean": sum(each.values()) / len(each) if each else None}
-    return found
+    return similarities

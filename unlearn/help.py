@@ -62,8 +62,8 @@ def _title(method: Method, more: str = "") -> str:
 def _flags(config: type, without: type | None) -> str:
     """The flags of a configuration as argparse shows them, but for those that are the same in another one."""
     kinds = (config, without or registry.NoOptions)
-    said, known = ({f.name: (f.default, f.metadata["help"]) for f in dataclasses.fields(kind)} for kind in kinds)
-    own = {name for name, words in said.items() if known.get(name) != words}
+    declared, known = ({f.name: (f.default, f.metadata["help"]) for f in dataclasses.fields(kind)} for kind in kinds)
+    own = {name for name, words in declared.items() if known.get(name) != words}
     parser = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     add_options(parser.add_argument_group(), config, negatable=True, shown=own)
     return parser.format_help().strip("\n")

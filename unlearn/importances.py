@@ -38,21 +38,21 @@ def read(path: Path, kind: str, model: nn.Module, images: int | None = None) -> 
     Raises:
         UsageError: says what the file is, or of which other model or images.
     """
-    where = f"--importances {path}"
-    content = torch_files.load(path, where, model=model)
+    flag = f"--importances {path}"
+    content = torch_files.load(path, flag, model=model)
     if not isinstance(content, Mapping) or not isinstance(content.get("values"), Mapping):
-        raise UsageError(f"{where}: holds no importances; make them with main_saliency.py --saliency {kind}")
+        raise UsageError(f"{flag}: holds no importances; make them with main_saliency.py --saliency {kind}")
     if content.get("importances") != kind:
-        raise UsageError(f"{where}: holds importances of {content.get('importances')}, not of {kind}")
+        raise UsageError(f"{flag}: holds importances of {content.get('importances')}, not of {kind}")
     values, shapes = dict(content["values"]), {name: value.shape for name, value in model.named_parameters()}
-    torch_files.check_tensors(values, where, model)
+    torch_files.check_tensors(values, flag, model)
     if {name: value.shape for name, value in values.items()} != shapes:
-        raise UsageError(f"{where}: is of another architecture")
+        raise UsageError(f"{flag}: is of another architecture")
     if images is not None and content.get("weights") != weights_of(model):
-        raise UsageError(f"{where}: is of a model with other weights; make it anew with this --mask")
+        raise UsageError(f"{flag}: is of a model with other weights; make it anew with this --mask")
     if images is not None and content.get("images") != images:
         raise UsageError(
-            f"{where}: is over {content.get('images')} images, and this split has {images} training images; "
+            f"{flag}: is over {content.get('images')} images, and this split has {images} training images; "
             "make it anew with this split"
         )
     return values

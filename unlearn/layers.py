@@ -26,9 +26,9 @@ def matching(model: nn.Module, pattern: str, flag: str) -> dict[str, Tensor]:
         UsageError: there is none.
     """
     named = [(name, value.shape, re.search(pattern, name) is not None) for name, value in model.named_parameters()]
-    if not any(found for *_, found in named):
+    if not any(matches for *_, matches in named):
         raise UsageError(f"{flag}: this model has no such layer; give full")
-    return {name: torch.full(shape, found) for name, shape, found in named}
+    return {name: torch.full(shape, matches) for name, shape, matches in named}
 
 
 def blocks(model: nn.Module) -> list[str]:
@@ -42,19 +42,19 @@ def blocks(model: nn.Module) -> list[str]:
     classifier = head(model)
     level = {"": model}
     while level:
-        found: dict[str, list[str]] = {}
+        members: dict[str, list[str]] = {}
         for parent, module in level.items():
             for name, child in module.named_children():
                 if any(True for _ in child.parameters()):
                     path = f"{parent}.{name}".removeprefix(".")
                     kind = f"{parent}/{re.sub('[0-9]+', '', name)}" if re.search("[0-9]", name) else path
-                    found.setdefault(kind, []).append(path)
-        several = [group for group in found.values() if len(group) > 1]
+                    members.setdefault(kind, []).append(path)
+        several = [group for group in members.values() if len(group) > 1]
         groups = [group for group in several if not any(_holds(model, path, classifier) for path in group)]
         if groups:
             largest = max(groups, key=lambda group: sum(_size(model.get_submodule(path)) for path in group))
-            whole = [path for path in largest if any(True for _ in model.get_submodule(path).children())]
-            return whole or [path for path in largest if _begins(model.get_submodule(path))]
+            modules = [path for path in largest if any(True for _ in model.get_submodule(path).children())]
+            return modules or [path for path in largest if _begins(model.get_submodule(path))]
         level = {
             f"{parent}.{name}".removeprefix("."): child
             for parent, module in level.items()
@@ -80,10 +80,10 @@ def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
 
     What comes before the first block, such as the stem, is never among them.
     """
-    names, found = list(dict(model.named_modules())), blocks(model)
-    if not found:
+    names, groups = list(dict(model.named_modules())), blocks(model)
+    if not groups:
         return {name: module for name, module in model.named_modules() if name == head_name(model)}
-    start = names.index(found[max(len(found) - count, 0)])
+    start = names.index(groups[max(len(groups) - count, 0)])
     return {name: model.get_submodule(name) for name in names[start:]}
 
 
@@ -95,10 +95,10 @@ def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
 
 def stem(model: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
     """Name and module of what sees the image first: the first convolution, without any the first linear layer."""
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    if not found:
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    if not layers:
         raise LookupError("the model has neither a convolution nor a linear layer")
-    return next((each for each in found if isinstance(each[1], nn.Conv2d)), found[0])
+    return next((each for each in layers if isinstance(each[1], nn.Conv2d)), layers[0])
 
 
 def parameter_names(modules: dict[str, nn.Module]) -> list[str]:

@@ -62,9 +62,9 @@ class Plan:
 
     def facts(self) -> dict[str, Any]:
         """The plan as plain data."""
-        kept = {name.removeprefix("lora_"): value for name, value in vars(self.flags).items() if name != "lora"}
+        settings = {name.removeprefix("lora_"): value for name, value in vars(self.flags).items() if name != "lora"}
         counts = {"trainable": self.trainable, "total": self.total}
-        return {**kept, "targets": list(self.targets), "head": self.head, **counts}
+        return {**settings, "targets": list(self.targets), "head": self.head, **counts}
 
     def words(self) -> str:
         """The plan in words."""
@@ -101,35 +101,35 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
 
 def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
     """The layers that are pruned: convolutions, or the linear layers of a transformer; see ``pruner.prunable``."""
-    found = {name.rpartition(".")[0] for name in pruner.prunable(model)}
+    names = {name.rpartition(".")[0] for name in pruner.prunable(model)}
     fitting = [name for name, module in _layers(model).items() if name != head and _mergeable(module)]
-    return tuple(name for name in fitting if name in found)
+    return tuple(name for name in fitting if name in names)
 
 
-def _named(model: nn.Module, head: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def _named(model: nn.Module, head: str, endings: tuple[str, ...]) -> tuple[str, ...]:
     """The layers that a user names, whole or by the end of the name, as in peft."""
-    layers, found = _layers(model), set[str]()
-    for target in wanted:
+    layers, names = _layers(model), set[str]()
+    for target in endings:
         matching = [name for name, _ in model.named_modules() if name == target or name.endswith(f".{target}")]
         strange = [name for name in matching if name not in layers or not _mergeable(layers[name])]
         if not matching or strange:
             fitting = [name for name, module in layers.items() if name != head and _mergeable(module)]
             ends = sorted({name.rpartition(".")[2] for name in fitting})
-            what = f"{strange[0]} is no layer that can have adapters" if strange else "no layer's name ends so"
-            raise UsageError(f"--lora_targets {target}: {what}; names that do: {', '.join(ends)}")
-        found |= set(matching) - {head}
-    if not found:
+            problem = f"{strange[0]} is no layer that can have adapters" if strange else "no layer's name ends so"
+            raise UsageError(f"--lora_targets {target}: {problem}; names that do: {', '.join(ends)}")
+        names |= set(matching) - {head}
+    if not names:
         raise UsageError(
-            f"--lora_targets {','.join(wanted)}: is the classifier alone, which trains whole; name other layers too"
+            f"--lora_targets {','.join(endings)}: is the classifier alone, which trains whole; name other layers too"
         )
-    return tuple(name for name in layers if name in found)
+    return tuple(name for name in layers if name in names)
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
     """Layers of the right kinds by name; attention's output projection belongs to the attention."""
     attention = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
-    found = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
-    return {name: module for name, module in found.items() if not name.startswith(tuple(attention))}
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
+    return {name: module for name, module in layers.items() if not name.startswith(tuple(attention))}
 
 
 def _mergeable(module: nn.Module) -> bool:

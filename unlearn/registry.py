@@ -180,9 +180,9 @@ def method(name: str, *, paper: str | None = None, **declared: Any) -> Callable[
     """
 
     def register(run: Callable) -> Callable:
-        said = {"presets": presets.of(name)} | declared | vars(run).pop("about", {})
-        found = Method(name, run, paper=paper or name, **said)
-        _methods.add(name, found, found.aliases, run.__module__)
+        declaration = {"presets": presets.of(name)} | declared | vars(run).pop("about", {})
+        registered = Method(name, run, paper=paper or name, **declaration)
+        _methods.add(name, registered, registered.aliases, run.__module__)
         return run
 
     return register
@@ -203,6 +203,11 @@ def names(task: str = "classification") -> list[str]:
     return [name for name in sorted(_methods, key=str.lower) if task in (_methods.get(name).tasks or {task})]
 
 
+def table_names() -> list[str]:
+    """Names of all classifiers' methods, as typed and as papers have them."""
+    return [name for method in map(get, names()) for name in dict.fromkeys((method.name, method.paper))]
+
+
 def get(name: str, task: str | None = None) -> Method:
     """The method of that name or alias.
 
@@ -213,7 +218,7 @@ def get(name: str, task: str | None = None) -> Method:
     """
     if name not in _methods:
         lookup(name, names(task or "classification"), "--unlearn")
-    found = _methods.get(name)
+    method = _methods.get(name)
     if task is not None:
-        found.check_task(task)
-    return found
+        method.check_task(task)
+    return method

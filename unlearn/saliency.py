@@ -63,8 +63,8 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
 
     above, below = (fisher(model, images, size, no_aug, context) for images in (forget, retain))
     if context.folder is not None:
-        for name, found in zip(FISHERS, (above, below)):
-            write(context.folder / name, found)
+        for name, information in zip(FISHERS, (above, below)):
+            write(context.folder / name, information)
     return curvature.masked(ratio(above, below), context.mask)
 
 
@@ -99,8 +99,8 @@ def largest(scores: Scores, density: float, mask: Mask) -> Mask:
 
 def at_least(scores: Scores, threshold: float, mask: Mask) -> Mask:
     """The weights that score ``threshold`` or more and that ``mask`` does not prune."""
-    found = {name: (value >= threshold).cpu() for name, value in scores.items()}
-    return {name: value & mask[name].cpu() if name in mask else value for name, value in found.items()}
+    chosen = {name: (value >= threshold).cpu() for name, value in scores.items()}
+    return {name: value & mask[name].cpu() if name in mask else value for name, value in chosen.items()}
 
 
 def share(update_mask: Mask, mask: Mask) -> str:
@@ -126,25 +126,25 @@ def read_fishers(folder: Path, model: nn.Module, allow_pickle: bool = False) -> 
     Raises:
         UsageError: a file is missing, or not of every parameter of ``model``, or holds numbers below 0.
     """
-    found = []
+    fishers = []
     for name in FISHERS:
         values = _of_every_parameter(folder / name, "--fisher_dir", "Fisher information", model, allow_pickle)
         below = next((key for key, value in values.items() if bool((value < 0).any())), None)
         if below is not None:
             raise UsageError(f"--fisher_dir {folder / name}: holds numbers below 0 (in {below})")
-        found.append({key: value.float() for key, value in values.items()})
-    return ratio(*found)
+        fishers.append({key: value.float() for key, value in values.items()})
+    return ratio(*fishers)
 
 
-def _of_every_parameter(path: Path, flag: str, what: str, model: nn.Module, allow_pickle: bool) -> dict[str, Tensor]:
+def _of_every_parameter(path: Path, flag: str, kind: str, model: nn.Module, allow_pickle: bool) -> dict[str, Tensor]:
     """Stored tensors of the model's parameters, by their names."""
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     stored = checkpoints.read_tensors(path, flag, allow_pickle, model, shapes)
-    found = {name: value.shape for name, value in stored.items()}
-    wrong = [name for name in (*shapes, *found) if shapes.get(name) != found.get(name)]
+    found_shapes = {name: value.shape for name, value in stored.items()}
+    wrong = [name for name in (*shapes, *found_shapes) if shapes.get(name) != found_shapes.get(name)]
     if wrong:
         raise UsageError(
-            f"{flag} {path}: is no {what} of this model ({len(wrong)} parameters differ; first: {wrong[0]})"
+            f"{flag} {path}: is no {kind} of this model ({len(wrong)} parameters differ; first: {wrong[0]})"
         )
     return {name: stored[name] for name in shapes}
 

@@ -76,16 +76,16 @@ def store(flags: Saliency, model: nn.Module, sets: dict[str, Images], handed: Co
 
     Of Fisher information that on the forget and on the retain set is written too, as the reference's files.
     """
-    forget, retain, how = sets["forget"], sets["retain"], (flags.batch_size, flags.no_aug, handed)
+    forget, retain, settings = sets["forget"], sets["retain"], (flags.batch_size, flags.no_aug, handed)
     handed.folder = folder
     if flags.saliency == "gradient":
         with memory.steps(flags.batch_size):
-            scores = saliency.gradient(model, forget, *how)
-        found = {density: saliency.largest(scores, density, handed.mask) for density in saliency.DENSITIES}
+            scores = saliency.gradient(model, forget, *settings)
+        by_threshold = {density: saliency.largest(scores, density, handed.mask) for density in saliency.DENSITIES}
     else:
-        scores = saliency.fisher_ratio(model, forget, retain, *how)
-        found = {ratio: saliency.at_least(scores, ratio, handed.mask) for ratio in saliency.RATIOS}
-    masks = {f"{PREFIX[flags.saliency]}_{threshold}.pt": mask for threshold, mask in found.items()}
+        scores = saliency.fisher_ratio(model, forget, retain, *settings)
+        by_threshold = {ratio: saliency.at_least(scores, ratio, handed.mask) for ratio in saliency.RATIOS}
+    masks = {f"{PREFIX[flags.saliency]}_{threshold}.pt": mask for threshold, mask in by_threshold.items()}
     for name, mask in masks.items():
         saliency.write(folder / name, mask)
     return {name: saliency.share(mask, handed.mask) for name, mask in masks.items()}

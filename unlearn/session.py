@@ -47,9 +47,9 @@ class Session:
         state = self.progress.state or {}
         done = state.get("phase") == "done"
         if done or self._setup.keep_files:  # the model in the folder is wanted, wherever it comes from
-            found = self.stored(model, context)
-            if found is not None:
-                return replace(found, seconds=state["seconds"] if done else None)
+            stored = self.stored(model, context)
+            if stored is not None:
+                return replace(stored, seconds=state["seconds"] if done else None)
         unlearned = apply(self._setup.method, model, sets, self._setup.hyper, context)
         self.save(unlearned, evaluation)
         self.progress.save(phase="done", seconds=unlearned.seconds)
@@ -69,19 +69,19 @@ class Session:
             return Unlearned(self._put_together(model, adapters, context), context.mask, None)
         if not self._model.exists():
             return None
-        found = checkpoints.read(self._model, flag, self._setup.run.allow_pickle, model)
+        checkpoint = checkpoints.read(self._model, flag, self._setup.run.allow_pickle, model)
         if context.compat == "reference":  # where boundary expanding keeps its new class
-            models.widen_to(model, found.weights)
-        checkpoints.check_fits(found, model, self._setup.arch, flag)
-        checkpoints.load_weights(model, found)
+            models.widen_to(model, checkpoint.weights)
+        checkpoints.check_fits(checkpoint, model, self._setup.arch, flag)
+        checkpoints.load_weights(model, checkpoint)
         context.log.line(f"Load checkpoint from: {self._model}")
-        return Unlearned(model, found.mask, None)
+        return Unlearned(model, checkpoint.mask, None)
 
     def _put_together(self, model: nn.Module, adapters: lora.Plan, context: Context) -> nn.Module:
         """The stored frozen model with its stored adapters."""
-        found = checkpoints.read(self._base, "--resume", self._setup.run.allow_pickle, model)
-        checkpoints.check_fits(found, model, self._setup.arch, "--resume")
-        checkpoints.load_weights(model, found)
+        base = checkpoints.read(self._base, "--resume", self._setup.run.allow_pickle, model)
+        checkpoints.check_fits(base, model, self._setup.arch, "--resume")
+        checkpoints.load_weights(model, base)
         context.log.line(f"Load checkpoint from: {self._base} and {self._adapter}")
         return lora.read(model, adapters, self._adapter)
 

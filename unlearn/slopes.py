@@ -50,7 +50,7 @@ def _slopes_backward(
     makes of its input: per sample a sum over the output. Four convolutions' worth of work per layer for two
     directions, where forward mode needs six.
     """
-    found: list[Tensor] = []
+    slopes: list[Tensor] = []
     moved = {}
     for name, layer in model.named_modules():
         keys = [key for key, _ in layer.named_parameters(recurse=False)]
@@ -59,7 +59,7 @@ def _slopes_backward(
 
     def follow(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0].detach()
-        output.register_hook(lambda gradient: found.append(moved[layer].share(x, gradient)))
+        output.register_hook(lambda gradient: slopes.append(moved[layer].share(x, gradient)))
 
     handles = [layer.register_forward_hook(follow) for layer in moved]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -70,8 +70,8 @@ def _slopes_backward(
         with cpu_arithmetic(model):
             for images, labels in batches:
                 F.cross_entropy(model(images.detach().requires_grad_()), labels, reduction="sum").backward()
-                rows.append(torch.stack(found))
-                found.clear()
+                rows.append(torch.stack(slopes))
+                slopes.clear()
     finally:
         for handle in handles:
             handle.remove()
@@ -119,15 +119,15 @@ def _slopes_forward(
     """``slopes`` by forward-mode differentiation, for any model."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     buffers = dict(model.named_buffers())
-    found: list[list[Tensor]] = [[] for _ in directions]
+    slopes: list[list[Tensor]] = [[] for _ in directions]
     for images, labels in batches:
 
         def losses(weights: Tensors, images: Tensor = images, labels: Tensor = labels) -> Tensor:
             logits = torch.func.functional_call(model, (weights, buffers), (images,))
             return F.cross_entropy(logits, labels, reduction="none")
 
-        for row, direction in zip(found, directions):
+        for row, direction in zip(slopes, directions):
             with plain_attention(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch's own forward-mode rules still use torch.jit
                 row.append(torch.func.jvp(losses, (parameters,), (direction,))[1])
-    return [torch.cat(row).cpu().double() for row in found]
+    return [torch.cat(row).cpu().double() for row in slopes]

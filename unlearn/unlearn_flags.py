@@ -9,7 +9,7 @@ from dataset.scenario import Scenario
 from trainer.training_flags import Arguments, Model, in_time, is_transformer, suited
 from unlearn.registry import Method
 from utils.errors import UsageError
-from utils.options import NO_IDENTITY, build, changed, option
+from utils.options import NO_IDENTITY, build, changed, file_option, option
 from utils.run_flags import Apart
 
 
@@ -23,22 +23,16 @@ class Unlearn:
         metavar="NAME",
         identity=False,
     )
-    mask: str | None = option(
-        None,
+    mask: str | None = file_option(
         "checkpoint of the model to unlearn, dense or pruned (needed, but for retrain)",
         common=True,
-        metavar="FILE",
         aliases=("model_path",),
-        identity=False,
     )
     resume: bool = option(False, "score METHODcheckpoint.pth.tar of --save_dir, unlearn nothing", identity=False)
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
-    reference_model: str | None = option(
-        None,
+    reference_model: str | None = file_option(
         "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW",
         common="the retrained checkpoint to compare with",
-        metavar="FILE",
-        identity=False,
     )
     verbose: bool = option(False, "print every attack's figures too; result.json always holds them", identity=False)
 

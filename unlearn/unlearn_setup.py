@@ -94,11 +94,11 @@ class ForgetSetup(UnlearnSetup):
     @property
     def seeds(self) -> dict[str, int | None]:
         """Every seed that has a part in the run, by what it decides; of training that of the checkpoint, if it says."""
-        made = {} if self.checkpoint is None else origin.facts(self.checkpoint.extra)
+        stored = {} if self.checkpoint is None else origin.facts(self.checkpoint.extra)
         run = self.run
         return {
             "split": run.seed if run.split_seed is None else run.split_seed,
-            "train": made.get("train_seed", run.train_seed),
+            "train": stored.get("train_seed", run.train_seed),
             "forget": run.seed,
             "unlearn": self.unlearn_seed,
             "eval": self.apart.eval_seed,

@@ -89,7 +89,7 @@ def compiling() -> bool:
 def half(device: torch.device, enabled: bool) -> torch.autocast:
     """Forward passes in bfloat16 inside, if ``enabled``; a line on stderr, once, where that is slower than float32."""
     if enabled and not has_bfloat16(device):
-        _say_that_half_is_slow()
+        _warn_of_slow_bfloat16()
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
@@ -103,25 +103,25 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 @functools.cache
-def _say_that_half_is_slow() -> None:
-    said = "this device has no bfloat16 arithmetic, so that float32 is faster"
-    print(f"warning: --amp: {said}", file=sys.stderr, flush=True)
+def _warn_of_slow_bfloat16() -> None:
+    reason = "this device has no bfloat16 arithmetic, so that float32 is faster"
+    print(f"warning: --amp: {reason}", file=sys.stderr, flush=True)
 
 
-def keep_memory(kept: int = KEPT, mapped: int = MAPPED) -> None:
+def keep_memory(trim_threshold: int = KEPT, mmap_threshold: int = MAPPED) -> None:
     """Let the C library keep freed memory for the next tensors instead of handing every large block back to the system.
 
     Activations are freed and wanted again in every step; a block that the system hands out anew is cleared page by page
     on first touch. Does nothing where the C library is not glibc.
 
     Args:
-        kept: free bytes at the end of the heap that stay.
-        mapped: blocks from this size on go back at once if no room for them had been left by others; without it the
-            heap of a training with batches of 256 grows by half a gigabyte of holes.
+        trim_threshold: free bytes at the end of the heap that stay.
+        mmap_threshold: blocks from this size on go back at once if no room for them had been left by others; without
+            it the heap of a training with batches of 256 grows by half a gigabyte of holes.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(M_TRIM_THRESHOLD, kept)
-        library.mallopt(M_MMAP_THRESHOLD, mapped)
+        library.mallopt(M_TRIM_THRESHOLD, trim_threshold)
+        library.mallopt(M_MMAP_THRESHOLD, mmap_threshold)
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -110,14 +110,14 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
                     return 1
                 if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
                     return _resumable(name, "a signal")
-                said = one_line(str(error))
-                if "deterministic implementation" in said:
+                message = one_line(str(error))
+                if "deterministic implementation" in message:
                     way = "leave the flag out, or use --device cpu"
-                    _say(f"{name}.py: error: --deterministic: {said.split('.')[0]}; {way}")
+                    _say(f"{name}.py: error: --deterministic: {message.split('.')[0]}; {way}")
                     return 1
-                if not said.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
+                if not message.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
                     raise
-                _say(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({said})")
+                _say(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({message})")
                 return 1
             except preempt.Preempted as request:
                 if not outermost:

@@ -75,15 +75,15 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """
     if parallel.is_main():
         with preempt.deferred(), named(path):
-            made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
             try:
-                fill(made)
-                os.chmod(made, 0o777 & ~_umask())
+                fill(temporary)
+                os.chmod(temporary, 0o777 & ~_umask())
                 if path.exists():
                     shutil.rmtree(path)
-                os.replace(made, path)
+                os.replace(temporary, path)
             finally:
-                shutil.rmtree(made, ignore_errors=True)
+                shutil.rmtree(temporary, ignore_errors=True)
             _flush_folder(path.parent)
     parallel.wait()
 
@@ -99,7 +99,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def named(path: Path | str, what: str = "write") -> Iterator[None]:
+def named(path: Path | str, action: str = "write") -> Iterator[None]:
     """Turn what the system refuses inside into an error that names the file and the reason.
 
     Raises RunError: "cannot write FILE: REASON".
@@ -109,7 +109,7 @@ def named(path: Path | str, what: str = "write") -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise  # wrong input, see ``utils.errors.script``
-        raise RunError(f"cannot {what} {path}: {error.strerror or error}") from error
+        raise RunError(f"cannot {action} {path}: {error.strerror or error}") from error
 
 
 def make_folder(path: Path) -> None:
@@ -182,8 +182,8 @@ def decode(content: bytes, source: str, kind: str = "text file") -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        said = f"is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
-        raise UsageError(f"{source}: {said}") from None
+        reason = f"is no {kind} (byte {error.start} is no {encoding.removesuffix('-sig').upper()})"
+        raise UsageError(f"{source}: {reason}") from None
 
 
 def size_of(path: Path, source: str, kind: str, max_bytes: int | None = None) -> int:
@@ -192,29 +192,29 @@ def size_of(path: Path, source: str, kind: str, max_bytes: int | None = None) ->
     Raises UsageError: missing, a folder or a device, empty, or larger than ``max_bytes``.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         reason = "no such file" if missing else getattr(error, "strerror", None) or error
         raise UsageError(f"{source}: {reason}") from None
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{source}: is a folder, not a {kind}")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{source}: is a device or a pipe, not a {kind}")
-    if found.st_size == 0:
+    if status.st_size == 0:
         raise UsageError(f"{source}: is empty")
-    if max_bytes is not None and found.st_size > max_bytes:
-        sizes = f"{found.st_size / 1e6:,.0f} MB, at most {max_bytes / 1e6:,.0f} MB"
+    if max_bytes is not None and status.st_size > max_bytes:
+        sizes = f"{status.st_size / 1e6:,.0f} MB, at most {max_bytes / 1e6:,.0f} MB"
         raise UsageError(f"{source}: is larger than it can be ({sizes})")
-    return found.st_size
+    return status.st_size
 
 
-def read_json(path: Path, source: str, max_bytes: int = TEXT) -> Any:
+def read_json(path: Path, source: str) -> Any:
     """What ``write_json`` or somebody else wrote.
 
     Raises UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
     """
-    return check_seal(parse_json(read_text(path, source, max_bytes=max_bytes), source), source)
+    return check_seal(parse_json(read_text(path, source), source), source)
 
 
 def parse_json(text: str, source: str) -> Any:

@@ -42,21 +42,21 @@ def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
     A state dict is a mapping that has tensors under names with dots; whole modules stand for theirs. Values under names
     without dots may be anything. Optimisers' states, and weights that pruning goes back to, are none.
     """
-    found: dict[str, dict[str, Any]] = {}
+    state_dicts: dict[str, dict[str, Any]] = {}
 
     def look(value: Any, path: tuple[str, ...]) -> None:
         value = value.state_dict() if isinstance(value, nn.Module) else value
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return
         if any("." in key and isinstance(held, Tensor) for key, held in value.items()):
-            found[".".join(path)] = dict(value)
+            state_dicts[".".join(path)] = dict(value)
         elif len(path) < DEPTH:
             for key, held in value.items():
                 if not NO_MODELS.fullmatch(key):
                     look(held, (*path, key))
 
     look(content, ())
-    return found
+    return state_dicts
 
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -74,15 +74,15 @@ def with_statistics(state: dict[str, Tensor], entries: Mapping[str, Any]) -> tup
     """
     if any(_is_statistic(name, tuple(value.shape)) for name, value in state.items()):
         return state, ()
-    found: dict[str, tuple[str, Tensor]] = {}
+    statistics: dict[str, tuple[str, Tensor]] = {}
     for name, value in entries.items():
         numbers = value if isinstance(value, Tensor) else _three(value)
         if numbers is not None and _is_statistic(name, tuple(numbers.shape)):
-            found.setdefault(STATISTICS[name], (name, numbers.reshape(-1).float()))
-    if set(found) != set(NORMALIZE):
+            statistics.setdefault(STATISTICS[name], (name, numbers.reshape(-1).float()))
+    if set(statistics) != set(NORMALIZE):
         return state, ()
-    said = " and ".join(name for name, _ in found.values())
-    return {**state, **{new: value for new, (_, value) in found.items()}}, (f"{said} taken for normalize.*",)
+    names = " and ".join(name for name, _ in statistics.values())
+    return {**state, **{new: value for new, (_, value) in statistics.items()}}, (f"{names} taken for normalize.*",)
 
 
 def check_statistics(state: Mapping[str, Tensor], source: str) -> None:
@@ -130,32 +130,32 @@ def rename(stored: Shapes, expected: Shapes, head: str | None = None) -> Renamed
         head: name of the model's last linear layer, which may have another number of classes in the file.
     """
     bases = {PRUNED.sub("", key): tuple(shape) for key, shape in stored.items()}
-    current, said = _unwrapped(bases, expected)
+    current, notes = _unwrapped(bases, expected)
     left = {old: new for old, new in current.items() if new not in expected}
     single = {old: new for old, new in left.items() if prod(bases[old]) == 1}
     numbers = [old for old, new in single.items() if NUMBERS.fullmatch(new) or new.split(".")[-1] in PROFILED]
     if numbers:
-        said.append(f"{', '.join(sorted({left[old].split('.')[-1] for old in numbers}))} left out")
+        notes.append(f"{', '.join(sorted({left[old].split('.')[-1] for old in numbers}))} left out")
     current = {old: new for old, new in current.items() if old not in numbers}
     for step in (_statistics, _parts, _head):
         free = {name: shape for name, shape in expected.items() if name not in current.values()}
         unknown = {new: bases[old] for old, new in current.items() if new not in expected}
         changed, words = step(unknown, free, head)
         current = {old: changed.get(new, new) for old, new in current.items()}
-        said += words
+        notes += words
     names = {key: current[base] + key[len(base) :] for key in stored if (base := PRUNED.sub("", key)) in current}
     seen: dict[str, str] = {}
     clash = next(((seen[new], old, new) for old, new in current.items() if seen.setdefault(new, old) != old), None)
-    return Renamed(names, tuple(said), clash, tuple(new for new in current.values() if new not in expected))
+    return Renamed(names, tuple(notes), clash, tuple(new for new in current.values() if new not in expected))
 
 
 def fits(stored: Shapes, expected: Shapes, head: str | None = None) -> bool:
     """Whether a file holds such a model, whatever its names, classes and a transformer's side of images."""
-    how = rename(stored, expected, head)
-    held = {new: tuple(stored[old]) for old, new in how.names.items()}
+    renamed = rename(stored, expected, head)
+    held = {new: tuple(stored[old]) for old, new in renamed.names.items()}
     plain = {PRUNED.sub("", name): shape for name, shape in held.items()}
     lacking = expected.keys() - plain.keys()
-    if how.clash or how.strange or not lacking <= set(absent(plain, expected)):
+    if renamed.clash or renamed.strange or not lacking <= set(absent(plain, expected)):
         return False
     return all(_alike(name, shape, tuple(expected[name]), head) for name, shape in plain.items())
 
@@ -195,7 +195,7 @@ def is_position(name: str) -> bool:
 def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[str]]:
     """Names without what a wrapper put before or into them."""
     parts = {part for name in expected for part in name.split(".")}
-    current, prefix, said = {name: name for name in bases}, "", []
+    current, prefix, notes = {name: name for name in bases}, "", []
     aside = {name for name, shape in bases.items() if _is_statistic(name, shape) or "." not in name}
     while any(new not in expected for new in current.values()):
         firsts = {new.partition(".")[0] + "." for old, new in current.items() if old not in aside}
@@ -205,15 +205,15 @@ def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[st
         prefix += first
         current = {old: new.removeprefix(first) for old, new in current.items()}
     if prefix:
-        said.append(f"'{prefix}' dropped from all names")
+        notes.append(f"'{prefix}' dropped from all names")
     else:
         current, words = _partly_unwrapped(current, parts, expected)
-        said += words
+        notes += words
     inner = [part for part in WRAPPERS if part not in parts and any(part in new.split(".") for new in current.values())]
     if inner:
         current = {old: ".".join(part for part in new.split(".") if part not in inner) for old, new in current.items()}
-        said.append(f"{', '.join(inner)} dropped from within names")
-    return current, said
+        notes.append(f"{', '.join(inner)} dropped from within names")
+    return current, notes
 
 
 def _partly_unwrapped(current: dict[str, str], parts: set[str], expected: Shapes) -> tuple[dict[str, str], list[str]]:
@@ -232,17 +232,17 @@ def _is_statistic(name: str, shape: tuple[int, ...]) -> bool:
 
 def _statistics(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
     """A mean and a standard deviation by channel, wherever they are kept, are those of the input."""
-    found = {
+    statistics = {
         name: STATISTICS[name.rpartition(".")[2]] for name, shape in unmatched.items() if _is_statistic(name, shape)
     }
-    if sorted(found.values()) != sorted(NORMALIZE) or any(name not in free for name in NORMALIZE):
+    if sorted(statistics.values()) != sorted(NORMALIZE) or any(name not in free for name in NORMALIZE):
         return {}, []
-    return found, [f"{' and '.join(sorted(found))} taken for normalize.*"]
+    return statistics, [f"{' and '.join(sorted(statistics))} taken for normalize.*"]
 
 
 def _parts(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
     """One part of a name for another, ``shortcut`` for ``downsample``, where exactly one makes every shape right."""
-    changed, said, open_ = {name: name for name in unmatched}, [], dict(free)
+    changed, notes, open_ = {name: name for name in unmatched}, [], dict(free)
     for part in dict.fromkeys(part for name in unmatched for part in name.split(".")[:-1] if not part.isdigit()):
         mine = [name for name in unmatched if part in name.split(".")]
         options = []
@@ -258,20 +258,20 @@ def _parts(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str,
             [(other, tried)] = options
             changed |= tried
             open_ = {name: shape for name, shape in open_.items() if name not in tried.values()}
-            said.append(f"{part}.* taken for {other}.*")
-    return changed, said
+            notes.append(f"{part}.* taken for {other}.*")
+    return changed, notes
 
 
 def _head(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
     """The one linear layer that is left over is the head, if it reads as many features."""
-    wanted = {f"{head}.{kind}" for kind in ("weight", "bias")} & free.keys() if head is not None else set()
+    expected = {f"{head}.{kind}" for kind in ("weight", "bias")} & free.keys() if head is not None else set()
     layers = {name.rpartition(".")[0] for name in unmatched}
-    if not wanted or len(layers) != 1:
+    if not expected or len(layers) != 1:
         return {}, []
     layer = layers.pop()
-    made = {name: f"{head}.{name.rpartition('.')[2]}" for name in unmatched}
-    if set(made.values()) != wanted or any(
-        tuple(unmatched[name])[1:] != tuple(free[new])[1:] for name, new in made.items()
+    renamed = {name: f"{head}.{name.rpartition('.')[2]}" for name in unmatched}
+    if set(renamed.values()) != expected or any(
+        tuple(unmatched[name])[1:] != tuple(free[new])[1:] for name, new in renamed.items()
     ):
         return {}, []
-    return made, [f"{layer}.* taken for {head}.*"]
+    return renamed, [f"{layer}.* taken for {head}.*"]

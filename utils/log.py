@@ -56,9 +56,9 @@ class Log:
         Args:
             more: further accuracies in [0, 1].
         """
-        kept = asdict(log)
-        figures = kept.pop("figures")
-        self.record("epoch", phase=phase, **kept, **figures, **more)
+        fields = asdict(log)
+        figures = fields.pop("figures")
+        self.record("epoch", phase=phase, **fields, **figures, **more)
         yield
         named = {"train" if name == "accuracy" else name: value for name, value in figures.items()} | more
         shares = "".join(f"  {name} {100 * value:6.2f} %" for name, value in named.items())

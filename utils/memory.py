@@ -30,8 +30,8 @@ def steps(size: int | None, flag: str = "--batch_size") -> Iterator[None]:
             way = f"{flag} {size}; try {flag} {size // 2}"
         else:
             way = f"{flag} 1; try a smaller --arch or --input_size" + (", or --device cpu" if "GPU" in whose else "")
-        said = "with more memory the same command goes on)"
-        raise RunError(f"{whose} does not suffice for {way} (finished epochs are kept: {said}") from error
+        hint = "with more memory the same command goes on)"
+        raise RunError(f"{whose} does not suffice for {way} (finished epochs are kept: {hint}") from error
 
 
 def as_many_as_fit(run: Callable[[int], Made], size: int) -> Made:

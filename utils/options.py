@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from utils import parallel
 from utils.errors import UsageError
 from utils.names import nearest
-from utils.words import AS_TYPED, Word, expanded, where
+from utils.words import AS_TYPED, Word, expanded, source_of
 
 if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -65,6 +65,12 @@ def option(default: Any, help: str, **declared: Unpack[Declaration]) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **UNDECLARED, **declared})
 
 
+def file_option(help: str, **declared: Unpack[Declaration]) -> Any:
+    """A dataclass field that is a flag for a file or folder, without default; where it lies decides no number."""
+    own = {"metavar": "FILE", "identity": False}
+    return dataclasses.field(default=None, metadata={"help": help, **UNDECLARED, **own, **declared})
+
+
 def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
     """A field of ``config`` with another default (and another ``help``, ``search``, ...), for another class."""
     field = next(field for field in dataclasses.fields(config) if field.name == name)
@@ -81,8 +87,8 @@ def identity(config: Any) -> Any:
     return {
         field.name: identity(value)
         for field in dataclasses.fields(config)
-        if (wanted := field.metadata.get("identity", True))
-        and ((value := getattr(config, field.name)) != field.default or wanted is True)
+        if (decides := field.metadata.get("identity", True))
+        and ((value := getattr(config, field.name)) != field.default or decides is True)
     }
 
 
@@ -157,7 +163,7 @@ class Parser(argparse.ArgumentParser):
             seen[name] = flag, value
 
     def _refuse(self, word: str) -> typing.NoReturn:
-        place, name = where(word), word.partition("=")[0]
+        place, name = source_of(word), word.partition("=")[0]
         if not word.startswith("-"):
             raise UsageError(f"{place}{word}: belongs to no flag; {AS_TYPED}")
         flags = [flag for action in self._actions for flag in action.option_strings]
@@ -203,11 +209,11 @@ def add_options(
         flag, meta = f"--{field.name}", field.metadata
         if flag in taken:
             continue
-        stated = show_default and field.default is not None and field.default is not False
-        defaults = [describe(field.default)] if stated else []
+        shows = show_default and field.default is not None and field.default is not False
+        defaults = [describe(field.default)] if shows else []
         defaults += [beside[field.name]] if beside and field.name in beside else []
-        said = meta["common"] if short and isinstance(meta["common"], str) else meta["help"]
-        text = (said + (f" ({'; '.join(defaults)})" if defaults else "")).replace("%", "%%")
+        phrase = meta["common"] if short and isinstance(meta["common"], str) else meta["help"]
+        text = (phrase + (f" ({'; '.join(defaults)})" if defaults else "")).replace("%", "%%")
         if (shown is not None and field.name not in shown) or (short and not meta["common"]):
             text = argparse.SUPPRESS
         others = [] if short else [f"--{alias}" for alias in meta["aliases"]]
@@ -251,7 +257,7 @@ def build(config: type[Config], typed: dict[str, Any]) -> Config:
             try:
                 values[field.name] = _convert(field, *_types(config, field), text)
             except UsageError as error:
-                raise UsageError(f"{where(text)}{error}") from None
+                raise UsageError(f"{source_of(text)}{error}") from None
     return config(**values)
 
 
@@ -285,8 +291,8 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
         return text.lower() == "true"
     if meta["choices"]:
         if text not in meta["choices"]:
-            said = f"known: {', '.join(meta['choices'])}"
-            raise UsageError(f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; {said}")
+            reason = f"known: {', '.join(meta['choices'])}"
+            raise UsageError(f"--{field.name} {text}: unknown{nearest(text, meta['choices'])}; {reason}")
         return str(text)
     try:
         value = tuple(member(part) for part in text.split(",") if part) if kind is tuple else kind(text)

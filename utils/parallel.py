@@ -95,10 +95,10 @@ def gather(rows: torch.Tensor, count: int) -> torch.Tensor:
     longest = -(-count // size())
     padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
     padded = padded.to("cuda" if distributed.get_backend() == "nccl" else "cpu")
-    found = [torch.empty_like(padded) for _ in range(size())]
-    distributed.all_gather(found, padded)
+    gathered = [torch.empty_like(padded) for _ in range(size())]
+    distributed.all_gather(gathered, padded)
     lengths = [count * (number + 1) // size() - count * number // size() for number in range(size())]
-    return torch.cat([block[:length].cpu() for block, length in zip(found, lengths)])
+    return torch.cat([block[:length].cpu() for block, length in zip(gathered, lengths)])
 
 
 def _joined() -> bool:

@@ -94,8 +94,10 @@ class Registry(Generic[Item]):
                 entry.load()
             except Exception as error:  # noqa: BLE001  (another package's import can raise anything)
                 owner = entry.dist.name if entry.dist else "an unknown package"
-                said = f"({group}) cannot be loaded ({type(error).__name__}: {error}); repair or uninstall that package"
-                raise UsageError(f"{self._flag}: the entry point {entry.name} of {owner} {said}") from error
+                reason = (
+                    f"({group}) cannot be loaded ({type(error).__name__}: {error}); repair or uninstall that package"
+                )
+                raise UsageError(f"{self._flag}: the entry point {entry.name} of {owner} {reason}") from error
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from utils.options import option
+from utils.options import file_option, option
 
 SEEDS = ("seed", "train_seed", "init_seed")  # runs that differ in nothing else are averaged
 
@@ -33,9 +33,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class Run:
-    save_dir: str | None = option(
-        None, "folder for everything the run writes (required)", common=True, metavar="DIR", identity=False
-    )
+    save_dir: str | None = file_option("folder for everything the run writes (required)", common=True, metavar="DIR")
     seed: int = option(2, "which images are forgotten, what is drawn", common=True, low=0, high=2**31)
     train_seed: int = option(1, "initial weights, and what training draws", common=True, low=0, high=2**31)
     init_seed: int | None = option(

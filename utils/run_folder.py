@@ -69,21 +69,21 @@ class RunFolder:
     def _keep_others_out(self) -> None:
         other = lock.take(self.path)
         if other is not None:
-            said = "wait for its end or give another folder"
-            raise UsageError(f"--save_dir {self.path}: another run is at work there ({other}); {said}")
+            hint = "wait for its end or give another folder"
+            raise UsageError(f"--save_dir {self.path}: another run is at work there ({other}); {hint}")
         own = [pattern for _, outputs in self._parts.values() for pattern in outputs]
         files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
 
     def result(self) -> dict[str, Any] | None:
         """The finished result of this very run, if it is there or was moved to ``earlier/``."""
-        found = _finished(self.path, self.label, self.fingerprint)
-        return None if found is None else files.read_json(found, str(found))
+        finished = _finished(self.path, self.label, self.fingerprint)
+        return None if finished is None else files.read_json(finished, str(finished))
 
     @property
     def home(self) -> Path:
         """Where the run's result is or will be: the folder, or a place in ``earlier/``."""
-        found = _finished(self.path, self.label, self.fingerprint)
-        return self.path if found is None else found.parent
+        finished = _finished(self.path, self.label, self.fingerprint)
+        return self.path if finished is None else finished.parent
 
     def begin(self, script: str, argv: list[str] | None) -> None:
         """Write ``command.txt`` and ``environment.json``."""
@@ -197,7 +197,7 @@ def state(path: Path, label: str, config: dict[str, Any], outputs: list[str]) ->
     done = _finished(path, label, mark)
     if done is not None:
         return f"this run is done already: {done}"
-    own = sorted(found.name for pattern in outputs for found in path.glob(pattern))
+    own = sorted(file.name for pattern in outputs for file in path.glob(pattern))
     if own and _known_runs(path).get(label) == mark:
         return f"this run was begun and goes on: {', '.join(own)}"
     return f"what another run left moves to earlier/: {', '.join(own)}" if own else "nothing of this run yet"

@@ -61,8 +61,8 @@ def load(
         if allow_pickle and isinstance(error, (AttributeError, ImportError)):
             why = "save model.state_dict() alone instead"
             raise UsageError(f"{source}: holds objects whose code is not here ({error}); {why}") from error
-        said = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
-        raise UsageError(f"{source}: is damaged or not a checkpoint ({type(error).__name__}{said})") from error
+        reason = f": {error}" if isinstance(error, zipfile.BadZipFile) else ""
+        raise UsageError(f"{source}: is damaged or not a checkpoint ({type(error).__name__}{reason})") from error
 
 
 def _safetensors(path: Path, source: str) -> dict[str, Tensor]:
@@ -85,8 +85,8 @@ def _check_archive(path: Path, size: int, source: str, glance: bool = False) -> 
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any("/code/__torch__" in entry.filename for entry in entries):
-            said = "save its state_dict() with torch.save instead"
-            raise UsageError(f"{source}: is a TorchScript program, not a checkpoint; {said}")
+            hint = "save its state_dict() with torch.save instead"
+            raise UsageError(f"{source}: is a TorchScript program, not a checkpoint; {hint}")
         if (
             any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             or sum(entry.file_size for entry in entries) > size

@@ -55,7 +55,7 @@ class Word(str):
         return word
 
 
-def where(word: str) -> str:
+def source_of(word: str) -> str:
     """The beginning of an error about a word: its place, if it is from a file."""
     return f"{word.place}: " if isinstance(word, Word) else ""
 
@@ -68,21 +68,21 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
     Raises:
         UsageError: a file cannot be read, a word cannot be used, or has printed text's dashes or quotes.
     """
-    found: list[str] = []
+    arguments: list[str] = []
     left_out = []
     for word in argv:
         if word.startswith("@"):
             words, before = _arguments(word, script)
-            found += words
+            arguments += words
             if before:
-                said = f"left out {' '.join(before)} before {script}; set it where this command is started"
-                left_out.append(f"{word}: {said}")
+                warning = f"left out {' '.join(before)} before {script}; set it where this command is started"
+                left_out.append(f"{word}: {warning}")
         else:
-            found.append(word)
-    for word in found:
+            arguments.append(word)
+    for word in arguments:
         if not word.isascii():
             _check_typography(word)
-    return [_at_home(word) if "~" in word else word for word in found], left_out
+    return [_at_home(word) if "~" in word else word for word in arguments], left_out
 
 
 def _at_home(word: str) -> str:
@@ -90,8 +90,8 @@ def _at_home(word: str) -> str:
     before = re.match(r"(?:--[\w-]+=)?(?:[a-z]+:)?(?=~)", word)
     if before is None:
         return word
-    whole = before[0] + os.path.expanduser(word[before.end() :])
-    return Word(whole, word.place, word.leads) if isinstance(word, Word) else whole
+    path = before[0] + os.path.expanduser(word[before.end() :])
+    return Word(path, word.place, word.leads) if isinstance(word, Word) else path
 
 
 def _arguments(word: str, script: str) -> tuple[list[Word], list[Word]]:
@@ -155,9 +155,9 @@ def _words(text: str, name: str) -> Iterator[Word]:
         elif kind and match and kind != "joined":
             if word is None:
                 word, begun = [], line
-            part, found = _part(kind, match, f"{name}, line {line}")
+            part, syntax = _part(kind, match, f"{name}, line {line}")
             word.append(part)
-            shell = shell or found
+            shell = shell or syntax
         line += match[0].count("\n") if match else 0
         position = match.end() if match else len(text) + 1
 
@@ -171,8 +171,8 @@ def _part(kind: str, match: re.Match, place: str) -> tuple[str, str]:
         name = unicodedata.name(text, "control character").lower()
         raise UsageError(f"{place}: has an invisible character ({name}, U+{ord(text):04X}); type a space, or quote it")
     if kind == "escaped" and text.isalnum():
-        said = "a backslash before a letter or digit means nothing; type / in paths, or quote the word"
-        raise UsageError(f"{place}: \\{text}: {said}")
+        hint = "a backslash before a letter or digit means nothing; type / in paths, or quote the word"
+        raise UsageError(f"{place}: \\{text}: {hint}")
     if kind == "double":
         shell = re.search(r"(?<!\\)(?:\\\\)*([$`])", text)
         return re.sub(r'\\([$`"\\]|\n)', lambda found: found[1].strip("\n"), text), shell[1] if shell else ""
@@ -186,8 +186,8 @@ def _after_script(words: list[Word], script: str) -> int:
         return 0
     at = next((i for i, word in enumerate(words) if i >= first and _names_script(word)), None)
     if at is None:
-        said = f"is followed by no script; write python {script} and its flags, or the flags alone"
-        raise UsageError(f"{words[first].place}: {words[first]}: {said}")
+        hint = f"is followed by no script; write python {script} and its flags, or the flags alone"
+        raise UsageError(f"{words[first].place}: {words[first]}: {hint}")
     if words[at].rsplit("/", 1)[-1] != script:
         raise UsageError(f"{words[at].place}: is a command of {words[at].rsplit('/', 1)[-1]}, not of {script}")
     return at + 1
@@ -215,8 +215,8 @@ def _check(word: Word, behind: str, seen: dict[str, tuple[Word, str]]) -> None:
     if word.shell:
         variable = re.match(r"\$(?!\()", word.shell)
         problem = "has a variable" if variable else f"has {word.shell}, which means something to a shell"
-        said = "and no shell reads this file; write what is meant, or quote it with '"
-        raise UsageError(f"{word.place}: {word}: {problem}, {said}")
+        hint = "and no shell reads this file; write what is meant, or quote it with '"
+        raise UsageError(f"{word.place}: {word}: {problem}, {hint}")
     if word.leads and (_launches(word) or _names_script(word)):
         raise UsageError(f"{word.place}: {word}: begins a second command; a file of arguments holds one")
     if word.startswith("@"):
@@ -227,8 +227,8 @@ def _check(word: Word, behind: str, seen: dict[str, tuple[Word, str]]) -> None:
         before, other = seen.setdefault(flag, (word, value))
         if value != other:
             line = before.place.rsplit(" ", 1)[-1]
-            said = f"has another value in line {line}; a file of arguments holds one command"
-            raise UsageError(f"{word.place}: {word.partition('=')[0]}: {said}")
+            hint = f"has another value in line {line}; a file of arguments holds one command"
+            raise UsageError(f"{word.place}: {word.partition('=')[0]}: {hint}")
 
 
 def _check_typography(word: str) -> None:
@@ -236,15 +236,15 @@ def _check_typography(word: str) -> None:
     lead = re.match(rf"-?[{DASHES}][-{DASHES}]*", word)
     if lead:
         character = next(each for each in lead[0] if each in DASHES)
-        rest = word[lead.end() :]
-        meant = f"-{rest}" if re.match(r"[\d.]", rest) else f"--{rest}"
+        tail = word[lead.end() :]
+        meant = f"-{tail}" if re.match(r"[\d.]", tail) else f"--{tail}"
         name = unicodedata.name(character).lower()
         article = "an" if name[0] in "aeiou" else "a"
-        said = f"begins with {article} {name} (U+{ord(character):04X}); type {meant}"
-        raise UsageError(f"{where(word)}{word}: {said}")
+        reason = f"begins with {article} {name} (U+{ord(character):04X}); type {meant}"
+        raise UsageError(f"{source_of(word)}{word}: {reason}")
     for part in (word, word.partition("=")[2]):
-        found = re.search(rf"^[{QUOTES}]|[{QUOTES}]$", part)
-        if found:
-            name = unicodedata.name(found[0]).lower()
-            said = f"has a typographic quote ({name}, U+{ord(found[0]):04X}); type ' or \" instead"
-            raise UsageError(f"{where(word)}{word}: {said}")
+        quote = re.search(rf"^[{QUOTES}]|[{QUOTES}]$", part)
+        if quote:
+            name = unicodedata.name(quote[0]).lower()
+            reason = f"has a typographic quote ({name}, U+{ord(quote[0]):04X}); type ' or \" instead"
+            raise UsageError(f"{source_of(word)}{word}: {reason}")

@@ -29,31 +29,31 @@ def facts(root: Path) -> dict[str, Any]:
 
     Raises UsageError: there are none.
     """
-    where = f"--data {root}"
+    flag = f"--data {root}"
     if not (root / FACTS).is_file():
-        raise UsageError(f"{where}: holds no {FACTS}; make latents by main_generate.py encode")
-    return files.read_json(root / FACTS, f"{where}: {FACTS}")
+        raise UsageError(f"{flag}: holds no {FACTS}; make latents by main_generate.py encode")
+    return files.read_json(root / FACTS, f"{flag}: {FACTS}")
 
 
-def told(source: Source, root: Path) -> Source:
-    """The source with what the folder says."""
+def completed(source: Source, root: Path) -> Source:
+    """The source with the classes, counts and side that the folder states."""
     import numpy as np
 
-    found = facts(root)
-    classes = tuple(found["classes"])
+    stored = facts(root)
+    classes = tuple(stored["classes"])
     counts = np.bincount(_array(root, "train_labels"), minlength=len(classes))
-    return replace(source, official=tuple(counts.tolist()), classes=classes, size=found["side"])
+    return replace(source, official=tuple(counts.tolist()), classes=classes, size=stored["side"])
 
 
 def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
     """Training and test latents with their labels, and the names of the classes."""
-    found = facts(root)
-    if size not in (None, found["side"]):
+    stored = facts(root)
+    if size not in (None, stored["side"]):
         raise UsageError(
-            f"--input_size {size}: latents in {root} are of images of {found['side']} pixels; leave it out"
+            f"--input_size {size}: latents in {root} are of images of {stored['side']} pixels; leave it out"
         )
     train, test = ((_array(root, part), _array(root, f"{part}_labels")) for part in PARTS)
-    return train, test, tuple(found["classes"])
+    return train, test, tuple(stored["classes"])
 
 
 def _array(root: Path, name: str) -> np.ndarray:
@@ -70,7 +70,7 @@ register(
     Source(
         "latents",
         read=read,
-        told=told,
+        completed=completed,
         mean=(0.0,),
         std=(1.0,),
         size=None,

@@ -57,14 +57,14 @@ def _images(folder: Path, left: tree.LeftOut) -> list[str]:
 
 def _sorted(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict[str, list[str]]:
     """Official validation images by class, by file name, from folders of classes."""
-    found: dict[str, list[str]] = {wnid: [] for wnid in classes}
+    by_class: dict[str, list[str]] = {wnid: [] for wnid in classes}
     for place in (root / "val", root / "test"):
         for wnid in tree.subfolders(place, left) if place.is_dir() else []:
-            if wnid in found:
-                found[wnid] += _images(place / wnid, left)
+            if wnid in by_class:
+                by_class[wnid] += _images(place / wnid, left)
             elif place.name == "val":
                 raise UsageError(f"--data {root}: class {wnid} is in val/ but not in train/")
-    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in found.items()}
+    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in by_class.items()}
 
 
 def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict[str, list[str]]:
@@ -78,17 +78,17 @@ def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict
     listed = f"--data {root}: val/val_annotations.txt"
     text = files.read_text(annotations, listed)
     rows = [line.split() for line in text.splitlines() if line.strip()]
-    found: dict[str, list[str]] = {wnid: [] for wnid in classes}
+    by_class: dict[str, list[str]] = {wnid: [] for wnid in classes}
     paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"), left)}
     for number, row in enumerate(rows, start=1):
-        if len(row) < 2 or row[1] not in found:
+        if len(row) < 2 or row[1] not in by_class:
             raise UsageError(f"{listed}, line {number}: expected a file name and a class of train/")
         if row[0] not in paths:
             raise UsageError(f"{listed} lists {row[0]}, which is not in val/images, or lists it twice")
-        found[row[1]].append(paths.pop(row[0]))
+        by_class[row[1]].append(paths.pop(row[0]))
     if paths:
         raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")
-    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in found.items()}
+    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in by_class.items()}
 
 
 register(

@@ -44,9 +44,9 @@ def lira(argument: str, total: int) -> dict[str, np.ndarray]:
 
 
 def _numbers(argument: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]{1,4}):([0-9]{1,4})", argument)
-    numbers = (int(found[1]), int(found[2])) if found else (SPLITS, FORGET_SETS)
+    match = re.fullmatch(r"([0-9]{1,4}):([0-9]{1,4})", argument)
+    numbers = (int(match[1]), int(match[2])) if match else (SPLITS, FORGET_SETS)
     if numbers[0] >= SPLITS or numbers[1] >= FORGET_SETS:
-        said = f"must be lira:S:J, split S from 0 to {SPLITS - 1} and forget set J from 0 to {FORGET_SETS - 1}"
-        raise UsageError(f"--split lira{':' if argument else ''}{argument}: {said}")
+        form = f"must be lira:S:J, split S from 0 to {SPLITS - 1} and forget set J from 0 to {FORGET_SETS - 1}"
+        raise UsageError(f"--split lira{':' if argument else ''}{argument}: {form}")
     return numbers

@@ -83,7 +83,7 @@ class Findings:
     skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
 
-def run(models: Models, attacks: Sequence[str], how: Bootstrap) -> Findings:
+def run(models: Models, attacks: Sequence[str], bootstrap: Bootstrap) -> Findings:
     """Every attack on every row that there are models enough for.
 
     Args:
@@ -94,10 +94,10 @@ def run(models: Models, attacks: Sequence[str], how: Bootstrap) -> Findings:
         for attack in attacks:
             for name in ATTACKS[attack]:
                 try:
-                    findings.found.append(replace(RUN[attack](models, targets, name, how), row=row))
+                    findings.found.append(replace(RUN[attack](models, targets, name, bootstrap), row=row))
                 except UsageError as error:
-                    said = str(error).removeprefix(f"{name.split()[0]}: ")
-                    findings.skipped.setdefault((name, said), []).append(row)
+                    reason = str(error).removeprefix(f"{name.split()[0]}: ")
+                    findings.skipped.setdefault((name, reason), []).append(row)
     return findings
 
 
@@ -114,17 +114,17 @@ def standing_in(originals: Sequence[Outputs], others: Sequence[Outputs]) -> list
     own: dict[Pair, list[Outputs]] = {}
     for model in originals:
         own.setdefault(model.pair, []).append(model)
-    found = []
+    matched = []
     for pair, partner in sorted(partners.items()):
         known = own.get(pair) or next((own[other] for other in sorted(own) if other[0] == pair[0]), [])
         if not known:
-            have, wanted = (len({split for split, _ in pairs}) for pairs in (own, partners))
-            raise UsageError(f"the original of split {pair[0]} is missing; {wanted} are needed, and there are {have}")
+            have, needed = (len({split for split, _ in pairs}) for pairs in (own, partners))
+            raise UsageError(f"the original of split {pair[0]} is missing; {needed} are needed, and there are {have}")
         for model in known:
             if not np.array_equal(model.trained, partner.retain | partner.forget):
                 raise UsageError(f"runs {model.run} and {partner.run} are of one split and know other images")
-            found.append(model if model.pair == pair and model.forget.any() else _in_place(model, partner))
-    return found
+            matched.append(model if model.pair == pair and model.forget.any() else _in_place(model, partner))
+    return matched
 
 
 def _in_place(original: Outputs, partner: Outputs) -> Outputs:
@@ -136,18 +136,18 @@ def _in_place(original: Outputs, partner: Outputs) -> Outputs:
 # --- One attack on one row ---
 
 
-def _ulira(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+def _ulira(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstrap) -> Finding:
     """U-LiRA in one of its two readings; see ``for_ulira``."""
     if name == ATTACKS["ulira"][0]:
         judged, held_out, split = for_ulira(targets)
     else:
         judged, held_out, split = for_ulira(*_against(targets, models.retrained))
     ranks = np.unique(split, return_inverse=True)[1]
-    found = ulira(judged, held_out, ranks)
-    scores = pooled(found["unlearned"], found["held_out"], ranks)
-    found_lead = mean(found["unlearned"]) - mean(found["held_out"])
-    per_image = {"per_image": found["per_sample"], "lead": found_lead}
-    return replace(_judged(name, *scores, 0.0, how), models=len(judged), **per_image)
+    result = ulira(judged, held_out, ranks)
+    scores = pooled(result["unlearned"], result["held_out"], ranks)
+    found_lead = mean(result["unlearned"]) - mean(result["held_out"])
+    per_image = {"per_image": result["per_sample"], "lead": found_lead}
+    return replace(_judged(name, *scores, 0.0, bootstrap), models=len(judged), **per_image)
 
 
 def _against(targets: list[Outputs], retrained: list[Outputs]) -> tuple[list[Outputs], list[Outputs]]:
@@ -173,7 +173,7 @@ def _ranked(models: Sequence[Outputs]) -> Iterator[tuple[int, Outputs]]:
         seen[model.pair] += 1
 
 
-def _lira(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+def _lira(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstrap) -> Finding:
     """LiRA: the targets of either half of the splits, judged by the shadow models of the other."""
     variant = name.split()[1]
 
@@ -185,10 +185,10 @@ def _lira(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> 
         splits = np.broadcast_to(np.array([model.split for model in mine])[:, None], scores.shape)
         return scores[given.scored], given.members[given.scored], splits[given.scored]
 
-    return _in_halves(name, models, targets, attack, how)
+    return _in_halves(name, models, targets, attack, bootstrap)
 
 
-def _rmia(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+def _rmia(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstrap) -> Finding:
     """RMIA: each target by itself, with reference models of the other half of the splits."""
     variant = name.split()[1]
 
@@ -201,13 +201,13 @@ def _rmia(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> 
         scores, members, splits = (np.concatenate(part) for part in zip(*parts))
         return scores, members, splits
 
-    return _in_halves(name, models, targets, attack, how)
+    return _in_halves(name, models, targets, attack, bootstrap)
 
 
 Attack = Callable[[list[Outputs], list[Outputs]], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def _in_halves(name: str, models: Models, targets: list[Outputs], attack: Attack, how: Bootstrap) -> Finding:
+def _in_halves(name: str, models: Models, targets: list[Outputs], attack: Attack, bootstrap: Bootstrap) -> Finding:
     """An attack on each half of the splits by the other's models, which also say above which score to call a member.
 
     Args:
@@ -221,20 +221,20 @@ def _in_halves(name: str, models: Models, targets: list[Outputs], attack: Attack
         mine = [model for model in targets if places[model.split] % 2 == half]
         others = [model for model in models.shadows if places[model.split] % 2 != half]
         if not (mine and others):
-            there = f"there are {len(models.shadows)} original and {len(targets)} targets of {len(places)}"
-            raise UsageError(f"needs original models and targets of both halves of the splits, and {there}")
+            counts = f"there are {len(models.shadows)} original and {len(targets)} targets of {len(places)}"
+            raise UsageError(f"needs original models and targets of both halves of the splits, and {counts}")
         parts.append(attack(others, mine))
     cuts = [_cut(*part[:2]) for part in parts]
     scores, members, splits = (np.concatenate(part) for part in zip(*parts))
-    found = _judged(name, scores, members, splits, None, how)
-    told = np.concatenate([part[0] > cut for part, cut in zip(parts, reversed(cuts))]).astype(float)
-    called = _judged(name, told, members, splits, 0.5, how)
+    finding = _judged(name, scores, members, splits, None, bootstrap)
+    predicted = np.concatenate([part[0] > cut for part, cut in zip(parts, reversed(cuts))]).astype(float)
+    called = _judged(name, predicted, members, splits, 0.5, bootstrap)
     key = "balanced_accuracy"
     return replace(
-        found,
+        finding,
         models=len(targets),
-        numbers=found.numbers | {key: called.numbers[key]},
-        intervals=found.intervals | ({key: called.intervals[key]} if called.intervals else {}),
+        numbers=finding.numbers | {key: called.numbers[key]},
+        intervals=finding.intervals | ({key: called.intervals[key]} if called.intervals else {}),
     )
 
 
@@ -247,18 +247,23 @@ def _cut(scores: np.ndarray, members: np.ndarray) -> float:
 
 
 def _judged(
-    name: str, scores: np.ndarray, members: np.ndarray, splits: np.ndarray, threshold: float | None, how: Bootstrap
+    name: str,
+    scores: np.ndarray,
+    members: np.ndarray,
+    splits: np.ndarray,
+    threshold: float | None,
+    bootstrap: Bootstrap,
 ) -> Finding:
     """The numbers of an attack's scores, with intervals where there are several splits."""
     numbers, judged = roc(scores, members, threshold), tuple(np.unique(splits).tolist())
-    drawn = samples(scores, members, splits, threshold, halved(splits), how) if len(judged) > 1 else {}
-    intervals = {key: interval(values, how.level) for key, values in drawn.items()}
+    drawn = samples(scores, members, splits, threshold, halved(splits), bootstrap) if len(judged) > 1 else {}
+    intervals = {key: interval(values, bootstrap.level) for key, values in drawn.items()}
     points, count = thinned(*curve(scores, members)), int(members.sum())
     others = len(scores) - count
     return Finding(name, "", numbers, intervals, 0, judged, count, others, points, samples=drawn.get("auc"))
 
 
-def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> Finding:
+def _klom(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstrap) -> Finding:
     """KLoM of forgotten, retained and never seen images, the mean over splits and forget sets.
 
     Retrain is judged by halves of itself: that is the least that finitely many models can reach.
@@ -272,16 +277,16 @@ def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> 
     usable = {pair: sides for pair, sides in by_pair.items() if min(map(len, sides)) >= 2}
     if not usable:
         most = [max((len(sides[side]) for sides in by_pair.values()), default=0) for side in (0, 1)]
-        wanted = "4 retrained models" if itself else "2 models to judge and 2 retrained ones"
-        there = sum(most) if itself else f"{most[0]} and {most[1]}"
+        needed = "4 retrained models" if itself else "2 models to judge and 2 retrained ones"
+        present = sum(most) if itself else f"{most[0]} and {most[1]}"
         raise UsageError(
-            f"needs {wanted} of one split and forget set, 100 of each are usual, and there are at most {there}"
+            f"needs {needed} of one split and forget set, 100 of each are usual, and there are at most {present}"
         )
     lines = [_klom_of_pair(*usable[pair]) for pair in sorted(usable)]
     numbers = {key: float(np.mean([line[key] for line in lines])) for key in lines[0]}
     splits = np.array([pair[0] for pair in sorted(usable)])
-    drawn = _of_means(lines, splits, how) if len(set(splits.tolist())) > 1 else {}
-    intervals = {key: interval(values, how.level) for key, values in drawn.items()}
+    drawn = _of_means(lines, splits, bootstrap) if len(set(splits.tolist())) > 1 else {}
+    intervals = {key: interval(values, bootstrap.level) for key, values in drawn.items()}
     count = sum(len(sides[0]) for sides in usable.values())
     forgotten = int(np.mean([sides[0][0].forget.sum() for sides in usable.values()]))
     judged, main = tuple(np.unique(splits).tolist()), drawn.get("klom_forget")
@@ -290,16 +295,18 @@ def _klom(models: Models, targets: list[Outputs], name: str, how: Bootstrap) -> 
 
 def _klom_of_pair(unlearned: list[Outputs], retrained: list[Outputs]) -> dict[str, float]:
     first = unlearned[0]
-    found = klom(*for_klom(unlearned, retrained))
+    divergences = klom(*for_klom(unlearned, retrained))
     sets = {"forget": first.forget, "retain": first.retain, "never": first.never}
-    means = {f"klom_{name}": float(found[chosen].mean()) for name, chosen in sets.items() if chosen.any()}
-    return means | {"klom_forget_95": float(np.percentile(found[first.forget], 95))}
+    means = {f"klom_{name}": float(divergences[chosen].mean()) for name, chosen in sets.items() if chosen.any()}
+    return means | {"klom_forget_95": float(np.percentile(divergences[first.forget], 95))}
 
 
-def _of_means(lines: list[dict[str, float]], splits: np.ndarray, how: Bootstrap) -> dict[str, np.ndarray]:
+def _of_means(lines: list[dict[str, float]], splits: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
     """Means over pairs on bootstrap samples of splits, float64 [draws], by name."""
     names, position = np.unique(splits, return_inverse=True)
-    times = np.random.default_rng(how.seed).multinomial(len(names), [1 / len(names)] * len(names), how.draws)
+    times = np.random.default_rng(bootstrap.seed).multinomial(
+        len(names), [1 / len(names)] * len(names), bootstrap.draws
+    )
     times = times[:, position]
     return {key: times @ np.array([line[key] for line in lines]) / times.sum(1) for key in lines[0]}
 

@@ -46,17 +46,6 @@ def klom(unlearned: np.ndarray, oracle: np.ndarray, variant: str = "default") ->
     return _divergence(q, p, True) if variant == "data_unlearning_bench" else _divergence(p, q, variant == "default")
 
 
-def klom_floor(oracle: np.ndarray, variant: str = "default") -> np.ndarray:
-    """KLoM between two halves of the retrained models, which is not 0 for finitely many: float64 [images].
-
-    An exact method scores as much with halves of its models, and less with all of them.
-
-    Args:
-        oracle: margins, float [m, images] of at least four models.
-    """
-    return klom(oracle[::2], oracle[1::2], variant)
-
-
 def _shares(margins: np.ndarray, edges: np.ndarray, closed: bool) -> np.ndarray:
     """Share of the models in each bin: [bins, images]; the last bin holds its upper edge only if ``closed``."""
     reached = np.stack([(margins >= edge).sum(0) for edge in edges])

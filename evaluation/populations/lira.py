@@ -73,20 +73,20 @@ def lira_as_coded(
 
 
 def _fit(side: np.ndarray, fixed_variance: bool) -> tuple[np.ndarray, np.ndarray | float]:
-    found = moments(side)
-    return np.nanmedian(side, 0), found.pooled_spread if fixed_variance else found.spread
+    fitted = moments(side)
+    return np.nanmedian(side, 0), fitted.pooled_spread if fixed_variance else fitted.spread
 
 
-def _side(shadow_z: np.ndarray, here: np.ndarray, words: str, least: int) -> np.ndarray:
+def _side(shadow_z: np.ndarray, members: np.ndarray, words: str, least: int) -> np.ndarray:
     """The margins of the models on one side, NaN for the others."""
-    count = here.sum(0)
+    count = members.sum(0)
     scarce = int(count.argmin())
     if count[scarce] < least:
         raise UsageError(
             f"LiRA: image {scarce} needs {least} shadow models that were {words}, and there are {count[scarce]}; "
             "train more shadow models, each on a random half of the images"
         )
-    return np.where(here[..., None], shadow_z, np.nan)
+    return np.where(members[..., None], shadow_z, np.nan)
 
 
 def _checked(

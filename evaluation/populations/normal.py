@@ -36,10 +36,10 @@ class Moments:
 
 def moments(margins: np.ndarray) -> Moments:
     """Count, mean and squared deviations over the first axis, without the NaN: float [M, ...] to [...]."""
-    there = ~np.isnan(margins)
-    count = there.sum(0)
-    mean = np.where(there, margins, 0.0).sum(0) / np.maximum(count, 1)
-    return Moments(count, mean, (np.where(there, margins - mean, 0.0) ** 2).sum(0))
+    known = ~np.isnan(margins)
+    count = known.sum(0)
+    mean = np.where(known, margins, 0.0).sum(0) / np.maximum(count, 1)
+    return Moments(count, mean, (np.where(known, margins - mean, 0.0) ** 2).sum(0))
 
 
 def log_density(z: np.ndarray, centre: np.ndarray, spread: np.ndarray | float) -> np.ndarray:

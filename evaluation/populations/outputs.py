@@ -112,8 +112,8 @@ def read(path: Path) -> Outputs:
         with zipfile.ZipFile(io.BytesIO(content)) as members:
             if sum(member.file_size for member in members.infolist()) > MOST:
                 raise ValueError(f"it unpacks to more than {MOST / 1e6:,.0f} MB")
-        with np.load(io.BytesIO(content), allow_pickle=False) as found:
-            arrays = {field.name: found[field.name] for field in fields(Outputs)}
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = {field.name: stored[field.name] for field in fields(Outputs)}
         texts = {name: str(arrays[name][()]) for name in ("kind", "run", "data")}
         numbers = {name: int(arrays[name]) for name in ("split", "forget_set")}
         return Outputs(**arrays | texts | numbers)
@@ -150,8 +150,8 @@ def for_ulira(
         _check_retrained(retrained)
         _check_grid("retrained", retrained, {model.pair for model in unlearned})
         if len(retrained) != len(unlearned):
-            said = f"{len(unlearned)} unlearned and {len(retrained)} retrained models"
-            raise UsageError(f"{said} are given; give as many of each, of every split and forget set")
+            counts = f"{len(unlearned)} unlearned and {len(retrained)} retrained models"
+            raise UsageError(f"{counts} are given; give as many of each, of every split and forget set")
         others: dict[tuple[int, int], list[Outputs]] = {}
         for model in reversed(retrained):
             others.setdefault(model.pair, []).append(model)
@@ -281,18 +281,18 @@ def _check_retrained(models: Sequence[Outputs]) -> None:
             )
 
 
-def _check_grid(words: str, models: Sequence[Outputs], whole: set[tuple[int, int]]) -> None:
+def _check_grid(words: str, models: Sequence[Outputs], grid: set[tuple[int, int]]) -> None:
     """Refuse a population that has not one model for every split and forget set."""
     pairs = [model.pair for model in models]
-    for split, forget_set in sorted(whole.symmetric_difference(pairs)):
-        wrong = "is missing" if (split, forget_set) in whole else "has nothing to be compared with"
+    for split, forget_set in sorted(grid.symmetric_difference(pairs)):
+        wrong = "is missing" if (split, forget_set) in grid else "has nothing to be compared with"
         raise UsageError(
-            f"the {words} model of split {split}, forget set {forget_set} {wrong}; {len(whole)} are needed, "
+            f"the {words} model of split {split}, forget set {forget_set} {wrong}; {len(grid)} are needed, "
             f"and there are {len(pairs)}"
         )
     if len(set(Counter(pairs).values())) > 1:
         raise UsageError(
-            f"{len(pairs)} {words} models are given for {len(whole)} splits and forget sets; give one each, or the "
+            f"{len(pairs)} {words} models are given for {len(grid)} splits and forget sets; give one each, or the "
             "same number"
         )
 

@@ -37,8 +37,8 @@ class Signals:
 
     def mean(self, trained: bool) -> np.ndarray:
         """Mean over the reference models that were, or were not, trained on the image; 0 where there is none."""
-        here = self.trained == trained
-        return np.where(here, self.references, 0.0).sum(0) / np.maximum(here.sum(0), 1)
+        chosen = self.trained == trained
+        return np.where(chosen, self.references, 0.0).sum(0) / np.maximum(chosen.sum(0), 1)
 
 
 def rmia(images: Signals, population: Signals, variant: str, gamma: float = 2.0, offline_a: float = 0.3) -> np.ndarray:
@@ -85,8 +85,8 @@ def rmia_as_coded(images: Signals, population: Signals, offline_a: float = 0.3) 
         return signals.target / _offline(np.sort(references, axis=0)[-half:].mean(0), offline_a)
 
     bounds = np.sort(ratio(population, population.references))
-    found = ratio(images, np.where(images.trained, 0.0, images.references))
-    return np.searchsorted(bounds, found, side="left") / len(bounds)
+    ratios = ratio(images, np.where(images.trained, 0.0, images.references))
+    return np.searchsorted(bounds, ratios, side="left") / len(bounds)
 
 
 def _offline(mean_out: np.ndarray, offline_a: float) -> np.ndarray:

@@ -51,24 +51,8 @@ def roc(scores: np.ndarray, members: np.ndarray, threshold: float | None = None)
         scores, members, and errors: as of ``curve``.
     """
     order, members, last = _sorted(scores, members)
-    found = _numbers(*_rates(members, last), _above(np.asarray(scores)[order][last], threshold))
-    return {key: float(value) for key, value in found.items()}
-
-
-def intervals(
-    scores: np.ndarray,
-    members: np.ndarray,
-    splits: np.ndarray,
-    threshold: float | None = None,
-    drawn: int | None = None,
-    how: Bootstrap = USUAL,
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap interval of every number of ``roc``, over splits: (lower, upper) by its name.
-
-    Args and errors: as of ``samples``.
-    """
-    drawn_samples = samples(scores, members, splits, threshold, drawn, how)
-    return {key: interval(values, how.level) for key, values in drawn_samples.items()}
+    numbers = _numbers(*_rates(members, last), _above(np.asarray(scores)[order][last], threshold))
+    return {key: float(value) for key, value in numbers.items()}
 
 
 def interval(values: np.ndarray, level: float) -> tuple[float, float]:
@@ -83,7 +67,7 @@ def samples(
     splits: np.ndarray,
     threshold: float | None = None,
     drawn: int | None = None,
-    how: Bootstrap = USUAL,
+    bootstrap: Bootstrap = USUAL,
 ) -> dict[str, np.ndarray]:
     """Every number of ``roc`` on bootstrap samples, by its name, float64 [draws].
 
@@ -96,7 +80,7 @@ def samples(
     Args:
         splits: the split of the model that each score is of, int [n]; at least two different ones.
         drawn: splits that make a sample; as many as there are by default.
-        how: samples and seed; a sample without members or non-members is NaN.
+        bootstrap: samples and seed; a sample without members or non-members is NaN.
         scores, members, threshold: as of ``roc``.
     Raises:
         UsageError: as ``curve``, or there is only one split.
@@ -109,18 +93,20 @@ def samples(
     points = _points(members, last, above)
     bins = np.searchsorted(last[points], np.arange(len(members)))
     sides = [_counts(position[side], bins[side], len(names), len(points)) for side in (~members, members)]
-    times = np.random.default_rng(how.seed).multinomial(drawn or len(names), [1 / len(names)] * len(names), how.draws)
-    there = np.all([(times @ side[:, -1]) > 0 for side in sides], axis=0)
-    times = times[there].astype(float)
+    times = np.random.default_rng(bootstrap.seed).multinomial(
+        drawn or len(names), [1 / len(names)] * len(names), bootstrap.draws
+    )
+    usable = np.all([(times @ side[:, -1]) > 0 for side in sides], axis=0)
+    times = times[usable].astype(float)
     place = None if above is None else int(np.searchsorted(points, above))
     parts = []
     for some in np.array_split(times, max(len(times) * len(points) >> 23, 1)):
         fpr, tpr = (counts / counts[:, -1:] for counts in (some @ side for side in sides))
         parts.append(_numbers(fpr, tpr, place))
-    found = {key: np.full(how.draws, np.nan) for key in parts[0]}
-    for key, values in found.items():
-        values[there] = np.concatenate([part[key] for part in parts])
-    return found
+    numbers = {key: np.full(bootstrap.draws, np.nan) for key in parts[0]}
+    for key, values in numbers.items():
+        values[usable] = np.concatenate([part[key] for part in parts])
+    return numbers
 
 
 def thinned(fpr: np.ndarray, tpr: np.ndarray, most: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -128,10 +114,10 @@ def thinned(fpr: np.ndarray, tpr: np.ndarray, most: int = 400) -> tuple[np.ndarr
     if len(fpr) <= most:
         return fpr, tpr
     smallest = max(fpr[fpr > 0].min(), 1e-9)
-    wanted = [np.searchsorted(fpr, np.geomspace(smallest, 1, most // 2), side="right") - 1]
-    wanted += [np.searchsorted(side, np.linspace(0, 1, most // 4), side="right") - 1 for side in (fpr, tpr)]
-    kept = np.union1d(np.concatenate(wanted), [0, len(fpr) - 1])
-    return fpr[kept], tpr[kept]
+    indices = [np.searchsorted(fpr, np.geomspace(smallest, 1, most // 2), side="right") - 1]
+    indices += [np.searchsorted(side, np.linspace(0, 1, most // 4), side="right") - 1 for side in (fpr, tpr)]
+    chosen = np.union1d(np.concatenate(indices), [0, len(fpr) - 1])
+    return fpr[chosen], tpr[chosen]
 
 
 def _points(members: np.ndarray, last: np.ndarray, above: int | None) -> np.ndarray:
@@ -140,17 +126,17 @@ def _points(members: np.ndarray, last: np.ndarray, above: int | None) -> np.ndar
         return np.arange(len(last))
     fpr, tpr = _rates(members, last)
     steps = np.geomspace(1 / (~members).sum(), 1, POINTS // 2)
-    wanted = [np.searchsorted(fpr, steps, side="right") - 2]
-    wanted += [np.searchsorted(side, np.linspace(0, 1, POINTS // 4), side="right") - 2 for side in (fpr, tpr)]
-    wanted += [np.array([len(last) - 1] + ([] if above is None else [above - 1]))]
-    found = np.unique(np.concatenate(wanted))
-    return found[found >= 0]
+    indices = [np.searchsorted(fpr, steps, side="right") - 2]
+    indices += [np.searchsorted(side, np.linspace(0, 1, POINTS // 4), side="right") - 2 for side in (fpr, tpr)]
+    indices += [np.array([len(last) - 1] + ([] if above is None else [above - 1]))]
+    chosen = np.unique(np.concatenate(indices))
+    return chosen[chosen >= 0]
 
 
 def _counts(position: np.ndarray, bins: np.ndarray, splits: int, points: int) -> np.ndarray:
     """How many scores of each split are at least as large as each point, 0 in front: float64 [splits, points + 1]."""
-    found = np.bincount(position * points + bins, minlength=splits * points).reshape(splits, points)
-    return np.concatenate([np.zeros((splits, 1)), found.cumsum(1)], axis=1)
+    counts = np.bincount(position * points + bins, minlength=splits * points).reshape(splits, points)
+    return np.concatenate([np.zeros((splits, 1)), counts.cumsum(1)], axis=1)
 
 
 def _sorted(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -182,9 +168,9 @@ def _above(scores: np.ndarray, threshold: float | None) -> int | None:
 
 def _numbers(fpr: np.ndarray, tpr: np.ndarray, above: int | None) -> dict[str, np.ndarray]:
     """The numbers of curves, float64 [..., points], by name."""
-    found = {"auc": (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1])).sum(-1) / 2}
-    found["accuracy"] = (1 + tpr - fpr).max(-1) / 2
+    numbers = {"auc": (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1])).sum(-1) / 2}
+    numbers["accuracy"] = (1 + tpr - fpr).max(-1) / 2
     for rate in RATES:
         place = (fpr <= rate).sum(-1, keepdims=True) - 1
-        found[f"tpr@{rate}"] = np.take_along_axis(tpr, place, -1)[..., 0]
-    return found if above is None else found | {"balanced_accuracy": (1 + tpr[..., above] - fpr[..., above]) / 2}
+        numbers[f"tpr@{rate}"] = np.take_along_axis(tpr, place, -1)[..., 0]
+    return numbers if above is None else numbers | {"balanced_accuracy": (1 + tpr[..., above] - fpr[..., above]) / 2}

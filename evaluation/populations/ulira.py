@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.populations.normal import log_density, moments
-from evaluation.populations.roc import USUAL, Bootstrap, intervals, roc
+from evaluation.populations.roc import roc
 from utils.errors import UsageError
 
 FEWEST = 2  # models on either side without which an image is not scored
@@ -51,11 +51,11 @@ def ulira(
     for fold in np.unique(split % folds):
         mine = split % folds == fold
         ratio = _fit(unlearned[~mine], held_out[~mine], small)
-        for found, margins in zip(scores, (unlearned, held_out)):
-            found[mine] = ratio(margins[mine])
-    if any(np.isnan(found).all() for found in scores):
+        for group, margins in zip(scores, (unlearned, held_out)):
+            group[mine] = ratio(margins[mine])
+    if any(np.isnan(group).all() for group in scores):
         raise UsageError(_too_few(unlearned, held_out))
-    right = [np.where(np.isnan(found), np.nan, (found > 0) == side) for found, side in zip(scores, (True, False))]
+    right = [np.where(np.isnan(group), np.nan, (group > 0) == side) for group, side in zip(scores, (True, False))]
     return {
         "unlearned": scores[0],
         "held_out": scores[1],
@@ -65,20 +65,15 @@ def ulira(
 
 
 def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All scores of ``ulira`` in one row, as ``roc`` and ``intervals`` take them.
+    """All scores of ``ulira`` in one row, as ``roc`` and ``samples`` take them.
 
     Returns:
         Scores, float64 [n]; whether each is of the unlearned side, bool [n]; its split, int [n].
     """
-    there = [~np.isnan(found) for found in (unlearned, held_out)]
-    splits = [np.broadcast_to(np.asarray(split)[:, None], found.shape)[found] for found in there]
-    scores = [found[here] for found, here in zip((unlearned, held_out), there)]
-    return np.concatenate(scores), np.repeat([True, False], [len(found) for found in scores]), np.concatenate(splits)
-
-
-def ulira_intervals(found: dict[str, Any], split: np.ndarray, how: Bootstrap = USUAL) -> dict[str, tuple[float, float]]:
-    """Bootstrap interval, over splits, of every number that ``ulira`` found, with samples of ``halved`` size."""
-    return intervals(*pooled(found["unlearned"], found["held_out"], split), 0.0, halved(split), how)
+    known = [~np.isnan(group) for group in (unlearned, held_out)]
+    splits = [np.broadcast_to(np.asarray(split)[:, None], group.shape)[group] for group in known]
+    scores = [group[mask] for group, mask in zip((unlearned, held_out), known)]
+    return (np.concatenate(scores), np.repeat([True, False], [len(group) for group in scores]), np.concatenate(splits))
 
 
 def halved(splits: np.ndarray) -> int:

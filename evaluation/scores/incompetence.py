@@ -21,10 +21,10 @@ def zero_retrain_forgetting(outputs: Outputs) -> dict[str, float | list[float] |
     if not outputs.random:
         return None
     name = "forget_test" if "forget_test" in outputs.sets else "forget"
-    found: dict[str, float | list[float] | str] = {"images": name}
+    result: dict[str, float | list[float] | str] = {"images": name}
     for model, sets in (("unlearned", outputs.sets), ("retrained", outputs.retrained)):
         if sets is not None:
             logits = sets[name].logits
             each = [zrf(one[name].logits[:, : logits.shape[1]].softmax(1), logits.softmax(1)) for one in outputs.random]
-            found |= {model: sum(each) / len(each), f"{model}_by_network": each}
-    return found
+            result |= {model: sum(each) / len(each), f"{model}_by_network": each}
+    return result

@@ -12,5 +12,5 @@ def threshold_attacks(outputs: Outputs) -> dict[str, list[float]]:
 
     retain, forget, test = mia.arranged(outputs.sets, outputs.compat, outputs.seed)
     shadows = min(len(test), len(retain) // 2)
-    found = mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget)
-    return {key: list(pair) for key, pair in found.items()}
+    accuracies = mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget)
+    return {key: list(pair) for key, pair in accuracies.items()}

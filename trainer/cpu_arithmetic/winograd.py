@@ -82,11 +82,11 @@ class _Winograd(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight, *kept = ctx.saved_tensors
+        x, weight, *saved = ctx.saved_tensors
         by_x = by_weight = by_filters = None
         if ctx.needs_input_grad[0]:
             by_x = torch.empty_like(x, memory_format=torch.channels_last)
-            filters = kept[1] if kept else _filters(weight)
+            filters = saved[1] if saved else _filters(weight)
         if ctx.needs_input_grad[1]:
             by_filters = weight.new_empty(IN * IN, *weight.shape[1::-1])
         for part in _parts(x):
@@ -94,7 +94,7 @@ class _Winograd(torch.autograd.Function):
             if by_x is not None:
                 by_x[part] = _to_pixels(torch.bmm(products, filters.transpose(1, 2)), x[part].shape)
             if by_filters is not None:
-                pixels = kept[0] if kept else _pixels(x[part])
+                pixels = saved[0] if saved else _pixels(x[part])
                 by_filters.baddbmm_(pixels.transpose(1, 2), products, beta=0 if part.start == 0 else 1)
         if by_filters is not None:
             squares = _both_ways(OF_FILTER).T @ by_filters.view(IN * IN, -1)
@@ -192,10 +192,10 @@ def _pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
 def _overlaps(size: int) -> Tensor:
     """From ``size`` pixels in a line to the tiles that overlap them, transformed, one after the other."""
     tiles = math.ceil(size / OUT)
-    found = torch.zeros(tiles * IN, tiles * OUT + 2)
+    overlaps = torch.zeros(tiles * IN, tiles * OUT + 2)
     for tile in range(tiles):
-        found[tile * IN : (tile + 1) * IN, tile * OUT : tile * OUT + IN] = torch.tensor(OF_INPUT)
-    return found[:, 1 : size + 1].contiguous()
+        overlaps[tile * IN : (tile + 1) * IN, tile * OUT : tile * OUT + IN] = torch.tensor(OF_INPUT)
+    return overlaps[:, 1 : size + 1].contiguous()
 
 
 @functools.cache

@@ -58,7 +58,7 @@ def esd(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         noisy, times = task.underway(model, batch, config.ddim_steps, config.start_guidance - 1)
         with torch.no_grad():
-            wanted = task.guided(frozen, noisy, times, batch.targets, -1 - config.negative_guidance)
-        return (task.guided(model, noisy, times, batch.targets, 0.0) - wanted).square().mean(), {}
+            target = task.guided(frozen, noisy, times, batch.targets, -1 - config.negative_guidance)
+        return (task.guided(model, noisy, times, batch.targets, 0.0) - target).square().mean(), {}
 
     context.fit(model, sets.forget, config, objective)

@@ -48,9 +48,9 @@ def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: C
         return distillation(teacher(batch.inputs), logits, config.temperature), accuracy(logits, batch.targets)
 
     def strengthen(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        logits, wanted = model(batch.inputs), teacher(batch.inputs)
-        soft = F.cross_entropy(logits / config.temperature, F.softmax(wanted / config.temperature, dim=1))
-        loss = soft + F.cross_entropy(logits, batch.targets) + distillation(wanted, logits, config.temperature)
+        logits, targets = model(batch.inputs), teacher(batch.inputs)
+        soft = F.cross_entropy(logits / config.temperature, F.softmax(targets / config.temperature, dim=1))
+        loss = soft + F.cross_entropy(logits, batch.targets) + distillation(targets, logits, config.temperature)
         return loss, accuracy(logits, batch.targets)
 
     first = replace(config, unlearn_epochs=config.distil_epochs, unlearn_lr=config.distil_lr, warmup=0)

@@ -10,14 +10,14 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 MOST = 2 << 30  # bytes of the arrays of one thing that is kept
 THINGS = 2  # of which so many are kept, the latest
 GROWTH = 4 << 30  # bytes of memory that this process may take beyond what it began with
 
 
-class _Shelf:
+class _Cache:
     kept: dict[Hashable, Any] | None = None
     fresh: dict[Hashable, Any] = {}
     began = 0
@@ -25,38 +25,38 @@ class _Shelf:
 
 def begin() -> None:
     """Keep things from now on."""
-    _Shelf.kept, _Shelf.began = {}, _resident()
+    _Cache.kept, _Cache.began = {}, _resident()
 
 
-def found_or_made(key: Hashable, make: Callable[[], Made]) -> Made:
+def get_or_make(key: Hashable, make: Callable[[], Value]) -> Value:
     """What was kept under ``key``, else what ``make`` returns."""
-    if _Shelf.kept is None:
+    if _Cache.kept is None:
         return make()
-    if key not in _Shelf.kept:
-        _Shelf.kept[key] = _Shelf.fresh[key] = make()
-    return _Shelf.kept[key]
+    if key not in _Cache.kept:
+        _Cache.kept[key] = _Cache.fresh[key] = make()
+    return _Cache.kept[key]
 
 
 def new() -> dict[Hashable, Any]:
     """What was made since ``begin``, or since the process was forked, and is small enough to be kept."""
-    return {key: made for key, made in _Shelf.fresh.items() if _size(made) <= MOST}
+    return {key: value for key, value in _Cache.fresh.items() if _size(value) <= MOST}
 
 
 def keep(objects: dict[Hashable, Any]) -> None:
-    """Put on the shelf what another process made, in place of what has been there for longest."""
-    assert _Shelf.kept is not None, "begin() comes first"
-    _Shelf.kept |= objects
-    for key in list(_Shelf.kept)[:-THINGS]:
-        del _Shelf.kept[key]
+    """Keep what another process made, in place of what has been there for longest."""
+    assert _Cache.kept is not None, "begin() comes first"
+    _Cache.kept |= objects
+    for key in list(_Cache.kept)[:-THINGS]:
+        del _Cache.kept[key]
 
 
 def grown() -> bool:
     """Whether this process has taken much more memory than it had when it began to keep things."""
-    return _Shelf.kept is not None and _resident() > _Shelf.began + GROWTH
+    return _Cache.kept is not None and _resident() > _Cache.began + GROWTH
 
 
-def _size(made: Any) -> int:
-    return sum(getattr(value, "nbytes", 0) for value in vars(made).values())
+def _size(thing: Any) -> int:
+    return sum(getattr(value, "nbytes", 0) for value in vars(thing).values())
 
 
 def _resident() -> int:

@@ -1,0 +1,186 @@
+"""Reading a file of claims: what each says, of which runs, and which side it says is the smaller one.
+
+Imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from report.row_names import PRUNERS
+from report.runs import BY_SEED, Collection
+from utils import plain_yaml
+from utils.errors import UsageError
+from utils.names import lookup
+from utils.plain_yaml import check_keys
+
+SIDES = ("smaller", "larger")
+SELECTORS = ("method", "scenario", "sparsity", "density", "pruner", "flags")
+KEYS = ("claim", "score", *SIDES, "each", *SELECTORS)
+EACH = ("method", "model")
+
+
+@dataclass(frozen=True)
+class Side:
+    """Which runs stand on one side of a claim. What is empty or None says nothing.
+
+    Attributes:
+        method: names of methods as typed, as papers have them, or as a sweep's file labels them.
+        scenario: kinds of forgetting, such as "class" and "random".
+        sparsity: the smallest and the largest pruned fraction of a model's weights, in [0, 1].
+        pruner: what pruned the model, of ``row_names.PRUNERS``.
+        flags: values of a method's flags, any of those listed.
+    """
+
+    method: tuple[str, ...] = ()
+    scenario: tuple[str, ...] = ()
+    sparsity: tuple[float, float] | None = None
+    pruner: tuple[str, ...] = ()
+    flags: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence about runs that says which of two sides has the smaller score.
+
+    Attributes:
+        file: name of the file that states it.
+        number: of the claim in the file, from 1.
+        sentence: as the file has it.
+        score: of ``runs.BY_SEED``.
+        smaller, larger: the two sides.
+        named: the selectors in which the sides differ; in all others, two runs of a pair are alike.
+        each: of ``EACH``, what is judged by itself; over the others the mean is taken.
+    """
+
+    file: str
+    number: int
+    sentence: str
+    score: str
+    smaller: Side
+    larger: Side
+    named: frozenset[str]
+    each: frozenset[str]
+
+
+def read(typed: str | None) -> list[Claim]:
+    """The claims of a YAML file in its order; one for each method and scenario that are to be judged by themselves.
+
+    Args:
+        typed: the file; None for no claims.
+    Raises:
+        UsageError: names the file, the claim and the key, and what is allowed.
+    """
+    if typed is None:
+        return []
+    path = Path(typed)
+    content = plain_yaml.read(path)
+    if not isinstance(content, list) or not content:
+        raise UsageError(f"{path}: must be a list of claims, each a mapping with the keys {', '.join(KEYS)}")
+    stated = [_claim(entry, path, number) for number, entry in enumerate(content, 1)]
+    return [single for claim in stated for single in _singles(claim)]
+
+
+def check_methods(claims: list[Claim], known: Callable[[], Iterable[str]], collection: Collection) -> None:
+    """Refuse a method that neither the project knows nor a run has.
+
+    Args:
+        known: gives the names of the project's methods, as typed and as papers have them; called if there is a claim.
+    Raises:
+        UsageError: names the claim, the method and the nearest one.
+    """
+    if not claims:
+        return
+    found = [run.content.get(key) for run in collection.runs for key in ("method", "paper_name")]
+    found += [cell.get("method") for plan in collection.plans.values() for cell in plan["cells"]]
+    names = {name.casefold(): name for name in (*known(), *found) if isinstance(name, str)}
+    for claim in claims:
+        for name in (*claim.smaller.method, *claim.larger.method):
+            if name.casefold() not in names:
+                lookup(name, sorted(names.values(), key=str.casefold), f"{claim.file}: claim {claim.number}: method")
+
+
+def _claim(entry: Any, path: Path, number: int) -> Claim:
+    source = f"{path}: claim {number}"
+    if not isinstance(entry, dict):
+        raise UsageError(f"{source}: must be a mapping with the keys {', '.join(KEYS)}")
+    check_keys(entry, KEYS, source)
+    for key in ("claim", "score", *SIDES):
+        if key not in entry:
+            raise UsageError(f"{source}: {key} is needed")
+    if not isinstance(entry["claim"], str) or not entry["claim"].isprintable():
+        raise UsageError(f"{source}: claim: must be a sentence on one line")
+    shared = {key: entry[key] for key in SELECTORS if key in entry}
+    sides = {}
+    for name in SIDES:
+        own = entry[name]
+        if not isinstance(own, dict):
+            raise UsageError(f"{source}: {name}: must be a mapping with some of the keys {', '.join(SELECTORS)}")
+        check_keys(own, SELECTORS, f"{source}: {name}")
+        if twice := next((key for key in own if key in shared), None):
+            raise UsageError(f"{source}: {name}: {twice} is said of the whole claim too; say it once")
+        sides[name] = _side({**shared, **own}, f"{source}: {name}")
+    if sides["smaller"] == sides["larger"]:
+        raise UsageError(f"{source}: smaller and larger: are the same runs; say in which of {', '.join(SELECTORS)}")
+    named = {"sparsity" if key == "density" else key for name in SIDES for key in entry[name]}
+    each = _texts(entry.get("each", ()), f"{source}: each")
+    for name in each:
+        lookup(name, EACH, f"{source}: each")
+    score = lookup(str(entry["score"]), BY_SEED, f"{source}: score")
+    said = str(path), number, entry["claim"], score
+    return Claim(*said, sides["smaller"], sides["larger"], frozenset(named), frozenset(each))
+
+
+def _side(content: dict[str, Any], source: str) -> Side:
+    if "sparsity" in content and "density" in content:
+        raise UsageError(f"{source}: sparsity and density: are one number, pruned and kept; give one of them")
+    sparsity = _range(content["sparsity"], f"{source}: sparsity") if "sparsity" in content else None
+    if "density" in content:
+        low, high = _range(content["density"], f"{source}: density")
+        sparsity = 1 - high, 1 - low
+    texts = {key: _texts(content.get(key, ()), f"{source}: {key}") for key in ("method", "scenario", "pruner")}
+    known = {name.casefold(): name for name in PRUNERS}
+    pruners = [known.get(name.casefold()) or lookup(name, PRUNERS, f"{source}: pruner") for name in texts["pruner"]]
+    flags = content.get("flags", {})
+    if not isinstance(flags, dict) or not all(isinstance(name, str) for name in flags):
+        raise UsageError(f"{source}: flags: must be a mapping of flags to values")
+    values = {name.replace("-", "_"): tuple(_listed(value)) for name, value in flags.items()}
+    return Side(texts["method"], texts["scenario"], sparsity, tuple(pruners), values)
+
+
+def _texts(value: Any, source: str) -> tuple[str, ...]:
+    listed = _listed(value)
+    if not all(isinstance(text, str) for text in listed):
+        raise UsageError(f"{source} {value}: must be a name or a list of names")
+    return tuple(dict.fromkeys(listed))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _range(value: Any, source: str) -> tuple[float, float]:
+    """A number as a range of itself, or two numbers."""
+    ends = _listed(value)
+    sound = len(ends) in (1, 2) and all(type(end) in (int, float) and 0 <= end <= 1 for end in ends)
+    if not sound or ends != sorted(ends):
+        raise UsageError(f"{source} {value}: must be a fraction in [0, 1], or a list of the smallest and the largest")
+    return float(ends[0]), float(ends[-1])
+
+
+def _singles(claim: Claim) -> list[Claim]:
+    """The claim by method and by scenario, where both sides list the same ones and each is judged by itself."""
+    claims = [claim]
+    for key, alone in (("method", "method" in claim.each), ("scenario", True)):
+        names = getattr(claim.smaller, key)
+        if alone and key not in claim.named and len(names) > 1:
+            only: list[dict[str, Any]] = [{key: (name,)} for name in names]
+            claims = [
+                replace(one, smaller=replace(one.smaller, **change), larger=replace(one.larger, **change))
+                for one in claims
+                for change in only
+            ]
+    return claims

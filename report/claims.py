@@ -1,0 +1,325 @@
+"""Whether claims hold in one's own runs: each a difference between two sides, paired over seeds, with its verdict."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from report import marks, paired
+from report.claim_file import Claim, Side
+from report.comparison import Table
+from report.missing import PlannedRun
+from report.page import Section
+from report.paired import LEAST, Difference
+from report.ranking import SCENARIO
+from report.row_names import Model, hyper, model_name, recipe
+from report.runs import METRICS
+
+NEAR = 0.005  # by which a model's sparsity may miss a stated one
+METHOD, MINUS = "{method}", " minus "
+ALIKE = 0.01  # by which two models of the same sparsity may differ; IMP seldom meets a round one
+NOTE = (
+    "Difference in points: the side of which the claim says that its score is larger minus the other, in the mean over "
+    "pairs. A pair shares training, split and forget set, and all else in which the claim's sides do not differ. Runs "
+    "of one training are one pair where there are several trainings. 95 % interval and p: paired t-test; p, corrected: "
+    "for the number of lines (false discovery rate, Benjamini and Hochberg). holds: the interval is above 0. does not "
+    "hold: it is below 0. not shown: 0 is in it, or there are fewer than three pairs. Gaps are distances of single "
+    "runs from Retrain with the same seeds."
+)
+ONE_TRAINING = "All runs begin with one training in {}: there the answers speak of this model alone."
+COMPARED = ["claim", "verdict", "table", "method", "model", "score"]
+HEAD = [*COMPARED, "difference", "95 % interval", "p", "p, corrected", "pairs"]
+LONG = [*COMPARED, "difference", "low", "high", "p", "p_corrected", "pairs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """The runs of one cell of a table: a method with one setting on one model.
+
+    Attributes:
+        labels: what sweeps' files call the method.
+        names: what a claim may call the method, in lower case.
+        flags: of the method.
+        training: how the model was trained, pruning aside.
+    """
+
+    table: Table
+    row: str
+    model: Model
+    labels: frozenset[str]
+    names: frozenset[str]
+    flags: dict[str, Any]
+    training: str
+
+
+Pair = tuple[Place, Place]  # on the larger side, on the smaller side
+
+
+@dataclass(frozen=True)
+class Line:
+    """What came of a claim on one table, for one method and model where these are judged by themselves.
+
+    Attributes:
+        table, method, model: what is compared; "A minus B" where the sides differ in it.
+        change: larger side minus smaller one, in [-1, 1]; None without a pair.
+        lacking: why there is no pair, in words; ``METHOD`` stands for ``method``.
+    """
+
+    claim: Claim
+    table: str = "-"
+    method: str = "-"
+    model: str = "-"
+    change: Difference | None = None
+    lacking: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``does not hold``, or ``not shown`` with the reason."""
+        if self.change is None:
+            return f"not shown: {self.lacking.replace(METHOD, self.method)}"
+        if self.change.pairs < LEAST:
+            return f"not shown: {self.change.pairs} pair{'s' * (self.change.pairs > 1)}"
+        if not self.change.tested:
+            return "not shown: all pairs differ by the same"
+        if self.change.low > 0:
+            return "holds"
+        return "does not hold" if self.change.high < 0 else "not shown: includes 0"
+
+
+def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedRun]) -> Section:
+    """The claims of a file with their verdicts.
+
+    Args:
+        planned: cells of sweeps, whose files have labels for methods.
+    """
+    places = _places(tables, planned)
+    lines = _joined([line for claim in claims for line in judged(claim, places)])
+    corrected = paired.corrected([line.change.p if line.change else math.nan for line in lines])
+    rows, long = [], []
+    for line, p in zip(lines, corrected):
+        compared = [line.claim.sentence, line.verdict, line.table, line.method, line.model, line.claim.score]
+        change = line.change
+        if change is None:
+            rows.append([*compared, "-", "-", "-", "-", "0"])
+            long.append([*compared, *[math.nan] * 5, 0])
+            continue
+        shown = change.mean_text(), change.interval_text(), paired.p_text(change.p), paired.p_text(p), str(change.pairs)
+        rows.append([*compared, *shown])
+        long.append([*compared, change.mean, change.low, change.high, change.p, p, change.pairs])
+    judged_on = {table for line in lines if line.change for table in line.table.split(MINUS)}
+    alone = [table.slug for table in tables if table.slug in judged_on and paired.one_training(table)]
+    notes = [NOTE, *([ONE_TRAINING.format(", ".join(alone))] if alone else [])]
+    title, table = f"Claims of {claims[0].file}", pd.DataFrame(long, columns=LONG)
+    return Section(title, HEAD, rows, notes, slug="claims", long=table)
+
+
+def _places(tables: list[Table], planned: Iterable[PlannedRun]) -> list[Place]:
+    labels: dict[str, set[str]] = {}
+    for cell in planned:
+        if cell.finished is not None and cell.facts["stage"] == "unlearn":
+            labels.setdefault(cell.finished, set()).add(cell.facts["method"])
+    places = []
+    for table in tables:
+        models = {model.name: model for model in table.models}
+        done = table.frame[~table.frame["failed"].astype(bool)]
+        cells = dict(list(done.groupby(["row", "model"])))
+        for row, model in itertools.product(table.rows, models):
+            if (row, model) not in cells:
+                continue
+            group = cells[row, model]
+            content = group["run"].iloc[0].content
+            own = frozenset(label for mark in group["fingerprint"] for label in labels.get(mark, ()))
+            typed = [] if "adapters" in content else [content["method"]]
+            names = frozenset(name.casefold() for name in (*own, content["paper_name"], *typed))
+            trained = recipe(content) or {}
+            training = json.dumps([trained.get("data"), trained.get("train")], sort_keys=True)
+            places.append(Place(table, row, models[model], own, names, hyper(content), training))
+    return places
+
+
+def _joined(lines: list[Line]) -> list[Line]:
+    """One line where a claim lacks the same for several methods."""
+    joined: dict[Any, Line] = {}
+    for place, line in enumerate(lines):
+        key = (line.claim.number, line.lacking, line.table, line.model) if line.change is None else place
+        first = joined.setdefault(key, line)
+        if first.method not in (line.method, "-"):
+            joined[key] = replace(first, method=f"{first.method}, {line.method}")
+    return list(joined.values())
+
+
+# --- which runs ---
+
+
+def _among(value: float, ends: tuple[float, float]) -> bool:
+    low, high = ends
+    if value == 0 or high == 0:
+        return value == low == 0
+    return low - NEAR <= value <= high + NEAR
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether a stored value is one of a claim's file, which reads 1e-4 as text."""
+    if isinstance(value, bool) or isinstance(other, bool):
+        return value is other
+    try:
+        return math.isclose(float(value), float(other))
+    except (TypeError, ValueError):
+        return value == other
+
+
+def _flagged(place: Place, flags: dict[str, tuple[Any, ...]]) -> bool:
+    return all(any(_same(place.flags.get(name), value) for value in values) for name, values in flags.items())
+
+
+TESTS: dict[str, Callable[[Place, Any], bool]] = {  # in the order in which what is missing is looked for
+    "scenario": lambda place, kinds: place.table.key["kind"] in kinds,
+    "method": lambda place, names: any(name.casefold() in place.names for name in names),
+    "sparsity": lambda place, ends: place.model.sparsity is not None and _among(place.model.sparsity, ends),
+    "pruner": lambda place, names: place.model.pruner in names,
+    "flags": _flagged,
+}
+
+
+def _words(key: str, value: Any) -> str:
+    """What there is no run of."""
+    if key == "flags":
+        said = [f"{name} {' or '.join(map(str, values))}" for name, values in value.items()]
+        return f"no runs with {', '.join(said)}"
+    if key == "sparsity":
+        ends = [model_name(end) for end in dict.fromkeys(value)]
+        return f"no runs on models that are {' to '.join(ends)}"
+    listed = " or ".join(value)
+    return {"method": f"no runs of {METHOD}", "scenario": f"no runs that forget: {listed}"}.get(
+        key, f"no runs on models pruned by {listed}"
+    )
+
+
+def _select(side: Side, places: list[Place]) -> tuple[list[Place], str]:
+    """The places of a side, or what there is none of. Original and Retrain take part only where they are named."""
+    if not side.method:
+        places = [place for place in places if not marks.reference(place.row)]
+        if not places:
+            return [], "no runs but of Original and Retrain"
+    for key, test in TESTS.items():
+        wanted = getattr(side, key)
+        if wanted:
+            places = [place for place in places if test(place, wanted)]
+            if not places:
+                return [], _words(key, wanted)
+    return places, ""
+
+
+# --- which runs make a pair ---
+
+
+def _alike(larger: Place, smaller: Place, named: frozenset[str]) -> bool:
+    """Whether two places differ in nothing but what the claim names."""
+    if larger.table is not smaller.table and ("scenario" not in named or _shared(larger) != _shared(smaller)):
+        return False
+    if not named & {"method", "flags"} and not _one_method(larger, smaller):
+        return False
+    if "flags" in named and "method" not in named and not larger.names & smaller.names:
+        return False
+    one, other = larger.model, smaller.model
+    if not named & {"sparsity", "pruner"}:
+        return one.name == other.name
+    if "sparsity" not in named:
+        return one is not other and abs((one.sparsity or 0.0) - (other.sparsity or 0.0)) <= ALIKE
+    return one.name != other.name and (
+        "pruner" in named or not (one.pruner and other.pruner) or one.pruner == other.pruner
+    )
+
+
+def _one_method(one: Place, other: Place) -> bool:
+    return one.row == other.row or bool(one.labels & other.labels)
+
+
+def _shared(place: Place) -> str:
+    return json.dumps({key: value for key, value in place.table.key.items() if key not in SCENARIO}, sort_keys=True)
+
+
+def _preferred(pairs: list[Pair], alike: Callable[[Place, Place], bool]) -> list[Pair]:
+    """Without pairs of a place that has a better partner."""
+    best = [pair for pair in pairs if alike(*pair)]
+    taken = {place for pair in best for place in pair}
+    return [pair for pair in pairs if pair in best or not taken & set(pair)]
+
+
+def _pairs(claim: Claim, larger: list[Place], smaller: list[Place]) -> list[Pair]:
+    pairs = [(one, other) for one in larger for other in smaller if _alike(one, other, claim.named)]
+    if claim.named & {"sparsity", "pruner"}:
+        pairs = _preferred(pairs, lambda one, other: one.training == other.training)
+    if "flags" in claim.named and "method" not in claim.named:
+        stated = {*claim.smaller.flags, *claim.larger.flags}
+        pairs = _preferred(
+            pairs,
+            lambda one, other: all(
+                one.flags.get(name) == other.flags.get(name) for name in {*one.flags, *other.flags} - stated
+            ),
+        )
+    return pairs
+
+
+# --- what comes of it ---
+
+
+def judged(claim: Claim, places: list[Place]) -> list[Line]:
+    """The lines of a claim; one that says what there is no run of, where a side has none."""
+    sides = []
+    for side in (claim.larger, claim.smaller):
+        found, lacking = _select(side, places)
+        if lacking:
+            return [Line(claim, method=", ".join(side.method) or "-", lacking=lacking)]
+        sides.append(found)
+    groups: dict[tuple[str, ...], list[Pair]] = {}
+    for pair in _pairs(claim, *sides):
+        table, method, model = _table([pair]), _method([pair], claim), _model([pair])
+        key = table, method if "method" in claim.each else "", model if "model" in claim.each else ""
+        groups.setdefault(key, []).append(pair)
+    if not groups:
+        return [
+            Line(claim, method=", ".join(claim.larger.method) or "-", lacking="the sides differ in more than it says")
+        ]
+    return [_line(claim, pairs) for pairs in groups.values()]
+
+
+def _line(claim: Claim, pairs: list[Pair]) -> Line:
+    names = _table(pairs), _method(pairs, claim), _model(pairs)
+    sides = [[paired.units(place.table, place.row, place.model.name, claim.score) for place in pair] for pair in pairs]
+    by_pair = [change for larger, smaller in sides if (change := paired.changes(larger, smaller))]
+    if not by_pair:
+        unknown = claim.score not in METRICS and not all(side for pair in sides for side in pair)
+        return Line(claim, *names, lacking="no Retrain with the same seeds" if unknown else "no seed on both sides")
+    units = [unit for unit in by_pair[0] if all(unit in change for change in by_pair)]
+    means = [math.fsum(change[unit] for change in by_pair) / len(by_pair) for unit in units]
+    return Line(claim, *names, paired.difference(means), "no seed on all of them")
+
+
+def _against(sides: list[tuple[str, str]]) -> str:
+    """``A`` where the sides of every pair are alike, else ``A minus B``."""
+    larger, smaller = (", ".join(dict.fromkeys(names)) for names in zip(*sides))
+    return larger if all(one == other for one, other in sides) else f"{larger}{MINUS}{smaller}"
+
+
+def _table(pairs: list[Pair]) -> str:
+    return _against([(larger.table.slug, smaller.table.slug) for larger, smaller in pairs])
+
+
+def _model(pairs: list[Pair]) -> str:
+    return _against([(larger.model.name, smaller.model.name) for larger, smaller in pairs])
+
+
+def _method(pairs: list[Pair], claim: Claim) -> str:
+    names = []
+    for larger, smaller in pairs:
+        joint = sorted(larger.labels & smaller.labels)
+        label = larger.row != smaller.row and joint and not claim.named & {"method", "flags"}
+        names.append((joint[0], joint[0]) if label else (larger.row, smaller.row))
+    return _against(names)
