@@ -241,12 +241,16 @@ def test_it_prints(driven):
     driven.size(1280, print_media=True)
     assert driven.run("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert len(driven.ask("Page.printToPDF", printBackground=True)["data"]) > 50_000
-    widths = """[...document.querySelectorAll("figure[id]")].map(one => one.clientWidth * (one.style.zoom || 1))"""
-    driven.run("dispatchEvent(new Event('beforeprint'))")
-    assert max(driven.run(widths)) < 700, "no figure is wider than the paper"
-    driven.run("dispatchEvent(new Event('afterprint'))")
-    assert max(driven.run(widths)) > 1000
     driven.size(1280)
+    driven.settle()
+    each = '[...document.querySelectorAll("figure[id]")].map(one => {})'
+    before = driven.run(each.format("one.clientWidth"))
+    driven.run("dispatchEvent(new Event('beforeprint'))")
+    zooms = driven.run(each.format("Number(one.style.zoom)"))
+    assert max(before) > 1000 and max(width * zoom for width, zoom in zip(before, zooms)) < 691, "as wide as the paper"
+    assert max(zooms) == 1, "none is made larger"
+    driven.run("dispatchEvent(new Event('afterprint'))")
+    assert driven.run(each.format("one.style.zoom")) == [""] * len(before)
 
 
 @pytest.mark.torture
