@@ -54,10 +54,8 @@ def tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listin
         files = tree.listing(root) if tree.is_tree(root) else None
         if files is not None and not locate.same_classes(files.classes, classes):
             stored = f"{len(files.classes)} classes ({', '.join(files.classes[:3])}, ...)"
-            expected = (
-                f"{name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this order; give --dataset folder"
-            )
-            raise UsageError(f"--data {root}: has {stored}, {expected}")
+            own = f"{name} has {len(classes)} ({', '.join(classes[:3])}, ...), in this order; give --dataset folder"
+            raise UsageError(f"--data {root}: has {stored}, {own}")
         return files
 
     return layout

@@ -86,10 +86,8 @@ def predict_all(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> list
 def _check_finite(logits: Tensor, sets: list[str]) -> None:
     lost = int((~logits.isfinite().all(1)).sum())
     if lost:
-        reason = (
-            f"NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); its weights are too large"
-        )
-        raise DivergedError(f"the model's outputs are {reason}")
+        text = f"NaN or infinite for {lost:,} of {len(logits):,} images ({', '.join(sets)}); its weights are too large"
+        raise DivergedError(f"the model's outputs are {text}")
 
 
 def _logits(models: Sequence[nn.Module], images: Images, size: int) -> list[Tensor]:

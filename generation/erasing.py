@@ -47,10 +47,8 @@ def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
     stamp = problem.stamp | {"unlearn": method.name}
     setup.generator.write(place.folder.path, unlearned, None, stamp)
     progress.remove()
-    settings, classes, count = drawing.glance(setup)
-    before, after = (
-        drawing.draw(each, setup.schedule, classes, count, settings, run.seed) for each in (model, unlearned)
-    )
+    way, classes, count = drawing.glance(setup)
+    before, after = (drawing.draw(each, setup.schedule, classes, count, way, run.seed) for each in (model, unlearned))
     drawing.write_grid(place.folder.path / drawing.GRID, before, {"after": after})
     return replace(
         known,

@@ -19,13 +19,13 @@ def of(path: str, flag: str = "--model") -> str:
     Raises:
         UsageError: a folder of no known pipeline.
     """
-    place, flag_and_path = Path(path), f"{flag} {path}"
+    place, flag = Path(path), f"{flag} {path}"
     if not os.path.isdir(path):
         return "ddpm"
     if not (place / INDEX).is_file():
         inside = f"; give {place / 'generator'}" if (place / "generator" / INDEX).is_file() else ""
-        raise UsageError(f"{flag_and_path}: is a folder without {INDEX}, so no pipeline of diffusers{inside}")
-    name = files.read_json(place / INDEX, f"{flag_and_path}: {INDEX}").get("_class_name")
+        raise UsageError(f"{flag}: is a folder without {INDEX}, so no pipeline of diffusers{inside}")
+    name = files.read_json(place / INDEX, f"{flag}: {INDEX}").get("_class_name")
     if name not in PIPELINES:
-        raise UsageError(f"{flag_and_path}: is a {name}; known: {', '.join(PIPELINES)}")
+        raise UsageError(f"{flag}: is a {name}; known: {', '.join(PIPELINES)}")
     return PIPELINES[name]

@@ -100,8 +100,8 @@ def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
     Raises:
         UsageError: missing, damaged, or no such generator.
     """
-    flag_and_path = f"{flag} {path}"
-    content = torch_files.load(path, flag_and_path, allow_pickle)
+    flag = f"{flag} {path}"
+    content = torch_files.load(path, flag, allow_pickle)
     if isinstance(content, dict) and "generator" in content:
         stored: Any = content["generator"]
         extra = {k: v for k, v in content.items() if k not in ("state_dict", "average")}
@@ -109,10 +109,10 @@ def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
         shaped: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
         shape = Shape(**shaped)
     else:
-        weights, average = _of_reference(content, flag_and_path)
-        shape, schedule, extra = shape_of(weights, size, flag_and_path), Schedule(), {}
+        weights, average = _of_reference(content, flag)
+        shape, schedule, extra = shape_of(weights, size, flag), Schedule(), {}
     for part in (weights, average):
-        _check(part, shape, flag_and_path)
+        _check(part, shape, flag)
     assert weights is not None
     return Saved(
         path=path,

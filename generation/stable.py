@@ -187,16 +187,16 @@ def read(path: Path, flag: str) -> Stable:
     Raises:
         UsageError: it lacks a part, or is of a form that is not known.
     """
-    flag_and_path = f"{flag} {path}"
+    flag = f"{flag} {path}"
     for name in (NETWORK, VAE, TEXTS):
         if not (path / name / folders.CONFIG).is_file():
-            raise UsageError(f"{flag_and_path}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
+            raise UsageError(f"{flag}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
     if not (path / WORDS).is_dir():
-        raise UsageError(f"{flag_and_path}: lacks {WORDS}/; is no whole pipeline")
-    config = files.read_json(path / NETWORK / folders.CONFIG, flag_and_path)
+        raise UsageError(f"{flag}: lacks {WORDS}/; is no whole pipeline")
+    config = files.read_json(path / NETWORK / folders.CONFIG, flag)
     return Stable(
         path=path,
-        schedule=folders.schedule(path, flag_and_path),
+        schedule=folders.schedule(path, flag),
         averaged=(path / AVERAGE).is_dir(),
         extra=folders.facts(path),
         config=config,

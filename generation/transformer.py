@@ -183,19 +183,17 @@ def read(path: Path, flag: str) -> Transformer:
     Raises:
         UsageError: it lacks a part, or is of a form that is not known.
     """
-    flag_and_path = f"{flag} {path}"
+    flag = f"{flag} {path}"
     for name in (NETWORK, VAE):
         if not (path / name / folders.CONFIG).is_file():
-            raise UsageError(f"{flag_and_path}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
-    config = files.read_json(path / NETWORK / folders.CONFIG, flag_and_path)
+            raise UsageError(f"{flag}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
+    config = files.read_json(path / NETWORK / folders.CONFIG, flag)
     if config.get("norm_type", "ada_norm_zero") != "ada_norm_zero" or not config.get("num_embeds_ada_norm"):
-        raise UsageError(
-            f"{flag_and_path}: {NETWORK} is told no classes; only class-conditional transformers are known"
-        )
+        raise UsageError(f"{flag}: {NETWORK} is told no classes; only class-conditional transformers are known")
     averaged = (path / AVERAGE).is_dir()
     return Transformer(
         path=path,
-        schedule=folders.schedule(path, flag_and_path),
+        schedule=folders.schedule(path, flag),
         averaged=averaged,
         extra=folders.facts(path),
         config=config,

@@ -63,10 +63,8 @@ def models(results: list[dict[str, Any]]) -> dict[str, Model]:
         f"{name} #{named[:place].count(name) + 1}" if named.count(name) > 1 else name
         for place, name in enumerate(named)
     ]
-    models = [
-        Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (_, result) in zip(numbered, ordered)
-    ]
-    return dict(zip((key for key, _ in ordered), models))
+    rows = zip(numbered, ordered)
+    return {key: Model(name, result["model"]["sparsity"], pruner_of(result)) for name, (key, result) in rows}
 
 
 def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:

@@ -55,14 +55,12 @@ class Progress:
     def seconds(self, remaining: Sequence[Cell]) -> float | None:
         """Seconds until ``remaining`` are done, judged by finished cells of their kind; None before there is one."""
         means = self._means()
-        expected = [self._expected(cell, means) for cell in remaining]
-        known = [seconds for seconds in expected if seconds is not None]
+        times = [self._expected(cell, means) for cell in remaining]
+        known = [seconds for seconds in times if seconds is not None]
         if not known:
             return None
         mean = statistics.fmean(known)
-        return max(
-            sum(mean if seconds is None else seconds for seconds in expected) / self._executor.at_once, max(known)
-        )
+        return max(sum(mean if seconds is None else seconds for seconds in times) / self._executor.at_once, max(known))
 
     def _means(self) -> dict[tuple, float]:
         """Mean seconds of finished cells, by each of their kinds."""

@@ -225,15 +225,13 @@ def _renamed(
     state: dict[str, Tensor], expected: foreign.Shapes, head: str | None, source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """A state dict under the model's names, as far as it has them, and what was done."""
-    renaming = foreign.rename(foreign.shapes(state), expected, head)
-    if renaming.clash is not None:
+    fit = foreign.rename(foreign.shapes(state), expected, head)
+    if fit.clash is not None:
         hint = "take one of them out"
-        raise UsageError(
-            f"{source}: {renaming.clash[0]} and {renaming.clash[1]} would both be {renaming.clash[2]}; {hint}"
-        )
-    renamed = {new: state[old] for old, new in renaming.names.items()}
+        raise UsageError(f"{source}: {fit.clash[0]} and {fit.clash[1]} would both be {fit.clash[2]}; {hint}")
+    renamed = {new: state[old] for old, new in fit.names.items()}
     flat = {key: renamed[key].reshape(-1) for key in foreign.NORMALIZE if key in renamed and renamed[key].numel() == 3}
-    return {**renamed, **flat}, renaming.notes
+    return {**renamed, **flat}, fit.notes
 
 
 def read_tensors(

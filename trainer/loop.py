@@ -215,10 +215,8 @@ class Training:
         """Say so where batch norm takes its statistics from a last batch of one image."""
         size, flag = step.limit
         if size != 1 and any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
-            reason = (
-                f"the last batch of an epoch holds 1 image, on which batch norm is noise; change {flag} (now {size})"
-            )
-            print(f"warning: {reason}", file=sys.stderr)
+            text = f"the last batch of an epoch holds 1 image, on which batch norm is noise; change {flag} (now {size})"
+            print(f"warning: {text}", file=sys.stderr)
 
     def take(self, step: Step) -> EpochMeter | None:
         """One step; returns the meter that counted it."""

@@ -56,7 +56,5 @@ def views(setup: Setup, data: Dataset) -> prepare.Views:
 
 def stamp(setup: Setup, base: BaseSplit) -> dict[str, Any]:
     """What every checkpoint of a run says of the model and of the images that it was trained on."""
-    provenance = origin.of(
-        setup.network.flags, setup.data, setup.dataset, setup.run.compat, base.seed, setup.run.train_seed
-    )
-    return {"split_digest": base.digest, "split_seed": base.seed, "origin": provenance}
+    info = origin.of(setup.network.flags, setup.data, setup.dataset, setup.run.compat, base.seed, setup.run.train_seed)
+    return {"split_digest": base.digest, "split_seed": base.seed, "origin": info}

@@ -87,14 +87,12 @@ class PointSetup(TransferSetup):
 def set_up(arguments: TransferArguments) -> TransferSetup:
     """Refuse what can be refused without reading data: device, data sets, classes, architecture, checkpoint."""
     flags, hyper, method = arguments.unlearn, arguments.hyper, registry.get(arguments.unlearn.unlearn)
-    transfer_flags = arguments.transfer
+    asked = arguments.transfer
     device, source = inputs(arguments)
     with renamed({"--dataset": "--target_dataset", "--data": "--target"}):
-        target = prepare.find(
-            transfer_flags.target_dataset or "folder", transfer_flags.target, source.side, arguments.data.stream
-        )
+        target = prepare.find(asked.target_dataset or "folder", asked.target, source.side, arguments.data.stream)
     check_validation(method, source)
-    order, removed = removal_order(arguments, source.names), tuple(sorted(transfer_flags.removed))
+    order, removed = removal_order(arguments, source.names), tuple(sorted(asked.removed))
     built = network.new(arguments.model, source, arguments.run)
     checkpoint = built.read(flags.mask or "", "--mask", masks_alone=method.fresh)
     if removed[0] == 0 and not checkpoint.weights:

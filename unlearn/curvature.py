@@ -56,10 +56,8 @@ def fisher_of_batches(
         for inputs, targets in batches:
             terms = list(expected(model, inputs, targets))
             for number, (weight, loss) in enumerate(terms, 1):
-                gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=number < len(terms))
-                torch._foreach_addcmul_(
-                    list(total.values()), torch._foreach_mul(list(gradients), weight), list(gradients)
-                )
+                grads = torch.autograd.grad(loss, list(parameters.values()), retain_graph=number < len(terms))
+                torch._foreach_addcmul_(list(total.values()), torch._foreach_mul(list(grads), weight), list(grads))
             count += 1
     torch._foreach_div_(list(total.values()), max(count, 1))
     return masked(total, mask)
@@ -96,13 +94,11 @@ def gradients(
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with cpu_arithmetic(model):
         for loss in losses:
-            gradients = torch.autograd.grad(loss, list(parameters.values()))
+            grads = torch.autograd.grad(loss, list(parameters.values()))
             if longest:
-                norm = nn.utils.get_total_norm(gradients)
-                torch._foreach_mul_(gradients, (longest / (norm + 1e-6)).clamp(max=1))
-            torch._foreach_add_(
-                list(total.values()), [change(each) for each in gradients] if change else list(gradients)
-            )
+                norm = nn.utils.get_total_norm(grads)
+                torch._foreach_mul_(grads, (longest / (norm + 1e-6)).clamp(max=1))
+            torch._foreach_add_(list(total.values()), [change(each) for each in grads] if change else list(grads))
     return total
 
 

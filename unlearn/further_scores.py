@@ -57,12 +57,10 @@ def _models(setup: ForgetSetup, problem: ForgetProblem, place: Place) -> dict[st
     home = place.folder.home
     folder = home if (home / setup.method.outputs[0]).exists() else place.folder.path
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
-    unlearned = Session(setup, place.folder, problem.stamp, folder).stored(
-        copy.deepcopy(problem.model), handed, "--cka"
-    )
-    assert unlearned is not None, "a finished run has left its model"
+    stored = Session(setup, place.folder, problem.stamp, folder).stored(copy.deepcopy(problem.model), handed, "--cka")
+    assert stored is not None, "a finished run has left its model"
     others = {"original": setup.checkpoint, "retrained": setup.reference}
-    return {"unlearned": unlearned.model} | {
+    return {"unlearned": stored.model} | {
         name: setup.network.model(problem.data, one).to(setup.device)
         for name, one in others.items()
         if one is not None and one.weights

@@ -34,8 +34,8 @@ def read(path: Path) -> Any:
     ) as error:  # of which a date or a number that is none is a ValueError
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
-        said = getattr(error, "problem", error)
-        raise UsageError(f"{path}: is no YAML of plain values{line}: {said}") from error
+        reason = getattr(error, "problem", error)
+        raise UsageError(f"{path}: is no YAML of plain values{line}: {reason}") from error
 
 
 def check_keys(content: dict[str, Any], known: Iterable[str], source: str) -> None:

@@ -94,10 +94,8 @@ class Registry(Generic[Item]):
                 entry.load()
             except Exception as error:  # noqa: BLE001  (another package's import can raise anything)
                 owner = entry.dist.name if entry.dist else "an unknown package"
-                reason = (
-                    f"({group}) cannot be loaded ({type(error).__name__}: {error}); repair or uninstall that package"
-                )
-                raise UsageError(f"{self._flag}: the entry point {entry.name} of {owner} {reason}") from error
+                hint = f"({group}) cannot be loaded ({type(error).__name__}: {error}); repair or uninstall that package"
+                raise UsageError(f"{self._flag}: the entry point {entry.name} of {owner} {hint}") from error
 
 
 @functools.cache
