@@ -48,6 +48,7 @@ def outcome(name: str, **hyper) -> dict[str, torch.Tensor]:
 
 OWN = {
     "JiT": {"unlearn_lr": 1e-4},
+    "NG+": {"unlearn_lr": 1e-3},
     "UNSIR": {"noise_copies": 2, "noise_steps": 25},
     **dict.fromkeys(("SSD", "LFSSD"), {"alpha": 1.2}),
 }  # finite, short, selective
