@@ -17,17 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import main_generate  # noqa: E402
+from evaluation import judged  # noqa: E402
+from report import plots  # noqa: E402
 from utils import files  # noqa: E402
 from utils.errors import leave  # noqa: E402
 
 DIGITS = HERE / "generation" / "digits.yaml"
 COLUMNS = {"UA": "UA", "RA": "RA", "rejected": "rejected", "plausible": "plausibility"}
+FORGOTTEN, OTHERS = 12, 3  # pictures of a class
 DISTANCES = {"FD(judge)": "fd_judge", "FD(judge, retrain)": "fd_judge_retrain"}
 
 
@@ -88,6 +92,33 @@ class Experiment:
             f"floor of FD(judge): {found['fd_floor']:.1f}; {sure}",
         ]
 
+    def draw(self, made: dict[str, Path]) -> None:
+        """``pictures.png``: a row for each generator, of the forgotten class and then of the others."""
+        generators = {name: judged.read(folder / "scores") for name, folder in made.items()}
+        first = next(iter(generators.values()))
+        gone = int(self.settings["forget"].removeprefix("class:"))
+        counts = {
+            label: FORGOTTEN if label == gone else OTHERS for label in sorted(first.drawn, key=lambda c: c != gone)
+        }
+        rows = [np.concatenate(_pictures(each, counts), axis=1) for each in generators.values()]
+        side = first.pictures.shape[1]
+        ends = side * np.cumsum(list(counts.values()))
+        figure, [[axes]] = plots.figure(9, 0.8 + 9 * side * len(rows) / ends[-1])
+        axes.imshow(np.concatenate(rows), interpolation="nearest")
+        axes.set_yticks(side * (np.arange(len(rows)) + 0.5), list(generators))
+        axes.set_xticks(
+            ends - side * np.array(list(counts.values())) / 2, [str(first.names[c]) for c in counts], rotation=60
+        )
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.vlines(ends[:-1] - 0.5, -0.5, side * len(rows) - 0.5, colors="white", linewidth=1.5)
+        files.write_figure(self.folder / "pictures.png", figure)
+
+
+def _pictures(found: judged.Judged, counts: dict[int, int]) -> list[np.ndarray]:
+    """The first pictures of each class, uint8 [H, W, 3]."""
+    labels = found.labels[found.pictured]
+    return [picture for label, count in counts.items() for picture in found.pictures[labels == label][:count]]
+
 
 def _figures(found: dict[str, Any]) -> str:
     shares = "".join(f"{100 * found[entry]:11.1f}" for entry in COLUMNS.values())
@@ -114,10 +145,10 @@ def main(argv: list[str] | None = None) -> int:
     experiment = Experiment(told.folder, settings, settings["seed"] if told.seed is None else told.seed)
     made = experiment.models(told.methods or list(settings["methods"]))
     lines = experiment.table(made)
+    experiment.draw(made)
+    files.write_text(told.folder / "table.txt", "\n".join(lines) + "\n")
     print("\n" + "\n".join(lines))
-    print(
-        f"pictures: {told.folder}/*/scores/grid.png, each beside Retrain's; {told.folder}/*/grid.png, before and after"
-    )
+    print(f"table and pictures: {told.folder}/table.txt, pictures.png; each model beside Retrain: */scores/grid.png")
     return 0
 
 
