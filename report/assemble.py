@@ -66,7 +66,9 @@ def add_unlearning(
         title, slug = f"{fixed.title}: what the corrections change", f"{fixed.slug}-corrections"
         report.add(Section(title, *contrasts.changes(fixed, reference), [contrasts.CORRECTIONS], slug=slug))
     for group in ranking.groups(made):
-        report.add(Section(group.title, *ranking.order(group), [ranking.NOTE], slug=group.slug))
+        report.add(
+            Section(group.title, *ranking.order(group), [ranking.NOTE.format(unit=group.units.level)], slug=group.slug)
+        )
     if stated and made:
         report.add(claims.section(stated, made, planned))
     elif stated:

@@ -32,7 +32,8 @@ NOTE = (
     "hold: it is below 0. not shown: 0 is in it, or there are fewer than three pairs. Gaps are distances of single "
     "runs from Retrain with the same seeds."
 )
-ONE_TRAINING = "All runs begin with one training in {}: there the answers speak of this model alone."
+ONE_TRAINING = "All runs begin with one training in {}: there a pair is {}, and the answers speak of this model alone."
+ALONE = {"forget set": "a forget set", "unlearning": "an unlearning", "scoring": "a scoring of one unlearning"}
 COMPARED = ["claim", "verdict", "table", "method", "model", "score"]
 HEAD = [*COMPARED, "difference", "95 % interval", "p", "p, corrected", "pairs"]
 LONG = [*COMPARED, "difference", "low", "high", "p", "p_corrected", "pairs"]
@@ -113,8 +114,11 @@ def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedR
         rows.append([*compared, *shown])
         long.append([*compared, change.mean, change.low, change.high, change.p, p, change.pairs])
     judged_on = {table for line in lines if line.change for table in line.table.split(MINUS)}
-    alone = [table.slug for table in tables if table.slug in judged_on and paired.one_training(table)]
-    notes = [NOTE, *([ONE_TRAINING.format(", ".join(alone))] if alone else [])]
+    levels = {table.slug: paired.Units(table).level for table in tables if table.slug in judged_on}
+    notes = [NOTE]
+    for level, pair in ALONE.items():
+        if alone := [slug for slug, own in levels.items() if own == level]:
+            notes.append(ONE_TRAINING.format(", ".join(alone), pair))
     title, table = f"Claims of {claims[0].file}", pd.DataFrame(long, columns=LONG)
     return Section(title, HEAD, rows, notes, slug="claims", long=table)
 
@@ -292,14 +296,15 @@ def judged(claim: Claim, places: list[Place]) -> list[Line]:
 
 def _line(claim: Claim, pairs: list[Pair]) -> Line:
     names = _table(pairs), _method(pairs, claim), _model(pairs)
-    sides = [[paired.units(place.table, place.row, place.model.name, claim.score) for place in pair] for pair in pairs]
+    sides = [[place.table.by_seed(place.row, place.model.name, claim.score) for place in pair] for pair in pairs]
     by_pair = [change for larger, smaller in sides if (change := paired.changes(larger, smaller))]
     if not by_pair:
         unknown = claim.score not in METRICS and not all(side for pair in sides for side in pair)
         return Line(claim, *names, lacking="no Retrain with the same seeds" if unknown else "no seed on both sides")
-    units = [unit for unit in by_pair[0] if all(unit in change for change in by_pair)]
-    means = [math.fsum(change[unit] for change in by_pair) / len(by_pair) for unit in units]
-    return Line(claim, *names, paired.difference(means), "no seed on all of them")
+    shared = [seeds for seeds in by_pair[0] if all(seeds in change for change in by_pair)]
+    means = {seeds: math.fsum(change[seeds] for change in by_pair) / len(by_pair) for seeds in shared}
+    units = paired.Units(*{place.table for pair in pairs for place in pair})
+    return Line(claim, *names, paired.difference(units.means(means).values()), "no seed on all of them")
 
 
 def _against(sides: list[tuple[str, str]]) -> str:

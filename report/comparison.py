@@ -17,6 +17,7 @@ from report.runs import AVERAGE, GAPS, METRICS, Run
 from utils.names import file_name
 from utils.run_flags import SEEDS
 
+OWN_SPLIT = "of each run's seed"
 APART = ("unlearn_seed", "eval_seed")
 # Of the forget set, of training, of initial weights, of unlearning and of scoring, and the part of a population: runs
 # with the same are compared.
@@ -100,6 +101,23 @@ class Table:
         """The row and the columns of every run, by its fingerprint."""
         groups = self.frame.groupby("fingerprint", sort=False)
         return {name: (found["row"].iloc[0], list(found["model"])) for name, found in groups}
+
+    @cached_property
+    def nesting(self) -> dict[Seeds, tuple]:
+        """By the seeds of a run: the same, with the split that its model was trained on behind the part.
+
+        A training seed alone names no training: the same seed on another split trains another model.
+        """
+        own = self.key["split"] == OWN_SPLIT
+        digests: dict[tuple, str] = {}
+        found = {}
+        for key, run in zip(self.frame[SEED].itertuples(index=False, name=None), self.frame["run"]):
+            origin = (key[0] if own else "", key[-1])
+            digest = (run.content.get("split") or {}).get("base_digest")
+            found[key] = origin
+            if digest:
+                digests.setdefault(origin, digest)
+        return {key: (*key[:-1], f"{key[-1]} {digests.get(origin, origin[0])}") for key, origin in found.items()}
 
     def members(self) -> dict[str, dict[str, list[Run]]]:
         """All runs, failed ones too, by row and model."""
@@ -237,7 +255,7 @@ def shared(result: dict[str, Any]) -> dict[str, Any]:
         "images": _digest(config["official_counts"]) if "official_counts" in config else None,
         "superclasses": _digest(config["superclasses"]) if "superclasses" in config else None,
         "sizes": {name: sizes.get(name) for name in ("retain", "forget", "test")},
-        "split": "of each run's seed" if split_seed is None else f"of seed {split_seed}",
+        "split": OWN_SPLIT if split_seed is None else f"of seed {split_seed}",
     }
 
 
@@ -267,7 +285,7 @@ def _join_same_splits(found: pd.DataFrame) -> None:
     for text, group in list(found.groupby("key", sort=False)):
         key, seeds = json.loads(text), group["seed"].unique()
         same = _text({**key, "split": f"of seed {seeds[0]}"})
-        if key["split"] == "of each run's seed" and len(seeds) == 1 and (found["key"] == same).any():
+        if key["split"] == OWN_SPLIT and len(seeds) == 1 and (found["key"] == same).any():
             found.loc[group.index, "key"] = same
 
 

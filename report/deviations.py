@@ -12,7 +12,8 @@ from report.comparison import SEED, Table
 from report.runs import METRICS
 from report.text import percent
 
-# A level of the nesting, and the seeds that tell its members apart; each level lies within the one before it.
+# A level of the nesting, and the seeds that tell its members apart; each level lies within the one before it. The part
+# holds the split of a training too, see ``Table.nesting``.
 LEVELS: dict[str, tuple[str, ...]] = {
     "training": ("train_seed", "init_seed", "part"),
     "forget set": ("seed",),
@@ -48,9 +49,15 @@ def varying(keys: Sequence[Key]) -> list[str]:
     return varying
 
 
+def finished(table: Table) -> list[Key]:
+    """The seeds of a table's finished runs, as ``Table.nesting`` has them, each once."""
+    keys = table.values[SEED].drop_duplicates().itertuples(index=False, name=None)
+    return [table.nesting[key] for key in keys]
+
+
 def words(table: Table) -> str:
     """Over which seeds the deviations of a table run, in a sentence."""
-    keys = [tuple(key) for key in table.values[SEED].drop_duplicates().itertuples(index=False)]
+    keys = finished(table)
     if len(keys) < 2:
         return ""
     levels, members = varying(keys), counts(keys)
@@ -75,6 +82,12 @@ def _each(level: str, number: int, above: int) -> str:
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def member(key: Key, level: str) -> Key:
+    """The seeds that name the member of a level, those of the levels above it included."""
+    above = list(LEVELS)[: list(LEVELS).index(level) + 1]
+    return tuple(seed for name in above for seed in _part(key, name))
 
 
 def _part(key: Key, level: str) -> Key:
@@ -119,8 +132,7 @@ def _means(values: Values, levels: Sequence[str]) -> dict[Key, float]:
 
 def nested(table: Table) -> tuple[list[str], list[list[str]]]:
     """Head and rows: by method, model and score the mean and each level's share; no rows where one level varies."""
-    keys = [tuple(key) for key in table.values[SEED].drop_duplicates().itertuples(index=False)]
-    levels = varying(keys)
+    levels = varying(finished(table))
     head = ["method", "model", "score", "mean", *(f"sd, {level}s" for level in levels), "n"]
     if len(levels) < 2:
         return head, []
@@ -132,12 +144,12 @@ def nested(table: Table) -> tuple[list[str], list[list[str]]]:
             for metric in METRICS:
                 group = groups.get((row, model.name, metric))
                 if group is not None:
-                    rows.append([row, model.name, metric, *_line(group, levels)])
+                    rows.append([row, model.name, metric, *_line(group, levels, table.nesting)])
     return head, rows
 
 
-def _line(group: pd.DataFrame, levels: list[str]) -> list[str]:
-    values = {tuple(key): value for *key, value in group[[*SEED, "value"]].itertuples(index=False)}
+def _line(group: pd.DataFrame, levels: list[str], nesting: Mapping[Key, Key]) -> list[str]:
+    values = {nesting[tuple(key)]: value for *key, value in group[[*SEED, "value"]].itertuples(index=False)}
     own, tops = shares(values, levels)
     error = f" ± {percent(statistics.stdev(tops) / math.sqrt(len(tops)))}" if len(tops) > 1 else ""
     spreads = ["-" if math.isnan(own[level]) else percent(own[level]) for level in levels]

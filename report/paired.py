@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from report.comparison import SEED, Seeds, Table
-from report.deviations import LEVELS
-from report.runs import AVERAGE
+from report.comparison import Seeds, Table
+from report.deviations import counts, finished, member
 
 LEAST = 3  # pairs, below which an interval says nothing
 LEVEL = 0.95
@@ -92,27 +91,29 @@ def p_text(p: float) -> str:
     return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
-def units(table: Table, row: str, model: str, score: str = AVERAGE) -> dict[tuple, float]:
-    """A score by what is independent: trainings, in the mean over the runs of each; or runs, if all share a training.
+class Units:
+    """What is independent among the runs of tables: the members of the topmost level of the nesting that has several.
 
-    Args:
-        score: one of ``runs.BY_SEED``.
-    Returns:
-        The score in [0, 1] by the seeds of a training, or by all seeds of a run.
+    Attributes:
+        level: of ``deviations.LEVELS``; "training" for a single run.
     """
-    values = table.by_seed(row, model, score)
-    if one_training(table):
-        return dict(values)
-    groups: dict[tuple, list[float]] = {}
-    for key, value in values.items():
-        groups.setdefault(_training(key), []).append(value)
-    return {key: statistics.fmean(members) for key, members in groups.items()}
 
+    def __init__(self, *tables: Table):
+        self._nesting = {key: place for table in tables for key, place in table.nesting.items()}
+        numbers = counts(list(dict.fromkeys(key for table in tables for key in finished(table))))
+        self.level = next((level for level, number in numbers.items() if number > 1), "training")
 
-def one_training(table: Table) -> bool:
-    """Whether all runs of a table begin with the same training."""
-    return len({_training(tuple(key)) for key in table.values[SEED].itertuples(index=False)}) < 2
+    def means(self, values: Mapping[Seeds, float]) -> dict[tuple, float]:
+        """The mean over the runs of each unit, in the order of ``values``; a difference is taken before, run by run.
 
+        Args:
+            values: by all seeds of a run.
+        """
+        groups: dict[tuple, list[float]] = {}
+        for key, value in values.items():
+            groups.setdefault(member(self._nesting[key], self.level), []).append(value)
+        return {unit: statistics.fmean(found) for unit, found in groups.items()}
 
-def _training(key: Seeds | tuple) -> tuple:
-    return tuple(key[SEED.index(name)] for name in LEVELS["training"])
+    def difference(self, one: Mapping[Seeds, float], other: Mapping[Seeds, float]) -> Difference | None:
+        """``one`` minus ``other`` by the seeds that both have, then its mean over the units; None without any."""
+        return difference(self.means(changes(one, other)).values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from report import paired
@@ -18,7 +19,7 @@ SCENARIO = ("kind", "forget", "words", "sizes")  # what the tables of a group ma
 NOTE = (
     "Average gap to Retrain in per cent (mean of UA, MIA-Efficacy, RA and TA) of each seed, so that misses on either "
     "side of Retrain do not cancel as in the tables' means; then the mean over seeds, by scenario and model, then the "
-    "mean of these columns; smaller is better. 95 % interval: of the mean gap, over trainings, by Student's t. RTE: "
+    "mean of these columns; smaller is better. 95 % interval: of the mean gap, over {unit}s, by Student's t. RTE: "
     "mean of the same columns, and what part of Retrain's with the same seeds that is (* where machines differ). n: "
     "seeds of each column. Original, which does nothing, has no rank; neither has a method that lacks a column."
 )
@@ -44,6 +45,11 @@ class Group:
         """Rows that any column has, but for Retrain's and Original's, in the order of tables."""
         names = {row for table, model in self.columns for row in _finished(table, model)}
         return sorted(names, key=lambda name: (position(name), name))
+
+    @cached_property
+    def units(self) -> paired.Units:
+        """What is independent among the runs of all columns."""
+        return paired.Units(*dict.fromkeys(table for table, _ in self.columns))
 
     def gaps(self, name: str) -> list[float | None]:
         """A row's average gap, in [0, 1], on every column: that of each seed, then their mean."""
@@ -100,10 +106,11 @@ def order(group: Group) -> tuple[list[str], list[list[str]]]:
 
 
 def _interval(group: Group, name: str) -> str:
-    """Student's t interval of the mean gap over trainings, in per cent; a dash for fewer than three."""
-    columns = [paired.units(table, name, model) for table, model in group.columns]
+    """Student's t interval of the mean gap over ``Group.units``, in per cent; a dash for fewer than three."""
+    columns = [table.by_seed(name, model) for table, model in group.columns]
     shared = [seeds for seeds in columns[0] if all(seeds in column for column in columns)]
-    gap = paired.difference(statistics.fmean(column[seeds] for column in columns) for seeds in shared)
+    means = {seeds: statistics.fmean(column[seeds] for column in columns) for seeds in shared}
+    gap = paired.difference(group.units.means(means).values())
     return "-" if gap is None or not gap.tested else f"{percent(gap.low)} to {percent(gap.high)}"
 
 

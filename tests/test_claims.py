@@ -155,6 +155,47 @@ def test_unlearnings_of_one_training_are_one_pair(tmp_path):
     assert (row["pairs"], row["difference"]) == ("3", "+35.00")
 
 
+def test_a_side_that_lacks_the_harder_forget_sets_is_held_against_the_same_ones(tmp_path):
+    runs = []
+    for train in (1, 2, 3):
+        for forget, harder in ((1, 0.0), (2, 0.2)):
+            told = {"train": train, "unlearn": train, "eval": 0}
+            config = {"run": {"train_seed": train, "split_seed": 1}}
+            runs.append(ft(0, forget, 0.5 + harder + train / 100, seeds=told, config=config))
+            if forget == 1:
+                runs.append(ft(0, forget, 0.4 + train / 50, "GA", seeds=told, config=config))
+    sides = {"sparsity": 0, "smaller": {"method": "GA"}, "larger": {"method": "FT"}}
+    [row] = judge(tmp_path, made(runs), {"claim": "GA forgets less.", "score": "UA", **sides})
+    assert (row["pairs"], row["difference"]) == ("3", "+8.00")  # 9, 8 and 7; with FT's mean over both sets 10 more
+
+
+def test_scorings_of_one_unlearning_are_said_to_be_the_pairs(tmp_path):
+    runs = []
+    for scoring in (0, 1, 2):
+        told = {"seeds": {"train": 1, "unlearn": 1, "eval": scoring}}
+        runs += [ft(0, 1, 0.2, **told), ft(0.9, 1, 0.3 + scoring / 100, **told)]
+    section = claims.section(stated(tmp_path, SPARSER), made(runs), ())
+    assert section.rows[0][-1] == "3" and "there a pair is a scoring of one unlearning" in section.notes[1]
+    unlearnings = [
+        run | {"seeds": {**run["seeds"], "unlearn": u}, "fingerprint": f"{n} {u}"}
+        for n, run in enumerate(runs)
+        for u in (1, 2)
+    ]
+    section = claims.section(stated(tmp_path, SPARSER), made(unlearnings), ())
+    assert section.rows[0][-1] == "2" and "there a pair is an unlearning" in section.notes[1]
+
+
+def test_scenarios_of_which_one_has_one_training_are_paired_by_the_seeds_of_runs(tmp_path):
+    def told(train):
+        return {"seeds": {"train": train, "unlearn": 1, "eval": 0}, "config": {"run": {"train_seed": train}}}
+
+    where = {"kind": "random", "words": "a tenth", "forget": None}
+    runs = [ft(0, 1, 0.5, **told(1)), *(ft(0, 1, 0.2 + train / 10, **where, **told(train)) for train in (1, 2, 3))]
+    sides = {"smaller": {"scenario": "random"}, "larger": {"scenario": "class"}}
+    [row] = judge(tmp_path, made(runs), {**SPARSER, **sides})
+    assert (row["difference"], row["verdict"]) == ("+20.00", "not shown: 1 pair")
+
+
 def pruned(sparsity, seed, ua, epochs=9, method="FT", **prune):
     script = "main_synflow.py" if "score" in prune else "main_imp.py"
     model = recipe(epochs, int(bool(sparsity)), script, **prune)
@@ -305,11 +346,15 @@ def test_original_and_retrain_take_part_only_where_they_are_named(tmp_path):
 def test_runs_of_one_training_speak_of_that_model_alone(tmp_path):
     runs = []
     for seed in (1, 2, 3):
-        more = {"seeds": {"train": 5, "unlearn": seed, "eval": 0}, "config": {"run": {"train_seed": 5}}}
+        more = {
+            "seeds": {"train": 5, "unlearn": seed, "eval": 0},
+            "config": {"run": {"train_seed": 5, "split_seed": 5}},
+        }
         runs += [ft(0, seed, 0.2, **more), ft(0.9, seed, 0.3 + seed / 100, **more)]
     section = claims.section(stated(tmp_path, SPARSER), made(runs), ())
     assert [row[1] for row in section.rows] == ["holds"] and section.rows[0][-1] == "3"
-    assert section.notes[1].startswith("All runs begin with one training in digits-resnet20s-class-0")
+    said = "All runs begin with one training in digits-resnet20s-class-0: there a pair is a forget set"
+    assert section.notes[1].startswith(said)
     assert len(claims.section(stated(tmp_path, SPARSER), rising(0.1, 0.2, 0.2), ()).notes) == 1
 
 

@@ -10,7 +10,7 @@ import statistics
 import numpy as np
 import pytest
 from conftest import DIGITS
-from test_report import made, result
+from test_report import SIZES, made, result
 
 import main_forget
 import main_report
@@ -131,8 +131,65 @@ def test_unlearnings_of_one_training_are_one_pair():
     runs = [run(m, 1.0, t, unlearn=u) for m in ("retrain",) for t in (1, 2, 3) for u in (1, 2)]
     runs += [run("FT", 0.9 - 0.1 * t - 0.04 * u, t, unlearn=u) for t in (1, 2, 3) for u in (1, 2)]
     (table,) = made(runs)
-    gaps = paired.units(table, "FT", table.models[0].name)
-    assert gaps == pytest.approx({(t, t, ""): (0.1 + 0.1 * t + 0.06) / 4 for t in (1, 2, 3)})
+    units = paired.Units(table)
+    gaps = units.means(table.by_seed("FT", table.models[0].name))
+    assert units.level == "training"
+    assert list(gaps.values()) == pytest.approx([(0.1 + 0.1 * t + 0.06) / 4 for t in (1, 2, 3)])
+
+
+def test_what_is_independent_is_the_topmost_level_that_varies():
+    def pairs(keys):
+        (table,) = made([run("FT", 0.1 * n, *seeds) for n, seeds in enumerate(keys)])
+        units = paired.Units(table)
+        return units.level, list(units.means(table.by_seed("FT", "dense", "UA")).values())
+
+    assert pairs([(1, 1, 1, s) for s in (0, 1, 2)])[0] == "scoring"
+    assert pairs([(1, 1, u, s) for u in (1, 2) for s in (0, 1)]) == ("unlearning", pytest.approx([0.05, 0.25]))
+    assert pairs([(1, f, u, 0) for f in (1, 2) for u in (1, 2)]) == ("forget set", pytest.approx([0.05, 0.25]))
+    assert pairs([(1, 1, 1, 0)]) == ("training", [0.0])
+
+
+def plain(method, ua, seed, digest=None, unlearn=None):
+    """A result of ``main_imp.py --seed`` and ``main_forget.py --seed``, whose training seed is the default one."""
+    split = {**SIZES, **({"base_digest": digest} if digest else {})}
+    told = {"seeds": {"train": 1, "unlearn": unlearn or seed, "eval": 0}}
+    paper = {"retrain": "Retrain"}.get(method, method)
+    config = {"run": {"train_seed": 1, "split_seed": None}}
+    return result(method, 0, seed, (ua, 1.0, 1.0, 1.0, 1.0), paper, config=config, **told) | {"split": split}
+
+
+def test_one_training_seed_on_three_splits_is_three_trainings():
+    """As plain ``--seed 1``, ``2`` and ``3`` make them; otherwise three models' unlearnings pass for independent."""
+    said = (
+        "The deviation runs over 3 trainings, and 2 unlearnings of each, each with a seed of its own for forget set "
+        "too, whose shares cannot be told apart."
+    )
+    for digests in ((None,) * 3, ("a", "b", "c"), ("a", None, "c")):
+        seeds = [(seed, digest, unlearn) for seed, digest in zip((1, 2, 3), digests) for unlearn in (4, 5)]
+        runs = [plain("FT", 0.1 * seed + 0.04 * unlearn, seed, digest, unlearn) for seed, digest, unlearn in seeds]
+        runs += [plain("retrain", 1.0, seed, digest, unlearn) for seed, digest, unlearn in seeds]
+        (table,) = made(runs)
+        units = paired.Units(table)
+        found = units.means(table.by_seed("FT", "dense", "UA"))
+        assert (units.level, list(found.values())) == ("training", pytest.approx([0.28, 0.38, 0.48]))
+        assert deviations.words(table) == said
+        assert deviations.nested(table)[0][4:] == ["sd, trainings", "sd, unlearnings", "n"]
+    # One split for all seeds, such as that of a data set without validation images: one model.
+    (table,) = made([plain("FT", 0.1 * seed, seed, "same") for seed in (1, 2, 3)])
+    assert paired.Units(table).level == "forget set"
+    assert deviations.words(table).startswith("The deviation runs over 3 forget sets")
+
+
+def test_a_method_that_lacks_the_harder_forget_set_is_held_against_the_same_ones():
+    """Each side's mean over its own forget sets would compare FT on both with GA on the easier one."""
+    runs = [run("retrain", 1.0, t, f) for t in (1, 2, 3) for f in (1, 2)]
+    runs += [run("FT", 0.8 - 0.3 * (f - 1) + 0.01 * t, t, f) for t in (1, 2, 3) for f in (1, 2)]
+    runs += [run("GA", 0.7, t, 1) for t in (1, 2, 3)]
+    (table,) = made(runs)
+    _, _, pairs, _ = nearer.against_nearest(table)
+    [line] = pairs.to_dict("records")
+    assert (line["method"], line["other"], line["pairs"]) == ("FT", "GA", 3)
+    assert line["gap minus other's"] == pytest.approx(-0.12 / 4)  # UA 0.81, 0.82 and 0.83 against 0.7
 
 
 def test_a_report_sets_every_method_against_the_nearest(tmp_path, capsys):
@@ -155,8 +212,8 @@ def test_a_report_sets_every_method_against_the_nearest(tmp_path, capsys):
     assert low > 0 and low < means["GA"] - means["RL"] < high
     assert float(by_name["GA"]["p"]) < 0.05 < float(by_name["FT"]["p"]) and by_name["FT"]["pairs"] == "3"
     # Benjamini and Hochberg of two: the smaller times two, at most the larger.
-    nearest = paired.units(table, "RL", "dense")
-    changes = [paired.changes(paired.units(table, method, "dense"), nearest) for method in ("FT", "GA")]
+    nearest = table.by_seed("RL", "dense")
+    changes = [paired.changes(table.by_seed(method, "dense"), nearest) for method in ("FT", "GA")]
     small, large = sorted(paired.difference(change.values()).p for change in changes)
     assert (
         by_name["GA"]["p, corrected"] == f"{min(2 * small, large):.3f}"
