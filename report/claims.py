@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from report import marks, paired
 from report.claim_file import Claim, Side
-from report.comparison import Table
+from report.comparison import Seeds, Table
 from report.missing import PlannedRun
 from report.page import Section
 from report.paired import LEAST, Difference
@@ -21,7 +21,7 @@ from report.ranking import SCENARIO
 from report.row_names import Model, hyper, model_name, recipe
 from report.runs import METRICS
 
-NEAR = 0.005  # by which a model's sparsity may miss a stated one
+NEAR = 0.005  # by which a model's sparsity may miss a stated one, but by no more than a tenth of the density
 METHOD, MINUS = "{method}", " minus "
 ALIKE = 0.01  # by which two models of the same sparsity may differ; IMP seldom meets a round one
 NOTE = (
@@ -45,7 +45,8 @@ class Place:
 
     Attributes:
         labels: what sweeps' files call the method.
-        names: what a claim may call the method, in lower case.
+        names: of the method as typed, as papers have it, and as sweeps label it, in lower case.
+        called: those of them by which a claim finds it; what labels other runs is no name of a run with labels.
         flags: of the method.
         training: how the model was trained, pruning aside.
     """
@@ -55,6 +56,7 @@ class Place:
     model: Model
     labels: frozenset[str]
     names: frozenset[str]
+    called: frozenset[str]
     flags: dict[str, Any]
     training: str
 
@@ -70,6 +72,7 @@ class Line:
         table, method, model: what is compared; "A minus B" where the sides differ in it.
         change: larger side minus smaller one, in [-1, 1]; None without a pair.
         lacking: why there is no pair, in words; ``METHOD`` stands for ``method``.
+        left_out: what takes no part in ``change`` though the claim names it, and why.
     """
 
     claim: Claim
@@ -78,6 +81,7 @@ class Line:
     model: str = "-"
     change: Difference | None = None
     lacking: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -119,6 +123,11 @@ def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedR
     for level, pair in ALONE.items():
         if alone := [slug for slug, own in levels.items() if own == level]:
             notes.append(ONE_TRAINING.format(", ".join(alone), pair))
+    notes += [
+        f'Left out of "{line.claim.sentence}" on {line.table}: {"; ".join(line.left_out)}.'
+        for line in lines
+        if line.left_out
+    ]
     title, table = f"Claims of {claims[0].file}", pd.DataFrame(long, columns=LONG)
     return Section(title, HEAD, rows, notes, slug="claims", long=table)
 
@@ -128,6 +137,7 @@ def _places(tables: list[Table], planned: Iterable[PlannedRun]) -> list[Place]:
     for cell in planned:
         if cell.finished is not None and cell.facts["stage"] == "unlearn":
             labels.setdefault(cell.finished, set()).add(cell.facts["method"])
+    labelled = {label.casefold() for own in labels.values() for label in own}
     places = []
     for table in tables:
         models = {model.name: model for model in table.models}
@@ -140,10 +150,12 @@ def _places(tables: list[Table], planned: Iterable[PlannedRun]) -> list[Place]:
             content = group["run"].iloc[0].content
             own = frozenset(label for mark in group["fingerprint"] for label in labels.get(mark, ()))
             typed = [] if "adapters" in content else [content["method"]]
-            names = frozenset(name.casefold() for name in (*own, content["paper_name"], *typed))
+            exact = frozenset(label.casefold() for label in own)
+            names = exact | {name.casefold() for name in (content["paper_name"], *typed)}
+            called = exact | (names - labelled) if own else names
             trained = recipe(content) or {}
             training = json.dumps([trained.get("data"), trained.get("train")], sort_keys=True)
-            places.append(Place(table, row, models[model], own, names, hyper(content), training))
+            places.append(Place(table, row, models[model], own, names, called, hyper(content), training))
     return places
 
 
@@ -165,7 +177,7 @@ def _among(value: float, ends: tuple[float, float]) -> bool:
     low, high = ends
     if value == 0 or high == 0:
         return value == low == 0
-    return low - NEAR <= value <= high + NEAR
+    return low - min(NEAR, (1 - low) / 10) <= value <= high + min(NEAR, (1 - high) / 10)
 
 
 def _same(value: Any, other: Any) -> bool:
@@ -184,7 +196,7 @@ def _flagged(place: Place, flags: dict[str, tuple[Any, ...]]) -> bool:
 
 TESTS: dict[str, Callable[[Place, Any], bool]] = {  # in the order in which what is missing is looked for
     "scenario": lambda place, kinds: place.table.key["kind"] in kinds,
-    "method": lambda place, names: any(name.casefold() in place.names for name in names),
+    "method": lambda place, names: any(name.casefold() in place.called for name in names),
     "sparsity": lambda place, ends: place.model.sparsity is not None and _among(place.model.sparsity, ends),
     "pruner": lambda place, names: place.model.pruner in names,
     "flags": _flagged,
@@ -257,7 +269,13 @@ def _preferred(pairs: list[Pair], alike: Callable[[Place, Place], bool]) -> list
 
 
 def _pairs(claim: Claim, larger: list[Place], smaller: list[Place]) -> list[Pair]:
-    pairs = [(one, other) for one in larger for other in smaller if _alike(one, other, claim.named)]
+    both = set(larger) & set(smaller)
+    pairs = [
+        (one, other)
+        for one in larger
+        for other in smaller
+        if not {one, other} <= both and _alike(one, other, claim.named)  # in both orders, or with itself: says nothing
+    ]
     if claim.named & {"sparsity", "pruner"}:
         pairs = _preferred(pairs, lambda one, other: one.training == other.training)
     if "flags" in claim.named and "method" not in claim.named:
@@ -268,7 +286,26 @@ def _pairs(claim: Claim, larger: list[Place], smaller: list[Place]) -> list[Pair
                 one.flags.get(name) == other.flags.get(name) for name in {*one.flags, *other.flags} - stated
             ),
         )
-    return pairs
+    return pairs if "sparsity" in claim.named else _nearest(pairs)
+
+
+def _nearest(pairs: list[Pair]) -> list[Pair]:
+    """Pairs in which each place is the other's nearest in sparsity, of those that one pruner made from one method."""
+    least: dict[tuple, float] = {}
+    for pair in pairs:
+        for key in _kinds(pair):
+            least[key] = min(_apart(pair), least.get(key, math.inf))
+    return [pair for pair in pairs if all(_apart(pair) <= least[key] + 1e-9 for key in _kinds(pair))]
+
+
+def _kinds(pair: Pair) -> list[tuple]:
+    """Each place of a pair with the kind of its partner, among which one is the nearest."""
+    return [(place, other.table, other.row, other.model.pruner) for place, other in (pair, pair[::-1])]
+
+
+def _apart(pair: Pair) -> float:
+    larger, smaller = pair
+    return abs((larger.model.sparsity or 0.0) - (smaller.model.sparsity or 0.0))
 
 
 # --- what comes of it ---
@@ -288,23 +325,39 @@ def judged(claim: Claim, places: list[Place]) -> list[Line]:
         key = table, method if "method" in claim.each else "", model if "model" in claim.each else ""
         groups.setdefault(key, []).append(pair)
     if not groups:
-        return [
-            Line(claim, method=", ".join(claim.larger.method) or "-", lacking="the sides differ in more than it says")
-        ]
+        same = set(sides[0]) == set(sides[1])
+        lacking = "the sides are the same runs" if same else "the sides differ in more than it says"
+        return [Line(claim, method=", ".join(claim.larger.method) or "-", lacking=lacking)]
     return [_line(claim, pairs) for pairs in groups.values()]
 
 
 def _line(claim: Claim, pairs: list[Pair]) -> Line:
-    names = _table(pairs), _method(pairs, claim), _model(pairs)
     sides = [[place.table.by_seed(place.row, place.model.name, claim.score) for place in pair] for pair in pairs]
-    by_pair = [change for larger, smaller in sides if (change := paired.changes(larger, smaller))]
-    if not by_pair:
-        unknown = claim.score not in METRICS and not all(side for pair in sides for side in pair)
-        return Line(claim, *names, lacking="no Retrain with the same seeds" if unknown else "no seed on both sides")
+    changed = [(pair, change) for pair, two in zip(pairs, sides) if (change := paired.changes(*two))]
+    entered = [pair for pair, _ in changed]
+    told = entered or pairs
+    names = _table(told), _method(told, claim), _model(told)
+    if not changed:
+        return Line(claim, *names, lacking=_without(claim, [side for two in sides for side in two]))
+    by_pair = [change for _, change in changed]
     shared = [seeds for seeds in by_pair[0] if all(seeds in change for change in by_pair)]
     means = {seeds: math.fsum(change[seeds] for change in by_pair) / len(by_pair) for seeds in shared}
-    units = paired.Units(*{place.table for pair in pairs for place in pair})
-    return Line(claim, *names, paired.difference(units.means(means).values()), "no seed on all of them")
+    units = paired.Units(*{place.table for pair in entered for place in pair})
+    left = [
+        f"{_method([pair], claim)}, {_model([pair])} ({_without(claim, two)})"
+        for pair, two in zip(pairs, sides)
+        if pair not in entered
+    ]
+    seeds = {seeds for change in by_pair for seeds in change}
+    if len(seeds) > len(shared):
+        left.append(f"{len(seeds) - len(shared)} of {len(seeds)} sets of seeds, which not all of them have")
+    change = paired.difference(units.means(means).values())
+    return Line(claim, *names, change, "no seed on all of them", tuple(left))
+
+
+def _without(claim: Claim, sides: Iterable[Mapping[Seeds, float]]) -> str:
+    """Why sides have no pair."""
+    return "no seed on both sides" if claim.score in METRICS or all(sides) else "no Retrain with the same seeds"
 
 
 def _against(sides: list[tuple[str, str]]) -> str:

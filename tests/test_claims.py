@@ -296,7 +296,8 @@ def test_labels_of_a_sweep_join_what_is_tuned_for_each_model(tmp_path):
     done = found.of("main_forget.py")
     tables = comparison.tables(done)
     planned = missing.planned_runs(found, {run.content["fingerprint"] for run in done})
-    rows = judge(tmp_path, tables, {**SPARSER, "each": "method"}, planned=planned)
+    every = {**SPARSER, "method": ["FT", "FT-tuned"], "each": "method"}
+    rows = judge(tmp_path, tables, every, planned=planned)
     assert [(row["method"], row["difference"]) for row in rows] == [
         ("FT, unlearn_lr 0.001", "+11.80"),
         ("FT-tuned", "+31.80"),
@@ -306,6 +307,72 @@ def test_labels_of_a_sweep_join_what_is_tuned_for_each_model(tmp_path):
     claim_file.check_methods(stated(tmp_path, {**SPARSER, "method": "FT-tuned"}), list, found)
     [row] = judge(tmp_path, tables, {**SPARSER, "each": "method"})
     assert row["method"] == "FT, unlearn_lr 0.001", "without labels only the same setting is a pair"
+
+
+def test_a_place_is_never_held_against_itself_nor_a_pair_in_both_orders(tmp_path):
+    runs = [ft(0, seed, gain + seed / 100, m) for m, gain in (("FT", 0.2), ("GA", 0.4), ("RL", 0.6)) for seed in (1, 2)]
+    every = {"claim": "FT forgets least.", "score": "UA", "sparsity": 0, "smaller": {"method": "FT"}}
+    [row] = judge(tmp_path, made(runs), {**every, "larger": {}})
+    assert (row["difference"], row["method"]) == ("+30.00", "GA, RL minus FT")  # 20 and 40; with itself 20 in the mean
+    [row] = judge(tmp_path, made(runs), {**every, "smaller": {"method": ["FT", "GA"]}, "larger": {}})
+    assert row["difference"] == "+30.00"  # RL's 40 and 20, without FT and GA in both orders
+    both = {"smaller": {"method": ["FT", "GA"]}, "larger": {"method": ["GA", "FT"]}}
+    [row] = judge(tmp_path, made(runs), {**every, **both})
+    assert row["verdict"] == "not shown: the sides are the same runs"
+
+
+def test_a_label_of_a_sweep_names_its_own_runs_alone(tmp_path):
+    """GA-mask is typed GA too; with GA it means the runs that the sweep calls so."""
+    ua = {"GA": 0.2, "GA-mask": 0.5, "RL-mask": 0.6}
+    runs = [
+        (label, ft(0, seed, value + seed / 100, label.split("-")[0], hyper={"saliency": "mask" in label}))
+        for label, value in ua.items()
+        for seed in (1, 2)
+    ]
+    found = planned_cells(tmp_path / "runs", runs)
+    done = found.of("main_forget.py")
+    planned = missing.planned_runs(found, {run.content["fingerprint"] for run in done})
+    sides = {"claim": "a", "score": "UA", "sparsity": 0, "smaller": {"method": "GA"}}
+    tables = comparison.tables(done)
+    rows = [
+        judge(tmp_path, tables, {**sides, "larger": {"method": name}}, planned=planned)
+        for name in ("GA-mask", "rl-mask", "RL")
+    ]
+    assert [row["difference"] for [row] in rows] == ["+30.00", "+40.00", "+40.00"]
+    [row] = judge(tmp_path, tables, {**sides, "larger": {"method": "RL"}})
+    assert row["difference"] == "+25.00", "without labels GA is both"
+
+
+def test_a_line_names_only_what_gave_numbers_and_a_note_the_rest(tmp_path):
+    runs = [ft(s, seed, 0.2 + s * seed / 10, m) for s in (0, 0.9) for seed in (1, 2, 3) for m in ("FT", "GA", "RL")]
+    runs = [run for run in runs if run["method"] != "GA" or (run["model"]["sparsity"] == 0) == (run["seed"] == 1)]
+    runs = [run for run in runs if run["method"] != "RL" or run["seed"] < 3]
+    section = claims.section(stated(tmp_path, {**SPARSER, "method": ["FT", "GA", "RL"]}), made(runs), ())
+    [row] = section.rows
+    assert row[3:5] == ["FT, RL", "90 % sparse minus dense"] and row[-1] == "2"
+    assert section.notes[1:] == [
+        'Left out of "UA rises." on digits-resnet20s-class-0: GA, 90 % sparse minus dense (no seed on both sides); '
+        "1 of 3 sets of seeds, which not all of them have."
+    ]
+
+
+def test_the_nearest_sparsity_is_the_partner_where_only_the_pruner_differs(tmp_path):
+    runs = []
+    for seed in (1, 2, 3):
+        runs.append(pruned(0.97, seed, 0.5 + seed / 100, pruning_times=2, rate=0.97))
+        for sparsity, ua in ((0.9648, 0.1), (0.9719, 0.3), (0.9775, 0.2)):
+            runs.append(pruned(sparsity, seed, ua, pruning_times=20, rate=0.2))
+    sides = {"smaller": {"pruner": "IMP"}, "larger": {"pruner": "OMP"}}
+    [row] = judge(tmp_path, made(runs), {**SPARSER, **sides})
+    assert (row["model"], row["difference"]) == ("97 % sparse minus 97.19 % sparse", "+22.00")
+
+
+@pytest.mark.parametrize(
+    "stated_as, sparsity, meant",
+    [(0.99, 0.995, False), (0.99, 0.9905, True), (0.995, 0.99, False), (0.9, 0.904, True), (0.9, 0.906, False)],
+)
+def test_a_sparsity_may_be_missed_by_little_where_little_is_left(stated_as, sparsity, meant):
+    assert claims._among(sparsity, (stated_as, stated_as)) == meant
 
 
 # ---- what is missing -------------------------------------------------------------------------------
