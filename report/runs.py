@@ -147,6 +147,7 @@ class Collection:
         """Write all runs and plans into one file, which is read like the folders that they came from.
 
         Paths are relative to the file's folder, or, where something lies elsewhere, to what all of it lies in.
+        Raises UsageError: a result is nested too deeply.
         """
         runs = [run for run in self.runs if run.content]
         places = [*self.plans, *(run.folder for run in runs)]
@@ -158,7 +159,10 @@ class Collection:
             for plan, content in self.plans.items()
         ]
         lines += [run.packed(base) for run in runs]
-        lines = shared_parts.factored(lines)
+        try:
+            lines = shared_parts.factored(lines)
+        except RecursionError:
+            raise UsageError(f"{path}: cannot be written (a result is nested too deeply); leave it out") from None
         files.write_text(path, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 
 
@@ -244,7 +248,10 @@ def _unpack(path: Path, collection: Collection, visited: set[str]) -> None:
         if number == 1 and isinstance(record.get(shared_parts.SHARED), list):
             shared = record[shared_parts.SHARED]
             continue
-        record = shared_parts.restored(record, shared, place)
+        try:
+            record = shared_parts.restored(record, shared, place)
+        except RecursionError:
+            raise UsageError(f"{place}: is damaged (nested too deeply); pack the runs again") from None
         plan, run = {"sweep": str, "content": dict}, {"folder": str, "result": dict, "epochs": list}
         check(record, plan if "sweep" in record else run, place)
         if "sweep" in record and not (path.parent / record["sweep"]).exists():

@@ -851,6 +851,22 @@ def test_a_damaged_packed_file_is_refused_with_its_line(tmp_path, capsys):
         assert f"runs.jsonl:2: {said}" in capsys.readouterr().err
 
 
+def test_results_that_are_nested_too_deeply_are_refused_in_one_line(tmp_path, capsys):
+    deep = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    packed, run = tmp_path / "packed" / "runs.jsonl", {**RUNS[0], "more": deep}
+    packed.parent.mkdir()
+    packed.write_text(json.dumps({"folder": "b", "result": run, "epochs": []}) + "\n")
+    for words, said in (
+        ([str(packed)], f"{packed}:1: is damaged (nested too deeply)"),
+        ([str(write(tmp_path / "runs", [run])), "--pack"], "runs.jsonl: cannot be written (a result is nested"),
+    ):
+        assert main_report.main([*words, "--no_plots"]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+
+
 def scenario_runs(gaps, kind, seed=1, compat="fixed"):
     """Retrain, and methods whose four scores are all ``gap`` below its; RTE of Retrain 4 minutes."""
     words = {"class": "all of class 0", "random": "90 images"}[kind]
