@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     wanted = parse(argv)
     found = collect(wanted.folders)
     from report import assemble, writer
-    from unlearn import registry
+    from unlearn import unlearn_flags
 
-    claim_file.check_methods(wanted.claims, registry.table_names, found)
+    claim_file.check_known(wanted.claims, unlearn_flags.known_names, found)
     files.make_folder(wanted.out)
     report = writer.Report(wanted.out, wanted.plots)
     assemble.add_unlearning(report, found, wanted.folders, wanted.scores, wanted.settings, wanted.claims)

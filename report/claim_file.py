@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from report.row_names import PRUNERS
+from report.row_names import PRUNERS, hyper
 from report.runs import BY_SEED, Collection
 from utils import plain_yaml
 from utils.errors import UsageError
@@ -84,23 +84,34 @@ def read(typed: str | None) -> list[Claim]:
     return [single for claim in stated for single in _singles(claim)]
 
 
-def check_methods(claims: list[Claim], known: Callable[[], Iterable[str]], collection: Collection) -> None:
-    """Refuse a method that neither the project knows nor a run has.
+def check_known(claims: list[Claim], known: Callable[[], Mapping[str, Iterable[str]]], collection: Collection) -> None:
+    """Refuse a method, a flag or a scenario that neither the project knows nor a run has.
 
     Args:
-        known: gives the names of the project's methods, as typed and as papers have them; called if there is a claim.
+        known: gives the project's names of "method" (as typed and as papers have them), "flags" and "scenario"; called
+            if there is a claim.
     Raises:
-        UsageError: names the claim, the method and the nearest one.
+        UsageError: names the claim, what is unknown and the nearest one.
     """
     if not claims:
         return
+    own = known()
+    runs = [run.content for run in collection.of("main_forget.py", failed=True)]
     found = [run.content.get(key) for run in collection.runs for key in ("method", "paper_name")]
     found += [cell.get("method") for plan in collection.plans.values() for cell in plan["cells"]]
-    names = {name.casefold(): name for name in (*known(), *found) if isinstance(name, str)}
+    names = {name.casefold(): name for name in (*own["method"], *found) if isinstance(name, str)}
+    flags = sorted({*own["flags"], *(name for content in runs for name in hyper(content))})
+    kinds = list(dict.fromkeys((*own["scenario"], *(content["scenario"]["kind"] for content in runs))))
     for claim in claims:
-        for name in (*claim.smaller.method, *claim.larger.method):
-            if name.casefold() not in names:
-                lookup(name, sorted(names.values(), key=str.casefold), f"{claim.file}: claim {claim.number}: method")
+        source = f"{claim.file}: claim {claim.number}"
+        for side in (claim.smaller, claim.larger):
+            for name in side.method:
+                if name.casefold() not in names:
+                    lookup(name, sorted(names.values(), key=str.casefold), f"{source}: method")
+            for name in side.flags:
+                lookup(name, flags, f"{source}: flags")
+            for name in side.scenario:
+                lookup(name, kinds, f"{source}: scenario")
 
 
 def _claim(entry: Any, path: Path, number: int) -> Claim:
@@ -111,7 +122,7 @@ def _claim(entry: Any, path: Path, number: int) -> Claim:
     for key in ("claim", "score", *SIDES):
         if key not in entry:
             raise UsageError(f"{source}: {key} is needed")
-    if not isinstance(entry["claim"], str) or not entry["claim"].isprintable():
+    if not isinstance(entry["claim"], str) or not entry["claim"].strip() or not entry["claim"].isprintable():
         raise UsageError(f"{source}: claim: must be a sentence on one line")
     shared = {key: entry[key] for key in SELECTORS if key in entry}
     sides = {}
@@ -126,7 +137,7 @@ def _claim(entry: Any, path: Path, number: int) -> Claim:
     if sides["smaller"] == sides["larger"]:
         raise UsageError(f"{source}: smaller and larger: are the same runs; say in which of {', '.join(SELECTORS)}")
     named = {"sparsity" if key == "density" else key for name in SIDES for key in entry[name]}
-    each = _texts(entry.get("each", ()), f"{source}: each")
+    each = _texts(entry, "each", source)
     for name in each:
         lookup(name, EACH, f"{source}: each")
     score = lookup(str(entry["score"]), BY_SEED, f"{source}: score")
@@ -141,20 +152,34 @@ def _side(content: dict[str, Any], source: str) -> Side:
     if "density" in content:
         low, high = _range(content["density"], f"{source}: density")
         sparsity = 1 - high, 1 - low
-    texts = {key: _texts(content.get(key, ()), f"{source}: {key}") for key in ("method", "scenario", "pruner")}
+    texts = {key: _texts(content, key, source) for key in ("method", "scenario", "pruner")}
     known = {name.casefold(): name for name in PRUNERS}
     pruners = [known.get(name.casefold()) or lookup(name, PRUNERS, f"{source}: pruner") for name in texts["pruner"]]
-    flags = content.get("flags", {})
-    if not isinstance(flags, dict) or not all(isinstance(name, str) for name in flags):
-        raise UsageError(f"{source}: flags: must be a mapping of flags to values")
-    values = {name.replace("-", "_"): tuple(_listed(value)) for name, value in flags.items()}
-    return Side(texts["method"], texts["scenario"], sparsity, tuple(pruners), values)
+    flags = _flags(content["flags"], f"{source}: flags") if "flags" in content else {}
+    return Side(texts["method"], texts["scenario"], sparsity, tuple(pruners), flags)
 
 
-def _texts(value: Any, source: str) -> tuple[str, ...]:
-    listed = _listed(value)
-    if not all(isinstance(text, str) for text in listed):
-        raise UsageError(f"{source} {value}: must be a name or a list of names")
+def _flags(flags: Any, source: str) -> dict[str, tuple[Any, ...]]:
+    """Values by flag, as results have its name."""
+    if not isinstance(flags, dict) or not flags or not all(isinstance(name, str) for name in flags):
+        raise UsageError(f"{source}: must be a mapping of flags to values")
+    values = {}
+    for name, value in flags.items():
+        values[name.replace("-", "_")] = listed = tuple(_listed(value))
+        if not listed or not all(isinstance(each, (str, int, float)) and each != "" for each in listed):
+            raise UsageError(
+                f"{source}: {name}: must be a value or a list of values, each a number, a text, true or false"
+            )
+    return values
+
+
+def _texts(content: dict[str, Any], key: str, source: str) -> tuple[str, ...]:
+    """What is listed under a key; empty if the key is not there."""
+    if key not in content:
+        return ()
+    listed = _listed(content[key])
+    if not listed or not all(isinstance(text, str) and text.strip() for text in listed):
+        raise UsageError(f"{source}: {key} {content[key]}: must be a name or a list of names")
     return tuple(dict.fromkeys(listed))
 
 

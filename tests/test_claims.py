@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from collections import defaultdict
 
 import pytest
 import yaml
@@ -304,7 +305,7 @@ def test_labels_of_a_sweep_join_what_is_tuned_for_each_model(tmp_path):
     ]
     [row] = judge(tmp_path, tables, {**SPARSER, "method": "ft-tuned"}, planned=planned)
     assert row["method"] == "FT-tuned"
-    claim_file.check_methods(stated(tmp_path, {**SPARSER, "method": "FT-tuned"}), list, found)
+    claim_file.check_known(stated(tmp_path, {**SPARSER, "method": "FT-tuned"}), lambda: defaultdict(list), found)
     [row] = judge(tmp_path, tables, {**SPARSER, "each": "method"})
     assert row["method"] == "FT, unlearn_lr 0.001", "without labels only the same setting is a pair"
 
@@ -454,6 +455,21 @@ WRONG = {
     "- {claim: a, score: UA, smaller: {method: 3}, larger: {}}": ": method 3: must be a name or a list of names",
     "- {claim: a, score: UA, method: FT, smaller: {method: GA}, larger: {}}": "method is said of the whole claim too",
     "- {claim: a, score: UA, each: seed, smaller: {method: FT}, larger: {}}": ": each seed: unknown",
+    '- {claim: "", score: UA, smaller: {method: FT}, larger: {}}': ": claim 1: claim: must be a sentence on one line",
+    "- {claim: a, score: UA, smaller: {method: []}, larger: {}}": ": smaller: method []: must be a name or a list",
+    '- {claim: a, score: UA, smaller: {method: " "}, larger: {}}': ": smaller: method : must be a name or a list",
+    "- {claim: a, score: UA, scenario: [], smaller: {method: FT}, larger: {}}": ": scenario []: must be a name",
+    "- {claim: a, score: UA, each: [], smaller: {method: FT}, larger: {}}": ": claim 1: each []: must be a name",
+    "- {claim: a, score: UA, smaller: {flags: {}}, larger: {}}": ": flags: must be a mapping of flags",
+    "- {claim: a, score: UA, smaller: {flags: {alpha: []}}, larger: {}}": ": flags: alpha: must be a value or a list",
+    "- {claim: a, score: UA, smaller: {flags: {alpha: null}}, larger: {}}": ": flags: alpha: must be a value or a list",
+    "- {claim: a, score: UA, smaller: {flags: {alpha: [1, null]}}, larger: {}}": ": flags: alpha: must be a value",
+    "- {claim: a, score: UA, smaller: {flags: {l1_shedule: x}}, larger: {}}": (
+        ": claim 1: flags l1_shedule: unknown (did you mean l1_schedule?)"
+    ),
+    "- {claim: a, score: UA, scenario: clas, smaller: {method: FT}, larger: {}}": (
+        ": claim 1: scenario clas: unknown (did you mean class?); known: class, classes, part of a class"
+    ),
     "- {claim: a, score: UA, smaller: {method: FTT}, larger: {}}": ": claim 1: method FTT: unknown (did you mean FT?)",
 }
 
@@ -466,6 +482,13 @@ def test_a_wrong_file_is_one_line_before_anything_is_written(text, tmp_path, cap
     error = capsys.readouterr().err
     assert error.startswith(f"main_report.py: error: {path}: ") and WRONG[text] in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_flags_and_scenarios_that_only_a_run_has_are_known(tmp_path):
+    own = ft(0, 1, 0.2, hyper={"my_flag": 1}, kind="my kind")
+    write(tmp_path / "runs", [own])
+    stated(tmp_path, {**SPARSER, "scenario": "my kind", "flags": {"my-flag": 1, "lora_rank": 4, "alpha": False}})
+    assert main_report.main([str(tmp_path / "runs"), "--no_plots", "--claims", str(tmp_path / "claims.yaml")]) == 0
 
 
 def test_pruners_are_those_of_the_project():

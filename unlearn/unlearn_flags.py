@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, get_args
 
-from dataset.scenario import Scenario
+from dataset.scenario import Kind, Scenario
 from trainer.training_flags import Arguments, Model, in_time, is_transformer, suited
+from unlearn import registry
 from unlearn.registry import Method
 from utils.errors import UsageError
 from utils.options import NO_IDENTITY, build, changed, file_option, option
@@ -147,3 +148,10 @@ def adapters(typed: dict[str, Any], method: Method, hyper: Any) -> Lora | None:
     if lora.lora_targets == ():
         raise UsageError("--lora_targets: must name at least one layer")
     return lora if lora.lora else None
+
+
+def known_names() -> dict[str, list[str]]:
+    """All that classifiers' runs can be told apart by: names of methods, their "flags", and kinds of scenario."""
+    configs = [registry.get(name).config for name in registry.names()]
+    flags = sorted({each.name for config in (*configs, Lora) for each in fields(config)})
+    return {"method": registry.table_names(), "flags": flags, "scenario": list(get_args(Kind))}
