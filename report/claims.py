@@ -25,12 +25,13 @@ NEAR = 0.005  # by which a model's sparsity may miss a stated one, but by no mor
 METHOD, MINUS = "{method}", " minus "
 ALIKE = 0.01  # by which two models of the same sparsity may differ; IMP seldom meets a round one
 NOTE = (
-    "Difference in points: the side of which the claim says that its score is larger minus the other, in the mean over "
-    "pairs. A pair shares training, split and forget set, and all else in which the claim's sides do not differ. Runs "
-    "of one training are one pair where there are several trainings. 95 % interval and p: paired t-test; p, corrected: "
-    "for the number of lines (false discovery rate, Benjamini and Hochberg). holds: the interval is above 0. does not "
-    "hold: it is below 0. not shown: 0 is in it, or there are fewer than three pairs. Gaps are distances of single "
-    "runs from Retrain with the same seeds."
+    "Difference in points: the side of which the claim says that its score is larger minus the other, in the mean "
+    "over pairs. A pair shares training, split and forget set, and all else in which the claim's sides do not differ. "
+    "Runs of one training are one pair where there are several trainings. 95 % interval and p: paired t-test; p, "
+    "corrected: for the number of lines (false discovery rate, Benjamini and Hochberg). holds: the interval is above "
+    "0. does not hold: it is below 0. not shown: 0 is in it, or there are fewer than three pairs. The interval, and "
+    "so the verdict, is not corrected for the number of lines; p, corrected, is. Gaps are distances of single runs "
+    "from Retrain with the same seeds."
 )
 ONE_TRAINING = "All runs begin with one training in {}: there a pair is {}, and the answers speak of this model alone."
 ALONE = {"forget set": "a forget set", "unlearning": "an unlearning", "scoring": "a scoring of one unlearning"}

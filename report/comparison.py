@@ -112,7 +112,7 @@ class Table:
         digests: dict[tuple, str] = {}
         found = {}
         for key, run in zip(self.frame[SEED].itertuples(index=False, name=None), self.frame["run"]):
-            origin = (key[0] if own else "", key[-1])
+            origin = (key[0] if own and not key[-1] else "", key[-1])
             digest = (run.content.get("split") or {}).get("base_digest")
             found[key] = origin
             if digest:

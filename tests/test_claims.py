@@ -520,7 +520,10 @@ def test_the_papers_claims_on_real_runs_agree_with_the_page_on_them(tmp_path, ca
     assert [(line["method"], line["model"]) for line in held] == [("FT minus l1-sparse", "dense")] * 2
     assert sum("pruned by IMP" in line["verdict"] for line in lines) == 2
     shown = (tmp_path / "claims.md").read_text()
-    assert shown.count("| holds |") == 2 and "paired t-test" in shown
+    assert shown.count("| holds |") == 2 and "the verdict, is not corrected for the number of lines" in shown
+    told = re.search(r"Their p is (\S+) and (\S+), and (\S+) for both", (ROOT / "docs" / "reports.md").read_text())
+    found = [f"{float(line[key]):.3f}" for key in ("p", "p_corrected") for line in held]
+    assert [*told.groups(), told[3]] == found
     assert "l1-sparse is nearer to Retrain than FT on the dense model." in (tmp_path / "report.html").read_text()
     assert all(float(line["p_corrected"]) >= float(line["p"]) for line in lines if line["p"])
 
