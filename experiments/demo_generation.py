@@ -12,6 +12,7 @@ lets a judge look at the pictures. What is done already is only shown; after a k
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,8 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in told.methods or [] if name not in settings["methods"]]
     if unknown:
         parser.error(f"--methods {unknown[0]}: {told.settings} has {', '.join(settings['methods'])}")
+    if "Scheduler" in settings["drawing"] and importlib.util.find_spec("diffusers") is None:
+        parser.error(f"--settings {told.settings}: draws by a scheduler of diffusers; pip install diffusers")
     experiment = Experiment(told.folder, settings, settings["seed"] if told.seed is None else told.seed)
     made = experiment.models(told.methods or list(settings["methods"]))
     lines = experiment.table(made)
