@@ -76,6 +76,7 @@ def new(vae: str | None) -> Encoder:
 def set_up_encoding(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image."""
     outputs = [latents.FACTS, *(f"{part}{end}.npy" for part in latents.PARTS for end in ("", "_labels"))]
+    outputs.append(PARTS_FOLDER)
     return set_up(arguments, label="latents", title="make latents of a data set", outputs=outputs)
 
 
