@@ -16,7 +16,6 @@ from torch import nn
 from dataset.images import Images
 from dataset.named import latents
 from dataset.prepare import DatasetInfo
-from generation import folders
 from generation.autoencoders import autoencoder, vae_folder
 from generation.codec import Latents
 from generation.generation_flags import GenerateArguments
@@ -44,7 +43,7 @@ class Encoder(Generator):
 
     @property
     def sha256(self) -> str:
-        return folders.digest(self.path)
+        return files.folder_sha256(self.path)
 
     def network(self, raw: bool = False) -> nn.Module:
         return self.codec().vae

@@ -458,6 +458,23 @@ def test_pictures_need_no_data_set(base, tmp_path):
     assert one != other and not (tmp_path / "a" / "split.npz").exists()
 
 
+def test_the_page_of_generators_knows_a_pipeline_by_its_scores(base, tmp_path, capsys):
+    import main_compare
+
+    gone, judge = ["--forget", "class:3"], base.parent / "scores" / "judge.pt"
+    words = ["--model", base, "--unlearn", "GA", "--iterations", 1, "--batch_size", 8, *gone]
+    assert run("forget", *DATA, *words, "--save_dir", tmp_path / "GA") == 0
+    for folder, more in ((base.parent, ["--judge_epochs", 1]), (tmp_path / "GA", ["--judge", judge])):
+        words = ["--model", folder / "generator", *DRAW, *gone, *more, "--save_dir", folder / "scores"]
+        assert run("score", *DATA, *words) == 0
+    words = [str(base.parent), str(tmp_path / "GA"), "--out", str(tmp_path)]
+    assert main_compare.main(words) == 0
+    (tmp_path / "GA" / "generator" / "generator.json").write_text("{}")
+    capsys.readouterr()
+    assert main_compare.main(words) == 2
+    assert f"another generator than {tmp_path / 'GA' / 'generator'};" in capsys.readouterr().err
+
+
 def test_without_eta_pictures_of_a_scheduler_are_those_of_our_own_steps(base):
     from diffusers import DDIMScheduler
 
