@@ -16,16 +16,18 @@ from utils import files
 from utils.errors import UsageError
 
 SCORES = "scores"  # the folder in a run's own where its scores are looked for
-MODEL = "generator.pt"
+MODEL, PIPELINE, JUDGE = "generator.pt", "generator", "judge.pt"  # files that runs leave; a pipeline is a folder
 MAKING = ("train", "forget")  # what a run does that leaves a generator
 SHAPE = {
     "RA": runs.NUMBER,
     "judge": str,
     "judge_accuracy": runs.NUMBER,
     "split": {"digest": str},
+    "scenario?": (dict, type(None)),
     "model": {"arch": str, "dataset": str},
-    "config": {"data": {"dataset": str}, "settings": dict},
+    "config": {"data": {"dataset": str}, "settings": dict, "start": str},
 }
+MADE = {"split": {"digest": str}, "scenario?": (dict, type(None)), "model": {"arch": str}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,9 @@ def read(places: Sequence[str]) -> list[Scored]:
 
     A folder is that of ``main_generate.py train`` or ``forget`` with its scores in ``scores/``, or that of ``score``.
     Raises:
-        UsageError: there are fewer than two, one is unfinished, has no scores or is given twice, or they are of several
-            data sets, splits, judges or forgotten classes. Names the run.
+        UsageError: there are fewer than two; one is unfinished, is given twice, or has no scores, or those of another
+            generator, split or scenario than its own; or they are of several data sets, splits, judges or forgotten
+            classes. Names the run.
     """
     found = [_entry(folder_of(place)) for place in places]
     if len(found) < 2:
@@ -91,27 +94,76 @@ def read(places: Sequence[str]) -> list[Scored]:
         if entry.place.resolve() in seen:
             raise UsageError(f"{entry.folder}: is given twice; leave one of the two out")
         seen.add(entry.place.resolve())
-        _check_same(found[0], entry)
+        _check_same(found, entry)
     return _with_names(found)
 
 
 def _entry(folder: Path) -> Scored:
     named = _result(folder)
-    work = named.get("config", {}).get("work")
-    if work not in (*MAKING, "score"):
+    work = named["config"]["work"]
+    if work == "score":
+        return _of_scores(folder, named)
+    if work not in MAKING:
         raise UsageError(f"{folder}: is of {GENERATING} {work}; give runs of train and forget that have scores")
-    place = folder if work == "score" else folder / SCORES
+    runs.check(named, MADE, folder / "result.json")
+    place, model = folder / SCORES, _generator(folder, named)
     if not (place / "result.json").exists():
-        told = f"{GENERATING} score --model {folder / MODEL} --save_dir {place}"
+        told = f"{GENERATING} score --model {model} --save_dir {place}"
         raise UsageError(f"{folder}: has no scores in {place}; {told} ... leaves them")
-    result = named if work == "score" else _result(place)
+    result = _result(place)
     runs.check(result, SHAPE, place / "result.json")
-    run = named if work != "score" else _result(folder.parent) if _made_there(folder.parent, result) else {}
-    model = folder / MODEL
-    if work != "score" and model.exists() and files.sha256(model) != result["config"].get("start"):
+    if not model.exists():
+        why = f"without it nothing says that the scores in {place} are of this run"
+        raise UsageError(
+            f"{folder}: lacks {model.name}, and {why}; bring it back, or give {place} to show scores alone"
+        )
+    if _digest(model) != result["config"]["start"]:
         raise UsageError(f"{place}: are scores of another generator than {model}; give their command again")
-    home = folder.parent if work == "score" and run else folder
-    return Scored("", home, place, result, run, judged.read(place))
+    return _with_run(folder, place, result, named)
+
+
+def _of_scores(place: Path, result: dict[str, Any]) -> Scored:
+    """Scores that were named themselves, with the run in whose folder they lie if it made their generator."""
+    runs.check(result, SHAPE, place / "result.json")
+    home = place.parent
+    try:
+        run = _result(home)
+        runs.check(run, MADE, home / "result.json")
+    except UsageError:  # no run, or none that is known: the scores stand alone
+        run = {}
+    if run and run["config"]["work"] in MAKING and _digest(_generator(home, run)) == result["config"]["start"]:
+        return _with_run(home, place, result, run)
+    return Scored("", place, place, result, {}, judged.read(place))
+
+
+def _with_run(folder: Path, place: Path, result: dict[str, Any], run: dict[str, Any]) -> Scored:
+    """Refuse a run whose split or scenario its scores do not share; scores of a run without a scenario are of any."""
+    both = {"split": (run["split"]["digest"], result["split"]["digest"], "--seed, --split_seed or --split")}
+    if run.get("scenario"):
+        both["scenario"] = _scenario(run), _scenario(result), "--forget"
+    for what, (own, other, flags) in both.items():
+        if own != other:
+            said = f"are scores of {what} {other}, but {folder} is of {own}"
+            raise UsageError(f"{place}: {said}; score it with the {flags} of its run")
+    return Scored("", folder, place, result, run, judged.read(place))
+
+
+def _scenario(result: dict[str, Any]) -> str:
+    """What is forgotten, as the scenario's numbers say it: "class 3"."""
+    told = {key: value for key, value in (result.get("scenario") or {}).items() if key != "words"}
+    return ", ".join(f"{key} {told[key]}" for key in sorted(told) if told[key] is not None) or "none"
+
+
+def _generator(folder: Path, run: dict[str, Any]) -> Path:
+    """Where a run of ``train`` or ``forget`` leaves its generator: a file, or the folder of a pipeline."""
+    return folder / (MODEL if run["model"]["arch"] == "ddpm" else PIPELINE)
+
+
+def _digest(model: Path) -> str | None:
+    """What ``score`` knows a generator by; None if there is none."""
+    if model.is_dir():
+        return files.folder_sha256(model)
+    return files.sha256(model) if model.exists() else None
 
 
 def _result(folder: Path) -> dict[str, Any]:
@@ -127,15 +179,9 @@ def _result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def _made_there(folder: Path, result: dict[str, Any]) -> bool:
-    """Whether the generator of some scores was made in a folder."""
-    model, made = folder / MODEL, runs.read(folder / "result.json")
-    work = (made.get("config") or {}).get("work")
-    return work in MAKING and model.exists() and files.sha256(model) == result["config"].get("start")
-
-
-def _check_same(first: Scored, entry: Scored) -> None:
-    """Refuse scores that another judge gave, or that are of other images or classes."""
+def _check_same(found: Sequence[Scored], entry: Scored) -> None:
+    """Refuse scores that are of other images or classes than the first of all, or that another judge gave."""
+    first = found[0]
     same = {
         "data set": lambda one: one.result["model"]["dataset"],
         "--input_size": lambda one: one.result["config"]["data"].get("input_size"),
@@ -148,7 +194,16 @@ def _check_same(first: Scored, entry: Scored) -> None:
             raise UsageError(f"{entry.folder}: {said}; compare scores that have these in common")
     if entry.result["judge"] != first.result["judge"]:
         said = f"was judged by {entry.result['judge']}, {first.folder} by {first.result['judge']}"
-        raise UsageError(f"{entry.folder}: {said}; score it with --judge {first.place / 'judge.pt'}")
+        file = _judge(first.result["judge"], found)
+        raise UsageError(f"{entry.folder}: {said}; score it with --judge {file}")
+
+
+def _judge(name: str, entries: Sequence[Scored]) -> str:
+    """The file of a judge if one of these scores left it, or else words for it."""
+    for path in (entry.place / JUDGE for entry in entries):
+        if path.is_file() and files.sha256(path).startswith(name):
+            return str(path)
+    return "and the file of that judge"
 
 
 def _with_names(entries: Sequence[Scored]) -> list[Scored]:
@@ -164,4 +219,10 @@ def _with_names(entries: Sequence[Scored]) -> list[Scored]:
 def _method(entry: Scored) -> str:
     if entry.unlearned:
         return entry.run.get("paper_name") or entry.run["method"]
-    return "Retrain" if entry.retrained else "Original" if entry.run else entry.folder.name
+    return "Retrain" if entry.retrained else "Original" if entry.run else _alone(entry.place)
+
+
+def _alone(place: Path) -> str:
+    """What scores without a run are called: their folder's name, with the one above if that says nothing."""
+    place = place.absolute()
+    return f"{place.parent.name}/{SCORES}" if place.name == SCORES else place.name

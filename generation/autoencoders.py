@@ -11,6 +11,7 @@ from dataset.named import latents
 from dataset.prepare import DatasetInfo
 from generation import folders
 from generation.codec import Latents
+from utils import files
 from utils.errors import UsageError
 
 VAE = "vae"
@@ -49,5 +50,5 @@ def check_made(info: DatasetInfo, vae: Path) -> None:
     Raises:
         UsageError: names both.
     """
-    if not info.source.pixels and latents.facts(info.root)["vae"] != folders.digest(vae):
+    if not info.source.pixels and latents.facts(info.root)["vae"] != files.folder_sha256(vae):
         raise UsageError(f"--data {info.root}: its latents were not made by the autoencoder in {vae}; encode them anew")

@@ -24,7 +24,7 @@ from utils.errors import UsageError
 PICTURES, GRID, FOLDER = "samples.npz", "grid.png", "class_samples"
 GRID_COLUMNS = 20  # pictures of a class in a grid, at most
 GRID_PIXELS = 32  # side of a picture in a grid, at least
-GLANCE: dict[str, Any] = {"times": 20, "eta": 0.0}  # the way of the pictures that show a run's result
+GLANCE = 20  # times of the pictures that show a run's result, at most
 SEEN = {"ddpm": (None, 10), "dit": (5, 4), "sd": (5, 4)}  # classes in that grid, None for all, and pictures of each
 
 
@@ -76,7 +76,8 @@ def glance(setup: GeneratorSetup) -> tuple[Way, list[int], int]:
     gone = [] if setup.scenario is None else list(setup.scenario.labels or ())
     classes = [*gone, *(label for label in range(setup.dataset.classes) if label not in gone)][:most]
     guidance, at_once = drawn["cond_scale"], drawn["sample_batch_size"]
-    return Way(guidance=guidance, at_once=at_once, **GLANCE, **_of_generator(setup)), sorted(classes), count
+    shown = Way(min(GLANCE, setup.schedule.steps), 0.0, guidance, at_once=at_once, **_of_generator(setup))
+    return shown, sorted(classes), count
 
 
 def _of_generator(setup: GeneratorSetup) -> dict[str, Any]:

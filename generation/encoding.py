@@ -16,7 +16,6 @@ from torch import nn
 from dataset.images import Images
 from dataset.named import latents
 from dataset.prepare import DatasetInfo
-from generation import folders
 from generation.autoencoders import autoencoder, vae_folder
 from generation.codec import Latents
 from generation.generation_flags import GenerateArguments
@@ -44,7 +43,7 @@ class Encoder(Generator):
 
     @property
     def sha256(self) -> str:
-        return folders.digest(self.path)
+        return files.folder_sha256(self.path)
 
     def network(self, raw: bool = False) -> nn.Module:
         return self.codec().vae
@@ -77,6 +76,7 @@ def new(vae: str | None) -> Encoder:
 def set_up_encoding(arguments: GenerateArguments) -> GeneratorSetup:
     """Refuse what can be refused without reading an image."""
     outputs = [latents.FACTS, *(f"{part}{end}.npy" for part in latents.PARTS for end in ("", "_labels"))]
+    outputs.append(PARTS_FOLDER)
     return set_up(arguments, label="latents", title="make latents of a data set", outputs=outputs)
 
 

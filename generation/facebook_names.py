@@ -26,19 +26,20 @@ POSITIONS, JOINT = "pos_embed", "attn.qkv"  # a fixed table; queries, keys and v
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors under diffusers' names; keys that Facebook's network does not have stay."""
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         layer, _, leaf = key.rpartition(".")
-        words = layer.split(".", 2)
+        block, _, part = layer.removeprefix("blocks.").partition(".")
+        own = f"transformer_blocks.{block}"
         if key == POSITIONS:
             continue
         if layer in TOP:
-            found[f"{TOP[layer]}.{leaf}"] = value
-        elif words[0] == "blocks" and words[2] == JOINT:
+            renamed[f"{TOP[layer]}.{leaf}"] = value
+        elif key.startswith("blocks.") and part == JOINT and value.ndim and len(value) % 3 == 0:
             for name, third in zip(("q", "k", "v"), value.chunk(3)):
-                found[f"transformer_blocks.{words[1]}.attn1.to_{name}.{leaf}"] = third.contiguous()
-        elif words[0] == "blocks" and words[2] in OF_BLOCK:
-            found[f"transformer_blocks.{words[1]}.{OF_BLOCK[words[2]]}.{leaf}"] = value
+                renamed[f"{own}.attn1.to_{name}.{leaf}"] = third.contiguous()
+        elif key.startswith("blocks.") and part in OF_BLOCK:
+            renamed[f"{own}.{OF_BLOCK[part]}.{leaf}"] = value
         else:
-            found[key] = value
-    return found
+            renamed[key] = value
+    return renamed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -109,14 +108,6 @@ def facts(folder: Path) -> dict[str, Any]:
     """What a run stored beside its pipeline; nothing for a pipeline of another origin."""
     place = folder / FACTS
     return files.read_json(place, str(place)) if place.is_file() else {}
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files."""
-    state = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        state.update(f"{path.relative_to(folder).as_posix()} {files.sha256(path)}\n".encode())
-    return state.hexdigest()
 
 
 def write(

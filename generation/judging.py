@@ -126,12 +126,17 @@ def of_inception(
 
 
 def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[int]) -> tuple[Pictures, Pictures]:
-    """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of all classes."""
+    """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of all classes.
+
+    Those that are scored begin with noise of their own. From the noise of the pictures that they are compared with,
+    each would be the likeness of another.
+    """
     flags, few = setup.arguments.settings, min(GRID_PER_CLASS, setup.arguments.settings.n_samples_per_class)
     found = opened(path, "--retrained", setup.dataset, setup.run)
     found = found.told(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
     network, how, seed = found.network().to(setup.device), drawing.way(flags, setup), setup.run.seed
-    lost = drawing.draw(network, found.schedule, gone, flags.n_samples_per_class, how, seed)
+    apart = seeds.derive(seed, "retrained")
+    lost = drawing.draw(network, found.schedule, gone, flags.n_samples_per_class, how, apart)
     return lost, drawing.draw(network, found.schedule, classes, few, how, seed)
 
 

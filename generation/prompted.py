@@ -74,7 +74,7 @@ def check(setup: GeneratorSetup, path: str) -> list[Prompt]:
 
 
 def draw(setup: GeneratorSetup, problem: GeneratorProblem, prompts: list[Prompt], settings: Way, folder: Path) -> None:
-    """Draw pictures of each prompt as ``CASE_NUMBER.png`` in a folder; those that a killed run left stay."""
+    """Draw each prompt's pictures as ``<case_number>_<picture>.png`` in a folder; those a killed run left stay."""
     files.make_folder(folder)
     generator, model, count = setup.generator, problem.model, setup.arguments.settings.n_samples_per_class
     assert isinstance(generator, stable.Stable) and isinstance(model, stable.TextUNet)

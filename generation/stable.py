@@ -83,7 +83,7 @@ class Stable(Generator):
 
     @property
     def sha256(self) -> str:
-        return folders.digest(self.place)
+        return files.folder_sha256(self.place)
 
     @property
     def side(self) -> int:

@@ -93,7 +93,7 @@ class Transformer(Generator):
 
     @property
     def sha256(self) -> str:
-        return folders.digest(self.path or self.vae)
+        return files.folder_sha256(self.path or self.vae)
 
     def network(self, raw: bool = False) -> DiT:
         if self.path is None:

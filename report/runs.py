@@ -167,8 +167,14 @@ class Collection:
 
 
 def _with_status(plan: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """A sweep's list in which every cell says how it ended, where a file beside it does."""
-    cells = [{**cell, "status": status} if (status := status_of(cell, plan)) else cell for cell in content["cells"]]
+    """A sweep's list in which every cell that failed says so, and why."""
+    cells = []
+    for cell in content["cells"]:
+        status = status_of(cell, plan)
+        failed = {key: status.get(key) for key in ("status", "last_line")} if status.get("status") == "failed" else None
+        cells.append(
+            {key: value for key, value in cell.items() if key != "status"} | ({"status": failed} if failed else {})
+        )
     return {**content, "cells": cells}
 
 

@@ -240,7 +240,7 @@ def short_ways() -> Iterator[None]:
     from generation import drawing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(drawing.GLANCE, "times", 2)
+        patch.setattr(drawing, "GLANCE", 2)
         yield
 
 

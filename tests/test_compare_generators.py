@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import shutil
@@ -22,6 +23,7 @@ from dataset import prepare
 from evaluation import judged
 from evaluation.judged import Judged
 from generation import judge, picture_scores
+from utils import files
 
 NAMES = ("base", "GA", "retrain")
 
@@ -65,12 +67,14 @@ def made_up(folder: Path, classes: int = 10, each: int = 25, side: int = 8) -> P
         shares |= {"UA": 1 - found.asked[lost].mean(), "RA": found.asked[~lost].mean()}
         shares |= {"rejected": found.rejected[lost].mean()}
         distances = {"fd_judge": 9.5 + 30 * number, "fd_floor": 2.5, "fd_judge_retrain": 80.0 - 20 * number}
-        told = {"data": {"dataset": "made up"}, "settings": {"timesteps": 5}, "start": None}
+        told = {"data": {"dataset": "made up"}, "settings": {"timesteps": 5}}
         run = {**common, **(gone if name != "base" else {}), "method": name, "paper_name": name}
         run |= {"config": {"work": work}, "seconds": {"training": 1.0 + number}}
-        scored = {**common, **gone, **shares, **distances, "config": {**told, "work": "score"}}
-        scored |= {"judge": "89abcdef", "judge_accuracy": 0.9375}
         (folder / name / "scores").mkdir(parents=True)
+        (folder / name / "generator.pt").write_text(f"the weights of {name}")
+        told |= {"work": "score", "start": files.sha256(folder / name / "generator.pt")}
+        scored = {**common, **gone, **shares, **distances, "config": told}
+        scored |= {"judge": "89abcdef", "judge_accuracy": 0.9375}
         judged.write(folder / name / "scores", found)
         for place, content in ((folder / name, run), (folder / name / "scores", scored)):
             (place / "result.json").write_text(json.dumps(content))
@@ -198,7 +202,11 @@ def test_what_cannot_be_compared_is_refused(scored_runs, compared_runs, tmp_path
 
     def altered(name: str, **entries: object) -> Path:
         shutil.copytree(scored_runs / "GA", tmp_path / name, ignore=shutil.ignore_patterns("scores"))
-        return changed(ga, tmp_path / name / "scores", "scores", **entries).parent
+        changed(ga, tmp_path / name / "scores", "scores", **entries)
+        run = {key: value for key, value in result(scored_runs, "GA").items() if key != "seal"}
+        run |= {key: entries[key] for key in ("split", "scenario") if key in entries}  # what it shares with its scores
+        (tmp_path / name / "result.json").write_text(json.dumps(run))
+        return tmp_path / name
 
     told = scores(scored_runs, "GA")
     unscored = altered("unscored")
@@ -227,6 +235,101 @@ def test_what_cannot_be_compared_is_refused(scored_runs, compared_runs, tmp_path
         found = capsys.readouterr()
         assert line in found.err and found.err.count("\n") == 1 and not found.out, found
     assert not (tmp_path / "out").exists(), "refused before anything is made"
+
+
+def edited(place: Path, **entries: object) -> None:
+    """Give a made-up result other entries."""
+    told = json.loads((place / "result.json").read_text())
+    (place / "result.json").write_text(json.dumps({**told, **entries}))
+
+
+def refused(capsys, *places: Path) -> str:
+    """The one line that refuses to compare these."""
+    capsys.readouterr()
+    assert main_compare.main(list(map(str, places))) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and not said.out, said
+    return said.err
+
+
+@pytest.mark.parametrize("name", ["GA", "retrain"])
+@pytest.mark.parametrize("named", ["run", "scores"])
+def test_scores_are_of_the_split_and_scenario_of_their_run(tmp_path, capsys, name, named):
+    """The generator's file is that of the scores, yet its run says otherwise."""
+    made = made_up(tmp_path)
+    place = made / name / "scores"
+    where = made / name if named == "run" else place
+    edited(made / name, scenario={"words": "all images of class 5", "class": 5, "count": None})
+    said = f"{place}: are scores of scenario class 3, but {made / name} is of class 5; score it with the --forget of"
+    assert said in refused(capsys, made / "base", where)
+    edited(made / name, scenario={"words": "7 images of class 3", "class": 3, "count": 7})
+    assert f"of scenario class 3, but {made / name} is of class 3, count 7;" in refused(capsys, made / "base", where)
+    edited(made / name, scenario={"words": "other words", "class": 3, "count": None}, split={"digest": "0123"})
+    said = f"{place}: are scores of split abcd, but {made / name} is of 0123; score it with the --seed, --split_seed or"
+    assert said in refused(capsys, made / "base", where)
+    edited(made / name, split={"digest": "abcd"})
+    assert main_compare.main([str(made / "base"), str(where)]) == 0, "words decide nothing"
+    edited(place, scenario=None)
+    assert "of scenario none, but" in refused(capsys, made / "base", where)
+
+
+def test_a_run_without_a_scenario_has_scores_of_any_but_of_its_split(tmp_path, capsys):
+    made = made_up(tmp_path)
+    edited(made / "base", split={"digest": "0123"})
+    assert "are scores of split abcd, but" in refused(capsys, made / "base", made / "GA")
+    edited(made / "base", split={"digest": "abcd"}, scenario=None)
+    assert main_compare.main([str(made / "base"), str(made / "GA")]) == 0
+
+
+@pytest.mark.parametrize("arch", ["dit", "sd"])
+def test_a_pipeline_is_known_by_all_files_of_its_folder(tmp_path, capsys, arch):
+    made = made_up(tmp_path)
+    run, inner = made / "GA", made / "GA" / "generator" / "unet" / "weights"
+    (run / "generator.pt").unlink()
+    inner.parent.mkdir(parents=True)
+    inner.write_text("of GA")
+    (run / "generator" / "model_index.json").write_text("{}")
+    edited(run, model={"arch": arch, "dataset": "made up"})
+    listed = [("model_index.json", b"{}"), ("unet/weights", b"of GA")]
+    lines = "".join(f"{name} {hashlib.sha256(content).hexdigest()}\n" for name, content in listed)
+    told = json.loads((run / "scores" / "result.json").read_text())["config"]
+    edited(run / "scores", config={**told, "start": hashlib.sha256(lines.encode()).hexdigest()})
+    words = [str(made / "base"), str(run), "--out", str(tmp_path / "out")]
+    assert main_compare.main(words) == 0
+    assert main_compare.main([*words[:1], str(run / "scores"), *words[2:]]) == 0
+    plain, _, _ = parts((tmp_path / "out" / "compare.html").read_text())
+    assert [one["name"] for one in plain["models"]] == ["Original", "GA"], "scores know the run they lie in"
+    inner.write_text("of another")
+    said = refused(capsys, made / "base", run)
+    assert f"are scores of another generator than {run / 'generator'};" in said
+    shutil.rmtree(run / "scores")
+    assert f"score --model {run / 'generator'} --save_dir" in refused(capsys, made / "base", run)
+
+
+@pytest.mark.parametrize("arch, name", [("ddpm", "generator.pt"), ("sd", "generator")])
+def test_scores_of_a_run_without_its_generator_stand_alone(tmp_path, capsys, arch, name):
+    made = made_up(tmp_path)
+    for run in ("GA", "retrain"):
+        edited(made / run, model={"arch": arch, "dataset": "made up"})
+        (made / run / "generator.pt").unlink()
+    said = refused(capsys, made / "base", made / "GA")
+    assert f"{made / 'GA'}: lacks {name}, and" in said and f"give {made / 'GA' / 'scores'} to show" in said
+    assert main_compare.main([str(made / run / "scores") for run in ("GA", "retrain")]) == 0
+    plain, _, _ = parts((made / "GA" / "compare.html").read_text())
+    assert [one["name"] for one in plain["models"]] == ["GA/scores", "retrain/scores"]
+
+
+def test_the_judge_to_score_with_is_named_where_it_is(tmp_path, capsys):
+    made = made_up(tmp_path)
+    edited(made / "retrain" / "scores", judge="other")
+    said = "was judged by other, " + f"{made / 'GA'} by 89abcdef; score it with --judge and the file of that judge"
+    assert said in refused(capsys, made / "GA", made / "base", made / "retrain")
+    file = made / "base" / "scores" / "judge.pt"
+    file.write_text("a judge of another name")
+    assert said in refused(capsys, made / "GA", made / "base", made / "retrain")
+    for run in ("GA", "base"):
+        edited(made / run / "scores", judge=files.sha256(file)[:8])
+    assert f"score it with --judge {file}\n" in refused(capsys, made / "GA", made / "base", made / "retrain")
 
 
 def test_many_classes_have_one_page(tmp_path):

@@ -28,6 +28,7 @@ from unlearn import registry, saliency
 from unlearn.apply import apply
 from unlearn.context import Context
 from utils import files, seeds
+from utils.errors import UsageError
 from utils.log import Log
 
 pytest.importorskip("diffusers")
@@ -320,6 +321,16 @@ def test_facebooks_weights_give_the_same_noise(original, vae, tmp_path, form):
     assert torch.allclose(model(x, t, y), original(x, t, y), atol=2e-4)
 
 
+def test_masks_of_strange_names_are_refused_in_a_line(original, vae, tmp_path):
+    torch.save(original.state_dict(), tmp_path / "DiT.pt")
+    network = facebook.read(tmp_path / "DiT.pt", str(vae), 2).network()
+    strange = {"blocks.0.weight": torch.ones(2), "blocks.0.attn.qkv.weight": torch.tensor(1.0), "blocks": torch.ones(1)}
+    for key, value in strange.items():
+        torch.save({key: value}, tmp_path / "mask.pt")
+        with pytest.raises(UsageError, match="is no saliency mask of this model"):
+            saliency.read(tmp_path / "mask.pt", network)
+
+
 def test_masks_under_facebooks_names_are_read(original, vae, tmp_path):
     torch.save(original.state_dict(), tmp_path / "DiT.pt")
     converted = facebook.read(tmp_path / "DiT.pt", str(vae), 2)
@@ -422,6 +433,18 @@ def test_encoding_stops_and_goes_on_with_the_next_part(vae, tmp_path, monkeypatc
     assert not (tmp_path / "killed" / "parts").exists()
 
 
+def test_parts_of_another_encoding_are_not_taken(vae, tmp_path, monkeypatch):
+    other, target = tiny_pipelines.autoencoder(tmp_path / "other", 5), ["--save_dir", tmp_path / "latents"]
+    monkeypatch.setattr(encoding, "PART", 500)
+    with killed_at(3, (".npy",)):
+        run("encode", *DATA, "--vae", other, *target)
+    assert (tmp_path / "latents" / "parts" / "train" / "000001.npy").exists()
+    assert run("encode", *DATA, "--vae", vae, *target) == 0
+    codec, pixels = autoencoder(vae, ""), prepare.find("digits", None, 16).load().train_images[:3]
+    moments = codec.moments(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).permute(0, 2, 3, 1).numpy()
+    assert np.allclose(np.load(tmp_path / "latents" / "train.npy")[:3], moments, atol=1e-5)
+
+
 def test_masked_weights_do_not_move(base, tmp_path):
     check_masked_weights_stay(base, lambda path: transformer.read(path, "--model").network(), tmp_path, *DATA)
 
@@ -433,6 +456,23 @@ def test_pictures_need_no_data_set(base, tmp_path):
     assert run("sample", *words, "--sample_type", "DDIMScheduler", "--eta", "0", "--save_dir", tmp_path / "b") == 0
     one, other = ((tmp_path / name / "samples.npz").read_bytes() for name in "ab")
     assert one != other and not (tmp_path / "a" / "split.npz").exists()
+
+
+def test_the_page_of_generators_knows_a_pipeline_by_its_scores(base, tmp_path, capsys):
+    import main_compare
+
+    gone, judge = ["--forget", "class:3"], base.parent / "scores" / "judge.pt"
+    words = ["--model", base, "--unlearn", "GA", "--iterations", 1, "--batch_size", 8, *gone]
+    assert run("forget", *DATA, *words, "--save_dir", tmp_path / "GA") == 0
+    for folder, more in ((base.parent, ["--judge_epochs", 1]), (tmp_path / "GA", ["--judge", judge])):
+        words = ["--model", folder / "generator", *DRAW, *gone, *more, "--save_dir", folder / "scores"]
+        assert run("score", *DATA, *words) == 0
+    words = [str(base.parent), str(tmp_path / "GA"), "--out", str(tmp_path)]
+    assert main_compare.main(words) == 0
+    (tmp_path / "GA" / "generator" / "generator.json").write_text("{}")
+    capsys.readouterr()
+    assert main_compare.main(words) == 2
+    assert f"another generator than {tmp_path / 'GA' / 'generator'};" in capsys.readouterr().err
 
 
 def test_without_eta_pictures_of_a_scheduler_are_those_of_our_own_steps(base):

@@ -90,6 +90,18 @@ def test_drawing_stops_and_goes_on_with_the_next_batch(base, tmp_path, monkeypat
     assert one == other
 
 
+def test_retrains_pictures_are_at_a_distance_from_other_pictures_of_its_own(base, tmp_path):
+    """Of class 0, whose pictures come first in every draw."""
+    words = ["--model", base / "generator.pt", "--retrained", base / "generator.pt", "--forget", "class:0", *DRAW]
+    assert run("score", *words, "--judge_epochs", "1", "--save_dir", tmp_path) == 0
+    assert files.read_json(tmp_path / "result.json", "")["fd_judge_retrain"] > 0
+
+
+def test_a_generator_of_few_times_is_shown_by_as_many(tmp_path):
+    assert run("train", *NETWORK, *QUICK, "--diffusion_steps", "10", "--save_dir", tmp_path) == 0
+    assert (tmp_path / "grid.png").exists()
+
+
 def test_pictures_do_not_depend_on_what_is_drawn_beside(base):
     found = saved.read(base / "generator.pt", "--model", 8)
     way = drawing.Way(4, 0.0, 0.5)

@@ -286,6 +286,14 @@ def sha256(path: Path) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
+def folder_sha256(folder: Path) -> str:
+    """Hex digest over the names and contents of all files of a folder and of those below it."""
+    state = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        state.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
+    return state.hexdigest()
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
