@@ -15,7 +15,7 @@ from test_report import SIZES, made, result
 import main_forget
 import main_report
 import main_sweep
-from report import comparison, deviations, nearer, paired, paper_table, paper_values
+from report import comparison, deviations, nearer, paired, paper_table, paper_values, ranking
 
 NONE = paper_values.Published([], exact=False)
 
@@ -223,6 +223,22 @@ def test_a_report_sets_every_method_against_the_nearest(tmp_path, capsys):
     (file,) = tmp_path.glob("*-nearer.csv")
     lines = list(csv.DictReader(file.open()))
     assert {(line["method"], line["other"]) for line in lines} == {("FT", "GA"), ("FT", "RL"), ("GA", "RL")}
+
+
+@pytest.mark.parametrize("train, unit", [((1, 2, 3), "training"), ((1, 1, 1), "forget set")])
+def test_a_ranking_says_over_what_its_intervals_run(train, unit):
+    runs = []
+    for forget, trained in zip((1, 2, 3), train):
+        for method, gap in {"retrain": 0.0, "FT": 0.1, "GA": 0.2, "RL": 0.3}.items():
+            for sparsity in (0, 0.9):
+                content = run(method, 1 - gap * (1 + forget / 10), trained, forget)
+                content["model"] = {**content["model"], "sparsity": sparsity}
+                content["fingerprint"] += str(sparsity)
+                runs.append(content)
+    [group] = ranking.groups(made(runs))
+    assert group.units.level == unit and f"over {unit}s, by" in ranking.NOTE.format(unit=group.units.level)
+    head, rows = ranking.order(group)
+    assert [line[head.index("95 % interval")] != "-" for line in rows if line[0] != "Original"] == [True] * 3
 
 
 def test_a_nested_study_says_what_its_deviation_comes_from(tmp_path, capsys):
