@@ -352,8 +352,8 @@ def _line(claim: Claim, pairs: list[Pair]) -> Line:
     seeds = {seeds for change in by_pair for seeds in change}
     if len(seeds) > len(shared):
         left.append(f"{len(seeds) - len(shared)} of {len(seeds)} sets of seeds, which not all of them have")
-    change = paired.difference(units.means(means).values())
-    return Line(claim, *names, change, "no seed on all of them", tuple(left))
+    difference = paired.difference(units.means(means).values())
+    return Line(claim, *names, difference, "no seed on all of them", tuple(left))
 
 
 def _without(claim: Claim, sides: Iterable[Mapping[Seeds, float]]) -> str:

@@ -74,6 +74,7 @@ def committed(tmp_path_factory):
     out = tmp_path_factory.mktemp("committed")
     for folder in COMMITTED:
         words = ["--scores", "all"] if list(folder.glob("*-scores.md")) else []
+        words += ["--claims", "experiments/claims.yaml"] if (folder / "claims.md").exists() else []
         assert main_report.main([str(folder), "--out", str(out / folder.name), "--no_plots", *words]) == 0
     return out
 
@@ -87,7 +88,9 @@ def test_committed_tables_are_those_of_the_committed_runs(committed):
             for kind in ("md", "csv")
             for path in (committed / folder.name).glob(f"*.{kind}")
         }
-        assert kept == made and len(kept) >= 8
+        assert (
+            kept.items() <= made.items() and len(kept) >= 8
+        )  # nearer.csv, of all pairs of methods, is too large to keep
 
 
 def test_committed_tables_have_no_escaped_separators(committed):
