@@ -68,8 +68,13 @@ class DatasetInfo:
 
     @property
     def _own_names(self) -> tuple[str, ...]:
-        """Those of the classes that the data set itself has, which are subclasses where there are superclasses."""
-        return self.source.classes or () if self.files is None else self.files.classes
+        """Those of the classes that the data set itself has, which are subclasses where there are superclasses.
+
+        Numbers, if the data set names none before it is read.
+        """
+        if self.files is not None:
+            return self.files.classes
+        return self.source.classes or tuple(map(str, range(len(self.official))))
 
     @property
     def train_counts(self) -> list[int]:

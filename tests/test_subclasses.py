@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -276,3 +277,9 @@ def test_classes_of_superclasses_are_forgotten_by_methods_for_whole_classes(tmp_
     assert "forgets whole classes alone; give --forget class:C or subclass:C" in capsys.readouterr().err
     assert main_forget.main([*words, str(tmp_path / "no"), *unsir, "subclass:10"]) == 2
     assert "--forget subclass:10: the subclasses are 0 to 9" in capsys.readouterr().err
+
+
+def test_classes_of_a_data_set_that_names_none_are_called_by_their_numbers():
+    info = prepare.find("digits", None, 8)
+    bare = replace(info, source=replace(info.source, classes=None))
+    assert bare.names == tuple("0123456789") and bare.names_for(Scenario((3,)))[3] == "3"
