@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from dataset import split_file
 from report import runs
 from utils import files
 from utils.errors import UsageError
+from utils.names import distinct
 
 FORGET, TRAINING = "main_forget.py", ("main_imp.py", "main_synflow.py")
 ORIGINAL = "Original"  # a model that has unlearned nothing
@@ -190,10 +190,7 @@ def _with_names(entries: Sequence[Entry]) -> list[Entry]:
     sparsities = {_sparsity(entry) for entry in entries}
     if len(sparsities) > 1:
         names = [f"{name} ({_sparsity(entry)})" for name, entry in zip(names, entries)]
-    counts = Counter(names)
-    twice = [f"{name} [{entry.folder.name}]" if counts[name] > 1 else name for name, entry in zip(names, entries)]
-    more = Counter(twice)
-    once = [f"{name} [{number}]" if more[name] > 1 else name for number, name in enumerate(twice, 1)]
+    once = distinct(names, [entry.folder.name for entry in entries])
     return [replace(entry, name=name) for name, entry in zip(once, entries)]
 
 

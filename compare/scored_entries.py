@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from evaluation.judged import Judged
 from report import runs
 from utils import files
 from utils.errors import UsageError
+from utils.names import distinct
 
 SCORES = "scores"  # the folder in a run's own where its scores are looked for
 MODEL, PIPELINE, JUDGE = "generator.pt", "generator", "judge.pt"  # files that runs leave; a pipeline is a folder
@@ -209,10 +209,7 @@ def _judge(name: str, entries: Sequence[Scored]) -> str:
 def _with_names(entries: Sequence[Scored]) -> list[Scored]:
     """Each under its method's name, with what tells it from others of that name."""
     names = [_method(entry) for entry in entries]
-    counts = Counter(names)
-    twice = [f"{name} [{entry.folder.name}]" if counts[name] > 1 else name for name, entry in zip(names, entries)]
-    more = Counter(twice)
-    once = [f"{name} [{number}]" if more[name] > 1 else name for number, name in enumerate(twice, 1)]
+    once = distinct(names, [entry.folder.name for entry in entries])
     return [replace(entry, name=name) for name, entry in zip(once, entries)]
 
 

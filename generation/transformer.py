@@ -183,17 +183,17 @@ def read(path: Path, flag: str) -> Transformer:
     Raises:
         UsageError: it lacks a part, or is of a form that is not known.
     """
-    flag = f"{flag} {path}"
+    source = f"{flag} {path}"
     for name in (NETWORK, VAE):
         if not (path / name / folders.CONFIG).is_file():
-            raise UsageError(f"{flag}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
-    config = files.read_json(path / NETWORK / folders.CONFIG, flag)
+            raise UsageError(f"{source}: lacks {name}/{folders.CONFIG}; is no whole pipeline")
+    config = files.read_json(path / NETWORK / folders.CONFIG, source)
     if config.get("norm_type", "ada_norm_zero") != "ada_norm_zero" or not config.get("num_embeds_ada_norm"):
-        raise UsageError(f"{flag}: {NETWORK} is told no classes; only class-conditional transformers are known")
+        raise UsageError(f"{source}: {NETWORK} is told no classes; only class-conditional transformers are known")
     averaged = (path / AVERAGE).is_dir()
     return Transformer(
         path=path,
-        schedule=folders.schedule(path, flag),
+        schedule=folders.schedule(path, source),
         averaged=averaged,
         extra=folders.facts(path),
         config=config,

@@ -131,6 +131,11 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
+    def beyond(self) -> object:
+        """What is wider than the window, but for what scrolls by itself."""
+        return self.run("""[...document.querySelectorAll("body *")].filter(one => !one.closest(".wide, .skip, pre")
+            && one.getBoundingClientRect().right > innerWidth + 1).map(one => one.id || one.tagName)""")
+
     def move(self, x: float, y: float, kind: str = "mouseMoved", **more: object) -> None:
         self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 

@@ -1,10 +1,11 @@
-"""Look-up by name with a helpful answer to a misspelling."""
+"""Names: looked up with a helpful answer to a misspelling, fit for files, told apart."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from utils.errors import UsageError
 
@@ -33,3 +34,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f" (did you mean {by_lower[close[0]]}?)" if close else ""
+
+
+def distinct(names: Sequence[str], more: Sequence[str]) -> list[str]:
+    """The names with what tells equal ones apart behind them: a further word, and a number where that is equal too.
+
+    Args:
+        more: a further word for each name.
+    """
+    counts = Counter(names)
+    longer = [f"{name} [{word}]" if counts[name] > 1 else name for name, word in zip(names, more)]
+    again = Counter(longer)
+    return [f"{name} [{number}]" if again[name] > 1 else name for number, name in enumerate(longer, 1)]
