@@ -109,7 +109,7 @@ METHODS = {
 def test_every_kind_of_method_says_what_takes_less(name, way, few, few_run, tmp_path, capsys, monkeypatch):
     convolve = nn.Conv2d.forward
     monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: full() if torch.is_grad_enabled() else convolve(self, x))
-    monkeypatch.setattr("trainer.cpu_arithmetic.winograd._forward", lambda layer, tiles, x: full())
+    monkeypatch.setattr("trainer.cpu_arithmetic.convolutions._forward", lambda layer, tiles, x: full())
     mask = str(few_run / "0model_SA_best.pth.tar")
     code = main_forget.main([*DIGITS, *few, "--mask", mask, "--unlearn", name, "--save_dir", str(tmp_path)])
     said = capsys.readouterr().err.splitlines()

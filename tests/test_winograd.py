@@ -9,7 +9,8 @@ from torch import nn
 
 from models.parts import lay_out
 from trainer.cpu_arithmetic import cpu_arithmetic, winograd
-from trainer.cpu_arithmetic.winograd import conv2d, convolve
+from trainer.cpu_arithmetic.convolutions import convolve
+from trainer.cpu_arithmetic.winograd import conv2d
 from trainer.loop import Training
 from trainer.recipe import Recipe
 from trainer.steps import Step
@@ -196,8 +197,8 @@ def test_other_layers_are_left_to_torch(monkeypatch, change):
 
 @pytest.mark.parametrize(
     "x",
-    [images(4, height=8), images(32, height=2), images(1, height=32), images(8).double()],
-    ids=["few", "tiny", "large", "double"],
+    [images(4, height=8), images(32, height=5), images(1, height=32), images(8).double()],
+    ids=["few", "empty", "large", "double"],
 )
 def test_other_images_are_left_to_torch(monkeypatch, x):
     """Fewer than 32 tiles; tiles mostly empty; sides of more than an eighth of the channels; another dtype."""

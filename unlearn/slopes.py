@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.cpu_arithmetic import cpu_arithmetic
-from trainer.cpu_arithmetic.winograd import convolve
+from trainer.cpu_arithmetic.convolutions import convolve
 from unlearn.curvature import Tensors, plain_attention
 
 AT_ONCE = 64  # images per batch: as many as make the transforms of weights cheap

@@ -1,7 +1,7 @@
 """What training computes otherwise than torch's layers do; the only place that replaces a module's ``forward``.
 
-On the CPU, wide 3 x 3 convolutions go by Winograd's filtering (``winograd``), which is faster, and batch norm adds up
-to full precision (``batch_norm``); ``--no_fast_cpu`` leaves both to torch. On every device batch norm counts the
+On the CPU, wide 3 x 3 convolutions take a faster way where there is one (``convolutions``), and batch norm adds up to
+full precision (``batch_norm``); ``--no_fast_cpu`` leaves both to torch. On every device batch norm counts the
 images of all processes, and takes its running statistics where it sees one number per channel, where torch raises.
 """
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from trainer.cpu_arithmetic import batch_norm, winograd
+from trainer.cpu_arithmetic import batch_norm, convolutions, winograd
 from utils.device import fast_cpu
 
 
@@ -29,7 +29,7 @@ def cpu_arithmetic(model: nn.Module, batch: int = 0, tiles: int = winograd.TILES
     counted: list[Tensor] = []
     replaced = batch_norm.forwards(model, counted, batch, fast_cpu())
     if fast_cpu():
-        replaced |= winograd.forwards(model, tiles)
+        replaced |= convolutions.forwards(model, tiles)
     replaced = {module: forward for module, forward in replaced.items() if "forward" not in vars(module)}
     for module, forward in replaced.items():
         module.forward = forward

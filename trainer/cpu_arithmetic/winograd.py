@@ -1,4 +1,4 @@
-"""Convolutions of 3 x 3 by Winograd's minimal filtering, where a processor is faster so.
+"""Convolutions of 3 x 3 by Winograd's minimal filtering.
 
 Four by four outputs come out of 36 products per pair of channels instead of 144. oneDNN, which torch calls on the
 CPU, has no such algorithm for float32 any more; cuDNN has its own.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from utils.device import fast_cpu
 
 CHANNELS = 128  # below, moving numbers in and out of tiles takes as long as the products that are saved
 TILES = 32  # below, transforming the weights does
@@ -30,23 +28,6 @@ OF_INPUT += ((0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))
 OF_FILTER: tuple[tuple[float, ...], ...] = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6))
 OF_FILTER += ((1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
 OF_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-
-
-def forwards(model: nn.Module, tiles: int = TILES) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """Functions by which the model's convolutions take the faster of torch's way and Winograd's.
-
-    Args:
-        tiles: from how many on, in all images of a batch, Winograd's is taken to be faster.
-    """
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    return {layer: functools.partial(_forward, layer, tiles) for layer in layers if _fits(layer, layer.weight)}
-
-
-def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What ``layer``, of one group and bordered by zeros, makes of ``x`` with these weights."""
-    if fast_cpu() and _fits(layer, weight) and _pays(x, weight):
-        return conv2d(x, weight, bias)
-    return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -157,34 +138,18 @@ def _products(gradient: Tensor) -> Tensor:
     return (_both_ways(OF_OUTPUT).T @ squares.reshape(OUT * OUT, -1)).view(IN * IN, -1, outputs)
 
 
-def _forward(layer: nn.Conv2d, tiles: int, input: Tensor) -> Tensor:
-    if _pays(input, layer.weight, tiles):
-        return conv2d(input, layer.weight, layer.bias)
-    return type(layer).forward(layer, input)
-
-
-def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
-    """Whether the layer computes what ``conv2d`` does, on a processor, in a layout and a width that gain."""
-    same = (
-        layer.kernel_size == (3, 3) and layer.stride == layer.dilation == (1, 1) and layer.padding in ((1, 1), "same")
-    )
-    plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
-    last = weight.is_contiguous(memory_format=torch.channels_last)
-    ours = weight.device.type == "cpu" and weight.dtype == torch.float32 and last
-    return same and plain and ours and min(weight.shape[:2]) >= CHANNELS
-
-
-def _pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
-    """Whether tiles are many and mostly full, and sides short beside the channels.
+def pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
+    """Whether channels and tiles are many, tiles mostly full, and sides short beside the channels.
 
     Transforms multiply by matrices that are as wide as a side.
+
+    Args:
+        least: how many tiles are many, in all images.
     """
-    if x.ndim != 4 or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-        return False
     height, width = x.shape[2:]
     tiles = math.ceil(height / OUT) * math.ceil(width / OUT)
     halved = 9 * height * width >= 2 * IN * IN * tiles
-    return halved and len(x) * tiles >= least and min(weight.shape[:2]) >= 8 * max(height, width)
+    return halved and len(x) * tiles >= least and min(weight.shape[:2]) >= max(CHANNELS, 8 * max(height, width))
 
 
 @functools.cache
