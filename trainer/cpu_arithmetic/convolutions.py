@@ -1,4 +1,4 @@
-"""Which way a 3 x 3 convolution takes on the CPU: torch's, Winograd's (``winograd``), or tap by tap (``small_maps``)."""
+"""Which way a 3 x 3 convolution goes on the CPU: torch's, Winograd's (``winograd``) or by taps (``small_maps``)."""
 
 from __future__ import annotations
 
