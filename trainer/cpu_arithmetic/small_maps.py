@@ -80,7 +80,7 @@ def _outputs(size: int, stride: int) -> int:
 
 
 def _taps(x: Tensor, stride: int) -> Iterator[tuple[tuple[slice | int, ...], ...]]:
-    """Each tap that meets a pixel: its place in [O, 3, 3, C], its outputs in [B, H, W, O] and pixels in [B, H, W, C]."""
+    """By tap that meets a pixel: its place in [O, 3, 3, C], its outputs in [B, H, W, O] and pixels in [B, H, W, C]."""
     every = slice(None)
     down, across = (_along(size, stride) for size in x.shape[2:])
     for row, (rows_to, rows_of) in down.items():
