@@ -23,7 +23,7 @@ KEPT = ROOT / "results" / "demo"
 
 
 def committed(column=3):
-    """One column of the committed table of gaps, the README's without a number, as ``gaps`` has it."""
+    """One column of the committed table of gaps, the page's without a number, as ``gaps`` has it."""
     with (KEPT / "stability.csv").open() as lines:
         head, *rows = csv.reader(lines)
     assert head[:4] == ["scenario", "model", "method", "README"] and head[-2:] == ["sd over seeds", "largest change"]
@@ -52,7 +52,7 @@ def test_the_settings_are_those_that_the_search_found_on_other_seeds():
 
 
 def test_the_page_shows_the_table_as_it_was_written():
-    page = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "demo.md").read_text()
     [name] = KEPT.glob("*-class-0.md")
     table = name.read_text()
     assert table.count("\n") > 8 and table.strip() in page
