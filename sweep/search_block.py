@@ -147,9 +147,12 @@ def _of_method(spec: Spec, search: Search, config: type | None, given: Any, sour
         flag = name.replace("-", "_")
         integers = config is not None and int in (value_type(config, flag), value_type(Lora, flag))
         parameters[name] = _distribution(ranged, integers, f"{source}: parameters: {name}")
-    if search.sampler == "grid" and not all(hasattr(each, "choices") for each in parameters.values()):
-        raise UsageError(f"{source}: sampler grid: needs choices for every parameter")
-    search = replace(search, parameters=parameters)
+    trials = search.trials
+    if search.sampler == "grid":
+        if not all(hasattr(each, "choices") for each in parameters.values()):
+            raise UsageError(f"{source}: sampler grid: needs choices for every parameter")
+        trials = min(trials, math.prod(len(each.choices) for each in parameters.values()))
+    search = replace(search, parameters=parameters, trials=trials)
     for end in (0, -1):
         cells(trial_spec(spec, search, {name: _ends(each)[end] for name, each in parameters.items()}), strict=False)
     entry = spec.methods[search.method]
