@@ -93,6 +93,14 @@ def studies(tmp_path, more: str) -> tuple[spec.Spec, list[Study]]:
     return wanted, [Study(wanted, replace(found, seeds=[cell.facts["seed"]]), [cell], journal) for cell in exact]
 
 
+def test_a_grid_is_tried_once(tmp_path):
+    ranges = "{unlearn_lr: {choices: [0.1, 0.2]}, momentum: {choices: [0, 0.5, 0.9]}}"
+    for trials, expected in ((10, 6), (4, 4)):
+        block = f"optuna: {{method: FT, sampler: grid, trials: {trials}, parameters: {ranges}}}\n"
+        [found] = search_block.read(spec.read(stated(tmp_path, BOTH + "methods: {retrain: {}, FT: {}}\n" + block)))
+        assert found.trials == expected
+
+
 def test_seeds_are_searched_on_their_own_by_nsga3(tmp_path):
     _, found = studies(tmp_path, "objective: deepunlearn, trials: 130, at_once: 10, population: 20, seeds: [3, 4]")
     assert [study.name for study in found] == ["m-c-FT-deepunlearn-seed3", "m-c-FT-deepunlearn-seed4"]
