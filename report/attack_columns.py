@@ -64,18 +64,19 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
 
 def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """What attacks said of the table's runs, by row, attack and model."""
-    by_row: dict[tuple[str, str, str], dict[str, Any]] = {}
+    by_place: dict[tuple[str, str, str], dict[str, Any]] = {}
+    places = table.places
     for content in attacked:
-        rows = {
-            (part["model"], part["method"]): place
-            for part in content["judged"]
-            if (place := next((table.places[run] for run in part["runs"] if run in table.places), None)) is not None
+        own = {
+            (judged["model"], judged["method"]): next(places[run] for run in judged["runs"] if run in places)
+            for judged in content["judged"]
+            if not places.keys().isdisjoint(judged["runs"])
         }
         for finding in content["findings"]:
-            row, models = rows.get((finding["model"], finding["method"]), ("", []))
+            row, models = own.get((finding["model"], finding["method"]), ("", []))
             if finding["attack"] in KEYS:
-                by_row |= {(row, finding["attack"], model): finding for model in models}
-    return by_row
+                by_place |= {(row, finding["attack"], model): finding for model in models}
+    return by_place
 
 
 def add(section: Section, table: Table, attacked: list[Attacked]) -> None:

@@ -31,12 +31,7 @@ Values = Mapping[Key, float]
 
 def counts(keys: Sequence[Key]) -> dict[str, int]:
     """How many members each level has in all, of runs given by their seeds in the order of ``SEED``."""
-    places = [SEED.index(name) for names in LEVELS.values() for name in names]
-    width, counted = 0, {}
-    for level, names in LEVELS.items():
-        width += len(names)
-        counted[level] = len({tuple(key[place] for place in places[:width]) for key in keys})
-    return counted
+    return {level: len({member(key, level) for key in keys}) for level in LEVELS}
 
 
 def varying(keys: Sequence[Key]) -> list[str]:

@@ -62,8 +62,8 @@ def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[s
 
     from report.comparison import cells_by, seed_of
 
-    runs = table.frame[~table.frame["failed"].astype(bool)]
-    places = [(row, model, run.content) for row, model, run in runs[["row", "model", "run"]].itertuples(index=False)]
+    finished = table.finished[["row", "model", "run"]].itertuples(index=False)
+    places = [(row, model, run.content) for row, model, run in finished]
     retrained = {
         (model, seed_of(content)): content["accuracy"]
         for row, model, content in places
