@@ -9,8 +9,7 @@ from typing import Any
 from evaluation.populations.all_attacks import ATTACKS
 from report.comparison import Table
 from report.page import Section
-from report.runs import check
-from utils import files
+from report.runs import check, read_whole
 
 NAME = "attack.json"
 Attacked = dict[str, Any]  # the content of such a file
@@ -52,8 +51,8 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
     contents = []
     for path in (folder / NAME for folder in folders):
         if path.is_file():
-            content = files.read_json(path, str(path))
-            check(content if isinstance(content, dict) else {}, {"judged": list, "findings": list}, path)
+            content = read_whole(path)
+            check(content, {"judged": list, "findings": list}, path)
             for part in content["judged"]:
                 check(part, {"model": str, "method": str, "runs": list}, path)
             for part in content["findings"]:

@@ -105,6 +105,7 @@ def sentences(result: dict[str, Any], first: OtherModel | None, exact: OtherMode
         classes: of the data set, to know what guessing would reach.
     """
     unlearned, hyper = result["scores"], result["config"].get("hyper", {})
+    forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
     lines = []
     if first is not None and first.scores["RA"] < min(2 / classes, 0.5):
         lines.append(
@@ -112,11 +113,10 @@ def sentences(result: dict[str, Any], first: OtherModel | None, exact: OtherMode
             "check --dataset, --data, --input_size and how the model was normalised"
         )
     if first is not None:
-        forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
         lines += _against_original(unlearned, first.scores, exact, hyper, forgotten, fresh)
-    if exact is not None and result["method"] != "retrain" and not lines:
+    if exact is not None and not fresh and not lines:
         lines.append(_against_retrain(unlearned, first, exact))
-    if exact is None and first is not None and not lines and result["method"] != "retrain":
+    if exact is None and first is not None and not fresh and not lines:
         rose = f"UA rose from {_percent(first.scores['UA'])} to {_percent(unlearned['UA'])}"
         lines.append(f"{rose}; only Retrain's can tell whether that is enough")
     if exact is not None and exact.source:
