@@ -29,19 +29,19 @@ from utils.options import Parser
 @script
 def main(argv: list[str] | None = None) -> int:
     wanted = parse(argv)
-    found = collect(wanted.folders)
+    collection = collect(wanted.folders)
     from report import assemble, writer
     from unlearn import unlearn_flags
 
-    claim_file.check_known(wanted.claims, unlearn_flags.known_names, found)
+    claim_file.check_known(wanted.claims, unlearn_flags.known_names, collection)
     files.make_folder(wanted.out)
     report = writer.Report(wanted.out, wanted.plots)
-    assemble.add_unlearning(report, found, wanted.folders, wanted.scores, wanted.settings, wanted.claims)
-    assemble.add_others(report, found)
-    assemble.add_left_out(report, found, wanted.folders[0])
+    assemble.add_unlearning(report, collection, wanted.folders, wanted.scores, wanted.settings, wanted.claims)
+    assemble.add_others(report, collection)
+    assemble.add_left_out(report, collection, wanted.folders[0])
     report.finish(", ".join(place.resolve().name for place in wanted.folders))
     if wanted.pack:
-        found.pack(wanted.out / PACKED)
+        collection.pack(wanted.out / PACKED)
     return 0
 
 

@@ -28,7 +28,7 @@ CLOSE = 3.0  # points: gaps nearer than this are a tie
 def gaps(folder: Path) -> Gaps:
     """The average gap to Retrain of every method on every column of a folder's tables."""
     found = {}
-    for table in comparison.tables(runs.collect([folder]).of("main_forget.py")):
+    for table in comparison.tables(runs.collect([folder]).runs_of("main_forget.py")):
         for row, model in ((row, model.name) for model in table.models for row in table.rows):
             if row not in ("Original", "Retrain"):
                 spread = statistics.pstdev(table.by_seed(row, model).values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,10 +23,10 @@ Distances = dict[str, dict[str, float]]  # by score, then by method
 
 def order(table: Table, attacked: Iterable[Attacked]) -> tuple[list[str], list[list[str]]]:
     """Head and rows: pairs of scores of which at least one is a population attack; a column for each model."""
-    told = findings(table, attacked)
-    by_model = {model.name: _distances(table, model.name, told) for model in table.models}
+    by_place = findings(table, attacked)
+    by_model = {model.name: _distances(table, model.name, by_place) for model in table.models}
     names = ["avg. gap", *METRICS, *HEADS.values()]
-    pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :] if other in HEADS.values()]
+    pairs = [(one, other) for one, other in itertools.combinations(names, 2) if other in HEADS.values()]
     rows = []
     for one, other in pairs:
         cells = [_cell(scores.get(one, {}), scores.get(other, {})) for scores in by_model.values()]
@@ -34,26 +35,25 @@ def order(table: Table, attacked: Iterable[Attacked]) -> tuple[list[str], list[l
     return ["scores", *by_model], rows
 
 
-def _distances(table: Table, model: str, told: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> Distances:
+def _distances(table: Table, model: str, by_place: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> Distances:
     """How far each method but Original is from what is perfect, by score."""
     methods = [row for row in table.tried() if row != "Original"]
-    found: Distances = {"avg. gap": {row: gap for row in methods if (gap := table.average_gap(row, model)) is not None}}
-    for metric in METRICS:
-        found[metric] = {row: gap for row in methods if (gap := table.gap(row, model, metric)) is not None}
-    for (row, attack, name), finding in told.items():
+    gaps = {"avg. gap": {row: table.average_gap(row, model) for row in methods}}
+    gaps |= {metric: {row: table.gap(row, model, metric) for row in methods} for metric in METRICS}
+    distances: Distances = {
+        score: {row: gap for row, gap in by_row.items() if gap is not None} for score, by_row in gaps.items()
+    }
+    for (row, attack, name), finding in by_place.items():
         if row in methods and name == model and KEYS[attack] in finding["numbers"]:
             value = finding["numbers"][KEYS[attack]]
-            found.setdefault(HEADS[attack], {})[row] = value if attack == "KLoM" else abs(value - 0.5)
-    return found
+            distances.setdefault(HEADS[attack], {})[row] = value if attack == "KLoM" else abs(value - 0.5)
+    return distances
 
 
 def _cell(one: Mapping[str, float], other: Mapping[str, float]) -> str:
     both = [row for row in one if row in other]
-    known = correlation([one[row] for row in both], [other[row] for row in both])
-    if known is None:
-        return "-"
-    rho, low, high = known
-    return f"{rho:+.2f} [{low:+.2f}, {high:+.2f}], n {len(both)}"
+    estimate = correlation([one[row] for row in both], [other[row] for row in both])
+    return "-" if estimate is None else "{:+.2f} [{:+.2f}, {:+.2f}], n {}".format(*estimate, len(both))
 
 
 def correlation(one: list[float], other: list[float]) -> tuple[float, float, float] | None:

@@ -9,8 +9,7 @@ from typing import Any
 from evaluation.populations.all_attacks import ATTACKS
 from report.comparison import Table
 from report.page import Section
-from report.runs import check
-from utils import files
+from report.runs import check, read_whole
 
 NAME = "attack.json"
 Attacked = dict[str, Any]  # the content of such a file
@@ -52,8 +51,8 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
     contents = []
     for path in (folder / NAME for folder in folders):
         if path.is_file():
-            content = files.read_json(path, str(path))
-            check(content if isinstance(content, dict) else {}, {"judged": list, "findings": list}, path)
+            content = read_whole(path)
+            check(content, {"judged": list, "findings": list}, path)
             for part in content["judged"]:
                 check(part, {"model": str, "method": str, "runs": list}, path)
             for part in content["findings"]:
@@ -64,18 +63,19 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
 
 def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """What attacks said of the table's runs, by row, attack and model."""
-    by_row: dict[tuple[str, str, str], dict[str, Any]] = {}
+    by_place: dict[tuple[str, str, str], dict[str, Any]] = {}
+    places = table.places
     for content in attacked:
-        rows = {
-            (part["model"], part["method"]): place
-            for part in content["judged"]
-            if (place := next((table.places[run] for run in part["runs"] if run in table.places), None)) is not None
+        own = {
+            (judged["model"], judged["method"]): next(places[run] for run in judged["runs"] if run in places)
+            for judged in content["judged"]
+            if not places.keys().isdisjoint(judged["runs"])
         }
         for finding in content["findings"]:
-            row, models = rows.get((finding["model"], finding["method"]), ("", []))
+            row, models = own.get((finding["model"], finding["method"]), ("", []))
             if finding["attack"] in KEYS:
-                by_row |= {(row, finding["attack"], model): finding for model in models}
-    return by_row
+                by_place |= {(row, finding["attack"], model): finding for model in models}
+    return by_place
 
 
 def add(section: Section, table: Table, attacked: list[Attacked]) -> None:

@@ -15,44 +15,47 @@ from utils.names import file_name
 DENSE = model_name(0.0)
 
 
-def sparsity(dataset: str, found: Mapping[str, Findings], how: Bootstrap) -> list[Section]:
+def sparsity(dataset: str, by_density: Mapping[str, Findings], bootstrap: Bootstrap) -> list[Section]:
     """A section for each sparse model, against the dense one; none where there is no dense one.
 
     Args:
-        found: by the title of the density.
+        by_density: by the title of the density.
+        bootstrap: how the intervals were drawn.
     """
-    if DENSE not in found:
+    if DENSE not in by_density:
         return []
-    sections = [_against_dense(dataset, title, found, how) for title in found if title != DENSE]
-    return [section for section in sections if section.rows]
+    dense = by_density[DENSE].found
+    sparse = {title: findings.found for title, findings in by_density.items() if title != DENSE}
+    return [_against_dense(dataset, title, dense, findings, bootstrap) for title, findings in sparse.items()]
 
 
-def _against_dense(dataset: str, title: str, found: Mapping[str, Findings], how: Bootstrap) -> Section:
-    dense, sparse = ({(one.row, one.attack): one for one in found[name].found} for name in (DENSE, title))
-    both = [key for key in dense if key in sparse]
-    names = [name for name in HEADS if any(attack == name for _, attack in both)]
-    rows = [
-        [row, *(_change(dense[row, name], sparse[row, name], how) if (row, name) in both else "-" for name in names)]
-        for row in dict.fromkeys(row for row, _ in both)
-    ]
+def _against_dense(
+    dataset: str, title: str, dense: list[Finding], sparse: list[Finding], bootstrap: Bootstrap
+) -> Section:
+    after = {(finding.row, finding.attack): finding for finding in sparse}
+    changes: dict[str, dict[str, str]] = {}
+    for finding in dense:
+        if other := after.get((finding.row, finding.attack)):
+            changes.setdefault(finding.row, {})[finding.attack] = _change(finding, other, bootstrap)
+    attacks = [attack for attack in HEADS if any(attack in by_attack for by_attack in changes.values())]
+    rows = [[row, *(by_attack.get(attack, "-") for attack in attacks)] for row, by_attack in changes.items()]
     note = (
-        f"Dense → {title}, in brackets the difference with its {100 * how.level:g} % interval over splits, both models "
-        f"on the same samples of splits; below 0, forgotten images are found less on the sparse model. {UNEQUAL}: the "
-        "interval is without 0. AUC in per cent, KLoM in nats."
+        f"Dense → {title}, in brackets the difference with its {100 * bootstrap.level:g} % interval over splits, both "
+        "models on the same samples of splits; below 0, forgotten images are found less on the sparse model. "
+        f"{UNEQUAL}: the interval is without 0. AUC in per cent, KLoM in nats."
     )
-    heads = ["method", *(HEADS[name] for name in names)]
-    return Section(
-        f"{dataset}, {title}: what sparsity changes", heads, rows, [note], slug=file_name(f"attack-{title}-sparsity")
-    )
+    head = ["method", *(HEADS[attack] for attack in attacks)]
+    slug = file_name(f"attack-{title}-sparsity")
+    return Section(f"{dataset}, {title}: what sparsity changes", head, rows, [note], slug=slug)
 
 
-def _change(dense: Finding, sparse: Finding, how: Bootstrap) -> str:
+def _change(dense: Finding, sparse: Finding, bootstrap: Bootstrap) -> str:
     """``dense → sparse (difference [interval])``."""
     key = KEYS[dense.attack]
     factor, form = (1, ".2f") if key.startswith("klom") else (100, ".1f")
-    before, after = (factor * one.numbers[key] for one in (dense, sparse))
+    before, after = (factor * finding.numbers[key] for finding in (dense, sparse))
     text = f"{before:{form}} → {after:{form}} ({after - before:+{form}}"
     if dense.samples is None or sparse.samples is None or dense.splits != sparse.splits:
         return f"{text})"
-    low, high = interval(factor * (sparse.samples - dense.samples), how.level)
+    low, high = interval(factor * (sparse.samples - dense.samples), bootstrap.level)
     return f"{text} [{low:+{form}}, {high:+{form}}])" + (f" {UNEQUAL}" if low > 0 or high < 0 else "")

@@ -9,7 +9,7 @@ import numpy as np
 from evaluation.populations.all_attacks import ATTACKS, Finding, Findings
 from report.marks import reference
 from report.page import Section
-from report.plots import DASHES, colours, figure, legend
+from report.plots import DASHES, colours, figure, fullest, legend
 from utils.names import file_name
 
 if TYPE_CHECKING:
@@ -22,77 +22,80 @@ SHARES = (1e-3, 1)  # false positive rates that a curve is drawn over, unless th
 NAMES = [name for names in ATTACKS.values() for name in names if name != "KLoM"]
 
 
-def add(report: Report, found: dict[str, Findings], gallery: Gallery | None) -> None:
+def add(report: Report, by_density: dict[str, Findings], gallery: Gallery | None) -> None:
     """Draw all pictures into a section of their own.
 
     Args:
         gallery: what the images look like, if that is known.
     """
     section = Section("ROC curves, and single images")
-    drawn = {"roc": roc(found), "vulnerability": vulnerability(found)}
+    pictures = {"roc": roc(by_density), "vulnerability": vulnerability(by_density)}
     if gallery is not None:
-        drawn |= {file_name(f"images-{title}"): images(title, findings, gallery) for title, findings in found.items()}
-    report.draw(section, {name: picture for name, picture in drawn.items() if picture is not None})
+        pictures |= {
+            file_name(f"images-{title}"): images(title, findings, gallery) for title, findings in by_density.items()
+        }
+    report.draw(section, {name: picture for name, picture in pictures.items() if picture is not None})
     if section.pictures:
         report.sections.append(section)
 
 
-def roc(found: dict[str, Findings]) -> Any | None:
+def roc(by_density: dict[str, Findings]) -> Any | None:
     """True against false positive rates on log axes: a row of panels for each density, with a column for each attack.
 
     The offline form of an attack is left out where there is the online one. None where nothing was found.
     """
-    attacked = {one.attack for findings in found.values() for one in findings.found}
+    attacked = {finding.attack for findings in by_density.values() for finding in findings.found}
     names = [name for name in NAMES if name in attacked and name.replace("offline", "online") not in attacked - {name}]
     if not names:
         return None
-    size = (max(2.9 * len(names), 5.0), 0.8 + 2.9 * len(found))
-    drawn, axes = figure(*size, len(found), len(names), sharex=True, sharey=True)
-    looks = _looks(found)
-    for line, (title, findings) in enumerate(found.items()):
+    size = (max(2.9 * len(names), 5.0), 0.8 + 2.9 * len(by_density))
+    drawn, axes = figure(*size, len(by_density), len(names), sharex=True, sharey=True)
+    looks = _looks(by_density)
+    for line, (title, findings) in enumerate(by_density.items()):
         for column, name in enumerate(names):
             axis = axes[line, column]
             axis.plot([1e-9, 1], [1e-9, 1], ":", color="0.6", linewidth=1, label="nothing to find")
-            for one in findings.found:
-                if one.attack == name and one.curve is not None:
-                    axis.plot(*one.curve, label=one.row, linewidth=1.4, drawstyle="steps-post", **looks[one.row])
+            for finding in findings.found:
+                if finding.attack == name and finding.curve is not None:
+                    axis.plot(
+                        *finding.curve, label=finding.row, linewidth=1.4, drawstyle="steps-post", **looks[finding.row]
+                    )
             axis.set(xscale="log", yscale="log", xlim=SHARES, ylim=SHARES)
             axis.set_title(f"{name}, {title}", fontsize=9)
-            axis.set_xlabel("false positive rate" if line == len(found) - 1 else "")
+            axis.set_xlabel("false positive rate" if line == len(by_density) - 1 else "")
             axis.set_ylabel("true positive rate" if column == 0 else "")
             axis.grid(alpha=0.3)
-    legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    legend(drawn, fullest(axes))
     return drawn
 
 
-def vulnerability(found: dict[str, Findings]) -> Any | None:
+def vulnerability(by_density: dict[str, Findings]) -> Any | None:
     """How many images U-LiRA tells with at least some accuracy: a panel for each density; None without any."""
-    by_title = {title: [one for one in findings.found if one.attack == NAMES[0]] for title, findings in found.items()}
+    by_title = {title: _by_image(findings) for title, findings in by_density.items()}
     if not any(by_title.values()):
         return None
     drawn, axes = figure(4.2 * max(len(by_title), 2), 4.2, 1, len(by_title), sharey=True)
-    looks = _looks(found)
+    looks = _looks(by_density)
     for axis, (title, findings) in zip(axes.flat, by_title.items()):
         axis.axvline(50, linestyle=":", color="0.6", linewidth=1)
-        for one in findings:
-            assert one.per_image is not None, "U-LiRA judges images"
-            values = np.sort(100 * one.per_image[~np.isnan(one.per_image)])
+        for finding in findings:
+            assert finding.per_image is not None, "U-LiRA judges images"
+            values = np.sort(100 * finding.per_image[~np.isnan(finding.per_image)])
             edges = np.concatenate([[0], values, values[-1:]])
             shares = 100 * np.append(1, np.arange(len(values), -1, -1) / len(values))
-            axis.step(edges, shares, where="pre", label=one.row, linewidth=1.5, **looks[one.row])
+            axis.step(edges, shares, where="pre", label=finding.row, linewidth=1.5, **looks[finding.row])
         axis.set(title=title, xlim=(0, 101), ylim=(0, 101))
         axis.set_xlabel("balanced accuracy of U-LiRA on an image, at least (%)", fontsize=8)
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("share of the images (%)")
-    legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    legend(drawn, fullest(axes))
     return drawn
 
 
 def images(title: str, findings: Findings, gallery: Gallery) -> Any | None:
     """For each method the images that U-LiRA tells best, so least forgotten, and those that it tells least."""
-    judged = [one for one in findings.found if one.attack == NAMES[0] and not reference(one.row)]
-    chosen = {one.row: ends(one) for one in judged}
+    chosen = {finding.row: ends(finding) for finding in _by_image(findings) if not reference(finding.row)}
     if not chosen:
         return None
     columns = 2 * SHOWN + 1
@@ -124,9 +127,14 @@ def ends(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
     return order[:shown], order[::-1][:shown]
 
 
-def _looks(found: dict[str, Findings]) -> dict[str, dict[str, Any]]:
+def _by_image(findings: Findings) -> list[Finding]:
+    """Those of U-LiRA, which judges each image."""
+    return [finding for finding in findings.found if finding.attack == NAMES[0]]
+
+
+def _looks(by_density: dict[str, Findings]) -> dict[str, dict[str, Any]]:
     """Colour and dashes of every row, the same in all panels."""
-    rows = list(dict.fromkeys(one.row for findings in found.values() for one in findings.found))
+    rows = list(dict.fromkeys(finding.row for findings in by_density.values() for finding in findings.found))
     others = [row for row in rows if row not in CONTROL]
     looks = {
         row: {"color": shade, "linestyle": DASHES[place % len(DASHES)]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,31 +36,31 @@ KLOM = {
 }
 
 
-def add(report: Report, study: Study, found: dict[str, Findings], how: Bootstrap) -> None:
+def add(report: Report, study: Study, by_density: Mapping[str, Findings], bootstrap: Bootstrap) -> None:
     """Write the tables of every density, and say what was not run.
 
-    Raises UsageError: nothing was.
+    Args:
+        by_density: by the title of the density.
+        bootstrap: how the intervals were drawn.
+    Raises:
+        UsageError: nothing was run.
     """
     lines = [
         f"{attack}, {title}, for {', '.join(rows)}: {reason}"
-        for title, findings in found.items()
+        for title, findings in by_density.items()
         for (attack, reason), rows in findings.skipped.items()
     ]
-    if not any(findings.found for findings in found.values()):
+    if not any(findings.found for findings in by_density.values()):
         raise UsageError(f"no attack could be run: {lines[0] if lines else 'there is no model to judge'}")
-    for title, findings in found.items():
-        of_density = [
-            _summary(study, title, findings.found, how),
-            _details(study, title, findings.found),
-            _klom(study, title, findings.found),
-        ]
-        for section in of_density:
-            if section.rows:
-                report.add(section)
-                files.write_text(report.out / f"{section.slug}.tex", plain(section))
-    for section in attack_contrasts.sparsity(study.dataset, found, how):
-        report.add(section)
-        files.write_text(report.out / f"{section.slug}.tex", plain(section))
+    sections = []
+    for title, findings in by_density.items():
+        name = f"{study.dataset}, {title}"
+        sections.append(_summary(study, title, findings.found, bootstrap))
+        sections += [_details(name, title, findings.found), _klom(name, title, findings.found)]
+    for section in sections + attack_contrasts.sparsity(study.dataset, by_density, bootstrap):
+        if section.rows:
+            report.add(section)
+            files.write_text(report.out / f"{section.slug}.tex", plain(section))
     report.say("not run:", "Not run", lines)
 
 
@@ -70,141 +70,127 @@ def _cell(finding: Finding, key: str) -> str:
     return shown(finding.numbers, finding.intervals, key, "*" if 0 < few < 1 else "")
 
 
-def _summary(study: Study, title: str, found: list[Finding], how: Bootstrap) -> Section:
+def _summary(study: Study, title: str, findings: list[Finding], bootstrap: Bootstrap) -> Section:
     """One line a method, its AUC under each attack."""
-    known = {(finding.row, finding.attack): finding for finding in found}
-    rows = list(dict.fromkeys(finding.row for finding in found))
-    names = [name for name in HEADS if any((row, name) in known for row in rows)]
+    by_place = {(finding.row, finding.attack): finding for finding in findings}
+    rows = list(dict.fromkeys(finding.row for finding in findings))
+    attacks = [attack for attack in HEADS if any((row, attack) in by_place for row in rows)]
     lines = []
     for row in rows:
-        mine = {name: known[row, name] for name in names if (row, name) in known}
-        cells = [_cell(mine[name], KEYS[name]) if name in mine else "-" for name in names]
-        lines.append([row, *cells, str(max(finding.models for finding in mine.values()))])
-    said = [
-        f"AUC in per cent, 50 where there is nothing to find; in brackets {100 * how.level:g} % intervals over splits.",
+        of_row = {attack: by_place[row, attack] for attack in attacks if (row, attack) in by_place}
+        cells = [_cell(of_row[attack], KEYS[attack]) if attack in of_row else "-" for attack in attacks]
+        lines.append([row, *cells, str(max(finding.models for finding in of_row.values()))])
+    width = f"{100 * bootstrap.level:g} %"
+    notes = [
+        f"AUC in per cent, 50 where there is nothing to find; in brackets {width} intervals over splits.",
         "Original has forgotten nothing: no method should be found more easily. Retrain has nothing to forget.",
     ]
     return Section(
         f"{study.dataset}, {title}: judged by populations",
-        ["method", *(HEADS[name] for name in names), "models"],
+        ["method", *(HEADS[attack] for attack in attacks), "models"],
         lines,
-        said + study.remarks,
-        best=_nearest(names, known),
-        warnings=_warnings(known),
-        explained=explained(names),
+        notes + study.remarks,
+        best=_nearest(attacks, by_place),
+        warnings=_warnings(by_place),
+        explained=explained(attacks),
         slug=file_name(f"attack-{title}"),
-        long=_long(title, found),
+        long=_long(title, findings),
     )
 
 
-def _nearest(names: list[str], known: dict[tuple[str, str], Finding]) -> frozenset[tuple[str, str]]:
+def _nearest(attacks: list[str], by_place: dict[tuple[str, str], Finding]) -> frozenset[tuple[str, str]]:
     """The methods that an attack finds least, by row and column; as shown, so that ties share the mark."""
     best: set[tuple[str, str]] = set()
-    for name in names:
-        by_row = {row: finding.numbers[KEYS[name]] for (row, attack), finding in known.items() if attack == name}
-        nothing = 0.0 if name == "KLoM" else 0.5
-        values = {row: round(abs(value - nothing), 3) for row, value in by_row.items() if not reference(row)}
+    for attack in attacks:
+        nothing = 0.0 if attack == "KLoM" else 0.5
+        values = {
+            row: round(abs(finding.numbers[KEYS[attack]] - nothing), 3)
+            for (row, name), finding in by_place.items()
+            if name == attack and not reference(row)
+        }
         if len(set(values.values())) > 1:
-            best |= {(row, HEADS[name]) for row, value in values.items() if value == min(values.values())}
+            best |= {(row, HEADS[attack]) for row, value in values.items() if value == min(values.values())}
     return frozenset(best)
 
 
-def _warnings(known: dict[tuple[str, str], Finding]) -> list[str]:
+def _warnings(by_place: dict[tuple[str, str], Finding]) -> list[str]:
     """Where the controls say that the population cannot judge, a sentence each.
 
     Retrain is found where one half is further away than half of the interval's width and half of that again: there are
     several attacks, and each interval misses the truth now and then.
     """
-    lost: dict[str, list[str]] = {ORIGINAL: [], RETRAIN: []}
-    for (row, name), finding in known.items():
+    failing: dict[str, list[str]] = {ORIGINAL: [], RETRAIN: []}
+    for (row, attack), finding in by_place.items():
         low, high = finding.intervals.get("auc", (0.0, 1.0))
         far = abs(finding.numbers.get("auc", 0.5) - 0.5) > 0.75 * (high - low)
         if "auc" in finding.intervals and (far if row == RETRAIN else row == ORIGINAL and low <= 0.5):
-            lost[row].append(f"{name} {_cell(finding, 'auc')}")
-    said = {
+            failing[row].append(f"{attack} {_cell(finding, 'auc')}")
+    meaning = {
         RETRAIN: "is found, where there is nothing to find: its models differ from others in more than what they saw, "
         "or there are too few; trust no number of these attacks",
         ORIGINAL: "is not found, which forgot nothing: the models do not learn single images by heart, or there are "
         "too few; these attacks tell no method from another",
     }
-    return [f"{row} {said[row]} ({'; '.join(names)})." for row, names in lost.items() if names]
+    return [f"{row} {meaning[row]} ({'; '.join(attacks)})." for row, attacks in failing.items() if attacks]
 
 
-def _details(study: Study, title: str, found: list[Finding]) -> Section:
+def _details(name: str, title: str, findings: list[Finding]) -> Section:
     """One line for every method and attack, with all numbers."""
-    judged = [finding for finding in found if "auc" in finding.numbers]
-    rows = [
-        [
-            f"{finding.row}, {finding.attack}",
-            *(_cell(finding, key) for key in FIGURES),
-            f"{finding.members:,}",
-            f"{finding.others:,}",
-            str(len(finding.splits)),
-        ]
-        for finding in judged
-    ]
-    said = ["In per cent. Balanced accuracy guesses right half of the time where there is nothing to find."]
+    rows = []
+    for finding in findings:
+        if "auc" in finding.numbers:
+            images = f"{finding.members:,}", f"{finding.others:,}"
+            cells = (_cell(finding, key) for key in FIGURES)
+            rows.append([f"{finding.row}, {finding.attack}", *cells, *images, str(len(finding.splits))])
+    notes = ["In per cent. Balanced accuracy guesses right half of the time where there is nothing to find."]
     if any("*" in cell for row in rows for cell in row):
-        said.append(
+        notes.append(
             "*: too few scores of never seen images for this rate; the rate of true positives without any error."
         )
-    head = ["method, attack", *(name for name, _ in FIGURES.values()), "forgotten", "never seen", "splits"]
-    return Section(
-        f"{study.dataset}, {title}: every number", head, rows, said, slug=file_name(f"attack-{title}-details")
-    )
+    head = ["method, attack", *(figure for figure, _ in FIGURES.values()), "forgotten", "never seen", "splits"]
+    return Section(f"{name}: every number", head, rows, notes, slug=file_name(f"attack-{title}-details"))
 
 
-def _klom(study: Study, title: str, found: list[Finding]) -> Section:
-    judged = [finding for finding in found if "klom_forget" in finding.numbers]
-    rows = [[finding.row, *(_cell(finding, key) for key in KLOM), str(finding.models)] for finding in judged]
-    said = ["KLoM in nats, the mean over images; from 0 to 11.5. Retrain is judged by halves of itself."]
-    return Section(
-        f"{study.dataset}, {title}: KLoM",
-        ["method", *KLOM.values(), "models"],
-        rows,
-        said,
-        slug=file_name(f"attack-{title}-klom"),
-    )
-
-
-def _long(title: str, found: Iterable[Finding]) -> pd.DataFrame:
-    """One line a number, fractions and nats, unrounded."""
-    lines = [
-        {
-            "model": title,
-            "method": finding.row,
-            "attack": finding.attack,
-            "number": key,
-            "value": value,
-            "lower": finding.intervals.get(key, (None, None))[0],
-            "upper": finding.intervals.get(key, (None, None))[1],
-            "forgotten": finding.members,
-            "never_seen": finding.others,
-            "models": finding.models,
-            "splits": len(finding.splits),
-        }
-        for finding in found
-        for key, value in finding.numbers.items()
+def _klom(name: str, title: str, findings: list[Finding]) -> Section:
+    rows = [
+        [finding.row, *(_cell(finding, key) for key in KLOM), str(finding.models)]
+        for finding in findings
+        if "klom_forget" in finding.numbers
     ]
-    return pd.DataFrame(lines)
+    note = "KLoM in nats, the mean over images; from 0 to 11.5. Retrain is judged by halves of itself."
+    head = ["method", *KLOM.values(), "models"]
+    return Section(f"{name}: KLoM", head, rows, [note], slug=file_name(f"attack-{title}-klom"))
 
 
-def write_json(folder: Path, study: Study, found: dict[str, Findings], how: Bootstrap) -> None:
+def _long(title: str, findings: Iterable[Finding]) -> pd.DataFrame:
+    """One line a number, fractions and nats, unrounded."""
+    columns = ["model", "method", "attack", "number", "value", "lower", "upper"]
+    columns += ["forgotten", "never_seen", "models", "splits"]
+    lines = []
+    for finding in findings:
+        counts = finding.members, finding.others, finding.models, len(finding.splits)
+        for key, value in finding.numbers.items():
+            edges = finding.intervals.get(key, (None, None))
+            lines.append((title, finding.row, finding.attack, key, value, *edges, *counts))
+    return pd.DataFrame(lines, columns=columns)
+
+
+def write_json(folder: Path, study: Study, by_density: Mapping[str, Findings], bootstrap: Bootstrap) -> None:
     """Write ``attack.json``: all numbers, curves, and the distribution over images."""
     content = {
         "dataset": study.dataset,
         "data": study.data,
-        "interval": {"level": how.level, "draws": how.draws, "seed": how.seed, "over": "splits"},
+        "interval": {"level": bootstrap.level, "draws": bootstrap.draws, "seed": bootstrap.seed, "over": "splits"},
         "units": "fractions in [0, 1]; KLoM in nats",
         "judged": [
             {"model": title, "method": row, "runs": [model.run for model in models]}
             for title, group in study.columns.items()
             for row, models in group.rows.items()
         ],
-        "findings": [_plain(title, finding) for title, findings in found.items() for finding in findings.found],
+        "findings": [_plain(title, finding) for title, findings in by_density.items() for finding in findings.found],
         "not_run": [
             {"model": title, "attack": attack, "methods": rows, "reason": reason}
-            for title, findings in found.items()
+            for title, findings in by_density.items()
             for (attack, reason), rows in findings.skipped.items()
         ],
         "remarks": study.remarks,

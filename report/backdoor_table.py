@@ -41,11 +41,6 @@ def section(table: SeriesTable) -> Section:
     return Section(table.title, *layout(table), notes(table), slug=table.slug, long=table.long(head, tuple))
 
 
-def target_share(table: SeriesTable) -> float:
-    """Of the target class among the images, in [0, 1]: about the attack success of a clean model."""
-    return 1 / len(table.key["images"] or [None] * 10)
-
-
 def results_of(curve: dict[str, Any], paper_name: str) -> list[dict[str, Any]]:
     """The points of a ``result.json`` with several sparsities as results of their own."""
     config = curve["config"]
@@ -123,15 +118,15 @@ def layout(table: SeriesTable) -> tuple[list[str], list[list[str]]]:
 
 def notes(table: SeriesTable) -> list[str]:
     """What a reader must know of the table."""
-    said = [
+    sentences = [
         "ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± "
         "standard deviation over n seeds."
     ]
     if any(published_values(table, name, sparsity) for name, line in table.cells.items() for sparsity in line):
         paper = paper_values.load()["backdoor"]
         name = paper_values.load()["papers"][paper["paper"]]
-        said.append(f"Published: {name}; {paper['source']} ({paper['words']}).")
-    return said
+        sentences.append(f"Published: {name}; {paper['source']} ({paper['words']}).")
+    return sentences
 
 
 def draw(table: SeriesTable) -> Any:
@@ -157,7 +152,8 @@ def draw(table: SeriesTable) -> Any:
         axis.set_xticks(range(len(sparsities)), [f"{100 * sparsity:.4g}" for sparsity in sparsities])
         axis.set(xlabel="pruned weights (%)", ylabel=words[score], ylim=(-3, 105))
         axis.grid(alpha=0.3)
-    axes[0, 0].axhline(100 * target_share(table), color="grey", linestyle=":", label="share of the target class")
+    share = 100 / len(table.key["images"] or [None] * 10)  # about the attack success of a clean model
+    axes[0, 0].axhline(share, color="grey", linestyle=":", label="share of the target class")
     legend(drawn, axes[0, 0])
     drawn.suptitle(table.title, fontsize=9, wrap=True)
     return drawn

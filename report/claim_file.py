@@ -95,13 +95,13 @@ def check_known(claims: list[Claim], known: Callable[[], Mapping[str, Iterable[s
     """
     if not claims:
         return
-    own = known()
-    runs = [run.content for run in collection.of("main_forget.py", failed=True)]
-    found = [run.content.get(key) for run in collection.runs for key in ("method", "paper_name")]
-    found += [cell.get("method") for plan in collection.plans.values() for cell in plan["cells"]]
-    names = {name.casefold(): name for name in (*own["method"], *found) if isinstance(name, str)}
-    flags = sorted({*own["flags"], *(name for content in runs for name in hyper(content))})
-    kinds = list(dict.fromkeys((*own["scenario"], *(content["scenario"]["kind"] for content in runs))))
+    project = known()
+    runs = [run.content for run in collection.runs_of("main_forget.py", failed=True)]
+    in_runs = [run.content.get(key) for run in collection.runs for key in ("method", "paper_name")]
+    in_runs += [cell.get("method") for plan in collection.plans.values() for cell in plan["cells"]]
+    names = {name.casefold(): name for name in (*project["method"], *in_runs) if isinstance(name, str)}
+    flags = sorted({*project["flags"], *(name for content in runs for name in hyper(content))})
+    kinds = list(dict.fromkeys((*project["scenario"], *(content["scenario"]["kind"] for content in runs))))
     for claim in claims:
         source = f"{claim.file}: claim {claim.number}"
         for side in (claim.smaller, claim.larger):
@@ -127,13 +127,13 @@ def _claim(entry: Any, path: Path, number: int) -> Claim:
     shared = {key: entry[key] for key in SELECTORS if key in entry}
     sides = {}
     for name in SIDES:
-        own = entry[name]
-        if not isinstance(own, dict):
+        content = entry[name]
+        if not isinstance(content, dict):
             raise UsageError(f"{source}: {name}: must be a mapping with some of the keys {', '.join(SELECTORS)}")
-        check_keys(own, SELECTORS, f"{source}: {name}")
-        if twice := next((key for key in own if key in shared), None):
+        check_keys(content, SELECTORS, f"{source}: {name}")
+        if twice := next((key for key in content if key in shared), None):
             raise UsageError(f"{source}: {name}: {twice} is said of the whole claim too; say it once")
-        sides[name] = _side({**shared, **own}, f"{source}: {name}")
+        sides[name] = _side({**shared, **content}, f"{source}: {name}")
     if sides["smaller"] == sides["larger"]:
         raise UsageError(f"{source}: smaller and larger: are the same runs; say in which of {', '.join(SELECTORS)}")
     named = {"sparsity" if key == "density" else key for name in SIDES for key in entry[name]}
@@ -141,8 +141,7 @@ def _claim(entry: Any, path: Path, number: int) -> Claim:
     for name in each:
         lookup(name, EACH, f"{source}: each")
     score = lookup(str(entry["score"]), BY_SEED, f"{source}: score")
-    said = str(path), number, entry["claim"], score
-    return Claim(*said, sides["smaller"], sides["larger"], frozenset(named), frozenset(each))
+    return Claim(str(path), number, entry["claim"], score, **sides, named=frozenset(named), each=frozenset(each))
 
 
 def _side(content: dict[str, Any], source: str) -> Side:

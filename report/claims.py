@@ -110,19 +110,14 @@ def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedR
     rows, long = [], []
     for line, p in zip(lines, corrected):
         compared = [line.claim.sentence, line.verdict, line.table, line.method, line.model, line.claim.score]
-        change = line.change
-        if change is None:
-            rows.append([*compared, "-", "-", "-", "-", "0"])
-            long.append([*compared, *[math.nan] * 5, 0])
-            continue
-        shown = change.mean_text(), change.interval_text(), paired.p_text(change.p), paired.p_text(p), str(change.pairs)
-        rows.append([*compared, *shown])
+        rows.append([*compared, *paired.cells(line.change, p)])
+        change = line.change or Difference(math.nan, math.nan, math.nan, math.nan, 0)
         long.append([*compared, change.mean, change.low, change.high, change.p, p, change.pairs])
     judged_on = {table for line in lines if line.change for table in line.table.split(MINUS)}
     levels = {table.slug: paired.Units(table).level for table in tables if table.slug in judged_on}
     notes = [NOTE]
     for level, pair in ALONE.items():
-        if alone := [slug for slug, own in levels.items() if own == level]:
+        if alone := [slug for slug, topmost in levels.items() if topmost == level]:
             notes.append(ONE_TRAINING.format(", ".join(alone), pair))
     notes += [
         f'Left out of "{line.claim.sentence}" on {line.table}: {"; ".join(line.left_out)}.'
@@ -138,25 +133,24 @@ def _places(tables: list[Table], planned: Iterable[PlannedRun]) -> list[Place]:
     for cell in planned:
         if cell.finished is not None and cell.facts["stage"] == "unlearn":
             labels.setdefault(cell.finished, set()).add(cell.facts["method"])
-    labelled = {label.casefold() for own in labels.values() for label in own}
+    labelled = {label.casefold() for of_run in labels.values() for label in of_run}
     places = []
     for table in tables:
         models = {model.name: model for model in table.models}
-        done = table.frame[~table.frame["failed"].astype(bool)]
-        cells = dict(list(done.groupby(["row", "model"])))
+        cells = dict(list(table.finished.groupby(["row", "model"])))
         for row, model in itertools.product(table.rows, models):
             if (row, model) not in cells:
                 continue
             group = cells[row, model]
             content = group["run"].iloc[0].content
-            own = frozenset(label for mark in group["fingerprint"] for label in labels.get(mark, ()))
+            own_labels = frozenset(label for mark in group["fingerprint"] for label in labels.get(mark, ()))
             typed = [] if "adapters" in content else [content["method"]]
-            exact = frozenset(label.casefold() for label in own)
-            names = exact | {name.casefold() for name in (content["paper_name"], *typed)}
-            called = exact | (names - labelled) if own else names
+            lower = frozenset(label.casefold() for label in own_labels)
+            names = lower | {name.casefold() for name in (content["paper_name"], *typed)}
+            called = lower | (names - labelled) if own_labels else names
             trained = recipe(content) or {}
             training = json.dumps([trained.get("data"), trained.get("train")], sort_keys=True)
-            places.append(Place(table, row, models[model], own, names, called, hyper(content), training))
+            places.append(Place(table, row, models[model], own_labels, names, called, hyper(content), training))
     return places
 
 
@@ -202,20 +196,15 @@ TESTS: dict[str, Callable[[Place, Any], bool]] = {  # in the order in which what
     "pruner": lambda place, names: place.model.pruner in names,
     "flags": _flagged,
 }
-
-
-def _words(key: str, value: Any) -> str:
-    """What there is no run of."""
-    if key == "flags":
-        said = [f"{name} {' or '.join(map(str, values))}" for name, values in value.items()]
-        return f"no runs with {', '.join(said)}"
-    if key == "sparsity":
-        ends = [model_name(end) for end in dict.fromkeys(value)]
-        return f"no runs on models that are {' to '.join(ends)}"
-    listed = " or ".join(value)
-    return {"method": f"no runs of {METHOD}", "scenario": f"no runs that forget: {listed}"}.get(
-        key, f"no runs on models pruned by {listed}"
-    )
+LACKING: dict[str, Callable[[Any], str]] = {  # what there is no run of
+    "scenario": lambda kinds: f"no runs that forget: {' or '.join(kinds)}",
+    "method": lambda names: f"no runs of {METHOD}",
+    "sparsity": lambda ends: f"no runs on models that are {' to '.join(map(model_name, dict.fromkeys(ends)))}",
+    "pruner": lambda names: f"no runs on models pruned by {' or '.join(names)}",
+    "flags": lambda flags: (
+        "no runs with " + ", ".join(f"{name} {' or '.join(map(str, values))}" for name, values in flags.items())
+    ),
+}
 
 
 def _select(side: Side, places: list[Place]) -> tuple[list[Place], str]:
@@ -225,11 +214,10 @@ def _select(side: Side, places: list[Place]) -> tuple[list[Place], str]:
         if not places:
             return [], "no runs but of Original and Retrain"
     for key, test in TESTS.items():
-        wanted = getattr(side, key)
-        if wanted:
-            places = [place for place in places if test(place, wanted)]
+        if selector := getattr(side, key):
+            places = [place for place in places if test(place, selector)]
             if not places:
-                return [], _words(key, wanted)
+                return [], LACKING[key](selector)
     return places, ""
 
 
@@ -240,7 +228,7 @@ def _alike(larger: Place, smaller: Place, named: frozenset[str]) -> bool:
     """Whether two places differ in nothing but what the claim names."""
     if larger.table is not smaller.table and ("scenario" not in named or _shared(larger) != _shared(smaller)):
         return False
-    if not named & {"method", "flags"} and not _one_method(larger, smaller):
+    if not named & {"method", "flags"} and larger.row != smaller.row and not larger.labels & smaller.labels:
         return False
     if "flags" in named and "method" not in named and not larger.names & smaller.names:
         return False
@@ -252,10 +240,6 @@ def _alike(larger: Place, smaller: Place, named: frozenset[str]) -> bool:
     return one.name != other.name and (
         "pruner" in named or not (one.pruner and other.pruner) or one.pruner == other.pruner
     )
-
-
-def _one_method(one: Place, other: Place) -> bool:
-    return one.row == other.row or bool(one.labels & other.labels)
 
 
 def _shared(place: Place) -> str:
@@ -316,10 +300,10 @@ def judged(claim: Claim, places: list[Place]) -> list[Line]:
     """The lines of a claim; one that says what there is no run of, where a side has none."""
     sides = []
     for side in (claim.larger, claim.smaller):
-        found, lacking = _select(side, places)
+        selected, lacking = _select(side, places)
         if lacking:
             return [Line(claim, method=", ".join(side.method) or "-", lacking=lacking)]
-        sides.append(found)
+        sides.append(selected)
     groups: dict[tuple[str, ...], list[Pair]] = {}
     for pair in _pairs(claim, *sides):
         table, method, model = _table([pair]), _method([pair], claim), _model([pair])
@@ -333,27 +317,26 @@ def judged(claim: Claim, places: list[Place]) -> list[Line]:
 
 
 def _line(claim: Claim, pairs: list[Pair]) -> Line:
-    sides = [[place.table.by_seed(place.row, place.model.name, claim.score) for place in pair] for pair in pairs]
-    changed = [(pair, change) for pair, two in zip(pairs, sides) if (change := paired.changes(*two))]
-    entered = [pair for pair, _ in changed]
-    told = entered or pairs
-    names = _table(told), _method(told, claim), _model(told)
-    if not changed:
-        return Line(claim, *names, lacking=_without(claim, [side for two in sides for side in two]))
-    by_pair = [change for _, change in changed]
+    scores = {pair: [each.table.by_seed(each.row, each.model.name, claim.score) for each in pair] for pair in pairs}
+    changes = {pair: change for pair in pairs if (change := paired.changes(*scores[pair]))}
+    named = list(changes) or pairs
+    names = _table(named), _method(named, claim), _model(named)
+    if not changes:
+        return Line(claim, *names, lacking=_without(claim, [side for sides in scores.values() for side in sides]))
+    by_pair = list(changes.values())
     shared = [seeds for seeds in by_pair[0] if all(seeds in change for change in by_pair)]
     means = {seeds: math.fsum(change[seeds] for change in by_pair) / len(by_pair) for seeds in shared}
-    units = paired.Units(*{place.table for pair in entered for place in pair})
-    left = [
-        f"{_method([pair], claim)}, {_model([pair])} ({_without(claim, two)})"
-        for pair, two in zip(pairs, sides)
-        if pair not in entered
+    units = paired.Units(*{place.table for pair in changes for place in pair})
+    left_out = [
+        f"{_method([pair], claim)}, {_model([pair])} ({_without(claim, scores[pair])})"
+        for pair in pairs
+        if pair not in changes
     ]
     seeds = {seeds for change in by_pair for seeds in change}
     if len(seeds) > len(shared):
-        left.append(f"{len(seeds) - len(shared)} of {len(seeds)} sets of seeds, which not all of them have")
+        left_out.append(f"{len(seeds) - len(shared)} of {len(seeds)} sets of seeds, which not all of them have")
     difference = paired.difference(units.means(means).values())
-    return Line(claim, *names, difference, "no seed on all of them", tuple(left))
+    return Line(claim, *names, difference, "no seed on all of them", tuple(left_out))
 
 
 def _without(claim: Claim, sides: Iterable[Mapping[Seeds, float]]) -> str:

@@ -49,11 +49,6 @@ class Cell:
         """Population standard deviation, as the reference's tables have it."""
         return statistics.pstdev(self.values)
 
-    @property
-    def difference(self) -> float | None:
-        """The mean minus Retrain's over the seeds that both have."""
-        return self.shared and self.shared[0] - self.shared[1]
-
     def text(self, factor: float = 100, form: str = ".2f") -> str:
         """Mean ± standard deviation, the latter where there are several runs; in per cent by default."""
         spread = f"±{format(factor * self.std, form.lstrip('+'))}" if len(self.values) > 1 else ""
@@ -93,14 +88,19 @@ class Table:
     @property
     def classes(self) -> int | None:
         """How many the data set has; None if no run tells."""
-        counts = [run.content["config"].get("official_counts") for run in self.frame["run"]]
-        return next((len(found) for found in counts if isinstance(found, list)), None)
+        by_run = [run.content["config"].get("official_counts") for run in self.frame["run"]]
+        return next((len(counts) for counts in by_run if isinstance(counts, list)), None)
 
     @property
     def places(self) -> dict[str, tuple[str, list[str]]]:
         """The row and the columns of every run, by its fingerprint."""
         groups = self.frame.groupby("fingerprint", sort=False)
-        return {name: (found["row"].iloc[0], list(found["model"])) for name, found in groups}
+        return {name: (group["row"].iloc[0], list(group["model"])) for name, group in groups}
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The lines of ``frame`` but for failed runs."""
+        return self.frame[~self.frame["failed"].astype(bool)]
 
     @cached_property
     def nesting(self) -> dict[Seeds, tuple]:
@@ -110,28 +110,25 @@ class Table:
         """
         own = self.key["split"] == OWN_SPLIT
         digests: dict[tuple, str] = {}
-        found = {}
+        origins = {}
         for key, run in zip(self.frame[SEED].itertuples(index=False, name=None), self.frame["run"]):
-            origin = (key[0] if own and not key[-1] else "", key[-1])
-            digest = (run.content.get("split") or {}).get("base_digest")
-            found[key] = origin
-            if digest:
+            origins[key] = origin = (key[0] if own and not key[-1] else "", key[-1])
+            if digest := (run.content.get("split") or {}).get("base_digest"):
                 digests.setdefault(origin, digest)
-        return {key: (*key[:-1], f"{key[-1]} {digests.get(origin, origin[0])}") for key, origin in found.items()}
+        return {key: (*key[:-1], f"{key[-1]} {digests.get(origin, origin[0])}") for key, origin in origins.items()}
 
     def members(self) -> dict[str, dict[str, list[Run]]]:
         """All runs, failed ones too, by row and model."""
-        found: dict[str, dict[str, list[Run]]] = {}
+        members: dict[str, dict[str, list[Run]]] = {}
         for (row, model), group in self.frame.groupby(["row", "model"], sort=False):
-            found.setdefault(row, {})[model] = list(group["run"])
-        return found
+            members.setdefault(row, {})[model] = list(group["run"])
+        return members
 
     @cached_property
     def values(self) -> pd.DataFrame:
         """One line for each score of a finished run, in order of seeds: row, model, metric, seeds, machine, value."""
-        finished = self.frame[~self.frame["failed"].astype(bool)].sort_values(SEED, kind="stable")
-        long = finished.melt(["row", "model", *SEED, "machine"], SCORES, "metric")
-        return long.dropna(subset="value")
+        ordered = self.finished.sort_values(SEED, kind="stable")
+        return ordered.melt(["row", "model", *SEED, "machine"], SCORES, "metric").dropna(subset="value")
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], Cell]:
@@ -173,7 +170,7 @@ class Table:
     def difference(self, row: str, model: str, metric: str) -> float | None:
         """The mean minus Retrain's on the same model over the seeds that both have, in [-1, 1]; None without any."""
         cell = self.cell(row, model, metric)
-        return None if cell is None else cell.difference
+        return None if cell is None or cell.shared is None else cell.shared[0] - cell.shared[1]
 
     def gap(self, row: str, model: str, metric: str) -> float | None:
         """Size of the ``difference``, in [0, 1]; None without any."""
@@ -182,8 +179,7 @@ class Table:
 
     def average_gap(self, row: str, model: str) -> float | None:
         """Mean of the four gaps ("disparity average" in the paper), in [0, 1]."""
-        gaps = [self.gap(row, model, metric) for metric in METRICS]
-        return mean_of(gaps)
+        return mean_of([self.gap(row, model, metric) for metric in METRICS])
 
     def by_seed(self, row: str, model: str, score: str = AVERAGE) -> dict[Seeds, float]:
         """A score of a cell's runs by their seeds, ascending; runs without it are left out.
@@ -217,24 +213,23 @@ class Table:
 
 def mean_of(gaps: list[float | None]) -> float | None:
     """The mean of numbers; None where any is missing."""
-    found = [gap for gap in gaps if gap is not None]
-    return statistics.fmean(found) if len(found) == len(gaps) else None
+    known = [gap for gap in gaps if gap is not None]
+    return statistics.fmean(known) if len(known) == len(gaps) else None
 
 
-def cells_by(found: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
+def cells_by(frame: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
     """The cells of a frame with a column "value", by the columns of these names; lines without a value are left out."""
-    values = found.astype({"value": float}).dropna(subset="value").groupby(by, sort=False)["value"].agg(tuple)
-    return {key: Cell(found) for key, found in values.items()}
+    groups = frame.astype({"value": float}).dropna(subset="value").groupby(by, sort=False)["value"].agg(tuple)
+    return {key: Cell(values) for key, values in groups.items()}
 
 
 def seed_of(result: dict[str, Any]) -> Seeds:
     """The seeds of a run and its part in a population; see ``Seeds``."""
-    config, told = result["config"], result.get("seeds") or {}
+    config, seeds, seed = result["config"], result.get("seeds") or {}, result["seed"]
     run, part = config.get("run", {}), config["split"] if population_of(config) else ""
-    train = told.get("train", run.get("train_seed", 0))
+    train = seeds.get("train")
     train = run.get("train_seed", 0) if train is None else train
-    seed = result["seed"]
-    return seed, train, run.get("init_seed", train), told.get("unlearn", seed), told.get("eval", 0), part
+    return seed, train, run.get("init_seed", train), seeds.get("unlearn", seed), seeds.get("eval", 0), part
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:
@@ -272,21 +267,21 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
 
 def tables(runs: Iterable[Run]) -> list[Table]:
     """One table for each group of runs that may be compared."""
-    found = frame(runs)
-    _join_same_splits(found)
-    groups = dict(list(found.groupby("key", sort=False)))
-    made = [_table(json.loads(key), groups[key]) for key in sorted(groups, key=lambda text: _order(json.loads(text)))]
-    make_distinct(made)
-    return made
+    all_runs = frame(runs)
+    _join_same_splits(all_runs)
+    groups = [(json.loads(text), group) for text, group in all_runs.groupby("key", sort=False)]
+    tables = [_table(key, group) for key, group in sorted(groups, key=lambda pair: _order(pair[0]))]
+    make_distinct(tables)
+    return tables
 
 
-def _join_same_splits(found: pd.DataFrame) -> None:
+def _join_same_splits(all_runs: pd.DataFrame) -> None:
     """Put runs of one seed, on the split of that seed, beside those that other seeds made on the same split."""
-    for text, group in list(found.groupby("key", sort=False)):
+    for text, group in list(all_runs.groupby("key", sort=False)):
         key, seeds = json.loads(text), group["seed"].unique()
         same = _text({**key, "split": f"of seed {seeds[0]}"})
-        if key["split"] == OWN_SPLIT and len(seeds) == 1 and (found["key"] == same).any():
-            found.loc[group.index, "key"] = same
+        if key["split"] == OWN_SPLIT and len(seeds) == 1 and (all_runs["key"] == same).any():
+            all_runs.loc[group.index, "key"] = same
 
 
 def _order(key: dict[str, Any]) -> tuple:
@@ -294,19 +289,25 @@ def _order(key: dict[str, Any]) -> tuple:
 
 
 def _table(key: dict[str, Any], group: pd.DataFrame) -> Table:
-    fixed = key["compat"] == "fixed"
-    slug = f"{key['dataset']}-{key['arch']}-{_forgotten(key)}" + ("" if fixed else f"-{key['compat']}")
-    title = f"{key['dataset']}, {key['arch']}: forget {key['words']}" + ("" if fixed else f" (compat {key['compat']})")
+    title = f"{key['dataset']}, {key['arch']}: forget {key['words']}"
+    names = named(title, f"{key['dataset']}-{key['arch']}-{_forgotten(key)}", key["compat"])
     results = [run.content for run in group["run"]]
     columns, rows = models(results), by_method(results)
     row_of = {result["fingerprint"]: row for row, members in rows.items() for result in members}
     group = group.assign(row=group["fingerprint"].map(row_of), model=[models_of(result, columns) for result in results])
     whole = group.explode("model", ignore_index=True)
     whole = whole[whole["model"].notna()]
-    table = Table(title, file_name(slug), key, list(dict.fromkeys(columns.values())), list(rows), whole)
+    table = Table(*names, key, list(dict.fromkeys(columns.values())), list(rows), whole)
     for place, failed in whole[whole["failed"].astype(bool)].groupby(["row", "model"]):
         table.missing[place] = MissingRuns(len(failed), len(failed))
     return table
+
+
+def named(title: str, slug: str, compat: str) -> tuple[str, str]:
+    """A table's title and the start of its file names, with ``--compat`` behind them where that is not "fixed"."""
+    if compat != "fixed":
+        title, slug = f"{title} (compat {compat})", f"{slug}-{compat}"
+    return title, file_name(slug)
 
 
 def _machine(result: dict[str, Any]) -> str:
@@ -325,16 +326,17 @@ def _forgotten(key: dict[str, Any]) -> str:
     return kind + listed + ("" if forget.get("count") is None else f"-{forget['count']}")
 
 
-def make_distinct(made: list[Any]) -> None:
+def make_distinct(tables: list[Any]) -> None:
     """Give those of equal slug or title (tables, or what is made of them, with a ``key``) what they differ in."""
     for attribute in ("slug", "title"):
-        texts = [getattr(table, attribute) for table in made]
-        for table, text in zip(made, texts):
+        texts = [getattr(table, attribute) for table in tables]
+        for table, text in zip(tables, texts):
             if texts.count(text) > 1:
-                others = [other.key for other, its in zip(made, texts) if its == text]
-                differing = [name for name in table.key if len({_text(other[name]) for other in others}) > 1]
-                said = "; ".join(f"{name} {_plain(table.key[name])}" for name in differing)
-                setattr(table, attribute, f"{text}-{_digest(table.key)}" if attribute == "slug" else f"{text} ({said})")
+                keys = [other.key for other, other_text in zip(tables, texts) if other_text == text]
+                differing = [name for name in table.key if len({_text(key[name]) for key in keys}) > 1]
+                words = "; ".join(f"{name} {_plain(table.key[name])}" for name in differing)
+                more = f"-{_digest(table.key)}" if attribute == "slug" else f" ({words})"
+                setattr(table, attribute, text + more)
 
 
 def _plain(value: Any) -> str:

@@ -70,17 +70,15 @@ def effect(table: Table) -> tuple[list[str], list[list[str]]]:
     dense = next((model.name for model in table.models if model.sparsity == 0), None)
     if dense is None:
         return ["method"], []
-    sparse = [model.name for model in table.models if model.sparsity]
     names = [row for row in table.rows if row != "Retrain"]
-    by_cell = {
-        (row, model): list(paired.changes(table.by_seed(row, dense), table.by_seed(row, model)).values())
-        for row in names
-        for model in sparse
-    }
-    models = [model for model in sparse if any(by_cell[row, model] for row in names)]
-    head = ["method", *(title for model in models for title in (f"{model}, by seed", f"{model}, mean"))]
-    sides = {row: [by_cell[row, model] for model in models] for row in names}
-    return head, [[row, *(cell for side in sides[row] for cell in _by_seed(side))] for row in names if any(sides[row])]
+    columns: dict[str, dict[str, list[float]]] = {}  # by model, by row
+    for model in (model.name for model in table.models if model.sparsity):
+        by_row = {row: paired.changes(table.by_seed(row, dense), table.by_seed(row, model)) for row in names}
+        if any(by_row.values()):
+            columns[model] = {row: list(by_seed.values()) for row, by_seed in by_row.items()}
+    head = ["method", *(title for model in columns for title in (f"{model}, by seed", f"{model}, mean"))]
+    shown = [row for row in names if any(by_row[row] for by_row in columns.values())]
+    return head, [[row, *(cell for by_row in columns.values() for cell in _by_seed(by_row[row]))] for row in shown]
 
 
 def _by_seed(differences: list[float]) -> tuple[str, str]:

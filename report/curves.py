@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from report.comparison import Table
-from report.plots import DASHES, colours, figure, legend
+from report.plots import DASHES, colours, figure, fullest, legend
 from report.runs import TRAINING, Collection, Epochs, Run, check
 from utils.names import file_name
 from utils.run_flags import SEEDS
@@ -54,11 +54,9 @@ def _title(content: dict[str, Any], seeds: int) -> str:
     config, density = content["config"], content["rounds"][-1]["density"]
     prune = config.get("prune", {})
     score = prune.get("score") or ("random" if prune.get("random_prune") else "magnitude")
-    how = "dense" if density == 1 else f"down to {100 - 100 * density:.4g} % sparse by {score}"
-    return (
-        f"{config['data']['dataset']}, {content['model']['arch']}: training, {how}, {seeds} seed{'s' * (seeds > 1)}, "
-        f"compat {config['run']['compat']}"
-    )
+    pruned = "dense" if density == 1 else f"down to {100 - 100 * density:.4g} % sparse by {score}"
+    what = f"{config['data']['dataset']}, {content['model']['arch']}: training, {pruned}"
+    return f"{what}, {seeds} seed{'s' * (seeds > 1)}, compat {config['run']['compat']}"
 
 
 def draw_training(title: str, runs: list[Epochs]) -> Any:
@@ -129,7 +127,7 @@ def draw_unlearning(table: Table) -> Any | None:
         axis.set_visible(False)
     for name, marker in ENDS.items():
         axes.flat[0].plot([], [], marker, color="0.3", markersize=7, label=f"{name} set, at the end")
-    legend(drawn, max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1])))
+    legend(drawn, fullest(axes))
     drawn.suptitle(f"{table.title}\naccuracy after each epoch on the images that the method trains on", fontsize=9)
     return drawn
 
@@ -140,9 +138,9 @@ def _last(run: Run) -> int:
 
 def _ends(axis: Any, runs: list[Run], shade: Any) -> None:
     """The accuracies of the finished models, in the mean over the runs, above the last epoch."""
-    found = [run.content["accuracy"] for run in runs if isinstance(run.content.get("accuracy"), dict)]
+    by_run = [run.content["accuracy"] for run in runs if isinstance(run.content.get("accuracy"), dict)]
     for name, marker in ENDS.items():
-        values = [100 * accuracies[name] for accuracies in found if isinstance(accuracies.get(name), (int, float))]
+        values = [100 * accuracies[name] for accuracies in by_run if isinstance(accuracies.get(name), (int, float))]
         if values:
             look = {"color": shade, "markersize": 7, "markeredgewidth": 1.6, "zorder": 4, "clip_on": False}
             axis.plot(max(map(_last, runs)), statistics.fmean(values), marker, **look)

@@ -31,12 +31,7 @@ Values = Mapping[Key, float]
 
 def counts(keys: Sequence[Key]) -> dict[str, int]:
     """How many members each level has in all, of runs given by their seeds in the order of ``SEED``."""
-    places = [SEED.index(name) for names in LEVELS.values() for name in names]
-    width, counted = 0, {}
-    for level, names in LEVELS.items():
-        width += len(names)
-        counted[level] = len({tuple(key[place] for place in places[:width]) for key in keys})
-    return counted
+    return {level: len({member(key, level) for key in keys}) for level in LEVELS}
 
 
 def varying(keys: Sequence[Key]) -> list[str]:
@@ -61,10 +56,8 @@ def words(table: Table) -> str:
     if len(keys) < 2:
         return ""
     levels, members = varying(keys), counts(keys)
-    parts, above = [], 1
-    for level in levels:
-        parts.append(_each(level, members[level], above))
-        above = members[level]
+    above = [1, *(members[level] for level in levels)]
+    parts = [_each(level, members[level], number) for level, number in zip(levels, above)]
     within = [level for level in LEVELS if level not in levels and len({_part(key, level) for key in keys}) > 1]
     apart = (
         f", each with a seed of its own for {_listed(within)} too, whose shares cannot be told apart" if within else ""
@@ -105,29 +98,20 @@ def shares(values: Values, levels: Sequence[str]) -> tuple[dict[str, float], lis
         levels: those that vary, the topmost first.
     """
     shares: dict[str, float] = {}
-    current = dict(values)
+    means = dict(values)  # of the members of a level, by the seeds of their first runs
     below = 0.0  # variance that the levels below leave in a member's mean
     for depth in range(len(levels) - 1, -1, -1):
-        groups: dict[Key, list[float]] = {}
-        for key, value in current.items():
-            groups.setdefault(tuple(_part(key, level) for level in levels[:depth]), []).append(value)
-        several = [group for group in groups.values() if len(group) > 1]
+        groups: dict[Key, dict[Key, float]] = {}
+        for key, value in means.items():
+            groups.setdefault(tuple(_part(key, level) for level in levels[:depth]), {})[key] = value
+        several = [group.values() for group in groups.values() if len(group) > 1]
         free = sum(len(group) - 1 for group in several)
         spread = sum(statistics.variance(group) * (len(group) - 1) for group in several) / free if free else math.nan
         shares[levels[depth]] = math.sqrt(max(spread - below, 0.0))
-        if depth == 0:
-            return {level: shares[level] for level in levels}, [value for group in groups.values() for value in group]
-        below = spread / statistics.harmonic_mean([len(group) for group in groups.values()])
-        current = _means(current, levels[:depth])
-    return shares, list(values.values())
-
-
-def _means(values: Values, levels: Sequence[str]) -> dict[Key, float]:
-    """The mean of each member of the last of these levels, by the seeds of its first run."""
-    groups: dict[Key, list[Key]] = {}
-    for key in values:
-        groups.setdefault(tuple(_part(key, level) for level in levels), []).append(key)
-    return {keys[0]: statistics.fmean(values[key] for key in keys) for keys in groups.values()}
+        if depth:
+            below = spread / statistics.harmonic_mean([len(group) for group in groups.values()])
+            means = {next(iter(group)): statistics.fmean(group.values()) for group in groups.values()}
+    return {level: shares[level] for level in levels}, list(means.values())
 
 
 def nested(table: Table) -> tuple[list[str], list[list[str]]]:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from evaluation import closeness, scoring
-from utils.errors import UsageError
-from utils.names import nearest
+from utils.names import lookup
 
 if TYPE_CHECKING:
     from report.comparison import Table
@@ -48,12 +47,8 @@ def scores_named(text: str | None) -> list[str]:
 
     Raises UsageError: there is no such score.
     """
-    typed, scores = list(dict.fromkeys(text.split(","))) if text else [], scoring.columns()
-    names = list(scores) if "all" in typed else typed
-    for name in typed if "all" not in typed else []:
-        if name not in scores:
-            raise UsageError(f"--scores {name}: unknown{nearest(name, scores)}; known: all, {', '.join(scores)}")
-    return names
+    names, scores = list(dict.fromkeys(text.split(","))) if text else [], scoring.columns()
+    return list(scores) if "all" in names else [lookup(name, ["all", *scores], "--scores") for name in names]
 
 
 def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -62,8 +57,8 @@ def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[s
 
     from report.comparison import cells_by, seed_of
 
-    runs = table.frame[~table.frame["failed"].astype(bool)]
-    places = [(row, model, run.content) for row, model, run in runs[["row", "model", "run"]].itertuples(index=False)]
+    finished = table.finished[["row", "model", "run"]].itertuples(index=False)
+    places = [(row, model, run.content) for row, model, run in finished]
     retrained = {
         (model, seed_of(content)): content["accuracy"]
         for row, model, content in places

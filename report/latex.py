@@ -20,6 +20,7 @@ _TYPESET = r"""
 ESCAPES = dict(zip(_LETTERS, _TYPESET.split()))
 # grave, acute, circumflex, tilde, macron, breve, dot, diaeresis, ring, double acute, caron
 ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c"
+NEEDS = r"needs \usepackage{booktabs}"
 
 
 def escaped(text: str) -> str:
@@ -61,47 +62,45 @@ def latex(
     names = [model.name for model in table.models]
     groups = [*METRICS, GAP, TIME, "n"]
     spans = " & ".join(rf"\multicolumn{{{len(names)}}}{{c}}{{{escaped(group)}}}" for group in groups)
-    spans_of = ((2 + place * len(names), 1 + (place + 1) * len(names)) for place in range(len(groups)))
-    rules = " ".join(rf"\cmidrule(lr){{{first}-{last}}}" for first, last in spans_of)
+    firsts = range(2, len(head) + 1, len(names))
+    rules = " ".join(rf"\cmidrule(lr){{{first}-{first + len(names) - 1}}}" for first in firsts)
     titles = ["method", *names * len(groups), *(["settings"] if settings else [])]
-    lines = [
-        f"% {table.title}",
-        r"% needs \usepackage{booktabs}",
-        r"% wider than a page: \resizebox{\linewidth}{!}{\input{this file}} with \usepackage{graphicx}",
-        r"\begin{tabular}{l" + "r" * (len(head) - 1) + ("p{7cm}" if settings else "") + "}",
-        r"\toprule",
-        rf" & {spans}{' &' if settings else ''} \\",
-        rules,
-        " & ".join(map(escaped, titles)) + r" \\",
-        r"\midrule",
-    ]
-    for row in rows:
-        cells = [_cell(text, row[0], title, best) for title, text in zip(head, row)]
-        lines.append(" & ".join(cells + ([escaped(settings.get(row[0], ""))] if settings else [])) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {remark}" for remark in remarks)]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(text: str, row: str, title: str, best: Marks) -> str:
-    if (row, title) in best:
-        return rf"\textbf{{{escaped(text)}}}"
-    return rf"\textit{{{escaped(text)}}}" if row.endswith(", published") and text else escaped(text)
+    hint = r"wider than a page: \resizebox{\linewidth}{!}{\input{this file}} with \usepackage{graphicx}"
+    top = [rf" & {spans}{' &' if settings else ''} \\", rules, _line(map(escaped, titles))]
+    body = [_cells(row, head, best) + ([escaped(settings.get(row[0], ""))] if settings else []) for row in rows]
+    columns = "l" + "r" * (len(head) - 1) + ("p{7cm}" if settings else "")
+    return _tabular([table.title, NEEDS, hint], columns, top, body, remarks)
 
 
 def plain(section: Section) -> str:
     """A section's table with ``booktabs`` rules, the best of a column in bold; notes are comments below it."""
-    lines = [
-        f"% {section.title}",
-        r"% needs \usepackage{booktabs}",
-        r"\begin{tabular}{l" + "r" * (len(section.head) - 1) + "}",
-        r"\toprule",
-        " & ".join(map(escaped, section.head)) + r" \\",
-        r"\midrule",
-    ]
-    for row in section.rows:
-        lines.append(
-            " & ".join(_cell(text, row[0], title, frozenset(section.best)) for title, text in zip(section.head, row))
-            + r" \\"
-        )
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {remark}" for remark in section.warnings + section.notes)]
+    top = [_line(map(escaped, section.head))]
+    body = [_cells(row, section.head, frozenset(section.best)) for row in section.rows]
+    columns = "l" + "r" * (len(section.head) - 1)
+    return _tabular([section.title, NEEDS], columns, top, body, section.warnings + section.notes)
+
+
+def _tabular(
+    comments: list[str], columns: str, top: list[str], body: Iterable[list[str]], remarks: Iterable[str]
+) -> str:
+    """A table of typeset lines between rules, with comments above and below."""
+    lines = [*(f"% {comment}" for comment in comments), rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *top]
+    lines += [r"\midrule", *map(_line, body), r"\bottomrule", r"\end{tabular}", *(f"% {remark}" for remark in remarks)]
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _cells(row: list[str], head: list[str], best: Marks) -> list[str]:
+    """A row typeset: the best of a column in bold, what was published in italics."""
+    cells = []
+    for title, text in zip(head, row):
+        if (row[0], title) in best:
+            cells.append(rf"\textbf{{{escaped(text)}}}")
+        elif row[0].endswith(", published") and text:
+            cells.append(rf"\textit{{{escaped(text)}}}")
+        else:
+            cells.append(escaped(text))
+    return cells

@@ -35,9 +35,8 @@ def best(table: Table) -> Marks:
         columns[f"{GAP} {model}"] = {row: table.average_gap(row, model) for row in rows}
         times = {row: cell for row in rows if (cell := table.cell(row, model, "RTE"))}
         if len(frozenset().union(*(cell.machines for cell in times.values()))) <= 1:
-            columns[f"{TIME} {model}"] = {
-                row: cell.mean / 10 for row, cell in times.items()
-            }  # three decimals are shown
+            # rounded below like the shares, which have one decimal more than minutes
+            columns[f"{TIME} {model}"] = {row: cell.mean / 10 for row, cell in times.items()}
         for title, values in columns.items():
             shown = {row: round(value, 4) for row, value in values.items() if value is not None}
             if len(set(shown.values())) > 1:

@@ -15,7 +15,8 @@ from utils.errors import one_line
 
 # write results that no table needs
 TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py", "main_generate.py")
-Places = dict[Any, tuple[str, list[str]]]  # of a table: row and columns by fingerprint
+Places = dict[Any, tuple[str, list[str]]]  # row and columns of a table, by fingerprint or by what a sweep says
+FACTS = ("scenario", "method", "model")  # what a sweep says of a cell, by which its table, row and column are found
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ def planned_runs(collection: Collection, in_tables: set[str]) -> list[PlannedRun
         for facts in plan["cells"]:
             folder, status = path.parent / facts["folder"], runs.status_of(facts, path)
             content = contents.get(os.path.realpath(folder), {})
-            done = mark if (mark := content.get("fingerprint")) in in_tables else None
-            failed, last_line = done is None and status.get("status") == "failed", str(status.get("last_line"))
-            cell = PlannedRun(plan["name"], facts, folder, content, done, failed, last_line)
+            finished = mark if (mark := content.get("fingerprint")) in in_tables else None
+            failed = finished is None and status.get("status") == "failed"
+            cell = PlannedRun(plan["name"], facts, folder, content, finished, failed, str(status.get("last_line")))
             first = cells.setdefault((cell.sweep, facts["command"]), cell)
-            if first.finished is None and (done or cell.failed):
+            if first.finished is None and (finished or failed):
                 cells[cell.sweep, facts["command"]] = cell
     return list(cells.values())
 
@@ -78,36 +79,33 @@ def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRu
         Cells that belong to no table, because nothing of their scenario has finished.
     """
     unlearning = [cell for cell in cells if cell.facts["stage"] == "unlearn"]
-    twins = [
-        {name: _twins(unlearning, table.places, "setting", name) for name in ("scenario", "method", "model")}
-        for table in tables
-    ]
+    twins = {table: {fact: _twins(unlearning, table.places, fact) for fact in FACTS} for table in tables}
     lost = []
     for cell in unlearning:
         if cell.finished is not None:
             continue
-        own = {name: cell.kind("setting", name) for name in ("scenario", "method", "model")}
-        near = next((number for number, each in enumerate(twins) if own["scenario"] in each["scenario"]), None)
-        if near is None:
+        scenario, method, model_fact = (cell.kind("setting", fact) for fact in FACTS)
+        table = next((table for table in tables if scenario in twins[table]["scenario"]), None)
+        if table is None:
             lost.append(cell)
             continue
-        table, same_row, same_model = tables[near], *(twins[near][name].get(own[name]) for name in ("method", "model"))
+        same_row, same_model = twins[table]["method"].get(method), twins[table]["model"].get(model_fact)
         row = same_row[0] if same_row else _new_row(table, cell, unlearning)
         model = same_model[1][0] if same_model else _new_model(table, cell, cells)
-        noted = table.missing.setdefault((row, model), MissingRuns())
-        noted.missing += 1
-        noted.failed += cell.failed
+        count = table.missing.setdefault((row, model), MissingRuns())
+        count.missing += 1
+        count.failed += cell.failed
     for table in tables:
         table.rows.sort(key=lambda name: (row_names.position(name), name))
     return lost
 
 
-def _twins(cells: list[PlannedRun], places: Places, *names: str) -> dict[tuple, tuple[str, list[str]]]:
-    """Row and columns of the first finished run of a table, by what those names say of it."""
-    twins: dict[tuple, tuple[str, list[str]]] = {}
+def _twins(cells: list[PlannedRun], places: Places, fact: str) -> Places:
+    """Row and columns of the first finished run of a table, by its setting and this fact."""
+    twins: Places = {}
     for cell in cells:
         if cell.finished in places:
-            twins.setdefault(cell.kind(*names), places[cell.finished])
+            twins.setdefault(cell.kind("setting", fact), places[cell.finished])
     return twins
 
 

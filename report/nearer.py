@@ -9,7 +9,7 @@ import statistics
 import pandas as pd
 
 from report.comparison import Seeds, Table
-from report.paired import LEAST, Units, corrected, p_text
+from report.paired import LEAST, Units, cells, corrected
 from report.text import percent
 
 NOTE = (
@@ -23,37 +23,37 @@ NOTE = (
 ALONE = " All runs begin with one training, so that it is of this model alone that the answers speak."
 
 
-def against_nearest(table: Table) -> tuple[list[str], list[list[str]], pd.DataFrame, list[str]]:
-    """Head and rows, all pairs for a CSV file, and the notes; no rows where there are too few seeds or methods."""
+def against_nearest(table: Table) -> tuple[list[str], list[list[str]], pd.DataFrame, str]:
+    """Head and rows, all pairs for a CSV file, and the note; no rows where there are too few seeds or methods."""
     head = ["method", "model", "avg. gap by seed", "minus the nearest's", "95 % interval", "p", "p, corrected", "pairs"]
     rows: list[list[str]] = []
     pairs: list[tuple] = []
     units = Units(table)
+    methods = [row for row in table.tried() if row != "Original"]
     for model in (model.name for model in table.models):
-        cells = {row: table.by_seed(row, model) for row in table.tried() if row != "Original"}
-        cells = {row: found for row, found in cells.items() if len(units.means(found)) >= LEAST}
-        if len(cells) > 1:
-            rows += _rows(model, cells, units)
-            for one, other in itertools.combinations(cells, 2):
-                if (change := units.difference(cells[one], cells[other])) is not None:
+        gaps = {row: by_seed for row in methods if len(units.means(by_seed := table.by_seed(row, model))) >= LEAST}
+        if len(gaps) > 1:
+            rows += _rows(model, gaps, units)
+            for one, other in itertools.combinations(gaps, 2):
+                if (change := units.difference(gaps[one], gaps[other])) is not None:
                     pairs.append((model, one, other, change.mean, change.low, change.high, change.p, change.pairs))
     names = ["model", "method", "other", "gap minus other's", "low", "high", "p", "pairs"]
-    more = "" if units.level == "training" else ALONE
-    note = NOTE.format(unit=units.level, more=more)
-    return head, rows, pd.DataFrame(pairs, columns=names), [note]
+    note = NOTE.format(unit=units.level, more="" if units.level == "training" else ALONE)
+    return head, rows, pd.DataFrame(pairs, columns=names), note
 
 
-def _rows(model: str, cells: dict[str, dict[Seeds, float]], units: Units) -> list[list[str]]:
-    """One line a method, the smallest gap first."""
-    means = {row: statistics.fmean(units.means(found).values()) for row, found in cells.items()}
-    order = sorted(cells, key=means.__getitem__)
-    nearest, *others = order
-    against = [units.difference(cells[row], cells[nearest]) for row in others]
-    ps = corrected([math.nan if change is None else change.p for change in against])
-    rows = [[nearest, model, percent(means[nearest]), "nearest", "", "", "", str(len(units.means(cells[nearest])))]]
-    for row, change, p in zip(others, against, ps):
-        told = ["-", "-", "-", "-", "0"]
-        if change is not None:
-            told = [change.mean_text(), change.interval_text(), p_text(change.p), p_text(p), str(change.pairs)]
-        rows.append([row, model, percent(means[row]), *told])
+def _rows(model: str, gaps: dict[str, dict[Seeds, float]], units: Units) -> list[list[str]]:
+    """One line a method, the smallest gap first.
+
+    Args:
+        gaps: average gaps by method and seed.
+    """
+    by_unit = {row: units.means(by_seed) for row, by_seed in gaps.items()}
+    means = {row: statistics.fmean(values.values()) for row, values in by_unit.items()}
+    nearest, *others = sorted(gaps, key=means.__getitem__)
+    changes = [units.difference(gaps[row], gaps[nearest]) for row in others]
+    ps = corrected([math.nan if change is None else change.p for change in changes])
+    rows = [[nearest, model, percent(means[nearest]), "nearest", "", "", "", str(len(by_unit[nearest]))]]
+    for row, change, p in zip(others, changes, ps):
+        rows.append([row, model, percent(means[row]), *cells(change, p)])
     return rows

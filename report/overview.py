@@ -50,10 +50,9 @@ def bars(table: Table) -> Any:
         for place, (model, shade) in enumerate(zip(table.models, shades)):
             exact = height(table, "Retrain", model, panel) if panel != GAP else None
             for position, row in enumerate(methods):
-                found = height(table, row, model, panel)
                 middle = position + (place - (len(table.models) - 1) / 2) * thick
-                if found is not None:
-                    _bar(axis, middle, thick, found, exact, {"label": model.name, **_look(place, shade)})
+                if (own := height(table, row, model, panel)) is not None:
+                    _bar(axis, middle, thick, own, exact, {"label": model.name, **_look(place, shade)})
         axis.set(xlabel="points" if panel == GAP else "%", title=panel, xlim=(0, None if panel == GAP else 103))
         axis.set_yticks(range(len(methods)), methods, fontsize=8)
         axis.grid(axis="x", alpha=0.3)
@@ -64,9 +63,9 @@ def bars(table: Table) -> Any:
     return drawn
 
 
-def _bar(axis: Any, middle: float, thick: float, found: Height, exact: Height | None, look: dict[str, Any]) -> None:
+def _bar(axis: Any, middle: float, thick: float, own: Height, exact: Height | None, look: dict[str, Any]) -> None:
     """One bar, with its value in a column right of the panel, a stroke for what is zero, and Retrain's mark."""
-    value, spread = found
+    value, spread = own
     axis.barh(middle, value, thick * 0.92, xerr=spread or None, capsize=2, **look)
     if value < 0.5:
         stroke = {"color": look["color"], "linewidth": 4, "zorder": 3, "solid_capstyle": "butt"}
@@ -122,9 +121,8 @@ def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple
     look = {"markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.6, "linestyle": "none", "zorder": 3}
     for number, (model, shade, marker) in enumerate(zip(models, colours(len(models)), MARKERS)):
         aside = 0.5 * (number - (len(models) - 1) / 2) / len(models)
-        points = [(values[row, model], place + aside) for place, row in enumerate(methods) if (row, model) in values]
-        found, places = [value for value, _ in points], [place for _, place in points]
-        axis.plot(found, places, marker, color=shade, label=model.name, **look)
+        shown = {place + aside: values[row, model] for place, row in enumerate(methods) if (row, model) in values}
+        axis.plot(list(shown.values()), list(shown), marker, color=shade, label=model.name, **look)
 
 
 def _time(table: Table, row: str, model: Model) -> float | None:
@@ -135,11 +133,11 @@ def _time(table: Table, row: str, model: Model) -> float | None:
 
 def families(table: Table) -> dict[str, list[Model]]:
     """Models by pruner, dense ones in each, where there are at least three sparsities."""
-    measured = [model for model in table.models if model.sparsity is not None]
-    dense = [model for model in measured if model.sparsity == 0][:1]
-    pruners = list(dict.fromkeys(model.pruner for model in measured if model.sparsity))
-    pruned = [model for model in measured if model.sparsity]
-    grouped = {pruner: dense + [model for model in pruned if model.pruner == pruner] for pruner in pruners}
+    dense = [model for model in table.models if model.sparsity == 0][:1]
+    grouped: dict[str, list[Model]] = {}
+    for model in table.models:
+        if model.sparsity:
+            grouped.setdefault(model.pruner, list(dense)).append(model)
     return {pruner: models for pruner, models in grouped.items() if len(models) >= 3}
 
 
@@ -169,8 +167,8 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
         axis.set(title=title, xlabel="pruned weights (%)", ylabel="points" if panel == GAP else "%")
         axis.grid(alpha=0.3)
     legend(axes[1, 2], axes[0, 0], loc="center")
-    how = f"; pruned by {pruner}" if pruner else ""
-    drawn.suptitle(f"{table.title}{how}; mean over the seeds ± one standard deviation", fontsize=10)
+    by = f"; pruned by {pruner}" if pruner else ""
+    drawn.suptitle(f"{table.title}{by}; mean over the seeds ± one standard deviation", fontsize=10)
     return drawn
 
 

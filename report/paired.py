@@ -38,14 +38,6 @@ class Difference:
         """Whether there is an interval."""
         return not math.isnan(self.p)
 
-    def mean_text(self) -> str:
-        """The mean with its sign, in points."""
-        return f"{100 * self.mean:+.2f}"
-
-    def interval_text(self) -> str:
-        """``low to high`` in points; a dash without an interval."""
-        return f"{100 * self.low:+.2f} to {100 * self.high:+.2f}" if self.tested else "-"
-
 
 def changes(one: Mapping[Key, float], other: Mapping[Key, float]) -> dict[Key, float]:
     """``one`` minus ``other`` over the keys that both have, in the order of ``one``."""
@@ -91,6 +83,14 @@ def p_text(p: float) -> str:
     return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
+def cells(change: Difference | None, corrected_p: float) -> list[str]:
+    """The cells of a table: mean and interval in points, p, corrected p, and pairs; dashes where there is nothing."""
+    if change is None:
+        return ["-", "-", "-", "-", "0"]
+    interval = f"{100 * change.low:+.2f} to {100 * change.high:+.2f}" if change.tested else "-"
+    return [f"{100 * change.mean:+.2f}", interval, p_text(change.p), p_text(corrected_p), str(change.pairs)]
+
+
 class Units:
     """What is independent among the runs of tables: the members of the topmost level of the nesting that has several.
 
@@ -109,10 +109,10 @@ class Units:
         Args:
             values: by all seeds of a run.
         """
-        groups: dict[tuple, list[float]] = {}
+        by_unit: dict[tuple, list[float]] = {}
         for key, value in values.items():
-            groups.setdefault(member(self._nesting[key], self.level), []).append(value)
-        return {unit: statistics.fmean(found) for unit, found in groups.items()}
+            by_unit.setdefault(member(self._nesting[key], self.level), []).append(value)
+        return {unit: statistics.fmean(members) for unit, members in by_unit.items()}
 
     def difference(self, one: Mapping[Seeds, float], other: Mapping[Seeds, float]) -> Difference | None:
         """``one`` minus ``other`` by the seeds that both have, then its mean over the units; None without any."""

@@ -100,27 +100,27 @@ def _minutes(table: Table, row: str, model: Model) -> str:
 def notes(table: Table, published: Published) -> list[str]:
     """What a reader must know of the table: one sentence a line."""
     places = [(row, model) for row in table.rows for model in table.models]
-    said = [
+    sentences = [
         "Values in per cent, mean ± standard deviation over n seeds; in brackets the distance of the mean from "
         "Retrain's on the same model and seeds. Closer to Retrain is better in every column."
     ]
     if over := deviations.words(table):
-        said.append(over)
+        sentences.append(over)
     if any(len(cell.machines) > 1 for cell in table.cells.values()):
-        said.append("* RTE taken on different machines.")
+        sentences.append("* RTE taken on different machines.")
     sources = published.sources(table)
     if sources and published.exact:
-        said.append(
+        sentences.append(
             f"{UNEQUAL}: differs from the published mean by more than the combined spread, the root of the sum of both "
             "variances."
         )
         if any(table.runs(row, model.name) == 1 for row, model in places):
-            said.append("Where there is one seed, only the published spread counts.")
+            sentences.append("Where there is one seed, only the published spread counts.")
     elif sources:
-        said.append("Published in another setting, beside ours for orientation only.")
+        sentences.append("Published in another setting, beside ours for orientation only.")
     if any(value.read_off for row, model in places if (value := published.value(row, model, "UA"))):
-        said.append("≈: read off a figure; the number after ± is the reading error.")
-    return said + [f"Published: {source}" for source in sources]
+        sentences.append("≈: read off a figure; the number after ± is the reading error.")
+    return sentences + [f"Published: {source}" for source in sources]
 
 
 def long_table(table: Table, published: Published) -> pd.DataFrame:

@@ -64,8 +64,7 @@ class Published:
 
     def average_gap(self, row: str, model: Model) -> float | None:
         """Mean of the four published gaps."""
-        gaps = [self.gap(row, model, metric) for metric in METRICS]
-        return mean_of(gaps)
+        return mean_of([self.gap(row, model, metric) for metric in METRICS])
 
     def differs(self, cell: Cell, row: str, model: Model, metric: str) -> bool:
         """Whether ours differs by more than the combined spread sqrt(ours^2 + theirs^2); never in another setting."""

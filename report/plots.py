@@ -53,9 +53,15 @@ def training_curves(path: Path, result: dict[str, list[float]], title: str) -> N
     files.write_figure(path, drawn)
 
 
+def fullest(axes: Any) -> Any:
+    """The panel of a figure in which most is named."""
+    return max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1]))
+
+
 def legend(owner: Any, axis: Any, **placement: Any) -> None:
     """One legend for all panels with the names in ``axis``, each once; a figure's is below them by default."""
-    named = dict(zip(reversed(axis.get_legend_handles_labels()[1]), reversed(axis.get_legend_handles_labels()[0])))
+    handles, names = axis.get_legend_handles_labels()
+    named = dict(zip(reversed(names), reversed(handles)))
     labels = list(reversed(named))
     placement = placement or {"loc": "outside lower center", "ncols": min(len(labels), 6)}
     owner.legend([named[label] for label in labels], labels, fontsize=8, handlelength=3, **placement)

@@ -106,24 +106,23 @@ def _of_run(run: Run) -> Iterator[Member]:
         else:
             check(run.content, TRAINING | {"fingerprint": str}, run.path)
             result = _as_unlearned(run.content, path)
-        own = outputs.read(path)
-        if own.run.partition("-")[0] != run.content["fingerprint"]:
+        stored = outputs.read(path)
+        if stored.run.partition("-")[0] != run.content["fingerprint"]:
             raise UsageError(
-                f"{path}: is of run {own.run}, and the result.json beside it of {run.content['fingerprint']}; delete "
-                "it and give the command again with --save_outputs"
+                f"{path}: is of run {stored.run}, and the result.json beside it of {run.content['fingerprint']}; "
+                "delete it and give the command again with --save_outputs"
             )
-        yield Member(path, own, result, Path(result["model"].get("checkpoint") or "").name)
+        yield Member(path, stored, result, Path(result["model"].get("checkpoint") or "").name)
 
 
 def _as_unlearned(training: dict[str, Any], path: Path) -> dict[str, Any]:
     """What a training's result says of the model of one round, in the form of ``main_forget.py``'s."""
     number = path.name.removesuffix(outputs.NAME).removesuffix(outputs.LAST_EPOCH)
-    rounds = {str(one["round"]): one for one in training["rounds"]}
     final = training["rounds"][-1]
-    one = rounds.get(number, final) if number else final
-    checkpoint = one.get("last" if f"{outputs.LAST_EPOCH}{outputs.NAME}" in path.name else "best")
+    summary = next((summary for summary in training["rounds"] if str(summary["round"]) == number), final)
+    checkpoint = summary.get("last" if f"{outputs.LAST_EPOCH}{outputs.NAME}" in path.name else "best")
     recipe = {"prune": training["config"].get("prune", {})}
-    model = {"sparsity": 1 - one["density"], "recipe": recipe, "round": one["round"], "checkpoint": checkpoint}
+    model = {"sparsity": 1 - summary["density"], "recipe": recipe, "round": summary["round"], "checkpoint": checkpoint}
     return {**training, "model": {**training["model"], **model}}
 
 
@@ -155,12 +154,13 @@ def _titles(densities: list[Density]) -> dict[Density, str]:
 def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
     """The models of one density by method, controls first."""
     others = [member for member in members if member.outputs.kind != "original"]
-    originals = _started_from([member for member in members if member.outputs.kind == "original"], others)
+    trained = [member for member in members if member.outputs.kind == "original"]
+    originals = [member.outputs for member in _started_from(trained, others)]
     rows = _rows(others)
     for name, group in rows.items():
         _check_whole(f"{name} model ({title})", group)
         settings = [hyper(member.result) for member in group]
-        differing = {key for one in settings for key in one if one[key] != settings[0].get(key)}
+        differing = {key for given in settings for key in given if given[key] != settings[0].get(key)}
         if differing:
             remarks.append(f"{name}, {title}: its models differ in {', '.join(sorted(differing))}.")
     _check_sets(others)
@@ -169,13 +169,11 @@ def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
         for name, group in rows.items():
             _check_retrained(f"Retrain model ({title})", name, group, {model.pair for model in retrained})
     arranged = {name: [member.outputs for member in group] for name, group in rows.items()}
-    own = [member.outputs for member in originals]
-    if own:
-        control = standing_in(own, [member.outputs for member in others]) if others else own
-        arranged = {ORIGINAL: control, **arranged}
-    return Models(
-        own or retrained, retrained, dict(sorted(arranged.items(), key=lambda item: (position(item[0]), item[0])))
-    )
+    if originals:
+        unlearned = [member.outputs for member in others]
+        arranged[ORIGINAL] = standing_in(originals, unlearned) if unlearned else originals
+    ordered = sorted(arranged.items(), key=lambda item: (position(item[0]), item[0]))
+    return Models(originals or retrained, retrained, dict(ordered))
 
 
 def _started_from(originals: list[Member], others: list[Member]) -> list[Member]:
@@ -190,7 +188,7 @@ def _started_from(originals: list[Member], others: list[Member]) -> list[Member]
     best = [member for member in originals if outputs.LAST_EPOCH not in member.path.name]
     if members or not best:
         return members
-    lasts = {one.get("last") for member in best for one in member.result["rounds"]} & started - {None}
+    lasts = {summary.get("last") for member in best for summary in member.result["rounds"]} & started - {None}
     if lasts:
         raise UsageError(
             f"{best[0].path}: methods started from {', '.join(sorted(lasts))}, the last epoch's weights, which have no "
@@ -201,10 +199,10 @@ def _started_from(originals: list[Member], others: list[Member]) -> list[Member]
 
 def _rows(members: list[Member]) -> dict[str, list[Member]]:
     """Models that unlearned, or were trained anew, by row name."""
-    path_of = {member.result["fingerprint"]: member for member in members}
+    by_fingerprint = {member.result["fingerprint"]: member for member in members}
     rows: dict[str, list[Member]] = {}
     for name, results in by_method([member.result for member in members]).items():
-        group = [path_of[result["fingerprint"]] for result in results]
+        group = [by_fingerprint[result["fingerprint"]] for result in results]
         rows[f"{name} (raw)" if name == ORIGINAL else name] = sorted(group, key=_place)
     again = [name for name, group in rows.items() if group[0].outputs.kind == "retrained"]
     if len(again) > 1:
@@ -224,12 +222,12 @@ def _check_whole(words: str, group: list[Member]) -> None:
     for split, forget_set in sorted(pair for pair in grid if counts[pair] < most):
         place = f"the {words} of split {split}, forget set {forget_set}"
         if not counts[split, forget_set]:
-            needed = f"{most * len(grid)} are needed, and there are {len(group)}"
-            raise UsageError(f"{place} is missing; {needed}")
+            raise UsageError(f"{place} is missing; {most * len(grid)} are needed, and there are {len(group)}")
         twice = next(member for member in group if counts[member.outputs.pair] == most)
-        own = f"is one of {most} of split {twice.outputs.split}, forget set {twice.outputs.forget_set}"
-        other = f"of {place.removeprefix('the ')} there are {counts[split, forget_set]}"
-        raise UsageError(f"{twice.path}: {own}, and {other}; give the same number of each")
+        raise UsageError(
+            f"{twice.path}: is one of {most} of split {twice.outputs.split}, forget set {twice.outputs.forget_set}, "
+            f"and of {place.removeprefix('the ')} there are {counts[split, forget_set]}; give the same number of each"
+        )
 
 
 def _check_retrained(words: str, name: str, group: list[Member], known: set[tuple[int, int]]) -> None:

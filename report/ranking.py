@@ -9,10 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from report import paired
-from report.comparison import Table, make_distinct, mean_of
+from report.comparison import Table, make_distinct, mean_of, named
 from report.row_names import position
 from report.text import minutes, percent
-from utils.names import file_name
 
 LEAST = 3  # methods that a column must have, and that must have all columns; fewer need no order
 SCENARIO = ("kind", "forget", "words", "sizes")  # what the tables of a group may differ in
@@ -65,11 +64,13 @@ def groups(tables: list[Table]) -> list[Group]:
     groups = []
     for text, members in by_key.items():
         key = json.loads(text)
-        compat = "" if key["compat"] == "fixed" else key["compat"]
-        slug = file_name(f"ranking-{key['dataset']}-{key['arch']}" + (compat and f"-{compat}"))
-        title = f"{key['dataset']}, {key['arch']}: methods by average gap" + (compat and f" (compat {compat})")
+        title, slug = (
+            f"{key['dataset']}, {key['arch']}: methods by average gap",
+            f"ranking-{key['dataset']}-{key['arch']}",
+        )
         places = [(table, model.name) for table in members for model in table.models]
-        group = Group(title, slug, key, [place for place in places if len(_finished(*place)) >= LEAST])
+        columns = [place for place in places if len(_finished(*place)) >= LEAST]
+        group = Group(*named(title, slug, key["compat"]), key, columns)
         if len(group.columns) > 1 and sum(None not in group.gaps(name) for name in group.methods) >= LEAST:
             groups.append(group)
     make_distinct(groups)

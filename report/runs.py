@@ -124,7 +124,7 @@ class Collection:
     plans: dict[Path, dict[str, Any]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
-    def of(self, script: str, failed: bool = False) -> list[Run]:
+    def runs_of(self, script: str, failed: bool = False) -> list[Run]:
         """The finished runs of a script, each once.
 
         Args:
@@ -171,10 +171,9 @@ def _with_status(plan: Path, content: dict[str, Any]) -> dict[str, Any]:
     cells = []
     for cell in content["cells"]:
         status = status_of(cell, plan)
-        failed = {key: status.get(key) for key in ("status", "last_line")} if status.get("status") == "failed" else None
-        cells.append(
-            {key: value for key, value in cell.items() if key != "status"} | ({"status": failed} if failed else {})
-        )
+        cells.append({key: value for key, value in cell.items() if key != "status"})
+        if status.get("status") == "failed":
+            cells[-1]["status"] = {key: status.get(key) for key in ("status", "last_line")}
     return {**content, "cells": cells}
 
 
@@ -206,13 +205,11 @@ def collect(places: Iterable[Path]) -> Collection:
                     collection.remarks.append(f"{path}: is a link to {os.readlink(path)}, which is not there")
                 if path.name == PACKED:
                     _unpack(path, collection, visited)
-                elif (path.name == "result.json" or path.name.endswith(MANIFEST)) and _new(path, visited):
-                    content = read_whole(path)
-                    if path.name == "result.json":
-                        folder = path.resolve().parent if path.is_symlink() else path.parent
-                        collection.runs.append(Run(path, folder, content))
-                    else:
-                        _add_plan(collection, path, content)
+                elif path.name == "result.json" and _new(path, visited):
+                    folder = path.resolve().parent if path.is_symlink() else path.parent
+                    collection.runs.append(Run(path, folder, read_whole(path)))
+                elif path.name.endswith(MANIFEST) and _new(path, visited):
+                    _add_plan(collection, path, read_whole(path))
     return collection
 
 

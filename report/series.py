@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from report.comparison import Cell, cells_by
-from utils.names import file_name
+from report.comparison import Cell, cells_by, named
 
 
 @dataclass
@@ -59,10 +58,8 @@ def series(title: str, slug: str, key: dict[str, Any], values: list[tuple]) -> S
         title, slug: without ``--compat``, of which both tell where it is not "fixed".
     """
     by = ["line", "number", "column"]
-    found = cells_by(pd.DataFrame(values, columns=[*by, "value"]), by)
+    by_place = cells_by(pd.DataFrame(values, columns=[*by, "value"]), by)
     cells: dict[str, Any] = {line: {} for line, *_ in values}
-    for (line, number, column), cell in sorted(found.items(), key=lambda item: item[0][1]):
+    for (line, number, column), cell in sorted(by_place.items(), key=lambda item: item[0][1]):
         cells[line].setdefault(number, {})[column] = cell
-    if key["compat"] != "fixed":
-        title, slug = f"{title} (compat {key['compat']})", f"{slug}-{key['compat']}"
-    return SeriesTable(title, file_name(slug), key, cells)
+    return SeriesTable(*named(title, slug, key["compat"]), key, cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from report.comparison import Table
@@ -15,45 +15,41 @@ PER_ROW = ("unlearn_epochs", "unlearn_lr", "alpha")  # said of every row, even w
 HEAD = ["method", "settings", "commit", "finished"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
     """Of one table.
 
     Attributes:
-        common: hyper-parameters that are the same in every row that has them, in words.
-        rows: by row name, the others; where models differ, by model.
-        commits: by row name, of the project, shortened.
-        days: by row name, first and last day (UTC) on which a run finished.
+        lines: below ``HEAD``, one for each row of the table that has a run. Its hyper-parameters, but for those that
+            all rows share, where models differ by model; the project's commits; first and last day (UTC) on which a
+            run finished.
+        note: what all rows share, as a sentence; empty where that is nothing.
     """
 
-    common: str = ""
-    rows: dict[str, str] = field(default_factory=dict)
-    commits: dict[str, str] = field(default_factory=dict)
-    days: dict[str, str] = field(default_factory=dict)
+    lines: list[list[str]]
+    note: str
 
-    def lines(self, table: Table) -> list[list[str]]:
-        """Rows below ``HEAD``, for every row of the table that has a run."""
-        return [[row, self.rows[row], self.commits[row], self.days[row]] for row in table.rows if row in self.rows]
-
-    def note(self) -> str:
-        """What all rows share, as a sentence."""
-        return f"Settings that all rows with them share: {self.common}." if self.common else ""
+    @property
+    def rows(self) -> dict[str, str]:
+        """The hyper-parameters of ``lines`` by row name."""
+        return {line[0]: line[1] for line in self.lines}
 
 
 def settings_of(table: Table) -> Settings:
     """What the runs of a table were given, from their result files."""
     members = table.members()
-    values = {row: _values(models) for row, models in members.items()}
+    values = {row: _values(members[row]) for row in table.rows if row in members}
     common = _common(values)
-    settings = Settings(", ".join(_said(key, {"": text}) for key, text in common.items()))
-    for row, models in members.items():
-        contents = [run.content for runs in models.values() for run in runs]
-        own = [_said(key, by_model) for key, by_model in values[row].items() if key not in common]
-        settings.rows[row] = ", ".join(own) or "-"
-        settings.commits[row] = ", ".join(sorted({_commit(content) for content in contents}))
+    lines = []
+    for row, by_key in values.items():
+        contents = [run.content for runs in members[row].values() for run in runs]
+        settings = [_said(key, by_model) for key, by_model in by_key.items() if key not in common]
+        commits = sorted({_commit(content) for content in contents})
         days = sorted({str(content.get("finished", ""))[:10] for content in contents} - {""})
-        settings.days[row] = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-"
-    return settings
+        span = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-"
+        lines.append([row, ", ".join(settings) or "-", ", ".join(commits), span])
+    shared = ", ".join(_said(key, {"": text}) for key, text in common.items())
+    return Settings(lines, f"Settings that all rows with them share: {shared}." if shared else "")
 
 
 def _values(models: dict[str, list[Run]]) -> dict[str, dict[str, str]]:

@@ -75,7 +75,7 @@ def attacks(scores: dict[str, Any]) -> list[str]:
     return rows
 
 
-def _to_retrained(found: dict[str, Any]) -> str:
-    listed = {key: (f"{name} {value:.4f}" for name, value in found[key].items()) for key in ("KL", "JS")}
+def _to_retrained(scores: dict[str, Any]) -> str:
+    listed = {key: (f"{name} {value:.4f}" for name, value in scores[key].items()) for key in ("KL", "JS")}
     nats = "  ".join(f"{key} {' '.join(values)}" for key, values in listed.items())
-    return f"to the retrained model: {nats} nats  ToW {found['ToW']:.4f}"
+    return f"to the retrained model: {nats} nats  ToW {scores['ToW']:.4f}"

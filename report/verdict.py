@@ -81,9 +81,9 @@ def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict
 
 def table(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | None) -> str:
     """Scores of the original, the unlearned and the retrained model in per cent, with the average gap to the last."""
-    own = result["scores"]
+    unlearned = result["scores"]
     rows = [] if first is None else [_row("original", first.scores, exact, None)]
-    rows.append(_row(result["paper_name"], own, exact, own["RTE"]))
+    rows.append(_row(result["paper_name"], unlearned, exact, unlearned["RTE"]))
     if exact is not None:
         rows.append(_row("Retrain", exact.scores, None, exact.minutes))
     return aligned(["model", *(f"{metric} (%)" for metric in METRICS), "avg. gap", "RTE (min)"], rows)
@@ -104,7 +104,8 @@ def sentences(result: dict[str, Any], first: OtherModel | None, exact: OtherMode
     Args:
         classes: of the data set, to know what guessing would reach.
     """
-    own, hyper = result["scores"], result["config"].get("hyper", {})
+    unlearned, hyper = result["scores"], result["config"].get("hyper", {})
+    forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
     lines = []
     if first is not None and first.scores["RA"] < min(2 / classes, 0.5):
         lines.append(
@@ -112,12 +113,11 @@ def sentences(result: dict[str, Any], first: OtherModel | None, exact: OtherMode
             "check --dataset, --data, --input_size and how the model was normalised"
         )
     if first is not None:
-        forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
-        lines += _against_original(own, first.scores, exact, hyper, forgotten, fresh)
-    if exact is not None and result["method"] != "retrain" and not lines:
-        lines.append(_against_retrain(own, first, exact))
-    if exact is None and first is not None and not lines and result["method"] != "retrain":
-        rose = f"UA rose from {_percent(first.scores['UA'])} to {_percent(own['UA'])}"
+        lines += _against_original(unlearned, first.scores, exact, hyper, forgotten, fresh)
+    if exact is not None and not fresh and not lines:
+        lines.append(_against_retrain(unlearned, first, exact))
+    if exact is None and first is not None and not fresh and not lines:
+        rose = f"UA rose from {_percent(first.scores['UA'])} to {_percent(unlearned['UA'])}"
         lines.append(f"{rose}; only Retrain's can tell whether that is enough")
     if exact is not None and exact.source:
         lines.append(f"Retrain: {exact.source}")
@@ -125,34 +125,34 @@ def sentences(result: dict[str, Any], first: OtherModel | None, exact: OtherMode
 
 
 def _against_original(
-    own: dict[str, float],
+    unlearned: dict[str, float],
     original: dict[str, float],
     exact: OtherModel | None,
     hyper: dict[str, Any],
     forgotten: int | None,
     fresh: bool,
 ) -> list[str]:
-    lost = original["TA"] - own["TA"]
+    lost = original["TA"] - unlearned["TA"]
     if fresh:
-        poor = f"has learnt less than the original (TA {_percent(own['TA'])} for {_percent(original['TA'])})"
+        poor = f"has learnt less than the original (TA {_percent(unlearned['TA'])} for {_percent(original['TA'])})"
         return [f"warning: {poor}; train it as the original was, or gaps to it say little"] if lost > RUINED else []
-    if lost > RUINED and (exact is None or exact.scores["TA"] - own["TA"] > RUINED):
-        fell = f"TA fell from {_percent(original['TA'])} to {_percent(own['TA'])}"
+    if lost > RUINED and (exact is None or exact.scores["TA"] - unlearned["TA"] > RUINED):
+        fell = f"TA fell from {_percent(original['TA'])} to {_percent(unlearned['TA'])}"
         return [f"ruined the model: {fell}; {knobs('lower', hyper)}"]
     moved = max(MOVED, min(1.5 / forgotten, 1.0) if forgotten else 0.0)
-    if own["UA"] - original["UA"] >= moved:
+    if unlearned["UA"] - original["UA"] >= moved:
         return []
     if exact is not None and exact.scores["UA"] - original["UA"] < moved:
         return []
-    now, then = _percent(own["UA"]), _percent(original["UA"])
+    now, then = _percent(unlearned["UA"]), _percent(original["UA"])
     still = f"that of the original ({now})" if now == then else f"{now}, that of the original {then}"
     target = "" if exact is None else f", Retrain's is {_percent(exact.scores['UA'])}"
     return [f"forgot nothing: UA is {still}{target}; {knobs('raise', hyper)}"]
 
 
-def _against_retrain(own: dict[str, float], first: OtherModel | None, exact: OtherModel) -> str:
-    signed = ", ".join(f"{metric} {100 * (own[metric] - exact.scores[metric]):+.2f}" for metric in METRICS)
-    gap = _gap(own, exact.scores)
+def _against_retrain(unlearned: dict[str, float], first: OtherModel | None, exact: OtherModel) -> str:
+    signed = ", ".join(f"{metric} {100 * (unlearned[metric] - exact.scores[metric]):+.2f}" for metric in METRICS)
+    gap = _gap(unlearned, exact.scores)
     line = f"average gap to Retrain {100 * gap:.2f} points ({signed})"
     if first is None:
         return line

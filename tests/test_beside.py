@@ -197,7 +197,7 @@ def test_a_finished_run_adds_costly_scores_and_loses_nothing(few, few_run, tmp_p
     assert main_report.main([str(tmp_path), "--no_plots", "--scores", "ZRF,TUA,WD,CKA,relearn"]) == 0
     said = capsys.readouterr().out
     assert all(f"{name} dense" in said for name in ("ZRF", "TUA", "WD", "CKA"))
-    assert len(collect([tmp_path]).of("main_forget.py")) == 2
+    assert len(collect([tmp_path]).runs_of("main_forget.py")) == 2
 
 
 def test_relearning_without_an_original_is_refused(few, tmp_path, capsys):

@@ -294,7 +294,7 @@ def test_labels_of_a_sweep_join_what_is_tuned_for_each_model(tmp_path):
         for seed in (1, 2, 3)
     ]
     found = planned_cells(tmp_path / "runs", runs)
-    done = found.of("main_forget.py")
+    done = found.runs_of("main_forget.py")
     tables = comparison.tables(done)
     planned = missing.planned_runs(found, {run.content["fingerprint"] for run in done})
     every = {**SPARSER, "method": ["FT", "FT-tuned"], "each": "method"}
@@ -331,7 +331,7 @@ def test_a_label_of_a_sweep_names_its_own_runs_alone(tmp_path):
         for seed in (1, 2)
     ]
     found = planned_cells(tmp_path / "runs", runs)
-    done = found.of("main_forget.py")
+    done = found.runs_of("main_forget.py")
     planned = missing.planned_runs(found, {run.content["fingerprint"] for run in done})
     sides = {"claim": "a", "score": "UA", "sparsity": 0, "smaller": {"method": "GA"}}
     tables = comparison.tables(done)

@@ -127,8 +127,8 @@ def test_what_rows_were_run_with(tmp_path, capsys):
     ]
     [table] = made(runs)
     found = settings.settings_of(table)
-    assert found.note() == "Settings that all rows with them share: batch_size 64, no_aug."
-    assert found.lines(table) == [
+    assert found.note == "Settings that all rows with them share: batch_size 64, no_aug."
+    assert found.lines == [
         ["Retrain", "unlearn_epochs 8", "0123456789", "2026-03-01"],
         [
             "FT",

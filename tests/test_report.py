@@ -91,7 +91,7 @@ def made(runs):
 
 
 def made_of(*folders):
-    return comparison.tables(collect(folders).of("main_forget.py"))
+    return comparison.tables(collect(folders).runs_of("main_forget.py"))
 
 
 def named(table, known=NONE):
@@ -366,7 +366,7 @@ def sweep(folder, states, name="s"):
 def planned(folders):
     """The tables of folders with what is missing in them, and cells that stand in none."""
     found = collect(folders)
-    runs = found.of("main_forget.py")
+    runs = found.runs_of("main_forget.py")
     made = comparison.tables(runs)
     return made, missing.note_missing(made, missing.planned_runs(found, {run.content["fingerprint"] for run in runs}))
 

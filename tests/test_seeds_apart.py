@@ -202,7 +202,7 @@ def test_a_report_sets_every_method_against_the_nearest(tmp_path, capsys):
     assert main_report.main([str(tmp_path), "--no_plots"]) == 0
     said = capsys.readouterr().out
     (table,) = made(runs)
-    head, rows, pairs, (note,) = nearer.against_nearest(table)
+    head, rows, pairs, note = nearer.against_nearest(table)
     by_name = {row[0]: dict(zip(head, row)) for row in rows}
     assert [row[0] for row in rows] == ["RL", "FT", "GA"] and "Original" not in by_name
     means = {m: statistics.fmean(25 * (1 - v) for v in values) for m, values in ua.items()}
