@@ -15,7 +15,7 @@ from typing import Any
 
 from backdoor import backdoor_flags as backdoor
 from dataset import catalog
-from dataset.catalog import IMAGENET, NO_VAL, canonical, with_validation
+from dataset.catalog import IMAGENET, NO_VAL, base_name, canonical
 from dataset.data_flags import Data, Forget, class_order, forgotten
 from dataset.trigger import Trigger
 from generation import generation_flags as generation
@@ -521,7 +521,7 @@ def _for_transformers(config: type) -> dict[str, str]:
 def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """What was typed with what checkpoints add to it, and the part of the record that all scripts have."""
     if typed.get("no_val") and "dataset" in typed:
-        typed = {**typed, "dataset": with_validation(canonical(typed["dataset"])) + NO_VAL}
+        typed = {**typed, "dataset": base_name(canonical(typed["dataset"])) + NO_VAL}
     opened = read_files and ("checkpoint" not in command.files or "resume" in typed)
     inherited_values = inherited.inherit(typed, command.files, Run.seed, opened, command.split)
     typed = inherited_values.flags
@@ -559,12 +559,12 @@ def _data(typed: dict[str, Any]) -> Data:
     """The data flags; of the reference's names for them, those that mean something here are taken out of ``typed``."""
     if "dataset" in typed:
         typed["dataset"] = canonical(typed["dataset"])
-    if with_validation(typed.get("dataset", "")) == "TinyImagenet" and "data_dir" in typed:
+    if base_name(typed.get("dataset", "")) == "TinyImagenet" and "data_dir" in typed:
         typed["data"] = typed.pop("data_dir")
     if "num_workers" in typed and "workers" not in typed and build(Data, typed).streamed:
         typed["workers"] = typed.pop("num_workers")
     data = build(Data, typed)
-    return replace(data, dataset=with_validation(data.dataset) + NO_VAL) if data.no_val else data
+    return replace(data, dataset=base_name(data.dataset) + NO_VAL) if data.no_val else data
 
 
 def _run(typed: dict[str, Any]) -> Run:

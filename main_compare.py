@@ -33,7 +33,7 @@ OPENING = ("data", "map", "images", "device")  # flags for models that are opene
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Flags:
     out: str | None = option(None, "where to write (default: the folder that holds the first run)", metavar="DIR")
     data: str | None = option(None, "folder of the data set (./data or ../data)", metavar="DIR")
     map: str = option("pca", "how features are placed; umap needs umap-learn", choices=("pca", "tsne", "umap"))
@@ -44,14 +44,14 @@ class Wanted:
 @script
 def main(argv: list[str] | None = None) -> int:
     places, typed = parse(argv)
-    wanted, kind = build(Wanted, typed), model_kinds.of(places)
+    flags, kind = build(Flags, typed), model_kinds.of(places)
     idle = [name for name in OPENING if name in typed and kind == "generators"]
     if idle:
         raise UsageError(f"--{idle[0]}: is for classifiers, which are opened; leave it out")
-    found = importlib.import_module(model_kinds.ENTRIES[kind]).read(places)
+    entries = importlib.import_module(model_kinds.ENTRIES[kind]).read(places)
     importlib.import_module("compare.whole_page").check_library()
-    text, remarks = importlib.import_module(model_kinds.PAGES[kind]).make(found, wanted)
-    out = Path(wanted.out) if wanted.out else found[0].folder.parent
+    text, remarks = importlib.import_module(model_kinds.PAGES[kind]).make(entries, flags)
+    out = Path(flags.out) if flags.out else entries[0].folder.parent
     files.make_folder(out)
     files.write_text(out / COMPARED, text)
     for line in remarks:
@@ -64,7 +64,7 @@ def parse(argv: list[str] | None) -> tuple[list[str], dict[str, str]]:
     """What was typed: runs, and text by flag; raises UsageError at an unknown flag, or without a run."""
     parser = Parser(prog="main_compare.py", description="One page that sets models of one split side by side.")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders of finished runs, or checkpoints in them")
-    add_options(parser, Wanted)
+    add_options(parser, Flags)
     typed = parser.read(argv)
     return typed.pop("runs"), typed
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from dataset.images import Images
 from evaluation.features import predict_with_features
 from evaluation.populations.scaled_logit import scaled_logit
-from evaluation.predict import Predictions
 from evaluation.privacy_score import confidence, entropy
 from utils.errors import RunError
 
@@ -49,23 +48,18 @@ def ask(model: nn.Module, sets: Mapping[str, Images], rows: np.ndarray) -> Answe
         DivergedError: an output is NaN or infinite.
         RunError: a label is none of the model's classes.
     """
-    found, features = predict_with_features(model, sets)
-    logits = torch.cat([one.logits for one in found.values()]).double()
-    labels = torch.cat([one.labels for one in found.values()])
+    predictions, features = predict_with_features(model, sets)
+    logits = torch.cat([one.logits for one in predictions.values()]).double()
+    labels = torch.cat([one.labels for one in predictions.values()])
     if len(labels) and int(labels.max()) >= logits.shape[1]:
-        raise RunError(
-            f"class {int(labels.max())} is none of the model's {logits.shape[1]}; is --data the right folder?"
-        )
+        unknown = f"class {int(labels.max())} is none of the model's {logits.shape[1]}"
+        raise RunError(f"{unknown}; is --data the right folder?")
     return Answers(
         predicted=logits.argmax(1).numpy(),
         margin=scaled_logit(logits.numpy(), labels.numpy()),
         confidence=confidence(logits).numpy(),
         entropy=entropy(logits).numpy(),
         features=torch.cat(list(features.values()))[torch.from_numpy(rows)].numpy(),
-        forget=found["forget"].logits,
-        accuracy={name: _accuracy(one) for name, one in found.items()},
+        forget=predictions["forget"].logits,
+        accuracy={name: one.accuracy if len(one) else None for name, one in predictions.items()},
     )
-
-
-def _accuracy(one: Predictions) -> float | None:
-    return one.accuracy if len(one) else None

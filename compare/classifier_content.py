@@ -101,14 +101,14 @@ def _first(entries: Sequence[Entry]) -> list[int]:
     return [(looked_at or others)[0], reference]
 
 
-def _layers(found: layerwise.Layers) -> dict[str, Any]:
+def _layers(layers: layerwise.Layers) -> dict[str, Any]:
     """Similarity by layer, pairs as text "a,b"."""
     return {
-        "names": found.names,
-        "images": found.images,
-        "cka": {name: _by_text(pairs) for name, pairs in found.cka.items()},
-        "relative": _by_text(found.relative),
-        "changed": _by_text(found.changed),
+        "names": layers.names,
+        "images": layers.images,
+        "cka": {name: _by_text(pairs) for name, pairs in layers.cka.items()},
+        "relative": _by_text(layers.relative),
+        "changed": _by_text(layers.changed),
     }
 
 
@@ -129,20 +129,20 @@ def _remarks(
     entries: Sequence[Entry], opened: Opened, answers: Sequence[Answers], layers: layerwise.Layers, mapped: int
 ) -> list[str]:
     """What is not all there, and where a number is not the run's own."""
-    found = []
+    remarks = []
     for name, images in opened.sets.items():
         if len(images) < opened.whole[name]:
-            found.append(f"Of the {name} set {len(images):,} of {opened.whole[name]:,} images were looked at.")
+            remarks.append(f"Of the {name} set {len(images):,} of {opened.whole[name]:,} images were looked at.")
     total = sum(map(len, opened.sets.values()))
     if mapped < total:
-        found.append(f"The map has {mapped:,} of {total:,} images, evenly taken from each set.")
+        remarks.append(f"The map has {mapped:,} of {total:,} images, evenly taken from each set.")
     if len({tuple(layerwise.layer_names(model)) for model in opened.models}) > 1:
-        found.append(f"The models' layers differ; {len(layers.names)} that all have are compared.")
+        remarks.append(f"The models' layers differ; {len(layers.names)} that all have are compared.")
     for entry, one in zip(entries, answers):
-        told = (entry.result.get("accuracy") or {}) if entry.unlearned else {}
+        recorded = (entry.result.get("accuracy") or {}) if entry.unlearned else {}
         for name, value in one.accuracy.items():
-            whole, own = len(opened.sets[name]) == opened.whole[name], told.get(name)
+            whole, own = len(opened.sets[name]) == opened.whole[name], recorded.get(name)
             if whole and value is not None and own is not None and not math.isclose(value, own, abs_tol=TOLERANCE):
-                said = f"{100 * value:.2f} % here, {100 * own:.2f} % in its result.json"
-                found.append(f"{entry.name}: accuracy on the {name} set is {said}; this machine rounds otherwise.")
-    return found
+                shares = f"{100 * value:.2f} % here, {100 * own:.2f} % in its result.json"
+                remarks.append(f"{entry.name}: accuracy on the {name} set is {shares}; this machine rounds otherwise.")
+    return remarks

@@ -6,7 +6,7 @@ from typing import Any
 
 from bokeh.models import BoxSelectTool, ColumnDataSource, HoverTool, Span, TapTool
 
-from compare.figure_parts import FONT, empty_figure, matrix, named_ticks, source, unchanged_when_selected
+from compare.figure_parts import FONT, empty_figure, matrix, named_columns, source, unchanged_when_selected
 
 
 def figures() -> dict[str, Any]:
@@ -21,8 +21,7 @@ def _classes() -> Any:
     drawn = empty_figure(
         "classes", y_range=(-3, 103), x_range=(-0.5, 0.5), x_axis_label="class", y_axis_label="accuracy (%)"
     )
-    named_ticks(drawn.xaxis[0], "classes_axis")
-    drawn.xaxis.major_label_orientation = 0.9
+    named_columns(drawn, "classes_axis")
     drawn.xgrid.visible = False
     drawn.segment("x", "from", "x", "to", source=source("class_gaps", "x", "from", "to", "color"), color="color")
     points = source("class_points", "x", "y", "color", "fill", "marker", "class", "set", "model", "count", "label")
@@ -30,8 +29,8 @@ def _classes() -> Any:
         "x", "y", source=points, marker="marker", size=9, line_color="color", fill_color="fill", line_width=1.5
     )
     unchanged_when_selected(renderer)
-    said = [("class", "@class"), ("set", "@set (@count)"), ("accuracy", "@y{0.00} % (@model)")]
-    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said), TapTool(renderers=[renderer]))
+    tooltips = [("class", "@class"), ("set", "@set (@count)"), ("accuracy", "@y{0.00} % (@model)")]
+    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=tooltips), TapTool(renderers=[renderer]))
     return drawn
 
 
@@ -55,8 +54,8 @@ def _histogram() -> Any:
         hatch_color="color",
         hatch_alpha=0.5,
     )
-    said = [("share", "@share{0.00} % (@model, @set set)"), ("from", "@left{0.00} to @right{0.00}")]
-    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said))
+    tooltips = [("share", "@share{0.00} % (@model, @set set)"), ("from", "@left{0.00} to @right{0.00}")]
+    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=tooltips))
     drawn.hspan(y=[0], line_color="#111")
     # A wider line is caught beside itself at its lower end: Bokeh 3.9 takes its width for a slope.
     threshold = Span(location=0, dimension="height", line_color="#111", line_width=2, line_dash="dashed", editable=True)
@@ -73,16 +72,15 @@ def _roc() -> Any:
     drawn.line("x", "y", source=source("roc_curve", "x", "y"), line_color="#0072b2", line_width=2)
     here = source("roc_point", "x", "y", "threshold")
     renderer = drawn.scatter("x", "y", source=here, size=11, marker="diamond", color="#111")
-    said = [("threshold", "@threshold{0.000}"), ("true positives", "@y{0.00} %"), ("false positives", "@x{0.00} %")]
-    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said))
+    tooltips = [("threshold", "@threshold{0.000}"), ("true positives", "@y{0.00} %"), ("false positives", "@x{0.00} %")]
+    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=tooltips))
     return drawn
 
 
 def _layers(name: str, label: str) -> Any:
     ranges: dict[str, Any] = {"x_range": (-0.5, 0.5), "y_range": (0, 1.05)}
     drawn = empty_figure(name, height=300, x_axis_label="layer", y_axis_label=label, **ranges)
-    named_ticks(drawn.xaxis[0], f"{name}_axis")
-    drawn.xaxis.major_label_orientation = 0.9
+    named_columns(drawn, f"{name}_axis")
     lines = source(f"{name}_lines", "xs", "ys", "color", "dash")
     drawn.multi_line("xs", "ys", source=lines, line_color="color", line_dash="dash", line_width=2)
     points = source(f"{name}_points", "x", "y", "color", "marker", "what", "layer")

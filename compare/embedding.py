@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
@@ -48,10 +49,6 @@ def check(kind: str) -> None:
             raise UsageError("--map umap: umap-learn is not installed; pip install umap-learn") from None
 
 
-def _pca(points: np.ndarray) -> np.ndarray:
-    return _components(points, 2)
-
-
 def _tsne(points: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
 
@@ -68,8 +65,8 @@ def _umap(points: np.ndarray) -> np.ndarray:
 def _components(points: np.ndarray, count: int) -> np.ndarray:
     """The first principal components; fewer where there are fewer, at least two with zeros."""
     count = min(count, *points.shape)
-    found = PCA(count, svd_solver="covariance_eigh").fit_transform(points)
-    return np.pad(found, ((0, 0), (0, max(0, 2 - count))))
+    components = PCA(count, svd_solver="covariance_eigh").fit_transform(points)
+    return np.pad(components, ((0, 0), (0, max(0, 2 - count))))
 
 
-KINDS: dict[str, Project] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
+KINDS: dict[str, Project] = {"pca": partial(_components, count=2), "tsne": _tsne, "umap": _umap}

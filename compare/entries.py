@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compare.model_kinds import FILES
+from compare.finished import check_count, command_of, result_of
+from compare.model_kinds import folder_of
 from dataset import split_file
 from report import runs
 from utils import files
@@ -67,8 +68,7 @@ class Entry:
     @property
     def command(self) -> str:
         """The command of its run; empty if the file is gone."""
-        path = self.folder / "command.txt"
-        return files.read_text(path, str(path)).strip() if path.exists() else ""
+        return command_of(self.folder)
 
 
 def read(places: Sequence[str]) -> list[Entry]:
@@ -80,18 +80,17 @@ def read(places: Sequence[str]) -> list[Entry]:
         UsageError: there are fewer than two, one is unfinished, lacks its checkpoint or is given twice, none says what
             is forgotten, or they are of several data sets or splits. Names the run.
     """
-    found = [_entry(Path(place).expanduser(), places) for place in places]
-    if len(found) < 2:
-        raise UsageError(f"{places[0]}: is one run; give two or more, as the unlearned and the retrained model's")
-    unlearned = [entry for entry in found if entry.unlearned]
+    entries = [_entry(Path(place).expanduser(), places) for place in places]
+    check_count(places)
+    unlearned = [entry for entry in entries if entry.unlearned]
     if not unlearned:
         raise UsageError(f"{places[0]}: is of a training; give a run of {FORGET} too, which says what is forgotten")
     seen: dict[Path, Entry] = {}
-    for entry in found:
+    for entry in entries:
         if seen.setdefault(entry.path.resolve(), entry) is not entry:
             raise UsageError(f"{entry.path}: is given twice; leave one of the two out")
         _check_same(unlearned[0], entry)
-    return _with_names(found)
+    return _with_names(entries)
 
 
 def split_of(entries: Sequence[Entry]) -> Path:
@@ -105,25 +104,17 @@ def split_of(entries: Sequence[Entry]) -> Path:
 
 
 def _entry(place: Path, places: Sequence[str]) -> Entry:
-    named = place if place.suffix in FILES else None
-    folder = place.parent if named else place
-    path = folder / "result.json"
-    if not path.exists():
-        raise UsageError(f"{place}: no result.json there; give the folder of a finished run, or a checkpoint in it")
-    result = runs.read_whole(path)
-    script = result.get("script")
-    if script not in (FORGET, *TRAINING):
-        raise UsageError(f"{path}: is no result of {FORGET} or {' or '.join(TRAINING)}; give one of theirs")
-    if result.get("status") != "done":
-        raise UsageError(f"{path}: its run {result.get('status', 'did not finish')}; give its command again")
-    runs.check(result, runs.SHAPES[script] if script == FORGET else runs.TRAINING, path)
-    shape = {"split": {"digest": str, **({"base_digest": str} if script == FORGET else {})}}
+    folder = folder_of(place)
+    path, result = folder / "result.json", result_of(folder, (FORGET, *TRAINING))
+    unlearned = result["script"] == FORGET
+    runs.check(result, runs.SHAPES[FORGET] if unlearned else runs.TRAINING, path)
+    shape = {"split": {"digest": str, **({"base_digest": str} if unlearned else {})}}
     above = {"superclasses": {"names": list, "subclasses": dict}} if "superclasses" in result.get("config", {}) else {}
     runs.check(result, {**shape, "config": {"data": {"dataset": str}, **above}}, path)
-    chosen, adapter = _files(folder, result) if script == FORGET else (_round(folder, result, places), None)
-    file = named or chosen
-    if not file.exists() or (adapter is not None and not adapter.exists()):
-        missing = adapter if file.exists() and adapter is not None else file
+    own, adapter = _files(folder, result) if unlearned else (_round(folder, result, places), None)
+    file = own if place == folder else place
+    missing = next((each for each in (file, adapter) if each is not None and not each.exists()), None)
+    if missing is not None:
         raise UsageError(f"{missing}: is not there; copy it beside its result.json, or give the run's command again")
     return Entry("", folder, file, adapter, result)
 
@@ -140,12 +131,10 @@ def _files(folder: Path, result: dict[str, Any]) -> tuple[Path, Path | None]:
 def _round(folder: Path, result: dict[str, Any], places: Sequence[str]) -> Path:
     """The checkpoint of a training that other runs start from, or else its last round's."""
     last = folder / f"{result['rounds'][-1]['round']}model_SA_best.pth.tar"
-    wanted = set()
-    for place in places:
-        other = runs.read(Path(place).expanduser() / "result.json")
-        wanted.add((other.get("config") or {}).get("checkpoint"))
+    others = [runs.read(Path(place).expanduser() / "result.json") for place in places]
+    digests = {(other.get("config") or {}).get("checkpoint") for other in others}
     for path in sorted(folder.glob("*model_SA_best.pth.tar")):
-        if path != last and files.sha256(path) in wanted:
+        if path != last and files.sha256(path) in digests:
             return path
     return last
 
@@ -155,25 +144,25 @@ def _check_same(first: Entry, entry: Entry) -> None:
     for key, what in SAME:
         ours, theirs = entry.data.get(key), first.data.get(key)
         if ours != theirs:
-            said = f"is of {what} {_words(ours)}, {first.folder} of {_words(theirs)}"
-            raise UsageError(f"{entry.folder}: {said}; compare models of one data set")
+            difference = f"is of {what} {_words(ours)}, {first.folder} of {_words(theirs)}"
+            raise UsageError(f"{entry.folder}: {difference}; compare models of one data set")
     if entry.superclasses != first.superclasses:
         ours, theirs = (
             ",".join(each.superclasses["names"]) if each.superclasses else "none" for each in (entry, first)
         )
-        said = f"is of superclasses {ours}, {first.folder} of {theirs}"
+        difference = f"is of superclasses {ours}, {first.folder} of {theirs}"
         if ours == theirs:
-            said = f"divides the classes among {ours} otherwise than {first.folder}"
-        raise UsageError(f"{entry.folder}: {said}; compare models of the same --superclasses")
+            difference = f"divides the classes among {ours} otherwise than {first.folder}"
+        raise UsageError(f"{entry.folder}: {difference}; compare models of the same --superclasses")
     if entry.digest != first.digest:
-        said = f"was trained on split {entry.digest}, {first.folder} on {first.digest}"
-        raise UsageError(f"{entry.folder}: {said}; compare runs of the same data and --split_seed")
+        difference = f"was trained on split {entry.digest}, {first.folder} on {first.digest}"
+        raise UsageError(f"{entry.folder}: {difference}; compare runs of the same data and --split_seed")
     if entry.unlearned and entry.result["split"]["digest"] != first.result["split"]["digest"]:
         ours, theirs = (each.result["scenario"]["words"] for each in (entry, first))
-        said = f"is told to {_forgets(ours)}, {first.folder} to {_forgets(theirs)}"
+        difference = f"is told to {_forgets(ours)}, {first.folder} to {_forgets(theirs)}"
         if ours == theirs:
-            said = f"forgets other images than {first.folder}, which is also told to {_forgets(ours)}"
-        raise UsageError(f"{entry.folder}: {said}; compare runs of the same --forget and --seed")
+            difference = f"forgets other images than {first.folder}, which is also told to {_forgets(ours)}"
+        raise UsageError(f"{entry.folder}: {difference}; compare runs of the same --forget and --seed")
 
 
 def _words(value: Any) -> str:
@@ -190,8 +179,8 @@ def _with_names(entries: Sequence[Entry]) -> list[Entry]:
     sparsities = {_sparsity(entry) for entry in entries}
     if len(sparsities) > 1:
         names = [f"{name} ({_sparsity(entry)})" for name, entry in zip(names, entries)]
-    once = distinct(names, [entry.folder.name for entry in entries])
-    return [replace(entry, name=name) for name, entry in zip(once, entries)]
+    unique = distinct(names, [entry.folder.name for entry in entries])
+    return [replace(entry, name=name) for name, entry in zip(unique, entries)]
 
 
 def _sparsity(entry: Entry) -> str:

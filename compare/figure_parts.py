@@ -45,6 +45,12 @@ def named_ticks(axis: Any, name: str) -> None:
     axis.name = name
 
 
+def named_columns(drawn: Any, name: str) -> None:
+    """Let the page's script put slanted names to the whole numbers below a figure."""
+    named_ticks(drawn.xaxis[0], name)
+    drawn.xaxis.major_label_orientation = 0.9
+
+
 def unchanged_when_selected(renderer: Any) -> None:
     """Draw what is selected, and what is not, as before."""
     renderer.nonselection_glyph = renderer.selection_glyph = None
@@ -59,9 +65,8 @@ def matrix(name: str, row: str = "true class", item: str = "images") -> Any:
     title = {"matrix_a": "A", "matrix_b": "B", "matrix_difference": "A minus B"}[name]
     ranges: dict[str, Any] = {"x_range": (-0.5, 0.5), "y_range": (0.5, -0.5)}
     drawn = empty_figure(name, height=380, title=title, x_axis_label="answer", y_axis_label=row, **ranges)
-    named_ticks(drawn.xaxis[0], f"{name}_x")
+    named_columns(drawn, f"{name}_x")
     named_ticks(drawn.yaxis[0], f"{name}_y")
-    drawn.xaxis.major_label_orientation = 0.9
     drawn.grid.visible = False
     low, palette = (-1, DOWN) if name == "matrix_difference" else (0, UP)
     colours = LinearColorMapper(palette=palette, low=low, high=1)
@@ -70,7 +75,7 @@ def matrix(name: str, row: str = "true class", item: str = "images") -> Any:
         "x", "y", 1, 1, source=cells, fill_color={"field": "share", "transform": colours}, line_color=None
     )
     unchanged_when_selected(renderer)
-    said = [(row, "@true"), ("answer", "@answer"), (item, "@count"), ("share of the class", "@share{0.0 %}")]
-    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said), TapTool(renderers=[renderer]))
+    tooltips = [(row, "@true"), ("answer", "@answer"), (item, "@count"), ("share of the class", "@share{0.0 %}")]
+    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=tooltips), TapTool(renderers=[renderer]))
     drawn.add_layout(renderer.construct_color_bar(height=8, padding=2, major_label_text_font_size="10px"), "below")
     return drawn

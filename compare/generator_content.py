@@ -84,18 +84,17 @@ def _starts(entries: Sequence[Scored]) -> list[int]:
 def _shown(entries: Sequence[Scored]) -> list[np.ndarray]:
     """Places of each generator's pictures that the page has: as many of every class as there is room for."""
     each = max(1, TILES // sum(len(one.judged.drawn) for one in entries))
-    found = []
+    shown = []
     for one in entries:
         labels = one.judged.labels[one.judged.pictured]
         kept = [one.judged.pictured[labels == label][:each] for label in one.judged.drawn]
-        found.append(np.sort(np.concatenate(kept)))
-    return found
+        shown.append(np.sort(np.concatenate(kept)))
+    return shown
 
 
 def _about(entry: Scored, known: Sequence[str]) -> dict[str, Any]:
     """A generator in the words and numbers of its runs."""
-    found, seconds = entry.judged, entry.run.get("seconds") or {}
-    distances = {name: dict(zip(found.drawn.tolist(), _plain(getattr(found, name)))) for name in ("distance", "floor")}
+    drawn, seconds = entry.judged.drawn.tolist(), entry.run.get("seconds") or {}
     return {
         "name": entry.name,
         "unlearned": entry.unlearned,
@@ -104,7 +103,8 @@ def _about(entry: Scored, known: Sequence[str]) -> dict[str, Any]:
         "command": "\n".join(filter(None, dict.fromkeys((entry.command(), entry.command(scores=True))))),
         "scores": dict(zip(known, _plain([entry.result.get(key) for key in known]))),
         "seconds": seconds.get("unlearning", seconds.get("training")),
-        **distances,
+        "distance": dict(zip(drawn, _plain(entry.judged.distance))),
+        "floor": dict(zip(drawn, _plain(entry.judged.floor))),
     }
 
 
@@ -122,14 +122,14 @@ def _first(entries: Sequence[Scored]) -> list[int]:
 
 def _remarks(entries: Sequence[Scored]) -> list[str]:
     """Where pictures were drawn in several ways, and where not all are shown."""
-    found = []
+    remarks = []
     first = entries[0].result["config"]["settings"]
     for one in entries[1:]:
         own = one.result["config"]["settings"]
         differ = [f"--{key} {own.get(key)}, not {first.get(key)}" for key in DRAWING if own.get(key) != first.get(key)]
         if differ:
-            found.append(f"{one.name} was drawn otherwise than {entries[0].name}: {'; '.join(differ)}.")
+            remarks.append(f"{one.name} was drawn otherwise than {entries[0].name}: {'; '.join(differ)}.")
     total, shown = sum(len(one.judged.labels) for one in entries), sum(map(len, _shown(entries)))
     if shown < total:
-        found.append(f"{shown:,} of {total:,} pictures are shown; answers and scores are of all.")
-    return found
+        remarks.append(f"{shown:,} of {total:,} pictures are shown; answers and scores are of all.")
+    return remarks

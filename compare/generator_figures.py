@@ -6,7 +6,7 @@ from typing import Any
 
 from bokeh.models import HoverTool, TapTool
 
-from compare.figure_parts import empty_figure, matrix, named_ticks, source, unchanged_when_selected
+from compare.figure_parts import empty_figure, matrix, named_columns, source, unchanged_when_selected
 
 
 def figures() -> dict[str, Any]:
@@ -19,15 +19,14 @@ def figures() -> dict[str, Any]:
 def _bars(name: str, label: str) -> Any:
     """A group of bars for each model, and a mark where there is a floor."""
     drawn = empty_figure(name, height=300, x_range=(-0.5, 0.5), y_range=(0, 100), y_axis_label=label)
-    named_ticks(drawn.xaxis[0], f"{name}_axis")
-    drawn.xaxis.major_label_orientation = 0.9
+    named_columns(drawn, f"{name}_axis")
     drawn.xgrid.visible = False
     bars = source(f"{name}_bars", "x", "width", "top", "color", "hatch", "model", "score")
     renderer = drawn.vbar(
         "x", "width", "top", source=bars, color="color", hatch_pattern="hatch", hatch_color="#fff", hatch_alpha=0.6
     )
-    said = [("model", "@model"), ("score", "@score"), ("value", "@top{0.00}")]
-    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said))
+    tooltips = [("model", "@model"), ("score", "@score"), ("value", "@top{0.00}")]
+    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=tooltips))
     floors = source(f"{name}_floors", "x0", "x1", "y")
     drawn.segment("x0", "y", "x1", "y", source=floors, line_color="#111", line_width=2, line_dash="dashed")
     return drawn
@@ -37,8 +36,7 @@ def _class_distances() -> Any:
     """A's and B's distance in every class, and its floor."""
     ranges: dict[str, Any] = {"x_range": (-0.5, 0.5), "y_range": (1, 10), "y_axis_type": "log"}
     drawn = empty_figure("class_distances", x_axis_label="class", y_axis_label="FD(judge) to real images", **ranges)
-    named_ticks(drawn.xaxis[0], "class_distances_axis")
-    drawn.xaxis.major_label_orientation = 0.9
+    named_columns(drawn, "class_distances_axis")
     drawn.xgrid.visible = False
     lines = source("class_distances_gaps", "x", "from", "to")
     drawn.segment("x", "from", "x", "to", source=lines, color="#777")
@@ -47,6 +45,6 @@ def _class_distances() -> Any:
         "x", "y", source=points, marker="marker", size=9, line_color="color", fill_color="fill", line_width=1.5
     )
     unchanged_when_selected(renderer)
-    said = [("class", "@class"), ("distance", "@y{0.00} (@model)")]
-    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=said), TapTool(renderers=[renderer]))
+    tooltips = [("class", "@class"), ("distance", "@y{0.00} (@model)")]
+    drawn.add_tools(HoverTool(renderers=[renderer], tooltips=tooltips), TapTool(renderers=[renderer]))
     return drawn

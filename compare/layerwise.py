@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -43,32 +44,32 @@ def compare_layers(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> L
     """Every pair of models, on at most ``SAMPLE`` images of each set; layers that not all models have are left out."""
     known = [layer_names(model) for model in models]
     names = [name for name in known[0] if all(name in others for others in known)]
-    found = Layers(names)
+    layers = Layers(names)
     for title, images in sets.items():
         part = images.at(images.indices[evenly(len(images), SAMPLE)])
         if len(part) > 3:
-            found.images[title] = len(part)
-            found.cka[title] = _cka([layer_grams(model, names, part) for model in models], names)
+            layers.images[title] = len(part)
+            layers.cka[title] = _cka([layer_grams(model, names, part) for model in models], names)
     states = [model.state_dict() for model in models]
     shapes = [{key: value.shape for key, value in model.named_parameters()} for model in models]
     groups = parameters_by_layer(models[0], names)
     for a, b in itertools.permutations(range(len(models)), 2):
         if shapes[a] == shapes[b]:
             changes = weight_changes(states[b], states[a], groups)
-            found.relative[a, b] = [_number(changes[name][0]) if name in changes else None for name in names]
-            found.changed[a, b] = [changes[name][1] if name in changes else None for name in names]
-    return found
+            layers.relative[a, b] = [_number(changes[name][0]) if name in changes else None for name in names]
+            layers.changed[a, b] = [changes[name][1] if name in changes else None for name in names]
+    return layers
 
 
 def layer_names(model: nn.Module) -> list[str]:
     """Names of the first convolution, of every block, such as a residual one, and of the last layer, in order."""
-    found = [stem(model)[0]]
+    layers = [stem(model)[0]]
     for name in blocks(model):
         inner = [child for child, module in model.get_submodule(name).named_children() if _has_weights(module)]
         numbered = bool(inner) and all(child.isdecimal() for child in inner)
-        found += [f"{name}.{child}" for child in inner] if numbered else [name]
+        layers += [f"{name}.{child}" for child in inner] if numbered else [name]
     last = head_name(model)
-    return list(dict.fromkeys(found if last is None else [*found, last]))
+    return list(dict.fromkeys(layers if last is None else [*layers, last]))
 
 
 def parameters_by_layer(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:
@@ -86,16 +87,13 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _cka(grams: Sequence[dict[str, list[Tensor]]], names: Sequence[str]) -> dict[Pair, list[float | None]]:
-    found: dict[Pair, list[float | None]] = {}
-    for a, b in itertools.combinations(range(len(grams)), 2):
-        found[a, b] = [
-            _number(similarity.alignment(grams[a][name], grams[b][name]))
-            if name in grams[a] and name in grams[b]
-            else None
-            for name in names
-        ]
-    return found
+    def alignment(a: int, b: int, name: str) -> float | None:
+        known = name in grams[a] and name in grams[b]
+        return _number(similarity.alignment(grams[a][name], grams[b][name])) if known else None
+
+    pairs = itertools.combinations(range(len(grams)), 2)
+    return {(a, b): [alignment(a, b, name) for name in names] for a, b in pairs}
 
 
 def _number(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None
+    return value if math.isfinite(value) else None

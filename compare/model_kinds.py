@@ -14,7 +14,7 @@ PAGES = {"classifiers": "compare.classifier_page", "generators": "compare.genera
 FILES = (".tar", ".pt", ".pth")  # ends of the names of checkpoints
 
 
-def folder_of(place: str) -> Path:
+def folder_of(place: str | Path) -> Path:
     """The folder of a run that is named by it or by a checkpoint in it."""
     path = Path(place).expanduser()
     return path.parent if path.suffix in FILES else path
@@ -30,6 +30,6 @@ def of(places: Sequence[str]) -> str:
     generators = [place for place, script in scripts.items() if script == GENERATING]
     others = [place for place, script in scripts.items() if script not in (GENERATING, None)]
     if generators and others:
-        said = f"is of {GENERATING}, {others[0]} of {scripts[others[0]]}"
-        raise UsageError(f"{generators[0]}: {said}; compare generators with generators, and classifiers apart")
+        difference = f"is of {GENERATING}, {others[0]} of {scripts[others[0]]}"
+        raise UsageError(f"{generators[0]}: {difference}; compare generators with generators, and classifiers apart")
     return "generators" if generators else "classifiers"

@@ -26,13 +26,8 @@ from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError, renamed
 from utils.run_flags import Run
 
-THINNED = (
-    "retain",
-    "val",
-    "test",
-    "forget_test",
-    "forget",
-)  # the order in which sets are thinned where there are too many images
+# the order in which sets are thinned where there are too many images
+THINNED = ("retain", "val", "test", "forget_test", "forget")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,30 +63,27 @@ def open_all(entries: Sequence[Entry], root: str | None, device: torch.device, m
     Raises:
         UsageError: other images than the runs', or a checkpoint that is damaged or of another model.
     """
-    told = entries[0].data
-    split = split_of(entries)
-    info = prepare.find(told["dataset"], root, told.get("input_size"), bool(told.get("stream")), str(split))
+    flags, split = entries[0].data, split_of(entries)
+    info = prepare.find(flags["dataset"], root, flags.get("input_size"), bool(flags.get("stream")), str(split))
     if info.superclasses is None:
         info = replace(info, superclasses=superclasses.recorded(entries[0].superclasses, info.names))
     _check_counts(entries, info)
-    found = [_read(entry, info) for entry in entries]
+    networks = [_read(entry, info) for entry in entries]
     data = info.load()
-    held_out = split_file.held_out(split, len(data.test_labels))
-    sets = _sets(info, prepare.Views(data, device), held_out)
+    sets = _sets(info, prepare.Views(data, device), split_file.held_out(split, len(data.test_labels)))
     whole = {name: len(images) for name, images in sets.items()}
-    ready = [_model(entry, one, data).to(device).eval() for entry, one in zip(entries, found)]
+    ready = [_model(entry, network, data).to(device).eval() for entry, network in zip(entries, networks)]
     return Opened(data.name, tuple(data.classes), _thinned(sets, most), whole, ready)
 
 
 def _check_counts(entries: Sequence[Entry], info: DatasetInfo) -> None:
     """Refuse a data set with other numbers of images than the runs saw."""
     for entry in entries:
-        told, now = entry.result["config"].get("official_counts"), info.identity["official_counts"]
-        if told is not None and list(told) != now:
-            said = f"its run saw {sum(told):,} training images, {info.root} has {sum(now):,}"
-            raise UsageError(
-                f"{entry.folder}: {said} in other numbers per class; name the folder of its data by --data"
-            )
+        before, now = entry.result["config"].get("official_counts"), info.identity["official_counts"]
+        if before is not None and list(before) != now:
+            totals = f"its run saw {sum(before):,} training images, {info.root} has {sum(now):,}"
+            hint = "in other numbers per class; name the folder of its data by --data"
+            raise UsageError(f"{entry.folder}: {totals} {hint}")
 
 
 def _sets(info: DatasetInfo, views: prepare.Views, held_out: np.ndarray) -> dict[str, Images]:
@@ -128,34 +120,29 @@ def evenly(total: int, count: int) -> np.ndarray:
     return np.arange(total) if count >= total else np.arange(count) * total // count
 
 
-def _origin(entry: Entry) -> dict[str, Any]:
-    """What an entry's checkpoint says of its making; empty if it does not or cannot be read."""
-    seen = checkpoints.peek(entry.path)
-    return {} if seen is None else origin.facts(seen.extra)
-
-
 def _read(entry: Entry, info: DatasetInfo) -> tuple[Network, Checkpoint]:
     """An entry's architecture and its file. Raises UsageError: damaged, or of other classes."""
-    known = _origin(entry)
+    peeked = checkpoints.peek(entry.path)
+    known = {} if peeked is None else origin.facts(peeked.extra)
     flags = {name: known[name] for name in ("arch", "imagenet_arch", "mean", "std") if known.get(name) is not None}
     arch = Model(**{"arch": entry.result["model"]["arch"], **flags})
     built = network.new(arch, info, Run(compat=known.get("compat", "fixed")))
-    found = checkpoints.read(entry.path, "model", False, built.fresh)
-    differ = origin.classes_differ(found.extra, info.names)
+    checkpoint = checkpoints.read(entry.path, "model", False, built.fresh)
+    differ = origin.classes_differ(checkpoint.extra, info.names)
     if differ is not None:
         raise UsageError(f"{entry.path}: {differ}; name the data set that it was trained on by --data")
     wider = copy.deepcopy(built.fresh)
-    models.widen_to(wider, found.weights)
-    checkpoints.check_fits(found, wider, arch.arch, "model", dataset=info.source.name, stem=arch.imagenet_arch)
-    return built, found
+    models.widen_to(wider, checkpoint.weights)
+    checkpoints.check_fits(checkpoint, wider, arch.arch, "model", dataset=info.source.name, stem=arch.imagenet_arch)
+    return built, checkpoint
 
 
 def _model(entry: Entry, read: tuple[Network, Checkpoint], data: Dataset) -> nn.Module:
     """An entry's model on the CPU, its adapters merged."""
-    built, found = read
+    built, checkpoint = read
     model = built.model(data)
-    models.widen_to(model, found.weights)  # boundary expanding of --compat reference keeps its class
-    checkpoints.load_weights(model, found)
+    models.widen_to(model, checkpoint.weights)  # boundary expanding of --compat reference keeps its class
+    checkpoints.load_weights(model, checkpoint)
     if entry.adapter is None:
         return model
     facts = entry.result["adapters"]

@@ -62,9 +62,9 @@ def compressed(content: bytes) -> str:
 
 def unpacked(index: dict[str, dict[str, Any]], text: str) -> dict[str, np.ndarray]:
     """The arrays of ``Packed.text``, rounded ones as float64: what the page's script reads."""
-    whole, found = gzip.decompress(base64.b64decode(text)), {}
+    content, arrays = gzip.decompress(base64.b64decode(text)), {}
     for name, entry in index.items():
         kind = np.dtype(entry["type"]).newbyteorder("<")
-        array = np.frombuffer(whole, kind, entry["length"], entry["start"])
-        found[name] = entry["low"] + array * entry["step"] if "step" in entry else array
-    return found
+        array = np.frombuffer(content, kind, entry["length"], entry["start"])
+        arrays[name] = entry["low"] + array * entry["step"] if "step" in entry else array
+    return arrays

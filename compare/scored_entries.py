@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from compare.finished import check_count, command_of, result_of
 from compare.model_kinds import GENERATING, folder_of
 from evaluation import judged
 from evaluation.judged import Judged
@@ -68,13 +69,12 @@ class Scored:
     @property
     def forgotten(self) -> tuple[int, ...]:
         """The classes that are forgotten."""
-        found = (self.result.get("scenario") or {}).get("class")
-        return () if found is None else tuple(found) if isinstance(found, list) else (found,)
+        classes = (self.result.get("scenario") or {}).get("class")
+        return () if classes is None else tuple(classes) if isinstance(classes, list) else (classes,)
 
     def command(self, scores: bool = False) -> str:
         """The command of its run, or of its scores; empty if there is no file of it."""
-        path = (self.place if scores else self.folder) / "command.txt"
-        return files.read_text(path, str(path)).strip() if path.exists() else ""
+        return command_of(self.place if scores else self.folder)
 
 
 def read(places: Sequence[str]) -> list[Scored]:
@@ -86,16 +86,15 @@ def read(places: Sequence[str]) -> list[Scored]:
             generator, split or scenario than its own; or they are of several data sets, splits, judges or forgotten
             classes. Names the run.
     """
-    found = [_entry(folder_of(place)) for place in places]
-    if len(found) < 2:
-        raise UsageError(f"{places[0]}: is one run; give two or more, as the unlearned and the retrained model's")
+    entries = [_entry(folder_of(place)) for place in places]
+    check_count(places)
     seen: set[Path] = set()
-    for entry in found:
+    for entry in entries:
         if entry.place.resolve() in seen:
             raise UsageError(f"{entry.folder}: is given twice; leave one of the two out")
         seen.add(entry.place.resolve())
-        _check_same(found, entry)
-    return _with_names(found)
+        _check_same(entries, entry)
+    return _with_names(entries)
 
 
 def _entry(folder: Path) -> Scored:
@@ -108,8 +107,8 @@ def _entry(folder: Path) -> Scored:
     runs.check(named, MADE, folder / "result.json")
     place, model = folder / SCORES, _generator(folder, named)
     if not (place / "result.json").exists():
-        told = f"{GENERATING} score --model {model} --save_dir {place}"
-        raise UsageError(f"{folder}: has no scores in {place}; {told} ... leaves them")
+        command = f"{GENERATING} score --model {model} --save_dir {place}"
+        raise UsageError(f"{folder}: has no scores in {place}; {command} ... leaves them")
     result = _result(place)
     runs.check(result, SHAPE, place / "result.json")
     if not model.exists():
@@ -143,15 +142,15 @@ def _with_run(folder: Path, place: Path, result: dict[str, Any], run: dict[str, 
         both["scenario"] = _scenario(run), _scenario(result), "--forget"
     for what, (own, other, flags) in both.items():
         if own != other:
-            said = f"are scores of {what} {other}, but {folder} is of {own}"
-            raise UsageError(f"{place}: {said}; score it with the {flags} of its run")
+            difference = f"are scores of {what} {other}, but {folder} is of {own}"
+            raise UsageError(f"{place}: {difference}; score it with the {flags} of its run")
     return Scored("", folder, place, result, run, judged.read(place))
 
 
 def _scenario(result: dict[str, Any]) -> str:
     """What is forgotten, as the scenario's numbers say it: "class 3"."""
-    told = {key: value for key, value in (result.get("scenario") or {}).items() if key != "words"}
-    return ", ".join(f"{key} {told[key]}" for key in sorted(told) if told[key] is not None) or "none"
+    scenario = sorted((result.get("scenario") or {}).items())
+    return ", ".join(f"{key} {value}" for key, value in scenario if key != "words" and value is not None) or "none"
 
 
 def _generator(folder: Path, run: dict[str, Any]) -> Path:
@@ -167,21 +166,14 @@ def _digest(model: Path) -> str | None:
 
 
 def _result(folder: Path) -> dict[str, Any]:
-    path = folder / "result.json"
-    if not path.exists():
-        raise UsageError(f"{folder}: no result.json there; give the folder of a finished run")
-    result = runs.read_whole(path)
-    if result.get("script") != GENERATING:
-        raise UsageError(f"{path}: is no result of {GENERATING}; give one of its runs")
-    if result.get("status") != "done":
-        raise UsageError(f"{path}: its run {result.get('status', 'did not finish')}; give its command again")
-    runs.check(result, {"config": {"work": str}}, path)
+    result = result_of(folder, (GENERATING,))
+    runs.check(result, {"config": {"work": str}}, folder / "result.json")
     return result
 
 
-def _check_same(found: Sequence[Scored], entry: Scored) -> None:
+def _check_same(entries: Sequence[Scored], entry: Scored) -> None:
     """Refuse scores that are of other images or classes than the first of all, or that another judge gave."""
-    first = found[0]
+    first = entries[0]
     same = {
         "data set": lambda one: one.result["model"]["dataset"],
         "--input_size": lambda one: one.result["config"]["data"].get("input_size"),
@@ -190,12 +182,12 @@ def _check_same(found: Sequence[Scored], entry: Scored) -> None:
     }
     for what, of in same.items():
         if of(entry) != of(first):
-            said = f"is of {what} {of(entry)}, {first.folder} of {of(first)}"
-            raise UsageError(f"{entry.folder}: {said}; compare scores that have these in common")
+            difference = f"is of {what} {of(entry)}, {first.folder} of {of(first)}"
+            raise UsageError(f"{entry.folder}: {difference}; compare scores that have these in common")
     if entry.result["judge"] != first.result["judge"]:
-        said = f"was judged by {entry.result['judge']}, {first.folder} by {first.result['judge']}"
-        file = _judge(first.result["judge"], found)
-        raise UsageError(f"{entry.folder}: {said}; score it with --judge {file}")
+        difference = f"was judged by {entry.result['judge']}, {first.folder} by {first.result['judge']}"
+        file = _judge(first.result["judge"], entries)
+        raise UsageError(f"{entry.folder}: {difference}; score it with --judge {file}")
 
 
 def _judge(name: str, entries: Sequence[Scored]) -> str:
@@ -209,8 +201,8 @@ def _judge(name: str, entries: Sequence[Scored]) -> str:
 def _with_names(entries: Sequence[Scored]) -> list[Scored]:
     """Each under its method's name, with what tells it from others of that name."""
     names = [_method(entry) for entry in entries]
-    once = distinct(names, [entry.folder.name for entry in entries])
-    return [replace(entry, name=name) for name, entry in zip(once, entries)]
+    unique = distinct(names, [entry.folder.name for entry in entries])
+    return [replace(entry, name=name) for name, entry in zip(unique, entries)]
 
 
 def _method(entry: Scored) -> str:

@@ -50,10 +50,10 @@ def fitting(tiles: np.ndarray, most: int) -> Sheet:
     own = tiles.shape[1]
     tried = [(min(side, own), quality) for side, quality in TRIED if side <= SIDE or own > SIDE]
     for side, quality in dict.fromkeys(tried):
-        found = _sheet(_smaller(tiles, side), quality)
-        if len(found.content) <= most:
+        made = _sheet(_smaller(tiles, side), quality)
+        if len(made.content) <= most:
             break
-    return found
+    return made
 
 
 def _smaller(tiles: np.ndarray, side: int) -> np.ndarray:
@@ -76,21 +76,21 @@ def _sheet(tiles: np.ndarray, quality: int) -> Sheet:
 
 def _by_set(sets: Mapping[str, Images], rows: np.ndarray) -> list[tuple[Images, np.ndarray]]:
     """Each set that has some of the rows, with their places in it."""
-    found, start = [], 0
+    members, start = [], 0
     for images in sets.values():
         here = rows[(rows >= start) & (rows < start + len(images))] - start
         if len(here):
-            found.append((images, here))
+            members.append((images, here))
         start += len(images)
-    return found
+    return members
 
 
 def _tiles(images: Images, places: np.ndarray) -> np.ndarray:
     """uint8 [P, side, side, 3]."""
     chosen = images.at(images.indices[torch.from_numpy(places).to(images.device)])
-    found = []
+    tiles = []
     for batch, _ in chosen.batches(at_once(chosen)):
         side = min(SIDE, batch.shape[-1])
         small = F.interpolate(batch, (side, side), mode="area")
-        found.append((small * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
-    return np.concatenate(found)
+        tiles.append((small * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(tiles)

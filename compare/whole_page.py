@@ -47,8 +47,8 @@ def page(title: str, content: Content, made: str, pictures: Callable[[int], Shee
         "script": script(content.kind),
         **_library(content.kind),
     }
-    rest = sum(len(text.encode()) for text in parts.values()) + len(json.dumps(content.plain)) + 2**14
-    drawn = pictures(max(LEAST, (MOST - rest) // 4 * 3))
+    taken = sum(len(text.encode()) for text in parts.values()) + len(json.dumps(content.plain)) + 2**14
+    drawn = pictures(max(LEAST, (MOST - taken) // 4 * 3))  # base64 has four characters for three bytes
     parts["sheet"] = base64.b64encode(drawn.content).decode()
     parts["content"] = _json({**content.plain, "sheet": {"side": drawn.side, "columns": drawn.columns}})
     return Template(template(content.kind)).substitute(parts)
@@ -64,8 +64,8 @@ def template(kind: str) -> str:
 
 def script(kind: str) -> str:
     """The page's own script: the shared files and then the kind's, each in order of their numbers."""
-    found = [sorted((PARTS / part).glob("*.js"), key=_number) for part in ("shared", kind)]
-    return "\n".join(path.read_text() for paths in found for path in paths)
+    paths = [path for part in ("shared", kind) for path in sorted((PARTS / part).glob("*.js"), key=_number)]
+    return "\n".join(path.read_text() for path in paths)
 
 
 def _number(path: Path) -> int:

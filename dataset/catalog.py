@@ -94,19 +94,19 @@ def names() -> list[str]:
 
 def is_known(name: str) -> bool:
     """Whether ``get`` finds a data set of this name."""
-    return with_validation(canonical(name)) in _sources
+    return base_name(canonical(name)) in _sources
 
 
 def canonical(name: str) -> str:
     """The data set that ``name`` means, whatever its capitals, hyphens and underscores; an unknown name as it is."""
     if name in _sources:
         return name
-    by_name = {_bare(one + end): one + end for one in _sources for end in ("", NO_VAL)}
-    return by_name.get(_bare(name), name)
+    known = [source + end for source in _sources for end in ("", NO_VAL)]
+    return {_bare(each): each for each in known}.get(_bare(name), name)
 
 
-def with_validation(name: str) -> str:
-    """The data set without ``NO_VAL``."""
+def base_name(name: str) -> str:
+    """The name without ``NO_VAL`` at its end."""
     return name.removesuffix(NO_VAL)
 
 
@@ -123,11 +123,11 @@ def get(name: str, stream: bool = False) -> Source:
         UsageError: for an unknown name, or one that cannot be streamed.
     """
     name = canonical(name)
-    source = _sources.get(with_validation(name))
+    source = _sources.get(base_name(name))
     if name != source.name:
         source = replace(source, name=name, with_validation=False)
     if not stream or source.streamed:
         return source
-    if with_validation(name) != "folder":
+    if base_name(name) != "folder":
         raise UsageError(f"--stream: {source.name} is kept in memory; folder and imagenet can be streamed")
     return replace(source, streamed=True, size=224, mean=IMAGENET[0], std=IMAGENET[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,11 @@ def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
 
     Raises UsageError: two ways to say it are typed, or what is typed is no set of classes or positions.
     """
-    ways = [f"--{name}" for name in ("forget", "indexes_to_replace") if name in typed]
+    choosing = [f"--{name}" for name in ("forget", "indexes_to_replace") if name in typed]
     if {"class_to_replace", "num_indexes_to_replace"} & typed.keys():
-        ways.append("--class_to_replace or --num_indexes_to_replace")
-    if len(ways) > 1:
-        raise UsageError(f"{ways[0]} and {ways[1]} both say what to forget; give one")
+        choosing.append("--class_to_replace or --num_indexes_to_replace")
+    if len(choosing) > 1:
+        raise UsageError(f"{choosing[0]} and {choosing[1]} both say what to forget; give one")
     if forget.indexes_to_replace is not None:
         return _listed(forget.indexes_to_replace, f"--indexes_to_replace {forget.indexes_to_replace}")
     if forget.forget is not None:
@@ -109,7 +110,7 @@ def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
         return Scenario(None, forget.num_indexes_to_replace)
     for word in classes:
         class_word(word, "--class_to_replace", -1)
-    return replace(of_classes(classes, forget.num_indexes_to_replace), implied=not ways)
+    return replace(of_classes(classes, forget.num_indexes_to_replace), implied=not choosing)
 
 
 def class_word(word: str, flag: str, low: int = 0) -> str:
@@ -126,36 +127,42 @@ def of_classes(words: tuple[str, ...], count: int | None, typed_as: str | None =
 
 
 def _listed(text: str, typed_as: str) -> Scenario:
-    label = typed_as if len(typed_as) <= 120 else f"{typed_as[:100]}..."
-    listed = positions.read(text, label)
-    return Scenario(None, None, listed.positions, label, over=listed.over, files=listed.files)
+    flag = typed_as if len(typed_as) <= 120 else f"{typed_as[:100]}..."
+    listed = positions.read(text, flag)
+    return Scenario(None, None, listed.positions, flag, over=listed.over, files=listed.files)
 
 
 def _from_word(word: str) -> Scenario:
     typed_as = f"--forget {word}"
-    kind, _, arguments = word.partition(":")
-    try:
-        if kind == "indices" and arguments:
-            return _listed(arguments, typed_as)
+    kind, _, argument = word.partition(":")
+    if kind == "indices" and argument:
+        return _listed(argument, typed_as)
+    scenario = None
+    with suppress(ValueError):  # what should be a number is none
         if kind == "random":
-            count = float(arguments) if "." in arguments else int(arguments)
-            if (isinstance(count, float) and 0 < count < 1) or (isinstance(count, int) and count > 0):
-                return Scenario(None, count, None, typed_as)
-        if kind in ("class", "subclass"):
-            listed, _, number = arguments.rpartition(":") if re.search(r":\d+$", arguments) else (arguments, "", "")
-            words = tuple(listed.split(","))
-            if (
-                all(words)
-                and not listed.startswith("-")
-                and len(set(words)) == len(words)
-                and (not number or int(number) > 0)
-            ):
-                scenario = of_classes(words, int(number) if number else None, typed_as)
-                return replace(scenario, subclass=kind == "subclass")
-    except ValueError:
-        pass
-    forms = "class:C, class:C,C, class:C:N, subclass:C (and so on), random:N, random:0.1 or indices:FILE"
-    raise UsageError(f"--forget {word}: must be {forms}")
+            scenario = _random(argument, typed_as)
+        elif kind in ("class", "subclass"):
+            scenario = _some_classes(argument, typed_as, kind == "subclass")
+    if scenario is None:
+        forms = "class:C, class:C,C, class:C:N, subclass:C (and so on), random:N, random:0.1 or indices:FILE"
+        raise UsageError(f"{typed_as}: must be {forms}")
+    return scenario
+
+
+def _random(argument: str, typed_as: str) -> Scenario | None:
+    """So many images of any class, or so large a part of them; None for neither. Raises ValueError: no number."""
+    count = float(argument) if "." in argument else int(argument)
+    return Scenario(None, count, None, typed_as) if count > 0 and (isinstance(count, int) or count < 1) else None
+
+
+def _some_classes(argument: str, typed_as: str, subclass: bool) -> Scenario | None:
+    """Some or all images of classes, ``C,C`` or ``C,C:N``; None for neither."""
+    match = re.fullmatch(r"(?!-)(.*?)(?::(\d+)\n?)?", argument, re.DOTALL)
+    classes = tuple(match[1].split(",")) if match else ("",)
+    count = int(match[2]) if match and match[2] else None
+    if not all(classes) or len(set(classes)) < len(classes) or count == 0:
+        return None
+    return replace(of_classes(classes, count, typed_as), subclass=subclass)
 
 
 def class_order(text: str | None) -> tuple[str, ...] | None:

@@ -33,13 +33,13 @@ def read_idx(name: str, classes: tuple[str, ...], counts: tuple[int, ...]) -> Re
     def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
         import numpy as np
 
-        places = (root / name / "raw", root / "raw", root)
-        place = next((at for at in places if _path(at, "train", IMAGES)), None) or _fetched(name, root)
+        folders = (root / name / "raw", root / "raw", root)
+        place = next((folder for folder in folders if _path(folder, "train", IMAGES)), None) or _fetched(name, root)
         train, test = (_part(place, part, size or SIDE) for part in PARTS)
-        counted = np.bincount(train[1], minlength=len(counts)).tolist()
-        if counted != list(counts) or test[1].max() >= len(counts):
-            shown = f"{counted[0]:,} of class 0 and {len(counted)} classes; {name} has {counts[0]:,} and {len(counts)}"
-            raise UsageError(f"--data {place}: holds another data set by the same file names, with {shown}")
+        stored = np.bincount(train[1], minlength=len(counts)).tolist()
+        if stored != list(counts) or test[1].max() >= len(counts):
+            numbers = f"{stored[0]:,} of class 0 and {len(stored)} classes; {name} has {counts[0]:,} and {len(counts)}"
+            raise UsageError(f"--data {place}: holds another data set by the same file names, with {numbers}")
         return train, test, classes
 
     return read
@@ -54,17 +54,15 @@ def _fetched(name: str, root: Path) -> Path:
         for remote in FILES[name]:
             fetch(remote, place)
     except UsageError as error:
-        reason = (
-            f"({error}); put {MARKS[0]} (or .gz) and its like there, or a tree train/<class>/*.png, test/<class>/*.png"
-        )
-        raise UsageError(f"--data {root}: holds no {name} and it cannot be downloaded {reason}") from error
+        hint = f"put {MARKS[0]} (or .gz) and its like there, or a tree train/<class>/*.png, test/<class>/*.png"
+        raise UsageError(f"--data {root}: holds no {name} and it cannot be downloaded ({error}); {hint}") from error
     return place
 
 
 def _path(place: Path, part: str, name: str) -> Path | None:
     """The file, under one of the names that it goes by."""
-    spelt = (f"{part}-{each}{end}" for each in (name, name.replace("-idx", ".idx")) for end in ("", ".gz"))
-    return next((place / each for each in spelt if (place / each).is_file()), None)
+    paths = (place / f"{part}-{stem}{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz"))
+    return next(filter(Path.is_file, paths), None)
 
 
 def _part(place: Path, part: str, size: int) -> Arrays:

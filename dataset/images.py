@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 
 from utils import seeds
 from utils.device import moved
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Part = Callable[[int], slice]  # from the number of images in a batch to those of them that this process takes
 
@@ -61,47 +64,51 @@ class Images(ABC):
         """Classes, int64 [M]; the true ones unless the set was relabelled."""
         return self._labels[self.indices]
 
-    def relabelled(self, labels: Tensor) -> Images:
+    def relabelled(self, labels: Tensor) -> Self:
         """A set with other labels, int64 [M], in this set's order; the source's own stay as they are."""
-        everyone = self._labels.clone()
-        everyone[self.indices] = labels.to(everyone)
-        return self._copy(_labels=everyone)
+        all_labels = self._labels.clone()
+        all_labels[self.indices] = labels.to(all_labels)
+        return self._copy(_labels=all_labels)
 
-    def first(self, count: int, order: Tensor | None = None) -> Images:
+    def first(self, count: int, order: Tensor | None = None) -> Self:
         """At most ``count`` images: the first, or those at the first places of ``order``, int64 [M]."""
         first = self.indices[:count] if order is None else self.indices[order[:count].to(self.device)]
         return self._copy(indices=first)
 
-    def plain(self) -> Images:
+    def plain(self) -> Self:
         """This set without augmentation."""
-        return self.at(self.indices)
+        return self._copy(augment=None)
 
-    def flips_alone(self) -> Images:
+    def flips_alone(self) -> Self:
         """This set without any other augmentation than flips, which it has if it had them."""
         flips = isinstance(self.augment, Augment) and self.augment.flip
         return self._copy(augment=Augment(0, True) if flips else None)
 
-    def at(self, indices: np.ndarray | Tensor) -> Images:
+    def at(self, indices: np.ndarray | Tensor) -> Self:
         """Other images of the same source, int64 [M], without augmentation."""
         return self._copy(indices=torch.as_tensor(indices, dtype=torch.int64).to(self.device), augment=None)
 
-    def in_order(self) -> Images:
+    def in_order(self) -> Self:
         """This set, never shuffled and so never augmented."""
         return self._copy(augment=None, shuffle=False)
 
-    def of_classes(self, labels: Tensor) -> Images:
+    def of_classes(self, labels: Tensor) -> Self:
         """The images whose class is among ``labels``, without augmentation; all if there are none."""
         chosen = self.indices[torch.isin(self.labels, labels)]
         return self.at(chosen) if len(chosen) else self.plain()
 
-    def _copy(self, **attributes: Any) -> Images:
+    def _copy(self, **attributes: Any) -> Self:
         changed = copy.copy(self)
         vars(changed).update(attributes)
         return changed
 
     def sizes(self, size: int) -> list[int]:
         """How many images each of the batches of ``size`` holds; the last may be smaller."""
-        return [min(size, len(self) - start) for start in range(0, len(self), size)]
+        return [len(span) for span in spans(len(self), size)]
+
+    def _spans(self, size: int, part: Part | None) -> list[range]:
+        """For each batch the places of its images in the order, or of ``part`` of them."""
+        return [span if part is None else span[part(len(span))] for span in spans(len(self), size)]
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Float images in [0, 1], [B, C, H, W], with their labels, int64 [B].
@@ -134,6 +141,11 @@ class Images(ABC):
         """``part`` of batches of the images ``order``, augmented by ``seed`` and each image's place; not for None."""
 
 
+def spans(count: int, size: int) -> list[range]:
+    """``range(count)`` in pieces of ``size``, the last one shorter."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 class ImageSet(Images):
     """Images in memory.
 
@@ -155,30 +167,22 @@ class ImageSet(Images):
     def _read(
         self, order: Tensor, size: int, seed: int | None, part: Part | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        shifts, flips = self._draw(seed)
-        labels, crops = self._labels[order], None
-        if shifts is not None and flips is not None and self.device.type != "cpu":
-            shifts, flips = moved(shifts, self.device), moved(flips, self.device)
-            crops = Crops.of(shifts, flips, self.augment.pad, *self.images.shape[2:])
-        for start in range(0, len(order), size):
-            stop = min(start + size, len(order))
-            mine = slice(0, stop - start) if part is None else part(stop - start)
-            rows = slice(start + mine.start, start + mine.stop)
-            if crops is not None:
-                images = crops.gather(self.images, order[rows], rows)
-            elif shifts is not None and flips is not None:
-                images = crop_and_flip(self.images, shifts[rows], flips[rows], self.augment.pad, order[rows])
-            else:
-                images = gather(self.images, order[rows])
-            yield scale(images), labels[rows]
+        labels, read = self._labels[order], self._reader(order, seed)
+        for span in self._spans(size, part):
+            places = slice(span.start, span.stop)
+            yield scale(read(places)), labels[places]
 
-    def _draw(self, seed: int | None) -> tuple[Tensor | None, Tensor | None]:
+    def _reader(self, order: Tensor, seed: int | None) -> Callable[[slice], Tensor]:
+        """From places in ``order`` to their images, as ``_read`` augments them; for a whole pass over the set."""
         if seed is None or self.augment is None:
-            return None, None
-        random = seeds.generator(seed, "augmentation")
-        shifts = torch.randint(0, 2 * self.augment.pad + 1, (len(self), 2), generator=random)
+            return lambda places: gather(self.images, order[places])
+        random, pad = seeds.generator(seed, "augmentation"), self.augment.pad
+        shifts = torch.randint(0, 2 * pad + 1, (len(self), 2), generator=random)
         flips = torch.rand(len(self), generator=random) < (0.5 if self.augment.flip else 0.0)
-        return shifts, flips
+        if self.device.type == "cpu":
+            return lambda places: crop_and_flip(self.images, shifts[places], flips[places], pad, order[places])
+        crops = Crops.of(moved(shifts, self.device), moved(flips, self.device), pad, *self.images.shape[2:])
+        return lambda places: crops.gather(self.images, order[places], places)
 
 
 def scale(images: Tensor) -> Tensor:
@@ -238,13 +242,13 @@ class Crops:
 
     Attributes:
         rows, columns: of every pixel in its source image, int64 [M, H, 1] and [M, 1, W]; outside of it the nearest.
-        seen_rows, seen_columns: bool, likewise: whether they are inside.
+        rows_inside, columns_inside: bool, likewise: whether they are inside.
     """
 
     rows: Tensor
     columns: Tensor
-    seen_rows: Tensor
-    seen_columns: Tensor
+    rows_inside: Tensor
+    columns_inside: Tensor
 
     @classmethod
     def of(cls, shifts: Tensor, flips: Tensor, pad: int, height: int, width: int) -> Crops:
@@ -252,12 +256,12 @@ class Crops:
         across = torch.arange(width, device=shifts.device)
         rows = shifts[:, :1] - pad + torch.arange(height, device=shifts.device)
         columns = shifts[:, 1:] - pad + torch.where(flips[:, None], across.flip(0), across)
-        seen_rows, seen_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+        rows_inside, columns_inside = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-        return cls(rows[:, :, None], columns[:, None], seen_rows[:, :, None], seen_columns[:, None])
+        return cls(rows[:, :, None], columns[:, None], rows_inside[:, :, None], columns_inside[:, None])
 
     def gather(self, images: Tensor, picked: Tensor, entries: slice) -> Tensor:
         """Images ``picked``, int64 [B], of [N, C, H, W], cropped by these entries: channels-last [B, C, H, W]."""
         cropped = images.permute(0, 2, 3, 1)[picked[:, None, None], self.rows[entries], self.columns[entries]]
-        seen = self.seen_rows[entries] & self.seen_columns[entries]
-        return cropped.mul_(seen[..., None]).permute(0, 3, 1, 2)
+        inside = self.rows_inside[entries] & self.columns_inside[entries]
+        return cropped.mul_(inside[..., None]).permute(0, 3, 1, 2)

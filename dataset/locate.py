@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from dataset import tree
-from dataset.catalog import Source, with_validation
+from dataset.catalog import Source, base_name
 from utils.errors import UsageError
 
 DEPTH = 2  # levels of folders that are looked into below the one that was named
@@ -44,22 +45,24 @@ def fits(source: Source, place: Path) -> bool:
         return True
     if not tree.is_tree(place):
         return False
-    own = source.classes
-    return source.read is None or own is None or same_classes(tuple(tree.subfolders(tree.parts(place)["train"])), own)
+    if source.read is None or source.classes is None:
+        return True
+    return same_classes(tuple(tree.subfolders(tree.parts(place)["train"])), source.classes)
 
 
 def same_classes(names: tuple[str, ...], own: tuple[str, ...]) -> bool:
     """Whether folders are the classes of a known data set, by name or by number, in its order."""
-    named = [name.lower() for name in names] == [name.lower() for name in own]
-    return named or (all(name.isdecimal() for name in names) and [int(name) for name in names] == list(range(len(own))))
+    if all(name.isdecimal() for name in names) and [int(name) for name in names] == list(range(len(own))):
+        return True
+    return [name.lower() for name in names] == [name.lower() for name in own]
 
 
 def _usual_place(source: Source) -> Path:
     if source.folder is not None:
-        places = (at / source.folder for at in (Path(), Path("data"), Path("../data")))
+        places = (folder / source.folder for folder in (Path(), Path("data"), Path("../data")))
         return next((place for place in places if tree.is_tree(place)), Path(source.folder))
     for candidate in (Path("data"), Path("../data")):
-        named = candidate / with_validation(source.name)  # whatever tree is there is meant
+        named = candidate / base_name(source.name)  # whatever tree is there is meant
         if fits(source, named) or tree.is_tree(named):
             return named
         if fits(source, candidate):
@@ -74,10 +77,10 @@ def _inner(source: Source, root: Path) -> Path:
 def _above(source: Source, root: Path) -> Path | None:
     """The tree of which ``root`` is a part."""
     absolute = Path(os.path.abspath(root))
-    within = {*(part for several in tree.PARTS.values() for part in several), *source.marks}
-    if absolute.name.lower() in within and root.is_dir() and fits(source, absolute.parent):
+    inner = {*chain.from_iterable(tree.PARTS.values()), *source.marks}
+    if absolute.name.lower() in inner and root.is_dir() and fits(source, absolute.parent):
         return absolute.parent if root.name in ("", "..") else root.parent
-    if absolute.parent.name.lower() in within and root.is_dir() and fits(source, absolute.parent.parent):
+    if absolute.parent.name.lower() in inner and root.is_dir() and fits(source, absolute.parent.parent):
         raise UsageError(f"--data {root}: is the folder of one class; give {absolute.parent.parent}")
     return None
 

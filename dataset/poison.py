@@ -66,12 +66,12 @@ def image_sets(
     clean = np.setdiff1d(base.train, poison.indices, assume_unique=True)
     poisoned = len(data.train_labels) + np.arange(len(poison.indices))
     test = np.asarray(base.sets(len(data.test_labels))["test"])
-    own = data.val is not None  # as TinyImageNet has; otherwise the clean half of the test images serves
+    has_val = val is not None or data.val is not None
     return {
         "train": views.train(np.concatenate([clean, poisoned])),
         "retain": views.train(clean),
         "forget": views.train(poisoned),
-        "val": views.test(test) if val is None and not own else views.val(val),
+        "val": views.val(val) if has_val else views.test(test),  # the clean half of all test images
         "test": views.test(test),
         "triggered": views.test(test + len(data.test_labels)),
     }

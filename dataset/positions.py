@@ -13,13 +13,14 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils import files
 from utils.errors import UsageError, one_line
+from utils.names import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,9 +70,10 @@ def read(text: str, typed_as: str) -> Listed:
             return _listed(_words(text))
         return _listed(_values(files.read_bytes(path, typed_as, "list", MOST), typed_as))
     except (UsageError, ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError) as error:
-        reason = one_line(str(error).removeprefix(f"{typed_as}: "))
-        why = f"{reason[:300]}"
-        raise UsageError(f"{typed_as}: must be whole numbers with commas between, or a file of them; {why}") from None
+        reason = one_line(str(error).removeprefix(f"{typed_as}: "))[:300]
+        raise UsageError(
+            f"{typed_as}: must be whole numbers with commas between, or a file of them; {reason}"
+        ) from None
 
 
 def _means_a_file(text: str) -> bool:
@@ -95,7 +97,7 @@ def _values(content: bytes, flag: str) -> list[Any]:
         return _words(text)
     values = json.loads(text)
     if isinstance(values, dict):
-        raise ValueError(f"it holds an object with {_some(values)}, of which the list has to be taken out")
+        raise ValueError(_holds(values, "an object with "))
     if any(isinstance(value, (list, dict)) for value in values):
         raise ValueError("it holds lists in a list")
     return values
@@ -175,8 +177,7 @@ def _zip(content: bytes) -> list[Any]:
                 return _array(members.read(arrays[0]))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"it is damaged ({error})") from None
-    reason = "of which the list has to be taken out"
-    raise ValueError(f"it holds {_some([name.removesuffix('.npy') for name in names])}, {reason}")
+    raise ValueError(_holds(name.removesuffix(".npy") for name in names))
 
 
 def _tensor(content: bytes) -> list[Any]:
@@ -190,15 +191,16 @@ def _tensor(content: bytes) -> list[Any]:
     if isinstance(loaded, torch.Tensor):
         return _row(loaded.detach().numpy())
     if isinstance(loaded, dict):
-        raise ValueError(f"it holds {_some(loaded)}, of which the list has to be taken out")
+        raise ValueError(_holds(loaded))
     if not isinstance(loaded, (list, tuple, set, frozenset)):
         raise ValueError(f"it holds {type(loaded).__name__}, no list")
     return [value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value for value in loaded]
 
 
-def _some(names: Any) -> str:
-    listed = [str(name) for name in names]
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "") or "nothing"
+def _holds(names: Iterable[Any], form: str = "") -> str:
+    """What is wrong with a file of several entries."""
+    content = listed([str(name) for name in names], 5) or "nothing"
+    return f"it holds {form}{content}, of which the list has to be taken out"
 
 
 def _listed(values: list[Any]) -> Listed:

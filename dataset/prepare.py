@@ -1,4 +1,4 @@
-"""From what a script was told to data it can use: checked first, read second."""
+"""From the flags of a script to the data that they name: checked first, read second."""
 
 from __future__ import annotations
 
@@ -85,8 +85,7 @@ class DatasetInfo:
     def _own_counts(self) -> list[int]:
         if self._given_sets and self.files is not None:
             return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=len(self.official)).tolist()
-        own = self.files is not None and self.files.val is not None
-        return split.train_counts(self.official, self.source.with_validation and not own)
+        return split.train_counts(self.official, self.source.with_validation and not self._has_own_val)
 
     @property
     def train_total(self) -> int:
@@ -102,20 +101,25 @@ class DatasetInfo:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides a run's numbers of the data set itself and of its split, as plain data."""
-        counts, above = self.official, self.superclasses
-        facts: dict[str, Any] = {"official_counts": counts if above is None else above.summed(counts)}
-        facts |= {} if above is None else {"superclasses": {"names": above.names, "subclasses": dict(self._above)}}
+        facts: dict[str, Any] = {"official_counts": self.official}
+        if self.superclasses is not None:
+            facts["official_counts"] = self.superclasses.summed(self.official)
+            facts["superclasses"] = {"names": self.superclasses.names, "subclasses": self._superclass_of}
         return facts | ({} if self.given is None else {"split": self.given.identity})
 
     @property
-    def _above(self) -> list[tuple[str, str]]:
-        """Subclasses with their superclasses."""
-        above = self.superclasses
-        return [] if above is None else [(name, above.names[of]) for name, of in zip(self._own_names, above.of)]
+    def _superclass_of(self) -> dict[str, str]:
+        """The superclass of each subclass, by name."""
+        if self.superclasses is None:
+            return {}
+        names = self.superclasses.names
+        return {name: names[number] for name, number in zip(self._own_names, self.superclasses.superclass_of)}
 
     def names_for(self, scenario: Scenario) -> list[str]:
         """What a scenario's numbers stand for, in words: classes, or subclasses and what they belong to."""
-        return [f"{name} in {above}" for name, above in self._above] if scenario.subclass else list(self.names)
+        if not scenario.subclass:
+            return list(self.names)
+        return [f"{name} in {superclass}" for name, superclass in self._superclass_of.items()]
 
     def counts_for(self, scenario: Scenario) -> list[int]:
         """``train_counts`` by what a scenario's numbers count: classes or subclasses."""
@@ -134,7 +138,11 @@ class DatasetInfo:
     @property
     def validates(self) -> bool:
         """Whether there are validation images, taken off the training images or the data set's own."""
-        return self.val_total > 0 or (self.files is not None and self.files.val is not None)
+        return self.val_total > 0 or self._has_own_val
+
+    @property
+    def _has_own_val(self) -> bool:
+        return self.files is not None and self.files.val is not None
 
     def load(self) -> sources.Dataset:
         """The data set; see ``sources.load``."""
@@ -155,8 +163,8 @@ class DatasetInfo:
             raise UsageError(f"{scenario.typed}: {reason}")
         paths = None if self.files is None else self.files.train[0]
         known = self._own_names if scenario.subclass else self.names
-        fitted = scenario.named(known).placed(sum(self.official), paths)
-        return fitted.resolve(self.counts_for(scenario), self.train_total)
+        numbered = scenario.named(known).placed(sum(self.official), paths)
+        return numbered.resolve(self.counts_for(scenario), self.train_total)
 
 
 def find(
@@ -182,11 +190,11 @@ def find(
     if source.completed is not None:
         source = source.completed(source, place)
     files, size = source.files(place), size or (source.size if source.resized else None)
-    files, above = _superclasses(superclasses, source, place, files)
+    files, own_superclasses = _superclasses(superclasses, source, place, files)
     official = list(source.official or () if files is None else files.counts)
-    elsewhere = typed if typed is not None and place != typed else None
-    divided = split_file.read_split(given, sum(official))
-    return DatasetInfo(source, place, size, official, files, elsewhere, divided, above)
+    given_split = split_file.read_split(given, sum(official))
+    elsewhere = None if place == typed else typed
+    return DatasetInfo(source, place, size, official, files, elsewhere, given_split, own_superclasses)
 
 
 def _superclasses(
@@ -196,8 +204,8 @@ def _superclasses(
     if typed is None:
         return files, source.superclasses
     if source.superclasses is not None:
-        own = f"{len(source.superclasses.names)} superclasses of its own"
-        raise UsageError(f"--superclasses {typed}: --dataset {source.name} has {own}; leave --superclasses out")
+        reason = f"--dataset {source.name} has {len(source.superclasses.names)} superclasses of its own"
+        raise UsageError(f"--superclasses {typed}: {reason}; leave --superclasses out")
     if typed != superclasses_of.FOLDERS:
         return files, superclasses_of.read(typed, source.classes or () if files is None else files.classes)
     if files is None:
@@ -217,8 +225,8 @@ def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat:
             raise UsageError(f"--split {given.typed} and --split_seed {split_seed} both say who validates; give one")
         return given.base(len(data.test_labels))
     name, _, argument = ("seeds" if given is None else given.typed).partition(":")
-    fine = data.subclasses  # with which a data set is divided as without superclasses
-    labels = (data.train_labels, data.test_labels) if fine is None else (fine.train, fine.test)
+    subclasses = data.subclasses  # by which a data set is divided, so that the split is that without superclasses
+    labels = (data.train_labels, data.test_labels) if subclasses is None else (subclasses.train, subclasses.test)
     draw = split.Draw(argument, *labels, data.with_validation, seed, split_seed, compat)
     divide = split.SCHEMES.get(name).divide
     assert divide is not None, "a scheme without it has sets"

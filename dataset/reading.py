@@ -7,7 +7,6 @@ import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset
 
+from dataset.images import spans
 from utils import files
 from utils.errors import UsageError
 
@@ -36,25 +36,23 @@ def open_image(path: bytes) -> Image.Image:
     name = os.fsdecode(path)
     files.size_of(Path(name), f"--data: {name}", "image")
     try:
-        with _silence(), Image.open(name, formats=FORMATS) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels are too many")
-            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-                kind = "floats" if image.mode == "F" else "32-bit integers"
-                raise ValueError(f"its pixels are {kind}, not brightness from 0 to 255")
-            if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
-                image = image.point(lambda level: level / 257).convert("L")
-            return image.convert("RGB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd but harmless metadata
+            with Image.open(name, formats=FORMATS) as image:
+                return _rgb(image)
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything in a decoder)
         raise UsageError(f"--data: {name} is not a readable image ({error})") from error
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """No warnings of odd but harmless metadata."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} pixels are too many")
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        kind = "floats" if image.mode == "F" else "32-bit integers"
+        raise ValueError(f"its pixels are {kind}, not brightness from 0 to 255")
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip
+        image = image.point(lambda level: level / 257).convert("L")
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -112,11 +110,6 @@ def in_chunks(
         if isinstance(chunk, str):
             raise UsageError(chunk)
         yield chunk
-
-
-def spans(count: int, size: int) -> list[range]:
-    """``range(count)`` in pieces of ``size``, the last one shorter."""
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def cores() -> int:

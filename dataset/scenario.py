@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dataset import positions
 from utils.errors import UsageError
@@ -13,9 +13,7 @@ from utils.names import lookup
 if TYPE_CHECKING:
     import numpy as np
 
-Kind = Literal[
-    "class", "classes", "part of a class", "subclass", "subclasses", "part of a subclass", "random", "indices"
-]
+KINDS = ("class", "classes", "part of a class", "subclass", "subclasses", "part of a subclass", "random", "indices")
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,13 @@ class Scenario:
             raise UsageError(f"{flag}: is a mask of {self.over:,} zeros and ones; a mask {why}")
         if not self.indices:
             raise UsageError(f"{flag}: is a mask without a one; nothing to forget")
-        beyond = sum(index >= total for index in self.indices)
+        beyond = [index for index in self.indices if index >= total]
         if beyond:
-            first = next(index for index in self.indices if index >= total)
             from_one = min(self.indices) > 0 and max(self.indices) == total
-            why = f"(first: {first}); they go from 0 to {total - 1}, images that validate included"
-            why += "; it seems to count from 1: take 1 off each" if from_one else ""
-            many = f"{beyond:,} of {len(self.indices):,} positions"
-            raise UsageError(f"{flag}: {many} are beyond the official training set {why}")
+            reason = f"(first: {beyond[0]}); they go from 0 to {total - 1}, images that validate included"
+            reason += "; it seems to count from 1: take 1 off each" if from_one else ""
+            shares = f"{len(beyond):,} of {len(self.indices):,} positions"
+            raise UsageError(f"{flag}: {shares} are beyond the official training set {reason}")
         return self
 
     def resolve(self, counts: list[int], total: int | None = None) -> Scenario:
@@ -109,45 +106,41 @@ class Scenario:
             return self
         named = None if self.labels is None else ",".join(map(str, self.labels))
         if self.labels is not None and max(self.labels) >= len(counts):
-            whose = self.typed or f"--class_to_replace {named}"
-            raise UsageError(f"{whose}: the {self._noun}es are 0 to {len(counts) - 1} (-1 draws from all)")
+            flag = self.typed or f"--class_to_replace {named}"
+            raise UsageError(f"{flag}: the {self._noun}es are 0 to {len(counts) - 1} (-1 draws from all)")
         total = sum(counts) if total is None else total
         available = total if self.labels is None else sum(counts[label] for label in self.labels)
         count = round(self.count * available) if isinstance(self.count, float) else self.count
         amount = available if count is None else count
         flag = self.typed or (f"--class_to_replace {named}" if count is None else f"--num_indexes_to_replace {count}")
         if amount > available:
-            several = f"{self._noun}es {named} have"
-            whose = f"{self._noun} {named} has" if self.labels and len(self.labels) == 1 else several
-            whose = "the training set has" if self.labels is None else whose
-            raise UsageError(f"{flag}: {whose} {available} training images")
+            owner = "the training set has"
+            if self.labels is not None:
+                owner = f"{self._noun} {named} has" if len(self.labels) == 1 else f"{self._noun}es {named} have"
+            raise UsageError(f"{flag}: {owner} {available} training images")
         if amount == 0:
             raise UsageError(f"{flag}: nothing to forget")
         if amount == total:
             raise UsageError(f"{flag}: would leave none of the {available} training images to retain")
         return replace(self, count=count)
 
-    def kind(self, whole_classes: int) -> Kind:
-        """The scenario's name in tables.
+    def kind(self, whole_classes: int) -> str:
+        """The scenario's name in tables, one of ``KINDS``.
 
         Args:
             whole_classes: how many classes, or subclasses where it names these, are forgotten whole.
         """
         if whole_classes:
-            if self.subclass:
-                return "subclass" if whole_classes == 1 else "subclasses"
-            return "class" if whole_classes == 1 else "classes"
+            return self._noun if whole_classes == 1 else f"{self._noun}es"
         if self.indices is not None:
             return "indices"
-        if self.labels is None:
-            return "random"
-        return "part of a subclass" if self.subclass else "part of a class"
+        return "random" if self.labels is None else f"part of a {self._noun}"
 
     def facts(self) -> dict[str, object]:
         """Plain data that names the choice; listed indices by their number and digest."""
         if self.indices is None:
-            several = list(self.labels or ())
-            return {self._noun: several if len(several) > 1 else self.labels and self.labels[0], "count": self.count}
+            labels = list(self.labels or [None])
+            return {self._noun: labels if len(labels) > 1 else labels[0], "count": self.count}
         listed = hashlib.sha256(",".join(map(str, sorted(set(self.indices)))).encode()).hexdigest()[:16]
         return {"indices": len(set(self.indices)), "indices_digest": listed}
 

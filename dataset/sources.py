@@ -64,7 +64,7 @@ class Dataset:
             train_labels=superclasses.labels(train),
             test_labels=superclasses.labels(test),
             val=None if val is None else (val[0], superclasses.labels(val[1])),
-            subclasses=Subclasses(self.classes, train, test, superclasses.of),
+            subclasses=Subclasses(self.classes, train, test, superclasses.superclass_of),
         )
 
     def labels_for(self, scenario: Scenario) -> np.ndarray:
@@ -97,7 +97,7 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
     Args:
         root: folder of the data set; not read for those that are embedded.
         size: side in pixels to resize to; None keeps the data set's own.
-        files: what ``source.files`` found, to save a second look.
+        files: what ``source.files`` returns, to save a second look.
     Raises:
         UsageError: missing, damaged or unequal images.
     """
@@ -110,14 +110,13 @@ def _state_of(source: Source, root: Path, size: int | None, files: tree.Listing 
     if source.embedded:
         return source.name, size, source.streamed
     if files is None:
-        looked_at = sorted(path for path in root.glob("*")) if root.is_dir() else []
-        named = b""
+        watched, names = sorted(root.glob("*")), b""
     else:
         paths = [path for part in (files.train, files.test, files.val) if part is not None for path in part[0].tolist()]
-        looked_at = [Path(os.fsdecode(folder)) for folder in sorted({os.path.dirname(path) for path in paths})]
-        named = b"\0".join(paths)
-    states = [(str(path), path.stat().st_mtime_ns) for path in looked_at]
-    return source.name, str(root.resolve()), size, source.streamed, hashlib.sha256(named).digest(), *states
+        watched = [Path(os.fsdecode(folder)) for folder in sorted({os.path.dirname(path) for path in paths})]
+        names = b"\0".join(paths)
+    changed = [(str(path), path.stat().st_mtime_ns) for path in watched]
+    return source.name, str(root.resolve()), size, source.streamed, hashlib.sha256(names).digest(), *changed
 
 
 def _read(source: Source, root: Path, size: int | None, files: tree.Listing | None) -> Dataset:

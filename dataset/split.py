@@ -151,12 +151,14 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
         listed = np.unique(np.asarray(scenario.indices, dtype=np.int64))
         outside = np.setdiff1d(listed, train)
         if outside.size:
-            why = "they are in the validation part of this split, which no model trains on: list training images only, "
-            why += "or train the model and unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where "
-            why += "all images train"
+            hint = (
+                "they are in the validation part of this split, which no model trains on: list training images only, "
+                "or train the model and unlearn it with --no_val (for CIFAR also --dataset cifar10_no_val), where "
+                "all images train"
+            )
             if outside[0] < 0 or outside[-1] >= len(labels):
-                why = f"positions go from 0 to {len(labels) - 1}"
-            reason = f"{outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {why}"
+                hint = f"positions go from 0 to {len(labels) - 1}"
+            reason = f"{outside.size:,} of {listed.size:,} are not training images (first: {outside[0]}); {hint}"
             raise UsageError(f"{scenario.typed or '--indexes_to_replace'}: {reason}")
         return listed
     candidates = train if scenario.labels is None else train[np.isin(labels[train], scenario.labels)]
@@ -179,9 +181,8 @@ def split_for_unlearning(
 ) -> Split:
     """Divide the training part into retain and forget, and drop wholly forgotten classes from the test set.
 
-    So it is with subclasses where the scenario names these.
-
-    Test images that ``base`` names beside the images to forget stay as they are.
+    Where the scenario names subclasses, those that are forgotten whole are dropped too. Where ``base`` says which
+    images are forgotten, its test images stay as they are.
 
     Args:
         base: what the model was trained on.
@@ -190,27 +191,26 @@ def split_for_unlearning(
         UsageError: nothing is left to retain or to test, or ``base`` and ``scenario`` name different images.
     """
     pool = base.forget_split.train
-    fine = subclasses if scenario.subclass else None
-    forget = choose_forget(train_labels if fine is None else fine.train, pool, scenario, seed)
+    subclasses = subclasses if scenario.subclass else None
+    forget = choose_forget(train_labels if subclasses is None else subclasses.train, pool, scenario, seed)
     if base.forget is not None and not np.array_equal(forget, base.forget):
         reason = f"forget than --split ({len(forget):,} and {len(base.forget):,}); leave one of the two out"
         raise UsageError(f"{scenario.typed or '--class_to_replace'}: names other images to {reason}")
     retain = np.setdiff1d(pool, forget, assume_unique=True)
     if retain.size == 0:
         raise UsageError("nothing is left to retain")
-    forgotten_whole = np.setdiff1d(train_labels[forget], train_labels[retain])
     test = np.arange(len(test_labels), dtype=np.int64) if base.test is None else base.test
-    gone, parts = np.isin(test_labels[test], forgotten_whole), np.zeros(0, np.int64)
-    if fine is not None:
-        parts = np.setdiff1d(fine.train[forget], fine.train[retain])
-        gone |= np.isin(fine.test[test], parts)
-    forget_test = test[gone]
-    if base.forget is None:
-        test = test[~gone]
-    if test.size == 0:
+    whole_classes = tuple(np.setdiff1d(train_labels[forget], train_labels[retain]).tolist())
+    whole_subclasses: tuple[int, ...] = ()
+    gone = np.isin(test_labels[test], whole_classes)
+    if subclasses is not None:
+        whole_subclasses = tuple(np.setdiff1d(subclasses.train[forget], subclasses.train[retain]).tolist())
+        gone |= np.isin(subclasses.test[test], whole_subclasses)
+    kept_test = test[~gone] if base.forget is None else test
+    if kept_test.size == 0:
         raise UsageError("no test image is left: the forgotten classes are all that the test set has")
-    whole_classes, whole_parts = tuple(forgotten_whole.tolist()), tuple(parts.tolist())
-    return Split(base.train, retain, forget, base.val, test, whole_classes, base.digest, whole_parts, forget_test)
+    sets = base.train, retain, forget, base.val, kept_test
+    return Split(*sets, whole_classes, base.digest, whole_subclasses, test[gone])
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,10 @@ class Draw:
     compat: str
 
 
+Divide = Callable[[Draw], BaseSplit]
+Sets = Callable[[str, int], dict[str, np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Scheme:
     """How ``--split NAME`` divides a data set; one of the two is there.
@@ -242,8 +246,8 @@ class Scheme:
             them: "retain", "forget" and, where there are, "val" and "test". Known before any image is read.
     """
 
-    divide: Callable[[Draw], BaseSplit] | None = None
-    sets: Callable[[str, int], dict[str, np.ndarray]] | None = None
+    divide: Divide | None = None
+    sets: Sets | None = None
 
 
 SCHEMES: Registry[Scheme] = Registry(
@@ -251,23 +255,23 @@ SCHEMES: Registry[Scheme] = Registry(
 )
 
 
-def scheme(name: str) -> Callable:
+def scheme(name: str) -> Callable[[Divide], Divide]:
     """Decorator that registers a function as the scheme of ``--split NAME`` and ``--split NAME:ARGUMENT``.
 
     Raises ValueError: the name is taken.
     """
 
-    def register(divide: Callable[[Draw], BaseSplit]) -> Callable[[Draw], BaseSplit]:
+    def register(divide: Divide) -> Divide:
         SCHEMES.add(name, Scheme(divide))
         return divide
 
     return register
 
 
-def scheme_by_count(name: str) -> Callable:
+def scheme_by_count(name: str) -> Callable[[Sets], Sets]:
     """Like ``scheme``, for a function that needs no labels: see ``Scheme.sets``."""
 
-    def register(sets: Callable[[str, int], dict[str, np.ndarray]]) -> Callable[[str, int], dict[str, np.ndarray]]:
+    def register(sets: Sets) -> Sets:
         SCHEMES.add(name, Scheme(sets=sets))
         return sets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> Non
     """
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(sets[name], np.int64) for name in KEYS if sets.get(name) is not None}
-    if (left := sets.get(HELD_OUT)) is not None and len(left):
-        arrays[HELD_OUT] = np.asarray(left, np.int64)
+    if (forget_test := sets.get(HELD_OUT)) is not None and len(forget_test):
+        arrays[HELD_OUT] = np.asarray(forget_test, np.int64)
     np.savez(buffer, **arrays, digest=np.array(mark))
     files.write_bytes(folder / NAME, buffer.getvalue())
 
@@ -108,27 +108,23 @@ def held_out(path: Path, total: int) -> np.ndarray:
     Raises:
         UsageError: it is no such file, or an index is out of range.
     """
-    files.size_of(path, str(path), "split", MOST)
-    try:
-        with np.load(path) as stored:
-            indices = stored[HELD_OUT].astype(np.int64) if HELD_OUT in stored.files else np.zeros(0, np.int64)
-    except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
-        raise UsageError(f"{path}: is no .npz file ({str(error).partition('. ')[0][:120]})") from None
+    arrays = _arrays(str(path), path, (HELD_OUT,))
+    indices = _indices(str(path), HELD_OUT, arrays.get(HELD_OUT, np.zeros(0, np.int64)))
     _check_range(str(path), HELD_OUT, indices, total)
     return indices
 
 
-def _arrays(flag: str, path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, or of a folder of .npy files, that have names of sets."""
+def _arrays(flag: str, path: Path, names: Sequence[str] = KEYS) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, or of a folder of .npy files, that have these names."""
     if not path.is_dir():
         files.size_of(path, flag, "split", MOST)
     try:
         if path.is_dir():
-            return {name: np.load(path / f"{name}.npy") for name in KEYS if (path / f"{name}.npy").exists()}
+            return {name: np.load(path / f"{name}.npy") for name in names if (path / f"{name}.npy").exists()}
         with np.load(path) as stored:
             if sum(member.file_size for member in stored.zip.infolist()) > MOST:
                 raise ValueError(f"it unpacks to more than {MOST / 1e6:,.0f} MB")
-            return {name: stored[name] for name in KEYS if name in stored.files}
+            return {name: stored[name] for name in names if name in stored.files}
     except Exception as error:  # noqa: BLE001  (a damaged file can raise anything)
         raise UsageError(
             f"{flag}: is no .npz file and no folder of .npy files of index arrays "
@@ -145,10 +141,10 @@ def _indices(flag: str, name: str, array: np.ndarray) -> np.ndarray:
         reason = "it must be integers in one dimension"
         raise UsageError(f"{flag}: {name} is {array.dtype} of shape {array.shape}; {reason}")
     array = array.astype(np.int64)
-    once, times = np.unique(array, return_counts=True)
-    if len(once) < len(array):
-        raise UsageError(f"{flag}: {name} has {once[times > 1][0]} more than once; np.unique({name}) has it once")
-    return array if name == "val" else once
+    unique, times = np.unique(array, return_counts=True)
+    if len(unique) < len(array):
+        raise UsageError(f"{flag}: {name} has {unique[times > 1][0]} more than once; np.unique({name}) has it once")
+    return array if name == "val" else unique
 
 
 def _complete(flag: str, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -173,8 +169,8 @@ def _check(flag: str, sets: dict[str, np.ndarray], total: int) -> None:
             raise UsageError(f"{flag}: {name} is empty; leave it out, or put images in")
         if name != "test":
             _check_range(flag, name, array, total)
-    for one, other in (("retain", "forget"), ("retain", "val"), ("forget", "val"), ("train", "val")):
-        _check_none(flag, f"in {one} and in {other}", np.intersect1d(sets.get(one, []), sets.get(other, [])))
+    for first, second in (("retain", "forget"), ("retain", "val"), ("forget", "val"), ("train", "val")):
+        _check_none(flag, f"in {first} and in {second}", np.intersect1d(sets.get(first, []), sets.get(second, [])))
     for name in ("retain", "forget"):
         _check_none(flag, f"in {name} and not in train", np.setdiff1d(sets.get(name, []), sets["train"]))
 

@@ -6,17 +6,20 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.images import Images, Part, scale
-from dataset.reading import Reader, in_chunks, open_image, spans
+from dataset.images import Images, Part, scale, spans
+from dataset.reading import Reader, in_chunks, open_image
 from utils import seeds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CHUNK = 16  # images that a worker reads at a time: all workers share in a batch, which needs little shared memory
 RESIZED = 256 / 224  # shorter side before the central crop, in sides of the crop
@@ -107,29 +110,24 @@ class StreamedSet(Images):
     def pixels(self) -> int:
         return self.source.size**2
 
-    def flips_alone(self) -> StreamedSet:
+    def flips_alone(self) -> Self:
         """This set with whole images and without any other augmentation than flips, which it has if it had them."""
         flips = isinstance(self.augment, Zoom) and self.augment.flip
-        changed: Any = self._copy(source=self.source.uncropped, augment=Flip() if flips else None)
-        return changed
+        return self._copy(source=self.source.uncropped, augment=Flip() if flips else None)
 
     def _read(
         self, order: Tensor, size: int, seed: int | None, part: Part | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         augment = None if seed is None else self.augment
-        reader = Cut(
-            self.source.paths[order.cpu().numpy()], self.source.transform(augment), None if augment is None else seed
-        )
-        batches = [batch if part is None else batch[part(len(batch))] for batch in spans(len(order), size)]
-        pieces = [
-            [range(batch.start + p.start, batch.start + p.stop) for p in spans(len(batch), CHUNK)] for batch in batches
-        ]
+        source = self.source
+        paths = source.paths[order.cpu().numpy()]
+        reader = Cut(paths, source.transform(augment), None if augment is None else seed)
+        batches = self._spans(size, part)
+        chunks_of = [[batch[chunk.start : chunk.stop] for chunk in spans(len(batch), CHUNK)] for batch in batches]
         # one batch is on its way while another is computed
-        ahead = max(2, math.ceil(size / (CHUNK * max(self.source.workers, 1))))
+        ahead = max(2, math.ceil(size / (CHUNK * max(source.workers, 1))))
         on_gpu = self.device.type == "cuda"
-        chunks = in_chunks(
-            reader, [piece for batch in pieces for piece in batch], self.source.workers, ahead, pinned=on_gpu
-        )
-        for batch, parts in zip(batches, pieces):
-            pixels = torch.cat([chunk.to(self.device, non_blocking=on_gpu) for chunk in islice(chunks, len(parts))])
+        chunks = in_chunks(reader, list(chain.from_iterable(chunks_of)), source.workers, ahead, pinned=on_gpu)
+        for batch, own in zip(batches, chunks_of):
+            pixels = torch.cat([chunk.to(self.device, non_blocking=on_gpu) for chunk in islice(chunks, len(own))])
             yield scale(pixels.permute(0, 3, 1, 2)), self._labels[order[batch.start : batch.stop]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils import files
 from utils.errors import UsageError, one_line
-from utils.names import nearest
+from utils.names import listed, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,25 +28,28 @@ MOST = 16 << 20  # bytes of a file that says which superclass a class belongs to
 
 @dataclass(frozen=True)
 class Superclasses:
-    """What belongs to what.
+    """Which superclass each subclass belongs to.
 
     Attributes:
         names: of the superclasses, in order of their numbers.
-        of: the number of every subclass's superclass, in order of the subclasses.
+        superclass_of: the number of every subclass's superclass, in order of the subclasses.
     """
 
     names: tuple[str, ...]
-    of: tuple[int, ...]
+    superclass_of: tuple[int, ...]
 
     def labels(self, subclasses: np.ndarray) -> np.ndarray:
         """Numbers of superclasses, int64 [N], from those of subclasses."""
         import numpy as np
 
-        return np.asarray(self.of, dtype=np.int64)[subclasses]
+        return np.asarray(self.superclass_of, dtype=np.int64)[subclasses]
 
     def summed(self, counts: list[int]) -> list[int]:
         """Counts by superclass from counts by subclass."""
-        return [sum(n for n, own in zip(counts, self.of) if own == each) for each in range(len(self.names))]
+        totals = [0] * len(self.names)
+        for count, superclass in zip(counts, self.superclass_of):
+            totals[superclass] += count
+        return totals
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,13 @@ class Subclasses:
     Attributes:
         names: in order of their numbers.
         train, test: int64 [N], of the official training and test images.
-        of: the number of every subclass's superclass.
+        superclass_of: the number of every subclass's superclass.
     """
 
     names: tuple[str, ...]
     train: np.ndarray = field(repr=False)
     test: np.ndarray = field(repr=False)
-    of: tuple[int, ...]
+    superclass_of: tuple[int, ...]
 
 
 def read(text: str, classes: tuple[str, ...]) -> Superclasses:
@@ -79,21 +82,23 @@ def read(text: str, classes: tuple[str, ...]) -> Superclasses:
     Raises:
         UsageError: an unreadable file, a class that it lacks, names twice or that there is not, or one superclass only.
     """
-    where = f"--superclasses {text}"
-    found: dict[str, str] = {}
-    for name, above in _pairs(files.read_text(Path(text).expanduser(), where, max_bytes=MOST), where):
+    flag = f"--superclasses {text}"
+    by_class: dict[str, str] = {}
+    for name, superclass in _pairs(files.read_text(Path(text).expanduser(), flag, max_bytes=MOST), flag):
         if name not in classes:
-            raise UsageError(f"{where}: names the class {one_line(name)}, which is unknown{nearest(name, classes)}")
-        if name in found:
-            raise UsageError(f"{where}: class {name} is there twice, in {found[name]} and {one_line(above)}")
-        if not above or not above.isprintable():
-            raise UsageError(f"{where}: the superclass of {name} must be a name, not {above!r}")
-        found[name] = above
-    lacking = [name for name in classes if name not in found]
+            raise UsageError(f"{flag}: names the class {one_line(name)}, which is unknown{nearest(name, classes)}")
+        if name in by_class:
+            raise UsageError(f"{flag}: class {name} is there twice, in {by_class[name]} and {one_line(superclass)}")
+        if not superclass or not superclass.isprintable():
+            raise UsageError(f"{flag}: the superclass of {name} must be a name, not {superclass!r}")
+        by_class[name] = superclass
+    lacking = [name for name in classes if name not in by_class]
     if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        raise UsageError(f"{where}: has no superclass for {', '.join(lacking[:3])}{more}; each class needs one")
-    return _numbered([found[name] for name in classes], where)
+        raise UsageError(f"{flag}: has no superclass for {listed(lacking)}; each class needs one")
+    names = tuple(sorted(set(by_class.values())))
+    if len(names) < 2:
+        raise UsageError(f"{flag}: all classes are in {names[0]}; a classifier needs two superclasses")
+    return Superclasses(names, tuple(names.index(by_class[name]) for name in classes))
 
 
 def recorded(entry: Mapping[str, Any] | None, classes: tuple[str, ...]) -> Superclasses | None:
@@ -109,20 +114,13 @@ def recorded(entry: Mapping[str, Any] | None, classes: tuple[str, ...]) -> Super
     """
     if entry is None or classes == tuple(entry["names"]):
         return None
-    above = entry["subclasses"]
-    lacking = [name for name in classes if name not in above]
-    if lacking:
+    names, by_class = tuple(entry["names"]), entry["subclasses"]
+    unknown = next((name for name in classes if name not in by_class), None)
+    if unknown is not None:
         raise UsageError(
-            f"class {lacking[0]} is in no superclass that the run knows; name the folder of its data by --data"
+            f"class {unknown} is in no superclass that the run knows; name the folder of its data by --data"
         )
-    return Superclasses(tuple(entry["names"]), tuple(entry["names"].index(above[name]) for name in classes))
-
-
-def _numbered(above: list[str], where: str) -> Superclasses:
-    names = tuple(sorted(set(above)))
-    if len(names) < 2:
-        raise UsageError(f"{where}: all classes are in {names[0]}; a classifier needs two superclasses")
-    return Superclasses(names, tuple(names.index(name) for name in above))
+    return Superclasses(names, tuple(names.index(by_class[name]) for name in classes))
 
 
 def _pairs(content: str, flag: str) -> Iterable[tuple[str, str]]:
@@ -145,7 +143,7 @@ def _pairs(content: str, flag: str) -> Iterable[tuple[str, str]]:
 
 
 def _of_mapping(mapping: yaml.MappingNode, flag: str) -> list[tuple[str, str]]:
-    """The pairs of a mapping before anything is made of it: 0 and no are names, and what is there twice is seen."""
+    """The pairs of a mapping that YAML has not converted: 0 and no stay names, and keys may be there twice."""
     import yaml
 
     pairs: list[tuple[str, str]] = []
@@ -153,8 +151,10 @@ def _of_mapping(mapping: yaml.MappingNode, flag: str) -> list[tuple[str, str]]:
         members = value.value if isinstance(value, yaml.SequenceNode) else []
         if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode):
             pairs.append((key.value, value.value))
-        elif isinstance(key, yaml.ScalarNode) and members and all(isinstance(one, yaml.ScalarNode) for one in members):
-            pairs += [(one.value, key.value) for one in members]
+        elif (
+            isinstance(key, yaml.ScalarNode) and members and all(isinstance(item, yaml.ScalarNode) for item in members)
+        ):
+            pairs += [(item.value, key.value) for item in members]
         else:
             form = "a superclass for a class, or a list of classes for a superclass"
             raise UsageError(f"{flag}: {one_line(str(key.value))[:60]} must be followed by {form}")
@@ -172,27 +172,27 @@ def of_folders(listing: Listing, root: Path) -> tuple[Listing, Superclasses]:
     import numpy as np
 
     parts = [part for part in (listing.train, listing.test, listing.val) if part is not None]
-    by_part = [_folders_of(part, listing.classes, root) for part in parts]
-    names = tuple(sorted(set(by_part[0])))
-    for unknown in sorted(set().union(*by_part[1:]) - set(names)):
+    subclasses = [_subclasses_in(part, listing.classes, root) for part in parts]
+    names = tuple(sorted(set(subclasses[0])))
+    for unknown in sorted(set().union(*subclasses[1:]) - set(names)):
         raise UsageError(f"--superclasses {FOLDERS}: {unknown} has no training images below {root}")
     number = {name: place for place, name in enumerate(names)}
     train, test, *val = (
-        (paths, np.array([number[name] for name in own], dtype=np.int64)) for (paths, _), own in zip(parts, by_part)
+        (paths, np.array([number[name] for name in own], dtype=np.int64)) for (paths, _), own in zip(parts, subclasses)
     )
-    above = tuple(listing.classes.index(name.partition("/")[0]) for name in names)
-    fine = replace(listing, classes=names, train=train, test=test, val=val[0] if val else None)
-    return fine, Superclasses(listing.classes, above)
+    superclasses = tuple(listing.classes.index(name.partition("/")[0]) for name in names)
+    by_subclass = replace(listing, classes=names, train=train, test=test, val=val[0] if val else None)
+    return by_subclass, Superclasses(listing.classes, superclasses)
 
 
-def _folders_of(part: Part, classes: tuple[str, ...], root: Path) -> list[str]:
+def _subclasses_in(part: Part, classes: tuple[str, ...], root: Path) -> list[str]:
     """``superclass/subclass`` of every file: the names of the two folders that begin at its class's."""
-    folders = []
+    subclasses = []
     for path, label in zip(*(array.tolist() for array in part)):
-        name, file = classes[label], os.fsdecode(path)
-        inner = os.path.relpath(file, root).split(os.path.sep)
-        if len(inner) < 4:
+        file = os.fsdecode(path)
+        below_root = os.path.relpath(file, root).split(os.path.sep)
+        if len(below_root) < 4:
             reason = f"expected train/<superclass>/<subclass>/*, and {file} lies beside the folders of subclasses"
             raise UsageError(f"--superclasses {FOLDERS}: {reason}")
-        folders.append(f"{name}/{inner[2]}")
-    return folders
+        subclasses.append(f"{classes[label]}/{below_root[2]}")
+    return subclasses

@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.positions import SUFFIXES
 from utils.errors import UsageError, one_line
+from utils.names import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,7 @@ SYSTEM = {
 }
 # the first name is the usual one
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
+HIDDEN = "hidden or of the system"  # a kind of files that are not read
 SHOWN = 8  # kinds of files that are named one by one
 
 
@@ -82,6 +85,11 @@ class LeftOut:
         suffix = os.path.splitext(path)[1].lower()
         self.add(suffix if len(suffix) > 1 else "without a suffix", path)
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """``words`` for the header, or nothing."""
+        return {"left out": words} if (words := self.words()) else {}
+
     def words(self) -> str:
         """Number, kind and example of each, or nothing."""
         kinds = sorted(self._kinds.items(), key=lambda item: (-item[1][0], item[0]))
@@ -119,61 +127,66 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def subfolders(folder: Path, left: LeftOut | None = None) -> list[str]:
+def subfolders(folder: Path, left_out: LeftOut | None = None) -> list[str]:
     """Names of the visible folders in ``folder``, sorted.
 
     Args:
-        left: is told what else there is.
+        left_out: collects what else there is.
     Raises:
         UsageError: a folder that cannot be read, or a name with control characters.
     """
+    left_out = left_out or LeftOut(folder)
     names = []
     for entry in _entries(str(folder)):
         if hidden(entry.name):
-            _leave(entry, left)
+            left_out.add(HIDDEN, entry.path)
         elif _is_dir(entry):
             names.append(entry.name)
-        elif left is not None:
-            image = entry.name.lower().endswith(SUFFIXES)
-            left.add("beside the class folders", entry.path) if image else left.file(entry.path)
-    for name in sorted(names):
+        elif entry.name.lower().endswith(SUFFIXES):
+            left_out.add("beside the class folders", entry.path)
+        else:
+            left_out.file(entry.path)
+    names.sort()
+    for name in names:
         if not name.isprintable():  # it would be printed, written into tables and taken by terminals for commands
             reason = f"the folder {os.path.join(folder, name)!r} has control characters in its name; rename it"
             raise UsageError(f"--data: {reason}")
-    return sorted(names)
+    return names
 
 
-def images_in(folder: str, left: LeftOut | None = None) -> list[str]:
+def images_in(folder: Path, left_out: LeftOut) -> list[str]:
     """Paths of the image files in ``folder`` and below it, in the order of torchvision's ``ImageFolder``.
 
     Hidden files and folders, and what a system leaves behind, are passed over. Links are followed; a link to
     anything but an image is refused when it is read, like a damaged image.
 
     Args:
-        left: is told what is not read.
+        left_out: collects what is not read.
     Raises:
         UsageError: a name with control characters, a folder, device or pipe by an image's name, a folder that
             cannot be read, or links that lead in a circle.
     """
     images: list[tuple[str, str]] = []
-    waiting: list[tuple[str, tuple[str, ...]]] = [(folder, (os.path.realpath(folder),))]
-    if os.path.islink(folder):
-        _check_circle(folder, (os.path.realpath(os.path.dirname(folder)),))
+    waiting: list[tuple[str, tuple[str, ...]]] = [(str(folder), (os.path.realpath(folder),))]
+    if folder.is_symlink():
+        _check_circle(str(folder), (os.path.realpath(folder.parent),))
     while waiting:
-        current, above = waiting.pop()
+        current, ancestors = waiting.pop()
         for entry in _entries(current):
             if hidden(entry.name):
-                _leave(entry, left)
+                left_out.add(HIDDEN, entry.path)
             elif entry.name.lower().endswith(SUFFIXES):
                 _check_image(entry)
                 images.append((current, entry.name))
             elif _is_dir(entry):
                 if CONTROL.search(entry.name):
                     raise UsageError(f"--data: the folder {entry.path!r} has control characters in its name; rename it")
-                target = _check_circle(entry.path, above) if entry.is_symlink() else os.path.join(above[-1], entry.name)
-                waiting.append((entry.path, (*above, target)))
-            elif left is not None:
-                left.file(entry.path)
+                target = os.path.join(ancestors[-1], entry.name)
+                if entry.is_symlink():
+                    target = _check_circle(entry.path, ancestors)
+                waiting.append((entry.path, (*ancestors, target)))
+            else:
+                left_out.file(entry.path)
     return [os.path.join(*place) for place in sorted(images)]
 
 
@@ -192,11 +205,6 @@ def _is_dir(entry: os.DirEntry) -> bool:
         return False
 
 
-def _leave(entry: os.DirEntry, left: LeftOut | None) -> None:
-    if left is not None:
-        left.add("hidden or of the system", entry.path)
-
-
 def _check_image(entry: os.DirEntry) -> None:
     if CONTROL.search(entry.name):
         raise UsageError(f"--data: the file {entry.path!r} has control characters in its name; rename it")
@@ -204,10 +212,10 @@ def _check_image(entry: os.DirEntry) -> None:
         raise UsageError(f"--data: {entry.path} is a folder, a device, a pipe or a broken link, not an image")
 
 
-def _check_circle(link: str, above: tuple[str, ...]) -> str:
-    """Where a linked folder really is; an error if the way there passed it, or a folder in it, already."""
+def _check_circle(link: str, ancestors: tuple[str, ...]) -> str:
+    """Where a linked folder really is; an error if it holds one of ``ancestors``, the folders that lead to the link."""
     target = os.path.realpath(link)
-    if any(os.path.commonpath((target, place)) == target for place in above):
+    if any(os.path.commonpath((target, place)) == target for place in ancestors):
         raise UsageError(f"--data: {link} is a link to a folder that holds it")
     return target
 
@@ -221,15 +229,14 @@ def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:
     return np.array(paths, dtype=np.bytes_), labels
 
 
-def check_classes(root: Path, train: dict[str, list[str]], left: LeftOut) -> None:
+def check_classes(root: Path, train: dict[str, list[str]], left_out: LeftOut) -> None:
     """Refuse training files that no classifier can be trained on.
 
     Raises UsageError: a class without images, or fewer than two classes.
     """
     empty = [name for name, files in train.items() if not files]
     if empty:
-        seen = left.words()
-        others = f", not these: {seen}" if seen else ""
+        others = f", not these: {words}" if (words := left_out.words()) else ""
         reason = f"no images in train/{empty[0]}; files that end in {', '.join(SUFFIXES)} are read{others}"
         raise UsageError(f"--data {root}: {reason}")
     if len(train) < 2:
@@ -249,26 +256,25 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     if not is_tree(root):
         form = f"expected train/<class>/*.jpg and {tests[0]}/<class>/*.jpg{_hint(root)}"
         raise UsageError(f"--data {root}: no folder tree there; {form}")
-    folders, left = parts(root), LeftOut(root)
-    train = _by_class(folders["train"], left)
-    check_classes(root, train, left)
+    folders, left_out = parts(root), LeftOut(root)
+    train = _by_class(folders["train"], left_out)
+    check_classes(root, train, left_out)
     classes = tuple(train)
-    named: tuple[str, ...] = ("test", "val")
-    labelled = {name: folders[name] for name in named if name in folders and subfolders(folders[name])}
+    labelled = {name: folders[name] for name in ("test", "val") if name in folders and subfolders(folders[name])}
     if not labelled:
         if "test" in folders or "val" in folders:
             raise UsageError(f"--data {root}: no test images; expected {tests[0]}/<class>/*.jpg")
-        raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/{_hint(root)}")
-    held = {name: _held_out(root, place, train, left) for name, place in labelled.items()}
-    _note_others(root, [folders["train"], *labelled.values()], classes, left)
-    notes = _notes(labelled, held, classes) | ({"left out": words} if (words := left.words()) else {})
-    test, *val = (part(each, classes) for each in held.values())
+        raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/")
+    files_of = {name: _held_out(root, place, train, left_out) for name, place in labelled.items()}
+    _note_others(root, [folders["train"], *labelled.values()], classes, left_out)
+    notes = _notes(labelled, files_of, classes) | left_out.notes
+    test, *val = (part(each, classes) for each in files_of.values())
     return Listing(classes, part(train, classes), test, val[0] if val else None, notes)
 
 
-def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOut) -> dict[str, list[str]]:
+def _held_out(root: Path, place: Path, train: dict[str, list[str]], left_out: LeftOut) -> dict[str, list[str]]:
     """The files of a part that is not trained on."""
-    files = _by_class(place, left)
+    files = _by_class(place, left_out)
     unknown = [name for name in files if name not in train]
     if unknown:
         tiny = (place / "val_annotations.txt").exists()
@@ -281,27 +287,22 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left: LeftOu
 
 
 def _notes(
-    labelled: dict[str, Path], held: dict[str, dict[str, list[str]]], classes: tuple[str, ...]
+    labelled: dict[str, Path], files_of: dict[str, dict[str, list[str]]], classes: tuple[str, ...]
 ) -> dict[str, str]:
     """Which folder serves for what, where there is a choice, and which classes it lacks."""
     notes = {}
-    if len(held) == 2:
+    if len(files_of) == 2:
         notes["validation"] = f"{labelled['val'].name}/, the data set's own"
-    elif "val" in held:
+    elif "val" in files_of:
         notes["test"] = f"{labelled['val'].name}/, there being no labelled test/"
-    lacking = {name: [label for label in classes if not files.get(label)] for name, files in held.items()}
-    words = [
-        f"no {labelled[name].name}/ images of {', '.join(labels[:3])}"
-        + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
-        for name, labels in lacking.items()
-        if labels
-    ]
+    lacking = {name: [label for label in classes if not files.get(label)] for name, files in files_of.items()}
+    words = [f"no {labelled[name].name}/ images of {listed(labels)}" for name, labels in lacking.items() if labels]
     return notes | ({"lacking": "; ".join(words)} if words else {})
 
 
-def _note_others(root: Path, used: list[Path], classes: tuple[str, ...], left: LeftOut) -> None:
-    """Tell ``left`` of folders and images in ``root`` that look like more of the data set."""
-    named = [name for several in PARTS.values() for name in several]
+def _note_others(root: Path, used: list[Path], classes: tuple[str, ...], left_out: LeftOut) -> None:
+    """Tell ``left_out`` of folders and images in ``root`` that look like more of the data set."""
+    named = list(chain.from_iterable(PARTS.values()))
     for entry in sorted(_entries(str(root)), key=lambda entry: entry.name):
         if hidden(entry.name) or root / entry.name in used:
             continue
@@ -309,18 +310,18 @@ def _note_others(root: Path, used: list[Path], classes: tuple[str, ...], left: L
             entry.name.lower() in named or any((Path(entry.path) / label).is_dir() for label in classes)
         )
         if more or entry.name.lower().endswith(SUFFIXES):
-            left.add("beside train/", entry.path)
+            left_out.add("beside train/", entry.path)
 
 
 def _hint(root: Path) -> str:
     """What may be meant by a folder that is no tree."""
-    if not root.is_dir() or is_tree(root):
+    if not root.is_dir():
         return ""
     holding = (name for name in subfolders(root) for file in os.listdir(root / name) if file.lower().endswith(SUFFIXES))
     names = list(dict.fromkeys(holding))
-    listed = f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/"
-    return listed if len(names) > 1 else ""
+    hint = f"; its folders {', '.join(names[:3])} hold images: put them below train/ and test/"
+    return hint if len(names) > 1 else ""
 
 
-def _by_class(folder: Path, left: LeftOut) -> dict[str, list[str]]:
-    return {name: images_in(os.path.join(folder, name), left) for name in subfolders(folder, left)}
+def _by_class(folder: Path, left_out: LeftOut) -> dict[str, list[str]]:
+    return {name: images_in(folder / name, left_out) for name in subfolders(folder, left_out)}

@@ -95,7 +95,7 @@ class Generator(ABC):
         """Names of the classes, as far as they are known; numbers otherwise."""
         return self.extra.get("classes", [])
 
-    def told(self, flags: Prompts, info: DatasetInfo, scenario: Scenario | None) -> Generator:
+    def with_prompts(self, flags: Prompts, info: DatasetInfo, scenario: Scenario | None) -> Generator:
         """The generator with the prompts that are typed.
 
         Raises:

@@ -127,7 +127,7 @@ def set_up(arguments: GenerateArguments, **particular: Any) -> GeneratorSetup:
     scenario = None if arguments.scenario is None else info.resolve(arguments.scenario)
     if scenario is not None and scenario.subclass:
         raise UsageError(f"{scenario.typed}: a generator draws classes and forgets these; give --forget class:C")
-    generator = generator.told(arguments.prompts or Prompts(), info, scenario)
+    generator = generator.with_prompts(arguments.prompts or Prompts(), info, scenario)
     start = None if generator.path is None and kind == "ddpm" else generator.sha256
     config = identity(arguments) | {**info.identity, "start": start}
     config |= {} if scenario is None else {"scenario": scenario.facts()}

@@ -34,18 +34,18 @@ def check(path: Path) -> str:
     Raises:
         UsageError: torch-fidelity is not installed, or the file is damaged or of another network.
     """
-    where = f"--inception_weights {path}"
+    flag = f"--inception_weights {path}"
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise UsageError("--inception_weights: torch-fidelity is not installed; pip install torch-fidelity") from error
-    content = torch_files.load(path, where)  # plain tensors alone, before torch-fidelity opens it
+    content = torch_files.load(path, flag)  # plain tensors alone, before torch-fidelity opens it
     try:
         network = FeatureExtractorInceptionV3("inception", ["2048"], str(path))
     except (RuntimeError, TypeError, AttributeError) as error:
-        said = "give weights-inception-2015-12-05-6726825d.pth of torch-fidelity"
-        raise UsageError(f"{where}: does not hold the weights of its Inception network; {said}") from error
-    torch_files.check_tensors(dict(content), where, network)
+        hint = "give weights-inception-2015-12-05-6726825d.pth of torch-fidelity"
+        raise UsageError(f"{flag}: does not hold the weights of its Inception network; {hint}") from error
+    torch_files.check_tensors(dict(content), flag, network)
     return files.sha256(path)
 
 
@@ -59,7 +59,7 @@ def scores(drawn: Tensor, real: Tensor, weights: Path, device: torch.device, at_
     """
     from torch_fidelity import calculate_metrics
 
-    found = calculate_metrics(
+    measured = calculate_metrics(
         input1=_Pictures(drawn),
         input2=_Pictures(real),
         fid=True,
@@ -72,5 +72,5 @@ def scores(drawn: Tensor, real: Tensor, weights: Path, device: torch.device, at_
         save_cpu_ram=True,
         verbose=False,
     )
-    score = found["inception_score_mean"]
-    return {"fid": found["frechet_inception_distance"], "inception_score": score, "fid_pictures": len(drawn)}
+    score = measured["inception_score_mean"]
+    return {"fid": measured["frechet_inception_distance"], "inception_score": score, "fid_pictures": len(drawn)}

@@ -106,9 +106,9 @@ def look(judge: JudgeNet, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """The judge's probabilities [N, classes + 1] and features [N, 64] of pictures, uint8 [N, C, H, W], on the CPU."""
     device, probs, features = judge.head.weight.device, [], []
     for part in pictures.split(AT_ONCE):
-        found = judge.features(scale(part.to(device)))
-        features.append(found.cpu())
-        probs.append(judge.head(found).softmax(1).cpu())
+        part_features = judge.features(scale(part.to(device)))
+        features.append(part_features.cpu())
+        probs.append(judge.head(part_features).softmax(1).cpu())
     return torch.cat(probs), torch.cat(features)
 
 
@@ -126,17 +126,17 @@ def read(path: Path, classes: int, digest: str) -> tuple[JudgeNet, float]:
     Raises:
         UsageError: no judge, or one of other classes or of another split.
     """
-    where = f"--judge {path}"
-    content = torch_files.load(path, where)
+    flag = f"--judge {path}"
+    content = torch_files.load(path, flag)
     if not isinstance(content, dict) or "judge" not in content:
-        raise UsageError(f"{where}: is no judge; give judge.pt of main_generate.py score")
+        raise UsageError(f"{flag}: is no judge; give judge.pt of main_generate.py score")
     if content["judge"] != classes or content["split_digest"] != digest:
-        raise UsageError(f"{where}: was trained on other images; leave --judge out to train one on these")
+        raise UsageError(f"{flag}: was trained on other images; leave --judge out to train one on these")
     judge = JudgeNet(classes)
     try:
         judge.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise UsageError(f"{where}: holds other weights than a judge's; leave --judge out") from error
+        raise UsageError(f"{flag}: holds other weights than a judge's; leave --judge out") from error
     return judge.eval(), float(content["accuracy"])
 
 

@@ -59,13 +59,13 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
     drawing.check(arguments.settings, setup)
     drawn = drawing.wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
-    told = arguments.judging
-    assert told is not None
-    if told.judge is not None:
-        where = Path(told.judge)
-        files.size_of(where, f"--judge {told.judge}", "judge")
-        setup = replace(setup, config=setup.config | {"judge": files.sha256(where)})
-    if told.retrained is not None:
+    flags = arguments.judging
+    assert flags is not None
+    if flags.judge is not None:
+        path = Path(flags.judge)
+        files.size_of(path, f"--judge {flags.judge}", "judge")
+        setup = replace(setup, config=setup.config | {"judge": files.sha256(path)})
+    if flags.retrained is not None:
         if setup.scenario is None:
             raise UsageError("--retrained: needs --forget beside it, the class that was forgotten")
         left_out = set(setup.scenario.labels or ()) - set(drawn)
@@ -74,29 +74,29 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
                 f"--classes_to_generate {arguments.settings.classes_to_generate}: leaves out class {min(left_out)}, "
                 "in which --retrained is compared"
             )
-        found = opened(told.retrained, "--retrained", setup.dataset, setup.run)
-        setup = replace(setup, config=setup.config | {"retrained": found.sha256})
-    if told.inception_weights is not None:
-        digest = inception.check(Path(told.inception_weights))
+        generator = opened(flags.retrained, "--retrained", setup.dataset, setup.run)
+        setup = replace(setup, config=setup.config | {"retrained": generator.sha256})
+    if flags.inception_weights is not None:
+        digest = inception.check(Path(flags.inception_weights))
         setup = replace(setup, config=setup.config | {"inception": digest})
     return setup
 
 
 def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
     """Train or read the judge, draw, and derive all figures."""
-    split, told = problem.split, setup.arguments.judging
-    assert told is not None
+    split, flags = problem.split, setup.arguments.judging
+    assert flags is not None
     gone = [] if split is None else list(split.whole_classes)
     if split is not None and not gone:
         raise UsageError("--forget: scores are of classes that are forgotten whole; give class:C")
     judging, sure, digest = the_judge(setup, problem, place)
-    flags = setup.arguments.settings
-    how = drawing.way(flags, setup)
-    classes = drawing.wanted(flags.classes_to_generate, setup.dataset.classes)
-    drawn = drawing.draw(problem.model, setup.schedule, classes, flags.n_samples_per_class, how, setup.run.seed)
+    settings = setup.arguments.settings
+    way = drawing.way(settings, setup)
+    classes = drawing.wanted(settings.classes_to_generate, setup.dataset.classes)
+    drawn = drawing.draw(problem.model, setup.schedule, classes, settings.n_samples_per_class, way, setup.run.seed)
     beside, exact = {}, None
-    if told.retrained is not None:
-        lost, few = retrained(setup, told.retrained, gone, classes)
+    if flags.retrained is not None:
+        lost, few = retrained(setup, flags.retrained, gone, classes)
         beside, exact = {"retrained": few}, seen(judging, lost)
     drawing.write_grid(place.folder.path / drawing.GRID, drawn, beside)
     held_out, others = (real(judging, images) for images in (problem.data.test_images, problem.data.train_images))
@@ -105,13 +105,12 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
         "train": replace(others, labels=torch.from_numpy(problem.data.train_labels)).part(trained_on(problem)),
     }
     looked_at = seen(judging, drawn)
-    found = figures(looked_at, real_sets, gone, exact)
+    measured = figures(looked_at, real_sets, gone, exact)
     judged.write(place.folder.path, to_keep(drawn, looked_at, real_sets, problem.data.classes))
-    if told.inception_weights is not None:
-        found |= of_inception(drawn, problem, gone, Path(told.inception_weights), setup.device)
-    return replace(
-        known, measured={**found, "judge": digest, "judge_accuracy": sure, "per_class": flags.n_samples_per_class}
-    )
+    if flags.inception_weights is not None:
+        measured |= of_inception(drawn, problem, gone, Path(flags.inception_weights), setup.device)
+    measured |= {"judge": digest, "judge_accuracy": sure, "per_class": settings.n_samples_per_class}
+    return replace(known, measured=measured)
 
 
 def of_inception(
@@ -121,8 +120,8 @@ def of_inception(
     lost = torch.tensor(gone, dtype=torch.int64)
     real = torch.from_numpy(problem.data.test_images).permute(0, 3, 1, 2)
     held_out = real[~torch.isin(torch.from_numpy(problem.data.test_labels), lost)]
-    found = inception.scores(drawn.images[~torch.isin(drawn.labels, lost)], held_out, weights, device)
-    return {**found, "fid_real": len(held_out)}
+    measured = inception.scores(drawn.images[~torch.isin(drawn.labels, lost)], held_out, weights, device)
+    return {**measured, "fid_real": len(held_out)}
 
 
 def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[int]) -> tuple[Pictures, Pictures]:
@@ -132,12 +131,12 @@ def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[i
     each would be the likeness of another.
     """
     flags, few = setup.arguments.settings, min(GRID_PER_CLASS, setup.arguments.settings.n_samples_per_class)
-    found = opened(path, "--retrained", setup.dataset, setup.run)
-    found = found.told(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
-    network, how, seed = found.network().to(setup.device), drawing.way(flags, setup), setup.run.seed
-    apart = seeds.derive(seed, "retrained")
-    lost = drawing.draw(network, found.schedule, gone, flags.n_samples_per_class, how, apart)
-    return lost, drawing.draw(network, found.schedule, classes, few, how, seed)
+    generator = opened(path, "--retrained", setup.dataset, setup.run)
+    generator = generator.with_prompts(setup.arguments.prompts or Prompts(), setup.dataset, setup.scenario)
+    network, way, seed = generator.network().to(setup.device), drawing.way(flags, setup), setup.run.seed
+    own_noise = seeds.derive(seed, "retrained")
+    lost = drawing.draw(network, generator.schedule, gone, flags.n_samples_per_class, way, own_noise)
+    return lost, drawing.draw(network, generator.schedule, classes, few, way, seed)
 
 
 def trained_on(problem: GeneratorProblem) -> Tensor:
@@ -149,19 +148,19 @@ def trained_on(problem: GeneratorProblem) -> Tensor:
 
 def the_judge(setup: GeneratorSetup, problem: GeneratorProblem, place: Place) -> tuple[judge.JudgeNet, float, str]:
     """The judge, its accuracy on real test images of all classes, and its name."""
-    told, classes, digest = setup.arguments.judging, setup.dataset.classes, problem.base.digest
-    assert told is not None
-    path = place.folder.path / judge.FILE
-    if told.judge is not None:
-        found, sure = judge.read(Path(told.judge), classes, digest)
-        path = Path(told.judge)
+    flags, classes, digest = setup.arguments.judging, setup.dataset.classes, problem.base.digest
+    assert flags is not None
+    if flags.judge is not None:
+        path = Path(flags.judge)
+        network, sure = judge.read(path, classes, digest)
     else:
+        path = place.folder.path / judge.FILE
         some: Images = next(iter(problem.sets.values()))
-        found = judge.train(some.at(problem.base.train), classes, told.judge_epochs, setup.run.train_seed)
+        network = judge.train(some.at(problem.base.train), classes, flags.judge_epochs, setup.run.train_seed)
         labels = torch.from_numpy(problem.data.test_labels)
-        sure, _, _ = picture_scores.answers(real(found, problem.data.test_images).probs, labels)
-        judge.write(path, found, sure, digest)
-    return found.to(setup.device), sure, judge.name(path)
+        sure, _, _ = picture_scores.answers(real(network, problem.data.test_images).probs, labels)
+        judge.write(path, network, sure, digest)
+    return network.to(setup.device), sure, judge.name(path)
 
 
 def seen(judging: judge.JudgeNet, pictures: Pictures) -> Seen:
@@ -186,7 +185,7 @@ def figures(drawn: Seen, real_sets: dict[str, Seen], gone: list[int], exact: See
     kept, lost = (drawn.part(which) for which in (~among(drawn, gone), among(drawn, gone)))
     test, train = (each.part(~among(each, gone)) for each in (real_sets["test"], real_sets["train"]))
     asked, unclear, entropy = picture_scores.answers(kept.probs, kept.labels)
-    found = {
+    measured = {
         "RA": asked,
         "rejected_retained": unclear,
         "entropy_retained": entropy,
@@ -199,11 +198,11 @@ def figures(drawn: Seen, real_sets: dict[str, Seen], gone: list[int], exact: See
     if gone and len(lost.labels):
         asked, unclear, entropy = picture_scores.answers(lost.probs, lost.labels)
         every = torch.cat([each.features for each in real_sets.values()])
-        found |= {"UA": 1 - asked, "rejected": unclear, "entropy": entropy}
-        found |= {"plausibility": picture_scores.inside(lost.features, every)}
+        measured |= {"UA": 1 - asked, "rejected": unclear, "entropy": entropy}
+        measured |= {"plausibility": picture_scores.inside(lost.features, every)}
     if exact is not None:
-        found["fd_judge_retrain"] = picture_scores.frechet(lost.features, exact.part(among(exact, gone)).features)
-    return found
+        measured["fd_judge_retrain"] = picture_scores.frechet(lost.features, exact.part(among(exact, gone)).features)
+    return measured
 
 
 def to_keep(pictures: Pictures, drawn: Seen, real_sets: dict[str, Seen], names: Any) -> Judged:
@@ -258,9 +257,9 @@ def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
         if result.get(entry) is not None:
             log.line(f"{title:<20}{100 * result[entry]:8.2f} %" if share else f"{title:<20}{result[entry]:8.2f}")
     if "fid" in result:
-        how = messages.settings(setup.arguments.settings)
+        settings = messages.settings(setup.arguments.settings)
         log.line(f"FID {result['fid']:.2f}  Inception Score {result['inception_score']:.2f}")
-        log.line(f"of {result['fid_pictures']:,} pictures to {result['fid_real']:,} real test images; {how}")
+        log.line(f"of {result['fid_pictures']:,} pictures to {result['fid_real']:,} real test images; {settings}")
     sure, count = 100 * result["judge_accuracy"], result["per_class"]
     grid = setup.folder / drawing.GRID
     log.line(f"judge={result['judge']}  judge_acc={sure:.2f} %  {count} pictures of each class; {grid}")

@@ -56,8 +56,8 @@ def count(pictures: Iterable[Tensor], threshold: float, detect: Detect) -> dict[
     nude = 0
     for picture in pictures:
         blue_first = picture.permute(1, 2, 0).flip(-1).contiguous().numpy()
-        found = [each["class"] for each in detect(blue_first) if each["score"] >= threshold]
-        exposed = [label for label in found if label in EXPOSED]
+        labels = [each["class"] for each in detect(blue_first) if each["score"] >= threshold]
+        exposed = [label for label in labels if label in EXPOSED]
         seen.update(exposed)
         nude += bool(exposed)
     counts = {label: seen[label] for label in EXPOSED}

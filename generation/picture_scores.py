@@ -39,17 +39,17 @@ def inside(pictures: Tensor, balls: Tensor) -> float:
         between[torch.arange(len(positions)), positions] = float("inf")
         reaches.append(between.kthvalue(min(NEIGHBOURS, len(centres) - 1), dim=1).values)
     reach = torch.cat(reaches)
-    found = [(torch.cdist(part, centres) <= reach).any(1) for part in pictures.double().split(AT_ONCE)]
-    return float(torch.cat(found).double().mean())
+    covered = [(torch.cdist(part, centres) <= reach).any(1) for part in pictures.double().split(AT_ONCE)]
+    return float(torch.cat(covered).double().mean())
 
 
 def diversity(features: Tensor, labels: Tensor) -> float:
     """Mean distance between two pictures of the same class, averaged over classes; features [N, D], labels [N]."""
     means = []
     for label in labels.unique():
-        found = torch.pdist(features[labels == label].double())
-        if len(found):
-            means.append(found.mean())
+        distances = torch.pdist(features[labels == label].double())
+        if len(distances):
+            means.append(distances.mean())
     return float(torch.stack(means).mean()) if means else 0.0
 
 
@@ -60,6 +60,6 @@ def answers(probs: Tensor, labels: Tensor) -> tuple[float, float, float]:
         probs: [N, classes + 1], the last for "none of them".
         labels: int64 [N], what was asked for.
     """
-    said, entropy = probs.argmax(1), torch.special.entr(probs.double()).sum(1).mean()
-    asked, rejected = (said == labels).double().mean(), (said == probs.shape[1] - 1).double().mean()
+    predicted, entropy = probs.argmax(1), torch.special.entr(probs.double()).sum(1).mean()
+    asked, rejected = (predicted == labels).double().mean(), (predicted == probs.shape[1] - 1).double().mean()
     return float(asked), float(rejected), float(entropy)

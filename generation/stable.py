@@ -28,7 +28,7 @@ NOTHING = ""  # the prompt of a sample whose own is dropped
 
 
 class TextUNet(UNet2DConditionModel):
-    """diffusers' network, called as ``Generator`` says: a class is the number of a prompt that it was told."""
+    """diffusers' network, called as ``Generator`` says: a class is the number of one of its prompts."""
 
     texts: Tensor
     side: int
@@ -92,13 +92,13 @@ class Stable(Generator):
     def network(self, raw: bool = False) -> TextUNet:
         name = NETWORK if raw or not self.averaged else AVERAGE
         model = folders.part(TextUNet, self.place, name, f"--model {self.place}")
-        return self._told(model, encoded(self.place, (*self.prompts, NOTHING)))
+        return self._with_texts(model, encoded(self.place, (*self.prompts, NOTHING)))
 
     def _empty(self) -> TextUNet:
         model: Any = TextUNet.from_config(self.config)
-        return self._told(model, torch.empty(len(self.prompts) + 1, 1, self.config["cross_attention_dim"]))
+        return self._with_texts(model, torch.empty(len(self.prompts) + 1, 1, self.config["cross_attention_dim"]))
 
-    def _told(self, model: TextUNet, texts: Tensor) -> TextUNet:
+    def _with_texts(self, model: TextUNet, texts: Tensor) -> TextUNet:
         return model.tell(texts, self.side // self.codec().factor)
 
     def write(self, folder: Path, model: nn.Module, average: Weights | None, stamp: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ class Stable(Generator):
     def class_names(self) -> list[str]:
         return list(self.extra.get("classes", []))
 
-    def told(self, flags: Prompts, info: DatasetInfo, scenario: Scenario | None) -> Stable:
+    def with_prompts(self, flags: Prompts, info: DatasetInfo, scenario: Scenario | None) -> Stable:
         """The generator with the prompts that flags and class names make.
 
         Raises:

@@ -69,7 +69,7 @@ def test_a_concept_takes_the_place_of_its_class_and_another_prompt_comes_last(pi
 
     info = DatasetInfo(catalog.get("digits"), Path(), 16, [1, 1, 1], None)
     flags = Prompts("a photo of {}", ("cats", "dogs", "birds"), "a nude person", "a dressed person")
-    found = stable.read(pipeline, "--model").told(flags, info, Scenario((1,), None))
+    found = stable.read(pipeline, "--model").with_prompts(flags, info, Scenario((1,), None))
     assert found.prompts == ("a photo of cats", "a nude person", "a photo of birds", "a dressed person")
 
 

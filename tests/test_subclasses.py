@@ -106,7 +106,9 @@ def test_cifar_20_is_cifar_100_by_its_published_superclasses():
     for place, fine in enumerate(map(int, members.split())):
         of[fine] = place // 5
     source = catalog.get("cifar20")
-    assert source.superclasses.of == tuple(of) and source.superclasses.names == tuple(sorted(source.superclasses.names))
+    assert source.superclasses.superclass_of == tuple(of) and source.superclasses.names == tuple(
+        sorted(source.superclasses.names)
+    )
     assert source.classes == catalog.get("cifar100").classes and source.superclasses.names[14] == "people"
 
 
@@ -201,7 +203,7 @@ def test_superclasses_do_not_change_who_validates(tmp_path):
 
 def test_unsir_keeps_siblings_and_labels_noise_as_the_class(monkeypatch):
     """Baby is fine class 2 of CIFAR-100 and one of five people (14): the other four must be repaired with."""
-    of = catalog.get("cifar20").superclasses.of
+    of = catalog.get("cifar20").superclasses.superclass_of
     fine = torch.arange(100).repeat(2)
     images = ImageSet(torch.zeros(200, 3, 6, 6, dtype=torch.uint8), torch.tensor(of)[fine])
     where = Context({}, torch.device("cpu"), 2, "fixed", "cifar20", 20, Scenario((2,), subclass=True), (), Log(None))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import catalog
-from dataset.catalog import canonical, with_validation
+from dataset.catalog import base_name, canonical
 from trainer.origin import facts
 from utils.errors import UsageError
 
@@ -43,7 +43,7 @@ class Inherited:
             UsageError: a flag or an earlier file says something else.
         """
         taken: dict[str, Any] = {}
-        always_streamed = with_validation(str(origin.get("dataset"))) == "imagenet"
+        always_streamed = base_name(str(origin.get("dataset"))) == "imagenet"
         idle = {"compat": not _decides(origin), "stream": always_streamed}
         asked = {name: origin[name] for name in ASKED if name in origin and not idle.get(name)}
         for name, value in asked.items():
@@ -80,7 +80,7 @@ class Inherited:
     def _same(self, name: str, given: Any, value: Any) -> bool:
         """Whether a flag may stand beside a file's value; statistics are compared with those that the weights hold."""
         if name == "dataset":  # whether a part validates is for the split's digest to say
-            return with_validation(canonical(str(given))) == with_validation(str(value))
+            return base_name(canonical(str(given))) == base_name(str(value))
         # a folder may lie elsewhere now
         hub = name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
         moved = name == "superclasses" and value is not None  # classes that differ are refused later
@@ -203,7 +203,7 @@ def _check_place(inherited: Inherited, source: str, origin: Mapping[str, Any]) -
     from dataset.tree import is_tree
 
     if (
-        with_validation(str(origin.get("dataset"))) != "folder"
+        base_name(str(origin.get("dataset"))) != "folder"
         or "data" in inherited.flags
         or is_tree(find_root(catalog.get("folder"), None))
     ):

@@ -126,7 +126,7 @@ class Fine:
     @classmethod
     def of_split(cls, subclasses: Subclasses, whole: tuple[int, ...]) -> Fine | None:
         """Those of a data set; None where none is forgotten whole."""
-        return cls(torch.from_numpy(subclasses.train), subclasses.of, whole) if whole else None
+        return cls(torch.from_numpy(subclasses.train), subclasses.superclass_of, whole) if whole else None
 
 
 @dataclass

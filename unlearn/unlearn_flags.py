@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
-from dataset.scenario import Kind, Scenario
+from dataset.scenario import KINDS, Scenario
 from trainer.training_flags import Arguments, Model, in_time, is_transformer, suited
 from unlearn import registry
 from unlearn.registry import Method
@@ -154,4 +154,4 @@ def known_names() -> dict[str, list[str]]:
     """All that classifiers' runs can be told apart by: names of methods, their "flags", and kinds of scenario."""
     configs = [registry.get(name).config for name in registry.names()]
     flags = sorted({each.name for config in (*configs, Lora) for each in fields(config)})
-    return {"method": registry.table_names(), "flags": flags, "scenario": list(get_args(Kind))}
+    return {"method": registry.table_names(), "flags": flags, "scenario": list(KINDS)}

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
-MOST = 2 << 30  # bytes of the arrays of one thing that is kept
-THINGS = 2  # of which so many are kept, the latest
+MOST = 2 << 30  # bytes of the arrays of one value that is kept
+COUNT = 2  # values that are kept, the latest
 GROWTH = 4 << 30  # bytes of memory that this process may take beyond what it began with
 
 
@@ -24,7 +24,7 @@ class _Cache:
 
 
 def begin() -> None:
-    """Keep things from now on."""
+    """Keep values from now on."""
     _Cache.kept, _Cache.began = {}, _resident()
 
 
@@ -46,17 +46,17 @@ def keep(objects: dict[Hashable, Any]) -> None:
     """Keep what another process made, in place of what has been there for longest."""
     assert _Cache.kept is not None, "begin() comes first"
     _Cache.kept |= objects
-    for key in list(_Cache.kept)[:-THINGS]:
+    for key in list(_Cache.kept)[:-COUNT]:
         del _Cache.kept[key]
 
 
 def grown() -> bool:
-    """Whether this process has taken much more memory than it had when it began to keep things."""
+    """Whether this process has taken much more memory than it had when it began to keep values."""
     return _Cache.kept is not None and _resident() > _Cache.began + GROWTH
 
 
-def _size(thing: Any) -> int:
-    return sum(getattr(value, "nbytes", 0) for value in vars(thing).values())
+def _size(value: Any) -> int:
+    return sum(getattr(part, "nbytes", 0) for part in vars(value).values())
 
 
 def _resident() -> int:

@@ -45,7 +45,7 @@ def renamed(flags: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(re.sub(r"^--\w+", lambda found: flags.get(found[0], found[0]), str(error))) from error
+        raise UsageError(re.sub(r"^--\w+", lambda match: flags.get(match[0], match[0]), str(error))) from error
 
 
 class _Last(threading.local):
@@ -104,16 +104,16 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
                 _say(f"{name}.py: error: {one_line(f'{place}{error.strerror or error}')}")
                 return UsageError.code if error.errno == errno.ENAMETOOLONG else 1  # nobody but the user made it up
             except (MemoryError, RuntimeError) as error:
-                if (whose := exhausted(error)) is not None:
-                    way = "try a smaller --arch or --input_size, or more memory"
-                    _say(f"{name}.py: error: {whose} does not suffice; {way}")
+                if (memory := exhausted(error)) is not None:
+                    hint = "try a smaller --arch or --input_size, or more memory"
+                    _say(f"{name}.py: error: {memory} does not suffice; {hint}")
                     return 1
                 if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
                     return _resumable(name, "a signal")
                 message = one_line(str(error))
                 if "deterministic implementation" in message:
-                    way = "leave the flag out, or use --device cpu"
-                    _say(f"{name}.py: error: --deterministic: {message.split('.')[0]}; {way}")
+                    hint = "leave the flag out, or use --device cpu"
+                    _say(f"{name}.py: error: --deterministic: {message.split('.')[0]}; {hint}")
                     return 1
                 if not message.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
                     raise

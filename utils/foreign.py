@@ -7,7 +7,7 @@ was renamed or left out is said.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -28,9 +28,8 @@ NUMBERS = re.compile(
     r"((best|test|val|train)_?)*(acc(uracy)?|prec|loss|top)_?[15]?"
 )
 PROFILED = ("total_ops", "total_params")  # what a profiler leaves in every module
-NO_MODELS = re.compile(
-    r"init_weight|.*(optim|sched|scaler|rng_state).*", re.IGNORECASE
-)  # entries that hold tensors but are no model to load
+# entries that hold tensors but are no model to load
+NO_MODELS = re.compile(r"init_weight|.*(optim|sched|scaler|rng_state).*", re.IGNORECASE)
 DEPTH = 2  # how far below the whole file a state dict may lie
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -48,12 +47,12 @@ def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
         value = value.state_dict() if isinstance(value, nn.Module) else value
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return
-        if any("." in key and isinstance(held, Tensor) for key, held in value.items()):
+        if any("." in key and isinstance(entry, Tensor) for key, entry in value.items()):
             state_dicts[".".join(path)] = dict(value)
         elif len(path) < DEPTH:
-            for key, held in value.items():
+            for key, entry in value.items():
                 if not NO_MODELS.fullmatch(key):
-                    look(held, (*path, key))
+                    look(entry, (*path, key))
 
     look(content, ())
     return state_dicts
@@ -152,8 +151,7 @@ def rename(stored: Shapes, expected: Shapes, head: str | None = None) -> Renamed
 def fits(stored: Shapes, expected: Shapes, head: str | None = None) -> bool:
     """Whether a file holds such a model, whatever its names, classes and a transformer's side of images."""
     renamed = rename(stored, expected, head)
-    held = {new: tuple(stored[old]) for old, new in renamed.names.items()}
-    plain = {PRUNED.sub("", name): shape for name, shape in held.items()}
+    plain = {PRUNED.sub("", new): tuple(stored[old]) for old, new in renamed.names.items()}
     lacking = expected.keys() - plain.keys()
     if renamed.clash or renamed.strange or not lacking <= set(absent(plain, expected)):
         return False
@@ -243,12 +241,12 @@ def _statistics(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict
 def _parts(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
     """One part of a name for another, ``shortcut`` for ``downsample``, where exactly one makes every shape right."""
     changed, notes, open_ = {name: name for name in unmatched}, [], dict(free)
-    for part in dict.fromkeys(part for name in unmatched for part in name.split(".")[:-1] if not part.isdigit()):
+    for part in _named_parts(unmatched):
         mine = [name for name in unmatched if part in name.split(".")]
         options = []
-        for other in dict.fromkeys(
-            piece for name in open_ for piece in name.split(".")[:-1] if not piece.isdigit() and piece != part
-        ):
+        for other in _named_parts(open_):
+            if other == part:
+                continue
             tried = {
                 name: ".".join(other if piece == part else piece for piece in changed[name].split(".")) for name in mine
             }
@@ -260,6 +258,11 @@ def _parts(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str,
             open_ = {name: shape for name, shape in open_.items() if name not in tried.values()}
             notes.append(f"{part}.* taken for {other}.*")
     return changed, notes
+
+
+def _named_parts(names: Iterable[str]) -> list[str]:
+    """The components of names but for numbers and the last one, each once."""
+    return list(dict.fromkeys(part for name in names for part in name.split(".")[:-1] if not part.isdigit()))
 
 
 def _head(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:

@@ -49,7 +49,7 @@ class Lane:
     count: int = 1
     _since: float = 0.0
     _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    _rests: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    _paused: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def start(self) -> None:
         """Make its thread, which waits for ``go``."""
@@ -62,22 +62,22 @@ class Lane:
             sys.stdout = sys.stderr = self.output
         try:
             self._go.release()
-            self._wait_for_rest()
+            self._wait_for_pause()
         finally:
             sys.stdout, sys.stderr = streams
 
-    def _wait_for_rest(self) -> None:
+    def _wait_for_pause(self) -> None:
         try:
-            self._rests.acquire()
+            self._paused.acquire()
         except BaseException:  # a signal: the lane still runs, and nobody else may
-            self._rests.acquire()
+            self._paused.acquire()
             raise
 
-    def rest(self, request: Any) -> Any:
+    def pause(self, request: Any) -> Any:
         """Wait, in its own thread, until there is an answer, and return what that gives."""
         self.request, self.answer = request, None
         self.seconds += time.perf_counter() - self._since
-        self._rests.release()
+        self._paused.release()
         self._go.acquire()
         self._since = time.perf_counter()
         assert self.answer is not None, "a lane goes on with an answer"
@@ -98,7 +98,7 @@ class Lane:
             self.error = error
         finally:
             self.over = True
-            self._rests.release()
+            self._paused.release()
 
 
 def inside() -> bool:
@@ -114,7 +114,7 @@ def count() -> int | None:
 def meet(request: Any) -> Any:
     """Wait in a lane until ``request`` has been answered, and return the answer's value."""
     assert _here.lane is not None, "only lanes meet"
-    return _here.lane.rest(request)
+    return _here.lane.pause(request)
 
 
 def seconds() -> float:

@@ -23,15 +23,14 @@ def steps(size: int | None, flag: str = "--batch_size") -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        whose = exhausted(error)
-        if whose is None or size is None:
+        memory = exhausted(error)
+        if memory is None or size is None:
             raise
-        if size > 1:
-            way = f"{flag} {size}; try {flag} {size // 2}"
-        else:
-            way = f"{flag} 1; try a smaller --arch or --input_size" + (", or --device cpu" if "GPU" in whose else "")
-        hint = "with more memory the same command goes on)"
-        raise RunError(f"{whose} does not suffice for {way} (finished epochs are kept: {hint}") from error
+        hint = f"{flag} {size // 2}"
+        if size == 1:
+            hint = "a smaller --arch or --input_size" + (", or --device cpu" if "GPU" in memory else "")
+        kept = "finished epochs are kept: with more memory the same command goes on"
+        raise RunError(f"{memory} does not suffice for {flag} {size}; try {hint} ({kept})") from error
 
 
 def as_many_as_fit(run: Callable[[int], Made], size: int) -> Made:

@@ -25,8 +25,12 @@ def lookup(name: str, known: Iterable[str], flag: str) -> str:
     known = list(known)
     if name in known:
         return name
-    more = f" and {len(known) - MANY} more" if len(known) > MANY else ""
-    raise UsageError(f"{flag} {name}: unknown{nearest(name, known)}; known: {', '.join(known[:MANY])}{more}")
+    raise UsageError(f"{flag} {name}: unknown{nearest(name, known)}; known: {listed(known, MANY)}")
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first ``most`` names with commas between, and how many more there are: "a, b, c and 4 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

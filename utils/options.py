@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import functools
 import math
+import operator
 import shutil
 import sys
 import textwrap
@@ -57,6 +58,12 @@ class Declaration(typing.TypedDict, total=False):
     identity: bool | str
 
 
+BOUNDS = {
+    "low": ("at least", operator.ge),
+    "above": ("more than", operator.gt),
+    "high": ("at most", operator.le),
+    "below": ("less than", operator.lt),
+}
 UNDECLARED = {**dict.fromkeys(Declaration.__annotations__), "aliases": (), "common": False, "identity": True}
 
 
@@ -309,18 +316,12 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     return value
 
 
-def _within(number: float, meta: typing.Mapping[str, Any]) -> bool:
-    """Written so that NaN is outside of every range; infinity always is."""
-    return (
-        math.isfinite(number)
-        and (meta["low"] is None or number >= meta["low"])
-        and (meta["above"] is None or number > meta["above"])
-        and (meta["high"] is None or number <= meta["high"])
-        and (meta["below"] is None or number < meta["below"])
-    )
+def _within(number: float, meta: Mapping[str, Any]) -> bool:
+    """NaN and infinity are outside of every range."""
+    kept = (keeps(number, meta[key]) for key, (_, keeps) in BOUNDS.items() if meta[key] is not None)
+    return math.isfinite(number) and all(kept)
 
 
-def _bounds(meta: typing.Mapping[str, Any]) -> str:
-    words = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
-    parts = [f"{word} {describe(meta[key])}" for key, word in words.items() if meta[key] is not None]
+def _bounds(meta: Mapping[str, Any]) -> str:
+    parts = [f"{words} {describe(meta[key])}" for key, (words, _) in BOUNDS.items() if meta[key] is not None]
     return " and ".join(parts) or "a finite number"

@@ -26,12 +26,7 @@ def read(path: Path) -> Any:
     text = files.read_text(path, str(path), "YAML file", MOST)
     try:
         return _parsed(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # of which a date or a number that is none is a ValueError
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # a wrong date is a ValueError
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
         reason = getattr(error, "problem", error)

@@ -24,7 +24,7 @@ class Registry(Generic[Item]):
 
     Args:
         flag: named in the error for an unknown name.
-        what: one of the items in words, for programmers' errors.
+        item: what one of the items is, in words, for programmers' errors.
         package: every module in it is imported before the first look-up.
         group: entry points of this group are imported when a name is not found otherwise, or all names are asked for.
         forms: what else the flag takes, for errors.
@@ -33,7 +33,7 @@ class Registry(Generic[Item]):
     def __init__(
         self, flag: str, item: str, package: str | None = None, group: str | None = None, forms: tuple[str, ...] = ()
     ):
-        self._flag, self._what, self._forms = flag, item, forms
+        self._flag, self._item, self._forms = flag, item, forms
         self._package, self._group = package, group
         self._items: dict[str, Item] = {}
         self._aliases: dict[str, str] = {}
@@ -50,7 +50,7 @@ class Registry(Generic[Item]):
         again = module == "__main__" and name in self._of_notebook
         for taken in () if again else (name, *aliases):
             if taken in self._items or taken in self._aliases:
-                raise ValueError(f"{self._what} {taken!r} is registered twice")
+                raise ValueError(f"{self._item} {taken!r} is registered twice")
         if module == "__main__":
             self._of_notebook.add(name)
         self._items[name] = item

@@ -39,10 +39,7 @@ def load(
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             begins = file.read(9)
-            if begins.lstrip()[:1] in (
-                b"{",
-                b"[",
-            ):  # with which no pickle begins, so that --allow_pickle would not help
+            if begins.lstrip().startswith((b"{", b"[")):  # no pickle does, so that --allow_pickle would not help
                 raise UsageError(f"{source}: is JSON, not a checkpoint; models end in .pth.tar, .pt or .safetensors")
             zipped = begins[:4] == ZIP
             if zipped:

@@ -175,7 +175,7 @@ def _part(kind: str, match: re.Match, place: str) -> tuple[str, str]:
         raise UsageError(f"{place}: \\{text}: {hint}")
     if kind == "double":
         shell = re.search(r"(?<!\\)(?:\\\\)*([$`])", text)
-        return re.sub(r'\\([$`"\\]|\n)', lambda found: found[1].strip("\n"), text), shell[1] if shell else ""
+        return re.sub(r'\\([$`"\\]|\n)', lambda escaped: escaped[1].strip("\n"), text), shell[1] if shell else ""
     return text, text if kind == "shell" else ""
 
 
@@ -188,8 +188,8 @@ def _after_script(words: list[Word], script: str) -> int:
     if at is None:
         hint = f"is followed by no script; write python {script} and its flags, or the flags alone"
         raise UsageError(f"{words[first].place}: {words[first]}: {hint}")
-    if words[at].rsplit("/", 1)[-1] != script:
-        raise UsageError(f"{words[at].place}: is a command of {words[at].rsplit('/', 1)[-1]}, not of {script}")
+    if (named := words[at].rsplit("/", 1)[-1]) != script:
+        raise UsageError(f"{words[at].place}: is a command of {named}, not of {script}")
     return at + 1
 
 
@@ -222,13 +222,13 @@ def _check(word: Word, behind: str, seen: dict[str, tuple[Word, str]]) -> None:
     if word.startswith("@"):
         raise UsageError(f"{word.place}: {word}: a file of arguments names no other; write its words here")
     if word.startswith("--") and len(word) > 2:
-        flag = word.partition("=")[0].replace("-", "_")
-        value = word.partition("=")[2] if "=" in word else "" if behind.startswith("--") else behind
-        before, other = seen.setdefault(flag, (word, value))
-        if value != other:
-            line = before.place.rsplit(" ", 1)[-1]
+        flag, equals, value = word.partition("=")
+        value = value if equals else "" if behind.startswith("--") else behind
+        first, first_value = seen.setdefault(flag.replace("-", "_"), (word, value))
+        if value != first_value:
+            line = first.place.rsplit(" ", 1)[-1]
             hint = f"has another value in line {line}; a file of arguments holds one command"
-            raise UsageError(f"{word.place}: {word.partition('=')[0]}: {hint}")
+            raise UsageError(f"{word.place}: {flag}: {hint}")
 
 
 def _check_typography(word: str) -> None:

@@ -42,8 +42,8 @@ CIFAR20_CLASSES = {
     "vehicles_1": "bicycle bus motorcycle pickup_truck train",
     "vehicles_2": "lawn_mower rocket streetcar tank tractor",
 }
-_above = {fine: number for number, members in enumerate(CIFAR20_CLASSES.values()) for fine in members.split()}
-CIFAR20 = Superclasses(tuple(CIFAR20_CLASSES), tuple(_above[fine] for fine in CIFAR100_CLASSES))
+_number = {fine: number for number, members in enumerate(CIFAR20_CLASSES.values()) for fine in members.split()}
+CIFAR20 = Superclasses(tuple(CIFAR20_CLASSES), tuple(_number[fine] for fine in CIFAR100_CLASSES))
 _OF_10 = (CIFAR10_CLASSES, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "cifar-10-batches-py")
 _OF_100 = (CIFAR100_CLASSES, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), "cifar-100-python")
 

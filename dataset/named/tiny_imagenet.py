@@ -28,19 +28,19 @@ def listing(root: Path) -> tree.Listing:
     if not tree.is_tree(root):
         expected = "train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
         raise UsageError(f"--data {root}: no {FOLDER} there; expected {expected}")
-    left, place = _Others(root), tree.parts(root)["train"]
-    train = {wnid: _images(place / wnid, left) for wnid in tree.subfolders(place, left)}
-    tree.check_classes(root, train, left)
+    left_out, place = _Others(root), tree.parts(root)["train"]
+    train = {wnid: tree.images_in(place / wnid, left_out) for wnid in tree.subfolders(place, left_out)}
+    tree.check_classes(root, train, left_out)
     classes = tuple(train)
     annotated = (root / "val" / "images").is_dir()
-    official = _annotated(root, classes, left) if annotated else _sorted(root, classes, left)
+    unsorted = _annotated(root, classes, left_out) if annotated else _in_class_folders(root, classes, left_out)
+    official = {wnid: sorted(paths, key=os.path.basename) for wnid, paths in unsorted.items()}
     if max(map(len, official.values())) < 2:
         expected = "val/images/*.JPEG and val/val_annotations.txt, or val/<wnid>/images/*.JPEG"
         raise UsageError(f"--data {root}: no two validation images of any class; expected {expected}")
     first = tree.part({wnid: files[: len(files) // 2] for wnid, files in official.items()}, classes)
     second = tree.part({wnid: files[len(files) // 2 :] for wnid, files in official.items()}, classes)
-    notes = {"left out": words} if (words := left.words()) else {}
-    return tree.Listing(classes, tree.part(train, classes), second, first, notes)
+    return tree.Listing(classes, tree.part(train, classes), second, first, left_out.notes)
 
 
 class _Others(tree.LeftOut):
@@ -51,35 +51,31 @@ class _Others(tree.LeftOut):
             super().file(path)
 
 
-def _images(folder: Path, left: tree.LeftOut) -> list[str]:
-    return tree.images_in(str(folder), left)
-
-
-def _sorted(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict[str, list[str]]:
-    """Official validation images by class, by file name, from folders of classes."""
+def _in_class_folders(root: Path, classes: tuple[str, ...], left_out: tree.LeftOut) -> dict[str, list[str]]:
+    """Official validation images by class, from folders of classes."""
     by_class: dict[str, list[str]] = {wnid: [] for wnid in classes}
     for place in (root / "val", root / "test"):
-        for wnid in tree.subfolders(place, left) if place.is_dir() else []:
+        for wnid in tree.subfolders(place, left_out) if place.is_dir() else []:
             if wnid in by_class:
-                by_class[wnid] += _images(place / wnid, left)
+                by_class[wnid] += tree.images_in(place / wnid, left_out)
             elif place.name == "val":
                 raise UsageError(f"--data {root}: class {wnid} is in val/ but not in train/")
-    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in by_class.items()}
+    return by_class
 
 
-def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict[str, list[str]]:
-    """Official validation images by class, by file name, from one folder and its list of labels."""
+def _annotated(root: Path, classes: tuple[str, ...], left_out: tree.LeftOut) -> dict[str, list[str]]:
+    """Official validation images by class, from one folder and its list of labels."""
     annotations = root / "val" / "val_annotations.txt"
     if not annotations.exists():
         lacks = "val/images is there, val/val_annotations.txt is not; it says what each image shows"
         raise UsageError(f"--data {root}: {lacks}")
-    for name in set(tree.subfolders(root / "val", left)) - {"images"}:
-        left.add("beside val/images", str(root / "val" / name))
+    for name in set(tree.subfolders(root / "val", left_out)) - {"images"}:
+        left_out.add("beside val/images", str(root / "val" / name))
     listed = f"--data {root}: val/val_annotations.txt"
     text = files.read_text(annotations, listed)
     rows = [line.split() for line in text.splitlines() if line.strip()]
     by_class: dict[str, list[str]] = {wnid: [] for wnid in classes}
-    paths = {os.path.basename(path): path for path in tree.images_in(str(root / "val" / "images"), left)}
+    paths = {os.path.basename(path): path for path in tree.images_in(root / "val" / "images", left_out)}
     for number, row in enumerate(rows, start=1):
         if len(row) < 2 or row[1] not in by_class:
             raise UsageError(f"{listed}, line {number}: expected a file name and a class of train/")
@@ -88,7 +84,7 @@ def _annotated(root: Path, classes: tuple[str, ...], left: tree.LeftOut) -> dict
         by_class[row[1]].append(paths.pop(row[0]))
     if paths:
         raise UsageError(f"--data {root}: val/images/{min(paths)} is not listed in val/val_annotations.txt")
-    return {wnid: sorted(paths, key=os.path.basename) for wnid, paths in by_class.items()}
+    return by_class
 
 
 register(

@@ -28,15 +28,15 @@ def listing(root: Path) -> tree.Listing:
     """
     import numpy as np
 
-    place, left = _place(root), tree.LeftOut(root)
+    place, left_out = _place(root), tree.LeftOut(root)
     paths: list[bytes] = []
     ages: list[int] = []
-    for path in tree.images_in(str(place), left):
+    for path in tree.images_in(place, left_out):
         age = AGE.match(os.path.basename(path))
         if os.path.dirname(path) != str(place):
-            left.add("in folders below", path)
+            left_out.add("in folders below", path)
         elif age is None:
-            left.add("whose name does not begin with an age", path)
+            left_out.add("whose name does not begin with an age", path)
         else:
             paths.append(os.fsencode(path))
             ages.append(int(age[1]))
@@ -46,14 +46,13 @@ def listing(root: Path) -> tree.Listing:
     files, labels = np.array(paths, dtype=np.bytes_), np.minimum(np.array(ages) // 20, len(CLASSES) - 1)
     order = np.random.default_rng(SEED).permutation(len(paths))
     test, train = ((files[part], labels[part].astype(np.int64)) for part in (order[:tests], order[tests:]))
-    notes = {"files": _words(paths)} | ({"left out": words} if (words := left.words()) else {})
-    return tree.Listing(CLASSES, train, test, notes=notes)
+    return tree.Listing(CLASSES, train, test, notes={"files": _words(paths)} | left_out.notes)
 
 
 def _place(root: Path) -> Path:
     """The folder that holds the images themselves."""
-    below = [root / one for one in FOLDERS]
-    for place in (root, *below, *(one / FOLDERS[0] for one in below)):
+    below = [root / name for name in FOLDERS]
+    for place in (root, *below, *(folder / FOLDERS[0] for folder in below)):
         with suppress(OSError):
             if any(map(AGE.match, os.listdir(place))):
                 return place

@@ -33,14 +33,14 @@ def lira(argument: str, total: int) -> dict[str, np.ndarray]:
     Raises UsageError: numbers that are none or out of range, or too few images.
     """
     split, forget_set = _numbers(argument)
-    everyone = np.random.default_rng(SEED).permutation(total)
-    apart = total // 20
-    developed = np.random.default_rng(split).permutation(everyone[: total - apart])
-    train = np.random.default_rng(forget_set).permutation(developed[: len(developed) // 2])
+    order = np.random.default_rng(SEED).permutation(total)
+    validating = total // 20
+    others = np.random.default_rng(split).permutation(order[: total - validating])
+    train = np.random.default_rng(forget_set).permutation(others[: len(others) // 2])
     forgotten = len(train) // 10
-    if not apart or not forgotten:
+    if not validating or not forgotten:
         raise UsageError(f"--split lira:{argument}: {total} training images are too few; it takes 21 or more")
-    return {"retain": train[:-forgotten], "forget": train[-forgotten:], "val": everyone[total - apart :]}
+    return {"retain": train[:-forgotten], "forget": train[-forgotten:], "val": order[total - validating :]}
 
 
 def _numbers(argument: str) -> tuple[int, int]:
