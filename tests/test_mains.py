@@ -348,6 +348,19 @@ def test_resume_scores_a_stored_model(few, few_run, tmp_path):
     assert stored["accuracy"] == raw["accuracy"] and stored["scores"]["RTE"] is None
 
 
+def test_resume_refuses_a_model_that_forgot_other_images(few, few_run, tmp_path, capsys):
+    told = (tmp_path, few_run / "1model_SA_best.pth.tar", "GA", *few, "--forget")
+    assert forget(*told, "class:1") == 0
+    made = json.loads((tmp_path / "result.json").read_text())["split"]["digest"]
+    capsys.readouterr()
+    assert forget(*told, "class:2", "--resume") == 2
+    error, file = capsys.readouterr().err, tmp_path / "GAcheckpoint.pth.tar"
+    assert f"--resume {file}: was unlearned with retain and forget sets of digest {made}, this run's are of " in error
+    assert error.count("\n") == 1 and "--allow_split_mismatch" in error
+    assert forget(*told, "class:2", "--resume", "--allow_split_mismatch") == 0
+    assert "class 2" in json.loads((tmp_path / "result.json").read_text())["scenario"]["words"]
+
+
 def test_retrain_takes_the_mask_but_no_weights(few, few_run, tmp_path):
     source = torch.load(few_run / "1model_SA_best.pth.tar")["state_dict"]
     only_masks = OrderedDict((key, value) for key, value in source.items() if key.endswith("weight_mask"))
