@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -43,35 +43,37 @@ def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, res
     if not any(chosen.values()):
         return
     problem = read()
-    models = _models(setup, problem, place)
+    models, masks = _models(setup, problem, place)
     if chosen["relearn"]:
         place.log.line(f"relearning, at most {asked.relearn_epochs} epochs on the forget set for each of the models")
-        place.folder.add({"relearn": relearned | relearn(models, problem.sets["forget"], problem.mask, relearned)})
+        place.folder.add({"relearn": relearned | relearn(models, problem.sets["forget"], masks, relearned)})
     if chosen["CKA"]:
         place.log.line(f"comparing features of at most {MOST:,} images of each set, block by block")
         place.folder.add({"CKA": similarity(models, problem.sets, setup.apart.eval_seed)})
 
 
-def _models(setup: ForgetSetup, problem: ForgetProblem, place: Place) -> dict[str, nn.Module]:
-    """The "unlearned", the "original" and the "retrained" model, as far as there are any."""
+def _models(setup: ForgetSetup, problem: ForgetProblem, place: Place) -> tuple[dict[str, nn.Module], dict[str, Mask]]:
+    """The "unlearned", the "original" and the "retrained" model, as far as there are any, and the mask of each."""
     home = place.folder.home
     folder = home if (home / setup.method.outputs[0]).exists() else place.folder.path
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
     stored = Session(setup, place.folder, problem.stamp, folder).stored(copy.deepcopy(problem.model), handed, "--cka")
     assert stored is not None, "a finished run has left its model"
-    others = {"original": setup.checkpoint, "retrained": setup.reference}
-    return {"unlearned": stored.model} | {
-        name: setup.network.model(problem.data, one).to(setup.device)
-        for name, one in others.items()
-        if one is not None and one.weights
-    }
+    known = {"original": setup.checkpoint, "retrained": setup.reference}
+    others = {name: one for name, one in known.items() if one is not None and one.weights}
+    models = {name: setup.network.model(problem.data, one).to(setup.device) for name, one in others.items()}
+    masks = {"unlearned": stored.mask} | {name: one.mask for name, one in others.items()}
+    return {"unlearned": stored.model, **models}, masks
 
 
-def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, settings: dict[str, Any]) -> dict[str, Any]:
+def relearn(
+    models: dict[str, nn.Module], forget: Images, masks: Mapping[str, Mask], settings: dict[str, Any]
+) -> dict[str, Any]:
     """How many epochs on the forget set bring a model's accuracy on it to 95 % of the original's.
 
     Args:
         models: with "original" and "unlearned", maybe "retrained"; left as they are.
+        masks: by model, the weights that stay zero while it learns; a model without one is dense.
         settings: "at_most" epochs, "lr" and "seed".
     Returns:
         ``target``, the accuracy to reach; by model its ``accuracy`` before the first and after each epoch, and the
@@ -84,7 +86,7 @@ def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, settings: 
     result: dict[str, Any] = {"target": target}
     for name, model in models.items():
         if name != "original":
-            rising = _accuracies(model, forget, mask, target, settings)
+            rising = _accuracies(model, forget, masks.get(name, {}), target, settings)
             result[name] = {"epochs": len(rising) - 1 if rising[-1] >= target else None, "accuracy": rising}
     ours, exact = (result.get(name, {}).get("epochs") for name in ("unlearned", "retrained"))
     return result | ({"AIN": ours / exact} if ours is not None and exact else {})
