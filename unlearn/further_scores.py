@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from trainer.pipeline import Place
 from trainer.recipe import Recipe
 from unlearn.forget_problem import ForgetProblem, context
 from unlearn.layers import blocks
-from unlearn.session import Session
+from unlearn.session import Session, own_folder
 from unlearn.unlearn_setup import ForgetSetup
 from utils import seeds
 
@@ -42,8 +43,10 @@ def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, res
     }
     if not any(chosen.values()):
         return
+    flag = "--relearn_epochs" if chosen["relearn"] else "--cka"
+    folder = own_folder(setup, place.folder, flag)
     problem = read()
-    models, masks = _models(setup, problem, place)
+    models, masks = _models(setup, problem, place, folder, flag)
     if chosen["relearn"]:
         place.log.line(f"relearning, at most {asked.relearn_epochs} epochs on the forget set for each of the models")
         place.folder.add({"relearn": relearned | relearn(models, problem.sets["forget"], masks, relearned)})
@@ -52,13 +55,13 @@ def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, res
         place.folder.add({"CKA": similarity(models, problem.sets, setup.apart.eval_seed)})
 
 
-def _models(setup: ForgetSetup, problem: ForgetProblem, place: Place) -> tuple[dict[str, nn.Module], dict[str, Mask]]:
+def _models(
+    setup: ForgetSetup, problem: ForgetProblem, place: Place, folder: Path, flag: str
+) -> tuple[dict[str, nn.Module], dict[str, Mask]]:
     """The "unlearned", the "original" and the "retrained" model, as far as there are any, and the mask of each."""
-    home = place.folder.home
-    folder = home if (home / setup.method.outputs[0]).exists() else place.folder.path
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
-    stored = Session(setup, place.folder, problem.stamp, folder).stored(copy.deepcopy(problem.model), handed, "--cka")
-    assert stored is not None, "a finished run has left its model"
+    stored = Session(setup, place.folder, problem.stamp, folder).stored(copy.deepcopy(problem.model), handed, flag)
+    assert stored is not None, "its file was there"
     known = {"original": setup.checkpoint, "retrained": setup.reference}
     others = {name: one for name, one in known.items() if one is not None and one.weights}
     models = {name: setup.network.model(problem.data, one).to(setup.device) for name, one in others.items()}

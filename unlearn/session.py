@@ -10,15 +10,28 @@ from torch import nn
 
 import models
 from dataset.images import Images
-from trainer import checkpoints
+from trainer import checkpoints, margins
 from unlearn import lora
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
-from utils.errors import UsageError
+from utils.errors import UsageError, renamed
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from unlearn.unlearn_setup import UnlearnSetup
+    from unlearn.unlearn_setup import ForgetSetup, UnlearnSetup
+
+
+def own_folder(setup: ForgetSetup, folder: RunFolder, flag: str) -> Path:
+    """Where the model of a finished run is: beside its result, or still in its folder if only the result was moved.
+
+    Raises:
+        UsageError: the model's file is gone, or another run's; begins with ``flag``, why it is read.
+    """
+    name = setup.method.outputs[3 if setup.adapters is not None and setup.adapters.stored_separately else 0]
+    place = folder.home if (folder.home / name).exists() else folder.path
+    with renamed({"--save_outputs": flag}):
+        margins.check_own(place / name, setup.fingerprint)
+    return place
 
 
 class Session:
