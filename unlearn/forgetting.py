@@ -72,6 +72,8 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: P
     if part is not None:
         margins.save(place.folder.path / NAME, unlearned.model, problem, part, outputs)
     place.log.record("scores", **scores)
+    if remark := run_scores.left_out(scores):
+        place.log.line(remark)
     adapters = setup.adapters
     trained = adapters.total if adapters and adapters.stored_separately else parameters(unlearned.model)
     sides = {name: run_scores.four(predictions, compat) for name, predictions in compared.items()}
