@@ -390,6 +390,17 @@ def test_another_target_takes_the_unlearned_models_and_another_method_setting_do
 FULL = ["--removed", "2", "--probe", "full", "--probe_epochs", "2", "--probe_lr", "0.02"]
 
 
+def test_a_stored_model_that_has_a_class_more_is_probed_again(few, few_run, shades, tmp_path):
+    told = [few_run / "1model_SA_best.pth.tar", shades, *few, "--removed", "1", "--compat", "reference"]
+    told += ["--unlearn", "boundary_expanding"]
+    assert run(tmp_path, *told) == 0
+    first = result(tmp_path / "removed_1")
+    assert run(tmp_path, *told, "--probe_l2", "2") == 0
+    again = result(tmp_path / "removed_1")
+    assert again["fingerprint"] != first["fingerprint"] and again["accuracy"]["source"] == first["accuracy"]["source"]
+    assert again["seconds"]["unlearning"] == first["seconds"]["unlearning"]
+
+
 @pytest.fixture(scope="module")
 def full_run(tmp_path_factory, sparse, shades):
     folder = tmp_path_factory.mktemp("full") / "run"
