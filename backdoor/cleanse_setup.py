@@ -88,6 +88,9 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
     target = target_class(arguments.target, dataset)
     check_trigger(arguments.trigger, dataset.side)
     check_validation(method, dataset)
+    if method.whole_classes:
+        reason = "forgets whole classes alone, and poisoned images are copies of some images"
+        raise UsageError(f"--unlearn {method.name}: {reason}; give another method")
     scenario = dataset.resolve(arguments.scenario)
     if scenario.labels == (target,):
         raise UsageError(f"{arguments.scenario.typed}: is the target itself; must be another class than --target_label")

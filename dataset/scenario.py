@@ -124,6 +124,14 @@ class Scenario:
             raise UsageError(f"{flag}: would leave none of the {available} training images to retain")
         return replace(self, count=count)
 
+    def takes_all(self, counts: list[int]) -> bool:
+        """Whether every image of its classes is forgotten, said by number or not.
+
+        Args:
+            counts: as of ``resolve``.
+        """
+        return self.labels is not None and self.count in (None, sum(counts[label] for label in self.labels))
+
     def kind(self, whole_classes: int) -> str:
         """The scenario's name in tables, one of ``KINDS``.
 

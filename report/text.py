@@ -57,9 +57,10 @@ def attacks(scores: dict[str, Any]) -> list[str]:
     """Every attack's figures, for ``--verbose``."""
     by_title = {
         "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
-        "SVC, members told": scores["SVC_MIA_training_privacy"],
-        "threshold, forget unseen": {key: pair[1] for key, pair in scores["threshold_attacks"].items()},
+        "SVC, members told": scores.get("SVC_MIA_training_privacy"),
+        "threshold, forget unseen": {key: pair[1] for key, pair in scores.get("threshold_attacks", {}).items()},
     }
+    by_title = {title: found for title, found in by_title.items() if found}  # of very few images some have none
     keys = list(scores["SVC_MIA_forget_efficacy"])
     cells = [[title, *(percent(scores_of.get(key)) for key in keys)] for title, scores_of in by_title.items()]
     rows = [aligned(["attacks, right in %", *keys], cells)]

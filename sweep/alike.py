@@ -19,12 +19,18 @@ from utils.errors import UsageError
 AUTO = "auto"
 LOOKED_AT = 64  # cells that are ready, for each process, that are looked through for alike ones
 FREE = {"--save_dir", "--mask", "--checkpoint", "--reference_model", "--split", "--forget", "--rewind_pth"}
+INHERITED = ("--arch", "--dataset")  # that a cell takes from its model's file where its command line lacks them
 KEPT = {"--batch_size", "--forget_batch_size", "--fisher_batch_size", "--input_size", "--pruning_times", "--gpu"}
 
 
 def kind(cell: Cell) -> tuple[Any, ...]:
-    """What cells have in common that are computed as one: all but seeds, splits, files and numbers."""
-    return cell.script, *_same(cell.argv)
+    """What cells have in common that are computed as one: all but seeds, splits, files and numbers.
+
+    Where the command line does not say architecture and data set, the model that it names does.
+    """
+    typed = {word.partition("=")[0] for word in cell.argv}
+    model = [cell.facts.get(name) for name in ("setting", "model")] if not typed.issuperset(INHERITED) else []
+    return cell.script, *_same(cell.argv), *model
 
 
 def _same(argv: Sequence[str]) -> Iterator[str]:
@@ -88,7 +94,10 @@ def _script(file: str) -> Any:
 
 
 def run(script: str, tasks: Sequence[dict[str, Any]]) -> list[int]:
-    """Run the command lines of tasks in this process, each with its own output; their exit codes."""
+    """Run the command lines of tasks in this process, each with its own output; their exit codes.
+
+    Those that cannot be computed as one run one after the other.
+    """
     from trainer.groups import run_together
 
     with ExitStack() as opened:
@@ -96,6 +105,10 @@ def run(script: str, tasks: Sequence[dict[str, Any]]) -> list[int]:
         try:
             return run_together(_script(script), [task["argv"] for task in tasks], len(tasks), files)
         except UsageError as error:
+            if len(tasks) > 1:
+                for file in files:
+                    print(f"main_sweep.py: {error}; they run one by one", file=file)
+                return [code for task in tasks for code in run(script, [task])]
             for file in files:
                 print(f"main_sweep.py: error: {error}", file=file)
             return [error.code] * len(tasks)

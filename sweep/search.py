@@ -8,9 +8,10 @@ from typing import Any
 from sweep.grid import Cell
 from sweep.runner import Runner, summary
 from sweep.search_block import Search
-from sweep.search_study import Study, name, open_journal, place
+from sweep.search_study import Study, name, open_journal
 from sweep.spec import Spec
 from sweep.state import State
+from sweep.trial import place, runs
 from sweep.winners import FILE, best
 from utils.errors import UsageError
 from utils.preempt import RESUMABLE
@@ -35,10 +36,10 @@ def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadlin
         trial_cells = [cell for *_, runs in batch for cell in runs]
         state.add(trial_cells)
         Runner(state, trial_cells, executor, deadline).run()
-        for study, number, runs in batch:
-            if all(map(state.done, runs)):
-                study.judge(number, runs)
-            elif any(map(state.failed, runs)):
+        for study, number, own in batch:
+            if all(map(state.done, own)):
+                study.judge(number, own)
+            elif any(map(state.failed, own)):
                 study.fail(number)
         if not all(state.done(cell) or state.failed(cell) for cell in trial_cells):
             return RESUMABLE
@@ -49,14 +50,21 @@ def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadlin
 
 
 def _studied(spec: Spec, searches: list[Search], base: list[Cell]) -> Studied:
-    """The studies, each named unlike the others: of a setting, model and scenario, or of one seed of them."""
+    """The studies, each named unlike the others: of a setting, model and scenario, or of one seed of them.
+
+    Where the method is left out, there is none.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in base:
         if cell.facts["stage"] == "unlearn":
             groups.setdefault("/".join(place(cell).values()), []).append(cell)
     studied: Studied = []
     for search in searches:
-        for cells in groups.values():
+        wanted = [(place(cell), cell.facts["seed"]) for cell in runs(spec, search, search.end(0))]
+        for group in groups.values():
+            cells = [cell for cell in group if (place(cell), cell.facts["seed"]) in wanted]
+            if not cells:
+                continue
             if search.objective.per_seed:
                 studied += [(replace(search, seeds=[cell.facts["seed"]]), [cell]) for cell in cells]
             else:

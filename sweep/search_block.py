@@ -8,10 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sweep.axes import check_seeds
-from sweep.grid import cells
 from sweep.objective import OBJECTIVES, Objective
 from sweep.spec import Spec
-from sweep.trial import trial_spec
+from sweep.trial import baseline, place, runs
 from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError
 from utils.names import lookup, nearest
@@ -56,6 +55,10 @@ class Search:
     population: int
     spread: float
 
+    def end(self, number: int) -> dict[str, Any]:
+        """The first (0) or the last (-1) value that every flag can take."""
+        return {name: _ends(each)[number] for name, each in self.parameters.items()}
+
 
 def read(spec: Spec) -> list[Search]:
     """The ``optuna`` block of a file, checked: one search for each of its methods.
@@ -91,7 +94,21 @@ def read(spec: Spec) -> list[Search]:
     _check_parameters(parameters, list(configs.values()), f"{source}: parameters")
     ranges = _by_method(parameters, list(configs), f"{source}: parameters")
     own = ((method, replace(shared, method=method)) for method in configs)
-    return [_of_method(spec, search, configs[method], ranges[method], source) for method, search in own]
+    searches = [_of_method(spec, search, configs[method], ranges[method], source) for method, search in own]
+    _check_retrain(spec, searches, source)
+    return searches
+
+
+def _check_retrain(spec: Spec, searches: list[Search], source: str) -> None:
+    """Refuse a search of runs for which overrides leave Retrain out."""
+    if all(override.get("flags") is not False for override in spec.overrides):
+        return
+    exact = [(place(cell), cell.facts["seed"]) for cell in baseline(spec, searches[0]) if "unlearn" in cell.facts]
+    for search in searches:
+        for cell in runs(spec, search, search.end(0)):
+            if (place(cell), cell.facts["seed"]) not in exact:
+                reason = "is measured against Retrain, which overrides leave out there (flags: false)"
+                raise UsageError(f"{source}: {cell.name}: {reason}")
 
 
 def _names(listed: Any, known: Any, key: str, source: str) -> list[str]:
@@ -153,8 +170,9 @@ def _of_method(spec: Spec, search: Search, config: type | None, given: Any, sour
             raise UsageError(f"{source}: sampler grid: needs choices for every parameter")
         trials = min(trials, math.prod(len(each.choices) for each in parameters.values()))
     search = replace(search, parameters=parameters, trials=trials)
-    for end in (0, -1):
-        cells(trial_spec(spec, search, {name: _ends(each)[end] for name, each in parameters.items()}), strict=False)
+    for number in (0, -1):
+        if not runs(spec, search, search.end(number)):
+            raise UsageError(f"{source}: method: {search.method}: overrides leave all of its runs out (flags: false)")
     entry = spec.methods[search.method]
     grid = [name for name, value in entry.items() if isinstance(value, list) and name not in parameters]
     if grid:

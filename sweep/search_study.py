@@ -10,11 +10,11 @@ from typing import Any
 
 from report import runs as stored
 from report.text import aligned
-from sweep.grid import Cell, cells
+from sweep.grid import Cell
 from sweep.objective import norm
 from sweep.search_block import Search
 from sweep.spec import Spec
-from sweep.trial import trial_spec
+from sweep.trial import place, runs
 from utils.errors import UsageError
 
 
@@ -61,12 +61,8 @@ class Study:
 
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
         """The runs of one trial, a seed each, in folders of their own."""
-        runs = [
-            cell
-            for cell in cells(trial_spec(self.spec, self.search, values), strict=False)
-            if cell.facts["stage"] == "unlearn" and all(cell.facts[axis] == label for axis, label in self.place.items())
-        ]
-        return [self._moved(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in runs]
+        own = [cell for cell in runs(self.spec, self.search, values) if place(cell) == self.place]
+        return [self._moved(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in own]
 
     def _moved(self, cell: Cell, name: str) -> Cell:
         folder = self.spec.folder / name
@@ -116,11 +112,6 @@ def columns(search: Search) -> list[str]:
 def points(values: Sequence[float]) -> list[str]:
     """Values in points; of several their norm comes last."""
     return [f"{100 * value:.2f}" for value in (*values, *([norm(values)] if len(values) > 1 else []))]
-
-
-def place(cell: Cell) -> dict[str, str]:
-    """The labels of a run's setting, model and scenario, as far as there are any."""
-    return {axis: cell.facts[axis] for axis in ("setting", "model", "scenario") if cell.facts[axis]}
 
 
 def name(retrained: Cell, search: Search) -> str:

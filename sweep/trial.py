@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from report.runs import SEARCH
 from sweep.grid import Cell, cells
@@ -29,11 +29,21 @@ def _exact(spec: Spec) -> dict[str, Any]:
     return dict(exact[:1])
 
 
+def runs(spec: Spec, search: Search, values: dict[str, Any]) -> list[Cell]:
+    """The runs of the method with these values, in the file's folders; none where ``flags: false`` leaves them out."""
+    return [cell for cell in cells(trial_spec(spec, search, values), strict=False) if cell.facts["stage"] == "unlearn"]
+
+
+def place(cell: Cell) -> dict[str, str]:
+    """The labels of a run's setting, model and scenario, as far as there are any."""
+    return {axis: cell.facts[axis] for axis in ("setting", "model", "scenario") if cell.facts[axis]}
+
+
 def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
     """A file of nothing but the method with these values, on the search's models, scenarios and seeds."""
 
-    def without(flags: Flags | None) -> Flags:
-        return {name: value for name, value in (flags or {}).items() if name not in values}
+    def without(flags: Flags | Literal[False] | None) -> Flags | Literal[False]:
+        return flags is not False and {name: value for name, value in (flags or {}).items() if name not in values}
 
     overrides = [{**override, "flags": without(override.get("flags"))} for override in spec.overrides]
     methods = {search.method: {"unlearn": search.method, **spec.methods[search.method], **values}}

@@ -70,9 +70,15 @@ def _flow(override: dict[str, Any]) -> str:
 
 
 def _write(spec: Spec, overrides: list[dict[str, Any]]) -> None:
-    """The file of the search without the search, with the winners behind its own overrides."""
+    """The file of the search without the search, with the winners behind its own overrides.
+
+    Behind a winner, the file says again what is left out, because the last override of a run decides that.
+    """
     base = os.path.relpath(spec.file, spec.folder)
-    content = {"extends": base, "optuna": None, "overrides": [*spec.overrides, *overrides]}
+    own = [override for override in spec.overrides if "training" not in override]
+    first = next((number for number, override in enumerate(own) if override.get("flags") is False), len(own))
+    again = [{**override, "flags": False if override.get("flags") is False else {}} for override in own[first:]]
+    content = {"extends": base, "optuna": None, "overrides": [*spec.overrides, *overrides, *again]}
     text = "# What a search found; in a table's file:  extends: the path of this one\n"
     text += yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     files.write_text(Path(spec.folder) / FILE, text)

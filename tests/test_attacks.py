@@ -470,6 +470,24 @@ def test_the_reference_s_result_holds_per_cent_and_fractions():
     assert found["SVC_MIA_training_privacy"] == SCORES["SVC_MIA_training_privacy"]
 
 
+@pytest.mark.parametrize(("retain", "test"), [(1, 1), (1, 4), (4, 1), (2, 1), (2, 2)])
+def test_attacks_that_lack_images_are_left_out_and_named(retain, test):
+    counts = {"retain": retain, "forget": 1, "test": test}
+    outputs = {name: drawn(count, seed=number) for number, (name, count) in enumerate(counts.items())}
+    for compat in ("fixed", "reference"):
+        found = run_scores.score(outputs, compat)
+        there = {"SVC_MIA_training_privacy": min(retain, test) > 1, "threshold_attacks": retain > 1}
+        assert {name: name in found for name in there} == there
+        assert found["SVC_MIA_forget_efficacy"]["confidence"] in (0, 1)
+        lacking = ", ".join(name for name, present in there.items() if not present)
+        assert run_scores.left_out(found) == (
+            f"left out, as they need two retain and two test images: {lacking}" if lacking else ""
+        )
+        assert ("SVC_MIA_training_privacy" in run_scores.reference_result(found)) == there["SVC_MIA_training_privacy"]
+        shown = "\n".join(text.attacks(found))
+        assert ("SVC, members told" in shown, "threshold, forget unseen" in shown) == tuple(there.values())
+
+
 def test_the_printed_block_shows_each_number_in_its_row():
     assert text.accuracies(SCORES) == ["retain acc: 95.00", "forget acc: 25.00", "val acc: 50.00", "test acc: 87.50"]
     lines = "\n".join(text.attacks(SCORES)).splitlines()

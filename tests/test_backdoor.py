@@ -528,6 +528,7 @@ FLAGS = [
         "--poison_class 3 --num_indexes_to_replace 119: class 3 has 118 training images",
     ),
     (["--unlearn", "FTT"], "--unlearn FTT: unknown (did you mean FT?)"),
+    (["--unlearn", "UNSIR"], "--unlearn UNSIR: forgets whole classes alone, and poisoned images are copies of some"),
     (["--prune", "ompp"], "--prune ompp: unknown (did you mean omp?); known: omp, imp, synflow, none"),
     (["--prune", "imp", "--pruning_times", "1"], "--pruning_times 1: must be at least 2 with --prune imp"),
     (["--rate", "1"], "--rate 1: must be at least 0 and less than 1"),

@@ -15,6 +15,7 @@ from torch import nn
 
 import main_forget
 import main_report
+import pruner
 from evaluation import run_scores, scoring, similarity
 from evaluation.predict import Predictions, predict
 from report.runs import collect
@@ -114,7 +115,7 @@ def test_relearn_time_against_a_slow_twin(monkeypatch):
     reached = next(epoch for epoch, value in enumerate(wanted) if value > wanted[0] and epoch > 1)
     known = max(wanted[: reached + 1]) / 0.95 if wanted[reached] == max(wanted[: reached + 1]) else None
     assert known is not None and reached < 30, "a case that says something"
-    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, images: known if m is original else real(m, images))
+    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, *of, **named: known if m is original else real(m, *of))
     reached = next(epoch for epoch, value in enumerate(wanted) if value >= 0.95 * known)
     models = {"original": original, "unlearned": model, "retrained": model}
     how = {"at_most": 30, "lr": 0.2, "seed": 0}
@@ -133,7 +134,7 @@ def test_pruned_weights_stay_pruned_while_a_model_relearns(monkeypatch):
     with torch.no_grad():
         model.conv.weight *= mask["conv.weight"]
     real = further_scores.accuracy_on
-    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, images: seen.append(m) or real(m, images))
+    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, *of, **named: seen.append(m) or real(m, *of))
     how = {"at_most": 2, "lr": 0.05, "seed": 0}
     further_scores._accuracies(model, SETS["forget"], mask, 1.1, how)
     assert len(seen) == 3 and not torch.equal(seen[-1].conv.weight, model.conv.weight)
@@ -198,6 +199,23 @@ def test_a_finished_run_adds_costly_scores_and_loses_nothing(few, few_run, tmp_p
     said = capsys.readouterr().out
     assert all(f"{name} dense" in said for name in ("ZRF", "TUA", "WD", "CKA"))
     assert len(collect([tmp_path]).runs_of("main_forget.py")) == 2
+
+
+def test_a_model_relearns_under_its_own_mask_and_one_that_is_gone_is_named(few, few_run, tmp_path, monkeypatch, capsys):
+    words = [*DIGITS, *few, "--mask", str(few_run / "1model_SA_best.pth.tar"), "--save_dir", str(tmp_path)]
+    words += ["--forget", "class:3", "--unlearn", "FT_prune_bi", "--unlearn_epochs", "2", "--rate", "0.5"]
+    held = []
+    monkeypatch.setattr(further_scores, "relearn", lambda models, forget, masks, how: held.append(masks) or {})
+    assert main_forget.main([*words, "--relearn_epochs", "1"]) == 0
+    model = files.read_json(tmp_path / "result.json", "")["model"]
+    assert pruner.sparsity(held[0]["original"]) == model["sparsity"] == pytest.approx(0.8, abs=0.01)
+    assert pruner.sparsity(held[0]["unlearned"]) == model["sparsity_after"] == pytest.approx(0.9, abs=0.01)
+    (file := tmp_path / "FT_prune_bicheckpoint.pth.tar").unlink()
+    for flag in (["--cka"], ["--relearn_epochs", "2"]):
+        capsys.readouterr()
+        assert main_forget.main([*words, *flag]) == 2
+        hint = "give the command another --save_dir to train it again"
+        assert f"error: {flag[0]}: {file} is not there; {hint}\n" in capsys.readouterr().err
 
 
 def test_relearning_without_an_original_is_refused(few, tmp_path, capsys):

@@ -19,6 +19,7 @@ import main_imp
 import main_synflow
 import models
 import pruner
+from dataset import catalog, sources
 from trainer import checkpoints, rounds
 from trainer import training as pretraining
 from trainer.loop import Training
@@ -346,6 +347,28 @@ def test_resume_scores_a_stored_model(few, few_run, tmp_path):
     assert forget(tmp_path / "raw", mask, "raw", *few) == 0
     stored, raw = (json.loads((folder / "result.json").read_text()) for folder in (tmp_path, tmp_path / "raw"))
     assert stored["accuracy"] == raw["accuracy"] and stored["scores"]["RTE"] is None
+
+
+def test_resume_refuses_a_model_that_forgot_other_images(few, few_run, tmp_path, capsys):
+    told = (tmp_path, few_run / "1model_SA_best.pth.tar", "GA", *few, "--forget")
+    assert forget(*told, "class:1") == 0
+    made = json.loads((tmp_path / "result.json").read_text())["split"]["digest"]
+    capsys.readouterr()
+    assert forget(*told, "class:2", "--resume") == 2
+    error, file = capsys.readouterr().err, tmp_path / "GAcheckpoint.pth.tar"
+    assert f"--resume {file}: was unlearned with retain and forget sets of digest {made}, this run's are of " in error
+    assert error.count("\n") == 1 and "--allow_split_mismatch" in error
+    assert forget(*told, "class:2", "--resume", "--allow_split_mismatch") == 0
+    assert "class 2" in json.loads((tmp_path / "result.json").read_text())["scenario"]["words"]
+
+
+def test_all_images_of_a_class_by_number_are_the_class(few, few_run, tmp_path, capsys):
+    labels = sources.load(catalog.get("digits"), None, 8).train_labels
+    count, mask = int((labels[::5] == 3).sum()), few_run / "1model_SA_best.pth.tar"
+    told = ["--dry_run", *few, "--class_to_replace", "3", "--num_indexes_to_replace"]
+    assert forget(tmp_path, mask, "UNSIR", *told, str(count)) == 0
+    assert forget(tmp_path, mask, "UNSIR", *told, str(count - 1)) == 2
+    assert "--unlearn UNSIR: forgets whole classes alone; give --forget class:C" in capsys.readouterr().err
 
 
 def test_retrain_takes_the_mask_but_no_weights(few, few_run, tmp_path):

@@ -12,7 +12,7 @@ import yaml
 from test_sweep import BOTH, SEARCH, Here, called, line, stated
 
 from report.runs import read
-from sweep import executors, grid, search_block, spec, winners
+from sweep import executors, grid, search, search_block, spec, winners
 from sweep.objective import OBJECTIVES, norm
 from sweep.search_study import Study
 from sweep.trial import baseline, in_search_folder
@@ -156,6 +156,52 @@ def test_overrides_of_the_file_stay_and_the_winner_comes_last(tmp_path):
     winners.best(wanted, [study])
     content = yaml.safe_load((tmp_path / "out" / "winners.yaml").read_text())
     assert content["overrides"][0] == wanted.overrides[0] and content["overrides"][1]["flags"] == values
+
+
+LEFT_OUT = [
+    {"method": "FT", "flags": False},
+    {"method": "FT", "scenario": "c", "flags": {"momentum": 0.5}},
+    {"method": "FT", "seed": 3, "flags": False},
+]
+
+
+def test_a_search_runs_nothing_that_the_file_leaves_out(tmp_path):
+    text = BOTH.replace("{c: 'class:0'}", "{c: 'class:0', d: 'class:1'}")
+    text += "methods: {retrain: {}, FT: {}}\noptuna: {method: FT, parameters: {unlearn_lr: {low: 0.1, high: 1}}, "
+    wanted = spec.read(stated(tmp_path, f"{text}trials: 1, seeds: [3, 4]}}\noverrides: {json.dumps(LEFT_OUT)}\n"))
+    wanted = replace(wanted, folder=tmp_path / "out")
+    wanted.folder.mkdir()
+    [found] = search_block.read(wanted)
+    [(_, retrained)] = search._studied(wanted, [found], baseline(wanted, found))
+    assert [cell.name for cell in retrained] == ["seed4/c/m/retrain"]
+    study = Study(wanted, found, retrained, optuna.storages.InMemoryStorage())
+    [(number, values)] = study.trials()
+    assert [cell.name for cell in study.cells(number, values)] == ["m-c-FT/trial000/seed4"]
+    study.tell(number, (0.1,))
+    winners.best(wanted, [study])
+    table = tmp_path / "table.yaml"
+    table.write_text("extends: out/winners.yaml\nseeds: [3, 4, 5]\n")
+    tuned = [cell for cell in grid.cells(spec.read(table)) if cell.facts.get("method") == "FT"]
+    assert [cell.name for cell in tuned] == ["seed4/c/m/FT", "seed5/c/m/FT"]
+    assert all(f"--momentum 0.5 --unlearn_lr {values['unlearn_lr']}" in line(cell) for cell in tuned)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ("{method: FT, flags: false}", "method: FT: overrides leave all of its runs out (flags: false)"),
+        (
+            "{method: retrain, seed: 4, flags: false}",
+            "seed4/c/m/FT: is measured against Retrain, which overrides leave out there (flags: false)",
+        ),
+    ],
+)
+def test_a_search_of_what_is_left_out_is_refused(left_out, said, tmp_path):
+    methods = f"methods: {{retrain: {{}}, FT: {{}}}}\noverrides: [{left_out}]\n"
+    path = stated(tmp_path, f"{BOTH}{methods}optuna: {{method: FT, trials: 1, seeds: [3, 4]}}\n")
+    with pytest.raises(UsageError) as error:
+        search_block.read(spec.read(path))
+    assert str(error.value) == f"{path}: optuna: {said}"
 
 
 def test_settings_can_share_a_winner(tmp_path):

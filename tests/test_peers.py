@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DIGITS
+from conftest import DIGITS, killed_at
 from test_methods import SETS, Tiny, context, run, warmed_up
 from torch import nn
 
@@ -20,6 +20,7 @@ from dataset.images import ImageSet
 from evaluation import divergence, privacy_score, similarity, weight_distance
 from unlearn import dampening, noise_images, registry
 from unlearn.apply import apply
+from unlearn.context import Progress
 from utils.errors import UsageError
 from utils.log import Log
 
@@ -224,7 +225,7 @@ def test_unsir_trains_on_noise_of_the_class_and_first_images_of_the_others():
 def test_stale_gradients_join_the_first_step_alone(model):
     stale = [torch.full_like(parameter, 0.5) for parameter in model.parameters()]
     task = context({}).task
-    objective = noise_images.with_gradients(task.mean, stale)
+    objective = noise_images.with_gradients(task.mean, stale, {})
     batch = type("B", (), {"inputs": torch.rand(4, 3, 6, 6), "targets": torch.tensor([0, 1, 2, 0])})
     plain, added, later = (
         torch.autograd.grad(each(model.eval(), batch)[0], list(model.parameters()))
@@ -232,6 +233,21 @@ def test_stale_gradients_join_the_first_step_alone(model):
     )
     assert all(torch.allclose(b - a, torch.full_like(a, 0.5), atol=1e-6) for a, b in zip(plain, added))
     assert all(torch.equal(a, b) for a, b in zip(plain, later))
+
+
+def test_a_killed_unsir_takes_the_stale_gradients_once(model, tmp_path):
+    config = registry.get("UNSIR").config(unlearn_epochs=2, noise_steps=2, noise_copies=1)
+
+    def run(name: str) -> dict[str, torch.Tensor]:
+        where = context({}, "reference", whole=(1,))
+        where.progress = Progress(tmp_path / name)
+        where.memory = (where.progress.state or {}).get("memory", {})
+        return apply(registry.get("UNSIR"), model, SETS, config, where).model.state_dict()
+
+    with killed_at(2):
+        run("killed.pt")
+    whole, resumed = run("whole.pt"), run("killed.pt")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 def test_unsir_is_for_whole_classes(model):

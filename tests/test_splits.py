@@ -87,6 +87,12 @@ def test_forget_and_retain_are_those_of_the_reference(classes, seed, scenario, f
     assert (plain_hash(found.forget), plain_hash(found.retain)) == (forget_hash, retain_hash)
 
 
+def test_a_number_can_say_all_images_of_the_classes():
+    every = [Scenario((0,), None), Scenario((0, 2), None), Scenario((1,), 5), Scenario((0, 1), 9)]
+    some = [Scenario((1,), 4), Scenario((0, 1), 5), Scenario(None, 9), Scenario(None, None, (0, 1))]
+    assert [each.takes_all([4, 5, 6]) for each in every + some] == [True] * 4 + [False] * 4
+
+
 def test_validation_and_training_counts_of_svhn():
     # The constants of the reference: class 0 keeps 4,454 of 4,948.
     left = train_counts(list(catalog.get("svhn").official), True)

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import pruner
 from dataset.images import Augment, ImageSet
 from dataset.scenario import Scenario
 from models.stacked import Stack, side_by_side
-from sweep import serve
+from sweep import alike, serve
 from sweep.alike import Grouping, kind
 from sweep.grid import Cell
 from sweep.job import WAITING
@@ -446,6 +447,35 @@ def test_cells_are_alike_but_for_seeds_splits_files_and_numbers():
     for place, word in ((1, "GA"), (8, "128"), (9, "--eval_mode")):
         assert kind(cell("b", *other[:place], word, *other[place + 1 :])) != first
     assert kind(cell("b", *other, script="main_imp.py")) != first
+
+
+def test_cells_whose_models_files_say_the_architecture_are_alike_by_model_and_setting():
+    def of(model: str, setting: str | None, *words: str) -> tuple:
+        facts = {"model": model, "setting": setting}
+        return kind(replace(cell("a", "--unlearn", "FT", "--mask", model, *words), facts=facts))
+
+    told = ("--arch", "resnet20s", "--dataset=digits")
+    assert of("a", None) != of("b", None) and of("a", "x") != of("a", "y") and of("a", "x") == of("a", "x")
+    assert of("a", None, told[0], told[1]) != of("b", None, told[0], told[1])
+    assert of("a", "x", *told) == of("b", "y", *told)
+
+
+def test_cells_that_cannot_be_computed_as_one_run_one_by_one(tmp_path, monkeypatch):
+    def together(script, commands, most, outputs):
+        if len(commands) > 1:
+            raise UsageError("--models_at_once: a and b cannot be computed as one")
+        print("ran", *commands[0], file=outputs[0])
+        return [int(commands[0][0])]
+
+    monkeypatch.setattr(groups, "run_together", together)
+    tasks = [{"folder": str(tmp_path / name), "argv": [name]} for name in "03"]
+    for name in "03":
+        (tmp_path / name).mkdir()
+    assert alike.run("main_forget.py", tasks) == [0, 3]
+    for name in "03":
+        said = (tmp_path / name / "output.txt").read_text().splitlines()
+        reason = "--models_at_once: a and b cannot be computed as one; they run one by one"
+        assert said == [f"main_sweep.py: {reason}", f"ran {name}"]
 
 
 def test_every_process_gets_its_share_of_the_cells_that_are_alike(monkeypatch):

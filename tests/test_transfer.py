@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,15 +21,20 @@ import main_report
 import main_transfer
 import models
 from dataset import catalog, prepare, scenario, sources
+from dataset.data_flags import Data
 from dataset.images import ImageSet, scale
 from evaluation.predict import Predictions
 from report import transfer_table
 from trainer import checkpoints
+from trainer.training_flags import Model
 from transfer import probe
-from transfer.transfer_flags import FullProbe
+from transfer.point import probe as carry_over
+from transfer.transfer_flags import FullProbe, LinearProbe
+from unlearn.apply import Unlearned
 from unlearn.context import Progress
 from utils.errors import UsageError, renamed
 from utils.log import Log
+from utils.run_flags import Run
 
 OUTPUT = {"transfer.md", "transfer.csv", "transfer.png"}
 FAST = ["--unlearn_epochs", "1", "--batch_size", "64"]
@@ -388,6 +394,32 @@ def test_another_target_takes_the_unlearned_models_and_another_method_setting_do
 
 
 FULL = ["--removed", "2", "--probe", "full", "--probe_epochs", "2", "--probe_lr", "0.02"]
+
+
+def test_a_stored_model_that_has_a_class_more_is_probed_again(few, few_run, shades, tmp_path):
+    told = [few_run / "1model_SA_best.pth.tar", shades, *few, "--removed", "1", "--compat", "reference"]
+    told += ["--unlearn", "boundary_expanding"]
+    assert run(tmp_path, *told) == 0
+    first = result(tmp_path / "removed_1")
+    assert run(tmp_path, *told, "--probe_l2", "2") == 0
+    again = result(tmp_path / "removed_1")
+    assert again["fingerprint"] != first["fingerprint"] and again["accuracy"]["source"] == first["accuracy"]["source"]
+    assert again["seconds"]["unlearning"] == first["seconds"]["unlearning"]
+
+
+def test_the_targets_model_does_not_say_the_sources_superclasses(monkeypatch, tmp_path):
+    info = prepare.find("digits", None, 8)
+    setup = SimpleNamespace(
+        probe=LinearProbe(), method=SimpleNamespace(name="FT"), folder=tmp_path, fingerprint="0", dataset=info
+    )
+    setup.target, setup.data = info, Data("cifar100", superclasses="kinds.csv")
+    setup.network, setup.run = SimpleNamespace(flags=Model("resnet20s")), Run()
+    problem = SimpleNamespace(target=None, target_data=SimpleNamespace(classes=info.names))
+    monkeypatch.setattr(probe, "linear", lambda *_: probe.Probed(nn.Linear(2, 2), {}, 1.0, 1.0))
+    carry_over(setup, problem, Unlearned(nn.Linear(2, 2), {}, 1.0), SimpleNamespace(log=None))
+    stored = torch.load(tmp_path / "FTtarget.pth.tar")["origin"]
+    assert stored["superclasses"] is None and (stored["dataset"], stored["input_size"]) == ("digits", 8)
+    assert stored["classes"] == list(info.names)
 
 
 @pytest.fixture(scope="module")

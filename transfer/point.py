@@ -63,8 +63,8 @@ def probe(setup: PointSetup, problem: TransferProblem, unlearned: Unlearned, pla
     else:
         seed = setup.run.train_seed
         probed = probes.full(unlearned.model, unlearned.mask, target, flags, seed, place.log, progress)
-    # The target's classes at the source's side, trained on all its images.
-    data = replace(setup.data, dataset=setup.target.source.name, input_size=setup.dataset.side)
+    # The target's own classes at the source's side, trained on all its images.
+    data = replace(setup.data, dataset=setup.target.source.name, input_size=setup.dataset.side, superclasses=None)
     content = {
         "state_dict": checkpoints.pack(probed.model, probed.mask),
         "classes": list(problem.target_data.classes),

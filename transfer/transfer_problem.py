@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+import models
 from dataset import prepare, split_file
 from dataset.sources import Dataset
 from dataset.split import BaseSplit, Split
+from trainer import checkpoints
 from trainer.problem import load, stamp, views
 from transfer.probe import Target
 from transfer.transfer_setup import PointSetup, TransferSetup
@@ -63,8 +66,18 @@ def without(setup: PointSetup, problem: TransferProblem) -> ForgetProblem:
         data=data,
         base=base,
         sets=problem.views.divided(split),
-        model=setup.network.model(data, setup.weights).to(setup.device),
+        model=_model(setup, data).to(setup.device),
         stamp={"fingerprint": setup.stamp, **problem.stamp, "forget_digest": split.digest},
         split=split,
         mask=setup.mask,
     )
+
+
+def _model(setup: PointSetup, data: Dataset) -> nn.Module:
+    """The model to begin with, or the finished one, on the CPU."""
+    if setup.stored is None:
+        return setup.network.model(data, setup.weights)
+    model = setup.network.model(data)
+    models.widen_to(model, setup.stored.weights)  # boundary expanding of --compat reference keeps its class
+    checkpoints.load_weights(model, setup.stored)
+    return model

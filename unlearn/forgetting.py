@@ -23,7 +23,7 @@ from trainer.training import parameters
 from trainer.training_flags import Model
 from unlearn import further_scores, incompetent, registry
 from unlearn.forget_problem import ForgetProblem, context, read
-from unlearn.session import Session
+from unlearn.session import Session, own_folder
 from unlearn.unlearn_setup import ForgetSetup, set_up
 from utils.errors import UsageError
 from utils.log import Log
@@ -72,6 +72,8 @@ def unlearn(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: P
     if part is not None:
         margins.save(place.folder.path / NAME, unlearned.model, problem, part, outputs)
     place.log.record("scores", **scores)
+    if remark := run_scores.left_out(scores):
+        place.log.line(remark)
     adapters = setup.adapters
     trained = adapters.total if adapters and adapters.stored_separately else parameters(unlearned.model)
     sides = {name: run_scores.four(predictions, compat) for name, predictions in compared.items()}
@@ -116,14 +118,11 @@ def leave_outputs(setup: ForgetSetup, problem: ForgetProblem, place: Place, resu
     Raises:
         UsageError: the model's file is gone, or another run's.
     """
-    home, apart = place.folder.home, setup.adapters is not None and setup.adapters.stored_separately
-    name = setup.method.outputs[3 if apart else 0]
-    folder = home if (home / name).exists() else place.folder.path  # another method's result can take the place of ours
-    margins.check_own(folder / name, setup.fingerprint)
+    folder = own_folder(setup, place.folder, "--save_outputs")
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
     unlearned = Session(setup, place.folder, problem.stamp, folder).stored(problem.model, handed, "--save_outputs")
     assert unlearned is not None, "its file was there"
-    margins.save(home / NAME, unlearned.model, problem, part_of(setup, problem))
+    margins.save(place.folder.home / NAME, unlearned.model, problem, part_of(setup, problem))
 
 
 def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) -> dict[str, nn.Module]:

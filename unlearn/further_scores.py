@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from trainer.pipeline import Place
 from trainer.recipe import Recipe
 from unlearn.forget_problem import ForgetProblem, context
 from unlearn.layers import blocks
-from unlearn.session import Session
+from unlearn.session import Session, own_folder
 from unlearn.unlearn_setup import ForgetSetup
 from utils import seeds
 
@@ -42,36 +43,40 @@ def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, res
     }
     if not any(chosen.values()):
         return
+    flag = "--relearn_epochs" if chosen["relearn"] else "--cka"
+    folder = own_folder(setup, place.folder, flag)
     problem = read()
-    models = _models(setup, problem, place)
+    models, masks = _models(setup, problem, place, folder, flag)
     if chosen["relearn"]:
         place.log.line(f"relearning, at most {asked.relearn_epochs} epochs on the forget set for each of the models")
-        place.folder.add({"relearn": relearned | relearn(models, problem.sets["forget"], problem.mask, relearned)})
+        place.folder.add({"relearn": relearned | relearn(models, problem.sets["forget"], masks, relearned)})
     if chosen["CKA"]:
         place.log.line(f"comparing features of at most {MOST:,} images of each set, block by block")
         place.folder.add({"CKA": similarity(models, problem.sets, setup.apart.eval_seed)})
 
 
-def _models(setup: ForgetSetup, problem: ForgetProblem, place: Place) -> dict[str, nn.Module]:
-    """The "unlearned", the "original" and the "retrained" model, as far as there are any."""
-    home = place.folder.home
-    folder = home if (home / setup.method.outputs[0]).exists() else place.folder.path
+def _models(
+    setup: ForgetSetup, problem: ForgetProblem, place: Place, folder: Path, flag: str
+) -> tuple[dict[str, nn.Module], dict[str, Mask]]:
+    """The "unlearned", the "original" and the "retrained" model, as far as there are any, and the mask of each."""
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
-    stored = Session(setup, place.folder, problem.stamp, folder).stored(copy.deepcopy(problem.model), handed, "--cka")
-    assert stored is not None, "a finished run has left its model"
-    others = {"original": setup.checkpoint, "retrained": setup.reference}
-    return {"unlearned": stored.model} | {
-        name: setup.network.model(problem.data, one).to(setup.device)
-        for name, one in others.items()
-        if one is not None and one.weights
-    }
+    stored = Session(setup, place.folder, problem.stamp, folder).stored(copy.deepcopy(problem.model), handed, flag)
+    assert stored is not None, "its file was there"
+    known = {"original": setup.checkpoint, "retrained": setup.reference}
+    others = {name: one for name, one in known.items() if one is not None and one.weights}
+    models = {name: setup.network.model(problem.data, one).to(setup.device) for name, one in others.items()}
+    masks = {"unlearned": stored.mask} | {name: one.mask for name, one in others.items()}
+    return {"unlearned": stored.model, **models}, masks
 
 
-def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, settings: dict[str, Any]) -> dict[str, Any]:
+def relearn(
+    models: dict[str, nn.Module], forget: Images, masks: Mapping[str, Mask], settings: dict[str, Any]
+) -> dict[str, Any]:
     """How many epochs on the forget set bring a model's accuracy on it to 95 % of the original's.
 
     Args:
         models: with "original" and "unlearned", maybe "retrained"; left as they are.
+        masks: by model, the weights that stay zero while it learns; a model without one is dense.
         settings: "at_most" epochs, "lr" and "seed".
     Returns:
         ``target``, the accuracy to reach; by model its ``accuracy`` before the first and after each epoch, and the
@@ -80,11 +85,11 @@ def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, settings: 
     Source: relearn time, Golatkar et al. 2020; AIN, the anamnesis index of Chundawat et al. 2023 (Zero-shot machine
         unlearning), in epochs in place of steps.
     """
-    target = KNOWN_AGAIN * accuracy_on(models["original"], forget)
+    target = KNOWN_AGAIN * accuracy_on(models["original"], forget, name="forget")
     result: dict[str, Any] = {"target": target}
     for name, model in models.items():
         if name != "original":
-            rising = _accuracies(model, forget, mask, target, settings)
+            rising = _accuracies(model, forget, masks.get(name, {}), target, settings)
             result[name] = {"epochs": len(rising) - 1 if rising[-1] >= target else None, "accuracy": rising}
     ours, exact = (result.get(name, {}).get("epochs") for name in ("unlearned", "retrained"))
     return result | ({"AIN": ours / exact} if ours is not None and exact else {})
@@ -92,13 +97,13 @@ def relearn(models: dict[str, nn.Module], forget: Images, mask: Mask, settings: 
 
 def _accuracies(model: nn.Module, forget: Images, mask: Mask, target: float, settings: dict[str, Any]) -> list[float]:
     """Accuracy on the forget set before and after each epoch, until the target is reached."""
-    accuracies, copied = [accuracy_on(model, forget)], copy.deepcopy(model)
+    accuracies, copied = [accuracy_on(model, forget, name="forget")], copy.deepcopy(model)
     if accuracies[0] >= target:
         return accuracies
     training = Training(copied, Recipe(settings["at_most"], settings["lr"], schedule="constant", milestones=()), mask)
     training.quiet = True
     for _ in training.run(forget, seeds.derive(settings["seed"], "relearn")):
-        accuracies.append(accuracy_on(copied, forget))
+        accuracies.append(accuracy_on(copied, forget, name="forget"))
         if accuracies[-1] >= target:
             break
     return accuracies

@@ -68,14 +68,18 @@ def first_of_others(images: Images, count: int, context: Context, normalise: nn.
     return some if images.shuffle else some.in_order()
 
 
-def with_gradients(objective: Objective, gradients: list[Tensor | None]) -> Objective:
-    """``objective`` whose first step also descends along ``gradients``, in the order of the model's parameters."""
-    waiting = [gradients]
+def with_gradients(objective: Objective, gradients: list[Tensor | None], memory: dict[str, Any]) -> Objective:
+    """``objective`` whose first step also descends along ``gradients``, in the order of the model's parameters.
+
+    Args:
+        memory: keeps over a kill that this step was taken (``Context.memory``).
+    """
 
     def first(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
         loss, figures = objective(model, batch)
-        if waiting:
-            pairs = zip(model.parameters(), waiting.pop())
+        if not memory.get("joined"):
+            memory["joined"] = True
+            pairs = zip(model.parameters(), gradients)
             added = torch.stack([(parameter * each).sum() for parameter, each in pairs if each is not None]).sum()
             loss = loss + added - added.detach()
         return loss, figures

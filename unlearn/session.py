@@ -10,14 +10,28 @@ from torch import nn
 
 import models
 from dataset.images import Images
-from trainer import checkpoints
+from trainer import checkpoints, margins
 from unlearn import lora
 from unlearn.apply import Unlearned, apply
 from unlearn.context import Context, Progress
+from utils.errors import UsageError, renamed
 from utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from unlearn.unlearn_setup import UnlearnSetup
+    from unlearn.unlearn_setup import ForgetSetup, UnlearnSetup
+
+
+def own_folder(setup: ForgetSetup, folder: RunFolder, flag: str) -> Path:
+    """Where the model of a finished run is: beside its result, or still in its folder if only the result was moved.
+
+    Raises:
+        UsageError: the model's file is gone, or another run's; begins with ``flag``, why it is read.
+    """
+    name = setup.method.outputs[3 if setup.adapters is not None and setup.adapters.stored_separately else 0]
+    place = folder.home if (folder.home / name).exists() else folder.path
+    with renamed({"--save_outputs": flag}):
+        margins.check_own(place / name, setup.fingerprint)
+    return place
 
 
 class Session:
@@ -73,14 +87,26 @@ class Session:
         if context.compat == "reference":  # where boundary expanding keeps its new class
             models.widen_to(model, checkpoint.weights)
         checkpoints.check_fits(checkpoint, model, self._setup.arch, flag)
+        self._check_sets(checkpoint, flag)
         checkpoints.load_weights(model, checkpoint)
         context.log.line(f"Load checkpoint from: {self._model}")
         return Unlearned(model, checkpoint.mask, None)
+
+    def _check_sets(self, checkpoint: checkpoints.Checkpoint, flag: str) -> None:
+        """Refuse a model that forgot other images; a file of the reference does not say which."""
+        for mark, sets in (("forget_digest", "retain and forget sets"), ("poison_digest", "poisoned images")):
+            made, own = checkpoint.extra.get(mark), self._stamp.get(mark)
+            if None not in (made, own) and made != own and not self._setup.allow_mismatch:
+                raise UsageError(
+                    f"{flag} {checkpoint.path}: was unlearned with {sets} of digest {made}, this run's are of {own}; "
+                    "give the scenario and seeds of that run, leave --resume out, or give --allow_split_mismatch"
+                )
 
     def _put_together(self, model: nn.Module, adapters: lora.Plan, context: Context) -> nn.Module:
         """The stored frozen model with its stored adapters."""
         base = checkpoints.read(self._base, "--resume", self._setup.run.allow_pickle, model)
         checkpoints.check_fits(base, model, self._setup.arch, "--resume")
+        self._check_sets(base, "--resume")
         checkpoints.load_weights(model, base)
         context.log.line(f"Load checkpoint from: {self._base} and {self._adapter}")
         return lora.read(model, adapters, self._adapter)

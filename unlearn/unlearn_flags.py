@@ -29,7 +29,9 @@ class Unlearn:
         common=True,
         aliases=("model_path",),
     )
-    resume: bool = option(False, "score METHODcheckpoint.pth.tar of --save_dir, unlearn nothing", identity=False)
+    resume: bool = option(
+        False, "score METHODcheckpoint.pth.tar of --save_dir if it is there, and unlearn nothing", identity=False
+    )
     allow_split_mismatch: bool = option(False, "go on although the model was trained on another split")
     reference_model: str | None = file_option(
         "the retrained checkpoint (retraincheckpoint.pth.tar): adds divergences from its outputs, and ToW",

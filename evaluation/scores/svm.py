@@ -26,9 +26,11 @@ def forget_efficacy(outputs: Outputs) -> dict[str, float]:
 
 
 @score("SVC_MIA_training_privacy", reads={"retain", "test"}, columns={})
-def training_privacy(outputs: Outputs) -> dict[str, float]:
-    """How well members can be told from non-members, by feature."""
+def training_privacy(outputs: Outputs) -> dict[str, float] | None:
+    """How well members can be told from non-members, by feature; None where either are fewer than two."""
     from evaluation import mia
 
+    if min(len(outputs.sets["retain"]), len(outputs.sets["test"])) < 2:
+        return None
     retain, _, test = mia.arranged(outputs.sets, outputs.compat, outputs.seed)
     return mia.training_privacy(retain, test, outputs.compat)

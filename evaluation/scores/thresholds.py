@@ -6,10 +6,15 @@ from evaluation.scoring import Outputs, score
 
 
 @score("threshold_attacks", columns={})
-def threshold_attacks(outputs: Outputs) -> dict[str, list[float]]:
-    """Pairs by feature: members judged members, forgotten judged non-members; fractions in [0, 1]."""
+def threshold_attacks(outputs: Outputs) -> dict[str, list[float]] | None:
+    """Pairs by feature: members judged members, forgotten judged non-members; fractions in [0, 1].
+
+    None where there are fewer than two retain images, one to choose thresholds by and one to judge.
+    """
     from evaluation import mia
 
+    if len(outputs.sets["retain"]) < 2:
+        return None
     retain, forget, test = mia.arranged(outputs.sets, outputs.compat, outputs.seed)
     shadows = min(len(test), len(retain) // 2)
     accuracies = mia.threshold_attacks(retain[:shadows], test[:shadows], retain[shadows:], forget)

@@ -60,6 +60,6 @@ def impair_and_repair(model: nn.Module, sets: Sets, config: Config, context: Con
         noise, stale = noise_images.learn(model, sets.retain, config, context)
         some = noise_images.first_of_others(sets.retain, config.samples_per_class, context, normalise)
         both = union(noise_images.repeated(noise, used, config.noise_copies), some)
-        objective = noise_images.with_gradients(context.task.mean, stale) if reference else None
+        objective = noise_images.with_gradients(context.task.mean, stale, context.memory) if reference else None
         context.fit(model, both, config, objective)
         context.fit(model, some, replace(config, unlearn_lr=config.repair_lr, batch_size=config.repair_batch_size))
