@@ -45,7 +45,8 @@ def open_image(path: bytes) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
         raise ValueError(f"{image.width}x{image.height} pixels are too many")
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         kind = "floats" if image.mode == "F" else "32-bit integers"

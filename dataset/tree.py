@@ -260,11 +260,12 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     train = _by_class(folders["train"], left_out)
     check_classes(root, train, left_out)
     classes = tuple(train)
-    labelled = {name: folders[name] for name in ("test", "val") if name in folders and subfolders(folders[name])}
+    named: tuple[str, ...] = ("test", "val")
+    labelled = {name: folders[name] for name in named if name in folders and subfolders(folders[name])}
     if not labelled:
         if "test" in folders or "val" in folders:
             raise UsageError(f"--data {root}: no test images; expected {tests[0]}/<class>/*.jpg")
-        raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/")
+        raise UsageError(f"--data {root}: has train/ but neither {tests[0]}/ nor {tests[1]}/{_hint(root)}")
     files_of = {name: _held_out(root, place, train, left_out) for name, place in labelled.items()}
     _note_others(root, [folders["train"], *labelled.values()], classes, left_out)
     notes = _notes(labelled, files_of, classes) | left_out.notes
