@@ -115,17 +115,20 @@ def _for_inference(model: nn.Module) -> nn.Module:
 
 
 @torch.inference_mode()
-def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None) -> float:
+def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None, name: str = "validation") -> float:
     """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given.
 
-    Raises DivergedError: an output is NaN or infinite.
+    Args:
+        name: of the set, for the error.
+    Raises:
+        DivergedError: an output is NaN or infinite.
     """
     model.eval()
     mine = images.at(images.indices[parallel.part(len(images))]) if augment_seed is None else images
     figures = memory.as_many_as_fit(functools.partial(_figures, model, mine, augment_seed), at_once(images))
     right, lost = (parallel.add_up(figures) if len(mine) < len(images) else figures).tolist()
     if lost:
-        reason = f"model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} validation images"
+        reason = f"model's outputs became NaN or infinite for {lost:,.0f} of {len(images):,} {name} images"
         raise DivergedError(f"the {reason}")
     return right / max(len(images), 1)
 

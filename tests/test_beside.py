@@ -115,7 +115,7 @@ def test_relearn_time_against_a_slow_twin(monkeypatch):
     reached = next(epoch for epoch, value in enumerate(wanted) if value > wanted[0] and epoch > 1)
     known = max(wanted[: reached + 1]) / 0.95 if wanted[reached] == max(wanted[: reached + 1]) else None
     assert known is not None and reached < 30, "a case that says something"
-    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, images: known if m is original else real(m, images))
+    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, *of, **named: known if m is original else real(m, *of))
     reached = next(epoch for epoch, value in enumerate(wanted) if value >= 0.95 * known)
     models = {"original": original, "unlearned": model, "retrained": model}
     how = {"at_most": 30, "lr": 0.2, "seed": 0}
@@ -134,7 +134,7 @@ def test_pruned_weights_stay_pruned_while_a_model_relearns(monkeypatch):
     with torch.no_grad():
         model.conv.weight *= mask["conv.weight"]
     real = further_scores.accuracy_on
-    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, images: seen.append(m) or real(m, images))
+    monkeypatch.setattr(further_scores, "accuracy_on", lambda m, *of, **named: seen.append(m) or real(m, *of))
     how = {"at_most": 2, "lr": 0.05, "seed": 0}
     further_scores._accuracies(model, SETS["forget"], mask, 1.1, how)
     assert len(seen) == 3 and not torch.equal(seen[-1].conv.weight, model.conv.weight)

@@ -132,6 +132,8 @@ def test_outputs_that_are_none_are_no_scores():
         predict(model, {"test": images(5)})
     with pytest.raises(DivergedError, match="for 5 of 5 validation images"):
         accuracy_on(model, images(5))
+    with pytest.raises(DivergedError, match="for 5 of 5 forget images"):
+        accuracy_on(model, images(5), name="forget")
 
 
 def test_the_first_tensor_is_named_and_masks_may_hold_infinity():

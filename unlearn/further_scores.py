@@ -85,7 +85,7 @@ def relearn(
     Source: relearn time, Golatkar et al. 2020; AIN, the anamnesis index of Chundawat et al. 2023 (Zero-shot machine
         unlearning), in epochs in place of steps.
     """
-    target = KNOWN_AGAIN * accuracy_on(models["original"], forget)
+    target = KNOWN_AGAIN * accuracy_on(models["original"], forget, name="forget")
     result: dict[str, Any] = {"target": target}
     for name, model in models.items():
         if name != "original":
@@ -97,13 +97,13 @@ def relearn(
 
 def _accuracies(model: nn.Module, forget: Images, mask: Mask, target: float, settings: dict[str, Any]) -> list[float]:
     """Accuracy on the forget set before and after each epoch, until the target is reached."""
-    accuracies, copied = [accuracy_on(model, forget)], copy.deepcopy(model)
+    accuracies, copied = [accuracy_on(model, forget, name="forget")], copy.deepcopy(model)
     if accuracies[0] >= target:
         return accuracies
     training = Training(copied, Recipe(settings["at_most"], settings["lr"], schedule="constant", milestones=()), mask)
     training.quiet = True
     for _ in training.run(forget, seeds.derive(settings["seed"], "relearn")):
-        accuracies.append(accuracy_on(copied, forget))
+        accuracies.append(accuracy_on(copied, forget, name="forget"))
         if accuracies[-1] >= target:
             break
     return accuracies

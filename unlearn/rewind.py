@@ -19,7 +19,7 @@ def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Call
     accuracies, students = (context.memory.setdefault(key, []) for key in ("accuracies", "students"))
 
     def remember(epoch: int | None = None) -> None:
-        accuracies.append(accuracy_on(model, sets.forget))
+        accuracies.append(accuracy_on(model, sets.forget, name="forget"))
         students.append({key: value.detach().cpu().clone() for key, value in model.state_dict().items()})
 
     train(remember)
