@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.checkpoints import Checkpoint
+from trainer.training_flags import Prune, PruneAtStart
 from utils.errors import UsageError
 from utils.torch_files import check_tensors
 
@@ -48,6 +50,56 @@ def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
     wrong = [key for key in (*expected, *stored) if expected.get(key) != stored.get(key)]
     if wrong:
         raise UsageError(f"{flag}: is of another model (first: {wrong[0]})")
+
+
+def check_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
+    """Refuse to prune where the file lacks the weights to go back to, or holds those of another epoch.
+
+    Raises:
+        UsageError: names the flags that fit the file.
+    """
+    if isinstance(prune, PruneAtStart) or not _goes_back_to_stored(checkpoint, prune):
+        return
+    flag, held = f"--checkpoint {checkpoint.path}", _epoch_of_target(checkpoint)
+    if checkpoint.extra["init_weight"] is None:
+        raise UsageError(
+            f"{flag}: holds no weights to go back to after pruning; give --prune_type pt, or begin without --resume"
+        )
+    if held is not None and held != prune.back_to:
+        kind = "" if prune.prune_type == "rewind_lt" else "--prune_type rewind_lt "
+        raise UsageError(
+            f"{flag}: would go back to {_weights(held)}, not to {_weights(prune.back_to)}; "
+            f"give {kind}--rewind_epoch {held}, or begin without --resume"
+        )
+
+
+def warn_of_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
+    """Say so where pruning goes back to weights of which the file does not tell the epoch."""
+    if isinstance(prune, PruneAtStart) or not _goes_back_to_stored(checkpoint, prune):
+        return
+    if _epoch_of_target(checkpoint) is None:
+        text = f"{checkpoint.path} does not say of which epoch its init_weight is; taken for {_weights(prune.back_to)}"
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def _goes_back_to_stored(checkpoint: Checkpoint, prune: Prune) -> bool:
+    """Whether pruning will go back to the file's ``init_weight``, and not to weights that are still to come."""
+    stored, epoch = checkpoint.extra, prune.back_to
+    if epoch is None or prune.pruning_times <= stored["state"] + 1:
+        return False
+    return stored["state"] > 0 or stored["epoch"] >= epoch
+
+
+def _epoch_of_target(checkpoint: Checkpoint) -> Any:
+    """The epoch of the file's ``init_weight``, 0 for the initial weights; None if the file does not say."""
+    prune = checkpoint.extra.get("recipe", {}).get("prune")
+    if not isinstance(prune, dict) or prune.get("prune_type") == "pt":
+        return None
+    return prune.get("rewind_epoch") if prune.get("prune_type") == "rewind_lt" else 0
+
+
+def _weights(epoch: Any) -> str:
+    return f"those after epoch {epoch}" if epoch else "the initial weights"
 
 
 def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:

@@ -55,6 +55,7 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
     if arguments.resume.checkpoint is not None:
         checkpoint = built.read(arguments.resume.checkpoint, "--checkpoint")
         position.check_position(checkpoint, built.fresh)
+        position.check_target(checkpoint, arguments.prune)
     config = identity(arguments) | {**dataset.identity, "checkpoint": checkpoint and checkpoint.sha256}
     prune, at_start = arguments.prune, isinstance(arguments.prune, PruneAtStart)
     return TrainingSetup(
@@ -76,6 +77,8 @@ def read(setup: TrainingSetup) -> Problem:
     """Load images and divide them; the model is new."""
     data, base = load(setup)
     check_same_split(setup.checkpoint, base)
+    if setup.checkpoint is not None:
+        position.warn_of_target(setup.checkpoint, setup.prune)
     seen = views(setup, data)
     sets = {"train": seen.train(base.train), "val": seen.val(base.val), "test": seen.test(base.test)}
     if setup.plain:
