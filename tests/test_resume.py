@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from conftest import DIGITS
 
 import main_imp
+import main_synflow
 from report import plots
+from utils import files
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,3 +101,52 @@ def test_a_file_that_does_not_say_which_weights_it_goes_back_to_is_believed(few,
     assert resumed(few, checkpoint, tmp_path / "run", f"--epochs 2 {PRUNED} 1") == 0
     told = f"warning: {checkpoint} does not say of which epoch its init_weight is; taken for those after epoch 1"
     assert told in capsys.readouterr().err
+
+
+# --- step sizes and moments ---
+
+
+def last(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "0checkpoint.pth.tar")
+
+
+def test_flags_rule_the_epochs_that_are_left(few, dense, tmp_path):
+    words = "--epochs 4 --lr 0.01 --momentum 0.5 --weight_decay 0 --decreasing_lr 3"
+    assert resumed(few, dense / "0checkpoint.pth.tar", tmp_path, words) == 0
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    sizes = {line["epoch"]: line["lr"] for line in lines if line["kind"] == "epoch"}
+    assert sizes == pytest.approx({3: 0.01, 4: 0.001})
+    [group] = last(tmp_path)["optimizer"]["param_groups"]
+    assert (group["momentum"], group["weight_decay"], group["initial_lr"]) == (0.5, 0, 0.01)
+    assert last(tmp_path)["scheduler"]["milestones"] == {3: 1} and last(tmp_path)["scheduler"]["last_epoch"] == 4
+
+
+def test_the_same_flags_end_where_a_training_in_one_go_ends(few, dense, tmp_path):
+    words = "--epochs 3 --decreasing_lr 1"  # as of the two epochs
+    assert resumed(few, dense / "0checkpoint.pth.tar", tmp_path / "two", words) == 0
+    whole = [*DIGITS, *few, "--batch_size", "64", *words.split(), "--save_dir", str(tmp_path / "one")]
+    assert main_imp.main(whole) == 0
+    for key in ("optimizer", "scheduler", "result", "best_sa", "init_weight", "state_dict"):
+        one, two = (pickled(last(tmp_path / name)[key]) for name in ("one", "two"))
+        assert one == two, key
+    names = ["0model_SA_best.pth.tar"] * 2
+    one, two = (torch.load(tmp_path / folder / name) for folder, name in zip(("one", "two"), names))
+    assert one["epoch"] == two["epoch"] and pickled(one["state_dict"]) == pickled(two["state_dict"])
+
+
+def pickled(content: Any) -> bytes:
+    return files.torch_bytes({"content": content})
+
+
+def test_a_mask_that_was_made_otherwise_is_refused(few, tmp_path, capsys):
+    words = [*DIGITS, *few, "--epochs", "1", "--batch_size", "64", "--score", "magnitude", "--rate"]
+    assert main_synflow.main([*words, "0.9", "--save_dir", str(tmp_path / "a")]) == 0
+    checkpoint = tmp_path / "a" / "0checkpoint.pth.tar"
+    more = ["--resume", "--checkpoint", str(checkpoint), "--save_dir", str(tmp_path / "b"), "--dry_run"]
+    capsys.readouterr()
+    assert main_synflow.main([*words, "0.95", *more]) == 2
+    assert f"--rate 0.95: is not how the mask of --checkpoint {checkpoint} was made; give --rate 0.9," in (
+        capsys.readouterr().err
+    )
+    assert main_synflow.main([*words, "0.9", *more]) == 0
+    assert "training that goes on with 10.00 % of the prunable weights" in capsys.readouterr().out

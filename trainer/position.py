@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.checkpoints import Checkpoint
+from trainer.loop import Training
 from trainer.training_flags import Prune, PruneAtStart
 from utils.errors import UsageError
 from utils.torch_files import check_tensors
@@ -73,6 +74,24 @@ def check_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
         )
 
 
+def check_mask(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
+    """Refuse flags of pruning before training that are not those which gave the file its mask.
+
+    Raises:
+        UsageError: names the first such flag.
+    """
+    made = _stored_prune(checkpoint)
+    if not isinstance(prune, PruneAtStart) or "score" not in made:
+        return
+    for name, value in vars(prune).items():
+        if made.get(name) != value:
+            held = "it was made without it; leave it out" if made.get(name) is None else f"give --{name} {made[name]}"
+            raise UsageError(
+                f"--{name} {value}: is not how the mask of --checkpoint {checkpoint.path} was made; {held}, "
+                "or begin without --resume"
+            )
+
+
 def warn_of_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
     """Say so where pruning goes back to weights of which the file does not tell the epoch."""
     if isinstance(prune, PruneAtStart) or not _goes_back_to_stored(checkpoint, prune):
@@ -92,50 +111,59 @@ def _goes_back_to_stored(checkpoint: Checkpoint, prune: Prune) -> bool:
 
 def _epoch_of_target(checkpoint: Checkpoint) -> Any:
     """The epoch of the file's ``init_weight``, 0 for the initial weights; None if the file does not say."""
-    prune = checkpoint.extra.get("recipe", {}).get("prune")
-    if not isinstance(prune, dict) or prune.get("prune_type") == "pt":
+    prune = _stored_prune(checkpoint)
+    if not prune or prune.get("prune_type") == "pt":
         return None
     return prune.get("rewind_epoch") if prune.get("prune_type") == "rewind_lt" else 0
+
+
+def _stored_prune(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The flags of pruning that the file was made with; empty if it does not say."""
+    prune = checkpoint.extra.get("recipe", {}).get("prune")
+    return prune if isinstance(prune, dict) else {}
 
 
 def _weights(epoch: Any) -> str:
     return f"those after epoch {epoch}" if epoch else "the initial weights"
 
 
-def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
-    """Give a ``trainer.loop.Training`` the optimiser and schedule of ``stored_position``.
+def restore_training(training: Training, stored: dict[str, Any], path: Path) -> None:
+    """Give a training the moments and the epoch of ``stored_position``; step sizes follow from its own recipe.
 
     Raises:
         UsageError: they are not those of such a training.
     """
-    own = training.schedule.state()
+    own, recipe = training.schedule.state(), training.recipe
     try:
         # Other keys would replace the scheduler's methods.
         schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}
-        groups = [
-            {key: value for key, value in group.items() if key in known}
-            for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])
-        ]
-        if (
-            "last_epoch" not in schedule
-            or len(groups) < len(stored["optimizer"]["param_groups"])
-            or not _alike(schedule, own["scheduler"])
-            or not _alike(groups, own["optimizer"]["param_groups"])
-        ):
+        known, groups = own["optimizer"]["param_groups"], stored["optimizer"]["param_groups"]
+        used = [{key: value for key, value in group.items() if key in keys} for group, keys in zip(groups, known)]
+        alike = _alike(schedule, own["scheduler"]) and _alike(used, known)
+        if "last_epoch" not in schedule or len(used) < len(groups) or not alike:
             raise ValueError("an entry of another type")
-        optimizer = {"state": stored["optimizer"]["state"], "param_groups": groups}
-        training.restore({**stored, "scheduler": schedule, "optimizer": optimizer})
-        for parameter, state in training.optimizer.state.items():
-            for value in state.values():
-                if isinstance(value, Tensor) and (
-                    value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())
-                ):
-                    raise ValueError("a moment of another shape, NaN or infinite")
+        training.schedule.advance(min(stored["epoch"], recipe.epochs))
+        state = training.schedule.state()
+        state["optimizer"]["param_groups"] = [
+            {**now, "params": group["params"]} for now, group in zip(state["optimizer"]["param_groups"], used)
+        ]
+        state["optimizer"]["state"] = stored["optimizer"]["state"]
+        training.restore({**stored, **state})
+        _check_moments(training.optimizer)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
         raise UsageError(
             f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: "
             f"{error})"
         ) from error
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    for parameter, state in optimizer.state.items():
+        for value in state.values():
+            if isinstance(value, Tensor) and (
+                value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())
+            ):
+                raise ValueError("a moment of another shape, NaN or infinite")
 
 
 def _alike(stored: Any, own: Any) -> bool:

@@ -56,13 +56,14 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
         checkpoint = built.read(arguments.resume.checkpoint, "--checkpoint")
         position.check_position(checkpoint, built.fresh)
         position.check_target(checkpoint, arguments.prune)
+        position.check_mask(checkpoint, arguments.prune)
     config = identity(arguments) | {**dataset.identity, "checkpoint": checkpoint and checkpoint.sha256}
     prune, at_start = arguments.prune, isinstance(arguments.prune, PruneAtStart)
     return TrainingSetup(
         **shared(arguments, device, built),
         script="main_synflow.py" if at_start else "main_imp.py",
         label="synflow" if at_start else "imp",
-        title=pruned_first(prune) if isinstance(prune, PruneAtStart) else pruned_later(prune),
+        title=pruned_first(prune, checkpoint) if isinstance(prune, PruneAtStart) else pruned_later(prune),
         outputs=rounds.OUTPUTS,
         keep_files=checkpoint is not None,
         config=config | models.origin(arguments.model.arch),
@@ -126,7 +127,7 @@ def train(setup: TrainingSetup, problem: Problem, record: Result, place: Place) 
     stamp = {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
     files = Files(place.folder.path, stamp, every=setup.run.checkpoint_every)
     mask, prune = {}, setup.prune
-    if isinstance(prune, PruneAtStart):
+    if isinstance(prune, PruneAtStart) and setup.checkpoint is None:
         mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)
     trained, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
     if setup.save_outputs:
@@ -251,8 +252,10 @@ def pruned_later(prune: Prune) -> str:
     )
 
 
-def pruned_first(prune: PruneAtStart) -> str:
-    """Pruning before training, in words."""
+def pruned_first(prune: PruneAtStart, checkpoint: Checkpoint | None) -> str:
+    """Pruning before training, in words; a checkpoint to go on from has its mask already."""
+    if checkpoint is not None:
+        return f"training that goes on with {100 * pruner.density(checkpoint.mask):.2f} % of the prunable weights"
     if prune.rate == 0:
         return "dense training"
     steps = "" if prune.steps is None else f" in {prune.steps} steps"
