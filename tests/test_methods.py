@@ -813,6 +813,17 @@ def test_a_resumed_training_repeats_the_undisturbed_one(model, mask):
     assert all(torch.equal(value, part.state_dict()[key]) for key, value in whole.state_dict().items())
 
 
+def test_scrub_keeps_its_last_weights_where_no_image_of_the_classes_validates(model, capsys):
+    method, found = registry.get("SCRUB"), []
+    for no_rewind in (False, True):
+        copied = copy.deepcopy(model)
+        sets = {**SETS, "val": SETS["val"].at(torch.arange(0))}
+        config = method.config(unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, no_rewind=no_rewind)
+        found.append(apply(method, copied, sets, config, context({})).model.state_dict())
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+    assert "no validation images of the forgotten classes: the last epoch's weights are kept" in capsys.readouterr().out
+
+
 def test_epoch_figures_by_hand(model):
     def objective(model, batch):  # loss 2 on every image; the first class always wins
         return model.fc.bias.sum() * 0 + 2.0, {"accuracy": batch.targets == 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DIGITS
+from PIL import Image
 
 import main_imp
 import main_synflow
@@ -150,3 +152,26 @@ def test_a_mask_that_was_made_otherwise_is_refused(few, tmp_path, capsys):
     )
     assert main_synflow.main([*words, "0.9", *more]) == 0
     assert "training that goes on with 10.00 % of the prunable weights" in capsys.readouterr().out
+
+
+# --- the best epoch ---
+
+
+def best(folder: Path, round_: int = 0) -> dict[str, Any]:
+    return torch.load(folder / f"{round_}model_SA_best.pth.tar")
+
+
+def test_without_validation_images_the_last_epoch_is_the_best(tmp_path, capsys):
+    """Six images train of each class, too few to set a tenth aside."""
+    random = np.random.default_rng(0)
+    for part, label, number in itertools.product(("train", "test"), "ab", range(6)):
+        (tmp_path / "tree" / part / label).mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "tree" / part / label / f"{number}.png")
+    words = ["--dataset", "folder", "--data", str(tmp_path / "tree"), *DIGITS[2:], "--batch_size", "12", "--save_dir"]
+    assert main_imp.main([*words, str(tmp_path / "a"), "--epochs", "2"]) == 0
+    assert best(tmp_path / "a")["epoch"] == 2
+    assert "no validation images: the best epoch of a round is its last one" in capsys.readouterr().out
+    more = ["--resume", "--checkpoint", str(tmp_path / "a" / "0checkpoint.pth.tar")]
+    assert main_imp.main([*words, str(tmp_path / "b"), "--epochs", "3", *more]) == 0
+    assert best(tmp_path / "b")["epoch"] == 3

@@ -130,8 +130,15 @@ class Rounds:
         checkpoints.load_weights(self.model, checkpoint)
         self._resumed, self._from = stored, checkpoint.path
 
+    @property
+    def _validates(self) -> bool:
+        """Whether there are images by which one epoch can be better than another."""
+        return len(self.sets["val"]) > 0
+
     def run(self) -> list[dict[str, Any]]:
         """Train all remaining rounds; one summary per round, accuracies and density in [0, 1]."""
+        if not self._validates:
+            self.log.line("no validation images: the best epoch of a round is its last one")
         while True:
             if len(self.at.finished) <= self.at.round:
                 self._train()
@@ -183,7 +190,7 @@ class Rounds:
         """Write a checkpoint if one is due; before that, keep the best epoch's in memory."""
         reached = 100 * (validation or 0.0)
         known = self._best is not None or self.files.best(self.at.round).exists()
-        better = reached > self.at.best_sa or not known
+        better = reached > self.at.best_sa or not known or not self._validates
         self.at.best_sa = max(self.at.best_sa, reached)
         if not due and not better:
             return
