@@ -16,6 +16,7 @@ from PIL import Image
 import main_imp
 import main_synflow
 from report import plots
+from trainer import rounds
 from utils import files
 
 
@@ -157,8 +158,57 @@ def test_a_mask_that_was_made_otherwise_is_refused(few, tmp_path, capsys):
 # --- the best epoch ---
 
 
+@pytest.fixture
+def first_is_best(monkeypatch):
+    """Validation after every epoch, by its number from 1: the first epoch is the best."""
+    reached = [0.9, 0.3, 0.5, 0.4]
+    monkeypatch.setattr(rounds.Rounds, "_validate", lambda self, done: reached[done.epoch - 1])
+
+
+@pytest.fixture
+def begun(few, first_is_best, tmp_path) -> Path:
+    """The checkpoint after two epochs, of which the first was the best."""
+    words = [*DIGITS, *few, "--epochs", "2", "--batch_size", "64", "--save_dir", str(tmp_path / "begun")]
+    assert main_imp.main(words) == 0
+    return tmp_path / "begun" / "0checkpoint.pth.tar"
+
+
 def best(folder: Path, round_: int = 0) -> dict[str, Any]:
     return torch.load(folder / f"{round_}model_SA_best.pth.tar")
+
+
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_the_best_epoch_so_far_is_taken_along(few, begun, tmp_path, epochs):
+    assert resumed(few, begun, tmp_path / "on", f"--epochs {epochs}") == 0
+    found, stored = best(tmp_path / "on"), best(begun.parent)
+    assert found["epoch"] == stored["epoch"] == 1 and found["best_sa"] == 90
+    assert all(torch.equal(value, found["state_dict"][key]) for key, value in stored["state_dict"].items())
+    result = json.loads((tmp_path / "on" / "result.json").read_text())
+    assert found["fingerprint"] == last(tmp_path / "on")["fingerprint"] != stored["fingerprint"]
+    assert result["rounds"][0]["best_val"] == 0.9 and last(tmp_path / "on")["epoch"] == epochs
+
+
+def test_a_best_epoch_that_is_gone_is_sought_anew(few, begun, tmp_path, capsys):
+    (begun.parent / "0model_SA_best.pth.tar").unlink()
+    assert resumed(few, begun, tmp_path / "on", "--epochs 4") == 0
+    assert (best(tmp_path / "on")["epoch"], best(tmp_path / "on")["best_sa"]) == (3, 50)
+    told = f"warning: beside {begun} is no 0model_SA_best.pth.tar of its best epoch; the best is sought from epoch 2 on"
+    assert told in capsys.readouterr().out
+
+
+def test_pruning_goes_back_to_the_best_dense_weights_that_were_taken_along(few, begun, tmp_path, capsys):
+    words = "--epochs 0 --pruning_times 2 --rate 0.5 --prune_type pt"
+    assert resumed(few, begun, tmp_path / "on", words) == 0
+    wanted, found = best(begun.parent)["state_dict"], best(tmp_path / "on", 1)["state_dict"]
+    kept = found["conv1.weight_mask"]
+    assert torch.equal(found["conv1.weight_orig"] * kept, wanted["conv1.weight"] * kept)
+    # From round 1 on they are looked for beside it at once.
+    on = tmp_path / "on"
+    capsys.readouterr()
+    (on / "0model_SA_best.pth.tar").unlink()
+    later = "--epochs 0 --pruning_times 3 --rate 0.5 --prune_type pt"
+    said = refused(few, on / "1checkpoint.pth.tar", tmp_path / "third", later, capsys)
+    assert f"--prune_type pt: --checkpoint {on / '1checkpoint.pth.tar'} is of round 1; 0model_SA_best.pth.tar" in said
 
 
 def test_without_validation_images_the_last_epoch_is_the_best(tmp_path, capsys):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer import checkpoints
 from trainer.checkpoints import Checkpoint
 from trainer.loop import Training
 from trainer.training_flags import Prune, PruneAtStart
@@ -34,7 +35,25 @@ def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
         raise UsageError(
             f"{flag}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)"
         )
-    return stored
+    # A file of another tool may hold numbers of numpy's, which need pickle.
+    curves = {key: [float(value) for value in values] for key, values in stored["result"].items()}
+    return {**stored, "best_sa": float(stored["best_sa"]), "result": curves}
+
+
+def again(checkpoint: Checkpoint, stamp: dict[str, Any]) -> dict[str, Any]:
+    """The content of a training checkpoint as another run's.
+
+    Optimiser and schedule of a file that is not ours are left out, because they may need pickle.
+
+    Args:
+        stamp: entries of that run besides the reference's.
+    """
+    stored = stored_position(checkpoint)
+    if "fingerprint" not in stored:
+        stored |= {"optimizer": {}, "scheduler": {}}
+    best, result, rewind = stored["best_sa"], stored["result"], stored["init_weight"]
+    at = checkpoints.Position(stored["state"], checkpoint.mask, best, result, rewind)
+    return checkpoints.training_checkpoint(checkpoint.weights, at, stored, {**stamp, "rounds": stored["rounds"]})
 
 
 def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
