@@ -141,6 +141,18 @@ def pickled(content: Any) -> bytes:
     return files.torch_bytes({"content": content})
 
 
+def test_another_optimizer_cannot_take_the_epochs_that_are_left(few, dense, tmp_path, capsys):
+    checkpoint = dense / "0checkpoint.pth.tar"
+    said = refused(few, checkpoint, tmp_path, "--epochs 3 --optimizer adamw --lr 0.001", capsys)
+    assert f"--optimizer adamw: --checkpoint {checkpoint} was trained by another one; give that" in said
+
+
+def test_another_optimizer_may_take_the_next_round(few, dense, tmp_path):
+    words = "--epochs 1 --optimizer adamw --lr 0.001 --pruning_times 2"
+    assert resumed(few, dense / "0checkpoint.pth.tar", tmp_path, words) == 0
+    assert "betas" in torch.load(tmp_path / "1checkpoint.pth.tar")["optimizer"]["param_groups"][0]
+
+
 def test_a_mask_that_was_made_otherwise_is_refused(few, tmp_path, capsys):
     words = [*DIGITS, *few, "--epochs", "1", "--batch_size", "64", "--score", "magnitude", "--rate"]
     assert main_synflow.main([*words, "0.9", "--save_dir", str(tmp_path / "a")]) == 0

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from trainer import checkpoints
 from trainer.checkpoints import Checkpoint
 from trainer.loop import Training
-from trainer.training_flags import Prune, PruneAtStart
+from trainer.training_flags import Prune, PruneAtStart, Train
 from utils.errors import UsageError
 from utils.torch_files import check_tensors
+
+OWN_KEY = {"sgd": "momentum", "adam": "betas", "adamw": "betas"}  # what tells an optimiser's groups from others
 
 
 def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -146,6 +148,25 @@ def _weights(epoch: Any) -> str:
     return f"those after epoch {epoch}" if epoch else "the initial weights"
 
 
+def check_optimizer(checkpoint: Checkpoint, train: Train) -> None:
+    """Refuse to step on with another optimiser than the file's, whose moments it could not use.
+
+    Raises:
+        UsageError: epochs of the round are left, and another optimiser took those before.
+    """
+    stored = stored_position(checkpoint)
+    groups = stored["optimizer"].get("param_groups")
+    if stored["epoch"] < train.epochs and not _stepped_by(train.optimizer, groups):
+        raise UsageError(
+            f"--optimizer {train.optimizer}: --checkpoint {checkpoint.path} was trained by another one; give that, "
+            "or begin without --resume"
+        )
+
+
+def _stepped_by(optimizer: str, groups: Any) -> bool:
+    return isinstance(groups, list) and all(isinstance(each, Mapping) and OWN_KEY[optimizer] in each for each in groups)
+
+
 def restore_training(training: Training, stored: dict[str, Any], path: Path) -> None:
     """Give a training the moments and the epoch of ``stored_position``; step sizes follow from its own recipe.
 
@@ -166,7 +187,10 @@ def restore_training(training: Training, stored: dict[str, Any], path: Path) -> 
         state["optimizer"]["param_groups"] = [
             {**now, "params": group["params"]} for now, group in zip(state["optimizer"]["param_groups"], used)
         ]
-        state["optimizer"]["state"] = stored["optimizer"]["state"]
+        if _stepped_by(recipe.optimizer, groups):
+            state["optimizer"]["state"] = stored["optimizer"]["state"]
+        elif stored["epoch"] < recipe.epochs:
+            raise ValueError("moments of another optimizer")
         training.restore({**stored, **state})
         _check_moments(training.optimizer)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:

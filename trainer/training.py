@@ -61,6 +61,7 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
     if arguments.resume.checkpoint is not None:
         checkpoint = built.read(arguments.resume.checkpoint, "--checkpoint")
         position.check_position(checkpoint, built.fresh)
+        position.check_optimizer(checkpoint, arguments.train)
         position.check_target(checkpoint, arguments.prune)
         position.check_mask(checkpoint, arguments.prune)
         best = best_epochs.beside(checkpoint, built, arguments.prune)
