@@ -15,9 +15,11 @@ from torch.nn.utils import prune
 import models
 import pruner
 from dataset.images import ImageSet
+from dataset.pairs import Paired
 from dataset.scenario import Scenario
 from trainer.loop import Training
 from trainer.recipe import Recipe
+from trainer.steps import Pass
 from trainer.task import Classification
 from unlearn import curvature, fisher_noise, penalty, registry
 from unlearn.apply import apply
@@ -795,6 +797,15 @@ def test_a_last_batch_of_one_image_is_named(batch_size, eval_mode, warned, model
         "warning: the last batch of an epoch holds 1 image, on which batch norm is noise; change --batch_size (now 6)"
     )
     assert said == [expected] * warned
+
+
+def test_pairs_of_batches_are_no_batches_of_one_image(model, capsys):
+    """Of a pair, every process has all images, so that it counts as one; the last of these has three and three."""
+    training = Training(model, Recipe(1, 0.05, batch_size=6), {})
+    mean = Classification().mean
+    pairs = Pass(Paired(SETS["retain"], SETS["forget"]), lambda model, batch: mean(model, batch.part(0)))
+    list(training.run([pairs], 4))
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_a_resumed_training_repeats_the_undisturbed_one(model, mask):
