@@ -15,9 +15,11 @@ from torch.nn.utils import prune
 import models
 import pruner
 from dataset.images import ImageSet
+from dataset.pairs import Paired
 from dataset.scenario import Scenario
 from trainer.loop import Training
 from trainer.recipe import Recipe
+from trainer.steps import Pass
 from trainer.task import Classification
 from unlearn import curvature, fisher_noise, penalty, registry
 from unlearn.apply import apply
@@ -797,6 +799,15 @@ def test_a_last_batch_of_one_image_is_named(batch_size, eval_mode, warned, model
     assert said == [expected] * warned
 
 
+def test_pairs_of_batches_are_no_batches_of_one_image(model, capsys):
+    """Of a pair, every process has all images, so that it counts as one; the last of these has three and three."""
+    training = Training(model, Recipe(1, 0.05, batch_size=6), {})
+    mean = Classification().mean
+    pairs = Pass(Paired(SETS["retain"], SETS["forget"]), lambda model, batch: mean(model, batch.part(0)))
+    list(training.run([pairs], 4))
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_resumed_training_repeats_the_undisturbed_one(model, mask):
     recipe = Recipe(4, 0.05, milestones=(3,), batch_size=8)
     whole = copy.deepcopy(model)
@@ -811,6 +822,17 @@ def test_a_resumed_training_repeats_the_undisturbed_one(model, mask):
     second.restore(copy.deepcopy(first.state()))
     assert [log.epoch for log in second.run(SETS["retain"], 7, Classification().mean)] == [3, 4]
     assert all(torch.equal(value, part.state_dict()[key]) for key, value in whole.state_dict().items())
+
+
+def test_scrub_keeps_its_last_weights_where_no_image_of_the_classes_validates(model, capsys):
+    method, found = registry.get("SCRUB"), []
+    for no_rewind in (False, True):
+        copied = copy.deepcopy(model)
+        sets = {**SETS, "val": SETS["val"].at(torch.arange(0))}
+        config = method.config(unlearn_epochs=2, unlearn_lr=0.05, batch_size=8, no_rewind=no_rewind)
+        found.append(apply(method, copied, sets, config, context({})).model.state_dict())
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+    assert "no validation images of the forgotten classes: the last epoch's weights are kept" in capsys.readouterr().out
 
 
 def test_epoch_figures_by_hand(model):

@@ -393,6 +393,23 @@ def test_a_group_that_is_killed_goes_on_from_each_runs_last_epoch(tmp_path, caps
         assert abs(sizes[0] - sizes[1]) < 1000, "nothing of the other models is stored"
 
 
+def test_layers_draw_in_a_lane_what_they_draw_alone():
+    """Dropout draws from torch's own generator, of which the process has one."""
+
+    def trained(seed: int) -> Tensor:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * SIDE * SIDE, CLASSES))
+        training = Training(model, Recipe(2, 0.1, batch_size=16), {})
+        list(training.run(images(seed, 40), seed, Classification().mean))
+        return model[2].weight.detach()
+
+    torch.manual_seed(5)
+    outside = torch.get_rng_state()
+    found = in_lanes([lambda seed=seed: trained(seed) for seed in (1, 2, 3)])
+    assert torch.equal(torch.get_rng_state(), outside)
+    assert all(torch.equal(lane.result, trained(seed)) for seed, lane in zip((1, 2, 3), found))
+
+
 def test_runs_of_unlike_architectures_are_refused_in_one_line(tmp_path):
     from main_imp import SCRIPT
 

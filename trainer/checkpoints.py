@@ -392,11 +392,12 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 
 
 def training_checkpoint(
-    model: nn.Module, at: Position, training: dict[str, Any], stamp: dict[str, Any]
+    model: nn.Module | Mapping[str, Tensor], at: Position, training: dict[str, Any], stamp: dict[str, Any]
 ) -> dict[str, Any]:
     """A training checkpoint under the reference's keys, followed by our own.
 
     Args:
+        model: or its state dict.
         training: ``epoch``, ``optimizer`` and ``scheduler`` states.
         stamp: further plain entries.
     """

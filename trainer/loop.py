@@ -200,7 +200,7 @@ class Training:
                 meter = lanes.meet((self, step)) if lanes.inside() else self.take(step)
             lr = lr if step.lr is None else step.lr
             pulse.beat(taken)
-            if reports and step.count == 1 and self.epoch == 0:
+            if reports and step.count == len(step.batch) == 1 and self.epoch == 0:
                 self._warn_of_one_image(step)
             self._step += 1
             if meter is not None and meter.broken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer import checkpoints
 from trainer.checkpoints import Checkpoint
+from trainer.loop import Training
+from trainer.training_flags import Prune, PruneAtStart, Train
 from utils.errors import UsageError
 from utils.torch_files import check_tensors
+
+OWN_KEY = {"sgd": "momentum", "adam": "betas", "adamw": "betas"}  # what tells an optimiser's groups from others
 
 
 def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -31,7 +37,25 @@ def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
         raise UsageError(
             f"{flag}: is no training checkpoint ({wrong[0] if wrong else 'rounds'} is not what it should be)"
         )
-    return stored
+    # A file of another tool may hold numbers of numpy's, which need pickle.
+    curves = {key: [float(value) for value in values] for key, values in stored["result"].items()}
+    return {**stored, "best_sa": float(stored["best_sa"]), "result": curves}
+
+
+def again(checkpoint: Checkpoint, stamp: dict[str, Any]) -> dict[str, Any]:
+    """The content of a training checkpoint as another run's.
+
+    Optimiser and schedule of a file that is not ours are left out, because they may need pickle.
+
+    Args:
+        stamp: entries of that run besides the reference's.
+    """
+    stored = stored_position(checkpoint)
+    if "fingerprint" not in stored:
+        stored |= {"optimizer": {}, "scheduler": {}}
+    best, result, rewind = stored["best_sa"], stored["result"], stored["init_weight"]
+    at = checkpoints.Position(stored["state"], checkpoint.mask, best, result, rewind)
+    return checkpoints.training_checkpoint(checkpoint.weights, at, stored, {**stamp, "rounds": stored["rounds"]})
 
 
 def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
@@ -50,40 +74,139 @@ def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
         raise UsageError(f"{flag}: is of another model (first: {wrong[0]})")
 
 
-def restore_training(training: Any, stored: dict[str, Any], path: Path) -> None:
-    """Give a ``trainer.loop.Training`` the optimiser and schedule of ``stored_position``.
+def check_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
+    """Refuse to prune where the file lacks the weights to go back to, or holds those of another epoch.
+
+    Raises:
+        UsageError: names the flags that fit the file.
+    """
+    if isinstance(prune, PruneAtStart) or not _goes_back_to_stored(checkpoint, prune):
+        return
+    flag, held = f"--checkpoint {checkpoint.path}", _epoch_of_target(checkpoint)
+    if checkpoint.extra["init_weight"] is None:
+        raise UsageError(
+            f"{flag}: holds no weights to go back to after pruning; give --prune_type pt, or begin without --resume"
+        )
+    if held is not None and held != prune.back_to:
+        kind = "" if prune.prune_type == "rewind_lt" else "--prune_type rewind_lt "
+        raise UsageError(
+            f"{flag}: would go back to {_weights(held)}, not to {_weights(prune.back_to)}; "
+            f"give {kind}--rewind_epoch {held}, or begin without --resume"
+        )
+
+
+def check_mask(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
+    """Refuse flags of pruning before training that are not those which gave the file its mask.
+
+    Raises:
+        UsageError: names the first such flag.
+    """
+    made = _stored_prune(checkpoint)
+    if not isinstance(prune, PruneAtStart) or "score" not in made:
+        return
+    for name, value in vars(prune).items():
+        if made.get(name) != value:
+            held = "it was made without it; leave it out" if made.get(name) is None else f"give --{name} {made[name]}"
+            raise UsageError(
+                f"--{name} {value}: is not how the mask of --checkpoint {checkpoint.path} was made; {held}, "
+                "or begin without --resume"
+            )
+
+
+def warn_of_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
+    """Say so where pruning goes back to weights of which the file does not tell the epoch."""
+    if isinstance(prune, PruneAtStart) or not _goes_back_to_stored(checkpoint, prune):
+        return
+    if _epoch_of_target(checkpoint) is None:
+        text = f"{checkpoint.path} does not say of which epoch its init_weight is; taken for {_weights(prune.back_to)}"
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def _goes_back_to_stored(checkpoint: Checkpoint, prune: Prune) -> bool:
+    """Whether pruning will go back to the file's ``init_weight``, and not to weights that are still to come."""
+    stored, epoch = checkpoint.extra, prune.back_to
+    if epoch is None or prune.pruning_times <= stored["state"] + 1:
+        return False
+    return stored["state"] > 0 or stored["epoch"] >= epoch
+
+
+def _epoch_of_target(checkpoint: Checkpoint) -> Any:
+    """The epoch of the file's ``init_weight``, 0 for the initial weights; None if the file does not say."""
+    prune = _stored_prune(checkpoint)
+    if not prune or prune.get("prune_type") == "pt":
+        return None
+    return prune.get("rewind_epoch") if prune.get("prune_type") == "rewind_lt" else 0
+
+
+def _stored_prune(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The flags of pruning that the file was made with; empty if it does not say."""
+    prune = checkpoint.extra.get("recipe", {}).get("prune")
+    return prune if isinstance(prune, dict) else {}
+
+
+def _weights(epoch: Any) -> str:
+    return f"those after epoch {epoch}" if epoch else "the initial weights"
+
+
+def check_optimizer(checkpoint: Checkpoint, train: Train) -> None:
+    """Refuse to step on with another optimiser than the file's, whose moments it could not use.
+
+    Raises:
+        UsageError: epochs of the round are left, and another optimiser took those before.
+    """
+    stored = stored_position(checkpoint)
+    groups = stored["optimizer"].get("param_groups")
+    if stored["epoch"] < train.epochs and not _stepped_by(train.optimizer, groups):
+        raise UsageError(
+            f"--optimizer {train.optimizer}: --checkpoint {checkpoint.path} was trained by another one; give that, "
+            "or begin without --resume"
+        )
+
+
+def _stepped_by(optimizer: str, groups: Any) -> bool:
+    return isinstance(groups, list) and all(isinstance(each, Mapping) and OWN_KEY[optimizer] in each for each in groups)
+
+
+def restore_training(training: Training, stored: dict[str, Any], path: Path) -> None:
+    """Give a training the moments and the epoch of ``stored_position``; step sizes follow from its own recipe.
 
     Raises:
         UsageError: they are not those of such a training.
     """
-    own = training.schedule.state()
+    own, recipe = training.schedule.state(), training.recipe
     try:
         # Other keys would replace the scheduler's methods.
         schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}
-        groups = [
-            {key: value for key, value in group.items() if key in known}
-            for group, known in zip(stored["optimizer"]["param_groups"], own["optimizer"]["param_groups"])
-        ]
-        if (
-            "last_epoch" not in schedule
-            or len(groups) < len(stored["optimizer"]["param_groups"])
-            or not _alike(schedule, own["scheduler"])
-            or not _alike(groups, own["optimizer"]["param_groups"])
-        ):
+        known, groups = own["optimizer"]["param_groups"], stored["optimizer"]["param_groups"]
+        used = [{key: value for key, value in group.items() if key in keys} for group, keys in zip(groups, known)]
+        alike = _alike(schedule, own["scheduler"]) and _alike(used, known)
+        if "last_epoch" not in schedule or len(used) < len(groups) or not alike:
             raise ValueError("an entry of another type")
-        optimizer = {"state": stored["optimizer"]["state"], "param_groups": groups}
-        training.restore({**stored, "scheduler": schedule, "optimizer": optimizer})
-        for parameter, state in training.optimizer.state.items():
-            for value in state.values():
-                if isinstance(value, Tensor) and (
-                    value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())
-                ):
-                    raise ValueError("a moment of another shape, NaN or infinite")
+        training.schedule.advance(min(stored["epoch"], recipe.epochs))
+        state = training.schedule.state()
+        state["optimizer"]["param_groups"] = [
+            {**now, "params": group["params"]} for now, group in zip(state["optimizer"]["param_groups"], used)
+        ]
+        if _stepped_by(recipe.optimizer, groups):
+            state["optimizer"]["state"] = stored["optimizer"]["state"]
+        elif stored["epoch"] < recipe.epochs:
+            raise ValueError("moments of another optimizer")
+        training.restore({**stored, **state})
+        _check_moments(training.optimizer)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
         raise UsageError(
             f"--checkpoint {path}: its optimizer or scheduler is not one of such a training ({type(error).__name__}: "
             f"{error})"
         ) from error
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    for parameter, state in optimizer.state.items():
+        for value in state.values():
+            if isinstance(value, Tensor) and (
+                value.numel() > 1 and value.shape != parameter.shape or not bool(torch.isfinite(value).all())
+            ):
+                raise ValueError("a moment of another shape, NaN or infinite")
 
 
 def _alike(stored: Any, own: Any) -> bool:

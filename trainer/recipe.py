@@ -82,9 +82,13 @@ class OptimizerSchedule:
         self.recipe = recipe
         self.optimizer = optimizer or _optimizer(parameters, recipe)
         self.scheduler = _scheduler(self.optimizer, recipe)
+        self.advance(recipe.schedule_offset)
+
+    def advance(self, epochs: int) -> None:
+        """Go on to the step size of so many epochs later."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the schedule is advanced before the first step on purpose
-            for _ in range(recipe.schedule_offset):
+            warnings.simplefilter("ignore", UserWarning)  # that the optimiser takes no step is on purpose
+            for _ in range(epochs):
                 self.scheduler.step()
 
     @property

@@ -7,6 +7,7 @@ and trains again: one such round is OMP, several are IMP (Frankle & Carbin 2019;
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,35 @@ class Rounds:
         checkpoints.load_weights(self.model, checkpoint)
         self._resumed, self._from = stored, checkpoint.path
 
+    def begin(self, checkpoint: checkpoints.Checkpoint, best: Mapping[int, checkpoints.Checkpoint]) -> None:
+        """Go on from another run's checkpoint, and take its best epochs along.
+
+        Args:
+            best: by round, for this run's folder; see ``trainer.best_epochs``.
+        """
+        self.resume(checkpoint)
+        for round_, each in best.items():
+            own = checkpoint if round_ == self.at.round and not self._validates else each
+            content = position.again(own, self.files.stamp)
+            if content["epoch"] or round_ < self.at.round:
+                checkpoints.write(content, self.files.best(round_))
+        reached = best[self.at.round].extra["result"]["val_ta"][-1:] if best else []
+        if reached and reached[0] < self.at.best_sa:
+            name, self.at.best_sa = self.files.best(self.at.round).name, reached[0]
+            self.log.line(
+                f"warning: beside {checkpoint.path} is no {name} of its best epoch; the best is sought from epoch "
+                f"{checkpoint.extra['epoch']} on"
+            )
+
+    @property
+    def _validates(self) -> bool:
+        """Whether there are images by which one epoch can be better than another."""
+        return len(self.sets["val"]) > 0
+
     def run(self) -> list[dict[str, Any]]:
         """Train all remaining rounds; one summary per round, accuracies and density in [0, 1]."""
+        if not self._validates:
+            self.log.line("no validation images: the best epoch of a round is its last one")
         while True:
             if len(self.at.finished) <= self.at.round:
                 self._train()
@@ -158,8 +186,8 @@ class Rounds:
             due = done.epoch % self.files.every == 0 or done.epoch == recipe.epochs
             with self.log.epoch(phase, recipe.epochs, done, val=validation):
                 self._save(training, validation, due)
-        if not self.files.best(self.at.round).exists():  # nothing was left to train
-            self._save(training)
+        if not (self.files.best(self.at.round).exists() and self.files.last(self.at.round).exists()):
+            self._save(training)  # nothing was left to train
         title = f"{phase}, density {100 * pruner.density(self.at.mask):.2f} %"
         plots.training_curves(self.files.curves(self.at.round), self.at.result, title)
 
@@ -183,7 +211,7 @@ class Rounds:
         """Write a checkpoint if one is due; before that, keep the best epoch's in memory."""
         reached = 100 * (validation or 0.0)
         known = self._best is not None or self.files.best(self.at.round).exists()
-        better = reached > self.at.best_sa or not known
+        better = reached > self.at.best_sa or not known or not self._validates
         self.at.best_sa = max(self.at.best_sa, reached)
         if not due and not better:
             return
@@ -220,8 +248,10 @@ class Rounds:
         sample = pruner.Sample(seeds.derive(self.plan.seed, "round", self.at.round))
         mask = pruner.prune(self.model, self.plan.score, self.plan.rate, sample, self.at.mask)
         passage.warn(self.model, mask, self.sets["train"], self.log)
-        best = checkpoints.read(self.files.best(0), "checkpoint").weights if self.plan.target == "pt" else None
-        self.model.load_state_dict(best or self.at.rewind or {})
+        if self.plan.target == "pt":
+            checkpoints.load_weights(self.model, checkpoints.read(self.files.best(0), "checkpoint"))
+        else:
+            self.model.load_state_dict(self.at.rewind or {})
         self._resumed = None
         self.at = Position(self.at.round + 1, mask, rewind=self.at.rewind, finished=self.at.finished)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from dataset.images import Images
 from dataset.split import BaseSplit
 from pruner import Mask, Sample, passage
 from report import text
-from trainer import checkpoints, margins, messages, network, position, rounds
+from trainer import best_epochs, checkpoints, margins, messages, network, position, rounds
 from trainer.checkpoints import Checkpoint
 from trainer.pipeline import Place, Stages
 from trainer.problem import Problem, load, stamp, views
@@ -30,6 +32,7 @@ from utils.options import identity
 from utils.result import Result
 from utils.run_flags import SEEDS, Run
 
+NONE: Mapping[int, Checkpoint] = MappingProxyType({})
 SAMPLE_PER_CLASS = 25  # images of each class that a pruning score sees (the reference's number)
 
 
@@ -40,28 +43,35 @@ class TrainingSetup(Setup):
     Attributes:
         plain: train without augmentation.
         checkpoint: to go on from, or None.
+        best: by round, the best epochs that the run takes along from beside it.
     """
 
     train: Train
     prune: Prune | PruneAtStart
     plain: bool
     checkpoint: Checkpoint | None
+    best: Mapping[int, Checkpoint]
 
 
 def set_up(arguments: TrainingArguments) -> TrainingSetup:
     """Refuse what can be refused without reading data: device, data set, architecture, checkpoint."""
     device, dataset = inputs(arguments)
     built, checkpoint = network.new(arguments.model, dataset, arguments.run), None
+    best: dict[int, Checkpoint] = {}
     if arguments.resume.checkpoint is not None:
         checkpoint = built.read(arguments.resume.checkpoint, "--checkpoint")
         position.check_position(checkpoint, built.fresh)
+        position.check_optimizer(checkpoint, arguments.train)
+        position.check_target(checkpoint, arguments.prune)
+        position.check_mask(checkpoint, arguments.prune)
+        best = best_epochs.beside(checkpoint, built, arguments.prune)
     config = identity(arguments) | {**dataset.identity, "checkpoint": checkpoint and checkpoint.sha256}
     prune, at_start = arguments.prune, isinstance(arguments.prune, PruneAtStart)
     return TrainingSetup(
         **shared(arguments, device, built),
         script="main_synflow.py" if at_start else "main_imp.py",
         label="synflow" if at_start else "imp",
-        title=pruned_first(prune) if isinstance(prune, PruneAtStart) else pruned_later(prune),
+        title=pruned_first(prune, checkpoint) if isinstance(prune, PruneAtStart) else pruned_later(prune),
         outputs=rounds.OUTPUTS,
         keep_files=checkpoint is not None,
         config=config | models.origin(arguments.model.arch),
@@ -69,6 +79,7 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
         prune=prune,
         plain=arguments.train.no_aug,
         checkpoint=checkpoint,
+        best=best,
     )
 
 
@@ -76,6 +87,8 @@ def read(setup: TrainingSetup) -> Problem:
     """Load images and divide them; the model is new."""
     data, base = load(setup)
     check_same_split(setup.checkpoint, base)
+    if setup.checkpoint is not None:
+        position.warn_of_target(setup.checkpoint, setup.prune)
     seen = views(setup, data)
     sets = {"train": seen.train(base.train), "val": seen.val(base.val), "test": seen.test(base.test)}
     if setup.plain:
@@ -123,9 +136,10 @@ def train(setup: TrainingSetup, problem: Problem, record: Result, place: Place) 
     stamp = {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
     files = Files(place.folder.path, stamp, every=setup.run.checkpoint_every)
     mask, prune = {}, setup.prune
-    if isinstance(prune, PruneAtStart):
+    if isinstance(prune, PruneAtStart) and setup.checkpoint is None:
         mask = prune_first(problem, prune.score, prune.rate, prune.steps, setup.run.train_seed, place.log)
-    trained, _ = run_plan(problem, plan_of(setup.train, prune, setup.run), files, place.log, setup.checkpoint, mask)
+    plan, begin = plan_of(setup.train, prune, setup.run), setup.checkpoint
+    trained, _ = run_plan(problem, plan, files, place.log, begin, mask, setup.best)
     if setup.save_outputs:
         leave_outputs(setup, problem, place, {"rounds": trained})
     return replace(record, rounds=trained)
@@ -171,19 +185,29 @@ def sample(images: Images, seed: int) -> Sample:
 
 
 def run_plan(
-    problem: Problem, plan: Plan, files: Files, log: Log, begin: Checkpoint | None = None, mask: Mask | None = None
+    problem: Problem,
+    plan: Plan,
+    files: Files,
+    log: Log,
+    begin: Checkpoint | None = None,
+    mask: Mask | None = None,
+    best: Mapping[int, Checkpoint] = NONE,
 ) -> tuple[list[dict[str, Any]], Mask]:
     """Take the model through a plan, going on from a killed run, or else from ``begin``.
 
     Args:
         mask: what is kept from the start.
+        best: by round, the best epochs that are taken along from ``begin``.
     Returns:
         One summary per round, and the mask of the last one; the model has the weights that it ended with.
     """
     training = rounds.Rounds(problem.model, plan, problem.sets, files, log, mask)
-    last = rounds.latest(files, plan.rounds, problem.model) or begin
-    if last is not None:
-        training.resume(last)
+    own = rounds.latest(files, plan.rounds, problem.model)
+    if own is not None:
+        training.resume(own)
+    elif begin is not None:
+        training.begin(begin, best)
+    if (last := own or begin) is not None:
         log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
     return training.run(), training.at.mask
 
@@ -248,8 +272,10 @@ def pruned_later(prune: Prune) -> str:
     )
 
 
-def pruned_first(prune: PruneAtStart) -> str:
-    """Pruning before training, in words."""
+def pruned_first(prune: PruneAtStart, checkpoint: Checkpoint | None) -> str:
+    """Pruning before training, in words; a checkpoint to go on from has its mask already."""
+    if checkpoint is not None:
+        return f"training that goes on with {100 * pruner.density(checkpoint.mask):.2f} % of the prunable weights"
     if prune.rate == 0:
         return "dense training"
     steps = "" if prune.steps is None else f" in {prune.steps} steps"

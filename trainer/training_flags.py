@@ -103,6 +103,13 @@ class Prune:
     )
     random_prune: bool = option(False, "prune at random instead of by magnitude")
 
+    @property
+    def back_to(self) -> int | None:
+        """Epochs that the weights had been trained to which pruning goes back; None for the best dense ones."""
+        if self.prune_type == "pt":
+            return None
+        return self.rewind_epoch if self.prune_type == "rewind_lt" else 0
+
 
 @dataclass(frozen=True)
 class PruneAtStart:

@@ -13,9 +13,16 @@ from unlearn.context import Context, Sets
 def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Callable[[int], None]], None]) -> None:
     """Train, then go back to the weights whose forget error is nearest to the goal; the accuracies outlive a kill.
 
+    The goal is the error on validation images of the forgotten classes; without any the last weights stay.
+
     Args:
         train: takes what it calls before every epoch.
     """
+    known = sets.val.of_classes(sets.forget.labels)
+    if not len(known):
+        context.log.line("no validation images of the forgotten classes: the last epoch's weights are kept")
+        train(lambda epoch: None)
+        return
     accuracies, students = (context.memory.setdefault(key, []) for key in ("accuracies", "students"))
 
     def remember(epoch: int | None = None) -> None:
@@ -24,7 +31,7 @@ def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Call
 
     train(remember)
     remember()
-    goal = accuracy_on(model, sets.val.of_classes(sets.forget.labels))
+    goal = accuracy_on(model, known)
     best = min(
         range(len(accuracies)), key=lambda epoch: round(abs(accuracies[epoch] - goal), 9)
     )  # of equally near ones the first, whatever the rounding

@@ -48,6 +48,7 @@ class Lane:
     seconds: float = 0.0
     count: int = 1
     _since: float = 0.0
+    _drawn: list[Any] = field(default_factory=list)
     _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _paused: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -56,15 +57,18 @@ class Lane:
         threading.Thread(target=self._run, daemon=True).start()
 
     def go(self) -> None:
-        """Let it run until it waits again or is over."""
-        streams = sys.stdout, sys.stderr
+        """Let it run until it waits again or is over, with its own streams and its own random numbers."""
+        streams, drawn = (sys.stdout, sys.stderr), _random_states()
         if self.output is not None:
             sys.stdout = sys.stderr = self.output
+        _set_random_states(self._drawn)
         try:
             self._go.release()
             self._wait_for_pause()
         finally:
             sys.stdout, sys.stderr = streams
+            self._drawn = _random_states()
+            _set_random_states(drawn)
 
     def _wait_for_pause(self) -> None:
         try:
@@ -99,6 +103,23 @@ class Lane:
         finally:
             self.over = True
             self._paused.release()
+
+
+def _generators() -> list[Any]:
+    """torch's global generators, from which layers such as dropout draw; none while nothing has imported torch."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    return [torch.default_generator, *(torch.cuda.default_generators if torch.cuda.is_initialized() else ())]
+
+
+def _random_states() -> list[Any]:
+    return [generator.get_state() for generator in _generators()]
+
+
+def _set_random_states(states: list[Any]) -> None:
+    for generator, state in zip(_generators(), states):
+        generator.set_state(state)
 
 
 def inside() -> bool:
