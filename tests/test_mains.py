@@ -19,7 +19,6 @@ import main_imp
 import main_synflow
 import models
 import pruner
-from dataset import catalog, sources
 from trainer import checkpoints, rounds
 from trainer import training as pretraining
 from trainer.loop import Training
@@ -360,15 +359,6 @@ def test_resume_refuses_a_model_that_forgot_other_images(few, few_run, tmp_path,
     assert error.count("\n") == 1 and "--allow_split_mismatch" in error
     assert forget(*told, "class:2", "--resume", "--allow_split_mismatch") == 0
     assert "class 2" in json.loads((tmp_path / "result.json").read_text())["scenario"]["words"]
-
-
-def test_all_images_of_a_class_by_number_are_the_class(few, few_run, tmp_path, capsys):
-    labels = sources.load(catalog.get("digits"), None, 8).train_labels
-    count, mask = int((labels[::5] == 3).sum()), few_run / "1model_SA_best.pth.tar"
-    told = ["--dry_run", *few, "--class_to_replace", "3", "--num_indexes_to_replace"]
-    assert forget(tmp_path, mask, "UNSIR", *told, str(count)) == 0
-    assert forget(tmp_path, mask, "UNSIR", *told, str(count - 1)) == 2
-    assert "--unlearn UNSIR: forgets whole classes alone; give --forget class:C" in capsys.readouterr().err
 
 
 def test_retrain_takes_the_mask_but_no_weights(few, few_run, tmp_path):
