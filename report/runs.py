@@ -206,8 +206,9 @@ def collect(places: Iterable[Path]) -> Collection:
                 if path.name == PACKED:
                     _unpack(path, collection, visited)
                 elif path.name == "result.json" and _new(path, visited):
+                    content = read_whole(path)  # before resolve(), which a link in a loop makes raise
                     folder = path.resolve().parent if path.is_symlink() else path.parent
-                    collection.runs.append(Run(path, folder, read_whole(path)))
+                    collection.runs.append(Run(path, folder, content))
                 elif path.name.endswith(MANIFEST) and _new(path, visited):
                     _add_plan(collection, path, read_whole(path))
     return collection

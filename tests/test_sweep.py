@@ -533,6 +533,8 @@ def test_small_and_whole_experiments_go_in_pairs_and_share_no_folder():
     assert folders.pop("table1-search") == folders["table1"]  # all of it lies in search/ below
     assert folders.pop("demo-search") == folders["demo"]
     assert folders.pop("lora-small-sparse") == folders["lora-small"]  # the same models
+    for name in ("sparsity-16px", "pruners-16px", "l1-schedule-16px"):
+        assert folders.pop(name) == folders["table1-16px"]  # what the table has is not run again
     assert len(set(folders.values())) == len(folders)
 
 
