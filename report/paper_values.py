@@ -100,9 +100,9 @@ def matching(table: Table, named: list[str]) -> Published:
     kind, share = table.key["kind"], _share(table)
     entries = [entry for entry in load()["tables"] if entry["kind"] == kind]
     entries = [entry for entry in entries if share is None or abs(entry["share"] - share) < 0.02]
-    setting = table.key["dataset"].removesuffix("_no_val"), table.key["arch"], False
-    stem = table.key["imagenet stem"]
-    same = [entry for entry in entries if (entry["dataset"], entry["arch"], stem) == setting]
+    dataset, arch = table.key["dataset"].removesuffix("_no_val"), table.key["arch"]
+    changed = table.key["imagenet stem"] or table.key["input size"] is not None
+    same = [entry for entry in entries if (entry["dataset"], entry["arch"]) == (dataset, arch) and not changed]
     if same:
         return Published(same, exact=True)
     return Published([entry for entry in entries if any(entry["name"].startswith(name) for name in named)], exact=False)

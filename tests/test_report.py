@@ -302,6 +302,8 @@ def test_published_values_stand_below_ours_and_differences_are_marked():
 def test_another_setting_is_not_compared_but_may_stand_beside():
     [table] = made([{**run, "model": {**run["model"], "arch": "resnet20s"}} for run in paper_runs((0.9, 0.9))])
     assert paper_values.matching(table, []).tables == []
+    small = [{**run, "config": {**run["config"], "data": {"input_size": 16}}} for run in paper_runs((0.9, 0.9))]
+    assert paper_values.matching(made(small)[0], []).tables == []
     known = paper_values.matching(table, ["jia2023-table1"])
     assert not known.exact and [entry["name"] for entry in known.tables] == ["jia2023-table1-class"]
     assert (
