@@ -157,10 +157,9 @@ def _random(argument: str, typed_as: str) -> Scenario | None:
 
 def _some_classes(argument: str, typed_as: str, subclass: bool) -> Scenario | None:
     """Some or all images of classes, ``C,C`` or ``C,C:N``; None for neither."""
-    match = re.fullmatch(r"(?!-)(.*?)(?::(\d+)\n?)?", argument, re.DOTALL)
-    classes = tuple(match[1].split(",")) if match else ("",)
-    count = int(match[2]) if match and match[2] else None
-    if not all(classes) or len(set(classes)) < len(classes) or count == 0:
+    listed, _, number = argument.rpartition(":") if re.search(r":\d+$", argument) else (argument, "", "")
+    classes, count = tuple(listed.split(",")), int(number) if number else None
+    if listed.startswith("-") or not all(classes) or len(set(classes)) < len(classes) or count == 0:
         return None
     return replace(of_classes(classes, count, typed_as), subclass=subclass)
 

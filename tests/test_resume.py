@@ -75,7 +75,10 @@ def test_weights_of_an_epoch_that_is_over_cannot_be_gone_back_to(few, dense, tmp
     checkpoint = dense / "0checkpoint.pth.tar"
     said = refused(few, checkpoint, tmp_path, words, capsys)
     epoch = words[-1]
-    assert f"--checkpoint {checkpoint}: would go back to the initial weights, not to those after epoch {epoch}" in said
+    assert (
+        f"--checkpoint {checkpoint}: would go back to the initial weights, not to the weights after epoch {epoch}"
+        in said
+    )
     assert "give --rewind_epoch 0" in said
 
 
@@ -83,7 +86,7 @@ def test_initial_weights_are_not_those_after_an_epoch(few, dense, tmp_path, caps
     recipe = {"prune": {"prune_type": "rewind_lt", "rewind_epoch": 1}}
     checkpoint = changed(dense / "0checkpoint.pth.tar", tmp_path / "one.pth.tar", recipe=recipe)
     said = refused(few, checkpoint, tmp_path / "run", f"--epochs 3 {PRUNED} 0", capsys)
-    assert "would go back to those after epoch 1, not to the initial weights; give --rewind_epoch 1" in said
+    assert "would go back to the weights after epoch 1, not to the initial weights; give --rewind_epoch 1" in said
 
 
 def test_weights_of_a_later_epoch_are_gone_back_to(few, dense, tmp_path):
@@ -102,7 +105,7 @@ def test_a_file_without_weights_to_go_back_to_is_refused(few, dense, tmp_path, k
 def test_a_file_that_does_not_say_which_weights_it_goes_back_to_is_believed(few, dense, tmp_path, capsys):
     checkpoint = changed(dense / "0checkpoint.pth.tar", tmp_path / "theirs.pth.tar", recipe=None)
     assert resumed(few, checkpoint, tmp_path / "run", f"--epochs 2 {PRUNED} 1") == 0
-    told = f"warning: {checkpoint} does not say of which epoch its init_weight is; taken for those after epoch 1"
+    told = f"warning: {checkpoint} does not say of which epoch its init_weight is; taken for the weights after epoch 1"
     assert told in capsys.readouterr().err
 
 
@@ -165,6 +168,12 @@ def test_a_mask_that_was_made_otherwise_is_refused(few, tmp_path, capsys):
     )
     assert main_synflow.main([*words, "0.9", *more]) == 0
     assert "training that goes on with 10.00 % of the prunable weights" in capsys.readouterr().out
+
+
+def test_synflow_does_not_go_on_from_a_training_that_pruned_otherwise(few, dense, tmp_path, capsys):
+    words = [*DIGITS, *few, "--rate", "0.9", "--resume", "--checkpoint", str(dense / "0checkpoint.pth.tar")]
+    assert main_synflow.main([*words, "--save_dir", str(tmp_path), "--dry_run"]) == 2
+    assert "was not pruned before training; go on with main_imp.py" in capsys.readouterr().err
 
 
 # --- the best epoch ---

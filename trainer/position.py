@@ -102,8 +102,11 @@ def check_mask(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
         UsageError: names the first such flag.
     """
     made = _stored_prune(checkpoint)
-    if not isinstance(prune, PruneAtStart) or "score" not in made:
+    if not isinstance(prune, PruneAtStart) or not made:
         return
+    if "score" not in made:
+        reason = "was not pruned before training; go on with main_imp.py, or begin without --resume"
+        raise UsageError(f"--checkpoint {checkpoint.path}: {reason}")
     for name, value in vars(prune).items():
         if made.get(name) != value:
             held = "it was made without it; leave it out" if made.get(name) is None else f"give --{name} {made[name]}"
@@ -145,7 +148,7 @@ def _stored_prune(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _weights(epoch: Any) -> str:
-    return f"those after epoch {epoch}" if epoch else "the initial weights"
+    return f"the weights after epoch {epoch}" if epoch else "the initial weights"
 
 
 def check_optimizer(checkpoint: Checkpoint, train: Train) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from utils.options import identity
 from utils.result import Result
 from utils.run_flags import SEEDS, Run
 
-NONE: Mapping[int, Checkpoint] = MappingProxyType({})
 SAMPLE_PER_CLASS = 25  # images of each class that a pruning score sees (the reference's number)
 
 
@@ -191,7 +189,7 @@ def run_plan(
     log: Log,
     begin: Checkpoint | None = None,
     mask: Mask | None = None,
-    best: Mapping[int, Checkpoint] = NONE,
+    best: Mapping[int, Checkpoint] | None = None,
 ) -> tuple[list[dict[str, Any]], Mask]:
     """Take the model through a plan, going on from a killed run, or else from ``begin``.
 
@@ -206,7 +204,7 @@ def run_plan(
     if own is not None:
         training.resume(own)
     elif begin is not None:
-        training.begin(begin, best)
+        training.begin(begin, best or {})
     if (last := own or begin) is not None:
         log.line(f"going on from {last.path}: round {training.at.round}, epoch {last.extra['epoch']}")
     return training.run(), training.at.mask
