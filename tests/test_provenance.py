@@ -23,19 +23,23 @@ from report.runs import Run
 from trainer import checkpoints, inherited
 
 CPU = ["--device", "cpu"]
+STEPS = ["--steps", "2"]  # of SynFlow, which takes 100 by default
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Models at 8 pixels: of the default seed, and of seed 5."""
+    """Models at 8 pixels, of the default seed and of seed 5, each also pruned by SynFlow."""
     folder = tmp_path_factory.mktemp("provenance")
     for seed in ("2", "5"):
-        assert main_imp.main([*DIGITS, "--epochs", "0", "--seed", seed, "--save_dir", str(folder / f"seed{seed}")]) == 0
+        for script, name, more in ((main_imp, "", []), (main_synflow, "synflow", STEPS)):
+            words = [*DIGITS, "--epochs", "0", "--seed", seed, *more]
+            assert script.main([*words, "--save_dir", str(folder / f"{name}seed{seed}")]) == 0
     return folder
 
 
-def model(trained, seed=2):
-    return str(trained / f"seed{seed}" / "0model_SA_best.pth.tar")
+def model(trained, seed=2, script=main_imp):
+    folder = f"{'synflow' if script is main_synflow else ''}seed{seed}"
+    return str(trained / folder / "0model_SA_best.pth.tar")
 
 
 def planned(script, argv, capsys):
@@ -57,7 +61,7 @@ SCRIPTS = {
     main_backdoor: ["--mask", "M", "--trigger_size", "2"],
     main_transfer: ["--target_dataset", "digits", "--mask", "M"],
     main_imp: ["--resume", "--checkpoint", "M"],
-    main_synflow: ["--resume", "--checkpoint", "M"],
+    main_synflow: ["--resume", "--checkpoint", "M", *STEPS],
 }
 TYPED = ["--arch", "resnet20s", "--dataset", "digits", "--input_size", "8", "--split_seed", "5"]
 
@@ -65,7 +69,7 @@ TYPED = ["--arch", "resnet20s", "--dataset", "digits", "--input_size", "8", "--s
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 @pytest.mark.parametrize("seed", ["5", "7"])
 def test_typed_or_inherited_is_the_same_run(script, seed, trained, capsys):
-    argv = [*(model(trained, 5) if word == "M" else word for word in SCRIPTS[script]), "--seed", seed]
+    argv = [*(model(trained, 5, script) if word == "M" else word for word in SCRIPTS[script]), "--seed", seed]
     typed = (
         TYPED[:-2] if seed == "5" and script in (main_imp, main_synflow, main_backdoor) else TYPED
     )  # where a typed split stays typed
@@ -102,8 +106,9 @@ CONTRADICTIONS = [
     ("more", "message"), CONTRADICTIONS, ids=lambda value: value[0] if isinstance(value, list) else ""
 )
 def test_what_is_typed_and_differs_is_refused(script, more, message, trained, capsys):
-    argv = [model(trained) if word == "M" else word for word in SCRIPTS[script]]
-    where = f"{'--checkpoint' if '--checkpoint' in argv else '--mask'} {model(trained)}"
+    file = model(trained, script=script)
+    argv = [file if word == "M" else word for word in SCRIPTS[script]]
+    where = f"{'--checkpoint' if '--checkpoint' in argv else '--mask'} {file}"
     assert refusal(script, [*argv, *more], capsys) == message.format(where=where)
 
 
