@@ -98,6 +98,17 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
         assert not anchor or anchor in anchors(file), (file.name, anchor)
 
 
+NAMED_FILE = re.compile(
+    r"\b(?:experiments|results|tests|benchmarks|docs)/[\w./-]+\.(?:py|yaml|md|sh|json|png|csv|txt)\b"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_of_the_repository_that_a_page_names_is_there(page):
+    missing = {name for name in NAMED_FILE.findall(page.read_text()) if not (ROOT / name).exists()}
+    assert missing <= {"tests/test_flat.py"}  # which the reader of adding_a_method.md writes
+
+
 def test_links_and_anchors_are_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(

@@ -1,0 +1,47 @@
+"""experiments/subset.py: the first images of each class, in folders that --dataset folder reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset import catalog, sources
+from experiments import subset
+
+
+def test_the_first_images_of_each_class_are_written_unchanged(tmp_path, capsys):
+    folder = tmp_path / "small"
+    assert subset.main(["digits", str(folder), "--train", "3", "--test", "2"]) == 0
+    assert capsys.readouterr().out == "train: 3 images of each of 10 classes\ntest: 2 images of each of 10 classes\n"
+    assert len(list(folder.rglob("*.*"))) == 50
+    digits = sources.load(catalog.get("digits"), Path())
+    third_seven = np.flatnonzero(digits.train_labels == 7)[2]
+    with Image.open(folder / "train" / "7" / "0002.png") as picture:
+        assert np.array_equal(np.asarray(picture), digits.train_images[third_seven].squeeze())
+    again = sources.load(catalog.get("folder"), folder)
+    assert again.classes == tuple("0123456789")
+    assert np.bincount(again.train_labels).tolist() == [3] * 10
+    assert np.bincount(again.test_labels).tolist() == [2] * 10
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            ["digits", "new", "--train", "5000", "--test", "2"],
+            "--train 5000: must be 1 to 127, which is what class 8 has",
+        ),
+        (["digits", "new", "--train", "1", "--test", "0"], "--test 0: must be 1 to "),
+        (["digits", ".", "--train", "1", "--test", "1"], ".: is there already"),
+        (["digitz", "new", "--train", "1", "--test", "1"], "did you mean digits?"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(words, reason, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        subset.main(words)
+    assert stopped.value.code == 2 and reason in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
