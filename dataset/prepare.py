@@ -125,6 +125,11 @@ class DatasetInfo:
         """``train_counts`` by what a scenario's numbers count: classes or subclasses."""
         return self._own_counts if scenario.subclass else self.train_counts
 
+    def takes_all(self, scenario: Scenario) -> bool | None:
+        """Whether every image of the scenario's classes is forgotten; None where only the labels tell."""
+        counted = not self._given_sets or self.files is not None
+        return scenario.takes_all(self.counts_for(scenario) if counted else None)
+
     @property
     def notes(self) -> dict[str, str]:
         """What a header says beside numbers, by keyword: where files are, what serves for what, what is not read."""

@@ -124,13 +124,19 @@ class Scenario:
             raise UsageError(f"{flag}: would leave none of the {available} training images to retain")
         return replace(self, count=count)
 
-    def takes_all(self, counts: list[int]) -> bool:
-        """Whether every image of its classes is forgotten, said by number or not.
+    def takes_all(self, counts: list[int] | None) -> bool | None:
+        """Whether every image of its classes is forgotten, said by number or not; None where only the labels tell.
 
         Args:
-            counts: as of ``resolve``.
+            counts: as of ``resolve``; None where they are not known before the images are read.
         """
-        return self.labels is not None and self.count in (None, sum(counts[label] for label in self.labels))
+        if self.labels is None:
+            return None if self.indices is not None else False
+        if self.count is None:
+            return True
+        if counts is None:
+            return None
+        return self.count == sum(counts[label] for label in self.labels)
 
     def kind(self, whole_classes: int) -> str:
         """The scenario's name in tables, one of ``KINDS``.

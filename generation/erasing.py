@@ -29,7 +29,7 @@ def set_up_forgetting(arguments: GenerateArguments) -> GeneratorSetup:
         arguments, label=method.name, title=f"{method.name}: {method.summary}", outputs=outputs, temporary=(PROGRESS,)
     )
     if setup.scenario is not None:
-        method.check_classes(setup.scenario.labels is not None and setup.scenario.count is None)
+        method.check_classes(setup.dataset.takes_all(setup.scenario))
     _, digest = saliency.from_flag(arguments.settings, setup.network.fresh, setup.run.allow_pickle)
     return setup if digest is None else replace(setup, config=setup.config | {"saliency_mask": digest})
 

@@ -88,6 +88,16 @@ def test_sets_come_back_from_script_to_script(trained, tmp_path):
     assert result(tmp_path / "imp")["split"]["digest"] == result(trained)["split"]["digest"]
 
 
+@pytest.mark.parametrize(("forget", "code"), [("class:3", 0), ("random:7", 2)])
+def test_the_images_of_a_file_tell_whether_a_class_is_forgotten_whole(forget, code, trained, tmp_path, capsys):
+    mask = ["--mask", str(trained / "0model_SA_best.pth.tar")]
+    assert main_forget.main([*FT, *mask, "--forget", forget, "--save_dir", str(tmp_path / "FT")]) == 0
+    unsir = ["--unlearn", "UNSIR", "--noise_steps", "1", "--noise_copies", "1", "--save_dir", str(tmp_path / "UNSIR")]
+    given = ["--split", str(tmp_path / "FT" / "split.npz")]
+    assert main_forget.main([*DIGITS, *mask, *given, *unsir]) == code
+    assert code == 0 or "--unlearn UNSIR: forgets whole classes alone" in capsys.readouterr().err
+
+
 def test_a_split_made_by_hand(own, tmp_path, capsys):
     run, file = own
     assert result(run)["split"] == {

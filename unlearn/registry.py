@@ -128,13 +128,15 @@ class Method:
         if self.tasks is not None and name not in self.tasks:
             raise UsageError(f"--unlearn {self.name}: is for {', '.join(sorted(self.tasks))} alone, not for {name}")
 
-    def check_classes(self, whole: bool) -> None:
+    def check_classes(self, whole: bool | None) -> None:
         """Refuse to forget something other than whole classes where the method cannot.
 
+        Args:
+            whole: whether whole classes are forgotten; None where that is not known yet.
         Raises:
             UsageError: names the method and the flag.
         """
-        if self.whole_classes and not whole:
+        if self.whole_classes and whole is False:
             raise UsageError(f"--unlearn {self.name}: forgets whole classes alone; give --forget class:C or subclass:C")
 
     @property

@@ -111,7 +111,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
     device, dataset = inputs(arguments)
     check_validation(method, dataset)
     scenario = dataset.resolve(arguments.scenario)
-    method.check_classes(scenario.takes_all(dataset.counts_for(scenario)))
+    method.check_classes(dataset.takes_all(scenario))
     built = network.new(arguments.model, dataset, arguments.run)
     checkpoint = None if flags.mask is None else built.read(flags.mask, "--mask", masks_alone=method.fresh)
     start, digest = starting(flags.mask, flags.allow_split_mismatch, hyper, built, checkpoint)
