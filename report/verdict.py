@@ -20,6 +20,7 @@ MOVED = 0.01  # a share by which UA must differ to count, where the forget set i
 RUINED = 0.2  # loss of accuracy on test images, in [0, 1], that no forgetting explains
 WORKS = 0.3  # attack success from which a trigger can be said to work
 BACKDOOR = {"ASR": "ASR", "ASR_other": "ASR, other classes", "SA": "SA"}  # scores in words
+TRIAL = "trial"  # begins the name of the folder of a search's trial
 UNTOUCHED = "raw"  # the method that leaves the model as it is
 SAME_MODEL = ("arch", "dataset", "sparsity")
 
@@ -67,8 +68,15 @@ def retrained(result: dict[str, Any], folder: Path) -> OtherModel | None:
 
 
 def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Finished runs beside a run's folder, and in it, that forget the same images and are scored in the same way."""
-    for path in sorted(folder.absolute().parent.glob("*/result.json")) + sorted(folder.glob("earlier/*/result.json")):
+    """Finished runs that forget the same images and are scored in the same way.
+
+    They lie beside a run's folder, or in it, or are the same run of another trial of a search.
+    """
+    beside = folder.absolute().parent
+    found = sorted(beside.glob("*/result.json")) + sorted(folder.glob("earlier/*/result.json"))
+    if beside.name.startswith(TRIAL):
+        found += sorted(beside.parent.glob(f"{TRIAL}*/{folder.name}/result.json"))
+    for path in found:
         other = runs.read(path)
         try:
             runs.check(other, runs.SHAPES["main_forget.py"], path)

@@ -10,6 +10,7 @@ from typing import Any
 
 from report import runs as stored
 from report.text import aligned
+from report.verdict import TRIAL
 from sweep.grid import Cell
 from sweep.objective import norm
 from sweep.search_block import Search
@@ -62,7 +63,7 @@ class Study:
     def cells(self, number: int, values: dict[str, Any]) -> list[Cell]:
         """The runs of one trial, a seed each, in folders of their own."""
         own = [cell for cell in runs(self.spec, self.search, values) if place(cell) == self.place]
-        return [self._moved(cell, f"{self.name}/trial{number:03}/seed{cell.facts['seed']}") for cell in own]
+        return [self._moved(cell, f"{self.name}/{TRIAL}{number:03}/seed{cell.facts['seed']}") for cell in own]
 
     def _moved(self, cell: Cell, name: str) -> Cell:
         folder = self.spec.folder / name

@@ -210,6 +210,17 @@ def test_runs_beside_each_other_are_compared_and_the_original_is_scored_once(omp
     assert rows == ["original", "GA", "Retrain"] and last.strip().endswith(f"Retrain: {tmp_path / 'retrain'}")
 
 
+def test_trials_of_a_search_share_the_scores_of_the_original(omp_run, tmp_path):
+    words = [*DIGITS, "--mask", str(omp_run / "1model_SA_best.pth.tar"), "--unlearn", "GA", "--unlearn_epochs", "0"]
+    assert main_forget.main([*words, "--save_dir", str(tmp_path / "trial000" / "seed2")]) == 0
+    stored = json.loads((tmp_path / "trial000" / "seed2" / "result.json").read_text())
+    begun = {key: stored[key] for key in ("method", "split", "compat", "model", "config")}
+    found = verdict.original(begun, tmp_path / "trial001" / "seed2")
+    assert found == verdict.OtherModel(stored["original"], source=str(tmp_path / "trial000" / "seed2"))
+    assert verdict.original(begun, tmp_path / "trial001" / "seed3") is None
+    assert verdict.original(begun, tmp_path / "apart" / "seed2") is None
+
+
 def test_a_retrained_model_of_other_images_is_not_compared_with(few, few_run, tmp_path, capsys):
     common = [
         *DIGITS,
