@@ -32,13 +32,13 @@ def contents(folder):
 
 
 @pytest.mark.parametrize(
-    "step, number",
+    "step, number",  # an epoch has 6 steps
     [
         (9, signal.SIGUSR1),
         pytest.param(3, signal.SIGTERM, marks=pytest.mark.torture),
         pytest.param(16, signal.SIGUSR2, marks=pytest.mark.torture),
     ],
-)  # 6 steps an epoch
+)
 def test_training_goes_on_to_the_same_bytes(undisturbed, tmp_path, monkeypatch, capsys, step, number):
     before_step(step, monkeypatch, lambda: os.kill(os.getpid(), number))
     command = [*IMP, "--save_dir", str(tmp_path / "model")]

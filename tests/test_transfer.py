@@ -458,9 +458,8 @@ def test_without_epochs_full_is_the_drawn_head(sparse):
     assert found.accuracy == float((logits.argmax(1) == images.labels).double().mean())
 
 
-@pytest.mark.parametrize(
-    "write", [3, *(pytest.param(write, marks=pytest.mark.torture) for write in (2, 4, 5))]
-)  # 1: progress of unlearning, 2: the unlearned model, 3 and 4: epochs of the probe, 5: the target's model
+# 1: progress of unlearning, 2: the unlearned model, 3 and 4: epochs of the probe, 5: the target's model
+@pytest.mark.parametrize("write", [3, *(pytest.param(write, marks=pytest.mark.torture) for write in (2, 4, 5))])
 def test_a_killed_run_ends_in_the_same_bytes(full_run, sparse, shades, tmp_path, write):
     with killed_at(write, (".tar",)):
         run(tmp_path, sparse, shades, *FULL)

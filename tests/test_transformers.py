@@ -385,13 +385,8 @@ def context(mask: pruner.Mask, compat: str = "fixed", whole: tuple[int, ...] = (
     return Context(mask, torch.device("cpu"), 2, compat, "digits", CLASSES, Scenario(None, 4), whole, Log(None))
 
 
-LAST = (
-    "stage4.",
-    "mlp_head.",
-    "encoder.layers.encoder_layer_1.",
-    "encoder.ln.",
-    "heads.",
-)  # the last block and what is behind it
+# the last block and what is behind it
+LAST = ("stage4.", "mlp_head.", "encoder.layers.encoder_layer_1.", "encoder.ln.", "heads.")
 
 
 @pytest.mark.parametrize("rate", [pytest.param(0.0, marks=pytest.mark.torture), 0.9])

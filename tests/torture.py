@@ -2,9 +2,8 @@
 
     python tests/torture.py --kills 50      # make torture
 
-Runs are forked off this process, so that nothing is imported anew, and killed by SIGKILL. Moments are drawn in turns
-from
-all that a run does: its start, an epoch, the writing of a file, scoring.
+Runs are forked off this process, so that nothing is imported anew, and killed by SIGKILL. Moments are drawn from all
+stages of a run in turns: its start, an epoch, the writing of a file, scoring.
 """
 
 from __future__ import annotations
@@ -43,13 +42,8 @@ from evaluation import predict
 from utils import files
 
 KINDS = ("start", "epoch", "writing", "scoring")
-STAGES = (
-    "fsync",
-    "replace",
-    "replaced",
-    "line",
-    "unlink",
-)  # a file half written, whole, in its place; a line half written; a file to be deleted
+# a file half written, whole, in its place; a line half written; a file to be deleted
+STAGES = ("fsync", "replace", "replaced", "line", "unlink")
 EPISODE = 5  # kills before a run is let through to its end
 PATIENCE = 300  # seconds that any run may take
 DATA = ["--dataset", "folder", "--data", "DATA", "--arch", "resnet20s", "--device", "cpu"]
