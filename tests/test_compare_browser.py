@@ -216,7 +216,14 @@ def figures_at(positive: np.ndarray, negative: np.ndarray, threshold: float) -> 
     return tpr, fpr, 1 - max(one, other)
 
 
-@pytest.mark.parametrize("attack, signal", [*itertools.product(("models", "forget", "retain"), ("margin", "entropy"))])
+SHORT = {("models", "margin"), ("forget", "entropy")}
+ATTACKS = [
+    pytest.param(*case, marks=[] if case in SHORT else pytest.mark.torture)
+    for case in itertools.product(("models", "forget", "retain"), ("margin", "entropy"))
+]
+
+
+@pytest.mark.parametrize("attack, signal", ATTACKS)
 def test_an_attack(driven, attack, signal):
     driven.choose(attack=attack, signal=signal)
     positive, negative = groups(driven, attack, signal)

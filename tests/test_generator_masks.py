@@ -65,6 +65,7 @@ def test_weights_outside_of_a_file_s_mask_are_those_of_the_start(base, found, tm
     assert any(not torch.equal(moved[name], start[name]) for name in free)
 
 
+@pytest.mark.torture
 def test_fisher_information_is_kept_and_a_given_folder_used_at_any_ratio(base, found, tmp_path):  # noqa: F811
     told = ("--unlearn", "SFRon", "--no_adaptive", "--fisher_ratio", "3")
     own = forget(base, tmp_path / "own", *told)

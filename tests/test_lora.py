@@ -583,7 +583,7 @@ def contents(folder) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("merge", ["masked", "none"])
+@pytest.mark.parametrize("merge", ["masked", pytest.param("none", marks=pytest.mark.torture)])
 def test_a_killed_run_ends_in_the_same_bytes(place, trained, tmp_path, monkeypatch, merge):
     def run(name):
         return forget(

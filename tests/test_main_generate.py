@@ -122,7 +122,10 @@ def test_the_references_checkpoint_is_read(base, tmp_path):
     assert equal(found.weights, own.weights) and equal(found.average, own.average)
 
 
-@pytest.mark.parametrize("method", ["SalUn", "SFRon", "SA"])
+LONG = [pytest.param(method, marks=pytest.mark.torture) for method in ("SalUn", "SA")]
+
+
+@pytest.mark.parametrize("method", ["SFRon", *LONG])
 def test_forgetting_stops_and_goes_on_to_the_same_bytes(base, tmp_path, method):
     words = ["--model", base / "generator.pt", "--unlearn", method, "--forget", "class:3", "--iterations", "4"]
     words += ["--batch_size", "64", "--save_every", "1"]

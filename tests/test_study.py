@@ -115,6 +115,7 @@ def check_merged(tmp_path: Path, whole: Study, cells: int) -> None:
     assert all(row[-1] != "-" for text in expected.values() for row in text)
 
 
+@pytest.mark.torture
 def test_a_study_that_is_killed_on_one_of_two_machines_ends_in_the_same_table(tmp_path, one_thread):
     """Cells that are not killed run without a process of their own, which would have to import torch."""
     whole = Study(tmp_path, "whole", {"splits": [0, 1], "forgets": 1}, SHORT)

@@ -364,6 +364,7 @@ def test_the_payloads_would_be_seen(hostile, tmp_path):
     assert started(hostile, "-c", "import random").returncode == 99 and (tmp_path / "trace").exists()
 
 
+@pytest.mark.torture
 @pytest.mark.skipif(
     sys.version_info < (3, 11), reason="python -m cannot be kept from the current folder before Python 3.11"
 )
