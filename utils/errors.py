@@ -116,7 +116,7 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
                     hint = "try a smaller --arch or --input_size, or more memory"
                     _say(f"{name}.py: error: {memory} does not suffice; {hint}")
                     return 1
-                if preempt.asked():  # the error is that of a helper process, which the signal reached first
+                if preempt.asked():  # a reader of images or a torchrun peer got it first and ended
                     return _resumable(name, "a signal")
                 message = one_line(str(error))
                 if "deterministic implementation" in message:
