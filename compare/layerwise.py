@@ -28,7 +28,7 @@ class Layers:
     Attributes:
         names: of the layers that all models have, from input to output.
         images: the number of images by set from which CKA was estimated.
-        cka: CKA in [0, 1] by set and pair (a, b) with a < b.
+        cka: CKA by set and pair (a, b) with a < b, in [0, 1] up to the noise of its unbiased estimate.
         relative: by ordered pair (a, b), the L2 norm of the weights' difference divided by that of b's weights.
         changed: by ordered pair, the share of the weights that differ, in [0, 1].
     """
