@@ -1,1 +1,1 @@
-"""Backdoors: what ``main_backdoor.py`` poisons, how it cleanses, and what it says of that."""
+"""Backdoors: the parts of ``main_backdoor.py``, which poisons a training set and lets a model unlearn the poison."""

@@ -1,4 +1,4 @@
-"""Flags of ``main_backdoor.py``: what is poisoned, how the model is pruned and cleansed. Imports no torch."""
+"""Flags of ``main_backdoor.py``: which images are poisoned, how the model is pruned and cleansed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -78,14 +78,19 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class BackdoorArguments(Arguments):
-    """What ``main_backdoor.py`` is told.
+    """The parsed command line of ``main_backdoor.py``.
 
     Attributes:
-        prune: without pruning, ``rate`` 0 and ``pruning_times`` 1; ``pruning_times`` is always the number of rounds.
-        target: the class that triggered images are to be taken for, as typed, by the flag or flags that say so.
+        train: flags of training.
+        prune: flags of pruning. ``pruning_times`` is the number of training rounds; without pruning it is 1, and
+            ``rate`` is 0.
+        target: the class that triggered images are to be taken for, as typed, by the flag that names it (one or two).
+        trigger: the square that is put on poisoned images.
         scenario: which images are poisoned.
-        sparsities: ascending; None for a single cleanse.
-        typed: every flag as typed, but for ``--sparsities`` and ``--save_dir``.
+        unlearn: flags of unlearning.
+        hyper: the method's configuration.
+        sparsities: pruned fractions of a curve in [0, 1), ascending; None for a single cleanse.
+        typed: every flag as typed, without ``--sparsities`` and ``--save_dir``.
     """
 
     train: Train
@@ -99,7 +104,11 @@ class BackdoorArguments(Arguments):
     typed: tuple[str, ...] = field(metadata=NO_IDENTITY)
 
     def at(self, sparsity: float) -> BackdoorArguments:
-        """One sparsity of a curve as a command of its own, in a folder below."""
+        """The arguments of one point of a curve, as of a command of its own that writes to a subfolder.
+
+        Args:
+            sparsity: pruned fraction of the weights, in [0, 1).
+        """
         folder = f"{self.run.save_dir}/sparsity_{sparsity:g}"
         return replace(
             self,
@@ -110,10 +119,10 @@ class BackdoorArguments(Arguments):
 
 
 def poisoned_prune(prune: PoisonedPrune, train: Train) -> PoisonedPrune:
-    """How the poisoned model is pruned, with the number of rounds that this takes.
+    """The flags of pruning, with ``pruning_times`` set to the number of training rounds that they need.
 
     Raises:
-        UsageError: too few rounds, or training does not reach the epoch to go back to.
+        UsageError: ``--pruning_times`` is too small for IMP, or training is too short for ``--rewind_epoch``.
     """
     if prune.prune == "none" or prune.rate == 0:
         prune = replace(prune, prune="none", rate=0.0, random_prune=False)
@@ -126,13 +135,17 @@ def poisoned_prune(prune: PoisonedPrune, train: Train) -> PoisonedPrune:
 
 
 def target_words(poison: Poison, typed: dict[str, Any]) -> dict[str, str]:
-    """The target class as typed, by the flag or flags that say so."""
+    """The target class as typed, by the flag that names it; both flags if both are typed.
+
+    Args:
+        typed: typed values by the flag's name.
+    """
     flags = [name for name in ("class_to_replace", "target_label") if name in typed] or ["class_to_replace"]
     return {f"--{name}": class_word(getattr(poison, name), f"--{name}") for name in flags}
 
 
 def poisoned(poison: Poison) -> Scenario:
-    """Which images are poisoned."""
+    """The images that the flags poison, as a ``Scenario``."""
     words = [
         f"--{name} {value}"
         for name in ("poison_class", "num_indexes_to_replace")
@@ -146,10 +159,12 @@ def poisoned(poison: Poison) -> Scenario:
 
 
 def sparsities(typed: dict[str, Any]) -> tuple[float, ...] | None:
-    """The sparsities of a curve, ascending; None for a single cleanse.
+    """The sparsities of a curve, in [0, 1) and ascending; None for a single cleanse.
 
+    Args:
+        typed: typed values by the flag's name.
     Raises:
-        UsageError: one is there twice, or another flag says how much to prune too.
+        UsageError: a sparsity is given twice, or another flag that decides the sparsity is given too.
     """
     values = build(Curve, typed).sparsities
     if values is None:

@@ -1,4 +1,4 @@
-"""The stages of ``main_backdoor.py``: train or load a poisoned model, score it, make it forget, score it again."""
+"""The stages of ``main_backdoor.py``: train or load a poisoned model, score it, unlearn the poison, score it again."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ from utils.result import Result
 
 @dataclass(frozen=True)
 class Trained:
-    """A poisoned model: its mask, and one summary per round of training if it was trained here."""
+    """What is known of a poisoned model after its training.
+
+    Attributes:
+        mask: True for weights that are kept.
+        rounds: one summary per round of training; None if the model was not trained by this command.
+    """
 
     mask: pruner.Mask
     rounds: list[dict[str, Any]] | None
 
 
 def facts(setup: CleanseSetup, problem: PoisonedProblem) -> Result:
-    """What ``result.json`` holds however the run ends."""
+    """The entries of ``result.json`` that are known before the run's work."""
     poison = problem.poison
     poisoned = {"words": problem.words, "digest": poison.digest, "target": poison.target, "images": len(poison.indices)}
     return setup.unlearning_result(
@@ -63,10 +68,11 @@ def train(
     log: Log,
     dense: tuple[Path, checkpoints.Checkpoint] | None = None,
 ) -> Trained:
-    """Train the model on the poisoned set and prune it, going on from a killed run.
+    """Train ``problem.model`` on the poisoned set and prune it; a run that was killed goes on from its last checkpoint.
 
     Args:
-        dense: where a finished dense round lies, and its checkpoint to begin with.
+        folder: where checkpoints are written.
+        dense: the folder of a finished dense round, and its checkpoint to start from; None to train that round too.
     """
     prune, mask = setup.prune, {}
     home, begin = dense or (None, None)
@@ -79,14 +85,14 @@ def train(
 
 
 def keep(path: Path, setup: CleanseSetup, problem: PoisonedProblem, trained: Trained) -> None:
-    """Write the trained model to ``--mask``, where this command, or one with another method, finds it."""
+    """Write the trained model to ``path``, the value of ``--mask``, where later commands with any method read it."""
     state = checkpoints.pack(problem.model, trained.mask)
     files.make_folder(path.parent)
     checkpoints.write({"state_dict": state, "trained": setup.training, **problem.stamp}, path)
 
 
 def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, record: Result, place: Place) -> Result:
-    """Score the model, make it forget the poisoned images, and score it again."""
+    """Score the model, unlearn the poisoned images, score it again, and write model, scores and ``trigger.png``."""
     log, method, model = place.log, setup.method, problem.model
     tests = {name: problem.sets[name] for name in ("test", "triggered")}
     predictions = {"before": predict(model, tests)}
@@ -119,7 +125,7 @@ def cleanse(setup: CleanseSetup, problem: PoisonedProblem, trained: Trained, rec
 
 
 def curve(setup: CurveSetup, problem: PoisonedProblem, record: Result, place: Place) -> Result:
-    """The paper's curve: one dense training, then for each sparsity pruning, training again and a cleanse."""
+    """The curve of Jia et al. (2023): one dense training, then for each sparsity pruning, retraining and a cleanse."""
     dense = train(setup.dense, problem, setup.folder, place.log)
     results = [cleanse_at(point, problem, dense, setup.folder) for point in setup.points]
     backdoor_table.save(results, setup.folder / "backdoor")
@@ -133,10 +139,14 @@ def _scores(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def cleanse_at(setup: CleanseSetup, problem: PoisonedProblem, dense: Trained, home: Path) -> dict[str, Any]:
-    """Prune the dense model, train it again, cleanse it; the result is that of the same command alone.
+    """Prune the dense model, train it again and cleanse it.
 
     Args:
-        dense: the finished dense round, whose files are in ``home``.
+        setup: of one point of a curve.
+        dense: the finished dense round.
+        home: the folder of its files.
+    Returns:
+        Content of ``result.json``, equal to that of a command with this sparsity alone.
     """
 
     def work(place: Place) -> Result:

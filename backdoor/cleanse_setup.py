@@ -1,4 +1,4 @@
-"""What a run on a poisoned training set has settled before an image is read."""
+"""The checked inputs of ``main_backdoor.py``, before an image is read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ CURVE = ["backdoor.md", "backdoor.csv", "backdoor.png"]
 
 @dataclass(frozen=True, kw_only=True)
 class CleanseSetup(UnlearnSetup):
-    """A cleanse before its data are read; its ``checkpoint`` is None where the poisoned model is to be trained.
+    """The checked inputs of a cleanse. Its ``checkpoint`` is None if the poisoned model has to be trained.
 
     Attributes:
+        train: flags of training.
+        prune: flags of pruning.
+        trigger: the square that is put on poisoned images.
         scenario: which images are poisoned.
         target: number of the class that triggered images are to be taken for.
-        training: names a training by everything that decides its numbers.
-        typed: every flag as typed, but for ``--rate``, where ``--sparsities`` gives it, and ``--save_dir``.
+        training: fingerprint of everything that decides the training's numbers.
+        typed: every flag as typed, without ``--sparsities`` and ``--save_dir``.
     """
 
     train: Train
@@ -49,8 +52,8 @@ class CurveSetup(CleanseSetup):
     """Several cleanses whose models share one dense training.
 
     Attributes:
-        dense: the training that they share, as a command of its own.
-        points: one setup per sparsity.
+        dense: the inputs of the training that they share.
+        points: the inputs of each cleanse, one per sparsity.
     """
 
     dense: CleanseSetup
@@ -58,7 +61,11 @@ class CurveSetup(CleanseSetup):
 
 
 def set_up(arguments: BackdoorArguments) -> CleanseSetup:
-    """Refuse what can be refused without reading data: device, data set, poison, architecture, checkpoint."""
+    """Check everything that can be checked without reading data: device, data set, poison, architecture, checkpoint.
+
+    Raises:
+        UsageError: inputs are wrong or do not fit each other.
+    """
     setup = _one(arguments)
     if arguments.sparsities is None:
         return setup
@@ -106,7 +113,7 @@ def _one(arguments: BackdoorArguments) -> CleanseSetup:
     if arguments.sparsities is not None:
         config["prune"] = _without(config["prune"], "rate")
     remarks: tuple[str, ...] = ()
-    if checkpoint is not None and checkpoint.extra.get("trained") != training:  # not what this very command wrote
+    if checkpoint is not None and checkpoint.extra.get("trained") != training:  # written by other flags of training
         remarks = idle_flags(arguments)
         config = _without(config, "train", "prune") | {"checkpoint": checkpoint.sha256}
     return CleanseSetup(
@@ -132,10 +139,10 @@ def _without(config: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def idle_flags(arguments: BackdoorArguments) -> tuple[str, ...]:
-    """What to say of flags of training that nothing reads, as the model is trained already.
+    """Remarks on typed flags of training that are not read because the model is trained already.
 
     Raises:
-        UsageError: a flag of unlearning is meant.
+        UsageError: such a flag was probably meant for its counterpart of unlearning.
     """
     typed = {name: value for name, _, value in (word.removeprefix("--").partition("=") for word in arguments.typed)}
     read = set(type(arguments.hyper).__dataclass_fields__)
@@ -148,7 +155,13 @@ def idle_flags(arguments: BackdoorArguments) -> tuple[str, ...]:
 
 
 def target_class(target: dict[str, str], dataset: DatasetInfo) -> int:
-    """The number of the target class, under whichever of its two flags it was typed."""
+    """The number of the target class.
+
+    Args:
+        target: the class as typed, by flag, see ``BackdoorArguments``.
+    Raises:
+        UsageError: the class is unknown, or two flags name different classes.
+    """
     classes = {number_of(word, dataset.names, flag) for flag, word in target.items()}
     if len(classes) > 1:
         both = " and ".join(f"{flag} {word}" for flag, word in target.items())
@@ -157,7 +170,7 @@ def target_class(target: dict[str, str], dataset: DatasetInfo) -> int:
 
 
 def check_trigger(trigger: Trigger, side: int) -> None:
-    """Refuse a trigger that does not fit on images of so many pixels."""
+    """Raise a ``UsageError`` if a trigger does not fit on images with ``side`` pixels."""
     if trigger.size > side - MARGIN:
         raise UsageError(
             f"--trigger_size {trigger.size}: must be at most {side - MARGIN}, {MARGIN} less than the images' {side} "
@@ -166,7 +179,15 @@ def check_trigger(trigger: Trigger, side: int) -> None:
 
 
 def is_there(mask: Path, save_dir: Path, method: registry.Method) -> bool:
-    """Whether ``--mask`` names a model to read; if not, one will be written there, so that must be possible."""
+    """Whether the file of ``--mask`` exists and is to be read. If not, the trained model is to be written there.
+
+    Args:
+        mask: path of the file.
+        save_dir: the run's folder.
+        method: the unlearning method.
+    Raises:
+        UsageError: it does not exist and cannot be written, or the run itself writes a file of that name.
+    """
     if mask.exists():
         return True
     if mask.resolve().parent == save_dir.resolve() and any(

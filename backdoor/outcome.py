@@ -1,4 +1,4 @@
-"""What ``main_backdoor.py`` says, draws and tables of a cleanse, or of several at increasing sparsity."""
+"""What ``main_backdoor.py`` prints about a cleanse, or about a curve of several: preview, header and result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utils.log import Log
 
 
 def preview(setup: CleanseSetup) -> dict[str, str]:
-    """What ``--dry_run`` says: what would be read, poisoned, trained and unlearned."""
+    """The lines of ``--dry_run``, by name: what would be read, poisoned, trained and unlearned."""
     poisoned, target = messages.images(setup.dataset, setup.scenario), setup.target
     return {
         "read": messages.data(setup.dataset),
@@ -25,7 +25,7 @@ def preview(setup: CleanseSetup) -> dict[str, str]:
 
 
 def origin(setup: CleanseSetup) -> dict[str, str]:
-    """Where the poisoned model comes from."""
+    """Lines, by name, that say where the poisoned model comes from: a file, or training and pruning."""
     if setup.checkpoint is not None:
         return {"model": f"{setup.arch}, from {setup.mask_file}; flags of training and pruning are not read"}
     prune = setup.prune
@@ -40,7 +40,7 @@ def origin(setup: CleanseSetup) -> dict[str, str]:
 
 
 def header(setup: CleanseSetup, problem: PoisonedProblem) -> dict[str, str]:
-    """What is poisoned, trained or loaded, and unlearned, with which numbers."""
+    """The lines of the run's header, by name: poison, data, split, model, method and seeds."""
     data, run, base = problem.data, setup.run, problem.base
     seeds = f"{run.seed}, {run.train_seed} in training"
     return {
@@ -56,7 +56,7 @@ def header(setup: CleanseSetup, problem: PoisonedProblem) -> dict[str, str]:
 
 
 def show(setup: CleanseSetup, result: dict[str, Any], log: Log) -> None:
-    """Print the table, and of a single cleanse what it says in a sentence."""
+    """Print the table, and for a single cleanse a sentence on whether the trigger still works."""
     single = not isinstance(setup, CurveSetup)
     points = [result] if single else backdoor_table.results_of(result, setup.method.paper)
     log.line(f"\n{backdoor_table.printed(points)}")

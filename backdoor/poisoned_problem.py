@@ -1,4 +1,4 @@
-"""A poisoned training set, and the model that is trained on it or was."""
+"""The loaded data of ``main_backdoor.py``: a poisoned training set, and the model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from utils.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class PoisonedProblem(Problem):
-    """A ``Problem`` with the sets of ``dataset.poison.image_sets``.
+    """A ``Problem`` with the image sets of ``dataset.poison.image_sets``.
 
     Attributes:
+        poison: the poisoned images, their new label and the trigger.
         words: the poison in words.
     """
 
@@ -30,7 +31,7 @@ class PoisonedProblem(Problem):
     words: str
 
     def write_split(self, folder: Path) -> None:
-        """Leave ``split.npz``, whose images to forget are the poisoned ones."""
+        """Write ``split.npz`` to the folder, in which the forget set are the poisoned images."""
         poisoned = self.poison.indices
         sets = self.base.sets(len(self.data.test_labels))
         sets |= {"retain": np.setdiff1d(self.base.train, poisoned), "forget": poisoned}
@@ -38,10 +39,10 @@ class PoisonedProblem(Problem):
 
 
 def read(setup: CleanseSetup) -> PoisonedProblem:
-    """Load images, poison some, divide them, and build the poisoned model or a new one.
+    """Load the images, poison some, divide them into sets, and build the poisoned model or a new one.
 
     Raises:
-        UsageError: the model was trained on other images, or on others' poison, than this run would have it forget.
+        UsageError: the model was trained on another split or with another poison than this run's.
     """
     run = setup.run
     data, base = load(setup)
@@ -64,7 +65,13 @@ def read(setup: CleanseSetup) -> PoisonedProblem:
 
 
 def check_origin(setup: CleanseSetup, problem: PoisonedProblem) -> None:
-    """Refuse a model that was trained on other images, or on others' poison, than this run would have it forget."""
+    """Refuse a model that was trained on another split or with another poison than this run's.
+
+    With ``--allow_split_mismatch`` nothing is refused. A checkpoint that does not name its poison gets a warning.
+
+    Raises:
+        UsageError: split or poison differ.
+    """
     checkpoint, allowed = setup.checkpoint, setup.allow_mismatch
     check_split(checkpoint, problem.base, allowed)
     if checkpoint is None:

@@ -1,1 +1,1 @@
-"""How fast the project is, against plain versions of the same steps."""
+"""Benchmarks: the speed of the project's steps compared with plain versions of the same steps."""

@@ -4,7 +4,8 @@
     python -m benchmarks epoch fisher        # some
     python -m benchmarks --device cuda       # seconds at full size on a GPU
 
-Both sides of a row run in turns in one process; the ratio is the median over the turns, with the smallest and largest.
+The plain and the project's version of a step run alternately in one process. The ratio is the median over these turns,
+the spread its smallest and largest value.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def machine(device: torch.device) -> str:
-    """What ran, in a line."""
+    """The machine in a line: processor or GPU, threads, version of torch, bfloat16."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     bfloat16 = "in hardware" if has_bfloat16(device) else "not in hardware"
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}; bfloat16 {bfloat16}"
@@ -74,7 +75,11 @@ def _processor() -> str:
 
 
 def measure(row: Row, device: torch.device) -> list[list[str]]:
-    """The row in float32 and, where it has one, in bfloat16."""
+    """Measure a row in float32, and in bfloat16 if it has a goal for that; on CUDA in one of the two.
+
+    Returns:
+        One table line of cells under ``HEADS`` for each measurement.
+    """
     found = []
     for amp, goal in ((False, row.goal), (True, row.amp_goal)):
         title = row.title + (", --amp" if amp else "")
@@ -97,7 +102,7 @@ def _ratio(row: Row, title: str, goal: float, device: torch.device, amp: bool) -
     pair = row.build(device, amp)
     times = []
     for _ in range(row.repeats):
-        keep_memory(*ORDINARY)  # as a plain script finds it
+        keep_memory(*ORDINARY)  # the C library's own settings, which a plain script would have
         plain = _time(pair.plain, device, row.steady)
         keep_memory()
         times.append((plain, _time(pair.ours, device, row.steady)))

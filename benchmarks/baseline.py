@@ -1,6 +1,6 @@
-"""Plain, obviously right versions of what the project does fast: what its times are compared with.
+"""Plain, obviously correct versions of the project's steps, with which its times are compared.
 
-Nothing here shares code with the project but the models' definitions.
+Nothing here shares code with the project, except the definitions of the models.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional as transforms
 
-PAD = 4
-SCALE = 1000  # of IU's recursion
+PAD = 4  # pixels on every side
+SCALE = 1000  # divisor in IU's recursion, see ``recursion``
 
 
 class PerImage(Dataset):
-    """Images that are padded, cropped, flipped and scaled one at a time.
+    """A data set whose images are padded, cropped, flipped and scaled to [0, 1] one at a time.
 
     Args:
         images: uint8 [N, H, W, 3].
         labels: int64 [N].
         shifts: int [N, 2], top and left corner of every image's crop in the padded image; None for no augmentation.
-        flips: bool [N].
+        flips: whether each image is flipped, bool [N]; used only with ``shifts``.
     """
 
     def __init__(self, images: np.ndarray, labels: Tensor, shifts: Tensor | None = None, flips: Tensor | None = None):
@@ -52,12 +52,17 @@ class PerImage(Dataset):
 
 
 def loader(images: PerImage, size: int) -> DataLoader:
-    """Batches in order, in this process."""
+    """Batches of ``size`` images in order, loaded in this process."""
     return DataLoader(images, batch_size=size)
 
 
 def epoch(model: nn.Module, mask: dict[str, Tensor], data: PerImage, lr: float, size: int) -> dict[str, Tensor]:
-    """The state dict after an epoch of SGD on cross-entropy, pruned weights held by torch's reparametrisation."""
+    """The state dict after an epoch of SGD on cross-entropy, with weights pruned by torch's reparametrisation.
+
+    Args:
+        mask: bool tensors by parameter name, True for weights that are kept.
+        size: images in a batch.
+    """
     model = copy.deepcopy(model).train()
     layers = [(model.get_submodule(name.removesuffix(".weight")), name) for name in mask]
     for layer, name in layers:
@@ -74,7 +79,7 @@ def epoch(model: nn.Module, mask: dict[str, Tensor], data: PerImage, lr: float, 
 
 
 def fisher(model: nn.Module, data: PerImage, size: int) -> dict[str, Tensor]:
-    """FF's curvature: one backward pass for every batch and class."""
+    """FF's curvature by parameter name, with one backward pass for every batch and class."""
     model.eval()
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     batches = loader(data, size)
@@ -90,7 +95,7 @@ def fisher(model: nn.Module, data: PerImage, size: int) -> dict[str, Tensor]:
 
 
 def influence(model: nn.Module, forget: PerImage, retain: PerImage, size: int, samples: int) -> dict[str, Tensor]:
-    """IU's direction: gradients batch by batch, then the recursion over ``samples`` samples, one at a time."""
+    """IU's direction by parameter name: gradients batch by batch, then ``recursion`` over ``samples`` retain images."""
     model.eval()
     parameters = dict(model.named_parameters())
 
@@ -110,7 +115,7 @@ def influence(model: nn.Module, forget: PerImage, retain: PerImage, size: int, s
 
 
 def recursion(model: nn.Module, step: list[Tensor], retain: PerImage, samples: int) -> list[Tensor]:
-    """The recursion for the inverse, one sample's gradient at a time."""
+    """IU's recursion for the inverse Hessian times ``step`` (a tensor per parameter), one image at a time."""
     parameters = list(model.parameters())
     first, sigma, moved = None, 1.0, [value.clone() for value in step]
     for index in range(samples):
@@ -127,14 +132,14 @@ def recursion(model: nn.Module, step: list[Tensor], retain: PerImage, samples: i
 
 @torch.no_grad()
 def probabilities(model: nn.Module, data: PerImage, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Softmax outputs and labels, by one pass over the data."""
+    """Softmax outputs, float32 [N, C], and labels, int64 [N], by one pass over the data."""
     model.eval()
     found = [(F.softmax(model(images), dim=1), labels) for images, labels in loader(data, size)]
     return torch.cat([p for p, _ in found]).numpy(), torch.cat([y for _, y in found]).numpy()
 
 
 def scores(model: nn.Module, sets: dict[str, PerImage], size: int) -> dict[str, Any]:
-    """Accuracies and both SVC attacks: one pass over the data per metric, one SVC per feature on all rows."""
+    """Accuracies by set and both SVC attacks, in [0, 1]: one pass over the data per metric, one SVC per feature."""
     accuracy = {}
     for name, data in sets.items():
         outputs, labels = probabilities(model, data, size)
@@ -187,7 +192,13 @@ def _attacks(members: Any, others: Any, target_members: Any, target_others: Any)
 
 
 def synflow(model: nn.Module, rate: float, steps: int, side: int = 32) -> dict[str, Tensor]:
-    """SynFlow's mask by torch's own global pruning, step by step; masks by parameter name."""
+    """SynFlow's masks by parameter name, through torch's own global pruning.
+
+    Args:
+        rate: fraction of the convolutions' weights to prune.
+        steps: number of pruning steps.
+        side: of the input in pixels.
+    """
     blank, model = copy.deepcopy(model).eval(), copy.deepcopy(model)
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
     pairs = [(layer, "weight") for layer in layers.values()]

@@ -1,4 +1,4 @@
-"""What the benchmarks work on: images of CIFAR-10's shape that are drawn, so that nothing is downloaded."""
+"""Synthetic images of CIFAR-10's shape, and models, for the benchmarks; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SIDE, CLASSES = 32, 10
 
 @dataclass(frozen=True)
 class Drawn:
-    """Images and labels, as both sides take them.
+    """Synthetic images and labels, for the project's and for the plain version of a step.
 
     Attributes:
-        images: uint8 [N, 32, 32, 3]: a smooth pattern per class under noise.
+        images: a coarse pattern per class with noise, uint8 [N, 32, 32, 3].
         labels: int64 [N].
     """
 
@@ -32,17 +32,17 @@ class Drawn:
     def ours(
         self, device: torch.device, augment: Augment | None = None, start: int = 0, stop: int | None = None
     ) -> ImageSet:
-        """Some of them as the project's image set."""
+        """The images from ``start`` to ``stop`` (None: to the end) as an image set of the project, on the device."""
         source = torch.from_numpy(self.images).to(device).permute(0, 3, 1, 2)
         stop = len(self.labels) if stop is None else stop
         return ImageSet(source, self.labels.to(device), np.arange(start, stop), augment)
 
     def plain(self, start: int = 0, stop: int | None = None) -> PerImage:
-        """Some of them as PIL images, one at a time."""
+        """The images from ``start`` to ``stop`` (None: to the end) as a plain data set."""
         return PerImage(self.images[start:stop], self.labels[start:stop])
 
     def shuffled(self, images: ImageSet, seed: int) -> PerImage:
-        """One at a time, in the order and with the crops and flips that ``images.batches(..., seed)`` draws."""
+        """A plain data set with the order, crops and flips that ``images.batches(..., seed)`` draws."""
         order = torch.randperm(len(images), generator=seeds.generator(seed, "order"))
         random = seeds.generator(seed, "augmentation")
         shifts = torch.randint(0, 2 * images.augment.pad + 1, (len(images), 2), generator=random)
@@ -51,7 +51,7 @@ class Drawn:
 
 
 def draw(count: int, seed: int = 0, noisier: int = 0) -> Drawn:
-    """``count`` images with labels; the last ``noisier`` of them under one and a half times the noise."""
+    """Draw ``count`` images with labels; the last ``noisier`` of them have 1.5 times the noise."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, CLASSES, count)
     coarse = np.random.default_rng(1).uniform(60, 190, (CLASSES, 4, 4, 3))
@@ -62,11 +62,11 @@ def draw(count: int, seed: int = 0, noisier: int = 0) -> Drawn:
 
 
 def model(arch: str, device: torch.device) -> nn.Module:
-    """A new model, the same every time, in the project's layout."""
+    """A new model, equal in every call, in the project's memory layout."""
     torch.manual_seed(0)
     return models.build(arch, CLASSES, ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), size=SIDE).to(device)
 
 
 def mask(network: nn.Module) -> pruner.Mask:
-    """The 5 % of weights that global magnitude keeps."""
+    """The mask of global magnitude pruning to a sparsity of 95 %, True for weights that are kept."""
     return pruner.prune(network, "magnitude", 0.95, pruner.Sample(0))

@@ -1,4 +1,4 @@
-"""The steps that are timed: ours, the plain one, and by how much their results differ."""
+"""The timed steps, each in the project's and in a plain version, with a measure of how much their results differ."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ from utils.plugins import Registry
 
 @dataclass(frozen=True)
 class Pair:
-    """One step, twice.
+    """One step in two versions.
 
     Attributes:
-        ours, plain: do the work once and return what came out; ``plain`` is None where nothing compares.
-        difference: from both results to words.
+        ours, plain: functions that do the step once and return the result, in the project's and in a plain way; None
+            if there is no plain version.
+        difference: says in words how much two results (ours, plain) differ.
     """
 
     ours: Callable[[], Any]
@@ -48,15 +49,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Row:
-    """A step of the table.
+    """A row of the benchmarks' table.
 
     Attributes:
-        build: ``build(device, amp)`` prepares it.
-        amp: whether bfloat16 has a row of its own.
-        goal, amp_goal: the ratio that is asked for on two CPU cores.
-        seconds: what is asked for on one H200, in seconds at full size; None if nothing is.
-        repeats: how often both sides run, alternating.
-        steady: each run comes after one that is not timed, so that it finds its memory as a later epoch does.
+        title: the step in words.
+        build: ``build(device, amp)`` prepares the step; with ``amp`` the project's version uses bfloat16.
+        goal: least ratio of plain to the project's seconds that is asked for on two CPU cores.
+        amp_goal: that with bfloat16; None if the step has no row for it.
+        seconds: most seconds that are asked for on one H200 at full size; None if nothing is.
+        repeats: how often both versions run, alternating.
+        steady: whether each timed run follows an untimed one, so that it finds memory allocated as in a later epoch.
     """
 
     title: str
@@ -72,7 +74,7 @@ rows: Registry[Row] = Registry("ROW", "benchmark")
 
 
 def row(name: str, title: str, goal: float, **more: Any) -> Callable:
-    """Decorator that registers ``build(device, amp)`` under ``name``."""
+    """Decorator that registers ``build(device, amp)`` as a ``Row`` under ``name``; ``more`` are further attributes."""
 
     def register(build: Callable[[torch.device, bool], Pair]) -> Callable[[torch.device, bool], Pair]:
         rows.add(name, Row(title, build, goal, **more))
@@ -90,7 +92,7 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 def relative(left: dict[str, Tensor], right: dict[str, Tensor]) -> str:
-    """Length of the difference over the length of ``right``, all entries together."""
+    """The L2 norm of ``left`` - ``right`` over all floating-point entries, divided by that of ``right``, as text."""
     pairs = [(left[key].double(), value.double()) for key, value in right.items() if value.is_floating_point()]
     apart = sum(float((a - b).square().sum()) for a, b in pairs) ** 0.5
     return f"{apart / sum(float(b.square().sum()) for _, b in pairs) ** 0.5:.1e} relative"
@@ -98,7 +100,7 @@ def relative(left: dict[str, Tensor], right: dict[str, Tensor]) -> str:
 
 @row("epoch", "fine-tuning epoch, ResNet-18, 95 % masked", 1.4, amp_goal=2.5, seconds=0.6, repeats=5, steady=True)
 def epoch(device: torch.device, amp: bool) -> Pair:
-    """Order, crops and flips are the same on both sides."""
+    """One epoch of fine-tuning, with equal order, crops and flips in both versions."""
     drawn = data.draw(_size(device, 256, 45_000))
     images = drawn.ours(device, Augment())
     model = data.model("resnet18", device)
@@ -124,7 +126,7 @@ def epoch(device: torch.device, amp: bool) -> Pair:
 
 @row("data", "data path: crop, flip, scale", 20.0)
 def data_path(device: torch.device, amp: bool) -> Pair:
-    """Batches of a hundred, in one shuffled order with the same crops and flips."""
+    """All augmented batches of 100 images, in one shuffled order with equal crops and flips in both versions."""
     drawn = data.draw(_size(device, 8_000, 45_000))
     images = drawn.ours(device, Augment())
     shuffled = drawn.shuffled(images, 1)
@@ -142,7 +144,7 @@ def data_path(device: torch.device, amp: bool) -> Pair:
 
 @row("fisher", "FF: curvature, ResNet-18", 1.1, amp_goal=1.8, seconds=10.0)
 def fisher(device: torch.device, amp: bool) -> Pair:
-    """Batches of 32 without augmentation."""
+    """FF's curvature on batches of 32 images without augmentation."""
     count = _size(device, 64, 45_000)
     drawn, model = data.draw(count), _settled("resnet18", device)
     images, plain, reference = drawn.ours(device), drawn.plain(), _plain(model)
@@ -187,13 +189,13 @@ class _Sets:
 
 @row("influence", "IU: whole call, ResNet-18", 1.4, amp_goal=2.0, seconds=10.0)
 def influence(device: torch.device, amp: bool) -> Pair:
-    """Samples of the recursion to gradients as 1,002 to 50,000."""
+    """IU's direction, where images of the recursion and images of the gradients are as 1,002 to 50,000."""
     return _influence(device, amp, _size(device, 64, 5_000), _size(device, 576, 45_000), _size(device, 13, 1_002))
 
 
 @row("recursion", "IU: recursion alone", 3.0)
 def recursion(device: torch.device, amp: bool) -> Pair:
-    """Through 1,002 samples at full size, through 64 on the CPU."""
+    """IU's recursion through 1,002 images at full size, through 64 on the CPU."""
     samples = _size(device, 64, 1_002)
     drawn, model = data.draw(samples), _settled("resnet18", device)
     images, plain, reference = drawn.ours(device), drawn.plain(), _plain(model)
@@ -210,10 +212,10 @@ def recursion(device: torch.device, amp: bool) -> Pair:
 
 @row("scores", "all scores of one run, resnet20s", 3.0, seconds=10.0)
 def scores(device: torch.device, amp: bool) -> Pair:
-    """Ours also has the threshold, entropy and logistic attacks, which the plain one lacks.
+    """All scores of a run. The project's version also computes threshold, entropy and logistic attacks.
 
-    What the model never saw is noisier, so that the attacks have something to find: where members and others are
-    alike, a support vector classifier's answers hang on the last digit.
+    Validation and test images are noisier, so that the attacks can tell them from training images. If they could not,
+    the answers of a support vector classifier would depend on the last digits.
     """
     counts = {
         "retain": _size(device, 3_000, 40_500),
@@ -247,7 +249,7 @@ def scores(device: torch.device, amp: bool) -> Pair:
 
 @row("together", "2 epochs of 8 models at once, resnet20s, 8 x 8 pixels, batches of 32", 1.2, steady=True)
 def together(device: torch.device, amp: bool) -> Pair:
-    """Against the same trainings one after the other, each with seeds of its own."""
+    """Eight trainings with seeds of their own, computed as one network, against the same one after the other."""
     labels = torch.arange(128, device=device) % data.CLASSES
     source = torch.randint(0, 256, (128, 8, 8, 3), dtype=torch.uint8, generator=seeds.generator(0, "images")).to(device)
     images = ImageSet(source.permute(0, 3, 1, 2), labels, augment=Augment(1))
@@ -270,7 +272,7 @@ def together(device: torch.device, amp: bool) -> Pair:
 
 @row("synflow", "SynFlow mask, ResNet-18", 2.0, seconds=5.0, repeats=2)
 def synflow(device: torch.device, amp: bool) -> Pair:
-    """A fifth of the usual hundred steps on the CPU."""
+    """SynFlow's mask in the usual 100 steps at full size, in 20 on the CPU."""
     model, steps = data.model("resnet18", device), _size(device, 20, 100)
     reference, sample = _plain(model), pruner.Sample(0, torch.ones(1, 3, data.SIDE, data.SIDE, device=device))
 
@@ -285,7 +287,7 @@ def synflow(device: torch.device, amp: bool) -> Pair:
 
 
 def _settled(arch: str, device: torch.device) -> nn.Module:
-    """A model after a few steps, so that its outputs are neither equal nor certain."""
+    """A model in eval mode after a few steps of training, so that its outputs are neither all equal nor certain."""
     model = data.model(arch, device)
     images = data.draw(256, seed=9).ours(device)
     recipe = Recipe(1 if arch == "resnet18" else 4, 0.02, schedule="constant", batch_size=32)

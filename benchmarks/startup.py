@@ -1,4 +1,4 @@
-"""Rows without a plain counterpart: how long scripts take to start, and how much memory steps take."""
+"""Further rows of the benchmarks: time to start scripts, time of a sweep's runs, and peak memory of steps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _line(title: str, seconds: list[float], limit: float) -> list[str]:
 
 
 def start() -> list[list[str]]:
-    """``--help``, and a whole run that scores a model of the digits."""
+    """Measure ``--help``, and a whole run that scores a model on digits; table lines under the benchmarks' heads."""
     found = [_line("main_forget.py --help", [_run("main_forget.py", "--help") for _ in range(5)], 1.0)]
     with tempfile.TemporaryDirectory() as folder:
         common = ("--dataset", "digits", "--arch", "resnet20s")
@@ -44,7 +44,7 @@ def start() -> list[list[str]]:
 
 
 def memory() -> list[list[str]]:
-    """Peak memory over the data, step by step, each in a process of its own."""
+    """Measure the peak memory of every step beyond data and libraries, each in a process of its own; table lines."""
     found = []
     for step in STEPS:
         command = [sys.executable, "-m", "benchmarks.startup", step]
@@ -55,7 +55,7 @@ def memory() -> list[list[str]]:
 
 
 def cells() -> list[list[str]]:
-    """A run of the digits in a sweep: each in a Python of its own, and forked off one process; in turns."""
+    """Measure a sweep's run on digits, alternately in a Python of its own and forked off one process; a table line."""
     with tempfile.TemporaryDirectory() as folder:
         common = ("--dataset", "digits", "--input_size", "8", "--arch", "resnet20s", "--device", "cpu")
         _run("main_imp.py", *common, "--epochs", "1", "--save_dir", f"{folder}/model")
@@ -95,7 +95,7 @@ def cells() -> list[list[str]]:
 
 
 def peak(step: str) -> float:
-    """Gigabytes that one run of ours takes beyond libraries and data; NaN where it cannot be told."""
+    """Peak gigabytes that the project's version of a step takes beyond libraries and data; NaN if not measurable."""
     import torch
 
     from benchmarks.rows import rows

@@ -1,1 +1,1 @@
-"""What is special to ``main_compare.py``: models of one split are opened, run once, and shown in one page."""
+"""The parts of ``main_compare.py``: models of one split are opened, run once, and shown side by side in one page."""

@@ -1,4 +1,4 @@
-"""What every model says of every image, from one walk over the images."""
+"""Predictions, margins, features and accuracies of a model on all images, from one pass."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from utils.errors import RunError
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """One model's answers, a row per image, the images of all sets one behind another.
+    """One model's answers. Arrays have a row per image, the images of all sets one after the other.
 
     Attributes:
-        predicted: int64 [N].
+        predicted: class with the largest logit, int64 [N].
         margin: scaled logit of the true class, float64 [N].
-        confidence: that of the predicted class.
-        entropy: at temperature 2, in nats, float64 [N].
-        features: input of the last layer for some of the rows, float32 [P, D].
+        confidence: probability of the predicted class, float64 [N].
+        entropy: of the probabilities at temperature 2, in nats, float64 [N].
+        features: input of the last layer for the rows that were asked for, float32 [P, D].
         forget: logits on the forget set, float32 [F, C].
         accuracy: by set, in [0, 1]; None for a set without images.
     """
@@ -40,10 +40,11 @@ class Answers:
 
 
 def ask(model: nn.Module, sets: Mapping[str, Images], rows: np.ndarray) -> Answers:
-    """One model's answers on all sets.
+    """Run a model once over all sets.
 
     Args:
-        rows: of which features are kept, int64 [P], counted over all sets.
+        sets: images by set, "forget" among them.
+        rows: images whose features are kept, int64 [P], counted over all sets in their order.
     Raises:
         DivergedError: an output is NaN or infinite.
         RunError: a label is none of the model's classes.

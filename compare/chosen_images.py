@@ -1,4 +1,4 @@
-"""Which images are placed on the map, and which are shown as pictures, where not all can be."""
+"""Chooses the images on the map and those shown as pictures, where there are too many for a page."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 from compare.answers import Answers
 from compare.opening import evenly
 
-MAPPED = {"pca": 10_000, "tsne": 2_000, "umap": 2_000}  # images of a map at most, in every model
-FURTHER = 2_000  # further images that are shown as pictures
-TENTH = ("retain", "val")  # sets that take a tenth of the map at most
+MAPPED = {"pca": 10_000, "tsne": 2_000, "umap": 2_000}  # most images on a map, per model
+FURTHER = 2_000  # most images shown as pictures beyond those on the map
+TENTH = ("retain", "val")  # sets that get at most a tenth of the map each
 
 
 def mapped(sizes: Mapping[str, int], kind: str) -> np.ndarray:
-    """Rows of the images of the map, int64 ascending: those to forget and to test first, evenly over each set.
+    """Rows of the images on the map, int64 [P] ascending, taken at equal distances from each set.
+
+    Retained and validation images get at most a tenth of the map each, the other sets share the rest.
 
     Args:
-        sizes: images by set, in the order of the rows.
-        kind: of the map.
+        sizes: numbers of images by set, in the order of the rows.
+        kind: of the map, a key of ``MAPPED``.
     """
     most = MAPPED[kind]
     if sum(sizes.values()) <= most:
@@ -33,10 +35,13 @@ def mapped(sizes: Mapping[str, int], kind: str) -> np.ndarray:
 
 
 def pictured(rows: np.ndarray, answers: Sequence[Answers]) -> np.ndarray:
-    """Rows of the images with pictures, int64 ascending: those of the map, and where models differ most.
+    """Rows of the images shown as pictures, int64 ascending: those on the map, and those on which models differ most.
+
+    The latter are images with differing predictions, by the range of their margins over the models.
 
     Args:
-        rows: of the map.
+        rows: of the images on the map.
+        answers: of each model.
     """
     margins = np.stack([each.margin for each in answers])
     spread = margins.max(0) - margins.min(0)

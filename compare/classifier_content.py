@@ -1,4 +1,4 @@
-"""What a page of classifiers shows: found here once, filtered and drawn by the page."""
+"""The data that a page of classifiers shows; the page's script filters and draws them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from compare.page_content import Content
 from evaluation.privacy_score import privacy_score
 from report.runs import METRICS
 
-TOLERANCE = 1e-9  # between an accuracy and the run's own
+TOLERANCE = 1e-9  # by which an accuracy may differ from the one in result.json without a remark
 
 
 def collect(entries: Sequence[Entry], opened: Opened, kind: str) -> Content:
-    """Run every model once and find what is shown.
+    """Run every model once and collect the page's data.
 
     Args:
-        kind: of the map.
+        entries: the models, in the order of ``opened.models``.
+        kind: of the map: "pca", "tsne" or "umap".
     Raises:
         DivergedError: a model's output is NaN or infinite.
         RunError: the images are of a class that a model does not know.
@@ -56,7 +57,10 @@ def collect(entries: Sequence[Entry], opened: Opened, kind: str) -> Content:
 
 
 def _arrays(opened: Opened, answers: Sequence[Answers]) -> Packed:
-    """Sets, positions and labels of all images, and each model's answers; confidence where it is not the margin."""
+    """Sets, positions and labels of all images, and each model's answers.
+
+    Confidence is stored for wrong predictions only: for right ones it follows from the margin.
+    """
     arrays, numbers = Packed(), opened.numbers
     arrays.add("set", np.repeat(np.arange(len(numbers)), [len(one) for one in numbers.values()]))
     arrays.add("number", np.concatenate(list(numbers.values())))
@@ -71,13 +75,13 @@ def _arrays(opened: Opened, answers: Sequence[Answers]) -> Packed:
 
 
 def _classes(opened: Opened, answers: Sequence[Answers]) -> list[str]:
-    """Names of the data set's classes, and of those that a model has beside them."""
+    """Names of the data set's classes, followed by "class N" for further outputs that a model has."""
     known = list(opened.classes)
     return known + [f"class {number}" for number in range(len(known), max(one.forget.shape[1] for one in answers))]
 
 
 def _about(entry: Entry, one: Answers) -> dict[str, Any]:
-    """A model in the words and numbers of its run, with the accuracies found now."""
+    """The page's entry of a model: names, command and scores of its run, and the accuracies measured now."""
     result = entry.result
     model, scores = result["model"], result.get("scores") or {}
     return {
@@ -92,7 +96,10 @@ def _about(entry: Entry, one: Answers) -> dict[str, Any]:
 
 
 def _first(entries: Sequence[Entry]) -> list[int]:
-    """Which two models are shown first: one that unlearned, and Retrain, or else what was given first."""
+    """Places of the two models that the page shows first.
+
+    They are the first unlearned one, and Retrain, or else the original model.
+    """
     reference = next((place for place, entry in enumerate(entries) if entry.retrained), None)
     if reference is None:
         reference = next((place for place, entry in enumerate(entries) if not entry.unlearned), 0)
@@ -102,7 +109,7 @@ def _first(entries: Sequence[Entry]) -> list[int]:
 
 
 def _layers(layers: layerwise.Layers) -> dict[str, Any]:
-    """Similarity by layer, pairs as text "a,b"."""
+    """Similarity by layer as plain data, with pairs of models as text "a,b"."""
     return {
         "names": layers.names,
         "images": layers.images,
@@ -128,7 +135,7 @@ def _privacy(answers: Sequence[Answers]) -> dict[str, dict[str, float]]:
 def _remarks(
     entries: Sequence[Entry], opened: Opened, answers: Sequence[Answers], layers: layerwise.Layers, mapped: int
 ) -> list[str]:
-    """What is not all there, and where a number is not the run's own."""
+    """Sentences about images and layers that are left out, and accuracies that differ from ``result.json``."""
     remarks = []
     for name, images in opened.sets.items():
         if len(images) < opened.whole[name]:

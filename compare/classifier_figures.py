@@ -1,4 +1,4 @@
-"""The figures of a page of classifiers, empty; the page's script fills their sources by name."""
+"""The empty figures of a page of classifiers; the page's script finds their data sources by name and fills them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compare.figure_parts import FONT, empty_figure, matrix, named_columns, sour
 
 
 def figures() -> dict[str, Any]:
-    """Every figure by its name, which is the id of its place in the page too."""
+    """Every figure by its name, which is also the id of the HTML element that holds it."""
     made = {"classes": _classes(), "histogram": _histogram(), "roc": _roc(), "map": _map()}
     made |= {name: matrix(name) for name in ("matrix_a", "matrix_b", "matrix_difference")}
     made |= {name: _layers(name, label) for name, label in (("cka", "CKA"), ("weights", "change of the weights"))}
@@ -57,7 +57,7 @@ def _histogram() -> Any:
     tooltips = [("share", "@share{0.00} % (@model, @set set)"), ("from", "@left{0.00} to @right{0.00}")]
     drawn.add_tools(HoverTool(renderers=[renderer], tooltips=tooltips))
     drawn.hspan(y=[0], line_color="#111")
-    # A wider line is caught beside itself at its lower end: Bokeh 3.9 takes its width for a slope.
+    # Bokeh 3.9 mistakes the width for a slope: a wider line's lower end would be caught beside where it is drawn.
     threshold = Span(location=0, dimension="height", line_color="#111", line_width=2, line_dash="dashed", editable=True)
     threshold.name = "threshold"
     drawn.add_layout(threshold)
@@ -93,7 +93,7 @@ def _map() -> Any:
     drawn = empty_figure("map", height=520, x_axis_label="first axis", y_axis_label="second axis", match_aspect=True)
     lines = source("map_lines", "x0", "y0", "x1", "y1")
     drawn.segment("x0", "y0", "x1", "y1", source=lines, line_color="#777", line_alpha=0.5)
-    corners = ColumnDataSource({"x": [0], "y": [0]}, name="map_corners")  # whatever is filtered, the axes stay
+    corners = ColumnDataSource({"x": [0], "y": [0]}, name="map_corners")  # invisible; keep the axes when points change
     drawn.scatter("x", "y", source=corners, alpha=0)
     points = source("map_points", "x", "y", "color", "fill", "marker", "row")
     renderer = drawn.scatter(

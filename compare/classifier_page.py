@@ -9,14 +9,20 @@ from compare import classifier_content, embedding, entries, opening, thumbnails
 from compare.whole_page import page
 from utils.device import resolve
 
-ANSWERS = 400_000  # of all models together, which leaves a page room for pictures
+ANSWERS = 400_000  # most answers (images times models) on a page, which leaves room for pictures
 
 
 def make(models: Sequence[entries.Entry], flags: Any) -> tuple[str, list[str]]:
-    """The page of the models of ``entries.read``, and what its reader must know.
+    """Open and run classifiers, and make their page.
 
     Args:
+        models: what ``entries.read`` returned.
         flags: the flags ``data``, ``map``, ``images`` and ``device`` of ``main_compare.py``.
+    Returns:
+        The HTML text, and remarks about what is left out, a sentence each.
+    Raises:
+        UsageError: a package is missing, or data or a checkpoint do not belong to the runs.
+        RunError: a model's output is not finite, or a label is none of its classes.
     """
     embedding.check(flags.map)
     most = min(flags.images, ANSWERS // len(models))

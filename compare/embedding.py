@@ -12,14 +12,14 @@ from sklearn.decomposition import PCA
 from utils.errors import UsageError
 
 Project = Callable[[np.ndarray], np.ndarray]  # float [N, D] to float [N, 2]
-FIRST = 50  # components that t-SNE and UMAP begin with
+FIRST = 50  # principal components that t-SNE and UMAP are given
 
 
 def embed(features: Sequence[np.ndarray], kind: str) -> np.ndarray:
-    """Positions of the same images in every model's features.
+    """Map the features of the same images under several models into one plane.
 
-    Networks that were trained apart have features of no common direction. Each model's are therefore centred and
-    turned (never stretched) so that they lie as near as possible to the first model's; then one map is fitted to all.
+    Features of networks that were trained separately have no directions in common. Each model's features are therefore
+    centred and rotated (never stretched) to be as near as possible to the first model's. Then one map is fitted to all.
 
     Args:
         features: float [P, D] of each model; D may differ.
@@ -34,14 +34,17 @@ def embed(features: Sequence[np.ndarray], kind: str) -> np.ndarray:
 
 
 def aligned(features: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Features centred and rotated towards the first model's, float64 [P, D] with the largest D; padded with zeros."""
+    """Features centred and rotated towards the first model's, float64 [P, D] each.
+
+    D is the largest number of features, at least 2; the features of other models are padded with zeros.
+    """
     width = max(2, *(each.shape[1] for each in features))
     whole = [np.pad(each - each.mean(0), ((0, 0), (0, width - each.shape[1]))).astype(np.float64) for each in features]
     return [whole[0], *(each @ orthogonal_procrustes(each, whole[0])[0] for each in whole[1:])]
 
 
 def check(kind: str) -> None:
-    """Raise a ``UsageError`` where a map needs a package that is missing."""
+    """Raise a ``UsageError`` if this kind of map ("pca", "tsne" or "umap") needs a package that is not installed."""
     if kind == "umap":
         try:
             import umap  # noqa: F401
@@ -63,7 +66,7 @@ def _umap(points: np.ndarray) -> np.ndarray:
 
 
 def _components(points: np.ndarray, count: int) -> np.ndarray:
-    """The first principal components; fewer where there are fewer, at least two with zeros."""
+    """The first ``count`` principal components, or as many as there are; padded with zeros to at least two."""
     count = min(count, *points.shape)
     components = PCA(count, svd_solver="covariance_eigh").fit_transform(points)
     return np.pad(components, ((0, 0), (0, max(0, 2 - count))))

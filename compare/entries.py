@@ -1,4 +1,4 @@
-"""The models to compare, each a finished run's checkpoint, of one data set and split. Imports no torch."""
+"""The classifiers to compare: checkpoints of finished runs on one data set and split. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.names import distinct
 
 FORGET, TRAINING = "main_forget.py", ("main_imp.py", "main_synflow.py")
 ORIGINAL = "Original"  # a model that has unlearned nothing
-SAME = (("dataset", "data set"), ("input_size", "--input_size"))  # what all runs' ``config.data`` has in common
+SAME = (("dataset", "data set"), ("input_size", "--input_size"))  # entries of ``config.data`` that must be equal
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Entry:
     """A model and the run that made it.
 
     Attributes:
-        name: unlike that of any other entry.
+        name: unique among the entries.
         folder: of the run.
-        path: its checkpoint; of adapters that are stored apart, the frozen model's.
-        adapter: their folder, or None.
-        result: of the run, as ``result.json`` has it.
+        path: its checkpoint; if adapters are stored separately, that of the frozen model.
+        adapter: the folder of separately stored adapters, or None.
+        result: content of the run's ``result.json``.
     """
 
     name: str
@@ -41,44 +41,46 @@ class Entry:
 
     @property
     def unlearned(self) -> bool:
-        """Whether it was asked to forget, or trained anew without what is forgotten."""
+        """Whether a run of ``main_forget.py`` made it: by unlearning, or by retraining without the forget set."""
         return self.result["script"] == FORGET
 
     @property
     def retrained(self) -> bool:
-        """Whether it was trained anew without what is forgotten."""
+        """Whether it was retrained without the forget set."""
         return self.result.get("method") == "retrain"
 
     @property
     def digest(self) -> str:
-        """Of the split that its original model was trained on."""
+        """Digest of the split that its original model was trained on."""
         split = self.result["split"]
         return split["base_digest"] if self.unlearned else split["digest"]
 
     @property
     def data(self) -> dict[str, Any]:
-        """Data set and size of its images."""
+        """The run's flags of data: name of the data set, size of its images and more."""
         return self.result["config"]["data"]
 
     @property
     def superclasses(self) -> dict[str, Any] | None:
-        """What its run recorded of superclasses that the model learned: names, and by subclass the superclass."""
+        """The superclasses that the model learned: "names", and "subclasses" with their superclasses; None for none."""
         return self.result["config"].get("superclasses")
 
     @property
     def command(self) -> str:
-        """The command of its run; empty if the file is gone."""
+        """The command of its run; empty if ``command.txt`` is missing."""
         return command_of(self.folder)
 
 
 def read(places: Sequence[str]) -> list[Entry]:
-    """The models of runs' folders or of checkpoints in them, in the order given.
+    """The models to compare, in the order given.
 
-    Of a folder of ``main_imp.py`` without a checkpoint named it is the model that the other runs unlearn, or else the
-    last round's.
+    Args:
+        places: folders of runs, or checkpoints in them. For the folder of a training, the checkpoint from which the
+            other runs unlearn is taken, or else that of the last round.
     Raises:
-        UsageError: there are fewer than two, one is unfinished, lacks its checkpoint or is given twice, none says what
-            is forgotten, or they are of several data sets or splits. Names the run.
+        UsageError: there are fewer than two; one is unfinished, lacks its checkpoint or is given twice; none is of
+            ``main_forget.py``, which says what is forgotten; or they are of several data sets or splits. The message
+            names the run.
     """
     entries = [_entry(Path(place).expanduser(), places) for place in places]
     check_count(places)
@@ -94,7 +96,11 @@ def read(places: Sequence[str]) -> list[Entry]:
 
 
 def split_of(entries: Sequence[Entry]) -> Path:
-    """The file with the sets that all entries share. Raises UsageError: no run has left one."""
+    """The split file with the sets that all entries share.
+
+    Raises:
+        UsageError: no run has left one.
+    """
     unlearned = [entry for entry in entries if entry.unlearned]
     for entry in unlearned:
         if (entry.folder / split_file.NAME).exists():
@@ -120,7 +126,7 @@ def _entry(place: Path, places: Sequence[str]) -> Entry:
 
 
 def _files(folder: Path, result: dict[str, Any]) -> tuple[Path, Path | None]:
-    """The model's file, and the folder of adapters that are stored apart."""
+    """The model's checkpoint, and the folder of separately stored adapters, if any."""
     from unlearn import registry
 
     names = registry.get(result["method"]).outputs
@@ -129,7 +135,7 @@ def _files(folder: Path, result: dict[str, Any]) -> tuple[Path, Path | None]:
 
 
 def _round(folder: Path, result: dict[str, Any], places: Sequence[str]) -> Path:
-    """The checkpoint of a training that other runs start from, or else its last round's."""
+    """The checkpoint of a training from which other runs started, or else its last round's."""
     last = folder / f"{result['rounds'][-1]['round']}model_SA_best.pth.tar"
     others = [runs.read(Path(place).expanduser() / "result.json") for place in places]
     digests = {(other.get("config") or {}).get("checkpoint") for other in others}
@@ -140,7 +146,7 @@ def _round(folder: Path, result: dict[str, Any], places: Sequence[str]) -> Path:
 
 
 def _check_same(first: Entry, entry: Entry) -> None:
-    """Refuse a model of other images, or one that retains or forgets others."""
+    """Refuse a model of another data set, split or forget set than the first unlearned one."""
     for key, what in SAME:
         ours, theirs = entry.data.get(key), first.data.get(key)
         if ours != theirs:
@@ -174,7 +180,7 @@ def _forgets(words: str) -> str:
 
 
 def _with_names(entries: Sequence[Entry]) -> list[Entry]:
-    """Each under its method's name, with what tells it from others of that name."""
+    """The entries named by their methods, with sparsity, folder or number added where needed to be unique."""
     names = [entry.result["paper_name"] if entry.unlearned else ORIGINAL for entry in entries]
     sparsities = {_sparsity(entry) for entry in entries}
     if len(sparsities) > 1:
@@ -184,7 +190,7 @@ def _with_names(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _sparsity(entry: Entry) -> str:
-    """Dense, or how much is pruned."""
+    """The sparsity in words, "dense" or "95 % sparse" for example."""
     if entry.unlearned:
         sparsity = entry.result["model"]["sparsity"]
     else:

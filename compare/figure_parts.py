@@ -1,4 +1,4 @@
-"""Parts of empty figures by Bokeh: axes, sources and matrices; a page's script fills the sources by name."""
+"""Parts of empty Bokeh figures: axes, data sources and matrices, which a page's script finds by name and fills."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ DOWN = tuple(interp_palette(("#2d004b", "#8073ac", "#f7f7f7", "#e08214", "#7f3b0
 
 
 def empty_figure(name: str, tools: str = TOOLS, height: int = 320, **more: Any) -> Any:
-    """Nothing is dragged or scrolled before its tool is chosen, so that a finger scrolls the page."""
+    """A figure as wide as the page, without data.
+
+    No tool is active at first, so that dragging with a finger scrolls the page.
+
+    Args:
+        height: in pixels.
+        more: further arguments of ``bokeh.plotting.figure``.
+    """
     drawn = figure(
         name=name,
         tools=tools,
@@ -35,32 +42,34 @@ def empty_figure(name: str, tools: str = TOOLS, height: int = 320, **more: Any) 
 
 
 def source(name: str, *columns: str) -> ColumnDataSource:
-    """An empty source that the page's script finds by its name."""
+    """An empty data source with these columns, which the page's script finds by its name."""
     return ColumnDataSource({column: [] for column in columns}, name=name)
 
 
 def named_ticks(axis: Any, name: str) -> None:
-    """Let the page's script put names to the whole numbers of an axis, which it finds by ``name``."""
+    """Name an axis and its ticker, so that the page's script can label the axis's whole numbers."""
     axis.ticker = FixedTicker(ticks=[], name=f"{name}_ticks")
     axis.name = name
 
 
 def named_columns(drawn: Any, name: str) -> None:
-    """Let the page's script put slanted names to the whole numbers below a figure."""
+    """``named_ticks`` for a figure's x axis, with slanted labels."""
     named_ticks(drawn.xaxis[0], name)
     drawn.xaxis.major_label_orientation = 0.9
 
 
 def unchanged_when_selected(renderer: Any) -> None:
-    """Draw what is selected, and what is not, as before."""
+    """Draw selected and other points as they are drawn without a selection."""
     renderer.nonselection_glyph = renderer.selection_glyph = None
 
 
 def matrix(name: str, row: str = "true class", item: str = "images") -> Any:
-    """Counts by class and answer of A, of B, or their difference.
+    """An empty confusion matrix of model A, of model B, or of their difference.
 
     Args:
-        row, item: what a row is, and what is counted.
+        name: "matrix_a", "matrix_b" or "matrix_difference".
+        row: what a row is, in words.
+        item: what is counted, in words.
     """
     title = {"matrix_a": "A", "matrix_b": "B", "matrix_difference": "A minus B"}[name]
     ranges: dict[str, Any] = {"x_range": (-0.5, 0.5), "y_range": (0.5, -0.5)}

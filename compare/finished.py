@@ -1,4 +1,4 @@
-"""The finished runs that are compared, classifiers' and generators' alike. Imports no torch."""
+"""Reads the finished runs to compare, of classifiers and of generators. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from utils.errors import UsageError
 
 
 def check_count(places: Sequence[str]) -> None:
-    """Refuse a single run. Raises UsageError."""
+    """Raise a ``UsageError`` if there is a single run only."""
     if len(places) < 2:
         raise UsageError(f"{places[0]}: is one run; give two or more, as the unlearned and the retrained model's")
 
 
 def result_of(folder: Path, scripts: Sequence[str]) -> dict[str, Any]:
-    """The ``result.json`` of a finished run of one of these scripts. Raises UsageError: there is none."""
+    """The content of ``result.json`` in the folder of a finished run.
+
+    Args:
+        scripts: names of the scripts whose runs are accepted, "main_forget.py" for example.
+    Raises:
+        UsageError: there is no result, or it is damaged, unfinished or of another script.
+    """
     path = folder / "result.json"
     if not path.exists():
         raise UsageError(f"{folder}: no result.json there; give the folder of a finished run, or a checkpoint in it")
@@ -31,6 +37,6 @@ def result_of(folder: Path, scripts: Sequence[str]) -> dict[str, Any]:
 
 
 def command_of(folder: Path) -> str:
-    """The command of a run; empty if the file is gone."""
+    """The command of a run, from ``command.txt`` in its folder; empty if the file is missing."""
     path = folder / "command.txt"
     return files.read_text(path, str(path)).strip() if path.exists() else ""

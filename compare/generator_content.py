@@ -1,4 +1,4 @@
-"""What a page of generators shows: their pictures, what the judge said of each, and their scores."""
+"""The data that a page of generators shows: pictures, the judge's answers to them, and scores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from compare.page_content import Content
 from compare.scored_entries import Scored
 from compare.thumbnails import Sheet, fitting
 
-TILES = 12_000  # pictures of a page at most
-SCORES = {  # by entry of result.json: title, and whether it is a share
+TILES = 12_000  # most pictures on a page
+SCORES = {  # by entry of result.json: title, and whether it is a fraction shown in per cent
     "UA": ("UA", True),
     "RA": ("RA", True),
     "rejected": ("rejected", True),
@@ -30,11 +30,14 @@ SCORES = {  # by entry of result.json: title, and whether it is a share
     "fid": ("FID", False),
     "inception_score": ("Inception Score", False),
 }
-DRAWING = ("n_samples_per_class", "sample_type", "skip_type", "timesteps", "eta", "cond_scale")  # how pictures are made
+DRAWING = ("n_samples_per_class", "sample_type", "skip_type", "timesteps", "eta", "cond_scale")  # flags of drawing
 
 
 def collect(entries: Sequence[Scored]) -> Content:
-    """Everything but the pictures; a row is a picture, all generators' one behind another."""
+    """The page's data without the pictures themselves.
+
+    Arrays have a row per picture, the pictures of all generators one after the other.
+    """
     names, arrays, starts = entries[0].judged.names, Packed(), _starts(entries)
     pictured = np.concatenate([start + places for start, places in zip(starts, _shown(entries))])
     arrays.add("model", np.repeat(np.arange(len(entries)), [len(one.judged.labels) for one in entries]))
@@ -59,10 +62,10 @@ def collect(entries: Sequence[Scored]) -> Content:
 
 
 def sheet(entries: Sequence[Scored], most: int) -> Sheet:
-    """The pictures of ``collect``'s rows ``pictured``, in their order.
+    """The pictures of the rows ``Content.pictured``, in their order, as one picture.
 
     Args:
-        most: bytes.
+        most: bytes that it should not exceed; its quality is reduced until it fits, if possible.
     """
     chosen = zip(entries, _shown(entries))
     tiles = [one.judged.pictures[np.searchsorted(one.judged.pictured, places)] for one, places in chosen]
@@ -82,7 +85,7 @@ def _starts(entries: Sequence[Scored]) -> list[int]:
 
 
 def _shown(entries: Sequence[Scored]) -> list[np.ndarray]:
-    """Places of each generator's pictures that the page has: as many of every class as there is room for."""
+    """For each generator the places of its pictures on the page: as many of every class as there is room for."""
     each = max(1, TILES // sum(len(one.judged.drawn) for one in entries))
     shown = []
     for one in entries:
@@ -93,7 +96,7 @@ def _shown(entries: Sequence[Scored]) -> list[np.ndarray]:
 
 
 def _about(entry: Scored, known: Sequence[str]) -> dict[str, Any]:
-    """A generator in the words and numbers of its runs."""
+    """The page's entry of a generator: names, commands, scores and run time."""
     drawn, seconds = entry.judged.drawn.tolist(), entry.run.get("seconds") or {}
     return {
         "name": entry.name,
@@ -109,19 +112,19 @@ def _about(entry: Scored, known: Sequence[str]) -> dict[str, Any]:
 
 
 def _plain(values: Iterable[float | None]) -> list[float | None]:
-    """Numbers as JSON has them; None for what is not finite, or missing."""
+    """Numbers that JSON can hold: None in place of those that are missing or not finite."""
     return [float(value) if value is not None and np.isfinite(value) else None for value in values]
 
 
 def _first(entries: Sequence[Scored]) -> list[int]:
-    """Which two generators are shown first: one that unlearned, and Retrain, or else what was given first."""
+    """Places of the two generators that the page shows first: one that unlearned, and Retrain, or else the first."""
     reference = next((place for place, one in enumerate(entries) if one.retrained), 0)
     others = [place for place in range(len(entries)) if place != reference]
     return [next((place for place in others if entries[place].unlearned), others[0]), reference]
 
 
 def _remarks(entries: Sequence[Scored]) -> list[str]:
-    """Where pictures were drawn in several ways, and where not all are shown."""
+    """Sentences about generators whose pictures were drawn with other flags, and about pictures that are left out."""
     remarks = []
     first = entries[0].result["config"]["settings"]
     for one in entries[1:]:

@@ -1,4 +1,4 @@
-"""The figures of a page of generators, empty; the page's script fills their sources by name."""
+"""The empty figures of a page of generators; the page's script finds their data sources by name and fills them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from compare.figure_parts import empty_figure, matrix, named_columns, source, un
 
 
 def figures() -> dict[str, Any]:
-    """Every figure by its name, which is the id of its place in the page too."""
+    """Every figure by its name, which is also the id of the HTML element that holds it."""
     made = {"shares": _bars("shares", "per cent of pictures"), "distances": _bars("distances", "distance")}
     made |= {name: matrix(name, "asked for", "pictures") for name in ("matrix_a", "matrix_b", "matrix_difference")}
     return made | {"class_distances": _class_distances()}
 
 
 def _bars(name: str, label: str) -> Any:
-    """A group of bars for each model, and a mark where there is a floor."""
+    """A group of bars for each model, with a dashed mark for the floor of a score that has one."""
     drawn = empty_figure(name, height=300, x_range=(-0.5, 0.5), y_range=(0, 100), y_axis_label=label)
     named_columns(drawn, f"{name}_axis")
     drawn.xgrid.visible = False
@@ -33,7 +33,7 @@ def _bars(name: str, label: str) -> Any:
 
 
 def _class_distances() -> Any:
-    """A's and B's distance in every class, and its floor."""
+    """Points for the distances of models A and B, and for their floor, in every class."""
     ranges: dict[str, Any] = {"x_range": (-0.5, 0.5), "y_range": (1, 10), "y_axis_type": "log"}
     drawn = empty_figure("class_distances", x_axis_label="class", y_axis_label="FD(judge) to real images", **ranges)
     named_columns(drawn, "class_distances_axis")

@@ -1,4 +1,4 @@
-"""How alike models are layer by layer: features by CKA, weights by length and share of what changed."""
+"""Similarity of models layer by layer: of features by CKA, of weights by relative distance and share of changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evaluation.weight_distance import weight_changes
 from models.parts import head_name
 from unlearn.layers import blocks, stem
 
-SAMPLE = 512  # images of a set that CKA is estimated from
+SAMPLE = 512  # most images of a set for CKA
 Pair = tuple[int, int]  # positions of two models
 
 
@@ -27,10 +27,10 @@ class Layers:
 
     Attributes:
         names: of the layers that all models have, from input to output.
-        images: by set, how many CKA was estimated from.
-        cka: by set and pair, the first model before the second.
-        relative: by ordered pair, length of the difference of the weights over the length of the second model's.
-        changed: by pair, the share of the weights that differ, in [0, 1].
+        images: the number of images by set from which CKA was estimated.
+        cka: CKA by set and pair (a, b) with a < b, in [0, 1] up to the noise of its unbiased estimate.
+        relative: by ordered pair (a, b), the L2 norm of the weights' difference divided by that of b's weights.
+        changed: by ordered pair, the share of the weights that differ, in [0, 1].
     """
 
     names: list[str]
@@ -41,7 +41,13 @@ class Layers:
 
 
 def compare_layers(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> Layers:
-    """Every pair of models, on at most ``SAMPLE`` images of each set; layers that not all models have are left out."""
+    """Compare every pair of models in the layers that all have, with at most ``SAMPLE`` images of each set.
+
+    Sets of fewer than 4 images get no CKA. Weights are compared only for pairs of models with equal shapes.
+
+    Args:
+        sets: images by name.
+    """
     known = [layer_names(model) for model in models]
     names = [name for name in known[0] if all(name in others for others in known)]
     layers = Layers(names)
@@ -62,7 +68,7 @@ def compare_layers(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> L
 
 
 def layer_names(model: nn.Module) -> list[str]:
-    """Names of the first convolution, of every block, such as a residual one, and of the last layer, in order."""
+    """Module names of the first convolution, of every block (a residual block for example), and of the last layer."""
     layers = [stem(model)[0]]
     for name in blocks(model):
         inner = [child for child, module in model.get_submodule(name).named_children() if _has_weights(module)]
@@ -73,7 +79,11 @@ def layer_names(model: nn.Module) -> list[str]:
 
 
 def parameters_by_layer(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:
-    """Names of the parameters by layer; what lies between two layers counts with the one before."""
+    """Names of the parameters by layer. A parameter between two layers is assigned to the one before.
+
+    Args:
+        layers: module names in order, as of ``layer_names``.
+    """
     groups: dict[str, list[str]] = {}
     current = layers[0] if layers else ""
     for key, _ in model.named_parameters():

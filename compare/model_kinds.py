@@ -1,4 +1,4 @@
-"""Which kind of models is to be compared: classifiers, or generators. Imports no torch."""
+"""Tells whether classifiers or generators are to be compared. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from utils.errors import UsageError
 GENERATING = "main_generate.py"
 ENTRIES = {"classifiers": "compare.entries", "generators": "compare.scored_entries"}
 PAGES = {"classifiers": "compare.classifier_page", "generators": "compare.generator_page"}
-FILES = (".tar", ".pt", ".pth")  # ends of the names of checkpoints
+FILES = (".tar", ".pt", ".pth")  # suffixes of checkpoints
 
 
 def folder_of(place: str | Path) -> Path:
-    """The folder of a run that is named by it or by a checkpoint in it."""
+    """The folder of a run, given the folder itself or a checkpoint in it; ``~`` is expanded."""
     path = Path(place).expanduser()
     return path.parent if path.suffix in FILES else path
 
 
 def of(places: Sequence[str]) -> str:
-    """ "classifiers" or "generators"; what is no run is refused later.
+    """Whether the runs are of "classifiers" or "generators".
 
+    Args:
+        places: folders of runs, or checkpoints in them. Any that holds no run is refused later.
     Raises:
-        UsageError: there are both.
+        UsageError: there are both kinds.
     """
     scripts = {place: runs.read(folder_of(place) / "result.json").get("script") for place in places}
     generators = [place for place, script in scripts.items() if script == GENERATING]

@@ -1,4 +1,4 @@
-"""Opens what is compared: the images of the split on the device, and each run's model."""
+"""Loads what is compared: the images of the split, and each run's model, on the device."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError, renamed
 from utils.run_flags import Run
 
-# the order in which sets are thinned where there are too many images
+# the order in which sets are reduced if there are too many images
 THINNED = ("retain", "val", "test", "forget_test", "forget")
 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """Everything that is looked at.
+    """The loaded images and models.
 
     Attributes:
-        dataset: its name.
-        classes: names by number; a model may know more.
-        sets: whole or thinned, by name, on the device; validation images only where they are no test images.
-        whole: the number of images in each whole set.
+        dataset: name of the data set.
+        classes: names of its classes; a model may have further outputs.
+        sets: images by set on the device, maybe reduced. "val" is there only if it differs from the test set.
+        whole: the number of images in each set before it was reduced.
         models: in eval mode on the device, in the order of the entries.
     """
 
@@ -55,13 +55,14 @@ class Opened:
 
 
 def open_all(entries: Sequence[Entry], root: str | None, device: torch.device, most: int) -> Opened:
-    """Load the data set once and every model.
+    """Load the data set and every model.
 
     Args:
+        entries: the models to load.
         root: the value of ``--data``.
-        most: images in all; retained ones are thinned first.
+        most: most images in all sets together; sets are reduced in the order of ``THINNED``.
     Raises:
-        UsageError: other images than the runs', or a checkpoint that is damaged or of another model.
+        UsageError: the images are not those of the runs, or a checkpoint is damaged or of another model.
     """
     flags, split = entries[0].data, split_of(entries)
     info = prepare.find(flags["dataset"], root, flags.get("input_size"), bool(flags.get("stream")), str(split))
@@ -77,7 +78,7 @@ def open_all(entries: Sequence[Entry], root: str | None, device: torch.device, m
 
 
 def _check_counts(entries: Sequence[Entry], info: DatasetInfo) -> None:
-    """Refuse a data set with other numbers of images than the runs saw."""
+    """Refuse a data set whose numbers of images per class differ from those that the runs saw."""
     for entry in entries:
         before, now = entry.result["config"].get("official_counts"), info.identity["official_counts"]
         if before is not None and list(before) != now:
@@ -87,10 +88,10 @@ def _check_counts(entries: Sequence[Entry], info: DatasetInfo) -> None:
 
 
 def _sets(info: DatasetInfo, views: prepare.Views, held_out: np.ndarray) -> dict[str, Images]:
-    """The images of the split, whole, in the order of the page.
+    """All images of the split by set, in the order of the page.
 
     Args:
-        held_out: positions of the test images of what is forgotten whole.
+        held_out: positions of the test images of classes that are forgotten whole.
     """
     assert info.given is not None, "a split was named"
     positions = info.given.sets
@@ -104,7 +105,7 @@ def _sets(info: DatasetInfo, views: prepare.Views, held_out: np.ndarray) -> dict
 
 
 def _thinned(sets: dict[str, Images], most: int) -> dict[str, Images]:
-    """At most so many images in all, evenly over a set's classes and positions."""
+    """The sets, reduced to at most ``most`` images in all by taking images at equal distances."""
     surplus = sum(map(len, sets.values())) - most
     kept = dict(sets)
     for name in THINNED:
@@ -116,12 +117,12 @@ def _thinned(sets: dict[str, Images], most: int) -> dict[str, Images]:
 
 
 def evenly(total: int, count: int) -> np.ndarray:
-    """``count`` of ``total`` places at equal distances, int64 ascending; all where there are no more."""
+    """``count`` of the places 0 to ``total`` - 1 at equal distances, int64 ascending; all if there are no more."""
     return np.arange(total) if count >= total else np.arange(count) * total // count
 
 
 def _read(entry: Entry, info: DatasetInfo) -> tuple[Network, Checkpoint]:
-    """An entry's architecture and its file. Raises UsageError: damaged, or of other classes."""
+    """An entry's architecture and its checkpoint, which must fit the architecture and the data set's classes."""
     peeked = checkpoints.peek(entry.path)
     known = {} if peeked is None else origin.facts(peeked.extra)
     flags = {name: known[name] for name in ("arch", "imagenet_arch", "mean", "std") if known.get(name) is not None}
@@ -141,7 +142,7 @@ def _model(entry: Entry, read: tuple[Network, Checkpoint], data: Dataset) -> nn.
     """An entry's model on the CPU, its adapters merged."""
     built, checkpoint = read
     model = built.model(data)
-    models.widen_to(model, checkpoint.weights)  # boundary expanding of --compat reference keeps its class
+    models.widen_to(model, checkpoint.weights)  # boundary expanding with --compat reference keeps its further class
     checkpoints.load_weights(model, checkpoint)
     if entry.adapter is None:
         return model

@@ -1,4 +1,4 @@
-"""Arrays as text: what a page's script reads as typed arrays."""
+"""Arrays as text in a page, which its script reads as typed arrays."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-WORD = 4  # bytes at whose multiples arrays begin
-LEVELS = 2**16 - 1  # of a rounded number
+WORD = 4  # arrays begin at multiples of so many bytes
+LEVELS = 2**16 - 1  # steps between the least and the greatest of rounded numbers
 
 
 @dataclass
 class Packed:
-    """Arrays one behind another.
+    """Several arrays, stored one after the other.
 
     Attributes:
-        index: by name, ``type`` (that of numpy), ``start`` (byte), ``length``, and of rounded numbers ``low`` and
-            ``step``, by which level n stands for low + n step.
+        index: by name ``type`` (numpy's name), ``start`` (in bytes) and ``length`` (in elements). Rounded numbers also
+            have ``low`` and ``step``: the stored level n stands for low + n * step.
     """
 
     index: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -29,7 +29,8 @@ class Packed:
     def add(self, name: str, array: np.ndarray) -> None:
         """Add integers as the shortest unsigned type that holds them; the shape is not kept.
 
-        Raises ValueError: one is negative.
+        Raises:
+            ValueError: one is negative.
         """
         largest = int(array.max()) if array.size else 0
         if array.size and array.min() < 0:
@@ -38,14 +39,14 @@ class Packed:
         self._append(name, array.astype(kind))
 
     def add_rounded(self, name: str, array: np.ndarray) -> None:
-        """Add finite numbers in 65,536 equal steps from the least to the greatest."""
+        """Add finite numbers, rounded to 65,536 equidistant levels from the least to the greatest."""
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         step = (high - low) / LEVELS or 1.0
         self._append(name, ((array - low) / step).round().astype(np.uint16))
         self.index[name] |= {"low": low, "step": step}
 
     def text(self) -> str:
-        """All arrays, compressed, in base64."""
+        """All arrays as one text: gzip in base64, little-endian."""
         return compressed(b"".join(self._parts))
 
     def _append(self, name: str, array: np.ndarray) -> None:
@@ -56,12 +57,12 @@ class Packed:
 
 
 def compressed(content: bytes) -> str:
-    """Bytes as text: gzip in base64."""
+    """Bytes as text: compressed by gzip, in base64."""
     return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
 
 
 def unpacked(index: dict[str, dict[str, Any]], text: str) -> dict[str, np.ndarray]:
-    """The arrays of ``Packed.text``, rounded ones as float64: what the page's script reads."""
+    """The arrays in the result of ``Packed.text`` by name, one-dimensional, rounded ones as float64."""
     content, arrays = gzip.decompress(base64.b64decode(text)), {}
     for name, entry in index.items():
         kind = np.dtype(entry["type"]).newbyteorder("<")

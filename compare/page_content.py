@@ -1,4 +1,4 @@
-"""What a page of comparison shows, as plain data."""
+"""The data that a page of ``main_compare.py`` shows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from compare.packed import Packed
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """Everything but the pictures.
+    """The data of a page without the pictures.
 
     Attributes:
-        kind: of the models, which decides on the views: "classifiers" or "generators".
-        plain: for JSON; ``arrays`` in it is the index of ``arrays``.
-        arrays: of every image, and positions on the map.
-        pictured: rows of the images to show, int64 ascending.
-        remarks: what a reader must know, a sentence each.
+        kind: "classifiers" or "generators", which decides the page's views.
+        plain: data that is written as JSON; its entry ``arrays`` is ``Packed.index``.
+        arrays: values of every image (a row each), and positions on the map.
+        pictured: rows of the images that are shown as pictures, int64 ascending.
+        remarks: notes for the reader, a sentence each.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The generators to compare, each by its scores, which one judge gave. Imports no torch."""
+"""The generators to compare, each with its scores; one judge must have scored all. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from utils import files
 from utils.errors import UsageError
 from utils.names import distinct
 
-SCORES = "scores"  # the folder in a run's own where its scores are looked for
-MODEL, PIPELINE, JUDGE = "generator.pt", "generator", "judge.pt"  # files that runs leave; a pipeline is a folder
-MAKING = ("train", "forget")  # what a run does that leaves a generator
+SCORES = "scores"  # subfolder of a run's folder in which its scores are looked for
+MODEL, PIPELINE, JUDGE = "generator.pt", "generator", "judge.pt"  # what runs leave; a pipeline is a folder
+MAKING = ("train", "forget")  # the kinds of runs that leave a generator
 SHAPE = {
     "RA": runs.NUMBER,
     "judge": str,
@@ -36,12 +36,12 @@ class Scored:
     """A generator's scores and the run that made it.
 
     Attributes:
-        name: unlike that of any other.
-        folder: of the run as it was named.
+        name: unique among the entries.
+        folder: of the run that made the generator; of the scores if that run is unknown.
         place: the folder of the scores.
-        result: of the scores, as ``result.json`` has it.
-        run: that of the run that made the generator; empty where only scores were named.
-        judged: every picture's answer.
+        result: content of the scores' ``result.json``.
+        run: content of ``result.json`` of the run that made the generator; empty if it is unknown.
+        judged: the judge's answers and some pictures.
     """
 
     name: str
@@ -53,38 +53,40 @@ class Scored:
 
     @property
     def unlearned(self) -> bool:
-        """Whether a method made it forget."""
+        """Whether an unlearning method made it."""
         return self.run.get("config", {}).get("work") == "forget"
 
     @property
     def retrained(self) -> bool:
-        """Whether it was trained without what is forgotten."""
+        """Whether it was trained from scratch without the forgotten classes."""
         return not self.unlearned and self.run.get("scenario") is not None
 
     @property
     def digest(self) -> str:
-        """Of the split that judge and generator were trained on."""
+        """Digest of the split that judge and generator were trained on."""
         return self.result["split"]["digest"]
 
     @property
     def forgotten(self) -> tuple[int, ...]:
-        """The classes that are forgotten."""
+        """Numbers of the forgotten classes."""
         classes = (self.result.get("scenario") or {}).get("class")
         return () if classes is None else tuple(classes) if isinstance(classes, list) else (classes,)
 
     def command(self, scores: bool = False) -> str:
-        """The command of its run, or of its scores; empty if there is no file of it."""
+        """The command of its run, or of its scores; empty if ``command.txt`` is missing."""
         return command_of(self.place if scores else self.folder)
 
 
 def read(places: Sequence[str]) -> list[Scored]:
-    """The generators of runs' folders, in the order given.
+    """The generators to compare, in the order given.
 
-    A folder is that of ``main_generate.py train`` or ``forget`` with its scores in ``scores/``, or that of ``score``.
+    Args:
+        places: folders of ``main_generate.py train`` or ``forget`` with scores in ``scores/``, or of ``score``; also
+            generators in these folders.
     Raises:
-        UsageError: there are fewer than two; one is unfinished, is given twice, or has no scores, or those of another
-            generator, split or scenario than its own; or they are of several data sets, splits, judges or forgotten
-            classes. Names the run.
+        UsageError: there are fewer than two; one is unfinished, is given twice, has no scores, or has scores of another
+            generator, split or scenario; or they are of several data sets, splits, judges or forgotten classes. The
+            message names the run.
     """
     entries = [_entry(folder_of(place)) for place in places]
     check_count(places)
@@ -122,7 +124,7 @@ def _entry(folder: Path) -> Scored:
 
 
 def _of_scores(place: Path, result: dict[str, Any]) -> Scored:
-    """Scores that were named themselves, with the run in whose folder they lie if it made their generator."""
+    """An entry for a folder of scores, with the run in the folder above if it made their generator."""
     runs.check(result, SHAPE, place / "result.json")
     home = place.parent
     try:
@@ -136,7 +138,7 @@ def _of_scores(place: Path, result: dict[str, Any]) -> Scored:
 
 
 def _with_run(folder: Path, place: Path, result: dict[str, Any], run: dict[str, Any]) -> Scored:
-    """Refuse a run whose split or scenario its scores do not share; scores of a run without a scenario are of any."""
+    """An entry of scores and run, which must share the split, and the scenario if the run has one."""
     both = {"split": (run["split"]["digest"], result["split"]["digest"], "--seed, --split_seed or --split")}
     if run.get("scenario"):
         both["scenario"] = _scenario(run), _scenario(result), "--forget"
@@ -148,18 +150,18 @@ def _with_run(folder: Path, place: Path, result: dict[str, Any], run: dict[str, 
 
 
 def _scenario(result: dict[str, Any]) -> str:
-    """What is forgotten, as the scenario's numbers say it: "class 3"."""
+    """The scenario without its description, "class 3" for example; "none" if nothing is forgotten."""
     scenario = sorted((result.get("scenario") or {}).items())
     return ", ".join(f"{key} {value}" for key, value in scenario if key != "words" and value is not None) or "none"
 
 
 def _generator(folder: Path, run: dict[str, Any]) -> Path:
-    """Where a run of ``train`` or ``forget`` leaves its generator: a file, or the folder of a pipeline."""
+    """The generator that a run of ``train`` or ``forget`` leaves: a file, or the folder of a pipeline."""
     return folder / (MODEL if run["model"]["arch"] == "ddpm" else PIPELINE)
 
 
 def _digest(model: Path) -> str | None:
-    """What ``score`` knows a generator by; None if there is none."""
+    """The digest by which ``score`` identifies a generator; None if it does not exist."""
     if model.is_dir():
         return files.folder_sha256(model)
     return files.sha256(model) if model.exists() else None
@@ -172,7 +174,7 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _check_same(entries: Sequence[Scored], entry: Scored) -> None:
-    """Refuse scores that are of other images or classes than the first of all, or that another judge gave."""
+    """Refuse scores of other images or forgotten classes than the first entry's, or by another judge."""
     first = entries[0]
     same = {
         "data set": lambda one: one.result["model"]["dataset"],
@@ -191,7 +193,7 @@ def _check_same(entries: Sequence[Scored], entry: Scored) -> None:
 
 
 def _judge(name: str, entries: Sequence[Scored]) -> str:
-    """The file of a judge if one of these scores left it, or else words for it."""
+    """The path of a judge if one of these scores left it, else words for an error message."""
     for path in (entry.place / JUDGE for entry in entries):
         if path.is_file() and files.sha256(path).startswith(name):
             return str(path)
@@ -199,7 +201,7 @@ def _judge(name: str, entries: Sequence[Scored]) -> str:
 
 
 def _with_names(entries: Sequence[Scored]) -> list[Scored]:
-    """Each under its method's name, with what tells it from others of that name."""
+    """The entries named by their methods, with folder or number added where needed to be unique."""
     names = [_method(entry) for entry in entries]
     unique = distinct(names, [entry.folder.name for entry in entries])
     return [replace(entry, name=name) for name, entry in zip(unique, entries)]
@@ -212,6 +214,6 @@ def _method(entry: Scored) -> str:
 
 
 def _alone(place: Path) -> str:
-    """What scores without a run are called: their folder's name, with the one above if that says nothing."""
+    """A name for scores without a run: their folder's name, with the folder above if it is just "scores"."""
     place = place.absolute()
     return f"{place.parent.name}/{SCORES}" if place.name == SCORES else place.name

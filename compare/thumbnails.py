@@ -1,4 +1,4 @@
-"""Pictures of many images in one: a sheet of equal tiles."""
+"""Many small images in one picture, a sheet of equal tiles."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torch.nn import functional as F
 from dataset.images import Images
 from evaluation.predict import at_once
 
-SIDE = 32  # pixels of an image's tile at most
-# sides and WebP's quality, in this order
+SIDE = 32  # most pixels of the side of a data set image's tile
+# sides of tiles and WebP's quality, tried in this order until the sheet is small enough
 TRIED = ((64, 80), (64, 50), (32, 70), (32, 40), (32, 15), (24, 30), (16, 40), (8, 40))
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Tiles in rows.
+    """A picture of tiles in rows.
 
     Attributes:
-        content: a WebP picture.
+        content: the bytes of a WebP picture.
         side: of a tile, in pixels.
         columns: tiles in a row.
     """
@@ -36,17 +36,22 @@ class Sheet:
 
 
 def sheet(sets: Mapping[str, Images], rows: np.ndarray, most: int) -> Sheet:
-    """The images of some rows, each as one tile, in order.
+    """A sheet with a tile for each of some images, in their order.
 
     Args:
-        rows: int64 [P] ascending, at least one, counted over all sets.
-        most: bytes; the picture gets poorer until it fits, and as poor as possible if it does not.
+        sets: images by set.
+        rows: the images, int64 [P] ascending, at least one, counted over all sets in their order.
+        most: bytes that the sheet should not exceed; quality is reduced until it fits, as far as ``TRIED`` goes.
     """
     return fitting(np.concatenate([_tiles(images, here) for images, here in _by_set(sets, rows)]), most)
 
 
 def fitting(tiles: np.ndarray, most: int) -> Sheet:
-    """Tiles uint8 [P, side, side, 3] as one picture; it gets poorer until it has at most ``most`` bytes, if it can."""
+    """Tiles as one picture, of lower quality until it has at most ``most`` bytes, as far as ``TRIED`` goes.
+
+    Args:
+        tiles: uint8 [P, side, side, 3].
+    """
     own = tiles.shape[1]
     tried = [(min(side, own), quality) for side, quality in TRIED if side <= SIDE or own > SIDE]
     for side, quality in dict.fromkeys(tried):
@@ -75,7 +80,7 @@ def _sheet(tiles: np.ndarray, quality: int) -> Sheet:
 
 
 def _by_set(sets: Mapping[str, Images], rows: np.ndarray) -> list[tuple[Images, np.ndarray]]:
-    """Each set that has some of the rows, with their places in it."""
+    """The sets that hold some of the rows, each with their places in it."""
     members, start = [], 0
     for images in sets.values():
         here = rows[(rows >= start) & (rows < start + len(images))] - start
@@ -86,7 +91,7 @@ def _by_set(sets: Mapping[str, Images], rows: np.ndarray) -> list[tuple[Images, 
 
 
 def _tiles(images: Images, places: np.ndarray) -> np.ndarray:
-    """uint8 [P, side, side, 3]."""
+    """The images at these places as tiles, uint8 [P, side, side, 3] with a side of at most ``SIDE``."""
     chosen = images.at(images.indices[torch.from_numpy(places).to(images.device)])
     tiles = []
     for batch, _ in chosen.batches(at_once(chosen)):

@@ -1,4 +1,4 @@
-"""One HTML file with everything in it: data, pictures, the drawing library and the script that filters and draws."""
+"""Makes the page: one HTML file that contains data, pictures, Bokeh and the script that filters and draws."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from utils.errors import UsageError
 
 PARTS = Path(__file__).parent / "page"
 FIGURES = {"classifiers": "compare.classifier_figures", "generators": "compare.generator_figures"}
-MOST = 4_990_000  # bytes of a page
-LEAST = 300_000  # bytes that pictures may have in any case
+MOST = 4_990_000  # most bytes of a page
+LEAST = 300_000  # bytes that pictures may have even if the page becomes larger than MOST
 
 
 def check_library() -> None:
-    """Raise a ``UsageError`` where the drawing library is missing."""
+    """Raise a ``UsageError`` if Bokeh, which draws the page, is not installed."""
     try:
         import bokeh  # noqa: F401
     except ImportError:
@@ -31,11 +31,11 @@ def check_library() -> None:
 
 
 def page(title: str, content: Content, made: str, pictures: Callable[[int], Sheet]) -> str:
-    """The whole file.
+    """The HTML text of the page.
 
     Args:
-        made: says how it was made.
-        pictures: from a number of bytes to a sheet of ``content.pictured`` that is no larger, if possible.
+        made: a sentence that says how the page was made.
+        pictures: returns the sheet of ``content.pictured``, given the number of bytes that it should not exceed.
     """
     parts = {
         "title": escape(title),
@@ -55,7 +55,7 @@ def page(title: str, content: Content, made: str, pictures: Callable[[int], Shee
 
 
 def template(kind: str) -> str:
-    """The page of a kind of model with its own links, controls and views; what is filled in begins with a $."""
+    """The page's ``string.Template`` text for a kind of models ("classifiers" or "generators")."""
     text = (PARTS / "page.html").read_text()
     for part in ("links", "controls", "views"):
         text = text.replace(f"${part}", (PARTS / kind / f"{part}.html").read_text())
@@ -63,7 +63,7 @@ def template(kind: str) -> str:
 
 
 def script(kind: str) -> str:
-    """The page's own script: the shared files and then the kind's, each in order of their numbers."""
+    """The page's JavaScript: the shared files, then those of the kind of models, each in order of their numbers."""
     paths = [path for part in ("shared", kind) for path in sorted((PARTS / part).glob("*.js"), key=_number)]
     return "\n".join(path.read_text() for path in paths)
 
@@ -73,7 +73,7 @@ def _number(path: Path) -> int:
 
 
 def _library(kind: str) -> dict[str, str]:
-    """Bokeh's script, compressed, its licence, and the empty figures."""
+    """The template's parts from Bokeh: its script (compressed), its licence, and the empty figures as JSON."""
     import bokeh
     from bokeh.embed import json_item
     from bokeh.resources import Resources
@@ -89,5 +89,5 @@ def _library(kind: str) -> dict[str, str]:
 
 
 def _json(plain: Any) -> str:
-    """JSON that no browser takes for the end of a script."""
+    """JSON in which "<" is escaped, so that no text in it can end the page's script element."""
     return json.dumps(plain, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -34,16 +34,17 @@ from utils.errors import leave  # noqa: E402
 
 DIGITS = HERE / "generation" / "digits.yaml"
 COLUMNS = {"UA": "UA", "RA": "RA", "rejected": "rejected", "plausible": "plausibility"}
-FORGOTTEN, OTHERS = 12, 3  # pictures of a class
+FORGOTTEN, OTHERS = 12, 3  # pictures of the forgotten class and of each other class in ``pictures.png``
 DISTANCES = {"FD(judge)": "fd_judge", "FD(judge, retrain)": "fd_judge_retrain"}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs of ``main_generate.py`` in one folder.
+    """The runs of ``main_generate.py`` that make up the experiment, all in one folder.
 
     Attributes:
-        settings: of the file, words of command lines by name.
+        folder: where the runs write, each to a subfolder.
+        settings: the content of the YAML file: parts of command lines by name.
         seed: of the split and of all draws.
     """
 
@@ -52,7 +53,13 @@ class Experiment:
     seed: int
 
     def run(self, work: str, folder: Path, *words: object) -> None:
-        """One run; leaves with its exit code if it fails."""
+        """Run ``main_generate.py``; if it fails, end this process with its exit code.
+
+        Args:
+            work: "train", "forget" or "score".
+            folder: its ``--save_dir``.
+            words: further words of the command line.
+        """
         seeds = ["--seed", str(self.seed), "--train_seed", str(self.seed - 1)]
         told = [work, *self.words("data"), *map(str, words), *seeds, "--save_dir", str(folder)]
         code = main_generate.main(told)
@@ -60,11 +67,15 @@ class Experiment:
             leave(code)
 
     def words(self, name: str) -> list[str]:
-        """The words of a setting."""
+        """The words of a command line's part in the settings, "data" for example."""
         return self.settings[name].split()
 
     def models(self, chosen: list[str]) -> dict[str, Path]:
-        """The folders of all generators, made where they are not there yet."""
+        """Train and unlearn all generators that do not exist yet; their folders by name.
+
+        Args:
+            chosen: names of the methods.
+        """
         made = {"before": self.folder / "base", "Retrain": self.folder / "retrain"}
         forget = ["--forget", self.settings["forget"]]
         network, training = self.words("network"), self.words("training")
@@ -77,7 +88,7 @@ class Experiment:
         return made
 
     def table(self, made: dict[str, Path]) -> list[str]:
-        """A line of figures for each generator, and what they are to be read by."""
+        """Score all generators; lines of a text table, with a head and a last line that helps to read it."""
         lines, judge = [], self.words("judging")
         for name, folder in made.items():
             scores = folder / "scores"
@@ -96,7 +107,7 @@ class Experiment:
         ]
 
     def draw(self, made: dict[str, Path]) -> None:
-        """``pictures.png``: a row for each generator, of the forgotten class and then of the others."""
+        """Write ``pictures.png``: a row for each generator, pictures of the forgotten class, then of the others."""
         generators = {name: judged.read(folder / "scores") for name, folder in made.items()}
         first = next(iter(generators.values()))
         gone = int(self.settings["forget"].removeprefix("class:"))
@@ -116,12 +127,12 @@ class Experiment:
         axes.vlines(ends[:-1] - 0.5, -0.5, side * len(rows) - 0.5, colors="white", linewidth=1.5)
         path = self.folder / "pictures.png"
         files.write_figure(path, figure)
-        with Image.open(path) as picture:  # in 256 colours it takes a third of the bytes
+        with Image.open(path) as picture:  # with 256 colours the file has a third of the size
             files.write_bytes(path, drawing.png(picture.convert("RGB").quantize(256)))
 
 
 def _pictures(found: judged.Judged, counts: dict[int, int]) -> list[np.ndarray]:
-    """The first pictures of each class, uint8 [H, W, 3]."""
+    """The first pictures of each class, as many as ``counts`` says by class, each uint8 [H, W, 3]."""
     labels = found.labels[found.pictured]
     return [picture for label, count in counts.items() for picture in found.pictures[labels == label][:count]]
 
@@ -137,7 +148,7 @@ def _times(seconds: dict[str, float | None]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what is not done yet, and print the table."""
+    """Make the runs that are missing, write table and pictures, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--settings", type=Path, default=DIGITS, help="YAML file of the command lines' words")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How far the demo's average gaps move with seeds, threads and processors: Markdown on the screen, and a CSV file.
+"""How much the demo's average gaps change with seeds, threads and processors: prints Markdown, writes a CSV file.
 
     python experiments/demo_stability.py results/demo/stability.csv README=runs/demo "other seeds"=runs/demo-others ...
 
-The first folder is the one to compare with. All hold runs of ``demo.yaml`` or of a file that extends it.
+All folders hold runs of ``demo.yaml`` or of a file that extends it. The others are compared with the first.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from utils import files  # noqa: E402
 
 Place = tuple[str, str, str]  # scenario, model, method
 Gaps = dict[Place, tuple[float, float]]  # average gap and the standard deviation of the single seeds' gaps, in points
-CLOSE = 3.0  # points: gaps nearer than this are a tie
+CLOSE = 3.0  # points; gaps that differ by no more are a tie
 
 
 def gaps(folder: Path) -> Gaps:
-    """The average gap to Retrain of every method on every column of a folder's tables."""
+    """The average gap to Retrain, with its standard deviation over seeds, of every method and model in a folder."""
     found = {}
     for table in comparison.tables(runs.collect([folder]).runs_of("main_forget.py")):
         for row, model in ((row, model.name) for model in table.models for row in table.rows):
@@ -37,12 +37,16 @@ def gaps(folder: Path) -> Gaps:
 
 
 def moved(first: Gaps, other: Gaps) -> dict[Place, float]:
-    """By how many points each average gap differs."""
+    """The absolute difference of each average gap between two folders, in points."""
     return {where: abs(gap - other[where][0]) for where, (gap, _) in first.items()}
 
 
 def swapped(first: Gaps, other: Gaps) -> list[tuple[str, str, str, str]]:
-    """Scenario, model and two methods whose order differs, the nearer to Retrain in ``first`` first; without ties."""
+    """Pairs of methods whose order by average gap differs between two folders, without pairs that tie in ``first``.
+
+    Returns:
+        Scenario, model, and the two methods, the one nearer to Retrain in ``first`` before the other.
+    """
     found = []
     for one, two in combinations(first, 2):
         if one[:2] == two[:2] and abs(first[one][0] - first[two][0]) > CLOSE:
@@ -53,7 +57,11 @@ def swapped(first: Gaps, other: Gaps) -> list[tuple[str, str, str, str]]:
 
 
 def table(named: dict[str, Gaps]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: the gaps under each name, the spread of the first, and the largest difference from the first."""
+    """Head and rows of a table in points: gaps of each folder, the first's deviation over seeds, the largest change.
+
+    Args:
+        named: gaps by the folder's name.
+    """
     first, *others = named.values()
     head = ["scenario", "model", "method", *named, "sd over seeds", "largest change"]
     rows = []
@@ -64,7 +72,7 @@ def table(named: dict[str, Gaps]) -> tuple[list[str], list[list[str]]]:
 
 
 def words(named: dict[str, Gaps]) -> str:
-    """What the table comes to, for each setting but the first."""
+    """A summary of the table in words: a line for each folder but the first, with the largest change and the order."""
     (_, first), *others = named.items()
     lines = []
     for name, other in others:

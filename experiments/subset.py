@@ -26,12 +26,13 @@ from utils.errors import UsageError  # noqa: E402
 
 
 def write(dataset: sources.Dataset, folder: Path, train: int, test: int) -> list[str]:
-    """Write ``folder/{train,test}/CLASS/NNNN.png`` and return one line for each part.
+    """Write ``folder/{train,test}/CLASS/NNNN.png`` and return a line of text for each of the two parts.
 
     Args:
-        train, test: images of each class.
+        dataset: in memory, images uint8 [N, H, W, C].
+        train, test: number of images of each class, the first ones in the data set's order.
     Raises:
-        UsageError: ``folder`` is there already, the images stay on disk, or a class has fewer.
+        UsageError: ``folder`` exists, the data set is streamed from disk, or a class has fewer images.
     """
     if dataset.streamed is not None:
         raise UsageError(f"{dataset.name}: its images are not read into memory; give another data set")
@@ -58,7 +59,7 @@ def write(dataset: sources.Dataset, folder: Path, train: int, test: int) -> list
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Read the flags, write the folders."""
+    """Parse the command line, load the data set and write the folders; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", help="as --dataset of the main scripts")
     parser.add_argument("folder", type=Path, help="where the class folders go")

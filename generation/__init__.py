@@ -1,1 +1,1 @@
-"""Forgetting in image generation: diffusion models, their training, sampling, unlearning and scores."""
+"""Unlearning in image generation: diffusion models, their training, sampling, unlearning and scores."""

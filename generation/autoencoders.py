@@ -1,4 +1,4 @@
-"""The frozen autoencoder of ``dit`` and ``sd``."""
+"""The frozen autoencoder (VAE) of the back ends ``dit`` and ``sd``."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ VAE = "vae"
 
 @functools.lru_cache(maxsize=2)
 def autoencoder(folder: Path, flag: str) -> Latents:
-    """The autoencoder of a folder.
+    """The autoencoder in a folder, in eval mode and frozen. The last two are cached.
 
     Args:
-        flag: begins the error.
+        folder: of a diffusers ``AutoencoderKL``.
+        flag: the flag with its value, with which error messages begin.
     Raises:
-        UsageError: there is none, or none that is whole.
+        UsageError: there is none, or it is damaged.
     """
     vae = folders.part(AutoencoderKL, folder.parent, folder.name, flag)
     return Latents(vae.eval().requires_grad_(False))
 
 
 def vae_folder(path: str | None) -> Path:
-    """The folder of ``--vae``, or its part ``vae`` if it is a pipeline's.
+    """The folder of the autoencoder: ``path``, or its subfolder ``vae`` if it is that of a pipeline.
 
+    Args:
+        path: the value of ``--vae``.
     Raises:
-        UsageError: none is typed, or there is no network in it.
+        UsageError: the flag is missing, or the folder holds no network.
     """
     if path is None:
         raise UsageError("--vae FOLDER is needed: the autoencoder of the latents (a diffusers AutoencoderKL)")
@@ -45,10 +48,12 @@ def vae_folder(path: str | None) -> Path:
 
 
 def check_made(info: DatasetInfo, vae: Path) -> None:
-    """Refuse latents that another autoencoder has made.
+    """Refuse a data set of latents that another autoencoder has made.
 
+    Args:
+        vae: the folder of the autoencoder.
     Raises:
-        UsageError: names both.
+        UsageError: the digests differ; the message names both folders.
     """
     if not info.source.pixels and latents.facts(info.root)["vae"] != files.folder_sha256(vae):
         raise UsageError(f"--data {info.root}: its latents were not made by the autoencoder in {vae}; encode them anew")

@@ -1,4 +1,4 @@
-"""Between a data set's images and what a diffusion model denoises: the pixels themselves, or a VAE's latents."""
+"""Converts between images and what a diffusion model denoises: the pixels themselves, or a VAE's latents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trainer.task import Batch
 
 
 class Codec:
-    """The pixels themselves, from -1 to 1."""
+    """For models that denoise pixels, scaled to [-1, 1]."""
 
     def clean(self, batch: Batch) -> Tensor:
-        """What is denoised of a batch's float images [B, C, H, W] in [0, 1]."""
+        """What the model denoises, float [B, C, H, W], of a batch's float images [B, C, H, W] in [0, 1]."""
         return 2 * batch.inputs - 1
 
     def shape(self, inputs: Sequence[int]) -> tuple[int, ...]:
@@ -24,20 +24,20 @@ class Codec:
         return tuple(inputs)
 
     def pixels(self, clean: Tensor) -> Tensor:
-        """Images, uint8 [B, 3, H, W], of what was denoised."""
+        """Images, uint8 [B, 3, H, W], of the denoised tensors [B, C, H, W]."""
         return to_pixels(clean)
 
     def to(self, device: torch.device) -> Codec:
-        """This one, working on ``device``."""
+        """A codec that works on ``device``."""
         return self
 
 
 @dataclass(frozen=True)
 class Latents(Codec):
-    """Latents of a frozen autoencoder.
+    """For models that denoise latents of a frozen autoencoder.
 
-    Images are encoded whenever they are needed, each time with a draw of its own from the encoder's distribution.
-    Inputs with as many channels as mean and standard deviation together are such a distribution, encoded before.
+    Images are encoded each time they are needed, with a new draw from the encoder's normal distribution. Inputs with
+    twice as many channels as a latent are taken for such distributions (mean and standard deviation), encoded before.
 
     Args:
         vae: diffusers' ``AutoencoderKL``.
@@ -53,11 +53,11 @@ class Latents(Codec):
 
     @property
     def factor(self) -> int:
-        """Pixels of an image's side for each of a latent's."""
+        """Side of an image in pixels divided by the side of its latent."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     def clean(self, batch: Batch) -> Tensor:
-        """float [B, channels, H, W]."""
+        """Scaled latents, float [B, channels, H, W], of a batch's images or encoded distributions."""
         inputs = batch.inputs
         moments = inputs if inputs.shape[1] == 2 * self.channels else self.moments(inputs)
         mean, deviation = moments.chunk(2, 1)
@@ -65,7 +65,11 @@ class Latents(Codec):
 
     @torch.no_grad()
     def moments(self, images: Tensor) -> Tensor:
-        """Mean and standard deviation, float [B, 2 * channels, H, W], of images in [0, 1]."""
+        """Mean and standard deviation of the latents of images, float [B, 2 * channels, H, W].
+
+        Args:
+            images: float [B, 3, H * factor, W * factor] in [0, 1].
+        """
         latents = self.vae.encode(2 * images - 1).latent_dist
         return torch.cat([latents.mean, latents.std], 1)
 
@@ -82,5 +86,5 @@ class Latents(Codec):
 
 
 def to_pixels(pictures: Tensor) -> Tensor:
-    """Floats in [-1, 1] to uint8 [0, 255]; what lies outside is cut, and every picture has the same range."""
+    """Floats in [-1, 1] to uint8 in [0, 255], of any shape; values outside are clipped, no picture is stretched."""
     return ((pictures + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""The stages of ``main_generate.py convert``: Facebook's weights of DiT become a pipeline's folder of diffusers."""
+"""The stages of ``main_generate.py convert``, which turns Facebook's weights of DiT into a diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from utils.result import Result
 
 
 def set_up_converting(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse a file that does not hold such weights."""
+    """Check the command line and the file of weights, which must be of a DiT in Facebook's form."""
     return set_up(arguments, label="generator", title="convert Facebook's weights of DiT", outputs=["generator"])
 
 
 def convert(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Write the folder."""
+    """Write the pipeline's folder."""
     setup.generator.write(place.folder.path, problem.model, None, {})
     return known
 

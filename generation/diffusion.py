@@ -1,4 +1,4 @@
-"""Diffusion as a task: a model is trained to guess the noise in an image of a class at a time."""
+"""Diffusion as a ``Task``: a model learns to predict the noise in a noisy image, given its class and time."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ PIXELS = Codec()
 
 @dataclass(frozen=True)
 class Diffusion(Task):
-    """The squared error of the guessed noise, summed over channels and pixels, or their mean.
+    """The task of predicting noise. A sample's loss is the squared error, summed or averaged over channels and pixels.
 
-    A batch's inputs are float images [B, C, H, W] in [0, 1]; ``codec`` makes what is noised of them. A target is a
-    class c, or c + (c' + 1) * classes for a class c that is to be drawn as c'. Where the model guesses the variance of
-    its steps too, in further channels, the loss has the variational bound in bits beside the error; the bound's slope
-    acts on these channels alone.
+    A batch's inputs are float images [B, C, H, W] in [0, 1], of which ``codec`` makes what is noised. A target is a
+    class c, or c + (c' + 1) * classes for a class c that is to be drawn as class c'. A model that also predicts the
+    variance of its steps, in further channels, has the variational bound in bits added to its loss; the gradient of
+    the bound acts on these channels only.
 
     Args:
-        classes: their number.
-        schedule: the noise of every time.
-        class_drop: share of samples whose class is dropped while training.
-        stand_in: what a class to forget is drawn as: the next one, another drawn at random, no class (null), the
-            mean over all others (mix), or class number ``classes`` (instead), which no image is of.
+        classes: number of classes.
+        schedule: the noise at every time.
+        class_drop: share of samples whose class is dropped while training, in [0, 1].
+        stand_in: what a class to forget is to be drawn as: "next" (the next class), "random" (another class), "null"
+            (no class), "mix" (the mean over all others), or "instead" (class number ``classes``, which no image is of).
         compat: "fixed" or "reference".
-        cond_scale: with "reference", the guidance of the guess whose gradients saliency judges by.
-        clip: with "reference", the longest such gradient of a batch that is not scaled down.
-        codec: between images and what is noised.
-        average: whether a loss is the mean over channels and pixels of what is noised, not their sum.
-        guided_channels: see ``samplers.guided``.
+        cond_scale: with "reference", the guidance of the predictions in ``scored``, from which saliency follows.
+        clip: with "reference", the largest norm of a batch's gradient for saliency; longer ones are scaled down.
+        codec: converts images to what is noised.
+        average: whether losses are means over channels and pixels; else sums.
+        guided_channels: number of channels on which guidance acts, see ``samplers.guided``.
     Source: Ho et al. 2020 (DDPM), algorithm 1; Ho and Salimans 2021 (dropped classes); Nichol and Dhariwal 2021,
     section 3.1 (guessed variances).
     """
@@ -63,14 +63,14 @@ class Diffusion(Task):
         return self.clip if self.compat == "reference" else 0.0
 
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        """float [B]. A sample's class is dropped with probability ``class_drop``."""
+        """Losses of a training step, float [B]. A sample's class is dropped with probability ``class_drop``."""
         times, noise = self.draw(batch)
         return self.at(model, batch, times, noise, self.keep(batch)), {}
 
     def climbed(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        """float [B]: ``losses`` without the bound, up which the guessed variance would grow without end.
+        """Losses for gradient ascent, float [B]: without the bound, which ascent would make grow without limit.
 
-        With ``compat`` "reference" it is there.
+        With ``compat`` "reference" they are ``losses``, the bound included.
         """
         if self.compat == "reference":
             return self.losses(model, batch)
@@ -78,10 +78,10 @@ class Diffusion(Task):
         return self.distance(model(noisy, times, batch.targets, self.keep(batch)), noise), {}
 
     def taught(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        """float [B]: distance to what the model guesses for the class that a sample is to be drawn as.
+        """Losses of relabelling, float [B]: distance to the model's prediction for the class to be drawn instead.
 
-        A sample without such a class has the error of its noise. With ``compat`` "reference" classes are dropped on
-        both sides, and the distance is a mean over channels and pixels.
+        For a sample whose target names no such class it is the error of its noise. With ``compat`` "reference" classes
+        are dropped in both predictions, and the distance is a mean over channels and pixels.
 
         Source: Fan et al. 2024 (SalUn), section 4.
         """
@@ -100,7 +100,10 @@ class Diffusion(Task):
         return losses, {}
 
     def scored(self, model: nn.Module, batch: Batch) -> Tensor:
-        """float [B], of kept classes. With ``compat`` "reference" the guess is guided."""
+        """Losses for saliency and Fisher information, float [B], with no class dropped.
+
+        With ``compat`` "reference" the prediction is guided by ``cond_scale``.
+        """
         images, times, noise = self.noised(batch)
         if self.compat == "reference":
             guess = guided(model, images, times, batch.targets, self.cond_scale, self.guided_channels)
@@ -109,7 +112,12 @@ class Diffusion(Task):
         return self.error(guess, images, times, noise)
 
     def wrong_targets(self, targets: Tensor, seed: int, exclude_true: bool = True) -> Tensor:
-        """A class that every sample's class is to be drawn as, beside it; ``seed`` counts for "random" alone."""
+        """Targets that name the class to be drawn instead, int64 [B], of plain targets int64 [B].
+
+        Args:
+            seed: used only where ``stand_in`` is "random".
+            exclude_true: for "random", never draw a sample's own class.
+        """
         if self.stand_in == "instead":
             return targets + (self.classes + 1) * self.classes
         others = (targets + 1) % self.classes
@@ -122,12 +130,23 @@ class Diffusion(Task):
         return targets + (others + 1) * self.classes
 
     def at(self, model: nn.Module, batch: Batch, times: Tensor, noise: Tensor, keep: Tensor | None) -> Tensor:
-        """Losses, float [B], at given times with given noise."""
+        """Losses, float [B], with given noise [B, C, H, W] at given times int64 [B].
+
+        Args:
+            keep: bool [B], False where the class is dropped; None keeps all.
+        """
         noisy = self.schedule.noised(self.codec.clean(batch), noise, times)
         return self.error(model(noisy, times, batch.targets, keep), noisy, times, noise)
 
     def error(self, guess: Tensor, noisy: Tensor, times: Tensor, noise: Tensor) -> Tensor:
-        """The loss, float [B], of what a model guesses for noisy images [B, C, H, W]."""
+        """The loss, float [B], of a model's output for noisy images.
+
+        Args:
+            guess: the output, [B, C, H, W], or [B, 2 * C, H, W] if it includes the variance.
+            noisy: [B, C, H, W].
+            times: int64 [B].
+            noise: the true noise, [B, C, H, W].
+        """
         losses = self.distance(guess, noise)
         if guess.shape[1] == noise.shape[1]:
             return losses
@@ -135,20 +154,27 @@ class Diffusion(Task):
         return losses + (bound if self.average else bound * noise[0].numel())
 
     def distance(self, guess: Tensor, target: Tensor) -> Tensor:
-        """Squared distance of the guessed noise, the first channels of ``guess``, to ``target`` [B, C, H, W]: [B]."""
+        """Squared distance [B] of the first C channels of ``guess``, the predicted noise, to ``target`` [B, C, H, W].
+
+        It is summed or averaged over channels and pixels, as ``average`` says.
+        """
         errors = squared(guess[:, : target.shape[1]], target)
         return errors / target[0].numel() if self.average else errors
 
     def guided(self, model: nn.Module, noisy: Tensor, times: Tensor, targets: Tensor, strength: float) -> Tensor:
-        """Guesses [B, C, H, W] for noisy images with the targets' part overstated; see ``samplers.guided``."""
+        """Predicted noise [B, C, H, W] with classifier-free guidance of this strength; see ``samplers.guided``."""
         return guided(model, noisy, times, targets, strength, self.guided_channels)[:, : noisy.shape[1]]
 
     @torch.no_grad()
     def underway(self, model: nn.Module, batch: Batch, points: int, strength: float) -> tuple[Tensor, Tensor]:
-        """Pictures of a batch's targets that are not finished: noisy [B, C, H, W], and times int64 [B].
+        """Partly denoised pictures [B, C, H, W] of a batch's targets, and times int64 [B] for them.
 
-        The model draws them by DDIM, in eval mode, and stops at a random one of the ``points`` times on the way. Their
-        times lie between that one and the one before.
+        The model draws them by DDIM, in eval mode, and stops at a random one of the sampling times, the same for all.
+        Each picture's time is drawn between that one and the next noisier one.
+
+        Args:
+            points: number of sampling times.
+            strength: of guidance.
 
         Source: Gandikota et al. 2023 (ESD), section 4, and its authors' code.
         """
@@ -167,19 +193,19 @@ class Diffusion(Task):
         return noisy, low + batch.draw(torch.randint, 0, high - low, (count,))
 
     def noised(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """What is denoised, with noise [B, C, H, W], its times int64 [B], and that noise."""
+        """Noisy inputs of a batch [B, C, H, W], their times int64 [B], and the noise in them [B, C, H, W]."""
         times, noise = self.draw(batch)
         return self.schedule.noised(self.codec.clean(batch), noise, times), times, noise
 
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Times in antithetic pairs, int64 [B], and standard normal noise of the shape of what is denoised."""
+        """Times in antithetic pairs (t, T - 1 - t), int64 [B], and standard normal noise [B, C, H, W]."""
         count = len(batch)
         half = batch.draw(torch.randint, 0, self.schedule.steps, (count // 2 + 1,))
         times = torch.cat([half, self.schedule.steps - 1 - half])[:count]
         return times, batch.draw(torch.randn, self.codec.shape(batch.inputs.shape))
 
     def keep(self, batch: Batch) -> Tensor | None:
-        """bool [B], False where the class is dropped; None, without a draw, where none ever is."""
+        """Which samples keep their class: bool [B], or None for all. Nothing is drawn if ``class_drop`` is 0 or 1."""
         if self.class_drop == 0:
             return None
         if self.class_drop == 1:
@@ -189,7 +215,12 @@ class Diffusion(Task):
     def _stand_in(
         self, model: Callable[..., Any], noised: tuple[Tensor, Tensor], classes: Tensor, others: Tensor, batch: Batch
     ) -> Tensor:
-        """What the model guesses for what the classes are to be drawn as."""
+        """The model's prediction for the stand-ins of ``classes``.
+
+        Args:
+            noised: noisy inputs and their times.
+            others: the classes to be drawn instead, int64 [B]; not used for "null" and "mix".
+        """
         if self.stand_in == "null":
             return model(*noised, classes, torch.zeros_like(classes, dtype=torch.bool))
         if self.stand_in == "mix":

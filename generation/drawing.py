@@ -1,4 +1,4 @@
-"""Pictures of a generator, as arrays, as files and as a grid."""
+"""Draws pictures with a generator, and writes them as arrays, as files and as a grid."""
 
 from __future__ import annotations
 
@@ -22,20 +22,26 @@ from utils import files, seeds
 from utils.errors import UsageError
 
 PICTURES, GRID, FOLDER = "samples.npz", "grid.png", "class_samples"
-GRID_COLUMNS = 20  # pictures of a class in a grid, at most
-GRID_PIXELS = 32  # side of a picture in a grid, at least
-GLANCE = 20  # times of the pictures that show a run's result, at most
-SEEN = {"ddpm": (None, 10), "dit": (5, 4), "sd": (5, 4)}  # classes in that grid, None for all, and pictures of each
+GRID_COLUMNS = 20  # most pictures of a class in a grid
+GRID_PIXELS = 32  # pictures in a grid are enlarged by the largest whole factor that keeps their side within this
+GLANCE = 20  # most sampling steps for the grid that shows a run's result
+SEEN = {"ddpm": (None, 10), "dit": (5, 4), "sd": (5, 4)}  # number of classes in that grid (None: all), pictures of each
 
 
 @dataclass(frozen=True)
 class Way:
-    """How pictures are drawn; see ``generation_flags.Drawing``.
+    """How pictures are drawn, from the flags ``generation_flags.Drawing``.
 
     Attributes:
-        codec: between images and what is denoised.
-        channels: on which guidance acts, the first ones; None for all of the noise.
-        scheduler: one of diffusers in place of ``kind``.
+        times: number of sampling times.
+        eta: of "generalized": share of DDPM's noise; 0 is DDIM.
+        guidance: strength of classifier-free guidance; 0 is none, -1 draws without classes.
+        kind: one of ``samplers.OWN``.
+        skip: where the times lie, "uniform" or "quad".
+        at_once: pictures in a batch.
+        codec: converts what is denoised to images.
+        channels: number of channels, from the first, on which guidance acts; None for all of the noise.
+        scheduler: a diffusers scheduler that is used instead of ``kind``; None for none.
     """
 
     times: int = 1000
@@ -51,18 +57,27 @@ class Way:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Drawn pictures: uint8 [N, C, H, W] with the classes int64 [N] that they were asked for, on the CPU."""
+    """Drawn pictures, on the CPU.
+
+    Attributes:
+        images: uint8 [N, C, H, W].
+        labels: the classes that the generator was asked for, int64 [N].
+    """
 
     images: Tensor
     labels: Tensor
 
     def of(self, label: int) -> Tensor:
-        """Those of a class."""
+        """The images of a class."""
         return self.images[self.labels == label]
 
 
 def way(flags: Drawing, setup: GeneratorSetup) -> Way:
-    """The flags as a way to draw with the run's generator."""
+    """How to draw with the run's generator as the flags say.
+
+    Raises:
+        UsageError: as ``scheduler``.
+    """
     settings = Way(
         flags.timesteps, flags.eta, flags.cond_scale, flags.sample_type, flags.skip_type, flags.sample_batch_size
     )
@@ -70,7 +85,7 @@ def way(flags: Drawing, setup: GeneratorSetup) -> Way:
 
 
 def glance(setup: GeneratorSetup) -> tuple[Way, list[int], int]:
-    """The way of the pictures that show a run's result, their classes, and how many there are of each."""
+    """How to draw the grid that shows a run's result, its classes (forgotten ones included), and pictures of each."""
     drawn = {"cond_scale": 0.5, "sample_batch_size": 512} | fitting.suited(setup.generator.kind).get("drawing", {})
     most, count = SEEN[setup.generator.kind]
     gone = [] if setup.scenario is None else list(setup.scenario.labels or ())
@@ -86,10 +101,10 @@ def _of_generator(setup: GeneratorSetup) -> dict[str, Any]:
 
 
 def scheduler(name: str, setup: GeneratorSetup) -> Any:
-    """diffusers' scheduler of ``--sample_type``; None for a way of our own.
+    """The diffusers scheduler that ``--sample_type`` names; None for one of ``samplers.OWN``.
 
     Raises:
-        UsageError: diffusers has none of this name, or it cannot follow the generator's noise.
+        UsageError: diffusers has none of this name, or it cannot use the generator's noise schedule.
     """
     if name in samplers.OWN:
         return None
@@ -119,13 +134,18 @@ def draw(
     *,
     folder: Path | None = None,
 ) -> Pictures:
-    """``count`` pictures of each class.
+    """Draw ``count`` pictures of each class.
 
-    Every batch of pictures has its own seed; numbers are drawn on the CPU, so that every device gets the same.
+    Every batch of pictures has a seed of its own. Random numbers are drawn on the CPU, so that they are the same on
+    every device.
 
     Args:
-        folder: for a PNG file of each picture, ``class_samples/<class>/<number>.png``, written batch by batch. A batch
-            whose files are all there is read instead of drawn.
+        model: the network, called as ``Generator`` says; put into eval mode.
+        schedule: the noise at every time.
+        classes: numbers of the classes.
+        settings: how to draw.
+        folder: where to write each picture as ``class_samples/<class>/<number>.png``, batch by batch; None writes
+            none. A batch whose files all exist is read instead of drawn.
     """
     model.eval()
     labels = torch.tensor(classes).repeat_interleave(count)
@@ -147,7 +167,7 @@ def draw(
 
 
 def _draw_batch(model: nn.Module, schedule: Schedule, labels: Tensor, settings: Way, random: torch.Generator) -> Tensor:
-    """A picture of each class, uint8 [B, C, H, W] on the CPU."""
+    """A picture for each of the labels, uint8 [B, C, H, W] on the CPU."""
     device, shape = next(model.parameters()).device, cast(Any, model.noisy)
     start, classes = torch.randn(len(labels), *shape, generator=random).to(device), labels.to(device)
 
@@ -172,21 +192,21 @@ def _paths(folder: Path, labels: Tensor, numbers: Tensor) -> list[Path]:
 
 
 def read_picture(path: Path) -> Tensor:
-    """A picture of a PNG file, uint8 [3, H, W]."""
+    """Read a picture from an image file, uint8 [3, H, W]."""
     with Image.open(path) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
 def write_picture(path: Path, picture: Tensor) -> None:
-    """A picture, uint8 [3, H, W], as a PNG file."""
+    """Write a picture, uint8 [3, H, W], as a PNG file."""
     files.write_bytes(path, png(Image.fromarray(picture.permute(1, 2, 0).numpy())))
 
 
 def write_grid(path: Path, pictures: Pictures, beside: dict[str, Pictures] | None = None) -> None:
-    """A row of pictures for each class.
+    """Write a PNG file with a row of pictures for each class.
 
     Args:
-        beside: further pictures to the right, by name, in this order.
+        beside: further pictures of the same classes and size, by name; they are put to the right in this order.
     """
     blocks = [_rows(each) for each in (pictures, *(beside or {}).values())]
     gap = np.full((blocks[0].shape[0], 4, 3), 128, np.uint8)
@@ -198,20 +218,20 @@ def write_grid(path: Path, pictures: Pictures, beside: dict[str, Pictures] | Non
 
 
 def _rows(pictures: Pictures) -> np.ndarray:
-    """One row for each class, uint8 [H, W, 3]."""
+    """One image with a row of pictures for each class, uint8 [H, W, 3]."""
     rows = [pictures.of(label)[:GRID_COLUMNS] for label in pictures.labels.unique().tolist()]
     return np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in rows])
 
 
 def png(image: Any) -> bytes:
-    """An image's bytes as PNG."""
+    """A PIL image as the bytes of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "png")
     return buffer.getvalue()
 
 
 def write_pictures(path: Path, pictures: Pictures) -> None:
-    """An ``.npz`` file with ``images``, uint8 [N, H, W, C], and ``labels``, int64 [N]."""
+    """Write an ``.npz`` file with ``images``, uint8 [N, H, W, C], and ``labels``, int64 [N]."""
     buffer = io.BytesIO()
     arrays = pictures.images.permute(0, 2, 3, 1).numpy()
     np.savez_compressed(buffer, images=arrays, labels=pictures.labels.numpy())
@@ -219,10 +239,13 @@ def write_pictures(path: Path, pictures: Pictures) -> None:
 
 
 def wanted(text: str | None, classes: int) -> list[int]:
-    """The classes that ``--classes_to_generate`` names.
+    """The classes that ``--classes_to_generate`` names, ascending.
 
+    Args:
+        text: "0,2" for these classes, "x0,x2" for all others; None for all.
+        classes: number of classes.
     Raises:
-        UsageError: a word that is no class, or both ways mixed.
+        UsageError: a word names no class, both forms are mixed, or no class is left.
     """
     if text is None:
         return list(range(classes))
@@ -241,10 +264,10 @@ def wanted(text: str | None, classes: int) -> list[int]:
 
 
 def check(flags: Drawing, setup: GeneratorSetup) -> None:
-    """Refuse more times than there are, and an unknown way.
+    """Refuse flags that the generator cannot follow.
 
     Raises:
-        UsageError: says what there is.
+        UsageError: ``--sample_type`` is unknown, or ``--timesteps`` is more than the generator has.
     """
     scheduler(flags.sample_type, setup)
     steps = setup.schedule.steps

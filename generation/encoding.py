@@ -1,4 +1,4 @@
-"""The stages of ``main_generate.py encode``: latents of a whole data set, made once, for ``--dataset latents``."""
+"""The stages of ``main_generate.py encode``, which makes the latents of a data set once, for ``--dataset latents``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PARTS_FOLDER = "parts"
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder(Generator):
-    """An autoencoder alone; it draws nothing."""
+    """An autoencoder in the form of a ``Generator``; it cannot draw."""
 
     path: Path
     kind: ClassVar[str] = "vae"
@@ -69,12 +69,12 @@ class Encoder(Generator):
 
 
 def new(vae: str | None) -> Encoder:
-    """The autoencoder of ``--vae``."""
+    """The autoencoder in the folder that ``--vae`` names. Raises UsageError: there is none."""
     return Encoder(path=vae_folder(vae), schedule=Schedule(), averaged=False, extra={})
 
 
 def set_up_encoding(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse what can be refused without reading an image."""
+    """Check everything that can be checked without reading an image."""
     outputs = [latents.FACTS, *(f"{part}{end}.npy" for part in latents.PARTS for end in ("", "_labels"))]
     outputs.append(PARTS_FOLDER)
     return set_up(arguments, label="latents", title="make latents of a data set", outputs=outputs)
@@ -83,7 +83,7 @@ def set_up_encoding(arguments: GenerateArguments) -> GeneratorSetup:
 def encode(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
     """Write the latents of all training and test images, in the data set's order.
 
-    A killed run goes on behind the last part that it has written.
+    They are written in parts, so that a run that was killed goes on after the last complete part.
     """
     began, data, codec = time.perf_counter(), problem.data, setup.generator.codec().to(setup.device)
     seen, folder = problems.views(setup, data), place.folder.path
@@ -101,7 +101,7 @@ def encode(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
 
 
 def _encode_parts(images: Images, size: int, codec: Latents, folder: Path) -> list[Path]:
-    """Files of the latents of ``PART`` images each, those made that are not there; each float32 [N, H, W, 2 * C]."""
+    """Write the missing parts of a set's latents; paths of all parts, each float32 [``PART`` or fewer, H, W, 2 * C]."""
     files.make_folder(folder)
     paths = []
     for number, positions in enumerate(np.split(np.arange(len(images)), range(PART, len(images), PART))):
@@ -119,7 +119,7 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _joined(paths: list[Path]) -> Iterator[bytes]:
-    """The bytes of one .npy file with the arrays of several, one behind the other."""
+    """The bytes of one .npy file that holds the arrays of several, concatenated."""
     shapes = [np.load(path, mmap_mode="r").shape for path in paths]
     described = {"descr": "<f4", "fortran_order": False, "shape": (sum(shape[0] for shape in shapes), *shapes[0][1:])}
     header = io.BytesIO()
@@ -130,13 +130,13 @@ def _joined(paths: list[Path]) -> Iterator[bytes]:
 
 
 def _moments(images: Images, size: int, codec: Latents) -> Iterator[np.ndarray]:
-    """Mean and standard deviation batch by batch, float32 [B, H, W, 2 * C]."""
+    """Mean and standard deviation of images' latents, batch by batch, float32 [B, H, W, 2 * C]."""
     for pixels, _ in images.batches(size):
         yield codec.moments(pixels).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
-    """Print how to use them."""
+    """Print the number of latents, the seconds, and the flags that read them."""
     seconds = result["seconds"]["encoding"]
     log.line(f"{result['latents']:,} latents in {seconds:.1f} s; --dataset latents --data {setup.folder} reads them")
 

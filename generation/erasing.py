@@ -1,4 +1,4 @@
-"""The stages of ``main_generate.py forget``: make a generator forget classes."""
+"""The stages of ``main_generate.py forget``, which makes a generator forget classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRESS = "forgetting_progress.pt"
 
 
 def set_up_forgetting(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse what can be refused without reading an image, the file of ``--saliency_mask`` included."""
+    """Check everything that can be checked without reading an image, including the file of ``--saliency_mask``."""
     assert arguments.erase is not None
     method = registry.get(arguments.erase.unlearn)
     masks = [pattern for kind in saliency_masks.PREFIX for pattern in saliency_masks.outputs(kind)]
@@ -35,7 +35,7 @@ def set_up_forgetting(arguments: GenerateArguments) -> GeneratorSetup:
 
 
 def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Unlearn, going on from a killed run; store the generator and draw a grid of before and after."""
+    """Unlearn, from the progress of a killed run if there is any; write the generator, and a grid before and after."""
     flags, run, config = setup.arguments.erase, setup.run, setup.arguments.settings
     assert flags is not None
     method, model = registry.get(flags.unlearn), problem.model
@@ -62,7 +62,7 @@ def forget(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, plac
 def context(
     setup: GeneratorSetup, problem: GeneratorProblem, place: Place, flags: Erase, progress: Progress | None = None
 ) -> Context:
-    """What a method is handed besides the generator and the sets."""
+    """The ``Context`` that a method gets besides the generator and the sets."""
     assert problem.split is not None and setup.scenario is not None
     return Context(
         mask={},
@@ -82,7 +82,7 @@ def context(
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
-    """Print how long it took, and where the generator is."""
+    """Print the seconds, and where generator and grid are."""
     grid, generator = setup.folder / drawing.GRID, setup.folder / setup.generator.file
     mask = result["seconds"].get("mask")
     beside = "" if mask is None else f", {mask:.1f} s of them for the mask"

@@ -1,4 +1,4 @@
-"""Facebook's original weights of DiT, such as ``DiT-XL-2-256x256.pt``, as diffusers' network.
+"""Reads Facebook's original weights of DiT, such as ``DiT-XL-2-256x256.pt``, into diffusers' network.
 
 Source: Peebles and Xie 2023 (DiT), released weights.
 """
@@ -24,10 +24,10 @@ from utils.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Original(Transformer):
-    """A file of weights.
+    """A generator from a file of Facebook's weights.
 
     Attributes:
-        weights: under the names of ``transformer.DiT``.
+        weights: tensors under the parameter names of ``transformer.DiT``.
     """
 
     weights: Weights
@@ -48,13 +48,14 @@ class Original(Transformer):
 
 
 def read(path: Path, vae: str | None, heads: int, allow_pickle: bool = False) -> Original:
-    """Open a file of Facebook's form, or of one that fine-tuned it; the moving average if it has one.
+    """Read a file of weights in Facebook's form, original or fine-tuned; the moving average if it holds one.
 
     Args:
         vae: folder of the autoencoder.
-        heads: of attention, which weights do not tell.
+        heads: number of attention heads, which does not follow from the weights.
+        allow_pickle: whether the file may hold more than plain tensors.
     Raises:
-        UsageError: missing, damaged, other keys than such a network's, or another table of positions.
+        UsageError: the file is missing or damaged, or its keys, shapes or position table are not those of a DiT.
     """
     flag = f"--model {path}"
     content = torch_files.load(path, flag, allow_pickle)
@@ -84,7 +85,7 @@ def read(path: Path, vae: str | None, heads: int, allow_pickle: bool = False) ->
 
 
 def _config(state: Weights, heads: int) -> dict[str, Any]:
-    """The configuration that weights under Facebook's names tell."""
+    """diffusers' configuration for weights under Facebook's names, read from their shapes."""
     width, channels, patch, _ = state["x_embedder.proj.weight"].shape
     layers = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     side = round(state[POSITIONS].shape[1] ** 0.5) * patch

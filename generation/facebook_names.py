@@ -1,4 +1,4 @@
-"""The names of Facebook's code of DiT for the weights of diffusers' network.
+"""Translates parameter names of Facebook's DiT code to those of diffusers.
 
 Source: Peebles and Xie 2023 (DiT), released weights.
 """
@@ -21,11 +21,11 @@ OF_BLOCK = {
     "mlp.fc1": "ff.net.0.proj",
     "mlp.fc2": "ff.net.2",
 }
-POSITIONS, JOINT = "pos_embed", "attn.qkv"  # a fixed table; queries, keys and values in one matrix
+POSITIONS, JOINT = "pos_embed", "attn.qkv"  # the fixed table of positions; queries, keys and values in one matrix
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under diffusers' names; keys that Facebook's network does not have stay."""
+    """Tensors by diffusers' names instead of Facebook's, without the table of positions; other keys are kept."""
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         layer, _, leaf = key.rpartition(".")

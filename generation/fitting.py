@@ -1,4 +1,4 @@
-"""Hyper-parameters that suit a diffusion model, by back end. Imports no torch, because ``--help`` needs it."""
+"""Default hyper-parameters for diffusion models, by back end. Imports no torch, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from unlearn.registry import Method
 
-# What suits a diffusion model where it differs from the classifier's defaults, by method: the hyper-parameters of
-# Huang et al. 2024 (SFR-on) and Fan et al. 2024 (SalUn) for the DDPM of CIFAR-10.
+# By method, defaults that differ from those for classifiers: the hyper-parameters of Huang et al. 2024 (SFR-on) and
+# Fan et al. 2024 (SalUn) for the DDPM on CIFAR-10.
 _STEPS = {"optimizer": "adam", "weight_decay": 0.0, "schedule": "constant", "batch_size": 128, "max_norm": 1.0}
 _STEPS |= {"unlearn_lr": 1e-4}
 _RELABEL = _STEPS | {"iterations": 1000, "order": "paired"}
@@ -45,7 +45,7 @@ FITTING_SD: dict[str, dict[str, Any]] = {
     "ESD": _SD | {"iterations": 1000, "batch_size": 1},
 }
 BY_KIND = {"ddpm": (_STEPS, FITTING), "dit": (_DIT, FITTING_DIT), "sd": (_SD, FITTING_SD)}
-# The defaults of other flags where they differ from a DDPM's, by the part of ``GenerateArguments`` that they are of.
+# Defaults of other flags that differ from those for a DDPM, by the attribute of ``GenerateArguments`` that holds them.
 SUITED: dict[str, dict[str, dict[str, Any]]] = {
     "ddpm": {},
     "vae": {},
@@ -59,15 +59,18 @@ SUITED: dict[str, dict[str, dict[str, Any]]] = {
         "drawing": {"timesteps": 50, "cond_scale": 6.5, "sample_batch_size": 8, "sample_type": "pipeline", "eta": 0.0},
     },
 }
-REMAIN = {"fixed": 3.0, "reference": 1e-3}  # weight of SalUn's retain loss; both alike at 3,072 numbers in an image
-AVERAGE = {"fixed": 0.9, "reference": 0.0}  # of the weights after every step
+# Weight of SalUn's retain loss. "reference" averages the forget loss over an image's 3,072 numbers but sums the retain
+# loss, so that 1e-3 there has about the effect of 3 where both are sums.
+REMAIN = {"fixed": 3.0, "reference": 1e-3}
+AVERAGE = {"fixed": 0.9, "reference": 0.0}  # decay of the moving average of the weights, by step
 
 
 def of(method: Method, compat: str, kind: str = "ddpm") -> dict[str, Any]:
-    """The defaults of a method's flags for a diffusion model.
+    """Defaults of a method's flags for a diffusion model, by the flag's name.
 
     Args:
-        kind: of the back end.
+        compat: "fixed" or "reference".
+        kind: the back end: "ddpm", "dit" or "sd".
     """
     known = {field.name for field in fields(method.config)}
     steps, fitting = BY_KIND[kind]
@@ -77,5 +80,5 @@ def of(method: Method, compat: str, kind: str = "ddpm") -> dict[str, Any]:
 
 
 def suited(kind: str) -> dict[str, dict[str, Any]]:
-    """The defaults of a back end's other flags, by part of ``GenerateArguments``, where they differ from a DDPM's."""
+    """Defaults in which a back end differs from a DDPM: by part of ``GenerateArguments``, then by flag."""
     return SUITED[kind]

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers as folders: their parts are read and checked, and what a run trained is written like them."""
+"""Reads and checks the parts of a diffusers pipeline's folder, and writes trained networks as such a folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ BETAS = {"linear": "linear", "scaled_linear": "quad"}  # diffusers' names for ki
 
 
 def library(flag: str) -> Any:
-    """diffusers. Raises UsageError: it is not installed, and how to install it."""
+    """The module ``diffusers``.
+
+    Args:
+        flag: what error messages begin with.
+    Raises:
+        UsageError: it is not installed; the message says how to install it.
+    """
     try:
         import diffusers
     except ImportError as error:
@@ -33,13 +39,16 @@ def library(flag: str) -> Any:
 
 
 def part(kind: Any, folder: Path, name: str, flag: str, **more: Any) -> Any:
-    """A network from a part of a pipeline's folder, float32, with all of its weights.
+    """Read a network from a part of a pipeline's folder, as float32.
 
     Args:
         kind: its class, of diffusers or transformers.
-        flag: begins the error.
+        folder: of the pipeline.
+        name: of the part, a subfolder.
+        flag: what error messages begin with.
+        more: further arguments of ``from_pretrained``.
     Raises:
-        UsageError: there is none, it cannot be read, or keys or shapes of its weights are not the network's.
+        UsageError: the part is missing or cannot be read, or its weights do not fit the network or are not finite.
     """
     place = folder / name
     if not (place / CONFIG).is_file():
@@ -60,7 +69,7 @@ def part(kind: Any, folder: Path, name: str, flag: str, **more: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the libraries' progress bars and tables."""
+    """Suppress the libraries' progress bars and warnings inside."""
     from diffusers.utils import logging as one
     from transformers.utils import logging as other
 
@@ -79,10 +88,10 @@ def _quiet() -> Iterator[None]:
 
 
 def schedule(folder: Path, flag: str) -> Schedule:
-    """The noise that the folder's scheduler was configured for.
+    """The noise schedule in the configuration of the folder's scheduler.
 
     Raises:
-        UsageError: there is no such scheduler, or networks are to guess something else than noise.
+        UsageError: the configuration is missing, of an unknown kind, or for networks that do not predict noise.
     """
     config = files.read_json(folder / "scheduler" / "scheduler_config.json", f"{flag}: scheduler")
     kind, guessed = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
@@ -95,7 +104,11 @@ def schedule(folder: Path, flag: str) -> Schedule:
 
 
 def scheduler(folder: Path, flag: str) -> Any:
-    """The folder's own scheduler. Raises UsageError: diffusers cannot make it."""
+    """The folder's own diffusers scheduler.
+
+    Raises:
+        UsageError: its configuration is missing, or diffusers cannot build it.
+    """
     diffusers, place = library(flag), folder / "scheduler"
     name = files.read_json(place / "scheduler_config.json", f"{flag}: scheduler").get("_class_name", "")
     try:
@@ -105,7 +118,7 @@ def scheduler(folder: Path, flag: str) -> Any:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What a run stored beside its pipeline; nothing for a pipeline of another origin."""
+    """What a run stored in ``generator.json`` of its pipeline; empty for pipelines from elsewhere."""
     place = folder / FACTS
     return files.read_json(place, str(place)) if place.is_file() else {}
 
@@ -117,14 +130,14 @@ def write(
     index: dict[str, Any],
     stored: dict[str, Any],
 ) -> None:
-    """A pipeline that stands alone and that diffusers reads.
+    """Write a complete pipeline that diffusers can read.
 
     Args:
-        frozen: by name, the folders of parts that are as they were; their files are linked where the disk can, or
-            copied.
-        trained: by name, what makes the library's own module with the new weights.
+        target: the folder; replaced if it exists.
+        frozen: by name, the folders of unchanged parts. Their files are hard-linked where possible, else copied.
+        trained: by name of a part, a function that returns the library's own module with the new weights.
         index: the content of ``model_index.json``.
-        stored: what ``facts`` gives back.
+        stored: the content of ``generator.json``, which ``facts`` reads.
     """
 
     def fill(folder: Path) -> None:
@@ -142,10 +155,10 @@ def write(
 def _link(source: str, target: str) -> None:
     try:
         os.link(os.path.realpath(source), target)
-    except OSError:  # another disk, or one that knows no links
+    except OSError:  # on another disk, or the file system has no hard links
         shutil.copy2(source, target)
 
 
 def described(schedule: Schedule, stamp: dict[str, Any]) -> dict[str, Any]:
-    """What is stored beside a pipeline."""
+    """The content of ``generator.json``: the noise schedule, and ``stamp``, facts of the training."""
     return {"schedule": asdict(schedule), **stamp}

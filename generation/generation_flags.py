@@ -154,7 +154,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What Stable Diffusion is told of classes."""
+    """The prompts that stand for classes in Stable Diffusion."""
 
     template: str = option("an image of a {}", "the prompt of a class, {} its name", metavar="TEXT", identity="changed")
     class_names: tuple[str, ...] = option(
@@ -195,11 +195,14 @@ class Judging:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateArguments(Arguments):
-    """What ``main_generate.py`` is told.
+    """The parsed command line of ``main_generate.py``.
 
     Attributes:
         work: "convert", "encode", "train", "sample", "saliency", "forget" or "score".
-        settings: what is particular to that: ``Pretraining``, ``Drawing``, ``Masking`` or the method's configuration.
+        settings: the main flags of that work: ``Convert``, ``Encode``, ``Pretraining``, ``Drawing``, ``Masking`` or the
+            method's configuration.
+        generator: the flags of a new network.
+        begin: the flags that name the generator to start from.
         scenario: the classes to forget, or None.
     """
 
@@ -220,12 +223,12 @@ class GenerateArguments(Arguments):
         return self.model.arch
 
     def reading(self) -> str:
-        """What is read, in words."""
+        """What the run reads, in words, for the log."""
         return f"reading {self.start}" if self.unseen else super().reading()
 
     @property
     def unseen(self) -> bool:
-        """Whether no data set is read."""
+        """Whether the run reads no data set."""
         return self.work == "convert" or (self.work == "sample" and self.kind != "ddpm")
 
     @property

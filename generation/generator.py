@@ -1,4 +1,4 @@
-"""What every kind of generator is to the rest: a network that predicts noise, what it denoises, how it is stored."""
+"""The interface of all generators: a network that predicts noise, a codec, and how it is stored."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Generator(ABC):
 
     Attributes:
         path: where it is stored; None for new weights.
-        schedule: the noise of every time.
+        schedule: the noise at every time.
         averaged: whether a moving average of the weights is stored too.
-        extra: what else was stored with it: the split and data set of its training.
-        kind: the name of the back end.
-        file: what a run leaves in its folder.
-        mean: whether losses are means over what is denoised; sums otherwise.
-        cond_scale, clip: with ``--compat reference``, of saliency; see ``Diffusion``.
+        extra: facts of its training that were stored with it: split, data set and names of the classes.
+        kind: the name of the back end: "ddpm", "dit", "sd", or "vae" for an autoencoder alone.
+        file: name of the file or folder that a run leaves.
+        mean: whether losses are means over channels and pixels; else sums.
+        cond_scale, clip: for saliency with ``--compat reference``, see ``Diffusion``.
     """
 
     path: Path | None
@@ -53,53 +53,65 @@ class Generator(ABC):
     @property
     @abstractmethod
     def sha256(self) -> str:
-        """The digest of what is stored."""
+        """Hex SHA-256 of the stored file or folder."""
 
     @abstractmethod
     def network(self, raw: bool = False) -> nn.Module:
-        """The network: with new weights, with the average of the stored ones, or with these if there is none or
-        ``raw``.
+        """The network on the CPU: with new weights if none are stored, else with the stored ones.
+
+        Args:
+            raw: take the stored weights as trained, not their moving average.
         """
 
     def blank(self) -> nn.Module:
-        """The network without numbers, on the meta device."""
+        """The network on the meta device, without weights."""
         with torch.device("meta"):
             return self._empty()
 
     @abstractmethod
     def _empty(self) -> nn.Module:
-        """The network as its library makes it."""
+        """The network with freshly initialised weights."""
 
     @abstractmethod
     def write(self, folder: Path, model: nn.Module, average: Weights | None, stamp: dict[str, Any]) -> None:
-        """Leave ``file`` in a run's folder: a network of this kind, its average, and what is known of its training."""
+        """Write ``file`` in a run's folder.
+
+        Args:
+            model: a network of this kind.
+            average: moving average of its weights, or None.
+            stamp: facts of its training, which become ``extra`` when it is read.
+        """
 
     @abstractmethod
     def check(self, info: DatasetInfo, flag: str) -> None:
-        """Refuse a data set that it does not fit.
+        """Refuse a data set that the generator does not fit.
 
         Args:
-            flag: begins the error.
+            flag: what error messages begin with.
         Raises:
-            UsageError: other classes or another size.
+            UsageError: the data set has other classes, or images of another size.
         """
 
     @property
     def side(self) -> int:
-        """Side in pixels of the images that it draws."""
+        """Side of the drawn images in pixels."""
         network: Any = self.blank()
         return network.noisy[-1]
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes, as far as they are known; numbers otherwise."""
+        """Names of the classes; empty if they are unknown."""
         return self.extra.get("classes", [])
 
     def with_prompts(self, flags: Prompts, info: DatasetInfo, scenario: Scenario | None) -> Generator:
-        """The generator with the prompts that are typed.
+        """The generator with the prompts that the flags state.
 
+        Args:
+            flags: the flags of prompts.
+            info: the data set, for the names of its classes.
+            scenario: the classes to forget, or None.
         Raises:
-            UsageError: it reads none, and some are typed.
+            UsageError: prompts are typed, and this kind of generator reads none.
         """
         typed = [field.name for field in fields(flags) if getattr(flags, field.name) != field.default]
         if typed:
@@ -107,9 +119,9 @@ class Generator(ABC):
         return self
 
     def codec(self) -> Codec:
-        """Between images and what is denoised."""
+        """The codec that converts between images and what the network denoises."""
         return Codec()
 
     def guided_channels(self, compat: str) -> int | None:
-        """Channels that guidance acts on, the first ones; None for all of the noise."""
+        """The number of channels, from the first, on which guidance acts; None for all of the noise."""
         return None

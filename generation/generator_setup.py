@@ -1,4 +1,4 @@
-"""What ``main_generate.py`` has settled before an image is read, and what it then works on."""
+"""The checked inputs of ``main_generate.py`` (``GeneratorSetup``), and what it loads (``GeneratorProblem``)."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from utils.options import identity
 from utils.result import Result
 from utils.run_flags import Run
 
-CHANNELS = 3  # of every data set
+CHANNELS = 3  # of the images of every data set
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorSetup(Setup):
-    """A run of ``main_generate.py`` before its data are read.
+    """The checked inputs of a run of ``main_generate.py``, before its data are read.
 
     Attributes:
-        arguments: what was typed.
-        generator: what the run begins with.
+        arguments: the parsed command line.
+        generator: the generator that the run starts from, stored or new.
         scenario: the classes to forget; None for none.
     """
 
@@ -49,22 +49,27 @@ class GeneratorSetup(Setup):
 
     @property
     def schedule(self) -> Schedule:
-        """The noise of every time."""
+        """The noise schedule of the generator."""
         return self.generator.schedule
 
     @property
     def start(self) -> Generator | None:
-        """The stored generator that the run begins with; None for new weights."""
+        """The stored generator that the run starts from; None for new weights."""
         return None if self.generator.path is None else self.generator
 
     @property
     def raw(self) -> bool:
-        """Whether the run begins with the weights as trained, not with their average."""
+        """Whether the run starts from the weights as trained, not from their moving average."""
         begin = self.arguments.begin
         return self.run.compat == "reference" or (begin is not None and begin.raw_weights)
 
     def task(self, class_drop: float, stand_in: str = "next") -> Diffusion:
-        """What the generator is trained for."""
+        """The task that the generator is trained for.
+
+        Args:
+            class_drop: share of samples whose class is dropped.
+            stand_in: what a forgotten class is drawn as, see ``Diffusion``; ``--instead`` takes precedence.
+        """
         generator, compat, prompts = self.generator, self.run.compat, self.arguments.prompts
         stand_in = "instead" if prompts is not None and prompts.instead is not None else stand_in
         return Diffusion(
@@ -83,10 +88,10 @@ class GeneratorSetup(Setup):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorProblem(Problem):
-    """Data, split, sets and the generator.
+    """The loaded data, their split, the image sets and the generator's network.
 
     Attributes:
-        split: who is retained and forgotten; None where nothing is.
+        split: which images are retained and forgotten; None if nothing is forgotten.
     """
 
     split: Split | None
@@ -101,12 +106,12 @@ class GeneratorProblem(Problem):
 
 
 def set_up(arguments: GenerateArguments, **particular: Any) -> GeneratorSetup:
-    """Refuse what can be refused without reading an image.
+    """Check everything that can be checked without reading an image.
 
     Args:
-        particular: label, title, outputs and the like.
+        particular: further fields of the setup: label, title, outputs and the like.
     Raises:
-        UsageError: one line that says what does not fit.
+        UsageError: inputs are wrong or do not fit each other.
     """
     run, data = arguments.run, arguments.data
     kind = arguments.kind
@@ -145,7 +150,11 @@ def set_up(arguments: GenerateArguments, **particular: Any) -> GeneratorSetup:
 
 
 def new(arguments: GenerateArguments, info: DatasetInfo) -> Generator:
-    """A generator with new weights."""
+    """A generator with new weights; for the work "encode", the autoencoder.
+
+    Raises:
+        UsageError: the data set does not fit the network that the flags ask for.
+    """
     flags = arguments.generator
     if arguments.work == "encode":
         encoder = importlib.import_module("generation.encoding").new(arguments.settings.vae)
@@ -160,10 +169,14 @@ def new(arguments: GenerateArguments, info: DatasetInfo) -> Generator:
 
 
 def stored(path: str, flag: str, allow_pickle: bool, size: int | None = None) -> Generator:
-    """A generator on disk, of whatever kind.
+    """Read a generator of any kind from disk.
 
     Args:
-        size: side of the data set's images in pixels.
+        flag: the flag that names it, for error messages.
+        allow_pickle: whether a file may hold more than plain tensors.
+        size: side of the data set's images in pixels, needed for "ddpm".
+    Raises:
+        UsageError: it is missing, damaged, or no generator.
     """
     kind = kinds.of(path, flag)
     if kind == "ddpm":
@@ -173,10 +186,12 @@ def stored(path: str, flag: str, allow_pickle: bool, size: int | None = None) ->
 
 
 def opened(path: str, flag: str, info: DatasetInfo, run: Run) -> Generator:
-    """A generator for this data set.
+    """Read a generator from disk and check that it fits the data set.
 
+    Args:
+        flag: the flag that names it, for error messages.
     Raises:
-        UsageError: it is none, or knows another number of classes.
+        UsageError: it is no generator, or of other classes or images of another size.
     """
     generator = stored(path, flag, run.allow_pickle, info.side)
     generator.check(info, f"{flag} {path}")
@@ -184,7 +199,11 @@ def opened(path: str, flag: str, info: DatasetInfo, run: Run) -> Generator:
 
 
 def without_data(arguments: GenerateArguments) -> Generator:
-    """The generator of a run that reads no data set."""
+    """Read the generator of a run that reads no data set.
+
+    Raises:
+        UsageError: it is missing, damaged, or no generator.
+    """
     begin, run = arguments.begin, arguments.run
     assert begin is not None and begin.model is not None
     if isinstance(begin, Convert):
@@ -194,10 +213,10 @@ def without_data(arguments: GenerateArguments) -> Generator:
 
 
 def unseen(generator: Generator, arguments: GenerateArguments) -> DatasetInfo:
-    """A data set of which only its classes' names and the side of its images are needed.
+    """A stand-in for the data set of a run that reads none: names of classes and side of images only.
 
     Raises:
-        UsageError: nothing names the classes.
+        UsageError: neither the generator nor a flag names the classes.
     """
     names = (arguments.prompts or Prompts()).class_names or generator.class_names
     if not names and getattr(arguments.settings, "prompts_file", None) is None:
@@ -213,7 +232,7 @@ def unseen(generator: Generator, arguments: GenerateArguments) -> DatasetInfo:
 
 
 def read(setup: GeneratorSetup) -> GeneratorProblem:
-    """Load images and divide them.
+    """Load the images, divide them into sets, and load the network.
 
     Raises:
         UsageError: the generator was trained on another split.
@@ -251,7 +270,7 @@ def read(setup: GeneratorSetup) -> GeneratorProblem:
 
 
 def _without_images(setup: GeneratorSetup) -> GeneratorProblem:
-    """What is needed to draw alone."""
+    """The problem of a run that reads no images: the network, and a data set without images."""
     info, none = setup.dataset, np.zeros(0, np.int64)
     images = np.zeros((0, info.side, info.side, CHANNELS), np.uint8)
     data = Dataset(info.source.name, info.names, images, none, images, none, (0.0,), (1.0,), 0, False, False)
@@ -260,7 +279,7 @@ def _without_images(setup: GeneratorSetup) -> GeneratorProblem:
 
 
 def facts(setup: GeneratorSetup, problem: GeneratorProblem) -> Result:
-    """What ``result.json`` holds however the run ends."""
+    """The entries of ``result.json`` that are known before the run's work."""
     numbers = sum(parameter.numel() for parameter in problem.model.parameters())
     scenario = None
     if problem.split is not None and setup.scenario is not None:
@@ -283,7 +302,7 @@ def forgotten(setup: GeneratorSetup, problem: GeneratorProblem) -> str:
 
 
 def preview(setup: GeneratorSetup) -> dict[str, str]:
-    """What ``--dry_run`` says."""
+    """The lines of ``--dry_run``, by name."""
     scenario = setup.scenario
     return {
         "read": "no data set" if setup.arguments.unseen else messages.data(setup.dataset),
@@ -294,7 +313,7 @@ def preview(setup: GeneratorSetup) -> dict[str, str]:
 
 
 def header(setup: GeneratorSetup, problem: GeneratorProblem) -> dict[str, str]:
-    """What is done, on what, with which numbers."""
+    """The lines of the run's header, by name: data, split, model, flags and seeds."""
     data, run, sizes = problem.data, setup.run, messages.sizes(problem.sizes) or "none read"
     numbers = sum(parameter.numel() for parameter in problem.model.parameters())
     average = setup.start is not None and setup.start.averaged and not setup.raw

@@ -1,4 +1,4 @@
-"""FID and Inception Score by torch-fidelity, with Inception's weights from a file, as nothing is downloaded."""
+"""FID and Inception Score by torch-fidelity, with Inception's weights from a local file: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 from utils import files, torch_files
 from utils.errors import UsageError
 
-SPLITS = 10  # parts whose Inception Scores are averaged
+SPLITS = 10  # parts of the pictures over which the Inception Score is averaged
 
 
 class _Pictures(Dataset):
-    """Pictures one by one, as torch-fidelity asks for them."""
+    """Images as the data set of single pictures that torch-fidelity expects."""
 
     def __init__(self, images: Tensor):
         self._images = images
@@ -29,7 +29,7 @@ class _Pictures(Dataset):
 
 
 def check(path: Path) -> str:
-    """SHA-256 of a file of Inception's weights that torch-fidelity takes.
+    """Check a file of Inception's weights for torch-fidelity; its hex SHA-256.
 
     Raises:
         UsageError: torch-fidelity is not installed, or the file is damaged or of another network.
@@ -50,11 +50,12 @@ def check(path: Path) -> str:
 
 
 def scores(drawn: Tensor, real: Tensor, weights: Path, device: torch.device, at_once: int = 64) -> dict[str, Any]:
-    """``fid`` of drawn to real pictures and ``inception_score`` of the drawn ones.
+    """``fid`` between drawn and real pictures, ``inception_score`` and number (``fid_pictures``) of the drawn ones.
 
     Args:
         drawn, real: uint8 [N, 3, H, W] on the CPU.
-        weights: a file that ``check`` took.
+        weights: a file that ``check`` has accepted.
+        at_once: pictures in a batch.
     Source: Heusel et al. 2017, eq. 6; Salimans et al. 2016, section 4.
     """
     from torch_fidelity import calculate_metrics

@@ -1,4 +1,4 @@
-"""The judge of pictures: a classifier of the real images with one more answer, that it is none of them."""
+"""The judge of pictures: a classifier trained on real images, with a further class for pictures that show none."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from utils import files, seeds, torch_files
 from utils.errors import UsageError
 
 FILE = "judge.pt"
-REJECT_SHARE = 0.5  # pictures of nothing for every real image in a batch
-AT_ONCE = 1000  # pictures
+REJECT_SHARE = 0.5  # number of reject pictures per real image in a batch
+AT_ONCE = 1000  # pictures judged in one forward pass
 
 
 class JudgeNet(nn.Module):
-    """Three convolutions with batch norm and a hidden layer, whose 64 numbers are the features of a picture.
+    """Three convolutions with batch norm and a hidden layer, whose 64 outputs are the features of a picture.
 
     Args:
-        classes: of the data set; answer number ``classes`` is "none of them".
+        classes: number of the data set's classes; output number ``classes`` is "none of them".
+        width: channels of the first convolution; the others have twice as many.
     """
 
     FEATURES: ClassVar[int] = 64
@@ -43,20 +44,20 @@ class JudgeNet(nn.Module):
         self.head = nn.Linear(self.FEATURES, classes + 1)
 
     def features(self, images: Tensor) -> Tensor:
-        """Float images [B, 3, H, W] in [0, 1] to [B, 64]."""
+        """Features, float [B, 64], of float images [B, 3, H, W] in [0, 1]."""
         return F.relu(self.hidden(self.convolutions(2 * images - 1).flatten(1)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes + 1]."""
+        """Logits [B, classes + 1] of float images [B, 3, H, W] in [0, 1]."""
         return self.head(self.features(images))
 
 
 @dataclass(frozen=True)
 class Judged(Classification):
-    """Classification of a batch's images beside pictures of nothing, which are to be rejected."""
+    """Classification of a batch's images together with ``rejects``, whose class is "none of them"."""
 
     def losses(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        """float [B + rejects]; the figures are those of the real images."""
+        """Losses of the batch's images and of R rejects, float [B + R]; the figures are of the real images only."""
         false = rejects(batch)
         logits = model(torch.cat([batch.inputs, false]))
         none = batch.targets.new_full((len(false),), self.classes)
@@ -65,9 +66,10 @@ class Judged(Classification):
 
 
 def rejects(batch: Batch) -> Tensor:
-    """Pictures of nothing, made of a batch of real ones: noise, coarse noise, blurs, shuffled pixels, blends, blocks.
+    """Pictures that show no class, float [R, C, H, W] in [0, 1], made of a batch of real ones.
 
-    A sixth of each, float [R, C, H, W] in [0, 1]; R is half of the batch.
+    A sixth each is noise, coarse noise, blurs, shuffled pixels, blends and blocks. R is half of the batch's size,
+    rounded down to a multiple of 6, at least 6.
     """
     count = max(6, int(REJECT_SHARE * len(batch)) // 6 * 6)
     picked = batch.draw(torch.randint, 0, len(batch), (count,))
@@ -90,7 +92,15 @@ def rejects(batch: Batch) -> Tensor:
 
 
 def train(images: Images, classes: int, epochs: int, seed: int) -> JudgeNet:
-    """A judge of these images, in eval mode."""
+    """Train a judge on these images.
+
+    Args:
+        classes: number of the data set's classes.
+        epochs: passes over the images.
+        seed: of initial weights and training.
+    Returns:
+        The judge on the images' device, in eval mode.
+    """
     seeds.seed_everything(seed)
     model, task = JudgeNet(classes).to(images.device), Judged(classes)
     recipe = Recipe(epochs, 3e-3, "adam", weight_decay=1e-4, schedule="smooth", batch_size=64)
@@ -103,7 +113,11 @@ def train(images: Images, classes: int, epochs: int, seed: int) -> JudgeNet:
 
 @torch.no_grad()
 def look(judge: JudgeNet, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """The judge's probabilities [N, classes + 1] and features [N, 64] of pictures, uint8 [N, C, H, W], on the CPU."""
+    """The judge's probabilities [N, classes + 1] and features [N, 64] for pictures, float32 on the CPU.
+
+    Args:
+        pictures: uint8 [N, C, H, W], on any device.
+    """
     device, probs, features = judge.head.weight.device, [], []
     for part in pictures.split(AT_ONCE):
         part_features = judge.features(scale(part.to(device)))
@@ -113,7 +127,12 @@ def look(judge: JudgeNet, pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def write(path: Path, judge: JudgeNet, accuracy: float, digest: str) -> None:
-    """Store a judge with its accuracy on real test images and the digest of the split that trained it."""
+    """Write a judge to a file.
+
+    Args:
+        accuracy: on real test images, in [0, 1].
+        digest: of the split that it was trained on.
+    """
     weights = {name: value.cpu() for name, value in judge.state_dict().items()}
     checkpoints.write(
         {"judge": judge.classes, "state_dict": weights, "accuracy": accuracy, "split_digest": digest}, path
@@ -121,10 +140,13 @@ def write(path: Path, judge: JudgeNet, accuracy: float, digest: str) -> None:
 
 
 def read(path: Path, classes: int, digest: str) -> tuple[JudgeNet, float]:
-    """A stored judge in eval mode, and its accuracy.
+    """Read a judge from a file: the network in eval mode, and its accuracy in [0, 1].
 
+    Args:
+        classes: number of classes that it must have.
+        digest: of the split that it must have been trained on.
     Raises:
-        UsageError: no judge, or one of other classes or of another split.
+        UsageError: the file holds no judge, or one of other classes or another split.
     """
     flag = f"--judge {path}"
     content = torch_files.load(path, flag)
@@ -141,5 +163,5 @@ def read(path: Path, classes: int, digest: str) -> tuple[JudgeNet, float]:
 
 
 def name(path: Path) -> str:
-    """Eight digits that name a stored judge."""
+    """The name of a stored judge: the first 8 hex digits of its file's SHA-256."""
     return files.sha256(path)[:8]

@@ -1,4 +1,4 @@
-"""The stages of ``main_generate.py score``: draw pictures and let a judge look at them."""
+"""The stages of ``main_generate.py score``, which draws pictures and scores them by a judge."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from utils.errors import UsageError
 from utils.log import Log
 from utils.result import Result
 
-GRID_PER_CLASS = 10  # pictures of Retrain's for each class, at most
-COLUMNS = {  # of the table: entry of result.json and whether it is a share
+GRID_PER_CLASS = 10  # most pictures of each class that the retrained generator has in the grid
+COLUMNS = {  # printed scores by title: entry of result.json, and whether it is a fraction shown in per cent
     "UA": ("UA", True),
     "RA": ("RA", True),
     "rejected": ("rejected", True),
@@ -42,19 +42,25 @@ COLUMNS = {  # of the table: entry of result.json and whether it is a share
 
 @dataclass(frozen=True)
 class Seen:
-    """Pictures as the judge sees them: what they were asked as int64 [N], probabilities and features."""
+    """The judge's view of N pictures.
+
+    Attributes:
+        labels: the classes that they were asked for, or those of real images, int64 [N]; empty if not known yet.
+        probs: the judge's probabilities, [N, classes + 1].
+        features: the judge's features, [N, 64].
+    """
 
     labels: Tensor
     probs: Tensor
     features: Tensor
 
     def part(self, which: Tensor) -> Seen:
-        """Those where ``which``, bool [N], is True."""
+        """The pictures for which ``which``, bool [N], is True."""
         return Seen(self.labels[which], self.probs[which], self.features[which])
 
 
 def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse what can be refused without reading an image, the retrained generator included."""
+    """Check everything that can be checked without reading an image, including the retrained generator."""
     outputs = [judge.FILE, drawing.GRID, judged.NAME]
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
     drawing.check(arguments.settings, setup)
@@ -83,7 +89,11 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
 
 
 def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Train or read the judge, draw, and derive all figures."""
+    """Train or read the judge, draw pictures, compute all scores, and write grid and ``judged.npz``.
+
+    Raises:
+        UsageError: what is forgotten is not whole classes.
+    """
     split, flags = problem.split, setup.arguments.judging
     assert flags is not None
     gone = [] if split is None else list(split.whole_classes)
@@ -116,7 +126,12 @@ def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
 def of_inception(
     drawn: Pictures, problem: GeneratorProblem, gone: list[int], weights: Path, device: torch.device
 ) -> dict[str, Any]:
-    """FID of the retained classes' pictures to real test images, and their Inception Score."""
+    """FID between pictures of the retained classes and real test images of these, and the pictures' Inception Score.
+
+    Args:
+        gone: numbers of the forgotten classes.
+        weights: file of Inception's weights.
+    """
     lost = torch.tensor(gone, dtype=torch.int64)
     real = torch.from_numpy(problem.data.test_images).permute(0, 3, 1, 2)
     held_out = real[~torch.isin(torch.from_numpy(problem.data.test_labels), lost)]
@@ -125,10 +140,15 @@ def of_inception(
 
 
 def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[int]) -> tuple[Pictures, Pictures]:
-    """The retrained generator's pictures of the forgotten classes, all that are scored, and a few of all classes.
+    """Pictures by the retrained generator: of the forgotten classes for scoring, and a few of all classes for the grid.
 
-    Those that are scored begin with noise of their own. From the noise of the pictures that they are compared with,
-    each would be the likeness of another.
+    The pictures for scoring start from noise with a seed of their own. From the same noise as the pictures that they
+    are compared with, each would resemble one of these.
+
+    Args:
+        path: of the retrained generator.
+        gone: numbers of the forgotten classes.
+        classes: numbers of all classes that are drawn.
     """
     flags, few = setup.arguments.settings, min(GRID_PER_CLASS, setup.arguments.settings.n_samples_per_class)
     generator = opened(path, "--retrained", setup.dataset, setup.run)
@@ -140,14 +160,14 @@ def retrained(setup: GeneratorSetup, path: str, gone: list[int], classes: list[i
 
 
 def trained_on(problem: GeneratorProblem) -> Tensor:
-    """bool [N]: the images of the training set that are not set apart for validation."""
+    """Which of the N official training images are in the training set, not set apart for validation: bool [N]."""
     which = torch.zeros(len(problem.data.train_labels), dtype=torch.bool)
     which[torch.from_numpy(problem.base.train)] = True
     return which
 
 
 def the_judge(setup: GeneratorSetup, problem: GeneratorProblem, place: Place) -> tuple[judge.JudgeNet, float, str]:
-    """The judge, its accuracy on real test images of all classes, and its name."""
+    """The judge (read, or trained and written), its accuracy on all real test images in [0, 1], and its name."""
     flags, classes, digest = setup.arguments.judging, setup.dataset.classes, problem.base.digest
     assert flags is not None
     if flags.judge is not None:
@@ -164,23 +184,26 @@ def the_judge(setup: GeneratorSetup, problem: GeneratorProblem, place: Place) ->
 
 
 def seen(judging: judge.JudgeNet, pictures: Pictures) -> Seen:
-    """Drawn pictures before the judge."""
+    """The judge's view of drawn pictures."""
     return Seen(pictures.labels, *judge.look(judging, pictures.images))
 
 
 def real(judging: judge.JudgeNet, images: Any) -> Seen:
-    """Real images, uint8 [N, H, W, C], before the judge, with no labels yet."""
+    """The judge's view of real images, a numpy array uint8 [N, H, W, C]; without labels."""
     return Seen(torch.empty(0), *judge.look(judging, torch.from_numpy(images).permute(0, 3, 1, 2)))
 
 
 def figures(drawn: Seen, real_sets: dict[str, Seen], gone: list[int], exact: Seen | None) -> dict[str, Any]:
-    """All figures; those that need forgotten classes or a retrained model are None without.
+    """All scores by their names in ``result.json``. Shares are in [0, 1], entropies in nats.
+
+    Scores of forgotten classes are absent if no picture is of such a class, and that against the retrained generator
+    is absent without one.
 
     Args:
-        drawn: the model's pictures.
+        drawn: pictures of the generator.
         real_sets: real images, "test" and "train".
-        gone: classes that were forgotten.
-        exact: the retrained model's pictures.
+        gone: numbers of the forgotten classes.
+        exact: pictures of the retrained generator, or None.
     """
     kept, lost = (drawn.part(which) for which in (~among(drawn, gone), among(drawn, gone)))
     test, train = (each.part(~among(each, gone)) for each in (real_sets["test"], real_sets["train"]))
@@ -206,7 +229,14 @@ def figures(drawn: Seen, real_sets: dict[str, Seen], gone: list[int], exact: See
 
 
 def to_keep(pictures: Pictures, drawn: Seen, real_sets: dict[str, Seen], names: Any) -> Judged:
-    """What ``judged.npz`` holds: the judge's answer to every picture, a distance per class, and some pictures."""
+    """The content of ``judged.npz``: the judge's answers to all pictures, a distance per class, and some pictures.
+
+    Args:
+        pictures: the drawn pictures.
+        drawn: the judge's view of them.
+        real_sets: real images, "test" and "train".
+        names: of the classes.
+    """
     labels, classes = drawn.labels.numpy(), drawn.labels.unique()
     places = judged.kept(labels, pictures.images.shape[-1])
     own = {
@@ -228,12 +258,12 @@ def to_keep(pictures: Pictures, drawn: Seen, real_sets: dict[str, Seen], names: 
 
 
 def apart(first: Tensor, second: Tensor) -> float:
-    """Their Frechet distance; NaN where either has fewer than two rows, which have no covariance."""
+    """The Frechet distance of features [N, D] and [M, D]; NaN if N or M is below 2, where there is no covariance."""
     return picture_scores.frechet(first, second) if min(len(first), len(second)) > 1 else float("nan")
 
 
 def small(images: Tensor) -> np.ndarray:
-    """Pictures uint8 [M, 3, H, W] as uint8 [M, H, W, 3], at most ``judged.SIDE`` pixels wide."""
+    """Pictures uint8 [M, 3, H, W] as uint8 [M, H, W, 3], reduced to a side of at most ``judged.SIDE`` pixels."""
     side = min(judged.SIDE, images.shape[-1])
     if side < images.shape[-1]:
         images = F.interpolate(images.float(), (side, side), mode="area").round().byte()
@@ -241,17 +271,17 @@ def small(images: Tensor) -> np.ndarray:
 
 
 def some(features: Tensor, count: int) -> Tensor:
-    """``count`` rows at most, always the same ones, from everywhere in a set that may be sorted by class."""
+    """At most ``count`` rows of a set, the same ones in every call, chosen at random as it may be sorted by class."""
     return features[torch.randperm(len(features), generator=seeds.generator(0, "floor"))[:count]]
 
 
 def among(pictures: Seen, classes: list[int]) -> Tensor:
-    """bool [N]: whether a picture was asked as one of these classes."""
+    """Which pictures have a label among these classes, bool [N]."""
     return torch.isin(pictures.labels, torch.tensor(classes, dtype=torch.int64))
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
-    """Print the figures, and who judged."""
+    """Print the scores, the judge and its accuracy."""
     log.line()
     for title, (entry, share) in COLUMNS.items():
         if result.get(entry) is not None:

@@ -1,4 +1,4 @@
-"""Which back end a generator on disk belongs to, told from its name alone. Imports no torch."""
+"""Tells which back end a generator on disk belongs to. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from pathlib import Path
 from utils import files
 from utils.errors import UsageError
 
-INDEX = "model_index.json"  # names the parts of a pipeline of diffusers
-PIPELINES = {"DiTPipeline": "dit", "StableDiffusionPipeline": "sd"}  # by the name of their class
+INDEX = "model_index.json"  # in the folder of a diffusers pipeline: its class and parts
+PIPELINES = {"DiTPipeline": "dit", "StableDiffusionPipeline": "sd"}  # back ends by the pipeline's class
 MODULES = {"ddpm": "generation.saved", "dit": "generation.transformer", "sd": "generation.stable"}
 
 
 def of(path: str, flag: str = "--model") -> str:
-    """ "ddpm" for a file, "dit" or "sd" for a folder of diffusers.
+    """The back end of a generator: "ddpm" for a file, "dit" or "sd" for the folder of a diffusers pipeline.
 
+    Args:
+        path: the generator; a path that does not exist counts as a file.
+        flag: the flag that names it, for error messages.
     Raises:
-        UsageError: a folder of no known pipeline.
+        UsageError: it is a folder of no known pipeline.
     """
     place, flag = Path(path), f"{flag} {path}"
     if not os.path.isdir(path):

@@ -1,4 +1,4 @@
-"""The stages of ``main_generate.py saliency``: find the weights that matter for the classes to forget, as files."""
+"""The stages of ``main_generate.py saliency``, which writes masks of the weights salient for the classes to forget."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from utils.result import Result
 
 
 def set_up_masking(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse what can be refused without reading an image."""
+    """Check everything that can be checked without reading an image."""
     kind = arguments.settings.saliency
     title, outputs = saliency_masks.TITLE[kind], saliency_masks.outputs(kind)
     return set_up(arguments, label=f"saliency_{kind}", title=title, outputs=outputs)
 
 
 def find(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Write a mask for every threshold."""
+    """Compute saliency and write a mask for every threshold."""
     handed = erasing.context(setup, problem, place, Erase())
     with handed.masking():
         masks = saliency_masks.store(setup.arguments.settings, problem.model, problem.sets, handed, place.folder.path)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from utils.errors import UsageError
 
-# NudeNet knows exposed feet, bellies and armpits too, which say nothing of nudity
+# NudeNet also detects exposed feet, bellies and armpits, which do not count as nudity
 EXPOSED = (
     "FEMALE_BREAST_EXPOSED",
     "FEMALE_GENITALIA_EXPOSED",
@@ -21,14 +21,14 @@ EXPOSED = (
     "ANUS_EXPOSED",
 )
 
-Detect = Callable[[np.ndarray], list[dict[str, Any]]]  # from uint8 [H, W, 3], blue first, to classes with scores
+Detect = Callable[[np.ndarray], list[dict[str, Any]]]  # from uint8 [H, W, 3] (BGR) to detections: "class" and "score"
 
 
 def check() -> None:
-    """Refuse to count without NudeNet.
+    """Check that NudeNet can be imported.
 
     Raises:
-        UsageError: names the package.
+        UsageError: it is not installed.
     """
     try:
         import nudenet  # noqa: F401
@@ -37,20 +37,22 @@ def check() -> None:
 
 
 def detector() -> Detect:
-    """NudeNet's own network, which its package brings."""
+    """NudeNet's detector with the network that is part of its package."""
     from nudenet import NudeDetector
 
     return NudeDetector().detect
 
 
 def count(pictures: Iterable[Tensor], threshold: float, detect: Detect) -> dict[str, Any]:
-    """How often each exposed part is seen in pictures, and in how many pictures any is.
+    """Count exposed body parts in pictures.
 
     Args:
-        pictures: each uint8 [3, H, W], red first.
-        threshold: detections of a lower score are left out.
+        pictures: each uint8 [3, H, W] (RGB).
+        threshold: detections with a lower score, in [0, 1], are ignored.
+        detect: the detector.
     Returns:
-        ``nudity``, counts by label, 0 included; ``nude_pictures``; ``nudity_threshold``.
+        ``nudity``, the number of detections by label of ``EXPOSED``; ``nude_pictures``, the number of pictures with
+        any; and ``nudity_threshold``.
     """
     seen: Counter[str] = Counter()
     nude = 0

@@ -1,4 +1,4 @@
-"""Figures of drawn pictures in the space of a judge's features; all are computed in float64 on the CPU."""
+"""Scores of drawn pictures from a judge's features and probabilities, computed in float64 on the CPU."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-AT_ONCE = 1000  # pictures whose distances to all others are held side by side
-NEIGHBOURS = 3  # a real picture's ball reaches to its third nearest other real picture
+AT_ONCE = 1000  # pictures whose distances to all others are in memory at once
+NEIGHBOURS = 3  # a picture's ball reaches to its third nearest neighbour in its own set
 
 
 def frechet(first: Tensor, second: Tensor) -> float:
     """Frechet distance between normal distributions fitted to two sets of features, [N, D] and [M, D].
 
-    ``|m1 - m2| ** 2 + trace(S1 + S2 - 2 (S1 S2) ** 0.5)`` with unbiased covariances.
+    It is ``|m1 - m2| ** 2 + trace(S1 + S2 - 2 (S1 S2) ** 0.5)`` with unbiased covariances, which need N and M of at
+    least 2.
 
     Source: Heusel et al. 2017, eq. 6.
     """
     arrays = [features.double().numpy() for features in (first, second)]
     means, spreads = [array.mean(0) for array in arrays], [np.cov(array, rowvar=False) for array in arrays]
-    # the trace of a root is the sum of the roots of the eigenvalues, which are no less than 0 but for rounding
+    # The trace of a matrix root is the sum of the roots of the eigenvalues. Only rounding makes these negative.
     roots = np.sqrt(np.linalg.eigvals(spreads[0] @ spreads[1]).real.clip(min=0))
     spread = np.trace(spreads[0]) + np.trace(spreads[1]) - 2 * roots.sum()
     return max(0.0, float(np.square(means[0] - means[1]).sum() + spread))
 
 
 def inside(pictures: Tensor, balls: Tensor) -> float:
-    """The share of features [N, D] that lie in a ball around at least one of the others, [M, D].
+    """The share of pictures, in [0, 1], that lie in a ball around at least one of the centres.
 
-    A ball reaches to the third nearest other centre. With drawn pictures in real balls it is precision, with real ones
-    in drawn balls recall.
+    The ball of a centre reaches to its third nearest other centre. With drawn pictures and real centres this is the
+    precision, with real pictures and drawn centres the recall.
+
+    Args:
+        pictures: features [N, D].
+        balls: features of the centres [M, D], M at least 2.
 
     Source: Kynkaanniemi et al. 2019, section 3.
     """
@@ -44,7 +49,12 @@ def inside(pictures: Tensor, balls: Tensor) -> float:
 
 
 def diversity(features: Tensor, labels: Tensor) -> float:
-    """Mean distance between two pictures of the same class, averaged over classes; features [N, D], labels [N]."""
+    """Mean Euclidean distance between pictures of the same class, averaged over classes; 0 without such a pair.
+
+    Args:
+        features: [N, D].
+        labels: the classes, int64 [N].
+    """
     means = []
     for label in labels.unique():
         distances = torch.pdist(features[labels == label].double())
@@ -54,11 +64,13 @@ def diversity(features: Tensor, labels: Tensor) -> float:
 
 
 def answers(probs: Tensor, labels: Tensor) -> tuple[float, float, float]:
-    """The shares of pictures that a judge takes for what they were asked as, and rejects; its mean entropy in nats.
+    """Summarise a judge's answers to N pictures.
 
     Args:
-        probs: [N, classes + 1], the last for "none of them".
-        labels: int64 [N], what was asked for.
+        probs: the judge's probabilities [N, classes + 1], the last for "none of them".
+        labels: the classes that were asked for, int64 [N].
+    Returns:
+        The share of pictures taken for their class, the share rejected, both in [0, 1], and the mean entropy in nats.
     """
     predicted, entropy = probs.argmax(1), torch.special.entr(probs.double()).sum(1).mean()
     asked, rejected = (predicted == labels).double().mean(), (predicted == probs.shape[1] - 1).double().mean()

@@ -1,4 +1,4 @@
-"""The stages of ``main_generate.py train``: a generator from new weights, on all classes or without some of them."""
+"""The stages of ``main_generate.py train``, which trains a generator on all classes, or without some of them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from unlearn.context import Progress
 from utils.log import Log
 from utils.result import Result
 
-GENERATORS = ("generator.pt", "generator")  # what a run leaves, by back end
+GENERATORS = ("generator.pt", "generator")  # what a run leaves: a file for ddpm, a folder for the others
 PROGRESS = "generator_progress.pt"
-SAVE_EVERY = 1000  # steps of a long epoch after which it is stored how far the run is
+SAVE_EVERY = 1000  # steps within an epoch after which progress is written
 
 
 def set_up_training(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse what can be refused without reading an image."""
+    """Check everything that can be checked without reading an image."""
     without = "" if arguments.scenario is None else " without the classes to forget"
     outputs = [*GENERATORS, PROGRESS, drawing.GRID]
     title = f"train a generator{without}"
@@ -31,7 +31,7 @@ def set_up_training(arguments: GenerateArguments) -> GeneratorSetup:
 
 
 def train(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Train for so many steps, going on from a killed run; store weights and average, and draw a grid."""
+    """Train, from the progress of a killed run if there is any; write weights, their average and a grid of pictures."""
     flags: Pretraining = setup.arguments.settings
     progress = Progress(place.folder.path / PROGRESS, setup.fingerprint)
     training = Training(problem.model, recipe(flags, len(problem.sets["train"].sizes(flags.batch_size))), {})
@@ -61,7 +61,11 @@ def train(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place
 
 
 def recipe(flags: Pretraining, per_epoch: int) -> Recipe:
-    """The flags as a recipe, of a training set with so many steps in an epoch."""
+    """The flags as a training recipe.
+
+    Args:
+        per_epoch: steps in an epoch.
+    """
     return Recipe(
         math.ceil(flags.steps / per_epoch),
         flags.lr,
@@ -77,7 +81,7 @@ def recipe(flags: Pretraining, per_epoch: int) -> Recipe:
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
-    """Print where the generator is."""
+    """Print the last loss, the number of steps, and where the generator is."""
     log.line(f"loss {result['loss']:.2f} after {result['steps']:,} steps; {setup.folder / setup.generator.file}")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of prompts from a file: what ``main_generate.py sample --prompts_file`` draws with Stable Diffusion."""
+"""Draws pictures of the prompts in a file with Stable Diffusion, for ``main_generate.py sample --prompts_file``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ COLUMNS = ("prompt", "case_number", "evaluation_seed")
 
 @dataclass(frozen=True)
 class Prompt:
-    """A line of the file: what its pictures are of, the name that they start with, and their seed."""
+    """A line of the file.
+
+    Attributes:
+        text: the prompt.
+        case: the number with which the names of its pictures begin.
+        seed: of its pictures.
+    """
 
     text: str
     case: str
@@ -28,12 +34,12 @@ class Prompt:
 
 
 def read(path: str, seed: int) -> list[Prompt]:
-    """The prompts of a CSV file.
+    """The prompts in a CSV file with the column prompt, and maybe case_number and evaluation_seed.
 
     Args:
-        seed: of the prompts of a file without seeds.
+        seed: of prompts for which the file gives none.
     Raises:
-        UsageError: no such file, no column of prompts, a line that lacks one, or a number that is none.
+        UsageError: the file is missing, has no prompts, a line lacks one, or a number is wrong or given twice.
     """
     flag = f"--prompts_file {path}"
     rows = list(csv.DictReader(io.StringIO(files.read_text(Path(path), flag))))
@@ -54,16 +60,16 @@ def read(path: str, seed: int) -> list[Prompt]:
 
 
 def left_out(path: str) -> list[str]:
-    """The file's columns that nothing reads."""
+    """Names of the file's columns that are not read."""
     names = csv.DictReader(io.StringIO(files.read_text(Path(path), f"--prompts_file {path}"))).fieldnames or []
     return [name for name in names if name and name not in COLUMNS]
 
 
 def check(setup: GeneratorSetup, path: str) -> list[Prompt]:
-    """The prompts of a file, for a generator that reads them whole.
+    """Read the prompts of a file, and check that the run's generator can use them.
 
     Raises:
-        UsageError: as ``read``; or the generator reads no prompts, or not so long ones.
+        UsageError: as ``read``; or the generator takes no prompts, or a prompt is too long for its text encoder.
     """
     generator = setup.generator
     if not isinstance(generator, stable.Stable):
@@ -74,7 +80,10 @@ def check(setup: GeneratorSetup, path: str) -> list[Prompt]:
 
 
 def draw(setup: GeneratorSetup, problem: GeneratorProblem, prompts: list[Prompt], settings: Way, folder: Path) -> None:
-    """Draw each prompt's pictures as ``<case_number>_<picture>.png`` in a folder; those a killed run left stay."""
+    """Draw each prompt's pictures as ``<case_number>_<picture>.png`` in a folder.
+
+    Prompts whose pictures all exist, because a killed run drew them, are skipped.
+    """
     files.make_folder(folder)
     generator, model, count = setup.generator, problem.model, setup.arguments.settings.n_samples_per_class
     assert isinstance(generator, stable.Stable) and isinstance(model, stable.TextUNet)
@@ -89,12 +98,17 @@ def draw(setup: GeneratorSetup, problem: GeneratorProblem, prompts: list[Prompt]
 
 
 def names(folder: Path, prompt: Prompt, count: int) -> list[Path]:
-    """The files of a prompt's pictures."""
+    """The paths of a prompt's ``count`` pictures in a folder."""
     return [folder / f"{prompt.case}_{picture}.png" for picture in range(count)]
 
 
 def write_grid(target: Path, prompts: list[Prompt], count: int, folder: Path) -> None:
-    """A row for each of these prompts, whose pictures are in a folder."""
+    """Write a PNG file with a row of pictures for each prompt.
+
+    Args:
+        count: pictures of each prompt.
+        folder: that holds them.
+    """
     images = []
     for prompt in prompts:
         for path in names(folder, prompt, count)[: drawing.GRID_COLUMNS]:

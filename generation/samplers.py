@@ -1,4 +1,4 @@
-"""Drawing pictures: from noise to an image, step by step backwards in time."""
+"""Samplers: turn noise into pictures, step by step backwards in time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from torch import Tensor
 from generation.schedule import Schedule
 
 OWN = ("generalized", "ddpm")
-Predict = Callable[[Tensor, Tensor], Tensor]  # from noisy pictures [B, C, H, W] and times [B] to their noise
-Draw = Callable[[Tensor], Tensor]  # standard normal numbers of another tensor's shape
+Predict = Callable[[Tensor, Tensor], Tensor]  # from noisy pictures [B, C, H, W] and times [B] to the noise in them
+Draw = Callable[[Tensor], Tensor]  # returns standard normal numbers of the given tensor's shape
 
 
 def guided(
     model: Callable, noisy: Tensor, times: Tensor, classes: Tensor, strength: float, channels: int | None = None
 ) -> Tensor:
-    """The noise with the class's part in it overstated: ``(1 + strength) * conditional - strength * unconditional``.
+    """Noise predicted with classifier-free guidance: ``(1 + strength) * conditional - strength * unconditional``.
 
     Args:
-        model: takes noisy pictures, times, classes and which classes to keep.
-        strength: 0 asks for the conditional one alone, -1 for the unconditional one.
-        channels: only the first so many are overstated, the others are the conditional ones; None for all of the noise.
+        model: the network, called as ``Generator`` says.
+        noisy: noisy pictures [B, C, H, W].
+        times: int64 [B].
+        classes: int64 [B].
+        strength: 0 gives the conditional prediction alone, -1 the unconditional one.
+        channels: guidance acts on so many channels from the first, the others are the conditional prediction; None for
+            the C channels of the noise.
+    Returns:
+        The model's output with guidance, with as many channels.
     Source: Ho and Salimans 2021, eq. 6.
     """
     if strength == 0:
@@ -40,15 +46,16 @@ def guided(
 def trajectory(
     kind: str, predict: Predict, start: Tensor, times: Sequence[int], schedule: Schedule, draw: Draw, eta: float = 1.0
 ) -> Iterator[Tensor]:
-    """The picture after every step backwards through ``times``, the last of which are clean.
+    """Yield the pictures [B, C, H, W] after every step backwards through ``times``; the last ones are clean.
 
     Args:
         kind: "generalized" (DDIM for eta 0) or "ddpm".
-        predict: the model's noise.
+        predict: the model's prediction of the noise; channels beyond C are ignored.
         start: standard normal numbers [B, C, H, W].
         times: ascending.
-        draw: the noise that steps add; none is drawn where they add none.
-        eta: of "generalized": share of the noise of DDPM that every step adds.
+        schedule: the noise at every time.
+        draw: draws the noise that a step adds. It is not called by "generalized" with eta 0.
+        eta: for "generalized", the share of DDPM's noise that every step adds.
     Source: Song et al. 2021 (DDIM), eq. 12 and 16; Ho et al. 2020 (DDPM), algorithm 2.
     """
     picture = start
@@ -66,13 +73,15 @@ def trajectory(
 def scheduled(
     scheduler: Any, predict: Predict, start: Tensor, count: int, random: torch.Generator, eta: float
 ) -> Iterator[Tensor]:
-    """The picture after every step of one of diffusers' schedulers, the last of which are clean.
+    """Yield the pictures [B, C, H, W] after every step of a diffusers scheduler; the last ones are clean.
 
     Args:
-        scheduler: starts anew.
-        count: of steps.
-        random: what steps draw from, on the CPU.
-        eta: see ``trajectory``; for schedulers that know it.
+        scheduler: its steps are set anew.
+        predict: the model's prediction of noise, with the variance if the scheduler takes a learned one.
+        start: standard normal numbers [B, C, H, W].
+        count: number of steps.
+        random: CPU generator that the steps draw from.
+        eta: see ``trajectory``; passed to schedulers that take it.
     """
     scheduler.set_timesteps(count, device=start.device)
     known = inspect.signature(scheduler.step).parameters

@@ -1,4 +1,4 @@
-"""The stages of ``main_generate.py sample``: draw pictures of classes, or of prompts."""
+"""The stages of ``main_generate.py sample``, which draws pictures of classes, or of prompts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from utils import files
 from utils.log import Log
 from utils.result import Result
 
-PROMPTS = "prompts"  # the folder of their pictures
-SHOWN = 10  # prompts in the grid, at most
+PROMPTS = "prompts"  # the folder of the prompts' pictures
+SHOWN = 10  # most prompts in the grid
 
 
 def set_up_sampling(arguments: GenerateArguments) -> GeneratorSetup:
-    """Refuse what can be refused without drawing."""
+    """Check everything that can be checked without drawing."""
     outputs, settings = [PICTURES, GRID, FOLDER, PROMPTS], arguments.settings
     setup = set_up(arguments, label="samples", title="draw pictures", outputs=outputs)
     drawing.check(settings, setup)
@@ -39,7 +39,7 @@ def set_up_sampling(arguments: GenerateArguments) -> GeneratorSetup:
 
 
 def sample(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:
-    """Draw, and write pictures and a grid."""
+    """Draw and write pictures and a grid; with ``--nudenet``, count exposed body parts in them."""
     flags: Drawing = setup.arguments.settings
     began, settings, count = time.perf_counter(), drawing.way(flags, setup), flags.n_samples_per_class
     if flags.prompts_file is None:
@@ -66,7 +66,7 @@ def _stored(folder: Path) -> Iterator[Tensor]:
 
 
 def _of_prompts(setup: GeneratorSetup, problem: GeneratorProblem, path: str, place: Place) -> int:
-    """Draw what a file asks for; returns how many pictures there are now."""
+    """Draw pictures of the prompts in a file, and a grid; the number of pictures."""
     prompted, flags = importlib.import_module("generation.prompted"), setup.arguments.settings
     prompts, unread = prompted.check(setup, path), prompted.left_out(path)
     if unread:
@@ -78,7 +78,7 @@ def _of_prompts(setup: GeneratorSetup, problem: GeneratorProblem, path: str, pla
 
 
 def show(setup: GeneratorSetup, result: dict[str, Any], log: Log) -> None:
-    """Print where the pictures are."""
+    """Print the number of pictures, where they are, and what was counted in them."""
     place = setup.folder / (PICTURES if setup.arguments.settings.prompts_file is None else PROMPTS)
     log.line(f"{result['pictures']:,} pictures in {place}; a look at them: {setup.folder / GRID}")
     if "nudity" in result:

@@ -1,4 +1,4 @@
-"""The back end ``ddpm``: files that hold its U-Net, ours, and the reference's with its shape told from the weights."""
+"""The back end ``ddpm``: a U-Net in a file of this project, or in one of the reference code, which stores no shape."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class Saved(Generator):
     """A U-Net on disk, or a new one.
 
     Attributes:
+        shape: the size of the network.
         weights: as trained; None for new ones.
-        average: their moving average; None if none was kept.
+        average: their moving average; None if there is none.
     """
 
     shape: Shape
@@ -75,7 +76,12 @@ class Saved(Generator):
 def write(
     path: Path, model: ConditionalUNet, schedule: Schedule, average: Weights | None, stamp: dict[str, Any]
 ) -> None:
-    """Store a generator; plain values and tensors."""
+    """Write a generator to a file of plain values and tensors.
+
+    Args:
+        average: moving average of the weights, or None.
+        stamp: facts of the training, further entries of the file.
+    """
     shape = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(model.shape).items()}
     content: dict[str, Any] = {
         "generator": shape,
@@ -92,13 +98,14 @@ def _packed(weights: Any) -> Weights:
 
 
 def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
-    """Open a generator.
+    """Read a generator from a file.
 
     Args:
-        flag: named in errors.
-        size: side of the data set's images in pixels, which the reference's files do not say.
+        flag: the flag that names it, for error messages.
+        size: side of the data set's images in pixels, which files of the reference code do not hold.
+        allow_pickle: whether the file may hold more than plain tensors.
     Raises:
-        UsageError: missing, damaged, or no such generator.
+        UsageError: the file is missing, damaged, or holds no such generator.
     """
     flag = f"{flag} {path}"
     content = torch_files.load(path, flag, allow_pickle)
@@ -126,7 +133,10 @@ def read(path: Path, flag: str, size: int, allow_pickle: bool = False) -> Saved:
 
 
 def _of_reference(content: Any, flag: str) -> tuple[Weights, Weights | None]:
-    """Weights and their average: from a list of model, optimiser, step and average, or a bare state dict."""
+    """Weights and their moving average in a file of the reference code.
+
+    The file holds a list of model, optimiser, step and average, or a bare state dict, which has no average.
+    """
     parts = content if isinstance(content, (list, tuple)) else [content]
     if not parts or not isinstance(parts[0], dict) or "null_classes_emb" not in plain_keys(parts[0]):
         raise UsageError(f"{flag}: holds no class-conditional generator; give generator.pt or the reference's ckpt.pth")
@@ -135,10 +145,13 @@ def _of_reference(content: Any, flag: str) -> tuple[Weights, Weights | None]:
 
 
 def shape_of(weights: Weights, size: int, flag: str = "weights") -> Shape:
-    """The network that weights belong to.
+    """The size of the network that weights belong to, read from their names and shapes.
 
+    Args:
+        size: side of the images in pixels.
+        flag: what error messages begin with.
     Raises:
-        UsageError: they are not a network's.
+        UsageError: weights are missing.
     """
 
     def numbers(pattern: str) -> list[int]:
@@ -158,7 +171,7 @@ def shape_of(weights: Weights, size: int, flag: str = "weights") -> Shape:
 
 
 def _check(weights: Any, shape: Shape, flag: str) -> None:
-    """Refuse weights that are not the network's."""
+    """Refuse weights whose names or shapes are not those of the network, or that are not finite."""
     if weights is None:
         return
     with torch.device("meta"):
@@ -172,12 +185,16 @@ def _check(weights: Any, shape: Shape, flag: str) -> None:
 
 
 def checked_shape(flags: Any, size: int, channels: int, classes: int) -> Shape:
-    """The network that flags ask for.
+    """The size of the network that flags ask for.
 
     Args:
         flags: ``generation_flags.Generator``.
+        size: side of the images in pixels.
+        channels: of the images.
+        classes: number of classes.
     Raises:
-        UsageError: images of this size, or these channels, cannot be divided so.
+        UsageError: the levels do not divide the images, the groups do not divide the channels, or no level has the side
+            of ``--attention``.
     """
     levels, groups = len(flags.multipliers), flags.norm_groups
     if size % 2 ** (levels - 1):

@@ -1,4 +1,4 @@
-"""How much noise an image has at every time: step sizes of the noise, and what follows from them."""
+"""Noise schedules: how much noise an image has at every time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ KINDS = ("linear", "quad", "const", "jsd", "sigmoid")
 
 @dataclass(frozen=True)
 class Schedule:
-    """The noise of every time t = 0 .. steps - 1.
+    """The noise at every time t = 0 .. T - 1.
 
     Attributes:
-        kind: one of ``KINDS``.
-        start, end: the least and the largest share of noise that a step adds.
+        kind: how the share of noise grows with time, one of ``KINDS``.
+        start, end: the smallest and the largest share of noise (beta) that a step adds; not used by "jsd".
         steps: number of times, T.
     Source: Ho et al. 2020 (DDPM), section 4.
     """
@@ -28,7 +28,7 @@ class Schedule:
     steps: int = 1000
 
     def betas(self) -> Tensor:
-        """The share of noise that every step adds, float32 [T]."""
+        """The share of noise (beta) that every step adds, float32 [T]."""
         start, end, steps = self.start, self.end, self.steps
         if self.kind == "jsd":
             return (1 / torch.arange(steps, 0, -1, dtype=torch.float64)).float()
@@ -41,18 +41,28 @@ class Schedule:
         return grid().float()
 
     def alpha_bar(self, times: Tensor) -> Tensor:
-        """The share of the clean image's variance that is left at integer times, float32 of their shape; 1 at -1."""
+        """The share of the clean image's variance that is left, float32 of the shape of ``times``.
+
+        Args:
+            times: integers from 0 to T - 1, or -1 for the clean image, where the share is 1.
+        """
         return _alpha_bars(self, times.device)[times + 1]
 
     def noised(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Clean images [B, ...] at the times [B]."""
+        """Noisy images [B, ...] at the times [B].
+
+        Args:
+            clean: clean images [B, ...].
+            noise: standard normal numbers of the same shape.
+            times: int64 [B].
+        """
         alpha_bar = self.alpha_bar(times).view(-1, *[1] * (clean.ndim - 1))
         return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
 
 
 @functools.lru_cache(maxsize=16)
 def _alpha_bars(schedule: Schedule, device: torch.device) -> Tensor:
-    """float32 [T + 1], the first of them for the clean image."""
+    """``alpha_bar`` of all times, float32 [T + 1], with that of the clean image first."""
     return torch.cat([torch.ones(1), (1 - schedule.betas()).cumprod(0)]).to(device)
 
 
@@ -60,9 +70,9 @@ def sequence(kind: str, count: int, steps: int) -> list[int]:
     """Times to sample at, ascending.
 
     Args:
-        kind: "uniform" (every ``steps // count``-th time, so it may be more than ``count``) or "quad" (denser at
-            little noise).
-        count: how many are wanted.
+        kind: "uniform" takes every ``steps // count``-th time, which may give more than ``count``; "quad" takes
+            ``count`` times that are denser where there is little noise, and that may repeat.
+        count: how many are wanted, at most ``steps``.
         steps: number of all times.
     """
     if kind == "uniform":

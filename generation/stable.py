@@ -1,4 +1,4 @@
-"""The back end ``sd``: Stable Diffusion as a folder of diffusers; the U-Net is trained, text encoder and VAE frozen."""
+"""The back end ``sd``: Stable Diffusion as a diffusers pipeline, whose U-Net is trained; the other parts are frozen."""
 
 from __future__ import annotations
 
@@ -24,17 +24,27 @@ from utils.errors import UsageError
 
 FOLDER = "generator"
 NETWORK, AVERAGE, TEXTS, WORDS = "unet", "unet_ema", "text_encoder", "tokenizer"
-NOTHING = ""  # the prompt of a sample whose own is dropped
+NOTHING = ""  # the prompt of a sample whose class is dropped
 
 
 class TextUNet(UNet2DConditionModel):
-    """diffusers' network, called as ``Generator`` says: a class is the number of one of its prompts."""
+    """diffusers' U-Net, called as ``Generator`` says. A class is the number of one of its prompts.
+
+    Attributes:
+        texts: encoded prompts, float [N, tokens, D], the empty one last.
+        side: of the latents.
+    """
 
     texts: Tensor
     side: int
 
     def tell(self, texts: Tensor, side: int) -> TextUNet:
-        """Prompts, encoded, float [N, tokens, D], the last of them the empty one; and the side of what is denoised."""
+        """Set the prompts and the side of the latents; returns the network.
+
+        Args:
+            texts: encoded prompts, float [N, tokens, D], the empty one last.
+            side: of the latents.
+        """
         self.register_buffer("texts", texts.to(next(self.parameters()).device), persistent=False)
         self.side = side
         return self
@@ -59,12 +69,12 @@ class TextUNet(UNet2DConditionModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Stable(Generator):
-    """A pipeline's folder.
+    """A generator in a pipeline's folder.
 
     Attributes:
-        config: of the U-Net.
-        prompts: of every class, then one that takes the place of another's, if there is one.
-        pixels: side of the images.
+        config: diffusers' configuration of the U-Net.
+        prompts: one for every class, then that of ``--instead`` if given.
+        pixels: side of the images in pixels; 0 for that of the pipeline.
     """
 
     config: dict[str, Any]
@@ -77,7 +87,7 @@ class Stable(Generator):
 
     @property
     def place(self) -> Path:
-        """Where it is stored; there are none with new weights."""
+        """The pipeline's folder. Unlike ``path`` it is never None: this back end has no new weights."""
         assert self.path is not None
         return self.path
 
@@ -124,10 +134,15 @@ class Stable(Generator):
         return list(self.extra.get("classes", []))
 
     def with_prompts(self, flags: Prompts, info: DatasetInfo, scenario: Scenario | None) -> Stable:
-        """The generator with the prompts that flags and class names make.
+        """The generator with the prompts that follow from flags and class names.
 
+        Args:
+            flags: the flags of prompts.
+            info: the data set, for names of its classes and the side of its images.
+            scenario: the classes to forget, or None.
         Raises:
-            UsageError: a number of names that is not the classes', or a concept without one class to forget.
+            UsageError: the number of names is not that of the classes, the template has no place for a name, a prompt
+                is too long, or ``--concept`` is given without a single class to forget.
         """
         names = flags.class_names or info.names
         if len(names) != info.classes:
@@ -150,7 +165,7 @@ class Stable(Generator):
 
 @functools.lru_cache(maxsize=2)
 def _reader(folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and text encoder of a pipeline."""
+    """Tokenizer and text encoder of a pipeline; the last two are cached."""
     flag = f"--model {folder}"
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / WORDS, local_files_only=True)
@@ -160,7 +175,13 @@ def _reader(folder: Path) -> tuple[Any, Any]:
 
 
 def check_length(folder: Path, prompts: tuple[str, ...]) -> None:
-    """Refuse a prompt of which the text encoder would read a part alone."""
+    """Refuse prompts that are longer than the text encoder reads.
+
+    Args:
+        folder: of the pipeline.
+    Raises:
+        UsageError: a prompt has too many tokens.
+    """
     tokenizer, _ = _reader(folder)
     most = tokenizer.model_max_length
     for prompt in prompts:
@@ -173,7 +194,11 @@ def check_length(folder: Path, prompts: tuple[str, ...]) -> None:
 
 @torch.no_grad()
 def encoded(folder: Path, prompts: tuple[str, ...]) -> Tensor:
-    """What a pipeline's text encoder makes of prompts: float [N, tokens, D], on the CPU."""
+    """The prompts encoded by a pipeline's text encoder: float [N, tokens, D], on the CPU.
+
+    Args:
+        folder: of the pipeline.
+    """
     tokenizer, encoder = _reader(folder)
     words = tokenizer(
         list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
@@ -182,10 +207,12 @@ def encoded(folder: Path, prompts: tuple[str, ...]) -> Tensor:
 
 
 def read(path: Path, flag: str) -> Stable:
-    """Open a pipeline's folder.
+    """Open the folder of a Stable Diffusion pipeline.
 
+    Args:
+        flag: the flag that names it, for error messages.
     Raises:
-        UsageError: it lacks a part, or is of a form that is not known.
+        UsageError: it lacks a part, or its noise schedule is unknown.
     """
     flag = f"{flag} {path}"
     for name in (NETWORK, VAE, TEXTS):

@@ -1,4 +1,4 @@
-"""The back end ``dit``: diffusion transformers of diffusers, on the latents of a VAE."""
+"""The back end ``dit``: diffusion transformers (DiT) of diffusers, on the latents of a VAE."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ LEARNED = {"variance_type": "learned_range", "clip_sample": False, "timestep_spa
 
 
 class DiT(DiTTransformer2DModel):
-    """diffusers' network, called as ``Generator`` says, with one embedder of time and class for all blocks.
+    """diffusers' DiT, called as ``Generator`` says, with one embedder of time and class that all blocks share.
 
-    diffusers builds an embedder for each block, all of the same weights. Here all blocks have that of the first, whose
-    keys alone are in the state dict, so that a step cannot tell them apart. Times are embedded by the wavelengths that
-    the published weights were trained with. It drops no class by itself.
+    diffusers builds an embedder for each block, with equal weights. Here all blocks share the first one, and only its
+    keys are in the state dict, so that training cannot make the copies differ. Times are embedded with the wavelengths
+    of the published weights. The network drops no class by itself.
 
     Source: Peebles and Xie 2023 (DiT).
     """
 
     def forward(self, noisy: Tensor, times: Tensor, classes: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Noise and, in as many channels behind it, its variance: float [B, 2 * C, H, W]; see ``Generator``."""
+        """The noise, then the variance of the step in as many channels, float [B, 2 * C, H, W]; see ``Generator``."""
         none = self.config.num_embeds_ada_norm
         rows = classes if keep is None else torch.where(keep, classes, torch.full_like(classes, none))
         return super().forward(noisy, times, rows).sample
@@ -48,21 +48,21 @@ class DiT(DiTTransformer2DModel):
         return self.config.in_channels, self.config.sample_size, self.config.sample_size
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of a file, such as a mask, by the names of this network, where they have those of Facebook's code."""
+        """Tensors of a file (a mask for example) under this network's names, where they have Facebook's."""
         return renamed({key.removeprefix("module."): value for key, value in state.items()})
 
     def tie(self) -> DiT:
-        """Let all blocks have the embedder of the first."""
+        """Make all blocks share the first block's embedder; returns the network."""
         first, *others = (block.norm1 for block in self.transformer_blocks)
         for norm in others:
             del norm.emb
-            object.__setattr__(norm, "emb", first.emb)  # no module of its own, so that its weights are listed once
+            object.__setattr__(norm, "emb", first.emb)  # not registered as a submodule: its weights are listed once
         first.emb.time_proj.downscale_freq_shift = 0
         first.emb.class_embedder.dropout_prob = 0.0
         return self
 
     def untied(self) -> DiTTransformer2DModel:
-        """diffusers' own network with a copy of the embedder for each block, on the CPU, as its files have it."""
+        """diffusers' own network with a copy of the embedder in each block, as in its files; on the CPU."""
         network = DiTTransformer2DModel.from_config(self.config)
         own = {key: value.detach().cpu().clone() for key, value in self.state_dict().items()}
         state = {key: own[_of_first(key)].clone() for key in network.state_dict()}
@@ -71,17 +71,17 @@ class DiT(DiTTransformer2DModel):
 
 
 def _of_first(key: str) -> str:
-    """The key of the first block's embedder for that of any block's."""
+    """The key in the first block's embedder for the key of any block's; other keys unchanged."""
     words = key.split(".")
     return ".".join([words[0], "0", *words[2:]]) if words[2:4] == ["norm1", "emb"] else key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer(Generator):
-    """A pipeline's folder with a diffusion transformer, or a new one.
+    """A diffusion transformer in a pipeline's folder, or a new one.
 
     Attributes:
-        config: of the network.
+        config: diffusers' configuration of the network.
         vae: the folder of the autoencoder.
     """
 
@@ -124,7 +124,7 @@ class Transformer(Generator):
 
     @property
     def origin(self) -> Path | None:
-        """The pipeline's folder that it comes from; None if from none."""
+        """The pipeline's folder whose scheduler is kept when it is written; None for a default one."""
         return self.path
 
     def check(self, info: DatasetInfo, flag: str) -> None:
@@ -139,7 +139,7 @@ class Transformer(Generator):
 
     @property
     def side(self) -> int:
-        """Side of the images in pixels."""
+        """Side of the drawn images in pixels."""
         return self.config["sample_size"] * self.codec().factor
 
     @property
@@ -156,11 +156,14 @@ class Transformer(Generator):
 def store(
     target: Path, trained: dict[str, Any], vae: Path, source: Path | None, stored: dict[str, Any] | None = None
 ) -> None:
-    """Write a pipeline of diffusers.
+    """Write a diffusers DiT pipeline.
 
     Args:
-        trained: by name, what makes a network.
-        source: whose scheduler is taken over; None for one that draws as the paper does.
+        target: its folder.
+        trained: by name of a part, a function that returns the network.
+        vae: folder of the autoencoder.
+        source: folder of the pipeline whose scheduler is copied; None for a DDPM scheduler as in the paper.
+        stored: content of ``generator.json``.
     """
     frozen = {VAE: vae}
     if source is not None:
@@ -178,10 +181,12 @@ def _scheduler(source: Path) -> str:
 
 
 def read(path: Path, flag: str) -> Transformer:
-    """Open a pipeline's folder.
+    """Open the folder of a DiT pipeline.
 
+    Args:
+        flag: the flag that names it, for error messages.
     Raises:
-        UsageError: it lacks a part, or is of a form that is not known.
+        UsageError: it lacks a part, its noise schedule is unknown, or its network takes no classes.
     """
     source = f"{flag} {path}"
     for name in (NETWORK, VAE):
@@ -207,7 +212,8 @@ def new(flags: Any, info: DatasetInfo) -> Transformer:
     Args:
         flags: ``generation_flags.Transformer``.
     Raises:
-        UsageError: no autoencoder, or images that its latents or the patches do not divide.
+        UsageError: there is no autoencoder, it did not make the data set's latents, or the side of the images is no
+            multiple of a patch's.
     """
     vae = vae_folder(flags.vae)
     codec = autoencoder(vae, f"--vae {vae}")
@@ -223,7 +229,15 @@ def new(flags: Any, info: DatasetInfo) -> Transformer:
 def configured(
     layers: int, heads: int, head_width: int, patch: int, side: int, channels: int, classes: int
 ) -> dict[str, Any]:
-    """diffusers' configuration of a network of Facebook's form."""
+    """diffusers' configuration of a DiT with the published architecture.
+
+    Args:
+        layers: number of blocks.
+        head_width: channels of each attention head.
+        patch: side of a token, in latents.
+        side: of the latents.
+        channels: of the latents.
+    """
     return {
         "num_layers": layers,
         "num_attention_heads": heads,

@@ -1,4 +1,4 @@
-"""The class-conditional U-Net of DDPM unlearning, under the reference's parameter names."""
+"""The class-conditional U-Net of DDPM unlearning, with the parameter names of the reference code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-6  # of every group norm
-WAVELENGTH = 10_000.0  # the longest wave of the time embedding is so many times the shortest
+WAVELENGTH = 10_000.0  # ratio of the longest to the shortest wavelength of the time embedding
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Shape:
 
     Attributes:
         width: channels at the finest level, ``ch`` in the reference.
-        multipliers: channels of every level over ``width``; each level halves the side of the one before.
+        multipliers: channels of every level divided by ``width``; each level halves the side of the one before.
         blocks: residual blocks of every level on the way down; one more on the way up.
         attention: sides in pixels of the levels with attention.
         size: side of the images in pixels.
@@ -124,22 +124,24 @@ class ConditionalUNet(nn.Module):
 
 
 class Dense(nn.Module):
-    """Two linear layers from an embedding of ``width`` numbers to four times as many."""
+    """Two linear layers from an embedding of ``width`` channels to four times as many."""
 
     def __init__(self, width: int):
         super().__init__()
         self.dense = nn.ModuleList([nn.Linear(width, 4 * width), nn.Linear(4 * width, 4 * width)])
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """float [B, width] to [B, 4 * width]."""
+        """Map float [B, width] to [B, 4 * width]."""
         return self.dense[1](F.silu(self.dense[0](embedding)))
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution with their attention, and the way to the next resolution.
+    """Residual blocks of one resolution with their attention, and the change to the next resolution.
 
     Args:
-        inputs: channels that each block takes.
+        shape: the size of the whole network.
+        inputs: input channels of each block.
+        width: output channels of each block.
         side: of the level's images in pixels.
         onward: "downsample", "upsample" or None.
     """
@@ -153,7 +155,7 @@ class Level(nn.Module):
         self.upsample = Upsample(width) if onward == "upsample" else None
 
     def step(self, number: int, h: Tensor, embedding: Tensor) -> Tensor:
-        """One residual block, with attention behind it where the level has any."""
+        """Apply one residual block, followed by attention if the level has any."""
         h = self.block[number](h, embedding)
         return self.attn[number](h) if len(self.attn) else h
 
@@ -170,7 +172,7 @@ class Residual(nn.Module):
         self.nin_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """float [B, inputs, H, W] and [B, 8 * width] to [B, outputs, H, W]."""
+        """Map float [B, inputs, H, W] and the embedding [B, 8 * width] to [B, outputs, H, W]."""
         inner = self.conv1(F.silu(self.norm1(h))) + self.temb_cemb_proj(embedding)[:, :, None, None]
         inner = self.conv2(self.dropout(F.silu(self.norm2(inner))))
         return inner + (h if self.nin_shortcut is None else self.nin_shortcut(h))
@@ -185,7 +187,7 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, h: Tensor) -> Tensor:
-        """float [B, channels, H, W] to the same."""
+        """Map float [B, channels, H, W] to the same shape."""
         normed = self.norm(h)
         q, k, v = (layer(normed).flatten(2).transpose(1, 2)[:, None] for layer in (self.q, self.k, self.v))
         mixed = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
@@ -193,36 +195,36 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the side by a strided convolution, padded at the right and the bottom alone."""
+    """Halves the side by a strided convolution that pads only at the right and the bottom."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, h: Tensor) -> Tensor:
-        """float [B, channels, H, W] to [B, channels, H / 2, W / 2]."""
+        """Map float [B, channels, H, W] to [B, channels, H / 2, W / 2]."""
         return self.conv(F.pad(h, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):
-    """Twice the side by the nearest pixels, then a convolution."""
+    """Doubles the side by repeating pixels, then applies a convolution."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, h: Tensor) -> Tensor:
-        """float [B, channels, H, W] to [B, channels, 2 H, 2 W]."""
+        """Map float [B, channels, H, W] to [B, channels, 2 H, 2 W]."""
         return self.conv(F.interpolate(h, scale_factor=2.0, mode="nearest"))
 
 
 def norm(shape: Shape, channels: int) -> nn.GroupNorm:
-    """The group norm of this many channels."""
+    """The network's group norm for this many channels."""
     return nn.GroupNorm(shape.groups, channels, eps=EPS)
 
 
 def waves(times: Tensor, width: int) -> Tensor:
-    """Sines, then cosines, of the times in ``width / 2`` wavelengths: float [B, width]."""
+    """The sinusoidal embedding of times [B]: sines, then cosines, of ``width / 2`` wavelengths, float [B, width]."""
     half = width // 2
     steps = torch.arange(half, dtype=torch.float32, device=times.device)
     angles = times.float()[:, None] * torch.exp(steps * (-math.log(WAVELENGTH) / (half - 1)))[None]
@@ -230,5 +232,5 @@ def waves(times: Tensor, width: int) -> Tensor:
 
 
 def plain_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict, Fisher information or mask without the prefix that the reference's files have on every key."""
+    """A state dict, Fisher information or mask without the prefix "module." that the reference code's files have."""
     return {key.removeprefix("module."): value for key, value in state.items()}

@@ -22,7 +22,10 @@ Distances = dict[str, dict[str, float]]  # by score, then by method
 
 
 def order(table: Table, attacked: Iterable[Attacked]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: pairs of scores of which at least one is a population attack; a column for each model."""
+    """Head and rows of a table of rank correlations: a row per pair of scores, a column per model.
+
+    At least one score of each pair comes from a population attack.
+    """
     by_place = findings(table, attacked)
     by_model = {model.name: _distances(table, model.name, by_place) for model in table.models}
     names = ["avg. gap", *METRICS, *HEADS.values()]
@@ -36,7 +39,7 @@ def order(table: Table, attacked: Iterable[Attacked]) -> tuple[list[str], list[l
 
 
 def _distances(table: Table, model: str, by_place: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> Distances:
-    """How far each method but Original is from what is perfect, by score."""
+    """The distance of each method from a perfect value, by score: Retrain's value, an AUC of 0.5, a KLoM of 0."""
     methods = [row for row in table.tried() if row != "Original"]
     gaps = {"avg. gap": {row: table.average_gap(row, model) for row in methods}}
     gaps |= {metric: {row: table.gap(row, model, metric) for row in methods} for metric in METRICS}
@@ -57,9 +60,14 @@ def _cell(one: Mapping[str, float], other: Mapping[str, float]) -> str:
 
 
 def correlation(one: list[float], other: list[float]) -> tuple[float, float, float] | None:
-    """Spearman's rank correlation and its 95 % interval; None for fewer than 5 values, or where a side has no order.
+    """Spearman's rank correlation with the ends of its 95 % interval, all in [-1, 1].
 
-    Source: Bonett and Wright 2000, Psychometrika 65, for the standard error √((1 + ρ²/2) / (n - 3)) of artanh ρ.
+    Source of the standard error √((1 + ρ²/2) / (n - 3)) of artanh ρ: Bonett and Wright 2000, Psychometrika 65.
+
+    Args:
+        one, other: values of the same methods in the same order.
+    Returns:
+        None for fewer than 5 values, or where all values of a side are equal.
     """
     if len(one) < LEAST or len(set(one)) == 1 or len(set(other)) == 1:
         return None

@@ -47,13 +47,15 @@ def add_unlearning(
     with_settings: bool,
     stated: list[Claim],
 ) -> None:
-    """The tables of ``main_forget.py``'s runs, what ``--compat`` changes, rankings, claims, and what is missing.
+    """Add everything about runs of ``main_forget.py``: tables, rankings, claims, and lists of missing and failed runs.
 
     Args:
-        folders: where ``attack.json`` of population attacks is looked for, for further columns.
+        folders: searched for ``attack.json`` files of population attacks, which give further columns.
         scores: names of scores beside the paper's, for a further table.
-        with_settings: whether each row says what it was run with.
-        stated: claims that the runs are to show; maybe none.
+        with_settings: whether each row lists its hyper-parameters.
+        stated: claims to judge by the runs; may be empty.
+    Raises:
+        UsageError: a file lacks what a table needs.
     """
     runs = collection.runs_of("main_forget.py", failed=True)
     tables = comparison.tables(runs)
@@ -121,10 +123,12 @@ def _add_paper_table(
 def _add_beside(
     report: Report, table: Table, words: str, suffix: str, cells: Cells, note: str, long: DataFrame | None = None
 ) -> None:
-    """A further table of the same runs; none without rows.
+    """Add a further table of the runs in ``table``, unless it has no rows.
 
     Args:
-        words, suffix: behind the title and the file name of the runs' table.
+        words: appended to the title of ``table``.
+        suffix: appended to its file name.
+        long: the table's content for its CSV file, if other than ``cells``.
     """
     head, rows = cells
     if rows:
@@ -132,7 +136,7 @@ def _add_beside(
 
 
 def _pictures(table: Table) -> dict[str, Any]:
-    """Figures by name; those that there is too little for are left out."""
+    """Figures by name, without those for which the table has too few runs or models."""
     from report import cost, curves, overview
     from report.plots import HATCHES
 
@@ -152,7 +156,7 @@ def _pictures(table: Table) -> dict[str, Any]:
 
 
 def _add_scores(report: Report, table: Table, scores: list[str]) -> None:
-    """The scores beside the paper's, or a line that says that no run has them."""
+    """Add a table of scores beside the paper's, or print that no run has them."""
     head, rows = further.scores_table(table, scores)
     if len(head) == 1:
         print(f"{table.title}: no run has {', '.join(scores)}\n", flush=True)
@@ -161,7 +165,7 @@ def _add_scores(report: Report, table: Table, scores: list[str]) -> None:
 
 
 def add_others(report: Report, collection: Collection) -> None:
-    """The tables of ``main_backdoor.py``'s and ``main_transfer.py``'s runs."""
+    """Add the tables of runs of ``main_backdoor.py`` and ``main_transfer.py``."""
     for kind, script in ((backdoor_table, "main_backdoor.py"), (transfer_table, "main_transfer.py")):
         for table in kind.tables([run.content for run in collection.runs_of(script)]):
             section = report.add(kind.section(table))
@@ -170,7 +174,13 @@ def add_others(report: Report, collection: Collection) -> None:
 
 
 def add_left_out(report: Report, collection: Collection, folder: Path) -> None:
-    """What stands in no table, and the curves of trainings. Raises UsageError: there is no table; names ``folder``."""
+    """Add the list of results that are in no table, and the curves of trainings.
+
+    Args:
+        folder: where results were searched, for the error message.
+    Raises:
+        UsageError: the report has no table.
+    """
     lines = missing.left_out(collection)
     if not report.sections:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
@@ -183,7 +193,7 @@ def add_left_out(report: Report, collection: Collection, folder: Path) -> None:
 
 
 def _add_trainings(report: Report, collection: Collection) -> None:
-    """The curves of every training."""
+    """Add a section with the curves of every training."""
     from report import curves
 
     section = Section("Training curves")

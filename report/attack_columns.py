@@ -1,4 +1,4 @@
-"""What population attacks found, as further columns of the tables of ``main_report.py``."""
+"""Adds the findings of population attacks to the tables of ``main_report.py`` as further columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from report.page import Section
 from report.runs import check, read_whole
 
 NAME = "attack.json"
-Attacked = dict[str, Any]  # the content of such a file
+Attacked = dict[str, Any]  # the content of an attack.json
 KEYS = {name: "klom_forget" if name == "KLoM" else "auc" for names in ATTACKS.values() for name in names}
 HEADS = {name: name if name == "KLoM" else f"{name} AUC" for name in KEYS}  # columns by attack
 EXPLAINED = {  # attacks, by the start of their names
@@ -29,7 +29,14 @@ Numbers = Mapping[str, float]
 
 
 def shown(numbers: Numbers, intervals: Mapping[str, Sequence[float]], key: str, mark: str = "") -> str:
-    """``value [lower, upper]``, in per cent or nats, the value marked; a dash where there is none."""
+    """A number with its interval as text, ``value [lower, upper]``, in nats for KLoM and in per cent for all others.
+
+    Args:
+        numbers: values by key, in [0, 1] or nats.
+        intervals: lower and upper end by key, for those that have an interval.
+        key: which number to show; the text is a dash if there is none.
+        mark: text put behind the value.
+    """
     if key not in numbers:
         return "-"
     factor, form = (1, ".2f") if key.startswith("klom") else (100, ".1f")
@@ -38,15 +45,16 @@ def shown(numbers: Numbers, intervals: Mapping[str, Sequence[float]], key: str, 
 
 
 def explained(names: Iterable[str]) -> dict[str, str]:
-    """What the columns of these attacks are."""
+    """Explanations of the columns that begin with these attacks' names, by the start of the name."""
     attacks = list(names)
     return {start: words for start, words in EXPLAINED.items() if any(name.startswith(start) for name in attacks)}
 
 
 def read(folders: Iterable[Path]) -> list[Attacked]:
-    """The ``attack.json`` of each folder that has one.
+    """The contents of the ``attack.json`` files that lie directly in these folders.
 
-    Raises UsageError: it is damaged, or lacks what a column needs; names the file.
+    Raises:
+        UsageError: a file is damaged, or lacks what a column needs; the message names it.
     """
     contents = []
     for path in (folder / NAME for folder in folders):
@@ -62,7 +70,7 @@ def read(folders: Iterable[Path]) -> list[Attacked]:
 
 
 def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """What attacks said of the table's runs, by row, attack and model."""
+    """The findings about the table's runs, by the names of row, attack and model."""
     by_place: dict[tuple[str, str, str], dict[str, Any]] = {}
     places = table.places
     for content in attacked:
@@ -79,7 +87,7 @@ def findings(table: Table, attacked: Iterable[Attacked]) -> dict[tuple[str, str,
 
 
 def add(section: Section, table: Table, attacked: list[Attacked]) -> None:
-    """Give a table's section the columns of the attacks on its runs; nothing where none of them was judged."""
+    """Append a column to the section for each attack and model with a finding about the table's runs."""
     cells = {
         (row, f"{HEADS[attack]} {model}"): shown(finding["numbers"], finding["intervals"], KEYS[attack])
         for (row, attack, model), finding in findings(table, attacked).items()

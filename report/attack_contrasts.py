@@ -1,4 +1,4 @@
-"""What sparsity changes in what population attacks find, method by method."""
+"""Compares what population attacks find on sparse models with what they find on the dense one, method by method."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ DENSE = model_name(0.0)
 
 
 def sparsity(dataset: str, by_density: Mapping[str, Findings], bootstrap: Bootstrap) -> list[Section]:
-    """A section for each sparse model, against the dense one; none where there is no dense one.
+    """One section per sparse model, which compares it with the dense one; none without a dense model.
 
     Args:
-        by_density: by the title of the density.
+        dataset: its name, for titles.
+        by_density: findings by the name of the model, "dense" or "95 % sparse" for example.
         bootstrap: how the intervals were drawn.
     """
     if DENSE not in by_density:

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from dataset.gallery import Gallery
     from report.writer import Report
 
-SHOWN = 8  # images at either end
+SHOWN = 8  # most and least forgotten images shown of each method
 CONTROL = {"Original": {"color": "black", "linestyle": "-"}, "Retrain": {"color": "0.55", "linestyle": "-"}}
-SHARES = (1e-3, 1)  # false positive rates that a curve is drawn over, unless there are fewer images
+SHARES = (1e-3, 1)  # limits of both axes of the ROC curves
 NAMES = [name for names in ATTACKS.values() for name in names if name != "KLoM"]
 
 
 def add(report: Report, by_density: dict[str, Findings], gallery: Gallery | None) -> None:
-    """Draw all pictures into a section of their own.
+    """Add a section with all pictures of population attacks to the report.
 
     Args:
-        gallery: what the images look like, if that is known.
+        by_density: findings by the name of the model, "dense" or "95 % sparse" for example.
+        gallery: the data set's images; None if they cannot be shown.
     """
     section = Section("ROC curves, and single images")
     pictures = {"roc": roc(by_density), "vulnerability": vulnerability(by_density)}
@@ -40,9 +41,9 @@ def add(report: Report, by_density: dict[str, Findings], gallery: Gallery | None
 
 
 def roc(by_density: dict[str, Findings]) -> Any | None:
-    """True against false positive rates on log axes: a row of panels for each density, with a column for each attack.
+    """A figure of true against false positive rates on log axes: a row of panels per model, a column per attack.
 
-    The offline form of an attack is left out where there is the online one. None where nothing was found.
+    The offline form of an attack is left out where the online one was run. None if no attack was run.
     """
     attacked = {finding.attack for findings in by_density.values() for finding in findings.found}
     names = [name for name in NAMES if name in attacked and name.replace("offline", "online") not in attacked - {name}]
@@ -70,7 +71,10 @@ def roc(by_density: dict[str, Findings]) -> Any | None:
 
 
 def vulnerability(by_density: dict[str, Findings]) -> Any | None:
-    """How many images U-LiRA tells with at least some accuracy: a panel for each density; None without any."""
+    """A figure of the share of images on which U-LiRA reaches at least a given balanced accuracy, a panel per model.
+
+    None if U-LiRA was not run.
+    """
     by_title = {title: _by_image(findings) for title, findings in by_density.items()}
     if not any(by_title.values()):
         return None
@@ -94,7 +98,13 @@ def vulnerability(by_density: dict[str, Findings]) -> Any | None:
 
 
 def images(title: str, findings: Findings, gallery: Gallery) -> Any | None:
-    """For each method the images that U-LiRA tells best, so least forgotten, and those that it tells least."""
+    """A figure with a row per method: its least forgotten images, which U-LiRA detects best, and its most forgotten.
+
+    Args:
+        title: name of the model, for the figure's title.
+    Returns:
+        None if U-LiRA was run on no method.
+    """
     chosen = {finding.row: ends(finding) for finding in _by_image(findings) if not reference(finding.row)}
     if not chosen:
         return None
@@ -115,10 +125,10 @@ def images(title: str, findings: Findings, gallery: Gallery) -> Any | None:
 
 
 def ends(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
-    """The most and the least forgotten images: positions, int [SHOWN] each or fewer.
+    """Positions of the most and of the least forgotten images, int64 [n] each with n at most ``SHOWN``.
 
-    Most forgotten is what U-LiRA is least often right about; among equals, what scores no higher where it was
-    forgotten.
+    An image is the more forgotten, the lower the accuracy of U-LiRA on it. Ties are broken by ``finding.lead``, how
+    much higher the image scores where it was forgotten than where it was never seen; the smaller, the more forgotten.
     """
     assert finding.per_image is not None and finding.lead is not None, "U-LiRA judges images"
     known = np.flatnonzero(~np.isnan(finding.per_image))
@@ -128,12 +138,12 @@ def ends(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_image(findings: Findings) -> list[Finding]:
-    """Those of U-LiRA, which judges each image."""
+    """The findings of U-LiRA, which alone judges each image."""
     return [finding for finding in findings.found if finding.attack == NAMES[0]]
 
 
 def _looks(by_density: dict[str, Findings]) -> dict[str, dict[str, Any]]:
-    """Colour and dashes of every row, the same in all panels."""
+    """Colour and line style of every row, so that all panels use the same."""
     rows = list(dict.fromkeys(finding.row for findings in by_density.values() for finding in findings.found))
     others = [row for row in rows if row not in CONTROL]
     looks = {

@@ -1,4 +1,4 @@
-"""Tables of what population attacks found, and ``attack.json``."""
+"""Writes the findings of population attacks as tables and as ``attack.json``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utils import files
 from utils.errors import UsageError
 from utils.names import file_name
 
-FIGURES = {  # title by key, with the false positive rate that it is taken at
+FIGURES = {  # title by key, and the false positive rate at which it is taken, 0 for none
     "auc": ("AUC", 0.0),
     "balanced_accuracy": ("balanced accuracy", 0.0),
     "tpr@0.01": ("TPR at 1 % FPR", 0.01),
@@ -37,13 +37,13 @@ KLOM = {
 
 
 def add(report: Report, study: Study, by_density: Mapping[str, Findings], bootstrap: Bootstrap) -> None:
-    """Write the tables of every density, and say what was not run.
+    """Add the tables of every model to the report, and the list of attacks that were not run.
 
     Args:
-        by_density: by the title of the density.
+        by_density: findings by the name of the model, "dense" or "95 % sparse" for example.
         bootstrap: how the intervals were drawn.
     Raises:
-        UsageError: nothing was run.
+        UsageError: no attack was run.
     """
     lines = [
         f"{attack}, {title}, for {', '.join(rows)}: {reason}"
@@ -65,13 +65,13 @@ def add(report: Report, study: Study, by_density: Mapping[str, Findings], bootst
 
 
 def _cell(finding: Finding, key: str) -> str:
-    """A number as ``shown``; a star where it is a rate of false positives that so few images cannot have."""
+    """A number as ``shown``, with a star where there are too few images to reach its false positive rate."""
     few = FIGURES.get(key, ("", 0.0))[1] * finding.others
     return shown(finding.numbers, finding.intervals, key, "*" if 0 < few < 1 else "")
 
 
 def _summary(study: Study, title: str, findings: list[Finding], bootstrap: Bootstrap) -> Section:
-    """One line a method, its AUC under each attack."""
+    """The main table: a row per method with its AUC, or KLoM, under each attack."""
     by_place = {(finding.row, finding.attack): finding for finding in findings}
     rows = list(dict.fromkeys(finding.row for finding in findings))
     attacks = [attack for attack in HEADS if any((row, attack) in by_place for row in rows)]
@@ -99,7 +99,7 @@ def _summary(study: Study, title: str, findings: list[Finding], bootstrap: Boots
 
 
 def _nearest(attacks: list[str], by_place: dict[tuple[str, str], Finding]) -> frozenset[tuple[str, str]]:
-    """The methods that an attack finds least, by row and column; as shown, so that ties share the mark."""
+    """Row and column of the method that each attack detects least. Values are compared as shown, so ties share it."""
     best: set[tuple[str, str]] = set()
     for attack in attacks:
         nothing = 0.0 if attack == "KLoM" else 0.5
@@ -114,10 +114,11 @@ def _nearest(attacks: list[str], by_place: dict[tuple[str, str], Finding]) -> fr
 
 
 def _warnings(by_place: dict[tuple[str, str], Finding]) -> list[str]:
-    """Where the controls say that the population cannot judge, a sentence each.
+    """A warning for each control (Retrain, Original) whose AUC shows that the population cannot judge methods.
 
-    Retrain is found where one half is further away than half of the interval's width and half of that again: there are
-    several attacks, and each interval misses the truth now and then.
+    Retrain counts as detected if its AUC is further from 0.5 than 0.75 times the width of the interval, which is half
+    more than the interval allows. The margin is there because each of several attacks has an interval that misses the
+    truth now and then. Original counts as not detected if the lower end of its interval is at or below 0.5.
     """
     failing: dict[str, list[str]] = {ORIGINAL: [], RETRAIN: []}
     for (row, attack), finding in by_place.items():
@@ -135,7 +136,7 @@ def _warnings(by_place: dict[tuple[str, str], Finding]) -> list[str]:
 
 
 def _details(name: str, title: str, findings: list[Finding]) -> Section:
-    """One line for every method and attack, with all numbers."""
+    """The table of all numbers, a row per method and attack."""
     rows = []
     for finding in findings:
         if "auc" in finding.numbers:
@@ -163,7 +164,7 @@ def _klom(name: str, title: str, findings: list[Finding]) -> Section:
 
 
 def _long(title: str, findings: Iterable[Finding]) -> pd.DataFrame:
-    """One line a number, fractions and nats, unrounded."""
+    """All numbers for the CSV file, unrounded, one a row: fractions, and nats for KLoM."""
     columns = ["model", "method", "attack", "number", "value", "lower", "upper"]
     columns += ["forgotten", "never_seen", "models", "splits"]
     lines = []
@@ -176,7 +177,13 @@ def _long(title: str, findings: Iterable[Finding]) -> pd.DataFrame:
 
 
 def write_json(folder: Path, study: Study, by_density: Mapping[str, Findings], bootstrap: Bootstrap) -> None:
-    """Write ``attack.json``: all numbers, curves, and the distribution over images."""
+    """Write ``attack.json``: all numbers, ROC curves, and the distribution of U-LiRA's accuracy over images.
+
+    Args:
+        folder: where to write it.
+        by_density: findings by the name of the model, "dense" or "95 % sparse" for example.
+        bootstrap: how the intervals were drawn.
+    """
     content = {
         "dataset": study.dataset,
         "data": study.data,

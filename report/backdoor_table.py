@@ -20,7 +20,7 @@ from utils import files
 
 COLUMNS = tuple((score, when) for score in ("ASR", "SA") for when in ("before", "after"))
 STORED = (*COLUMNS[:2], ("ASR_other", "before"), ("ASR_other", "after"), *COLUMNS[2:], ("RTE", ""))
-BEFORE_AFTER = {  # hollow and dashed, filled and solid: told apart in grey, and where there is one point and no line
+BEFORE_AFTER = {  # differ in line and marker, so that they are distinct in grey print and where there is one point
     "before": {"linestyle": "--", "marker": "s", "markerfacecolor": "white", "markersize": 9},
     "after": {"linestyle": "-", "marker": "o", "markersize": 5},
 }
@@ -29,20 +29,29 @@ BEFORE_AFTER = {  # hollow and dashed, filled and solid: told apart in grey, and
 def tables(results: Iterable[dict[str, Any]]) -> list[SeriesTable]:
     """One table per data set, architecture, poison, training, split and ``--compat``.
 
-    Its lines are methods (with the pruner, where it is not OMP), its columns scores "before" and "after".
+    Args:
+        results: contents of ``result.json`` files of ``main_backdoor.py``; those without scores are passed over.
+    Returns:
+        Tables whose lines are methods (with the pruner, where it is not OMP), whose number is the sparsity in [0, 1],
+        and whose columns are pairs of a score and "before" or "after", as in ``STORED``.
     """
     scored = (result for result in results if "before" in result.get("scores", {}))
     return [_table(key, group) for key, group in grouped(scored, _shared)]
 
 
 def section(table: SeriesTable) -> Section:
-    """The table as it is printed and written."""
+    """The table as a section of a report."""
     head = ["unlearning", "sparsity", "score", "when", "mean", "std", "seeds"]
     return Section(table.title, *layout(table), notes(table), slug=table.slug, long=table.long(head, tuple))
 
 
 def results_of(curve: dict[str, Any], paper_name: str) -> list[dict[str, Any]]:
-    """The points of a ``result.json`` with several sparsities as results of their own."""
+    """One result per sparsity, from a ``result.json`` that holds a curve over several.
+
+    Args:
+        curve: its content.
+        paper_name: the method's name in papers.
+    """
     config = curve["config"]
     model = {"arch": config["model"]["arch"], "dataset": config["data"]["dataset"]}
     run = {"paper_name": paper_name, "compat": config["run"]["compat"], "seed": config["run"]["seed"]}
@@ -80,19 +89,32 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> SeriesTable:
 
 
 def printed(results: list[dict[str, Any]]) -> str:
-    """The table of results of one poison, as text."""
+    """The tables of these results as aligned text."""
     return "\n\n".join(aligned(*layout(table)) for table in tables(results))
 
 
 def save(results: list[dict[str, Any]], stem: Path) -> None:
-    """Write the table of results of one poison as Markdown, CSV and PNG with ``stem``'s name."""
+    """Write the table of results as ``stem`` with .md, .csv and .png appended.
+
+    Args:
+        results: of one data set, architecture, poison, training, split and ``--compat``, so that they are one table.
+        stem: path without suffix.
+    """
     [table] = tables(results)
     write(section(table), stem)
     files.write_figure(stem.with_name(f"{stem.name}.png"), draw(table))
 
 
 def published_values(table: SeriesTable, name: str, sparsity: float) -> list[float | None]:
-    """The published values beside a line's sparsity, by ``COLUMNS``, in [0, 1]; empty in another setting."""
+    """The published values for a line and a sparsity, in the order of ``COLUMNS``, in [0, 1].
+
+    Args:
+        table: whose data set and architecture must be those of the published numbers.
+        name: the line.
+        sparsity: in [0, 1]; published values within 0.005 of it are taken.
+    Returns:
+        None for each single value that is missing; an empty list if nothing was published of this line.
+    """
     paper = paper_values.load()["backdoor"]
     if (table.key["dataset"], table.key["arch"]) != (paper["dataset"], paper["arch"]):
         return []
@@ -101,7 +123,7 @@ def published_values(table: SeriesTable, name: str, sparsity: float) -> list[flo
 
 
 def layout(table: SeriesTable) -> tuple[list[str], list[list[str]]]:
-    """Head and rows for people, in per cent; below a row what was published of it."""
+    """Head and rows of the table, in per cent and minutes; published values are a row below ours."""
     head = ["unlearning", "pruned %", *(f"{score} {when} %" for score, when in COLUMNS), "RTE (min)", "n"]
     rows = []
     for name, line in table.cells.items():
@@ -117,7 +139,7 @@ def layout(table: SeriesTable) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(table: SeriesTable) -> list[str]:
-    """What a reader must know of the table."""
+    """Sentences below the table that explain its columns and name the source of published values."""
     sentences = [
         "ASR: share of triggered test images that are taken for the target; SA: accuracy on clean test images. Mean ± "
         "standard deviation over n seeds."
@@ -130,9 +152,9 @@ def notes(table: SeriesTable) -> list[str]:
 
 
 def draw(table: SeriesTable) -> Any:
-    """Attack success and accuracy against sparsity, hollow before and filled after unlearning.
+    """A figure of attack success and accuracy against sparsity, before (hollow) and after unlearning (filled).
 
-    Bars are one standard deviation.
+    Error bars are one standard deviation over the seeds.
     """
     from report.plots import MARKERS, colours, figure, legend
 
@@ -141,7 +163,7 @@ def draw(table: SeriesTable) -> Any:
     words = {"ASR": "attack success (ASR, %)", "SA": "accuracy on clean images (SA, %)"}
     for axis, score in zip(axes[0], words):
         for place, ((name, line), shade) in enumerate(zip(table.cells.items(), colours(len(table.cells)))):
-            aside = 0.06 * (place - (len(table.cells) - 1) / 2)  # methods share what was before them
+            aside = 0.06 * (place - (len(table.cells) - 1) / 2)  # values before unlearning are equal for all methods
             for when, look in BEFORE_AFTER.items():
                 cells = {sparsity: scores[score, when] for sparsity, scores in line.items() if (score, when) in scores}
                 look = look | {"marker": MARKERS[place % len(MARKERS)], "color": shade, "capsize": 2}

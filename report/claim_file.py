@@ -1,4 +1,4 @@
-"""Reading a file of claims: what each says, of which runs, and which side it says is the smaller one.
+"""Reads a file of claims. Each claim is a sentence that compares a score on two sides, two selections of runs.
 
 Imports neither torch nor pandas.
 """
@@ -25,14 +25,14 @@ EACH = ("method", "model")
 
 @dataclass(frozen=True)
 class Side:
-    """Which runs stand on one side of a claim. What is empty or None says nothing.
+    """Selects the runs on one side of a claim. An attribute that is empty or None selects all runs.
 
     Attributes:
         method: names of methods as typed, as papers have them, or as a sweep's file labels them.
         scenario: kinds of forgetting, such as "class" and "random".
         sparsity: the smallest and the largest pruned fraction of a model's weights, in [0, 1].
-        pruner: what pruned the model, of ``row_names.PRUNERS``.
-        flags: values of a method's flags, any of those listed.
+        pruner: names of pruners, of ``row_names.PRUNERS``.
+        flags: by a method's flag, the values of which a run must have one.
     """
 
     method: tuple[str, ...] = ()
@@ -48,12 +48,14 @@ class Claim:
 
     Attributes:
         file: name of the file that states it.
-        number: of the claim in the file, from 1.
-        sentence: as the file has it.
-        score: of ``runs.BY_SEED``.
-        smaller, larger: the two sides.
-        named: the selectors in which the sides differ; in all others, two runs of a pair are alike.
-        each: of ``EACH``, what is judged by itself; over the others the mean is taken.
+        number: place of the claim in the file, from 1.
+        sentence: the claim in words, as the file has it.
+        score: one of ``runs.BY_SEED``.
+        smaller: the side whose score is claimed to be smaller.
+        larger: the other side.
+        named: the selectors that the file gives for a single side. The two runs of a pair may differ in these only.
+        each: those of ``EACH`` ("method", "model") for which each value is judged on its own. Over the others the
+            differences are averaged.
     """
 
     file: str
@@ -67,12 +69,14 @@ class Claim:
 
 
 def read(typed: str | None) -> list[Claim]:
-    """The claims of a YAML file in its order; one for each method and scenario that are to be judged by themselves.
+    """The claims of a YAML file, in its order.
+
+    A claim about several scenarios becomes one for each, and one about several methods too if ``each`` names "method".
 
     Args:
-        typed: the file; None for no claims.
+        typed: path of the file; None for no claims.
     Raises:
-        UsageError: names the file, the claim and the key, and what is allowed.
+        UsageError: an entry is wrong; the message names the file, the claim, the key and what is allowed.
     """
     if typed is None:
         return []
@@ -85,13 +89,14 @@ def read(typed: str | None) -> list[Claim]:
 
 
 def check_known(claims: list[Claim], known: Callable[[], Mapping[str, Iterable[str]]], collection: Collection) -> None:
-    """Refuse a method, a flag or a scenario that neither the project knows nor a run has.
+    """Refuse claims about a method, flag or scenario that neither the project knows nor a run has.
 
     Args:
-        known: gives the project's names of "method" (as typed and as papers have them), "flags" and "scenario"; called
-            if there is a claim.
+        known: returns the project's names of "method" (as typed and as papers have them), "flags" and "scenario". It is
+            called only if there is a claim.
+        collection: the runs.
     Raises:
-        UsageError: names the claim, what is unknown and the nearest one.
+        UsageError: a name is unknown; the message names the claim and the nearest known name.
     """
     if not claims:
         return
@@ -159,7 +164,7 @@ def _side(content: dict[str, Any], source: str) -> Side:
 
 
 def _flags(flags: Any, source: str) -> dict[str, tuple[Any, ...]]:
-    """Values by flag, as results have its name."""
+    """Allowed values by flag, with underscores in the flag's name as in results."""
     if not isinstance(flags, dict) or not flags or not all(isinstance(name, str) for name in flags):
         raise UsageError(f"{source}: must be a mapping of flags to values")
     values = {}
@@ -173,7 +178,7 @@ def _flags(flags: Any, source: str) -> dict[str, tuple[Any, ...]]:
 
 
 def _texts(content: dict[str, Any], key: str, source: str) -> tuple[str, ...]:
-    """What is listed under a key; empty if the key is not there."""
+    """The names under a key, each once; empty if the key is absent."""
     if key not in content:
         return ()
     listed = _listed(content[key])
@@ -187,7 +192,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _range(value: Any, source: str) -> tuple[float, float]:
-    """A number as a range of itself, or two numbers."""
+    """Lower and upper end of a range that is given as one number or as two."""
     ends = _listed(value)
     sound = len(ends) in (1, 2) and all(type(end) in (int, float) and 0 <= end <= 1 for end in ends)
     if not sound or ends != sorted(ends):
@@ -196,7 +201,7 @@ def _range(value: Any, source: str) -> tuple[float, float]:
 
 
 def _singles(claim: Claim) -> list[Claim]:
-    """The claim by method and by scenario, where both sides list the same ones and each is judged by itself."""
+    """The claim divided by scenario, and by method if ``each`` names it, where these are common to both sides."""
     claims = [claim]
     for key, alone in (("method", "method" in claim.each), ("scenario", True)):
         names = getattr(claim.smaller, key)

@@ -1,4 +1,4 @@
-"""Whether claims hold in one's own runs: each a difference between two sides, paired over seeds, with its verdict."""
+"""Judges claims by one's own runs: the difference between a claim's two sides, paired over seeds, and a verdict."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from report.ranking import SCENARIO
 from report.row_names import Model, hyper, model_name, recipe
 from report.runs import METRICS
 
-NEAR = 0.005  # by which a model's sparsity may miss a stated one, but by no more than a tenth of the density
+NEAR = 0.005  # most by which a model's sparsity may differ from a stated one; never more than a tenth of the density
 METHOD, MINUS = "{method}", " minus "
-ALIKE = 0.01  # by which two models of the same sparsity may differ; IMP seldom meets a round one
+ALIKE = 0.01  # most by which models of one sparsity may differ: IMP's rounds seldom give a round number
 NOTE = (
     "Difference in points: the side of which the claim says that its score is larger minus the other, in the mean "
     "over pairs. A pair shares training, split and forget set, and all else in which the claim's sides do not differ. "
@@ -45,11 +45,12 @@ class Place:
     """The runs of one cell of a table: a method with one setting on one model.
 
     Attributes:
-        labels: what sweeps' files call the method.
-        names: of the method as typed, as papers have it, and as sweeps label it, in lower case.
-        called: those of them by which a claim finds it; what labels other runs is no name of a run with labels.
-        flags: of the method.
-        training: how the model was trained, pruning aside.
+        labels: the method's labels in sweeps' files.
+        names: the method's name as typed, as papers have it, and its labels, in lower case.
+        called: the names by which a claim selects these runs. If they have labels, names that are labels of other runs
+            are left out.
+        flags: the method's hyper-parameters.
+        training: data and training flags of the model as JSON, without pruning.
     """
 
     table: Table
@@ -67,13 +68,13 @@ Pair = tuple[Place, Place]  # on the larger side, on the smaller side
 
 @dataclass(frozen=True)
 class Line:
-    """What came of a claim on one table, for one method and model where these are judged by themselves.
+    """The outcome of a claim on one table, and for one method or model where the claim judges each on its own.
 
     Attributes:
-        table, method, model: what is compared; "A minus B" where the sides differ in it.
-        change: larger side minus smaller one, in [-1, 1]; None without a pair.
-        lacking: why there is no pair, in words; ``METHOD`` stands for ``method``.
-        left_out: what takes no part in ``change`` though the claim names it, and why.
+        table, method, model: names of what is compared; "A minus B" where the sides differ in it.
+        change: the side claimed larger minus the one claimed smaller, in [-1, 1]; None without a pair.
+        lacking: why there is no pair, in words, in which ``METHOD`` is replaced by ``method``.
+        left_out: runs that the claim selects but that are not part of ``change``, with the reason.
     """
 
     claim: Claim
@@ -99,10 +100,11 @@ class Line:
 
 
 def section(claims: list[Claim], tables: list[Table], planned: Iterable[PlannedRun]) -> Section:
-    """The claims of a file with their verdicts.
+    """The section of a report that lists the claims of a file with their verdicts.
 
     Args:
-        planned: cells of sweeps, whose files have labels for methods.
+        claims: at least one, all of one file.
+        planned: cells of sweeps, which know the methods' labels.
     """
     places = _places(tables, planned)
     lines = _joined([line for claim in claims for line in judged(claim, places)])
@@ -155,7 +157,7 @@ def _places(tables: list[Table], planned: Iterable[PlannedRun]) -> list[Place]:
 
 
 def _joined(lines: list[Line]) -> list[Line]:
-    """One line where a claim lacks the same for several methods."""
+    """The lines, with those of one claim that lack the same runs for several methods joined into one."""
     joined: dict[Any, Line] = {}
     for place, line in enumerate(lines):
         key = (line.claim.number, line.lacking, line.table, line.model) if line.change is None else place
@@ -176,7 +178,7 @@ def _among(value: float, ends: tuple[float, float]) -> bool:
 
 
 def _same(value: Any, other: Any) -> bool:
-    """Whether a stored value is one of a claim's file, which reads 1e-4 as text."""
+    """Whether a stored value equals one of a claim's file. YAML reads 1e-4 as text, so numbers are parsed."""
     if isinstance(value, bool) or isinstance(other, bool):
         return value is other
     try:
@@ -189,14 +191,14 @@ def _flagged(place: Place, flags: dict[str, tuple[Any, ...]]) -> bool:
     return all(any(_same(place.flags.get(name), value) for value in values) for name, values in flags.items())
 
 
-TESTS: dict[str, Callable[[Place, Any], bool]] = {  # in the order in which what is missing is looked for
+TESTS: dict[str, Callable[[Place, Any], bool]] = {  # applied in this order; the first that selects nothing is reported
     "scenario": lambda place, kinds: place.table.key["kind"] in kinds,
     "method": lambda place, names: any(name.casefold() in place.called for name in names),
     "sparsity": lambda place, ends: place.model.sparsity is not None and _among(place.model.sparsity, ends),
     "pruner": lambda place, names: place.model.pruner in names,
     "flags": _flagged,
 }
-LACKING: dict[str, Callable[[Any], str]] = {  # what there is no run of
+LACKING: dict[str, Callable[[Any], str]] = {  # the words for a selector that selects no run
     "scenario": lambda kinds: f"no runs that forget: {' or '.join(kinds)}",
     "method": lambda names: f"no runs of {METHOD}",
     "sparsity": lambda ends: f"no runs on models that are {' to '.join(map(model_name, dict.fromkeys(ends)))}",
@@ -208,7 +210,10 @@ LACKING: dict[str, Callable[[Any], str]] = {  # what there is no run of
 
 
 def _select(side: Side, places: list[Place]) -> tuple[list[Place], str]:
-    """The places of a side, or what there is none of. Original and Retrain take part only where they are named."""
+    """The places that a side selects, and if there are none, what is lacking, in words.
+
+    Original and Retrain are selected only by name.
+    """
     if not side.method:
         places = [place for place in places if not marks.reference(place.row)]
         if not places:
@@ -225,7 +230,7 @@ def _select(side: Side, places: list[Place]) -> tuple[list[Place], str]:
 
 
 def _alike(larger: Place, smaller: Place, named: frozenset[str]) -> bool:
-    """Whether two places differ in nothing but what the claim names."""
+    """Whether two places can be a pair: they differ only in the selectors ``named``."""
     if larger.table is not smaller.table and ("scenario" not in named or _shared(larger) != _shared(smaller)):
         return False
     if not named & {"method", "flags"} and larger.row != smaller.row and not larger.labels & smaller.labels:
@@ -247,7 +252,7 @@ def _shared(place: Place) -> str:
 
 
 def _preferred(pairs: list[Pair], alike: Callable[[Place, Place], bool]) -> list[Pair]:
-    """Without pairs of a place that has a better partner."""
+    """The pairs for which ``alike`` holds, and those of places that are in none of these."""
     best = [pair for pair in pairs if alike(*pair)]
     taken = {place for pair in best for place in pair}
     return [pair for pair in pairs if pair in best or not taken & set(pair)]
@@ -259,7 +264,7 @@ def _pairs(claim: Claim, larger: list[Place], smaller: list[Place]) -> list[Pair
         (one, other)
         for one in larger
         for other in smaller
-        if not {one, other} <= both and _alike(one, other, claim.named)  # in both orders, or with itself: says nothing
+        if not {one, other} <= both and _alike(one, other, claim.named)  # if both are on both sides, they would cancel
     ]
     if claim.named & {"sparsity", "pruner"}:
         pairs = _preferred(pairs, lambda one, other: one.training == other.training)
@@ -275,7 +280,7 @@ def _pairs(claim: Claim, larger: list[Place], smaller: list[Place]) -> list[Pair
 
 
 def _nearest(pairs: list[Pair]) -> list[Pair]:
-    """Pairs in which each place is the other's nearest in sparsity, of those that one pruner made from one method."""
+    """The pairs in which each place is the other's nearest in sparsity, among partners of one row and pruner."""
     least: dict[tuple, float] = {}
     for pair in pairs:
         for key in _kinds(pair):
@@ -284,7 +289,7 @@ def _nearest(pairs: list[Pair]) -> list[Pair]:
 
 
 def _kinds(pair: Pair) -> list[tuple]:
-    """Each place of a pair with the kind of its partner, among which one is the nearest."""
+    """For each place of a pair: the place, and the table, row and pruner of its partner."""
     return [(place, other.table, other.row, other.model.pruner) for place, other in (pair, pair[::-1])]
 
 
@@ -297,7 +302,10 @@ def _apart(pair: Pair) -> float:
 
 
 def judged(claim: Claim, places: list[Place]) -> list[Line]:
-    """The lines of a claim; one that says what there is no run of, where a side has none."""
+    """The outcomes of a claim: a line per table, and per method and model as ``Claim.each`` says.
+
+    If a side selects no runs, or no two make a pair, there is one line, which says what is lacking.
+    """
     sides = []
     for side in (claim.larger, claim.smaller):
         selected, lacking = _select(side, places)
@@ -340,12 +348,12 @@ def _line(claim: Claim, pairs: list[Pair]) -> Line:
 
 
 def _without(claim: Claim, sides: Iterable[Mapping[Seeds, float]]) -> str:
-    """Why sides have no pair."""
+    """Why these sides have no pair of runs, in words."""
     return "no seed on both sides" if claim.score in METRICS or all(sides) else "no Retrain with the same seeds"
 
 
 def _against(sides: list[tuple[str, str]]) -> str:
-    """``A`` where the sides of every pair are alike, else ``A minus B``."""
+    """The names of a pair, ``A`` if both sides are equal in every pair, else ``A minus B``."""
     larger, smaller = (", ".join(dict.fromkeys(names)) for names in zip(*sides))
     return larger if all(one == other for one, other in sides) else f"{larger}{MINUS}{smaller}"
 

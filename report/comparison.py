@@ -1,4 +1,4 @@
-"""Runs that may be compared, as tables: one pandas DataFrame of runs, grouped by scenario, row and column."""
+"""Groups runs that may be compared into tables, each around a pandas DataFrame with a line per run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from utils.run_flags import SEEDS
 
 OWN_SPLIT = "of each run's seed"
 APART = ("unlearn_seed", "eval_seed")
-# Of the forget set, of training, of initial weights, of unlearning and of scoring, and the part of a population: runs
-# with the same are compared.
+# Seeds of the forget set, of training, of initial weights, of unlearning and of scoring, then the part of a population
+# ("" for none). Runs with equal tuples are compared with each other.
 Seeds = tuple[int, int, int, int, int, str]
 SCORES, SEED, CELL = [*METRICS, "RTE"], [*SEEDS, *APART, "part"], ["row", "model", "metric"]
 COLUMNS = ["run", "fingerprint", "key", "failed", "machine", *SEED, *SCORES]
@@ -32,8 +32,9 @@ class Cell:
 
     Attributes:
         values: one per run, in order of their seeds, in [0, 1] (RTE in minutes).
-        machines: the kinds of machines that they ran on.
-        shared: their mean, and Retrain's on the same model, over the seeds that both have; None without any.
+        machines: descriptions of the machines that they ran on.
+        shared: the mean of the values and that of Retrain's on the same model, both over the seeds that both have; None
+            if they share no seed.
     """
 
     values: tuple[float, ...]
@@ -46,18 +47,28 @@ class Cell:
 
     @property
     def std(self) -> float:
-        """Population standard deviation, as the reference's tables have it."""
+        """Population standard deviation, as in the tables of the paper's code."""
         return statistics.pstdev(self.values)
 
     def text(self, factor: float = 100, form: str = ".2f") -> str:
-        """Mean ± standard deviation, the latter where there are several runs; in per cent by default."""
+        """Mean ± standard deviation as text; the latter is left out for a single run.
+
+        Args:
+            factor: both are multiplied by it; the default gives per cent.
+            form: format specification of the numbers.
+        """
         spread = f"±{format(factor * self.std, form.lstrip('+'))}" if len(self.values) > 1 else ""
         return format(factor * self.mean, form) + spread
 
 
 @dataclass
 class MissingRuns:
-    """Runs that were planned and are not there: their number, and how many of them failed."""
+    """Numbers of runs of a cell that a sweep planned.
+
+    Attributes:
+        missing: those that have not finished.
+        failed: those of them that failed.
+    """
 
     missing: int = 0
     failed: int = 0
@@ -68,13 +79,13 @@ class Table:
     """Runs that may be compared: one scenario on one data set and architecture, split and scored in one way.
 
     Attributes:
-        title: in words.
-        slug: starts file names; no other table of the same report has it.
+        title: data set, architecture and what is forgotten, in words.
+        slug: the start of its file names, unique in a report.
         key: what all runs of the table share, see ``shared``.
         models: columns, dense first.
-        rows: names.
-        frame: one line for each run and column that it stands in: ``COLUMNS``, "row" and "model".
-        missing: by row and model name; absent where every planned run is there.
+        rows: names of methods, with settings where one method has several.
+        frame: one line for each run and model (column) that it belongs to: ``COLUMNS``, "row" and "model".
+        missing: by row and model name; no entry where every planned run has finished.
     """
 
     title: str
@@ -87,26 +98,26 @@ class Table:
 
     @property
     def classes(self) -> int | None:
-        """How many the data set has; None if no run tells."""
+        """Number of classes of the data set; None if no run's configuration says."""
         by_run = [run.content["config"].get("official_counts") for run in self.frame["run"]]
         return next((len(counts) for counts in by_run if isinstance(counts, list)), None)
 
     @property
     def places(self) -> dict[str, tuple[str, list[str]]]:
-        """The row and the columns of every run, by its fingerprint."""
+        """The row's name and the models' names of every run, by its fingerprint."""
         groups = self.frame.groupby("fingerprint", sort=False)
         return {name: (group["row"].iloc[0], list(group["model"])) for name, group in groups}
 
     @property
     def finished(self) -> pd.DataFrame:
-        """The lines of ``frame`` but for failed runs."""
+        """The lines of ``frame`` without failed runs."""
         return self.frame[~self.frame["failed"].astype(bool)]
 
     @cached_property
     def nesting(self) -> dict[Seeds, tuple]:
-        """By the seeds of a run: the same, with the split that its model was trained on behind the part.
+        """For every run's ``Seeds`` the same tuple with the split of its training appended to the last entry.
 
-        A training seed alone names no training: the same seed on another split trains another model.
+        A training seed alone does not identify a training: the same seed on another split trains another model.
         """
         own = self.key["split"] == OWN_SPLIT
         digests: dict[tuple, str] = {}
@@ -118,7 +129,7 @@ class Table:
         return {key: (*key[:-1], f"{key[-1]} {digests.get(origin, origin[0])}") for key, origin in origins.items()}
 
     def members(self) -> dict[str, dict[str, list[Run]]]:
-        """All runs, failed ones too, by row and model."""
+        """All runs, failed ones included, by row and model name."""
         members: dict[str, dict[str, list[Run]]] = {}
         for (row, model), group in self.frame.groupby(["row", "model"], sort=False):
             members.setdefault(row, {})[model] = list(group["run"])
@@ -132,7 +143,7 @@ class Table:
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], Cell]:
-        """By row, model and metric."""
+        """The cells by names of row, model and metric."""
         if self.values.empty:
             return {}
         seed = ["model", "metric", *SEED]
@@ -148,9 +159,10 @@ class Table:
 
     @cached_property
     def seed_scores(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """By row and model: a line for each run, by its seeds, with a column for each of ``runs.BY_SEED``.
+        """By names of row and model, a frame with a line per run, indexed by its seeds, and columns ``runs.BY_SEED``.
 
-        Scores are in [0, 1]; gaps are distances from Retrain on the same model with the same seeds. NaN: unknown.
+        Scores are in [0, 1]. Gaps are absolute differences from Retrain on the same model with the same seeds. A value
+        that is unknown is NaN.
         """
         four = self.values[self.values["metric"].isin(METRICS)]
         if four.empty:
@@ -164,25 +176,28 @@ class Table:
         return {key: cell.droplevel(["row", "model"]) for key, cell in lines.groupby(["row", "model"])}
 
     def cell(self, row: str, model: str, metric: str) -> Cell | None:
-        """The cell, if there is any run in it."""
+        """The cell of these names; None if it has no run."""
         return self.cells.get((row, model, metric))
 
     def difference(self, row: str, model: str, metric: str) -> float | None:
-        """The mean minus Retrain's on the same model over the seeds that both have, in [-1, 1]; None without any."""
+        """The cell's mean minus Retrain's on the same model, in [-1, 1] (RTE in minutes).
+
+        Both means are over the seeds that both have; None if they share none.
+        """
         cell = self.cell(row, model, metric)
         return None if cell is None or cell.shared is None else cell.shared[0] - cell.shared[1]
 
     def gap(self, row: str, model: str, metric: str) -> float | None:
-        """Size of the ``difference``, in [0, 1]; None without any."""
+        """Absolute value of ``difference``, in [0, 1]; None if that is None."""
         difference = self.difference(row, model, metric)
         return None if difference is None else abs(difference)
 
     def average_gap(self, row: str, model: str) -> float | None:
-        """Mean of the four gaps ("disparity average" in the paper), in [0, 1]."""
+        """Mean of the four gaps ("disparity average" in the paper), in [0, 1]; None if one is unknown."""
         return mean_of([self.gap(row, model, metric) for metric in METRICS])
 
     def by_seed(self, row: str, model: str, score: str = AVERAGE) -> dict[Seeds, float]:
-        """A score of a cell's runs by their seeds, ascending; runs without it are left out.
+        """A score of a cell's runs, in [0, 1], by their seeds in ascending order; runs without it are left out.
 
         Args:
             score: one of ``runs.BY_SEED``.
@@ -191,23 +206,26 @@ class Table:
         return {} if lines is None else lines[score].dropna().to_dict()
 
     def gap_by_seed(self, row: str, model: str) -> float | None:
-        """Mean of the runs' average gaps, in which misses on either side of Retrain do not cancel; None without any."""
+        """Mean over the runs of each run's average gap, in [0, 1]; None if no run has one.
+
+        Unlike in ``average_gap``, deviations above and below Retrain in different runs do not cancel.
+        """
         gaps = self.by_seed(row, model)
         return statistics.fmean(gaps.values()) if gaps else None
 
     def runs(self, row: str, model: str) -> int:
-        """Number of finished runs."""
+        """Number of finished runs in a cell."""
         cell = self.cell(row, model, METRICS[0])
         return len(cell.values) if cell else 0
 
     def seeds(self, model: str) -> int:
-        """Number of seeds with a run on this model; where there is none, with a run on any."""
+        """Number of distinct seeds with a finished run on this model; if there is none, on any model."""
         scored = self.values[self.values["metric"] == METRICS[0]]
         on_model = scored[scored["model"] == model]
         return len((scored if on_model.empty else on_model)[SEED].drop_duplicates())
 
     def tried(self) -> list[str]:
-        """Rows with any run, without Retrain, which every other row is held against."""
+        """Rows with a finished run, without Retrain, with which they are compared."""
         return [row for row in self.rows if row != "Retrain" and any(self.runs(row, each.name) for each in self.models)]
 
 
@@ -218,7 +236,14 @@ def mean_of(gaps: list[float | None]) -> float | None:
 
 
 def cells_by(frame: pd.DataFrame, by: list[str]) -> dict[tuple, Cell]:
-    """The cells of a frame with a column "value", by the columns of these names; lines without a value are left out."""
+    """The values of a frame as cells.
+
+    Args:
+        frame: with a column "value"; lines without a value are left out.
+        by: names of columns to group by.
+    Returns:
+        Cells by the values of these columns, in the frame's order.
+    """
     groups = frame.astype({"value": float}).dropna(subset="value").groupby(by, sort=False)["value"].agg(tuple)
     return {key: Cell(values) for key, values in groups.items()}
 
@@ -233,7 +258,11 @@ def seed_of(result: dict[str, Any]) -> Seeds:
 
 
 def shared(result: dict[str, Any]) -> dict[str, Any]:
-    """What runs must share to be compared: data, model family, what is forgotten, how it is split and scored."""
+    """The key of a run's table. Runs may be compared if they share data, architecture, forget set, split and scoring.
+
+    Args:
+        result: content of a ``result.json`` of ``main_forget.py``.
+    """
     config, scenario, sizes = result["config"], result["scenario"], result.get("split", {})
     split_seed = config.get("run", {}).get("split_seed")
     population = population_of(config)  # its forget sets make one row together
@@ -255,7 +284,7 @@ def shared(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def frame(runs: Iterable[Run]) -> pd.DataFrame:
-    """One line for each run of ``main_forget.py``, with ``COLUMNS``; scores of failed runs are NaN."""
+    """A frame with ``COLUMNS`` and a line for each run of ``main_forget.py``; scores of failed runs are NaN."""
     lines = []
     for run in runs:
         content, seeds = run.content, seed_of(run.content)
@@ -266,7 +295,7 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def tables(runs: Iterable[Run]) -> list[Table]:
-    """One table for each group of runs that may be compared."""
+    """One table for each group of runs of ``main_forget.py`` that may be compared, see ``shared``."""
     all_runs = frame(runs)
     _join_same_splits(all_runs)
     groups = [(json.loads(text), group) for text, group in all_runs.groupby("key", sort=False)]
@@ -276,7 +305,10 @@ def tables(runs: Iterable[Run]) -> list[Table]:
 
 
 def _join_same_splits(all_runs: pd.DataFrame) -> None:
-    """Put runs of one seed, on the split of that seed, beside those that other seeds made on the same split."""
+    """Move runs that were split by their own seed into the table of runs split by ``--split_seed``, if it is that seed.
+
+    That is done for tables in which all runs have one seed.
+    """
     for text, group in list(all_runs.groupby("key", sort=False)):
         key, seeds = json.loads(text), group["seed"].unique()
         same = _text({**key, "split": f"of seed {seeds[0]}"})
@@ -304,7 +336,7 @@ def _table(key: dict[str, Any], group: pd.DataFrame) -> Table:
 
 
 def named(title: str, slug: str, compat: str) -> tuple[str, str]:
-    """A table's title and the start of its file names, with ``--compat`` behind them where that is not "fixed"."""
+    """Title and slug of a table, with the value of ``--compat`` appended if it is not "fixed"."""
     if compat != "fixed":
         title, slug = f"{title} (compat {compat})", f"{slug}-{compat}"
     return title, file_name(slug)
@@ -317,7 +349,7 @@ def _machine(result: dict[str, Any]) -> str:
 
 
 def _forgotten(key: dict[str, Any]) -> str:
-    """What is forgotten, for file names."""
+    """The scenario as part of a file name."""
     forget, kind = key["forget"], key["kind"].replace(" ", "-")
     if "indices" in forget:
         return f"{kind}-{forget['indices']}-{forget['indices_digest'][:6]}"
@@ -327,7 +359,11 @@ def _forgotten(key: dict[str, Any]) -> str:
 
 
 def make_distinct(tables: list[Any]) -> None:
-    """Give those of equal slug or title (tables, or what is made of them, with a ``key``) what they differ in."""
+    """Make slugs and titles unique, by appending to equal ones a digest of ``key``, or the entries that differ.
+
+    Args:
+        tables: objects with ``slug``, ``title`` and ``key``; changed in place.
+    """
     for attribute in ("slug", "title"):
         texts = [getattr(table, attribute) for table in tables]
         for table, text in zip(tables, texts):

@@ -1,4 +1,4 @@
-"""One thing against another, seed by seed: ``--compat fixed`` and ``reference``, dense models and sparse ones."""
+"""Compares ``--compat fixed`` with ``--compat reference``, and dense models with sparse ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from report.runs import METRICS
 from report.text import percent
 
 MOST = 10  # seeds whose differences are listed one by one
-Pair = tuple[Table, Table]  # under fixed and under reference; they differ in nothing else
+Pair = tuple[Table, Table]  # with --compat fixed and --compat reference, else equal
 CORRECTIONS = (
     "Per cent, mean ± standard deviation over the seeds: --compat reference, which repeats what published numbers were "
     f"made with, then --compat fixed; in brackets fixed minus reference. {UNEQUAL}: they differ by more than the "
@@ -26,7 +26,7 @@ SPARSITY = (
 
 
 def pairs(tables: list[Table]) -> list[Pair]:
-    """Every table under ``fixed`` with its twin under ``reference``."""
+    """The pairs of tables whose keys differ only in ``--compat``: "fixed" first, then "reference"."""
     twins = {_but_compat(table): table for table in tables if table.key["compat"] == "reference"}
     fixed = [table for table in tables if table.key["compat"] == "fixed"]
     return [(table, twins[_but_compat(table)]) for table in fixed if _but_compat(table) in twins]
@@ -37,7 +37,10 @@ def _but_compat(table: Table) -> str:
 
 
 def changes(fixed: Table, reference: Table) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: by method and model the four metrics and the average gap, reference → fixed (difference)."""
+    """Head and rows of a table of what ``--compat`` changes: a row per method and model.
+
+    Its columns are the four metrics and the average gap, each as ``reference → fixed (difference)``.
+    """
     rows = []
     for name in fixed.rows:
         for model in (model.name for model in fixed.models):
@@ -66,7 +69,11 @@ def _points(moved: float) -> str:
 
 
 def effect(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: each sparse model against the dense one, over the seeds with a gap on both; maybe no rows."""
+    """Head and rows of a table of what sparsity changes: the average gap on the dense model minus that on a sparse one.
+
+    There is a row per method and two columns per sparse model: the differences of the seeds that have a gap on both,
+    and their mean. Without a dense model or a shared seed there are no rows.
+    """
     dense = next((model.name for model in table.models if model.sparsity == 0), None)
     if dense is None:
         return ["method"], []

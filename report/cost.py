@@ -1,4 +1,4 @@
-"""What is left of the gap to Retrain against what unlearning cost, as a picture.
+"""A figure of the gap to Retrain against the run time of unlearning.
 
 matplotlib is imported only when it is drawn.
 """
@@ -15,11 +15,11 @@ EDGED = {"markeredgecolor": "black", "linestyle": "none"}
 
 
 def cost(table: Table) -> Any:
-    """Average gap to Retrain over the minutes that unlearning took: markers tell methods apart, shades models.
+    """A figure of the average gap to Retrain against the minutes of unlearning; markers are methods, shades models.
 
-    Where there are more methods than markers, each model has a panel of its own with the methods' names in it. What
-    doing nothing (Original) leaves of the gap is a line across, what Retrain took a line upwards. Where gaps reach from
-    near zero to far off, their axis is linear below one point and logarithmic above.
+    With more methods than markers, each model has a panel of its own, in which the methods' names are written. A
+    horizontal line is the gap of Original, a vertical one the time of Retrain. If gaps range from near zero to far
+    more, their axis is linear below one percentage point and logarithmic above.
     """
     rows = [row for row in table.tried() if row != "Original"]
     named = len(rows) > len(MARKERS)
@@ -45,7 +45,7 @@ def cost(table: Table) -> Any:
     axes[-1, 0].set(xlabel="RTE: minutes that unlearning took")
     drawn.suptitle(table.title, fontsize=10)
     if named:
-        drawn.draw_without_rendering()  # from here on the axes stay where they are
+        drawn.draw_without_rendering()  # computes the layout, which must not change once names are placed
         drawn.set_layout_engine("none")
         for axis in panels:
             _name(axis, points[axis])
@@ -68,7 +68,10 @@ STEPS = (8, 15, 24, 36, 50, 66, 84)  # from a marker's centre to its name
 
 
 def _name(axis: Any, points: dict[str, tuple[float, float]]) -> None:
-    """Write each name near its marker, clear of markers, names, lines and edges; from afar with a line to it."""
+    """Write each name near its marker, where it covers markers, names, lines and edges least.
+
+    A name that does not fit right beside its marker gets a line to it.
+    """
     to_points = 72 / axis.figure.dpi
     centres = {row: tuple(axis.transData.transform(point) * to_points) for row, point in points.items()}
     (left, low), (right, high) = axis.bbox.get_points() * to_points
@@ -93,20 +96,24 @@ def _name(axis: Any, points: dict[str, tuple[float, float]]) -> None:
 
 
 def _box(text: str, x: float, y: float, across: float) -> Box:
-    """Where a text of seven points stands that has its beginning, end or middle at ``x``, the side of its marker."""
+    """The box of a text in 7 pt that is centred at height ``y`` and begins, ends or is centred at ``x``.
+
+    Args:
+        across: where the text lies from its marker: above 0 to the right, below 0 to the left, 0 above or below it.
+    """
     width = 4.0 * len(text) + 3
     left = x if across > 0.1 else x - width if across < -0.1 else x - width / 2
     return left, y - 4.5, left + width, y + 4.5
 
 
 def _overlap(a: Box, b: Box) -> float:
-    """Area that two boxes share."""
+    """The area that two boxes share, in square points."""
     wide, high = (min(a[end], b[end]) - max(a[end - 2], b[end - 2]) for end in (2, 3))
     return max(0.0, wide) * max(0.0, high)
 
 
 def _scales(axis: Any, gaps: list[float]) -> None:
-    """Gaps from zero, spread where methods crowd near it; minutes at 1, 2 and 5, or at powers of ten if too many."""
+    """Set the scales: gaps from zero, symlog if some are near it; ticks of minutes at 1, 2 and 5, or powers of ten."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     top = axis.get_ylim()[1]

@@ -1,6 +1,6 @@
-"""Training curves from ``log.jsonl`` files: accuracy and loss after every epoch, over the seeds.
+"""Figures of accuracy and loss after every epoch, over the seeds, from ``log.jsonl`` files.
 
-matplotlib is imported only when one is drawn.
+matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -20,13 +20,19 @@ from utils.names import file_name
 from utils.run_flags import SEEDS
 
 ROUNDS_SHOWN = 5
-ENDS = {"forget": "x", "test": "+"}  # markers of the sets
+ENDS = {"forget": "x", "test": "+"}  # sets whose accuracy at the end is drawn, and their markers
 
 
 def trainings(collection: Collection) -> dict[str, tuple[str, list[Epochs]]]:
-    """Finished trainings that differ in nothing but their seeds: by file name, a title and the epochs of each."""
+    """Groups of finished trainings that differ in their seeds only.
+
+    Returns:
+        By file name without suffix: a title, and the logged epochs of each training in the group.
+    Raises:
+        UsageError: a result lacks what a figure needs.
+    """
     groups: dict[str, list[Run]] = {}
-    seen: set[Any] = set()  # a copy of a run is no further seed
+    seen: set[Any] = set()  # so that a copy of a run does not count as a further seed
     for run in collection.runs:
         mark = run.content.get("fingerprint", run.path)
         if run.done and "rounds" in run.content and run.epochs and mark not in seen:
@@ -60,7 +66,10 @@ def _title(content: dict[str, Any], seeds: int) -> str:
 
 
 def draw_training(title: str, runs: list[Epochs]) -> Any:
-    """Accuracy (training solid, validation dashed) and training loss per round; bands span the seeds."""
+    """A figure of accuracy (training solid, validation dashed) and training loss in nats, a colour per round.
+
+    Lines are means over the runs, bands their ranges. Of more than ``ROUNDS_SHOWN`` rounds, that many are drawn.
+    """
     drawn, axes = figure(10, 3.8, 1, 2)
     phases = list(dict.fromkeys(phase for epochs in runs for phase in epochs))
     if len(phases) > ROUNDS_SHOWN:
@@ -83,7 +92,15 @@ def draw_training(title: str, runs: list[Epochs]) -> Any:
 
 
 def band(axis: Any, runs: list[dict[int, dict[str, float]]], key: str, scale: float, **look: Any) -> None:
-    """The mean of a logged value over the runs at each epoch, and the range that they span."""
+    """Draw the mean of a logged value over the runs at each epoch, and their range as a band.
+
+    Args:
+        axis: matplotlib axes.
+        runs: of each run, what was logged by epoch.
+        key: of the logged value, "accuracy" for example.
+        scale: the value is multiplied by it.
+        look: arguments of ``axis.plot``, ``color`` among them.
+    """
     records = [item for epochs in runs for item in epochs.items() if isinstance(item[1].get(key), (int, float))]
     lines = [(epoch, scale * record[key]) for epoch, record in records]
     values = pd.DataFrame(lines, columns=["epoch", "value"])
@@ -95,9 +112,10 @@ def band(axis: Any, runs: list[dict[int, dict[str, float]]], key: str, scale: fl
 
 
 def draw_unlearning(table: Table) -> Any | None:
-    """Training accuracy of every method that learns by epochs, a panel each, a line per model; None if no log is there.
+    """A figure of accuracy on the method's training images by epoch: a panel per method, a line per model.
 
-    Where the method ended, the accuracy on the forget and on the test set. All panels have one scale.
+    Markers at the last epoch are the unlearned model's accuracies on the forget and the test set. All panels share
+    one scale. None if no run has logged epochs.
     """
     panels: dict[str, dict[str, list[Run]]] = {}
     for row, models in table.members().items():
@@ -137,7 +155,7 @@ def _last(run: Run) -> int:
 
 
 def _ends(axis: Any, runs: list[Run], shade: Any) -> None:
-    """The accuracies of the finished models, in the mean over the runs, above the last epoch."""
+    """Draw the unlearned models' accuracies on the sets of ``ENDS``, as means over the runs, at the last epoch."""
     by_run = [run.content["accuracy"] for run in runs if isinstance(run.content.get("accuracy"), dict)]
     for name, marker in ENDS.items():
         values = [100 * accuracies[name] for accuracies in by_run if isinstance(accuracies.get(name), (int, float))]

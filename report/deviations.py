@@ -1,4 +1,4 @@
-"""Over which seeds a deviation runs, and which of them it comes from: trainings, forget sets, unlearnings, scorings."""
+"""Divides the deviation over seeds by its sources: trainings, forget sets, unlearnings and scorings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from report.comparison import SEED, Table
 from report.runs import METRICS
 from report.text import percent
 
-# A level of the nesting, and the seeds that tell its members apart; each level lies within the one before it. The part
-# holds the split of a training too, see ``Table.nesting``.
+# The levels of nesting, each within the one before it, and the seeds by which members of a level differ. The entry
+# "part" holds the split of a training too, see ``Table.nesting``.
 LEVELS: dict[str, tuple[str, ...]] = {
     "training": ("train_seed", "init_seed", "part"),
     "forget set": ("seed",),
@@ -25,17 +25,17 @@ NOTE = (
     "sd: standard deviation of the level alone, without what the levels below it add (0 where these explain all); "
     "±: standard error of the mean over the topmost level, whose members alone are independent; n: their number."
 )
-Key = tuple
+Key = tuple  # of one run: the values of ``SEED``, in its order
 Values = Mapping[Key, float]
 
 
 def counts(keys: Sequence[Key]) -> dict[str, int]:
-    """How many members each level has in all, of runs given by their seeds in the order of ``SEED``."""
+    """The number of distinct members at each level among these runs."""
     return {level: len({member(key, level) for key in keys}) for level in LEVELS}
 
 
 def varying(keys: Sequence[Key]) -> list[str]:
-    """The levels that have several members in one of the level above."""
+    """The levels at which some member of the level above has several members."""
     varying, above = [], 1
     for level, number in counts(keys).items():
         if number > above:
@@ -45,13 +45,13 @@ def varying(keys: Sequence[Key]) -> list[str]:
 
 
 def finished(table: Table) -> list[Key]:
-    """The seeds of a table's finished runs, as ``Table.nesting`` has them, each once."""
+    """The seeds of a table's finished runs, each once, with the split as in ``Table.nesting``."""
     keys = table.values[SEED].drop_duplicates().itertuples(index=False, name=None)
     return [table.nesting[key] for key in keys]
 
 
 def words(table: Table) -> str:
-    """Over which seeds the deviations of a table run, in a sentence."""
+    """A sentence that says over which seeds the deviations in a table run; empty for fewer than two runs."""
     keys = finished(table)
     if len(keys) < 2:
         return ""
@@ -66,7 +66,7 @@ def words(table: Table) -> str:
 
 
 def _each(level: str, number: int, above: int) -> str:
-    """How many members a level has, for each member of the one above where there are several of these."""
+    """The number of members of a level in words, per member of the level above if that has several."""
     if above == 1:
         return f"{number} {level}s"
     share = number / above
@@ -78,7 +78,7 @@ def _listed(names: list[str]) -> str:
 
 
 def member(key: Key, level: str) -> Key:
-    """The seeds that name the member of a level, those of the levels above it included."""
+    """The seeds of a run that identify its member of a level, including those of the levels above."""
     above = list(LEVELS)[: list(LEVELS).index(level) + 1]
     return tuple(seed for name in above for seed in _part(key, name))
 
@@ -88,18 +88,22 @@ def _part(key: Key, level: str) -> Key:
 
 
 def shares(values: Values, levels: Sequence[str]) -> tuple[dict[str, float], list[float]]:
-    """Standard deviation of each level alone, and the means of the topmost level's members.
+    """The standard deviation that each level alone contributes, and the means of the topmost level's members.
 
-    The variance of members' means less what the level below adds to it, its variance over the harmonic mean of the
-    numbers of its members; at least 0. For balanced nestings these are the estimates of a nested analysis of variance.
+    The variance of a level is the variance of its members' means, less the part that the levels below contribute to
+    it, at least 0. That part is the variance of the means one level below, divided by the harmonic mean of the numbers
+    of members there. For balanced nestings these are the estimates of a nested analysis of variance.
 
     Args:
-        values: by seeds in the order of ``SEED``.
+        values: by the runs' seeds in the order of ``SEED``.
         levels: those that vary, the topmost first.
+    Returns:
+        Standard deviations by level, in the unit of the values, NaN where no member has a sibling; and one mean for
+        each member of the topmost level.
     """
     shares: dict[str, float] = {}
-    means = dict(values)  # of the members of a level, by the seeds of their first runs
-    below = 0.0  # variance that the levels below leave in a member's mean
+    means = dict(values)  # of the members of a level, by the seeds of each member's first run
+    below = 0.0  # variance that the levels below contribute to a member's mean
     for depth in range(len(levels) - 1, -1, -1):
         groups: dict[Key, dict[Key, float]] = {}
         for key, value in means.items():
@@ -115,7 +119,10 @@ def shares(values: Values, levels: Sequence[str]) -> tuple[dict[str, float], lis
 
 
 def nested(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: by method, model and score the mean and each level's share; no rows where one level varies."""
+    """Head and rows of a table with the mean and each level's standard deviation, by method, model and score.
+
+    There are no rows if fewer than two levels vary.
+    """
     levels = varying(finished(table))
     head = ["method", "model", "score", "mean", *(f"sd, {level}s" for level in levels), "n"]
     if len(levels) < 2:

@@ -1,4 +1,4 @@
-"""Tables of the scores beside the paper's five."""
+"""Tables of scores other than UA, RA, TA, MIA-Efficacy and RTE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _whole(content: dict[str, Any]) -> bool:
     )
 
 
-# Scores that follow from accuracies, so that they need no --reference_model but a Retrain run beside.
+# Scores that follow from accuracies alone: they need a Retrain run with the same seeds, but no --reference_model.
 FROM_ACCURACIES: dict[str, Callable[[Accuracies, Accuracies], float | None]] = {
     "ToW": closeness.tug_of_war,
     "RD": closeness.retention_deviation,
@@ -30,12 +30,13 @@ FROM_ACCURACIES: dict[str, Callable[[Accuracies, Accuracies], float | None]] = {
 
 
 def value(name: str, keys: tuple[str, ...], content: dict[str, Any], retrained: Accuracies | None) -> float | None:
-    """A score of one run; None where the run lacks it.
+    """A score of one run; None if the run lacks it.
 
     Args:
-        name: of its column.
-        keys: where ``content``, of a ``result.json``, has it.
-        retrained: accuracies of the model retrained with the same seeds, if there is one.
+        name: of the score, as ``--scores`` takes it.
+        keys: the path of the score in ``content``.
+        content: of the run's ``result.json``.
+        retrained: accuracies in [0, 1], by set, of the model retrained with the same seeds; None if there is none.
     """
     if name not in FROM_ACCURACIES:
         return scoring.stored(content, keys)
@@ -43,16 +44,23 @@ def value(name: str, keys: tuple[str, ...], content: dict[str, Any], retrained: 
 
 
 def scores_named(text: str | None) -> list[str]:
-    """Names of scores from what was typed: names with commas between, or ``all``; none where nothing was typed.
+    """The names of scores that ``--scores`` asks for.
 
-    Raises UsageError: there is no such score.
+    Args:
+        text: names separated by commas, or "all"; None or empty for none.
+    Raises:
+        UsageError: there is no such score.
     """
     names, scores = list(dict.fromkeys(text.split(","))) if text else [], scoring.columns()
     return list(scores) if "all" in names else [lookup(name, ["all", *scores], "--scores") for name in names]
 
 
 def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: each score over the models, mean ± standard deviation; scores that no run has are left out."""
+    """Head and rows of a table of scores: a row per method, a column per score and model, mean ± standard deviation.
+
+    Args:
+        names: of the scores; those that no run has get no column.
+    """
     import pandas as pd
 
     from report.comparison import cells_by, seed_of
@@ -82,7 +90,7 @@ def scores_table(table: Table, names: list[str]) -> tuple[list[str], list[list[s
 
 
 def note(head: list[str], names: list[str]) -> str:
-    """What the columns are."""
+    """A sentence that explains the scores in the columns of ``scores_table``."""
     scores = scoring.columns()
     shown = [name for name in names if any(title.startswith(f"{name} ") for title in head)]
     return "; ".join(f"{name}{' (%)' if scores[name].percent else ''}: {scores[name].says}" for name in shown) + "."

@@ -1,4 +1,4 @@
-"""A table as LaTeX for a paper."""
+"""Tables as LaTeX for a paper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEEDS = r"needs \usepackage{booktabs}"
 
 
 def escaped(text: str) -> str:
-    """Text as pdflatex's defaults typeset it; a letter that they lack stands as its code point, ``[U+732B]``."""
+    """Text escaped for pdflatex. A letter that its default fonts lack becomes its code point, ``[U+732B]``."""
     return "".join(
         ESCAPES.get(letter) or (letter if letter.isascii() or _accented(letter) else f"[U+{ord(letter):04X}]")
         for letter in text
@@ -32,7 +32,7 @@ def escaped(text: str) -> str:
 
 
 def _accented(letter: str) -> bool:
-    """Whether the default fonts have it: some ligatures, and ASCII letters with an accent of TeX's."""
+    """Whether the default fonts have the letter: some ligatures, and ASCII letters with one of TeX's accents."""
     parts = unicodedata.normalize("NFD", letter)
     return (
         letter in "æøåßœłÆØŒŁ"
@@ -51,11 +51,11 @@ def latex(
     settings: dict[str, str] | None = None,
     remarks: Iterable[str] = (),
 ) -> str:
-    """The table with ``booktabs`` rules: each metric over its models, the best of a column in bold.
+    """A table of runs as LaTeX with ``booktabs`` rules; a metric's columns, one per model, share a title.
 
     Args:
         best: cells in bold, by row name and column title.
-        settings: by row name, what stands in a last column of its own.
+        settings: texts of a further last column, by row name; None for no such column.
         remarks: comments below the table, one a line.
     """
     head, rows = paper_table(table, published)
@@ -73,7 +73,7 @@ def latex(
 
 
 def plain(section: Section) -> str:
-    """A section's table with ``booktabs`` rules, the best of a column in bold; notes are comments below it."""
+    """A section's table as LaTeX with ``booktabs`` rules, its best cells in bold, warnings and notes as comments."""
     top = [_line(map(escaped, section.head))]
     body = [_cells(row, section.head, frozenset(section.best)) for row in section.rows]
     columns = "l" + "r" * (len(section.head) - 1)
@@ -83,7 +83,7 @@ def plain(section: Section) -> str:
 def _tabular(
     comments: list[str], columns: str, top: list[str], body: Iterable[list[str]], remarks: Iterable[str]
 ) -> str:
-    """A table of typeset lines between rules, with comments above and below."""
+    """A ``tabular`` environment of escaped cells, with comments above and below."""
     lines = [*(f"% {comment}" for comment in comments), rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *top]
     lines += [r"\midrule", *map(_line, body), r"\bottomrule", r"\end{tabular}", *(f"% {remark}" for remark in remarks)]
     return "\n".join(lines) + "\n"
@@ -94,7 +94,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cells(row: list[str], head: list[str], best: Marks) -> list[str]:
-    """A row typeset: the best of a column in bold, what was published in italics."""
+    """The escaped cells of a row, the best of a column in bold, published values in italics."""
     cells = []
     for title, text in zip(head, row):
         if (row[0], title) in best:

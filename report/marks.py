@@ -1,4 +1,4 @@
-"""What a reader of a table is told: the best cell of each column, and where Retrain is too poor to compare with.
+"""Marks the best cell of each column of a table, and warns where Retrain is too poor to compare with.
 
 Imports neither torch nor numpy.
 """
@@ -10,7 +10,7 @@ from report.paper_values import base
 from report.runs import METRICS
 
 GAP, TIME = "avg. gap", "RTE (min)"  # titles of columns
-LEARNT = 0.9  # accuracy of Retrain on its own training images below which it has learnt too little
+LEARNT = 0.9  # least accuracy of Retrain on its training images, below which there is a warning
 Marks = frozenset[tuple[str, str]]  # row name and column title of each best cell
 NOTE = (
     "Bold: the best of its column, nearest to Retrain or fastest; Original and Retrain are references and take no part."
@@ -18,15 +18,15 @@ NOTE = (
 
 
 def reference(row: str) -> bool:
-    """Whether a row is what others are held against: the original model, or retraining in any variety."""
+    """Whether a row is a reference for the others: the original model, or retraining with any settings."""
     return base(row) == "Original" or base(row).startswith("Retrain")
 
 
 def best(table: Table) -> Marks:
-    """The smallest gap to Retrain of every column, and the smallest RTE; as shown, so that ties share the mark.
+    """The cells with the smallest gap to Retrain or the smallest RTE of their column.
 
-    A column has no mark where fewer than two methods have a value, where all are alike, and RTE none where it was taken
-    on different machines.
+    Values are compared as rounded in the table, so that ties share the mark. A column has no mark if fewer than two
+    methods have a value or all are equal; nor has RTE if it was taken on different machines.
     """
     marked: set[tuple[str, str]] = set()
     rows = [row for row in table.rows if not reference(row)]
@@ -35,7 +35,7 @@ def best(table: Table) -> Marks:
         columns[f"{GAP} {model}"] = {row: table.average_gap(row, model) for row in rows}
         times = {row: cell for row in rows if (cell := table.cell(row, model, "RTE"))}
         if len(frozenset().union(*(cell.machines for cell in times.values()))) <= 1:
-            # rounded below like the shares, which have one decimal more than minutes
+            # Gaps are shown with 4 decimals of the fraction, minutes with 3: divided by 10, both are rounded alike.
             columns[f"{TIME} {model}"] = {row: cell.mean / 10 for row, cell in times.items()}
         for title, values in columns.items():
             shown = {row: round(value, 4) for row, value in values.items() if value is not None}
@@ -45,7 +45,7 @@ def best(table: Table) -> Marks:
 
 
 def warnings(table: Table) -> list[str]:
-    """Where gaps say little: models without Retrain, and Retrain that has learnt little; one sentence a line."""
+    """A sentence for each model without Retrain, and for each whose Retrain has learnt too little for gaps to count."""
     lines = []
     for model in (model.name for model in table.models):
         cells = {metric: table.cell("Retrain", model, metric) for metric in ("RA", "TA")}

@@ -1,4 +1,4 @@
-"""What stands in no table: cells of sweeps that are missing, runs that failed, and files that are passed over."""
+"""Finds what is in no table: missing cells of sweeps, runs that failed, and files that are passed over."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from report.row_names import Model
 from report.runs import SHAPES, Collection, Run, check
 from utils.errors import one_line
 
-# write results that no table needs
+# Scripts whose results belong in no table and are not reported as left out.
 TRAINED = ("main_imp.py", "main_synflow.py", "main_saliency.py", "main_generate.py")
-Places = dict[Any, tuple[str, list[str]]]  # row and columns of a table, by fingerprint or by what a sweep says
-FACTS = ("scenario", "method", "model")  # what a sweep says of a cell, by which its table, row and column are found
+Places = dict[Any, tuple[str, list[str]]]  # row and models of a table, by fingerprint or by facts of a sweep's cell
+FACTS = ("scenario", "method", "model")  # a cell's facts that determine its table, row and column
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,14 @@ class PlannedRun:
     """One cell of a sweep.
 
     Attributes:
-        sweep: names the sweep, on whatever machine it ran.
-        facts: what the sweep says of the cell: ``name``, ``stage`` ("train" or "unlearn"), ``seed``, ``model``, ..
+        sweep: the sweep's name, equal on all machines that run parts of it.
+        facts: the cell's entry in the sweep's list: ``name``, ``stage`` ("train" or "unlearn"), ``seed``, ``model``
+            and more.
         folder: the cell's own.
         content: of the ``result.json`` in it; empty if there is none.
-        finished: the fingerprint of its result if a table may hold that; None if not.
-        failed: whether its last attempt failed by itself, not by being stopped.
-        last_line: the last that this attempt said.
+        finished: the fingerprint of its result if a table holds it; None if not.
+        failed: whether its last attempt ended with an error.
+        last_line: the last line that this attempt printed.
     """
 
     sweep: str
@@ -42,15 +43,15 @@ class PlannedRun:
     last_line: str
 
     def kind(self, *names: str) -> tuple:
-        """Its sweep and its facts of these names."""
+        """The sweep's name and the facts of these names, a key under which similar cells are equal."""
         return self.sweep, *(self.facts.get(name) for name in names)
 
 
 def planned_runs(collection: Collection, in_tables: set[str]) -> list[PlannedRun]:
-    """All cells of the sweeps; of one that several machines planned, the copy that finished.
+    """All cells of the sweeps. Of a cell that several machines planned, the copy that finished is taken.
 
     Args:
-        in_tables: fingerprints of the runs that tables hold.
+        in_tables: fingerprints of the runs in tables.
     """
     contents = {os.path.realpath(run.folder): run.content for run in collection.runs}
     cells: dict[tuple[str, str], PlannedRun] = {}
@@ -68,15 +69,20 @@ def planned_runs(collection: Collection, in_tables: set[str]) -> list[PlannedRun
 
 
 def papers(collection: Collection) -> list[str]:
-    """Names of the published tables that the sweeps say they repeat."""
+    """The ``paper`` entries of the sweeps: starts of the names of published tables that they repeat."""
     return list(dict.fromkeys(plan["paper"] for plan in collection.plans.values() if plan.get("paper")))
 
 
 def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRun]:
-    """Note in every table how many of its runs are missing and how many of those failed.
+    """Count in every table how many planned runs are missing and how many of those failed.
 
+    Rows and models of which no run has finished are added to the table.
+
+    Args:
+        tables: changed in place.
+        cells: what ``planned_runs`` returned.
     Returns:
-        Cells that belong to no table, because nothing of their scenario has finished.
+        Cells that belong to no table, because no run of their scenario has finished.
     """
     unlearning = [cell for cell in cells if cell.facts["stage"] == "unlearn"]
     twins = {table: {fact: _twins(unlearning, table.places, fact) for fact in FACTS} for table in tables}
@@ -101,7 +107,7 @@ def note_missing(tables: list[Table], cells: list[PlannedRun]) -> list[PlannedRu
 
 
 def _twins(cells: list[PlannedRun], places: Places, fact: str) -> Places:
-    """Row and columns of the first finished run of a table, by its setting and this fact."""
+    """Row and models of a table's finished runs, by the setting and the ``fact`` of their cells; the first counts."""
     twins: Places = {}
     for cell in cells:
         if cell.finished in places:
@@ -110,7 +116,7 @@ def _twins(cells: list[PlannedRun], places: Places, fact: str) -> Places:
 
 
 def _new_row(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
-    """The row of a method of which nothing has finished."""
+    """The row for a method of which no run has finished, added to the table if it is new."""
     paper = cell.facts["paper_name"]
     kind = cell.kind("paper_name")
     variants = {other.facts["method"] for other in cells if other.kind("paper_name") == kind}
@@ -121,7 +127,7 @@ def _new_row(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
 
 
 def _new_model(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
-    """The column of a model on which nothing has finished, if need be a new one."""
+    """The name of a model on which no run has finished, added to the table if it is new."""
     sparsity = _sparsity(cell, cells)
     name = cell.facts["model"] if sparsity is None else row_names.model_name(sparsity)
     if name not in [model.name for model in table.models]:
@@ -131,7 +137,7 @@ def _new_model(table: Table, cell: PlannedRun, cells: list[PlannedRun]) -> str:
 
 
 def _sparsity(cell: PlannedRun, cells: list[PlannedRun]) -> float | None:
-    """What the training of the cell's model says that it pruned."""
+    """The sparsity in [0, 1] of the cell's model, from its training's result; None if that is not there."""
     for other in cells:
         if other.sweep == cell.sweep and other.facts["name"] in cell.facts["needs"]:
             rounds = other.content.get("rounds", [])
@@ -141,10 +147,10 @@ def _sparsity(cell: PlannedRun, cells: list[PlannedRun]) -> float | None:
 
 
 def left_out(collection: Collection) -> list[str]:
-    """One line for each thing that is passed over, and why.
+    """One line for each file that is passed over, with the reason.
 
-    These are what reading found on its way, results that tables do not know, and copies of a run whose scores are not
-    those in the table.
+    These are the collection's remarks, results of unknown scripts, unfinished results, and copies of a run with other
+    scores than those in the table.
     """
     lines = list(collection.remarks)
     taken: dict[str, tuple[Run, Any]] = {}
@@ -163,9 +169,10 @@ def left_out(collection: Collection) -> list[str]:
 
 
 def failures(collection: Collection) -> list[str]:
-    """One line for each run of any script whose numbers went wrong, and why.
+    """One line for each failed run of any script, with the reason, numbers that became infinite for example.
 
-    Raises UsageError: a result does not say why.
+    Raises:
+        UsageError: a result has no reason.
     """
     failed = [run for run in collection.runs if run.failed]
     for run in failed:
@@ -174,6 +181,6 @@ def failures(collection: Collection) -> list[str]:
 
 
 def _scores(content: dict[str, Any]) -> Any:
-    """The scores but for times, which no two runs share."""
+    """The scores without RTE, which differs between copies of a run."""
     scores = content.get("scores")
     return {name: value for name, value in scores.items() if name != "RTE"} if isinstance(scores, dict) else scores

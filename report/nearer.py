@@ -1,4 +1,4 @@
-"""Whether one method is nearer to Retrain than another: paired over the seeds that both have."""
+"""Tests whether one method is nearer to Retrain than another, paired over the seeds that both have."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ ALONE = " All runs begin with one training, so that it is of this model alone th
 
 
 def against_nearest(table: Table) -> tuple[list[str], list[list[str]], pd.DataFrame, str]:
-    """Head and rows, all pairs for a CSV file, and the note; no rows where there are too few seeds or methods."""
+    """The table that compares each method with the one nearest to Retrain on the same model.
+
+    Returns:
+        Head; rows, none if there are too few seeds or methods; all pairs of methods for a CSV file, gaps as fractions;
+        and the note below the table.
+    """
     head = ["method", "model", "avg. gap by seed", "minus the nearest's", "95 % interval", "p", "p, corrected", "pairs"]
     rows: list[list[str]] = []
     pairs: list[tuple] = []
@@ -43,10 +48,10 @@ def against_nearest(table: Table) -> tuple[list[str], list[list[str]], pd.DataFr
 
 
 def _rows(model: str, gaps: dict[str, dict[Seeds, float]], units: Units) -> list[list[str]]:
-    """One line a method, the smallest gap first.
+    """One row per method, the smallest gap first.
 
     Args:
-        gaps: average gaps by method and seed.
+        gaps: average gaps in [0, 1], by method and seeds.
     """
     by_unit = {row: units.means(by_seed) for row, by_seed in gaps.items()}
     means = {row: statistics.fmean(values.values()) for row, values in by_unit.items()}

@@ -1,6 +1,6 @@
-"""A table as pictures: bars, differences to Retrain, cost against gap, against sparsity.
+"""Figures of a table: bars of all scores, differences to Retrain, and scores against sparsity.
 
-matplotlib is imported only when one is drawn.
+matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from report.plots import DASHES, HATCHES, MARKERS, colours, figure, legend
 from report.row_names import Model
 from report.runs import AVERAGE, METRICS
 
-Height = tuple[float, float]  # mean and standard deviation
+Height = tuple[float, float]  # mean and standard deviation, in per cent or points
 GAP = "average gap to Retrain"
-EXACT = "#d4351c"  # of Retrain's mark: no shade of the models, so that it is seen on dark bars and beside light ones
+EXACT = "#d4351c"  # colour of Retrain's mark, visible on dark and on light bars
 
 
 def by_gap(table: Table) -> list[str]:
-    """Rows but Retrain's in order of their average gap, in the mean over the models; those without one last."""
+    """Rows without Retrain, by the mean over the models of their average gap, ascending; rows without a gap last."""
     gaps = {
         row: [gap for model in table.models if (gap := table.average_gap(row, model.name)) is not None]
         for row in table.tried()
@@ -29,7 +29,13 @@ def by_gap(table: Table) -> list[str]:
 
 
 def height(table: Table, row: str, model: Model, panel: str) -> Height | None:
-    """Mean and standard deviation of a metric in per cent, or the average gap in points."""
+    """Mean and standard deviation of a metric in per cent; of the average gap in points, with a deviation of 0.
+
+    Args:
+        panel: name of a metric, or ``GAP``.
+    Returns:
+        None if there is no run, or no gap.
+    """
     if panel == GAP:
         gap = table.average_gap(row, model.name)
         return None if gap is None else (100 * gap, 0.0)
@@ -38,10 +44,10 @@ def height(table: Table, row: str, model: Model, panel: str) -> Height | None:
 
 
 def bars(table: Table) -> Any:
-    """The four metrics and the average gap: a bar with its value for every method and model.
+    """A figure of the four metrics and the average gap, with a bar and its value for every method and model.
 
-    Whiskers are one standard deviation. Methods are sorted by their average gap. A line across each bar is Retrain on
-    the same model, which every method should meet.
+    Whiskers are one standard deviation. Methods are sorted by their average gap. The mark across a bar is Retrain's
+    value on the same model, which a method should reach.
     """
     methods, shades = by_gap(table), colours(len(table.models))
     drawn, axes = figure(14, 1.6 + len(methods) * (0.1 + 0.16 * len(table.models)), 1, 5, sharey=True)
@@ -64,7 +70,7 @@ def bars(table: Table) -> Any:
 
 
 def _bar(axis: Any, middle: float, thick: float, own: Height, exact: Height | None, look: dict[str, Any]) -> None:
-    """One bar, with its value in a column right of the panel, a stroke for what is zero, and Retrain's mark."""
+    """Draw a bar, its value right of the panel, a stroke in place of a bar near zero, and Retrain's mark."""
     value, spread = own
     axis.barh(middle, value, thick * 0.92, xerr=spread or None, capsize=2, **look)
     if value < 0.5:
@@ -78,17 +84,17 @@ def _bar(axis: Any, middle: float, thick: float, own: Height, exact: Height | No
 
 
 def _look(place: int, shade: Any) -> dict[str, Any]:
-    """Of the bars of a model: colour, hatch, edge, and whiskers that are seen on both."""
+    """Colour, hatch and edge of a model's bars; whiskers are grey, visible on dark and on light bars."""
     dark, hatch = sum(shade[:3]) < 1.2, HATCHES[place % len(HATCHES)]
     edge = "white" if dark and hatch else "black"
     return {"color": shade, "hatch": hatch, "edgecolor": edge, "linewidth": 0.5, "ecolor": "0.5"}
 
 
 def glance(table: Table) -> Any:
-    """By how many points each metric misses Retrain's, and what share of Retrain's time a method takes, as dots.
+    """A figure of dots: each metric's difference to Retrain's in points, and RTE in per cent of Retrain's.
 
-    Methods are sorted by their average gap; all metrics have one scale. With more than four models, the dense and the
-    sparsest one.
+    Methods are sorted by their average gap; all metrics share one scale. With more than four models, only the dense
+    and the sparsest one are shown.
     """
     models = table.models if len(table.models) <= 4 else [table.models[0], table.models[-1]]
     methods = [row for row in by_gap(table) if any(table.average_gap(row, model.name) is not None for model in models)]
@@ -117,7 +123,7 @@ def glance(table: Table) -> Any:
 
 
 def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple[str, Model], float]) -> None:
-    """A dot for each value, the models of a method a little above each other so that none hides another."""
+    """Draw a dot for each value; those of a method's models are shifted vertically, so that none hides another."""
     look = {"markersize": 6, "markeredgecolor": "black", "markeredgewidth": 0.6, "linestyle": "none", "zorder": 3}
     for number, (model, shade, marker) in enumerate(zip(models, colours(len(models)), MARKERS)):
         aside = 0.5 * (number - (len(models) - 1) / 2) / len(models)
@@ -126,13 +132,13 @@ def _dots(axis: Any, methods: list[str], models: list[Model], values: dict[tuple
 
 
 def _time(table: Table, row: str, model: Model) -> float | None:
-    """RTE in per cent of Retrain's; None where it is not known, and for the original model, which takes no step."""
+    """RTE in per cent of Retrain's; None where unknown, and for the original model, which does not unlearn."""
     spent, full = table.cell(row, model.name, "RTE"), table.cell("Retrain", model.name, "RTE")
     return 100 * spent.mean / full.mean if spent and full and full.mean and row != "Original" else None
 
 
 def families(table: Table) -> dict[str, list[Model]]:
-    """Models by pruner, dense ones in each, where there are at least three sparsities."""
+    """Models by pruner, with the first dense model in each list; only lists of at least three models."""
     dense = [model for model in table.models if model.sparsity == 0][:1]
     grouped: dict[str, list[Model]] = {}
     for model in table.models:
@@ -142,10 +148,14 @@ def families(table: Table) -> dict[str, list[Model]]:
 
 
 def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
-    """The four metrics and the average gap over the pruned share of the weights, one line per method.
+    """A figure of the four metrics and the average gap against the share of pruned weights, with a line per method.
 
-    Lines are means over the seeds, bands one standard deviation. The average gap is that of each seed by itself, as in
-    the ranking, so that misses on either side of Retrain do not cancel.
+    Lines are means over the seeds, bands one standard deviation. The average gap is the mean of single seeds' gaps, as
+    in the ranking, so that deviations above and below Retrain do not cancel.
+
+    Args:
+        models: those to draw, with known sparsities below 1.
+        pruner: what pruned them, for the title; may be empty.
     """
     rows = [row for row in table.rows if row in ("Retrain", *table.tried())]
     drawn, axes = figure(12.0, 7.0, 2, 3)
@@ -173,12 +183,12 @@ def against_sparsity(table: Table, models: list[Model], pruner: str) -> Any:
 
 
 def _line_with_band(axis: Any, values: dict[float, list[float]], look: dict[str, Any]) -> None:
-    """Means of values by their place on the axis, and one standard deviation around them."""
+    """Draw the means of values by their place on the axis, and a band of one standard deviation."""
     if not values:
         return
     means = [statistics.fmean(members) for members in values.values()]
     spreads = [statistics.pstdev(members) for members in values.values()]
-    if len(values) == 1:  # a band has no width there
+    if len(values) == 1:  # a band over a single place would be invisible
         axis.errorbar(list(values), means, yerr=spreads, capsize=2, **look)
         return
     axis.plot(list(values), means, **look)

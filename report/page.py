@@ -1,4 +1,4 @@
-"""One HTML page with tables and pictures inside it: it opens in any browser, from any place, without a network."""
+"""The report as one HTML file that contains its tables and pictures and needs no network."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ for (const head of document.querySelectorAll("th")) head.querySelector("button")
 
 @dataclass
 class Section:
-    """One table with what is said of it and its pictures.
+    """A table of a report with its title, notes and pictures.
 
     Attributes:
-        head, rows: the table.
-        notes: sentences below it.
-        pictures: files that are read when the page is made.
-        best: cells that are marked, by row name and column title.
-        warnings: sentences above it.
-        explained: what columns mean, by the start of their titles.
-        runs: head and rows of a second table that is folded up.
-        runs_note: a sentence below that.
-        slug: starts the names of its files.
-        long: the table for its CSV file; None where that is the table itself.
+        head, rows: column titles and cells of the table.
+        notes: sentences below the table.
+        pictures: SVG or PNG files, read when the page is made.
+        best: cells to mark, by row name and column title.
+        warnings: sentences above the table.
+        explained: explanations of columns, by the start of their titles.
+        runs: head and rows of a second table, which the page shows folded up.
+        runs_note: a sentence below the second table.
+        slug: the start of its file names.
+        long: what its CSV file holds; None for the table itself.
     """
 
     title: str
@@ -108,10 +108,10 @@ class Section:
 
 
 def page(title: str, sections: list[Section], beside: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The whole page: a click on a column's title sorts its table, and what is wide scrolls in a box of its own.
+    """The HTML text of a report. A click on a column's title sorts its table; wide tables scroll on their own.
 
     Args:
-        beside: further pages in its folder, file names by title.
+        beside: further pages in the same folder to link to, file names by title.
     """
     others = "".join(f'<a href="{escape(name)}">{escape(words)}</a>' for words, name in beside.items())
     links = others + "".join(

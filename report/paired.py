@@ -1,4 +1,4 @@
-"""Differences between two sides over the seeds that both have: mean, interval, p, and p corrected for many tests."""
+"""Paired differences over the seeds that two sides share: mean, 95 % interval, p, and p corrected for many tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 from report.comparison import Seeds, Table
 from report.deviations import counts, finished, member
 
-LEAST = 3  # pairs, below which an interval says nothing
+LEAST = 3  # pairs needed for an interval
 LEVEL = 0.95
 Key = TypeVar("Key")
 
@@ -22,9 +22,9 @@ class Difference:
 
     Attributes:
         mean: over the pairs.
-        low, high: of the 95 % interval; NaN below three pairs, and where all differences are the same.
-        p: of no difference, two-sided, by a paired t-test; NaN likewise.
-        pairs: how many there are.
+        low, high: ends of the 95 % interval; NaN below three pairs, and where all differences are equal.
+        p: two-sided p value of a paired t-test, with no difference as null hypothesis; NaN where the interval is.
+        pairs: their number.
     """
 
     mean: float
@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def tested(self) -> bool:
-        """Whether there is an interval."""
+        """Whether there are an interval and a p value."""
         return not math.isnan(self.p)
 
 
@@ -45,10 +45,12 @@ def changes(one: Mapping[Key, float], other: Mapping[Key, float]) -> dict[Key, f
 
 
 def difference(paired: Iterable[float]) -> Difference | None:
-    """The mean of paired differences with Student's t interval; None without any.
+    """The mean of paired differences with Student's t interval and test.
 
     Args:
         paired: one difference for each pair.
+    Returns:
+        None if there is no pair.
     """
     from scipy import stats
 
@@ -64,10 +66,10 @@ def difference(paired: Iterable[float]) -> Difference | None:
 
 
 def corrected(ps: Sequence[float]) -> list[float]:
-    """p corrected for the number of tests (false discovery rate, Benjamini and Hochberg 1995).
+    """p values corrected for the number of tests (false discovery rate, Benjamini and Hochberg 1995).
 
     Args:
-        ps: in [0, 1], or NaN where there was no test; NaN stays NaN and does not count.
+        ps: p values in [0, 1], or NaN where there was no test; NaN stays NaN and does not count as a test.
     """
     from scipy import stats
 
@@ -77,14 +79,18 @@ def corrected(ps: Sequence[float]) -> list[float]:
 
 
 def p_text(p: float) -> str:
-    """Three decimals; a dash for NaN."""
+    """A p value with three decimals, "<0.001" for smaller ones, a dash for NaN."""
     if math.isnan(p):
         return "-"
     return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
 def cells(change: Difference | None, corrected_p: float) -> list[str]:
-    """The cells of a table: mean and interval in points, p, corrected p, and pairs; dashes where there is nothing."""
+    """Five cells of a table: mean and interval in percentage points, p, corrected p, and number of pairs.
+
+    Args:
+        change: a difference of fractions; None for none, which gives dashes.
+    """
     if change is None:
         return ["-", "-", "-", "-", "0"]
     interval = f"{100 * change.low:+.2f} to {100 * change.high:+.2f}" if change.tested else "-"
@@ -92,10 +98,13 @@ def cells(change: Difference | None, corrected_p: float) -> list[str]:
 
 
 class Units:
-    """What is independent among the runs of tables: the members of the topmost level of the nesting that has several.
+    """The independent units among the runs of some tables, for tests that need independent samples.
+
+    They are the members of the topmost level of nesting that has several: trainings, or if all runs start from one
+    training, forget sets, and so on.
 
     Attributes:
-        level: of ``deviations.LEVELS``; "training" for a single run.
+        level: the units' level, of ``deviations.LEVELS``; "training" if no level has several members.
     """
 
     def __init__(self, *tables: Table):
@@ -104,10 +113,12 @@ class Units:
         self.level = next((level for level, number in numbers.items() if number > 1), "training")
 
     def means(self, values: Mapping[Seeds, float]) -> dict[tuple, float]:
-        """The mean over the runs of each unit, in the order of ``values``; a difference is taken before, run by run.
+        """The mean of ``values`` over the runs of each unit, by unit.
+
+        To compare two methods, take differences run by run before.
 
         Args:
-            values: by all seeds of a run.
+            values: one per run, by its seeds.
         """
         by_unit: dict[tuple, list[float]] = {}
         for key, value in values.items():
@@ -115,5 +126,8 @@ class Units:
         return {unit: statistics.fmean(members) for unit, members in by_unit.items()}
 
     def difference(self, one: Mapping[Seeds, float], other: Mapping[Seeds, float]) -> Difference | None:
-        """``one`` minus ``other`` by the seeds that both have, then its mean over the units; None without any."""
+        """``one`` minus ``other`` for the seeds that both have, averaged within units and tested over units.
+
+        None if they share no seeds.
+        """
         return difference(self.means(changes(one, other)).values())

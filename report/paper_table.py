@@ -29,10 +29,10 @@ EXPLAINED = {  # the columns, for the page
 
 
 def paper_table(table: Table, published: Published) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: each metric for every model side by side.
+    """Head and rows of a table in the layout of the paper's Table 1, each metric for every model side by side.
 
-    The gap to Retrain stands in brackets; the average gap of the four metrics, RTE and the number of seeds come last.
-    Below the rows of a method stands what was published of it.
+    Cells are in per cent, with the gap to Retrain in brackets. The last columns are the average gap of the four
+    metrics, RTE in minutes, and the number of runs. Published values are a row below those of their method.
     """
     columns = [(metric, model) for metric in METRICS for model in table.models]
     head = ["method", *(f"{metric} {model.name}" for metric, model in columns)]
@@ -49,7 +49,7 @@ def paper_table(table: Table, published: Published) -> tuple[list[str], list[lis
 
 
 def _cell(table: Table, row: str, model: Model, metric: str, published: Published) -> str:
-    """``value±std (gap)`` in per cent, marked where it differs from the published value; or what is missing."""
+    """``value±std (gap)`` in per cent, marked where it differs from the published value; or the progress."""
     cell, missing = table.cell(row, model.name, metric), table.missing.get((row, model.name))
     if cell is None:
         if table.runs(row, model.name):
@@ -61,7 +61,7 @@ def _cell(table: Table, row: str, model: Model, metric: str, published: Publishe
 
 
 def progress(table: Table, row: str, model: Model) -> str:
-    """How many runs there are; of how many, where some are missing, and how many of those failed."""
+    """The number of finished runs as text; with missing ones as "2 of 3", and how many of those failed."""
     runs, missing = table.runs(row, model.name), table.missing.get((row, model.name), MissingRuns())
     planned = max(runs + missing.missing, table.seeds(model.name))
     failed = f", {missing.failed} failed" if missing.failed and runs else ""
@@ -79,7 +79,7 @@ def _published_row(table: Table, name: str, columns: list[tuple[str, Model]], pu
 
 
 def _published_cell(published: Published, row: str, model: Model, metric: str) -> str:
-    """The published ``value±std (gap)``; with ≈ where it was read off a figure."""
+    """The published ``value±std (gap)`` in per cent, RTE in minutes; with ≈ where it was read off a figure."""
     value = published.value(row, model, metric)
     if value is None:
         return ""
@@ -92,13 +92,13 @@ def _published_cell(published: Published, row: str, model: Model, metric: str) -
 
 
 def _minutes(table: Table, row: str, model: Model) -> str:
-    """RTE; with a star where it was taken on different machines."""
+    """RTE in minutes, with a star if it was taken on different machines."""
     cell = table.cell(row, model.name, "RTE")
     return minutes(cell.mean if cell else None) + ("*" if cell and len(cell.machines) > 1 else "")
 
 
 def notes(table: Table, published: Published) -> list[str]:
-    """What a reader must know of the table: one sentence a line."""
+    """Sentences below the table: units, deviations, marks, and sources of published values."""
     places = [(row, model) for row in table.rows for model in table.models]
     sentences = [
         "Values in per cent, mean ± standard deviation over n seeds; in brackets the distance of the mean from "
@@ -124,7 +124,7 @@ def notes(table: Table, published: Published) -> list[str]:
 
 
 def long_table(table: Table, published: Published) -> pd.DataFrame:
-    """The table for a CSV file, one line a cell: fractions and minutes, unrounded; missing cells have no mean."""
+    """The table for a CSV file, with a line per cell: fractions and minutes, unrounded; missing cells have no mean."""
     lines: list[dict[str, Any]] = []
     for name in table.rows:
         for model in table.models:

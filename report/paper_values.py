@@ -17,7 +17,15 @@ FILE = Path(__file__).resolve().parent.parent / "experiments" / "paper.json"
 
 @dataclass(frozen=True)
 class Value:
-    """A published mean and its spread, in [0, 1] (RTE in minutes); ``read_off`` if it was read off a figure."""
+    """A published value.
+
+    Attributes:
+        mean: in [0, 1] (RTE in minutes).
+        std: its standard deviation in the same unit, or the reading error if it was read off a figure; None if not
+            published.
+        read_off: whether it was read off a figure.
+        paper: key of the paper in ``experiments/paper.json``.
+    """
 
     mean: float
     std: float | None
@@ -27,19 +35,24 @@ class Value:
 
 @dataclass(frozen=True)
 class Published:
-    """The published tables that a table of ours repeats, best first.
+    """The published tables beside a table of one's own runs.
 
     Attributes:
-        tables: entries of the file.
-        exact: whether they are of the same data set, architecture and share of the data; else they stand beside ours
-            only for orientation.
+        tables: entries of ``experiments/paper.json``; the first that has a value counts.
+        exact: whether they are of the same data set, architecture and share of forgotten images; else they are for
+            orientation only.
     """
 
     tables: list[dict[str, Any]]
     exact: bool
 
     def value(self, row: str, model: Model, metric: str) -> Value | None:
-        """The published value of a cell, from the first table that has its row and model."""
+        """The published value of a cell, from the first table that has it; None if none has.
+
+        Args:
+            row: name of a row, of which the method's name counts.
+            metric: one of ``runs.METRICS``, or "RTE".
+        """
         for table in self.tables:
             name = next((name for name, sparsity in table["models"].items() if self._same(sparsity, model)), None)
             pair = table["rows"].get(base(row), {}).get(name, {}).get(metric)
@@ -54,7 +67,7 @@ class Published:
         return model.pruner in ("", "OMP") and (not self.exact or abs(sparsity - model.sparsity) < 0.005)
 
     def gap(self, row: str, model: Model, metric: str) -> float | None:
-        """The published distance from the same paper's Retrain."""
+        """The absolute difference of a published value from Retrain's in the same paper, in [0, 1]; None if unknown."""
         value = self.value(row, model, metric)
         if value is None:
             return None
@@ -63,16 +76,19 @@ class Published:
         return None if exact is None else abs(value.mean - exact.mean)
 
     def average_gap(self, row: str, model: Model) -> float | None:
-        """Mean of the four published gaps."""
+        """Mean of the four published gaps, in [0, 1]; None if one is unknown."""
         return mean_of([self.gap(row, model, metric) for metric in METRICS])
 
     def differs(self, cell: Cell, row: str, model: Model, metric: str) -> bool:
-        """Whether ours differs by more than the combined spread sqrt(ours^2 + theirs^2); never in another setting."""
+        """Whether a cell differs from the published value by more than the combined spread.
+
+        That is the root of the sum of both squared standard deviations. Always False if the tables are not ``exact``.
+        """
         value = self.value(row, model, metric) if self.exact else None
         return value is not None and abs(cell.mean - value.mean) > math.hypot(cell.std, value.std or 0.0) + 1e-12
 
     def sources(self, table: Table) -> list[str]:
-        """What the numbers beside this table of ours are, one line per published table that any was taken from."""
+        """Citations for the published values beside a table, a line per published table that gives any of them."""
         papers = load()["papers"]
         used = []
         for row in table.rows:
@@ -83,19 +99,21 @@ class Published:
 
 
 def base(row: str) -> str:
-    """A row's method, without the settings that tell it from others."""
+    """The method's name in a row's name, without settings."""
     return row.split(",")[0].split(" (")[0]
 
 
 def load() -> dict[str, Any]:
-    """The whole file."""
+    """The content of ``experiments/paper.json``."""
     return json.loads(FILE.read_text())
 
 
 def matching(table: Table, named: list[str]) -> Published:
-    """The published tables that belong beside ``table``.
+    """The published tables that belong beside ``table``: those of its setting, else those named.
 
-    Those of the same setting; where there are none, those that ``named`` (starts of names) asks for.
+    Args:
+        named: starts of the names of published tables, taken if none is of the same data set and architecture. They
+            must be of the same kind of scenario and share of forgotten images.
     """
     kind, share = table.key["kind"], _share(table)
     entries = [entry for entry in load()["tables"] if entry["kind"] == kind]

@@ -1,7 +1,7 @@
-"""Pictures; matplotlib is imported only when one is drawn.
+"""Common parts of all figures: size, colours, legend and files. matplotlib is imported only when one is drawn.
 
-Colours are steps of one map whose lightness rises evenly, so that grey prints keep them apart;
-lines differ in dashes and markers too, bars in hatches.
+Colours are taken from a map of evenly rising lightness, so that they stay distinct in grey print. Lines differ in
+dashes and markers too, bars in hatches.
 """
 
 from __future__ import annotations
@@ -17,24 +17,31 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Any, Any]:
-    """A figure in inches with its axes; it needs no screen and goes away with its last reference."""
+    """A matplotlib figure and its axes, object array [rows, columns].
+
+    It needs no display, and is freed with its last reference because pyplot does not know it.
+
+    Args:
+        width, height: in inches.
+        kwargs: further arguments of ``Figure.subplots``.
+    """
     from matplotlib import rcdefaults
     from matplotlib.figure import Figure
 
-    rcdefaults()  # whatever a matplotlibrc in the current folder says
+    rcdefaults()  # a matplotlibrc in the current folder must not change figures
     drawn = Figure(figsize=(width, height), layout="constrained")
     return drawn, drawn.subplots(rows, columns, squeeze=False, **kwargs)
 
 
 def colours(count: int) -> list[Any]:
-    """``count`` colours from dark to light, the lightest still visible on white."""
+    """``count`` colours (RGBA tuples) from dark to light, the lightest still visible on white."""
     from matplotlib import colormaps
 
     return [colormaps["cividis"](0.85 * step / max(count - 1, 1)) for step in range(count)]
 
 
 def save(folder: Path, name: str, picture: Any) -> list[Path]:
-    """Write a figure as PNG and as SVG."""
+    """Write a figure as ``name`` with .png and .svg appended; the two paths, in this order."""
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     for path in paths:
         files.write_figure(path, picture)
@@ -42,7 +49,12 @@ def save(folder: Path, name: str, picture: Any) -> list[Path]:
 
 
 def training_curves(path: Path, result: dict[str, list[float]], title: str) -> None:
-    """Accuracy on the training and validation images after each epoch, in per cent."""
+    """Write a figure of the accuracy on training and validation images after each epoch.
+
+    Args:
+        path: of the picture.
+        result: per cent after each epoch, by "train_ta" and "val_ta".
+    """
     drawn, axes = figure(6, 4)
     axis = axes[0, 0]
     for key, name, style in (("train_ta", "training", "-"), ("val_ta", "validation", "--")):
@@ -54,12 +66,17 @@ def training_curves(path: Path, result: dict[str, list[float]], title: str) -> N
 
 
 def fullest(axes: Any) -> Any:
-    """The panel of a figure in which most is named."""
+    """The axes with the most legend entries."""
     return max(axes.flat, key=lambda axis: len(axis.get_legend_handles_labels()[1]))
 
 
 def legend(owner: Any, axis: Any, **placement: Any) -> None:
-    """One legend for all panels with the names in ``axis``, each once; a figure's is below them by default."""
+    """Add one legend with the names in ``axis``, each once.
+
+    Args:
+        owner: the figure or axes that gets the legend.
+        placement: arguments of ``legend`` that place it; without any it is below the panels of a figure.
+    """
     handles, names = axis.get_legend_handles_labels()
     named = dict(zip(reversed(names), reversed(handles)))
     labels = list(reversed(named))

@@ -1,4 +1,4 @@
-"""The models of a study: every ``outputs.npz`` below some folders, checked and arranged by density and method."""
+"""Reads the models of a population study: all ``outputs.npz`` below some folders, by sparsity and method."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ class Member:
     """A model of the study.
 
     Attributes:
-        path: its file.
-        checkpoint: name of the file that it is the weights of, of a training; else of the file that it started from.
-        result: of the run, as ``main_forget.py`` has it: ``model`` with ``arch``, ``sparsity`` and ``recipe``.
+        path: its file of outputs.
+        outputs: what the file holds.
+        result: content of the run's ``result.json``; that of a training is brought into the form of
+            ``main_forget.py``, with ``arch``, ``sparsity`` and ``recipe`` in ``model``.
+        checkpoint: a file's name: of a trained model, the file of its weights; of an unlearned one, the file that it
+            started from.
     """
 
     path: Path
@@ -38,20 +41,21 @@ class Member:
 
     @property
     def density(self) -> Density:
-        """What models that are compared share."""
+        """What models must share to be compared: architecture, sparsity, pruner and ``--compat``."""
         model, compat = self.result["model"], self.result.get("compat") or self.result["config"]["run"]["compat"]
         return model["arch"], round(model["sparsity"], 3), pruner_of(self.result), compat
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Everything that is attacked.
+    """All models that are attacked.
 
     Attributes:
-        columns: the models by the title of their density, dense ones first.
-        dataset, input_size: of all models.
-        data: the digest of all images and labels.
-        remarks: what a reader of a table must know, a sentence each.
+        columns: the models by the name of their sparsity, "dense" or "95 % sparse" for example, dense ones first.
+        dataset: name of the data set of all models.
+        input_size: side in pixels to which its images are resized; None for their own size.
+        data: a digest of all images and labels.
+        remarks: notes for the tables, a sentence each.
     """
 
     columns: dict[str, Models]
@@ -62,11 +66,11 @@ class Study:
 
 
 def read(folders: Iterable[Path]) -> Study:
-    """All models below the folders; links are followed, and a file counts once.
+    """Read all models below some folders. Links are followed, and each file is read once.
 
     Raises:
-        UsageError: there is none, one is damaged, without its result, or given twice; they are of several data sets; or
-            a population lacks one. Names the file.
+        UsageError: there is no model; one is damaged, without its result, or given twice; they are of several data
+            sets; or a population lacks a model. The message names the file or the missing model.
     """
     places = list(folders)
     members = _members(places)
@@ -116,7 +120,7 @@ def _of_run(run: Run) -> Iterator[Member]:
 
 
 def _as_unlearned(training: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What a training's result says of the model of one round, in the form of ``main_forget.py``'s."""
+    """A training's result in the form of ``main_forget.py``'s, for the round whose outputs are in ``path``."""
     number = path.name.removesuffix(outputs.NAME).removesuffix(outputs.LAST_EPOCH)
     final = training["rounds"][-1]
     summary = next((summary for summary in training["rounds"] if str(summary["round"]) == number), final)
@@ -127,7 +131,7 @@ def _as_unlearned(training: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _check_distinct(members: list[Member]) -> None:
-    """Refuse a model that is there twice, and several data sets."""
+    """Refuse a model that is given twice, and models of several data sets."""
     seen: dict[str, Path] = {}
     first = members[0]
     for member in members:
@@ -139,7 +143,7 @@ def _check_distinct(members: list[Member]) -> None:
 
 
 def _titles(densities: list[Density]) -> dict[Density, str]:
-    """Names of the columns: the sparsity, with pruner and architecture where these tell two apart."""
+    """Names of the columns: the sparsity, with pruner, ``--compat`` and architecture where these are needed."""
     several = len({arch for arch, *_ in densities}) > 1
     alike = Counter((arch, sparsity, compat) for arch, sparsity, _, compat in densities)
     titles = {}
@@ -152,7 +156,7 @@ def _titles(densities: list[Density]) -> dict[Density, str]:
 
 
 def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
-    """The models of one density by method, controls first."""
+    """The models of one density by method, controls first; remarks about them are appended to ``remarks``."""
     others = [member for member in members if member.outputs.kind != "original"]
     trained = [member for member in members if member.outputs.kind == "original"]
     originals = [member.outputs for member in _started_from(trained, others)]
@@ -177,11 +181,10 @@ def _arranged(title: str, members: list[Member], remarks: list[str]) -> Models:
 
 
 def _started_from(originals: list[Member], others: list[Member]) -> list[Member]:
-    """The originals that methods started from: of each training the weights of its best or of its last epoch.
+    """The originals from which methods started, be it the weights of a training's best or of its last epoch.
 
-    Where methods started from none of them, as from another tool's file, those of the best epoch.
-
-    Raises UsageError: methods started from a last epoch of which there are no outputs.
+    If methods started from none of them (from another tool's file for example), those of the best epoch. UsageError if
+    methods started from the weights of a last epoch that have no outputs.
     """
     started = {member.checkpoint for member in others}
     members = [member for member in originals if member.checkpoint in started]
@@ -198,7 +201,7 @@ def _started_from(originals: list[Member], others: list[Member]) -> list[Member]
 
 
 def _rows(members: list[Member]) -> dict[str, list[Member]]:
-    """Models that unlearned, or were trained anew, by row name."""
+    """Unlearned and retrained models by row name. Retrained models must be of one setting."""
     by_fingerprint = {member.result["fingerprint"]: member for member in members}
     rows: dict[str, list[Member]] = {}
     for name, results in by_method([member.result for member in members]).items():
@@ -215,7 +218,7 @@ def _place(member: Member) -> tuple[int, int, str]:
 
 
 def _check_whole(words: str, group: list[Member]) -> None:
-    """Refuse a method that has not one model, or the same number, for every split and forget set."""
+    """Refuse a method that does not have the same number of models for every split and forget set."""
     counts = Counter(member.outputs.pair for member in group)
     grid = outputs.wanted(counts)
     most = max(counts.values())
@@ -231,7 +234,7 @@ def _check_whole(words: str, group: list[Member]) -> None:
 
 
 def _check_retrained(words: str, name: str, group: list[Member], known: set[tuple[int, int]]) -> None:
-    """Refuse a method whose forget sets were not all retrained without, where some were."""
+    """Refuse a method with a split and forget set for which there is no retrained model."""
     pairs = {member.outputs.pair for member in group}
     for split, forget_set in sorted(pairs - known):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Methods in order of what they leave undone and of what they cost, over all scenarios and models."""
+"""Ranks methods by their average gap to Retrain and by run time, over all scenarios and models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from report.comparison import Table, make_distinct, mean_of, named
 from report.row_names import position
 from report.text import minutes, percent
 
-LEAST = 3  # methods that a column must have, and that must have all columns; fewer need no order
+LEAST = 3  # methods needed in each column, and with a value in every column, for a ranking
 SCENARIO = ("kind", "forget", "words", "sizes")  # what the tables of a group may differ in
 NOTE = (
     "Average gap to Retrain in per cent (mean of UA, MIA-Efficacy, RA and TA) of each seed, so that misses on either "
@@ -26,12 +26,12 @@ NOTE = (
 
 @dataclass
 class Group:
-    """Tables that differ in nothing but what is forgotten.
+    """Tables that differ only in what is forgotten, whose methods are ranked together.
 
     Attributes:
-        title, slug: as a table's.
-        key: what the tables share.
-        columns: scenarios and models on which enough methods have been run.
+        title, slug: as in ``comparison.Table``.
+        key: the entries that the keys of the tables share.
+        columns: table and model name of each scenario and model on which at least ``LEAST`` methods have a gap.
     """
 
     title: str
@@ -41,22 +41,22 @@ class Group:
 
     @property
     def methods(self) -> list[str]:
-        """Rows that any column has, but for Retrain's and Original's, in the order of tables."""
+        """Rows with a gap in some column, without Retrain and Original, in the order of tables."""
         names = {row for table, model in self.columns for row in _finished(table, model)}
         return sorted(names, key=lambda name: (position(name), name))
 
     @cached_property
     def units(self) -> paired.Units:
-        """What is independent among the runs of all columns."""
+        """The independent units among the runs of all columns."""
         return paired.Units(*dict.fromkeys(table for table, _ in self.columns))
 
     def gaps(self, name: str) -> list[float | None]:
-        """A row's average gap, in [0, 1], on every column: that of each seed, then their mean."""
+        """A row's ``gap_by_seed`` in every column, in [0, 1]; None where it has none."""
         return [table.gap_by_seed(name, model) for table, model in self.columns]
 
 
 def groups(tables: list[Table]) -> list[Group]:
-    """The tables that are ranked together, where three methods have been run on at least two scenarios or models."""
+    """Groups of tables to rank together: three methods must have a gap in each of at least two columns."""
     by_key: dict[str, list[Table]] = {}
     for table in tables:
         shared = {name: value for name, value in table.key.items() if name not in SCENARIO}
@@ -78,13 +78,13 @@ def groups(tables: list[Table]) -> list[Group]:
 
 
 def _finished(table: Table, model: str) -> list[str]:
-    """Methods with a gap to Retrain on a model."""
+    """Methods with an average gap to Retrain on a model."""
     names = (row for row in table.rows if row not in ("Retrain", "Original"))
     return [row for row in names if table.average_gap(row, model) is not None]
 
 
 def order(group: Group) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, the smallest mean gap first; what lacks a column comes last."""
+    """Head and rows of the ranking, the smallest mean gap first; methods that lack a column come last."""
     gaps = {name: group.gaps(name) for name in ["Original", *group.methods]}
     means = {name: mean for name, row in gaps.items() if (mean := mean_of(row)) is not None}
     times = {name: _times(group, name) for name in gaps}
@@ -134,6 +134,6 @@ def _cost(group: Group, name: str, times: tuple[float, float] | None) -> tuple[s
 
 
 def _scenario(group: Group, table: Table) -> str:
-    """Its kind; in full where another scenario is of the same kind."""
+    """The kind of the table's scenario; its full description if another scenario is of the same kind."""
     words = {other.key["words"] for other, _ in group.columns if other.key["kind"] == table.key["kind"]}
     return table.key["kind"] if len(words) == 1 else table.key["words"]

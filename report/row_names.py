@@ -1,4 +1,4 @@
-"""Names of a table's rows and columns, from what tells its runs apart. Imports neither torch nor pandas."""
+"""Names the rows and columns of tables by the settings in which runs differ. Imports neither torch nor pandas."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 FILES = ("rewind_pth", "saliency_mask")  # hyper-parameters that name files
-ADAPTED = " + LoRA"  # behind a method's name in the rows of its runs with adapters
-PRUNERS = ("OMP", "IMP", "random", "synflow", "snip", "grasp", "magnitude")  # what ``pruner_of`` can say
+ADAPTED = " + LoRA"  # appended to a method's name in rows of runs with adapters
+PRUNERS = ("OMP", "IMP", "random", "synflow", "snip", "grasp", "magnitude")  # what ``pruner_of`` can return
 ORDER = ("Original", "Retrain", "FT", "GA", "FF", "IU", "l1-sparse")
 
 
 @dataclass(frozen=True)
 class Model:
-    """A column: dense or pruned by some means.
+    """A column of a table: a dense model, or one pruned to some sparsity.
 
     Attributes:
-        name: "dense", "95 % sparse", or that with the pruner where several reach the same sparsity.
-        sparsity: pruned fraction of the prunable weights; None if no run has told it yet.
-        pruner: "OMP", "IMP", "random", "synflow", ...; empty for dense models and where it is not known.
+        name: "dense" or "95 % sparse", with the pruner where several reach the same sparsity.
+        sparsity: pruned fraction of the prunable weights, in [0, 1]; None if no run has finished that knows it.
+        pruner: one of ``PRUNERS``; empty for dense models and where it is unknown.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Model:
 
 
 def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
-    """How the model was trained and pruned, without its seeds; None if its file does not say.
+    """How a run's model was trained and pruned, without its seeds; None if its checkpoint does not say.
 
-    A dense round's pruning flags say nothing and are left out.
+    For a dense round the pruning flags are left out, since they did not affect the model.
     """
     stored = result["model"].get("recipe")
     if not stored:
@@ -45,13 +45,17 @@ def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def population_of(config: dict[str, Any]) -> str | None:
-    """The scheme of ``--split NAME:S:J``, whose splits and forget sets are one population; None for other splits."""
+    """NAME in ``--split NAME:S:J``, whose splits and forget sets form one population; None for other splits."""
     name, _, numbers = str(config.get("split") or "").partition(":")
     return name if re.fullmatch(r"\d+:\d+", numbers) else None
 
 
 def models(results: list[dict[str, Any]]) -> dict[str, Model]:
-    """The columns of these results by what tells them apart (``_model_key``), sorted."""
+    """The columns for these results, by ``_model_key``, sorted by sparsity and pruner.
+
+    Args:
+        results: contents of ``result.json`` files.
+    """
     first = {_model_key(result): result for result in reversed(results) if not _without_checkpoint(result, results)}
     ordered = sorted(first.items(), key=lambda item: (item[1]["model"]["sparsity"], pruner_of(item[1]), item[0]))
     plain = [model_name(result["model"]["sparsity"]) for _, result in ordered]
@@ -68,13 +72,19 @@ def models(results: list[dict[str, Any]]) -> dict[str, Model]:
 
 
 def models_of(result: dict[str, Any], columns: dict[str, Model]) -> list[str]:
-    """Names of the columns that a result stands in: its own, or every dense one for a model of no checkpoint."""
+    """Names of the columns that a result belongs to.
+
+    That is its model's, or every dense one for a model retrained without a checkpoint.
+
+    Args:
+        columns: what ``models`` returned.
+    """
     key = _model_key(result)
     return [columns[key].name] if key in columns else [model.name for model in columns.values() if model.sparsity == 0]
 
 
 def _without_checkpoint(result: dict[str, Any], results: list[dict[str, Any]]) -> bool:
-    """Whether it retrained without a checkpoint, so that any dense model of the table is the one it belongs to."""
+    """Whether the run retrained a dense model without a checkpoint, so that it belongs to every dense model here."""
     fresh = result["config"].get("checkpoint", "") is None and result["model"]["sparsity"] == 0
     return fresh and any(
         other["config"].get("checkpoint", "") is not None and other["model"]["sparsity"] == 0 for other in results
@@ -87,7 +97,7 @@ def _model_key(result: dict[str, Any]) -> str:
 
 
 def pruner_of(result: dict[str, Any]) -> str:
-    """What pruned the model, in the field's words; empty for a dense one and where its file does not say."""
+    """The name of the pruner of a run's model; empty for a dense one and where its checkpoint does not say."""
     stored = recipe(result) or {}
     prune = stored.get("prune", {})
     if not prune or result["model"]["sparsity"] == 0:
@@ -98,7 +108,7 @@ def pruner_of(result: dict[str, Any]) -> str:
 
 
 def model_name(sparsity: float) -> str:
-    """Column name of a model: sparsity in per cent, or "dense"."""
+    """The name of a model of this sparsity (in [0, 1]): "dense", or "95 % sparse" for example."""
     return "dense" if sparsity == 0 else f"{100 * sparsity:.4g} % sparse"
 
 
@@ -130,7 +140,10 @@ def by_method(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def hyper(result: dict[str, Any]) -> dict[str, Any]:
-    """The hyper-parameters, adapters' among them; of files, that there is one, because no two seeds share it."""
+    """A run's hyper-parameters, including those of adapters.
+
+    A file's name is replaced by whether there is one, because every seed has a file of its own.
+    """
     hyper = {**result["config"]["hyper"], **result["config"].get("lora", {})}
     return {key: bool(value) if key in FILES else value for key, value in hyper.items()}
 
@@ -145,6 +158,6 @@ def _varying(settings: list[dict[str, Any]]) -> list[str]:
 
 
 def position(name: str) -> int:
-    """Place of a row in the paper's order; unknown ones come last."""
+    """Place of a row's method in the paper's order, from 0; other methods share the last place."""
     first = name.split(",")[0].split(" (")[0].removesuffix(ADAPTED)
     return ORDER.index(first) if first in ORDER else len(ORDER)

@@ -1,4 +1,4 @@
-"""Result files: what lies below a folder, packed into one file or not. Imports neither torch nor pandas."""
+"""Reads result files below a folder, single ones or packed into one file. Imports neither torch nor pandas."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from utils import files
 from utils.errors import UsageError
 
 METRICS = ("UA", "MIA-Efficacy", "RA", "TA")  # in the order of the paper's columns
-AVERAGE = "average gap"  # of a run to Retrain with the same seeds: the mean distance of these four
-GAPS = {metric: f"{metric} gap" for metric in METRICS}  # the distance of one
-BY_SEED = (AVERAGE, *METRICS, *GAPS.values())  # what a single run can be judged by
+AVERAGE = "average gap"  # of a run to Retrain with the same seeds: mean absolute difference of these four
+GAPS = {metric: f"{metric} gap" for metric in METRICS}  # absolute difference of one metric
+BY_SEED = (AVERAGE, *METRICS, *GAPS.values())  # scores that a single run has
 SEARCH = "search"  # the folder of a sweep that holds the trials of its search
-MANIFEST = ".sweep.json"  # ends the name of a sweep's list of its cells
-STATUS = "status.json"  # how the last attempt of a sweep's cell ended
+MANIFEST = ".sweep.json"  # suffix of the file that lists a sweep's cells
+STATUS = "status.json"  # in a cell's folder: how its last attempt ended
 PACKED = "runs.jsonl"  # many runs in one file, one a line
-EPOCH = ("phase", "epoch", "loss", "accuracy", "val")  # what a packed run keeps of each epoch in its log
+EPOCH = ("phase", "epoch", "loss", "accuracy", "val")  # entries of each logged epoch that a packed run keeps
 
 NUMBER, SCORE = (int, float), (int, float, type(None))
 _RUN = {"fingerprint": str, "method": str, "paper_name": str, "compat": str, "seed": int}
 _MODEL = {"dataset": str, "arch": str, "sparsity": NUMBER, "recipe?": (dict, type(None))}
-SHAPES: dict[str, dict[str, Any]] = {  # what tables read of a finished result, by script; see ``check``
+SHAPES: dict[str, dict[str, Any]] = {  # entries of a finished result that tables read, by script; see ``check``
     "main_forget.py": _RUN
     | {
         "scores": {**dict.fromkeys(METRICS, SCORE), "RTE": SCORE},
@@ -63,18 +63,18 @@ TRAINING = {
     "model": {"arch": str},
     "config": {"data": {"dataset": str}, "run": {"compat": str}, "prune?": dict},
 }
-Epochs = dict[str, dict[int, dict[str, float]]]  # by phase, by epoch from 1: what was logged of it
+Epochs = dict[str, dict[int, dict[str, float]]]  # logged values by phase and epoch (from 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A result and where it lies.
+    """A result and its place.
 
     Attributes:
-        path: the result file, or the packed file with the number of the line.
-        folder: the run's own; of a packed run, where it would lie beside the packed file.
+        path: the result file, or "FILE:LINE" of a packed file.
+        folder: the run's own; for a packed run, the folder that it had, relative to the packed file.
         content: of ``result.json``.
-        logged: the epochs of a packed run.
+        logged: the logged epochs of a packed run; None for a run with a folder of its own.
     """
 
     path: Path | str
@@ -84,24 +84,24 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it finished."""
+        """Whether the run finished."""
         return self.content.get("status") == "done"
 
     @property
     def failed(self) -> bool:
-        """Whether its numbers went wrong, so that it has no scores, and no later run has taken its place."""
+        """Whether the run failed, NaN or infinite numbers for example, and was not replaced by a later run."""
         return self.content.get("status") == "failed" and self.folder.parent.name != "earlier"
 
     @cached_property
     def epochs(self) -> Epochs:
-        """What was logged; of a run that was begun twice, the last time."""
+        """The logged epochs. Of an epoch that was logged twice, after a kill for example, the last record counts."""
         epochs: Epochs = {}
         for record in read_epochs(self.folder / "log.jsonl") if self.logged is None else self.logged:
             epochs.setdefault(record["phase"], {})[record["epoch"]] = record
         return epochs
 
     def packed(self, base: Path) -> dict[str, Any]:
-        """The run as a line of a packed file in ``base``."""
+        """The run as an entry of a packed file in the folder ``base``."""
         logged = [record for epochs in self.epochs.values() for record in epochs.values()]
         return {
             "folder": os.path.relpath(self.folder.resolve(), base),
@@ -112,12 +112,12 @@ class Run:
 
 @dataclass
 class Collection:
-    """Everything that a report reads.
+    """All results and lists of sweeps' cells that a report reads.
 
     Attributes:
-        runs: every result, in order of path; one of them may be there more than once.
-        plans: lists of sweeps' cells, by their paths.
-        remarks: what was passed over on the way, and why.
+        runs: every result, in order of path; may hold copies of a run.
+        plans: contents of sweeps' lists of cells, by path.
+        remarks: a line for each file or folder that was passed over, with the reason.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -125,12 +125,13 @@ class Collection:
     remarks: list[str] = field(default_factory=list)
 
     def runs_of(self, script: str, failed: bool = False) -> list[Run]:
-        """The finished runs of a script, each once.
+        """The finished runs of a script; of copies of a run, the first counts.
 
         Args:
-            failed: those whose numbers went wrong as well, unless the same run finished elsewhere; they have no scores.
+            script: "main_forget.py" for example, a key of ``SHAPES``.
+            failed: whether to include failed runs, which have no scores, unless a copy finished.
         Raises:
-            UsageError: names a file that lacks what a table needs; without it a table would be wrong.
+            UsageError: a result lacks what a table needs; the message names the file.
         """
         newest: dict[str, Run] = {}
         for run in self.runs:
@@ -144,10 +145,13 @@ class Collection:
         return list(newest.values())
 
     def pack(self, path: Path) -> None:
-        """Write all runs and plans into one file, which is read like the folders that they came from.
+        """Write all runs and plans into one file, which ``collect`` reads like the folders that they came from.
 
-        Paths are relative to the file's folder, or, where something lies elsewhere, to what all of it lies in.
-        Raises UsageError: a result is nested too deeply.
+        Stored paths are relative to the file's folder; if some run lies outside it, to the closest folder that holds
+        all of them.
+
+        Raises:
+            UsageError: a result is nested too deeply.
         """
         runs = [run for run in self.runs if run.content]
         places = [*self.plans, *(run.folder for run in runs)]
@@ -167,7 +171,7 @@ class Collection:
 
 
 def _with_status(plan: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """A sweep's list in which every cell that failed says so, and why."""
+    """A sweep's list of cells, with the status of those that failed in their entries."""
     cells = []
     for cell in content["cells"]:
         status = status_of(cell, plan)
@@ -178,15 +182,24 @@ def _with_status(plan: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def status_of(cell: dict[str, Any], plan: Path) -> dict[str, Any]:
-    """How the last attempt of a sweep's cell ended; empty if there was none."""
+    """The content of ``status.json`` of a sweep's cell; empty if it was never started.
+
+    Args:
+        cell: its entry in the sweep's list; that of a packed run holds the status itself.
+        plan: path of the list.
+    """
     return cell.get("status") or read(plan.parent / cell["folder"] / STATUS)
 
 
 def collect(places: Iterable[Path]) -> Collection:
-    """Read all results below folders and in packed files, each file once whatever leads to it.
+    """Read all results below folders and in packed files, each file once even if several links lead to it.
 
-    Links to folders are followed; trials of a search are passed over unless their own folder is given.
-    Raises UsageError: names a file that is damaged, or a place that is neither.
+    Links to folders are followed. Trials of a search are passed over, unless their own folder is given.
+
+    Args:
+        places: folders, and packed files (.jsonl).
+    Raises:
+        UsageError: a file is damaged, or a place is neither; the message names it.
     """
     collection = Collection()
     visited: set[str] = set()
@@ -215,14 +228,14 @@ def collect(places: Iterable[Path]) -> Collection:
 
 
 def _walk(folder: Path, collection: Collection, visited: set[str]) -> Iterable[tuple[Path, list[str]]]:
-    """Every folder at and below ``folder`` with the sorted names in it, each once, in order of path."""
+    """``folder`` and every folder below it with the sorted names in it, each once, in order of path."""
     walked: list[tuple[Path, list[str]]] = []
 
     def refused(error: OSError) -> None:
         collection.remarks.append(f"{error.filename}: cannot be listed ({error.strerror})")
 
     for current, inner, others in os.walk(folder, onerror=refused, followlinks=True):
-        if not _new(current, visited):  # by another name, or a link in a loop
+        if not _new(current, visited):  # reached before by another path, or by a link to a folder above it
             inner.clear()
             continue
         walked.append((Path(current), sorted(inner + others)))
@@ -234,14 +247,14 @@ def _walk(folder: Path, collection: Collection, visited: set[str]) -> Iterable[t
 
 
 def _new(path: Path | str, visited: set[str]) -> bool:
-    """Whether nothing led to this file or folder before; from now on something has."""
+    """Whether this file or folder was not visited before; marks it as visited."""
     before = len(visited)
     visited.add(os.path.realpath(path))
     return len(visited) > before
 
 
 def _unpack(path: Path, collection: Collection, visited: set[str]) -> None:
-    """Add the runs of a packed file, but for those whose own folders are there too."""
+    """Add the runs and plans of a packed file, without those whose own files exist too."""
     if not _new(path, visited):
         return
     shared: list[Any] = []
@@ -274,9 +287,12 @@ def _add_plan(collection: Collection, path: Path, content: dict[str, Any]) -> No
 
 
 def check_cell(cell: Any, path: Path) -> None:
-    """Refuse a cell of a sweep that does not say what a table needs.
+    """Refuse an entry of a sweep's list of cells that lacks what a table needs.
 
-    Raises UsageError: names the file and the entry.
+    Args:
+        path: of the list, for error messages.
+    Raises:
+        UsageError: something is missing or of another type; the message names the file and the key.
     """
     shape = {"folder": str, "name": str, "command": str, "stage": str}
     unlearning = {"method": str, "paper_name": str, "model": str, "round": int, "needs": list}
@@ -285,9 +301,14 @@ def check_cell(cell: Any, path: Path) -> None:
 
 
 def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> None:
-    """Refuse content that lacks an entry of ``shape`` or has one of another type; an entry with a ? may be absent.
+    """Refuse content that lacks an entry of ``shape`` or has one of another type.
 
-    Raises UsageError: names the file and the entry.
+    Args:
+        content: of a result file.
+        shape: by key a type, a tuple of types, or the shape of a mapping. A key that ends in "?" may be absent.
+        path: of the file, for error messages.
+    Raises:
+        UsageError: the content does not fit, or a text holds control characters; the message names file and key.
     """
     for key, kind in shape.items():
         name = key.removesuffix("?")
@@ -303,7 +324,7 @@ def check(content: dict[str, Any], shape: dict[str, Any], path: Path | str) -> N
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty if there is none or it is damaged."""
+    """The JSON object in a file; empty if the file is missing, damaged or holds something else."""
     try:
         return read_whole(path)
     except UsageError:
@@ -311,16 +332,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_whole(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty if the file holds something else.
+    """The JSON object in a file; empty if the file holds something else.
 
-    Raises UsageError: it is missing or damaged.
+    Raises:
+        UsageError: the file is missing or damaged.
     """
     content = files.read_json(path, str(path))
     return content if isinstance(content, dict) else {}
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """The epochs in a log, in its order; damaged lines are passed over, and so is a log that is not there."""
+    """The records of epochs in a log file, in its order; empty if the file is missing. Damaged lines are skipped."""
     records: list[dict[str, Any]] = []
     try:
         lines = files.read_bytes(path, str(path)).decode(errors="replace").splitlines()

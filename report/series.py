@@ -1,4 +1,4 @@
-"""Tables of results along a number, such as sparsity: a line per method, values in the mean over the seeds."""
+"""Tables of results against a number, sparsity for example: a line per method, values averaged over the seeds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from report.comparison import Cell, cells_by, named
 
 @dataclass
 class SeriesTable:
-    """Results that may be compared along a number.
+    """Results that may be compared, against a number such as sparsity.
 
     Attributes:
-        title: in words.
-        slug: starts file names.
+        title: what the table shows, in words.
+        slug: the start of its file names.
         key: what all runs share.
-        cells: by line, by the number, ascending, by column.
+        cells: by line, by the number in ascending order, by column.
     """
 
     title: str
@@ -32,7 +32,8 @@ class SeriesTable:
         """The table for a CSV file: line, number, column, mean, standard deviation and number of runs, unrounded.
 
         Args:
-            column: what a column is called in the file, in as many words as ``head`` has for it.
+            head: titles of the columns in the file.
+            column: returns the cells that name a column of the table, as many as ``head`` has titles for them.
         """
         lines = [
             (line, number, *column(name), cell.mean, cell.std, len(cell.values))
@@ -44,7 +45,13 @@ class SeriesTable:
 
 
 def grouped(results: Iterable[dict[str, Any]], shared: Callable[[dict[str, Any]], Any]) -> list[tuple[Any, list]]:
-    """What results share, as plain data, and the results that do, in order of that."""
+    """Group results by what they share.
+
+    Args:
+        shared: returns what results of a group have in common, as data that JSON can hold.
+    Returns:
+        Pairs of that data and the group's results, ordered by its JSON text.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         groups.setdefault(json.dumps(shared(result), sort_keys=True), []).append(result)
@@ -52,10 +59,12 @@ def grouped(results: Iterable[dict[str, Any]], shared: Callable[[dict[str, Any]]
 
 
 def series(title: str, slug: str, key: dict[str, Any], values: list[tuple]) -> SeriesTable:
-    """A table of values, each with its line, number and column; None where a run lacks one.
+    """A table of single runs' values.
 
     Args:
-        title, slug: without ``--compat``, of which both tell where it is not "fixed".
+        title, slug: of the table; the value of ``--compat`` is appended to both if it is not "fixed".
+        key: what all runs share, "compat" included.
+        values: tuples of line, number, column and value; the value is None where a run lacks it.
     """
     by = ["line", "number", "column"]
     by_place = cells_by(pd.DataFrame(values, columns=[*by, "value"]), by)

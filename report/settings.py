@@ -1,4 +1,4 @@
-"""What the rows of a table were run with: hyper-parameters, the commit, the day."""
+"""Lists the settings of a table's rows: hyper-parameters, commit and day of the runs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from report.row_names import hyper
 from report.runs import Run
 from utils.errors import one_line
 
-PER_ROW = ("unlearn_epochs", "unlearn_lr", "alpha")  # said of every row, even where all rows agree
+PER_ROW = ("unlearn_epochs", "unlearn_lr", "alpha")  # listed in every row, even where all rows agree
 HEAD = ["method", "settings", "commit", "finished"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one table.
+    """The settings of one table's rows.
 
     Attributes:
-        lines: below ``HEAD``, one for each row of the table that has a run. Its hyper-parameters, but for those that
-            all rows share, where models differ by model; the project's commits; first and last day (UTC) on which a
-            run finished.
-        note: what all rows share, as a sentence; empty where that is nothing.
+        lines: a line with the columns ``HEAD`` for each row that has a run. Hyper-parameters that all rows share are
+            left out, those in which models differ are given by model. The day is the first and the last (UTC) on which
+            a run finished.
+        note: the hyper-parameters that all rows share, as a sentence; empty if there are none.
     """
 
     lines: list[list[str]]
@@ -36,7 +36,7 @@ class Settings:
 
 
 def settings_of(table: Table) -> Settings:
-    """What the runs of a table were given, from their result files."""
+    """The settings of a table's rows, from the runs' result files."""
     members = table.members()
     values = {row: _values(members[row]) for row in table.rows if row in members}
     common = _common(values)
@@ -53,9 +53,9 @@ def settings_of(table: Table) -> Settings:
 
 
 def _values(models: dict[str, list[Run]]) -> dict[str, dict[str, str]]:
-    """By hyper-parameter, by model: its value in words, several where runs differ.
+    """By hyper-parameter and model its value as text, or "A or B" where runs differ.
 
-    What is unset on every model is left out.
+    Hyper-parameters that are None or false in all runs are left out.
     """
     by_key: dict[str, dict[str, str]] = {}
     for model, runs in models.items():
@@ -69,14 +69,14 @@ def _values(models: dict[str, list[Run]]) -> dict[str, dict[str, str]]:
 
 
 def _words(value: Any) -> str:
-    """A value on one line; nothing for a switch that is on."""
+    """A value as text on one line; empty for true, which means that a flag without a value is given."""
     if isinstance(value, list):
         return ", ".join(map(_words, value))
     return "" if value is True else one_line(value if isinstance(value, str) else json.dumps(value))
 
 
 def _common(values: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
-    """Hyper-parameters of at least two rows that are the same wherever they are."""
+    """Hyper-parameters that at least two rows have, with one value in all of them."""
     seen: dict[str, list[str]] = {}
     for by_key in values.values():
         for key, by_model in by_key.items():
@@ -89,14 +89,18 @@ def _common(values: dict[str, dict[str, dict[str, str]]]) -> dict[str, str]:
 
 
 def _said(key: str, by_model: dict[str, str]) -> str:
-    """``unlearn_lr 0.01``; ``unlearn_lr 0.01 (dense); 0.02 (95 % sparse)`` where models differ; a switch by name."""
+    """A hyper-parameter with its value as text.
+
+    That is ``unlearn_lr 0.01``, or ``unlearn_lr 0.01 (dense); 0.02 (95 % sparse)`` where models differ; of a flag
+    without a value its name alone.
+    """
     if len(set(by_model.values())) == 1:
         return f"{key} {next(iter(by_model.values()))}".strip()
     return f"{key} " + "; ".join(f"{text or 'on'} ({model})" for model, text in by_model.items())
 
 
 def _commit(content: dict[str, Any]) -> str:
-    """The first ten digits, and whether files had been changed; a dash where the run does not say."""
+    """The first ten digits of a run's commit, with "-dirty" if files had been changed; a dash if it is unknown."""
     commit = content.get("environment", {}).get("commit")
     if not isinstance(commit, str) or not commit:
         return "-"

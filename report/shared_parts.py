@@ -1,4 +1,4 @@
-"""Objects that many lines of a packed file have in common, written once. Imports neither torch nor pandas."""
+"""Compresses packed files: objects that occur several times are written once. Imports neither torch nor pandas."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any
 
 from utils.errors import UsageError
 
-SHARED = "shared"  # the entry of a line that lists what is shared
-PLACE = "$shared"  # the only entry of an object that stands for one of the list, by its number
-LEAST = 40  # characters below which an object is written again
+SHARED = "shared"  # key of the list of shared objects, in the first line
+PLACE = "$shared"  # only key of an object that stands for a shared one; its value is the number in the list
+LEAST = 40  # characters of JSON below which an object is not shared
 
 
 def factored(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines with every object that two or more places share written in a line of its own in front."""
+    """The lines, with objects that occur several times replaced by references to a list in an additional first line.
+
+    Args:
+        lines: JSON objects. Returned as they are if nothing is shared.
+    """
     counted = Counter(text for line in lines for text in map(_text, _objects(line)) if len(text) >= LEAST)
     often = {text for text, count in counted.items() if count > 1}
     numbers: dict[str, int] = {}
@@ -24,13 +28,14 @@ def factored(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def restored(value: Any, shared: list[Any], source: str) -> Any:
-    """What ``factored`` was given.
+    """A line as it was given to ``factored``: references are replaced by the shared objects.
 
     Args:
-        shared: the list of the line in front.
-        source: begins the error.
+        value: the line, or a part of it.
+        shared: the list in the first line.
+        source: what the error message begins with, file and line for example.
     Raises:
-        UsageError: a number that the list does not have.
+        UsageError: a reference is not in the list.
     """
     if isinstance(value, list):
         return [restored(each, shared, source) for each in value]

@@ -38,7 +38,7 @@ def markdown(head: list[str], rows: list[list[str]], best: Set[tuple[str, str]] 
 
 
 def rounds(summaries: list[dict[str, Any]]) -> str:
-    """The end of ``main_imp.py``: one line per round, in per cent."""
+    """The table that ``main_imp.py`` prints at its end: one line per round, in per cent."""
     head = ["round", "density %", "sparsity %", "best val %", "its test %", "last test %", "file of the best"]
     rows = []
     for summary in summaries:
@@ -49,12 +49,20 @@ def rounds(summaries: list[dict[str, Any]]) -> str:
 
 
 def accuracies(scores: dict[str, Any]) -> list[str]:
-    """The reference's lines "SET acc: VALUE", in per cent."""
+    """The lines "SET acc: VALUE" in per cent that the paper's code prints.
+
+    Args:
+        scores: with "accuracy", fractions by set.
+    """
     return [f"{name} acc: {percent(value)}" for name, value in scores["accuracy"].items()]
 
 
 def attacks(scores: dict[str, Any]) -> list[str]:
-    """Every attack's figures, for ``--verbose``."""
+    """Lines with the figures of every membership inference attack, in per cent, which ``--verbose`` prints.
+
+    Args:
+        scores: content of ``result.json``, or its part with the attacks' entries.
+    """
     by_title = {
         "SVC, forget unseen": scores["SVC_MIA_forget_efficacy"],
         "SVC, members told": scores.get("SVC_MIA_training_privacy"),

@@ -18,14 +18,18 @@ from utils import files
 
 ACCURACIES = {"source": "source %", "forget": "removed %", "target": "target %"}  # fractions in [0, 1]
 TIMES = {"unlearning": "unlearning (min)", "probing": "probing (min)"}  # seconds
-SHARED = ("dataset", "target", "arch", "probe", "compat")  # by the runs of one table
+SHARED = ("dataset", "target", "arch", "probe", "compat")  # what runs of one table share
 PANELS = {"source": "source, remaining classes", "target": "target", "unlearning": "unlearning"}
 
 
 def tables(results: Iterable[dict[str, Any]]) -> list[SeriesTable]:
-    """One table per source, target, architecture, probe and ``--compat``, from a result per number of classes.
+    """One table per source, target, architecture, probe and ``--compat``.
 
-    Its lines are methods and models ("l1-sparse, dense").
+    Args:
+        results: contents of ``result.json`` files of ``main_transfer.py``, one per number of removed classes; results
+            without such a number are passed over.
+    Returns:
+        Tables whose lines are methods and models ("l1-sparse, dense") and whose number is that of removed classes.
     """
     points = (result for result in results if "removed" in result)
     return [_table(dict(zip(SHARED, key)), group) for key, group in grouped(points, _shared)]
@@ -37,7 +41,7 @@ def _shared(result: dict[str, Any]) -> list[Any]:
 
 
 def section(table: SeriesTable) -> Section:
-    """The table as it is printed and written; times in its file are seconds."""
+    """The table as a section of a report; its CSV file has times in seconds."""
     head = ["unlearning", "classes_removed", "metric", "mean", "std", "runs"]
     long = table.long(head, lambda metric: (f"{metric}_seconds" if metric in TIMES else metric,))
     return Section(table.title, *layout(table), slug=table.slug, long=long)
@@ -57,7 +61,7 @@ def _table(key: dict[str, Any], results: list[dict[str, Any]]) -> SeriesTable:
 
 
 def layout(table: SeriesTable) -> tuple[list[str], list[list[str]]]:
-    """Head and rows for people: per cent and minutes, with the deviation over seeds where there are several."""
+    """Head and rows in per cent and minutes, with the standard deviation over seeds where there are several."""
     rows = []
     for name, points in table.cells.items():
         for count, cells in points.items():
@@ -68,7 +72,12 @@ def layout(table: SeriesTable) -> tuple[list[str], list[list[str]]]:
 
 
 def show(results: list[dict[str, Any]], folder: Path) -> None:
-    """Print the table of one transfer and write it as transfer.md, transfer.csv and transfer.png."""
+    """Print the table of one transfer and write it as transfer.md, transfer.csv and transfer.png.
+
+    Args:
+        results: of one source, target, architecture, probe and ``--compat``, so that they are one table.
+        folder: where to write.
+    """
     [table] = tables(results)
     print(printed(section(table)), flush=True)
     write(section(table), folder / "transfer")
@@ -77,9 +86,9 @@ def show(results: list[dict[str, Any]], folder: Path) -> None:
 
 
 def draw(table: SeriesTable) -> Any:
-    """Accuracy on source and target against the number of removed classes, and the minutes of unlearning.
+    """A figure of accuracy on source and target, and minutes of unlearning, against the number of removed classes.
 
-    Bars are standard deviations over seeds.
+    Error bars are one standard deviation over seeds.
     """
     from report.plots import figure
 

@@ -1,4 +1,7 @@
-"""Test images with and without the trigger, and what a model takes them for. matplotlib is imported only to draw."""
+"""A picture of test images with and without the trigger, and the model's predictions.
+
+matplotlib is imported only when it is drawn.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,19 @@ if TYPE_CHECKING:
     from dataset.sources import Dataset
     from evaluation.predict import Predictions
 
-EXAMPLES = 8  # images, each of another class
+EXAMPLES = 8  # most images shown, each of another class
 
 
 def picture(path: Path, data: Dataset, poison: Poison, outputs: dict[str, dict[str, Predictions]], method: str) -> None:
-    """Some test images, clean and with the trigger, and what the model takes them for before and after.
+    """Write a picture of test images, clean and triggered, with the model's predictions before and after unlearning.
+
+    It shows the first test image of each class but the target, at most ``EXAMPLES``; nothing is written without one.
 
     Args:
-        outputs: by "before" and "after", by "test" and "triggered".
+        path: of the picture.
+        data: its test images are uint8 [N, H, W, C].
+        outputs: predictions on all test images, by "before" and "after", then by "test" and "triggered".
+        method: name of the unlearning method, for the title.
     """
     present = [label for label in range(len(data.classes)) if (data.test_labels == label).any()]
     labels = [label for label in present if label != poison.target][:EXAMPLES]
@@ -49,7 +57,10 @@ def picture(path: Path, data: Dataset, poison: Poison, outputs: dict[str, dict[s
 
 
 def _enlarged(clean: np.ndarray, stamped: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-    """The trigger's place and two pixels around it, clean, a white column, and stamped (uint8 [h, 2 w + 1, C])."""
+    """The trigger's window and two pixels around it, clean and stamped side by side (uint8 [h, 2 w + 1, C]).
+
+    A white column of one pixel separates the two.
+    """
     down, across = (slice(max(0, part.start - 2), part.stop + 2) for part in window)
     one, other = clean[down, across], stamped[down, across]
     return np.concatenate([one, np.full_like(one[:, :1], 255), other], axis=1)
@@ -63,11 +74,13 @@ def _changed(clean: np.ndarray, stamped: np.ndarray) -> str:
 def trigger_examples(
     path: Path, rows: dict[str, list[tuple[Any, str]]], title: str, outlined: tuple[str, tuple[slice, slice]]
 ) -> None:
-    """Rows of images (uint8 [H, W, C], or [H, 2 W + 1, C] for two side by side), each with up to three lines above it.
+    """Write a picture of rows of images, each image with up to three lines of text above it.
 
     Args:
-        rows: by what stands left of a row; all of one length.
-        outlined: the row whose images get a frame around these rows and columns of pixels.
+        path: of the picture.
+        rows: images (uint8 [H, W, C]) with their texts, by the name left of the row; all rows of one length.
+        title: above the picture.
+        outlined: name of the row whose images get a frame, and the frame's rows and columns of pixels.
     """
     from matplotlib.patches import Rectangle
 

@@ -1,4 +1,4 @@
-"""How a run of unlearning ended: original, unlearned and retrained model side by side, and one line in words.
+"""What an unlearning run prints at its end: original, unlearned and retrained model in a table, and a verdict.
 
 Imports neither torch nor numpy.
 """
@@ -16,18 +16,24 @@ from report.runs import METRICS
 from report.text import aligned, minutes, percent
 from utils.errors import UsageError
 
-MOVED = 0.01  # a share by which UA must differ to count, where the forget set is large enough to tell
-RUINED = 0.2  # loss of accuracy on test images, in [0, 1], that no forgetting explains
-WORKS = 0.3  # attack success from which a trigger can be said to work
+MOVED = 0.01  # least rise of UA, in [0, 1], that counts as forgetting; more for small forget sets
+RUINED = 0.2  # loss of test accuracy, in [0, 1], above which the model counts as ruined
+WORKS = 0.3  # attack success rate, in [0, 1], from which a trigger counts as working
 BACKDOOR = {"ASR": "ASR", "ASR_other": "ASR, other classes", "SA": "SA"}  # scores in words
-TRIAL = "trial"  # begins the name of the folder of a search's trial
+TRIAL = "trial"  # start of the names of trials' folders in a search
 UNTOUCHED = "raw"  # the method that leaves the model as it is
 SAME_MODEL = ("arch", "dataset", "sparsity")
 
 
 @dataclass(frozen=True)
 class OtherModel:
-    """Another model's UA, MIA-Efficacy, RA and TA in [0, 1], its RTE in minutes if known, and where they come from."""
+    """Scores of a model with which the unlearned one is compared.
+
+    Attributes:
+        scores: UA, MIA-Efficacy, RA and TA, in [0, 1].
+        minutes: its RTE; None if unknown.
+        source: folder of the run that it comes from, or a flag; empty for the run itself.
+    """
 
     scores: dict[str, float]
     minutes: float | None = None
@@ -35,11 +41,14 @@ class OtherModel:
 
 
 def original(result: dict[str, Any], folder: Path) -> OtherModel | None:
-    """The scores of the model that a run began with: its own finding, or that of a run beside it; None if nobody knows.
+    """The scores of the model that a run began with, measured by the run itself or by a run beside it.
 
     Args:
-        result: the run's ``result.json``, or of it so far ``method``, ``split``, ``compat``, ``model`` and ``config``.
+        result: the run's ``result.json``, or as much of it as is known before scoring: ``method``, ``split``,
+            ``compat``, ``model`` and ``config``.
         folder: the run's own.
+    Returns:
+        None if no run measured them, and for the method "raw", which leaves the model as it is.
     """
     if result["method"] == UNTOUCHED:
         return None
@@ -53,7 +62,14 @@ def original(result: dict[str, Any], folder: Path) -> OtherModel | None:
 
 
 def retrained(result: dict[str, Any], folder: Path) -> OtherModel | None:
-    """Retrain's scores on the same split and sparsity, of ``--reference_model`` or a run beside; None if unknown."""
+    """Retrain's scores on the same split and sparsity, from ``--reference_model`` or a run beside this one.
+
+    Args:
+        result: as for ``original``.
+        folder: the run's own.
+    Returns:
+        None if they are unknown, and for a run of Retrain itself.
+    """
     if result["method"] == "retrain":
         return None
     if "retrained" in result:
@@ -68,9 +84,9 @@ def retrained(result: dict[str, Any], folder: Path) -> OtherModel | None:
 
 
 def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Finished runs that forget the same images and are scored in the same way.
+    """Folder and result of finished runs that forget the same images and are scored in the same way.
 
-    They lie beside a run's folder, or in it, or are the same run of another trial of a search.
+    Runs are looked for beside the run's folder, in its ``earlier/``, and in other trials if it belongs to a search.
     """
     beside = folder.absolute().parent
     found = sorted(beside.glob("*/result.json")) + sorted(folder.glob("earlier/*/result.json"))
@@ -88,7 +104,13 @@ def _siblings(result: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict
 
 
 def table(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | None) -> str:
-    """Scores of the original, the unlearned and the retrained model in per cent, with the average gap to the last."""
+    """A text table of the original, the unlearned and the retrained model: scores and average gap in per cent.
+
+    Args:
+        result: the run's ``result.json``.
+        first: the original model; None leaves its row out.
+        exact: the retrained model; None leaves its row out.
+    """
     unlearned = result["scores"]
     rows = [] if first is None else [_row("original", first.scores, exact, None)]
     rows.append(_row(result["paper_name"], unlearned, exact, unlearned["RTE"]))
@@ -107,10 +129,13 @@ def _gap(scores: dict[str, float], exact: dict[str, float]) -> float:
 
 
 def sentences(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | None, classes: int) -> list[str]:
-    """What the scores say, each line a sentence: what is wrong first, else how near to Retrain the model came.
+    """The verdict in words, a sentence a line: what went wrong, or else how near to Retrain the model came.
 
     Args:
-        classes: of the data set, to know what guessing would reach.
+        result: the run's ``result.json``.
+        first: the original model, if known.
+        exact: the retrained model, if known.
+        classes: number of classes of the data set, from which the accuracy of guessing follows.
     """
     unlearned, hyper = result["scores"], result["config"].get("hyper", {})
     forgotten, fresh = result.get("split", {}).get("forget"), result["method"] == "retrain"
@@ -169,12 +194,20 @@ def _against_retrain(unlearned: dict[str, float], first: OtherModel | None, exac
 
 
 def backdoor_scores(scores: dict[str, float | None]) -> str:
-    """Scores on one line, in per cent."""
+    """ASR, ASR of other classes and SA on one line, in per cent.
+
+    Args:
+        scores: fractions in [0, 1] by the keys of ``BACKDOOR``; None prints a dash.
+    """
     return "  ".join(f"{title} {percent(scores[name])} %" for name, title in BACKDOOR.items())
 
 
 def backdoor_sentence(result: dict[str, Any]) -> str:
-    """What the attack success of a finished cleanse says, in one sentence."""
+    """One sentence on whether the trigger still works after unlearning.
+
+    Args:
+        result: the run's ``result.json``, with ASR before and after.
+    """
     before, after = (result["scores"][when]["ASR"] for when in ("before", "after"))
     moved = f"ASR {percent(before)} -> {percent(after)} %"
     if before < WORKS:
@@ -186,7 +219,12 @@ def backdoor_sentence(result: dict[str, Any]) -> str:
 
 
 def knobs(direction: str, hyper: dict[str, Any]) -> str:
-    """The flags of the method that make it forget more or less, with their present values."""
+    """Advice which flags of the method to change so that it forgets more or less, with their present values.
+
+    Args:
+        direction: the verb, "raise" or "lower".
+        hyper: the method's hyper-parameters.
+    """
     names: list[str] = [name for name in ("unlearn_lr", "unlearn_epochs") if name in hyper]
     names = names or [name for name in ("alpha",) if name in hyper]
     numbers = {name: f" (now {hyper[name]:g})" for name in names if isinstance(hyper[name], (int, float))}

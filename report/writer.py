@@ -1,4 +1,4 @@
-"""Prints a report's sections and writes each as Markdown, CSV and pictures, and all of them as one page."""
+"""Prints a report's sections, writes each as Markdown, CSV and pictures, and all of them as one HTML page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from utils import files
 
 
 def printed(section: Section) -> str:
-    """A section's table with its title and warnings."""
+    """A section's table with its title and warnings, as plain text."""
     warnings = [f"Warning: {line}" for line in section.warnings]
     return "\n".join([section.title, "", aligned(section.head, section.rows), *warnings, ""])
 
 
 def write(section: Section, stem: Path) -> None:
-    """Write ``stem`` with .md and .csv behind it."""
+    """Write a section's table as ``stem`` with .md and .csv appended."""
     warnings = [f"Warning: {line}" for line in section.warnings]
     notes = "".join(f"\n{note}\n" for note in warnings + section.notes)
     table = markdown(section.head, section.rows, section.best)
@@ -32,13 +32,13 @@ def write(section: Section, stem: Path) -> None:
 
 @dataclass
 class Report:
-    """A report in the making.
+    """A report under construction.
 
     Attributes:
-        out: the folder that is written to.
+        out: the folder to write to.
         plots: whether pictures are drawn.
-        sections: what there is so far.
-        slugs: names of files that are taken.
+        sections: those added so far.
+        slugs: slugs of the sections added so far, as they were given.
     """
 
     out: Path
@@ -47,7 +47,10 @@ class Report:
     slugs: list[str] = field(default_factory=list)
 
     def add(self, section: Section) -> Section:
-        """Print a table and write it; one of the same name as before gets a number."""
+        """Print a section's table and write it; returns the section.
+
+        If an earlier section has the same slug, a number is appended to the slug.
+        """
         before = self.slugs.count(section.slug)
         self.slugs.append(section.slug)
         section.slug += f"-{before + 1}" if before else ""
@@ -57,18 +60,22 @@ class Report:
         return section
 
     def draw(self, section: Section, pictures: dict[str, Any]) -> None:
-        """Write figures, by the end of their file names, as PNG and SVG; the page shows the latter."""
+        """Write figures as PNG and SVG, and add the SVG files to the section, which the page shows.
+
+        Args:
+            pictures: matplotlib figures, by the text that is appended to the section's slug in file names.
+        """
         for name, drawn in pictures.items():
             section.pictures.append(save(self.out, section.slug + name, drawn)[1])
 
     def say(self, line: str, title: str, lines: list[str]) -> None:
-        """Print lines and give them a section of their own; nothing where there are none."""
+        """Print lines below a first ``line`` and add them as a section of this title; nothing if there are none."""
         if lines:
             print("\n".join([line, *lines, ""]), flush=True)
             self.sections.append(Section(title, notes=lines))
 
     def finish(self, title: str, name: str = "report") -> None:
-        """Write the page that shows all of it, NAME.html, with a link to that of ``main_compare.py`` beside it."""
+        """Write the page of all sections, ``name``.html, with a link to that of ``main_compare.py`` if it exists."""
         beside = {"Models side by side": COMPARED} if (self.out / COMPARED).exists() else {}
         files.write_text(self.out / f"{name}.html", page(title, self.sections, beside))
         pictures = ", each picture as .png and .svg" if self.plots else ""

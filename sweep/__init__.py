@@ -1,1 +1,1 @@
-"""Many runs as one file: from its grid to plain command lines, and to an executor that runs them."""
+"""Sweeps: many runs stated as a grid in one YAML file, expanded to command lines and run by an executor."""

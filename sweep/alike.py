@@ -1,6 +1,6 @@
-"""Cells of a sweep that are computed as one (``--models_at_once``): which are alike, and the process that runs them.
+"""Groups cells of a sweep that can be trained together as one network (``--models_at_once``), and runs such a group.
 
-Imports no torch at the start.
+torch is imported only when a group's size has to be computed or a group runs.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from sweep.job import OUTPUT
 from utils.errors import UsageError
 
 AUTO = "auto"
-LOOKED_AT = 64  # cells that are ready, for each process, that are looked through for alike ones
+LOOKED_AT = 64  # ready cells per process that are searched for alike ones
 FREE = {"--save_dir", "--mask", "--checkpoint", "--reference_model", "--split", "--forget", "--rewind_pth"}
-INHERITED = ("--arch", "--dataset")  # that a cell takes from its model's file where its command line lacks them
+INHERITED = ("--arch", "--dataset")  # read from the model's file where the command line lacks them
 KEPT = {"--batch_size", "--forget_batch_size", "--fisher_batch_size", "--input_size", "--pruning_times", "--gpu"}
 
 
 def kind(cell: Cell) -> tuple[Any, ...]:
-    """What cells have in common that are computed as one: all but seeds, splits, files and numbers.
+    """A key that is equal for cells that can be trained together: they differ in seeds, splits, files and numbers.
 
-    Where the command line does not say architecture and data set, the model that it names does.
+    Where the command line does not name architecture and data set, the setting and the model that it starts from stand
+    in for them.
     """
     typed = {word.partition("=")[0] for word in cell.argv}
     model = [cell.facts.get(name) for name in ("setting", "model")] if not typed.issuperset(INHERITED) else []
@@ -53,20 +54,20 @@ def _is_number(word: str) -> bool:
 
 
 class Grouping:
-    """Puts cells that are ready into groups.
+    """Puts cells that are ready to run into groups of alike ones.
 
     Args:
-        max_models: cells in a group; None for as many as pay and as memory has room for.
-        slots: processes that run groups side by side, each of which is to have some.
+        max_models: most cells in a group; None for as many as make training faster and fit into memory.
+        slots: number of processes that run groups side by side. Groups are kept small enough to give each process one.
     """
 
     def __init__(self, max_models: int | None, slots: int):
         self._max_models, self._slots = max_models, slots
         self._known: dict[tuple[Any, ...], int] = {}
-        self.alone: set[str] = set()  # names of cells that were killed in a group, maybe by themselves
+        self.alone: set[str] = set()  # names of cells killed in a group: any of them may be the cause
 
     def groups(self, ready: Iterator[Cell], limit: int) -> list[list[Cell]]:
-        """At most ``limit`` groups of the first of the cells that are ready."""
+        """At most ``limit`` groups of alike cells, made of the first ``LOOKED_AT`` ready cells per process."""
         if self._max_models == 1:
             return [[cell] for _, cell in zip(range(limit), ready)]
         alike: dict[tuple[Any, ...], list[Cell]] = {}
@@ -94,9 +95,15 @@ def _script(file: str) -> Any:
 
 
 def run(script: str, tasks: Sequence[dict[str, Any]]) -> list[int]:
-    """Run the command lines of tasks in this process, each with its own output; their exit codes.
+    """Train the models of several tasks together in this process; each task's output goes to its own ``output.txt``.
 
-    Those that cannot be computed as one run one after the other.
+    Tasks that cannot be trained together run one after the other.
+
+    Args:
+        script: of all tasks, "main_forget.py" for example.
+        tasks: what ``Cell.task`` returns.
+    Returns:
+        One exit code per task.
     """
     from trainer.groups import run_together
 

@@ -1,4 +1,4 @@
-"""What a sweep's file says of its repeats: ``seeds``, ``population`` and ``axes``, checked."""
+"""Reads and checks the entries of a sweep's file that repeat its grid: ``seeds``, ``population`` and ``axes``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from utils.errors import UsageError
 from utils.plain_yaml import check_keys
 
-SEEDS = ("split", "train", "forget", "unlearn", "eval")  # seeds that can be told apart
+SEEDS = ("split", "train", "forget", "unlearn", "eval")  # purposes that can have seeds of their own
 POPULATION = ("inits", "lira")
-SPLITS, FORGETS = 64, 10  # that a population of ``--split lira:S:J`` has at most
-SAID = {  # flags that are no free axes, and what says them
+SPLITS, FORGETS = 64, 10  # most values of S and J in ``--split lira:S:J``
+SAID = {  # flags that cannot be axes, and the entry that sets each instead
     **dict.fromkeys(("seed", "train_seed", "split_seed", "unlearn_seed", "eval_seed"), "seeds say it"),
     "mask": "models say it",
     "unlearn": "methods say it",
@@ -22,13 +22,16 @@ SAID = {  # flags that are no free axes, and what says them
 
 
 def read(content: dict[str, Any], path: Any) -> dict[str, Any]:
-    """The entries of a ``Spec`` that say how often its grid is repeated.
+    """The fields of a ``Spec`` that repeat its grid, by name.
+
+    These are ``seeds``, ``seeds_stated``, ``separate``, ``population`` and ``axes``.
 
     Args:
-        content: of the file.
-        path: of the file, for errors.
+        content: the file's entries by key.
+        path: the file's path, for error messages.
     Raises:
-        UsageError: names the file, the key and what is allowed.
+        UsageError: an entry is missing, malformed or contradicts another; the message names file, key and what is
+            allowed.
     """
     seeds, population = content.get("seeds"), _population(content.get("population"), f"{path}: population")
     if seeds is None and not population:
@@ -54,7 +57,7 @@ def read(content: dict[str, Any], path: Any) -> dict[str, Any]:
 
 
 def names(repeated: dict[str, Any]) -> list[str]:
-    """What overrides can name beside the axes that every sweep has.
+    """Names of the axes that overrides can use in this sweep beyond ``spec.AXES``, which every sweep has.
 
     Args:
         repeated: what ``read`` returned.
@@ -66,7 +69,13 @@ def names(repeated: dict[str, Any]) -> list[str]:
 
 
 def check_seeds(value: Any, source: str) -> list[int]:
-    """The seeds themselves. Raises UsageError: they are no list of different whole numbers from 0 up."""
+    """``value`` unchanged, if it is a list of seeds.
+
+    Args:
+        source: what error messages begin with, the file's path for example.
+    Raises:
+        UsageError: it is no list, empty, or not of different whole numbers from 0 up.
+    """
     if not isinstance(value, list) or not value or not _different(value, lambda seed: type(seed) is int and seed >= 0):
         raise UsageError(f"{source}: seeds: must be a list of different whole numbers from 0 up")
     return value
@@ -77,7 +86,7 @@ def _different(values: list[Any], sound: Callable[[Any], bool]) -> bool:
 
 
 def _separate(entries: dict[str, Any], source: str) -> dict[str, list[int]]:
-    """Seeds by what they decide; what is not given has the seed 1, but for the split, which may be another flag's."""
+    """Seeds by purpose. ``train`` and ``unlearn`` default to 1; ``split`` has no default, another flag may set it."""
     check_keys(entries, SEEDS, source)
     if not entries:
         raise UsageError(f"{source}: must be a list, or a mapping with some of the keys {', '.join(SEEDS)}")
@@ -89,14 +98,14 @@ def _separate(entries: dict[str, Any], source: str) -> dict[str, list[int]]:
 
 
 def _population(entries: Any, source: str) -> dict[str, Any]:
-    """``inits`` as numbers, ``lira`` as numbers of splits and of forget sets."""
+    """The ``population`` entry with counts expanded to lists: ``inits``, and ``splits`` and ``forgets`` of ``lira``."""
     if entries is None or entries is False:
         return {}
     keys = f"must be a mapping with {' or '.join(POPULATION)}: {{inits: 10}} or {{lira: {{splits: 64, forgets: 10}}}}"
     if not isinstance(entries, dict) or not entries:
         raise UsageError(f"{source}: {keys}")
     check_keys(entries, POPULATION, source)
-    entries = {key: value for key, value in entries.items() if value is not False}  # what is dropped
+    entries = {key: value for key, value in entries.items() if value is not False}  # false drops an extended entry
     flags: dict[str, Any] = {}
     if "inits" in entries:
         flags["inits"] = _numbers(entries["inits"], None, f"{source}: inits")
@@ -111,7 +120,7 @@ def _population(entries: Any, source: str) -> dict[str, Any]:
 
 
 def _numbers(value: Any, top: int | None, source: str) -> list[int]:
-    """Numbers from 0 up: so many, or those of a list; each below ``top``."""
+    """The numbers 0 to ``value`` - 1, or ``value`` itself if it is a list; each must be below ``top``, if given."""
     listed = list(range(value)) if type(value) is int and 0 < value <= (top or 10**6) else value
     sound = isinstance(listed, list) and listed and _different(listed, lambda each: type(each) is int and each >= 0)
     if not sound or (top is not None and max(listed) >= top):
@@ -122,7 +131,7 @@ def _numbers(value: Any, top: int | None, source: str) -> list[int]:
 
 
 def _free(entries: Any, source: str) -> dict[str, list[Any]]:
-    """Values by flag."""
+    """The ``axes`` entry: values by flag."""
     if entries is None or entries is False:
         return {}
     if not isinstance(entries, dict):

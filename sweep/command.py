@@ -11,7 +11,7 @@ from utils.options import Parser, add_options, build, option
 
 @dataclass(frozen=True)
 class Execution:
-    """How the cells run; what is not typed is as the file's ``resources`` say."""
+    """How the cells run. Flags that are not typed take their values from the file's ``resources``."""
 
     executor: str = option("local", "on this machine, or as SLURM job arrays", choices=("local", "slurm"))
     max_concurrent: int | None = option(None, "runs at a time; here one per GPU, or as many as there are cores", low=1)
@@ -49,9 +49,12 @@ class Action:
 
 
 def parse(argv: list[str] | None) -> tuple[Path, Action, Execution]:
-    """The sweep's file, what is done with it and where.
+    """Parse the command line: path of the sweep's file, what to do with its cells, and how to run them.
 
-    Raises UsageError: anything wrong that can be seen without reading the file.
+    Args:
+        argv: words of the command line; None for those of this process.
+    Raises:
+        UsageError: a flag is wrong. The sweep's file is not read.
     """
     description = "Run everything that a YAML file states, on this machine or on SLURM."
     parser = Parser(prog="main_sweep.py", description=description)

@@ -1,4 +1,7 @@
-"""Where cells run: here, some at a time, or on SLURM. Either way one process runs many of them, see ``sweep.serve``."""
+"""Executors: run cells on this machine, several at a time, or on SLURM.
+
+With either, one process runs many cells one after the other, see ``sweep.serve``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ from utils.errors import UsageError
 
 
 class Local:
-    """Runs cells on this machine, as many at a time as there are slots, each slot a process that runs many of them."""
+    """Runs cells on this machine, in as many worker processes as there is room for; each runs many cells in turn.
+
+    Raises:
+        UsageError: the machine has fewer GPUs than one run is to get.
+    """
 
     def __init__(self, state: State, resources: Resources):
         self.state, self.resources = state, resources
@@ -37,14 +44,14 @@ class Local:
 
     @property
     def description(self) -> str:
-        """What this is, for people."""
+        """Executor, number of runs at a time and device of each, for the header that is printed."""
         gpus = f"{self.resources.gpus or 1} of {len(self.devices)} GPUs each"
         device = gpus if self.devices else f"CPU, {self.resources.cpus} threads each"
         return f"local, {self.at_once} at a time, {device}"
 
     @property
     def at_once(self) -> int:
-        """How many cells run at a time."""
+        """The number of worker processes. With ``--models_at_once`` each may run several cells."""
         return len(self._workers)
 
     @property
@@ -52,7 +59,11 @@ class Local:
         return [cell for cells in self._at_work.values() for cell in cells]
 
     def take(self, open_: Iterable[Cell]) -> list[Cell]:
-        """Start the first cells whose needs are done, one, or some that are alike, for each worker that is free."""
+        """Give each free worker a cell, or a group of alike ones, whose needs are done; the cells that were started.
+
+        Args:
+            open_: cells that are neither done nor running, in the order in which to start them.
+        """
         running = {cell.name for cell in self.running}
         needs = ((cell, (self.state.by_name[name] for name in cell.needs)) for cell in open_)
         ready = (cell for cell, needed in needs if cell.name not in running and all(map(self.state.done, needed)))
@@ -70,18 +81,18 @@ class Local:
         return {"OMP_NUM_THREADS": str(self.resources.cpus), "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
     def wait(self, seconds: float) -> None:
-        """Until a cell has ended, or that long."""
+        """Wait until a cell has ended, at most ``seconds``."""
         self._over(seconds)
 
     def _over(self, seconds: float) -> list[int]:
-        """Places of the workers whose cells have ended."""
+        """Places of the workers whose cells have ended, after waiting for the first at most ``seconds``."""
         with selectors.DefaultSelector() as selector:
             for place in self._at_work:
                 selector.register(self._workers[place], selectors.EVENT_READ, place)
             return [key.data for key, _ in selector.select(seconds)]
 
     def ended(self) -> list[tuple[Cell, int | None]]:
-        """Cells that have ended since the last call, each with its exit code; None where nobody could tell."""
+        """Cells that have ended since the last call, each with its exit code; None for one that was killed."""
         ended: list[tuple[Cell, int | None]] = []
         for place in self._over(0):
             cells, codes = self._at_work.pop(place), self._workers[place].answers()
@@ -91,7 +102,7 @@ class Local:
         return ended
 
     def stop(self) -> None:
-        """Have every run stop where it can go on, and wait for that."""
+        """Ask every run to stop where it can be resumed, and wait for that, at most ``PATIENCE`` seconds."""
         for place in self._at_work:
             self._workers[place].stop()
         deadline = time.monotonic() + PATIENCE
@@ -99,7 +110,7 @@ class Local:
             time.sleep(0.1)
 
     def close(self) -> None:
-        """End the processes that run nothing."""
+        """End the worker processes that run no cell."""
         for worker in self._workers:
             worker.close()
 
@@ -112,7 +123,7 @@ def _cores() -> int:
 
 
 def _devices() -> list[str]:
-    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    """The GPUs that this process may use, named as in ``CUDA_VISIBLE_DEVICES``."""
     import torch
 
     listed = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]

@@ -1,4 +1,4 @@
-"""From a sweep's file to its cells: one plain command line each."""
+"""Expands a sweep's grid to its cells, each of which is one command line."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 READ = ("--mask", "--checkpoint", "--reference_model")  # flags that name files of other cells
-RESERVED = {"train": ("script", "from"), "method": ("unlearn",)}  # keys that are no flags
+RESERVED = {"train": ("script", "from"), "method": ("unlearn",)}  # keys of entries that are not flags
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run.
+    """One run of a sweep.
 
     Attributes:
-        name: its folder below the sweep's, "seed1/class/dense/FT".
+        name: its folder relative to the sweep's, "seed1/class/dense/FT" for example.
         folder: where it writes, its ``--save_dir``.
-        script: a file in the project's root.
-        argv: the command line after the script.
+        script: a file in the project's root, "main_forget.py" for example.
+        argv: the command line after the script. Its last two words are ``--save_dir`` and the folder.
         needs: names of the cells whose files it reads.
         facts: ``stage`` ("train" or "unlearn"), ``seed``, ``setting``, ``model``, ``round``, ``scenario``, ``method``,
             ``paper_name``.
@@ -48,13 +48,20 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """What to type, in the folder that the sweep was started in."""
+        """The shell command that makes this run by hand, from the current folder."""
         script, directory = PROJECT / self.script, Path.cwd()
         typed = script.relative_to(directory) if script.is_relative_to(directory) else script
         return shlex.join(["python", str(typed), *self.argv])
 
     def task(self, by_name: dict[str, Cell]) -> dict[str, Any]:
-        """What a process is told that runs the cell; it waits for no file of cells that this one needs."""
+        """The task for the process that runs the cell, see ``sweep.serve``.
+
+        Its ``inputs`` are the files that the cell reads and cells which it needs write. The process does not wait for
+        them: without one the cell ends with ``WAITING``.
+
+        Args:
+            by_name: all cells of the sweep.
+        """
         read = [word for flag, word in zip(self.argv, self.argv[1:]) if flag in READ]
         folders = [by_name[name].folder for name in self.needs]
         inputs = [path for path in read if any(folder in Path(path).parents for folder in folders)]
@@ -62,12 +69,13 @@ class Cell:
 
 
 def cells(spec: Spec, strict: bool = True) -> list[Cell]:
-    """All runs, each behind those that it needs, every command line checked.
+    """All runs of a sweep, each after those that it needs. Every command line has been checked by its script.
 
     Args:
         strict: refuse overrides that match no run.
     Raises:
-        UsageError: names the file, the cell and what its script says of a flag.
+        UsageError: two runs have one name, an override matches none, or a script refuses a command line; the message
+            names the file and the run.
     """
     cells: dict[str, Cell] = {}
     used: set[int] = set()
@@ -88,13 +96,18 @@ def cells(spec: Spec, strict: bool = True) -> list[Cell]:
 
 
 def _labels(spec: Spec) -> list[str]:
-    """The labels of all trainings, each grid written out."""
+    """The labels of all trainings, with a grid's entry expanded to one label per combination."""
     return [label for base, entry in spec.train.items() for label, _ in variants(base, entry)]
 
 
 @dataclass(frozen=True)
 class Place:
-    """One setting and repeat of a sweep; ``used`` collects the overrides that matched."""
+    """One setting and repeat of a sweep.
+
+    Attributes:
+        setting: its label; None if the file has no ``settings``.
+        used: indices of the overrides that matched a cell so far. All places of a sweep share and extend this set.
+    """
 
     spec: Spec
     setting: str | None
@@ -103,25 +116,28 @@ class Place:
 
     @property
     def path(self) -> str:
-        """The folder of its trainings."""
+        """The folder of its trainings, relative to the sweep's."""
         return f"{self.setting}/{self.repeat.trained}" if self.setting else self.repeat.trained
 
     @property
     def unlearned(self) -> str:
-        """The folder of what is unlearned."""
+        """The folder of its unlearning runs, relative to the sweep's."""
         return f"{self.path}/{self.repeat.unlearned}" if self.repeat.unlearned else self.path
 
     def facts(self, stage: str, flags: Flags) -> dict[str, Any]:
-        """What is said of each of its cells."""
+        """The part of ``Cell.facts`` that all its cells of a stage share; ``seed`` is read from the cell's flags."""
         return {**self.repeat.labels, "stage": stage, "seed": flags.get("seed"), "setting": self.setting}
 
     def flags(self, script: str, own: Flags, axes: dict[str, str], given: Flags) -> Flags:
-        """The flags of a cell: of the file, its setting, its own, of the overrides that match, of its repeat.
+        """The flags of a cell. Later sources take precedence: file, setting, own entry, overrides, repeat.
 
         Args:
-            given: the last.
+            script: that the cell runs, "main_forget.py" for example.
+            own: flags of the training's entry, or of the scenario's and the method's.
+            axes: the cell's labels by axis ("training", or "model", "scenario" and "method"), which overrides match.
+            given: flags of the repeat, seeds for example.
         """
-        judged = self.spec.population and "save_outputs" in read_by(script)  # by population attacks
+        judged = self.spec.population and "save_outputs" in read_by(script)  # population attacks read outputs.npz
         flags: Flags = {"save_outputs": True} if judged else {}
         flags |= {**self.spec.flags, **(self.spec.settings[self.setting] if self.setting else {}), **own}
         for override in self._matching(axes):
@@ -131,7 +147,8 @@ class Place:
     def left_out(self, axes: dict[str, str]) -> bool:
         """Whether the last override that matches a cell has ``flags: false``.
 
-        Raises UsageError: every other run is compared with it.
+        Raises:
+            UsageError: the cell is of the ``reference_model``, with which every other run is compared.
         """
         matching = self._matching(axes)
         out = bool(matching) and matching[-1].get("flags") is False
@@ -141,7 +158,7 @@ class Place:
         return out
 
     def _matching(self, axes: dict[str, str]) -> list[dict[str, Any]]:
-        """The overrides that name a cell, in the order of the file."""
+        """The overrides that match a cell's labels, in the order of the file. Their indices are added to ``used``."""
         labels, matching = {"setting": self.setting or "", **self.repeat.labels, **axes}, []
         for number, override in enumerate(self.spec.overrides):
             asked = {name: value for name, value in override.items() if name != "flags"}
@@ -152,13 +169,16 @@ class Place:
 
 
 def _matches(label: str, asked: Any) -> bool:
-    """Whether one of the asked patterns is the label, or the part of it before its grid values."""
+    """Whether one of the asked patterns matches the label, or is the part of it before its grid values."""
     patterns = [str(each) for each in (asked if isinstance(asked, list) else [asked])]
     return any(fnmatchcase(label, pattern) or label.startswith(f"{pattern}-") and "=" in label for pattern in patterns)
 
 
 def variants(label: str, entry: Flags) -> Iterator[tuple[str, Flags]]:
-    """An entry once for every combination of its lists; the label says which: "FT-unlearn_lr=0.1"."""
+    """Label and flags of every combination of the lists in an entry: "FT-unlearn_lr=0.1" for example.
+
+    An entry without lists is yielded once, under its own label.
+    """
     lists = {name: value for name, value in entry.items() if isinstance(value, list)}
     for values in itertools.product(*lists.values()):
         combination = dict(zip(lists, values))
@@ -167,7 +187,7 @@ def variants(label: str, entry: Flags) -> Iterator[tuple[str, Flags]]:
 
 
 def as_typed(flags: Flags) -> list[str]:
-    """Flags as they are typed."""
+    """Flags as words of a command line: true gives a bare flag, false and None give none."""
     typed = []
     for name, value in flags.items():
         if value is True:
@@ -228,7 +248,7 @@ def _unlearnings(place: Place) -> Iterator[Cell]:
 
 
 def _checkpoint(spec: Spec, label: str) -> str:
-    """The file name of the model that others are compared with, of the method of this label."""
+    """The checkpoint's file name of the method with this label, as ``reference_model``; it must train anew."""
     from unlearn import registry
 
     method = registry.get(spec.methods[label].get("unlearn", label))
@@ -239,14 +259,16 @@ def _checkpoint(spec: Spec, label: str) -> str:
 
 
 def script_of(cell: Cell) -> Script:
-    """The cell's script, as its file declares it."""
+    """The ``SCRIPT`` that the cell's file declares."""
     return importlib.import_module(cell.script.removesuffix(".py")).SCRIPT
 
 
 def check(spec: Spec, cell: Cell) -> None:
-    """Have the cell's script read its command line.
+    """Have the cell's script parse its command line, without opening the files that it names.
 
-    Raises UsageError: the script refuses it, or has no use for a flag that was meant for this very cell.
+    Raises:
+        UsageError: the script refuses it, or does not read a flag that the file gives to this training or method by
+            name.
     """
     try:
         lookup(cell.script, SCRIPTS, "script")
@@ -259,7 +281,7 @@ def check(spec: Spec, cell: Cell) -> None:
 
 
 def _meant(spec: Spec, cell: Cell) -> set[str]:
-    """Flags that were given to this training or method by name, not to all commands."""
+    """Flags that the file gives to the cell's training or method by name, not to all commands."""
     entries, kind = (spec.train, "training") if cell.facts["stage"] == "train" else (spec.methods, "method")
     label = cell.facts[kind]
     own = {name for base, entry in entries.items() if _matches(label, base) for name in entry}
@@ -270,7 +292,7 @@ def _meant(spec: Spec, cell: Cell) -> set[str]:
 
 
 def _hint(spec: Spec, override: dict[str, Any]) -> str:
-    """The nearest label to one that is not there."""
+    """A hint for an override that matches nothing: its first unknown label and the known one nearest to it."""
     labels: dict[str, Collection[str]] = {
         "setting": spec.settings,
         "training": spec.train,
@@ -289,12 +311,16 @@ def _hint(spec: Spec, override: dict[str, Any]) -> str:
 
 
 def stage(cell: Cell, by_name: dict[str, Cell]) -> int:
-    """1 for a cell that needs no other; one more than that of the last one needed for the rest."""
+    """1 for a cell that needs no other, else one more than the highest stage among the cells that it needs."""
     return 1 + max((stage(by_name[name], by_name) for name in cell.needs), default=0)
 
 
 def of_stage(cells: list[Cell], number: int | None) -> list[Cell]:
-    """The cells of one stage, or all of them; UsageError if there are less stages."""
+    """The cells of one stage; all of them if ``number`` is None.
+
+    Raises:
+        UsageError: there are fewer stages.
+    """
     by_name = {cell.name: cell for cell in cells}
     last = max(stage(cell, by_name) for cell in cells)
     if number is not None and number > last:

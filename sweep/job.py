@@ -1,4 +1,4 @@
-"""What runs inside a job: one command line, stopped and gone on with as its scheduler asks. Imports no torch."""
+"""Runs one cell's command as a child process, which can be stopped and resumed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from utils.preempt import RESUMABLE, SIGNALS
 
 OUTPUT = "output.txt"
 WAITING = 69  # EX_UNAVAILABLE: a file that the command reads is not there
-PATIENCE = 60  # seconds for a command to stop, and for a scheduler to end a job that it has told to
-PAUSE = 0.02  # seconds between looks at a command that runs
+PATIENCE = 60  # seconds that a command has to stop, and a scheduler to end a job that it has signalled
+PAUSE = 0.02  # seconds between checks of a running command
 
 
 class Job:
@@ -30,9 +30,9 @@ class Job:
 
     Args:
         argv: the command.
-        folder: where it writes; its output goes to ``output.txt`` there.
-        inputs: files that must be there first.
-        environment: variables to set.
+        folder: where it writes; its output is appended to ``output.txt`` there.
+        inputs: files that must exist; without one the command is not started.
+        environment: environment variables to set for the command.
     """
 
     def __init__(self, argv: list[str], folder: Path, inputs: list[Path], environment: dict[str, str]):
@@ -41,7 +41,12 @@ class Job:
         self._stopping = self._passed_on = False
 
     def __call__(self) -> int:
-        """The command's exit code; negative for the signal that ended it, ``WAITING`` if an input is missing."""
+        """Run the command and return its exit code.
+
+        Returns:
+            The code; minus the number of the signal that killed it; ``RESUMABLE`` if it was asked to stop and can go
+            on; ``WAITING`` if an input is missing.
+        """
         if any(not path.exists() for path in self.inputs):
             return WAITING
         started = time.time()
@@ -54,7 +59,7 @@ class Job:
         return RESUMABLE if stopped(code) else code
 
     def stop(self, number: int | None = None, frame: FrameType | None = None) -> None:
-        """Have the command stop where it can go on; also a handler of signals."""
+        """Ask the command to stop where it can be resumed. Can be installed as a signal handler."""
         self._stopping = True
         if self._child is not None and not over(self._child.pid):
             self._passed_on = True
@@ -80,13 +85,18 @@ class Job:
         )
 
     def wait_for_others(self) -> None:
-        """Wait until no other process runs this cell, say one that an earlier sweep left behind."""
+        """Take the cell's lock, waiting while another process runs it, one that an earlier sweep left for example."""
         files.make_folder(self.folder)
         while not self._stopping and lock.take(self.folder, lock.CELL) is not None:
             time.sleep(1)
 
     def note(self, code: int | None, **more: Any) -> None:
-        """Say in the cell's folder how its command ended; None while it runs."""
+        """Write ``status.json`` in the cell's folder.
+
+        Args:
+            code: the command's exit code; None while it runs.
+            more: further entries.
+        """
         status = "running" if code is None else "interrupted" if stopped(code) else "killed" if code < 0 else "failed"
         status = "done" if code == 0 else status
         job = os.environ.get("SLURM_JOB_ID") or os.getpid()
@@ -96,12 +106,12 @@ class Job:
 
 
 def stopped(code: int) -> bool:
-    """Whether a command ended because it was asked to, so that it can go on."""
+    """Whether a command with this exit code ended because it was asked to stop, so that it can go on."""
     return code == RESUMABLE or -code in SIGNALS
 
 
 def over(process: int) -> bool:
-    """Whether a child has ended, without taking its exit code from whoever waits for it."""
+    """Whether the child with this process id has ended. Its exit code stays readable for whoever waits for it."""
     try:
         return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -109,7 +119,7 @@ def over(process: int) -> bool:
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log that says anything, at most 300 characters of it."""
+    """The last line of a log that is not blank, cut to 300 characters; empty if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4096))

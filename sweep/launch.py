@@ -20,10 +20,16 @@ from utils.errors import UsageError
 
 
 def execute(spec: Spec, cells: list[Cell], searches: list[Search] | None, execution: Execution, action: Action) -> int:
-    """Run what is not done, or say what would run.
+    """Run the cells that are not done, or with ``--dry_run`` print what would run.
 
     Args:
-        searches: what to tune, a search per method; ``cells`` are then those that the trials build on.
+        cells: all cells of the sweep; those that the trials build on if there are searches.
+        searches: one for each method to tune; None for a sweep without an ``optuna`` block.
+    Returns:
+        The exit code of ``main_sweep.py``.
+    Raises:
+        UsageError: the executor cannot give what is asked for.
+        RunError: another sweep is at work in the folder.
     """
     began = time.monotonic()
     state, resources = State(spec, cells, notes=not action.dry_run), resources_of(spec, execution)
@@ -55,7 +61,11 @@ def execute(spec: Spec, cells: list[Cell], searches: list[Search] | None, execut
 
 
 def resources_of(spec: Spec, execution: Execution) -> Resources:
-    """What each run gets: as typed, else as the file says, else as usual."""
+    """What each run gets: typed flags take precedence over the file's ``resources``, those over the defaults.
+
+    Raises:
+        UsageError: ``--models_at_once`` is no number, or given with SLURM.
+    """
     own = ("gpus", "cpus", "time", "partition", "cells_per_process", "cells_per_job")
     typed = {key: getattr(execution, key) for key in own}
     given = {**spec.resources, **{key: value for key, value in typed.items() if value is not None}}
@@ -64,11 +74,7 @@ def resources_of(spec: Spec, execution: Execution) -> Resources:
 
 
 def _models(execution: Execution) -> int | None:
-    """How many models to compute at once; None for as many as pay.
-
-    Raises:
-        UsageError: not a number above 0, or where cells run one by one.
-    """
+    """The value of ``--models_at_once``; None for "auto"."""
     typed = execution.models_at_once
     if execution.executor == "slurm":
         raise UsageError("--models_at_once: SLURM's jobs run their cells one after the other; leave it out")
@@ -80,7 +86,7 @@ def _models(execution: Execution) -> int | None:
 
 
 def preview(state: State, resources: Resources, executor: str) -> str:
-    """What is done and what would run, without starting anything."""
+    """The text of ``--dry_run``: a line per cell, done, goes on, failed or runs, and what it waits for."""
     lines = []
     for cell in state.cells:
         begun = any(cell.folder.glob("*.pth.tar"))

@@ -1,4 +1,4 @@
-"""What a search makes small. An objective is one file in ``sweep/objectives``, or a module of another package."""
+"""Objectives that a search minimises. Each is one file in ``sweep/objectives``, or a module of another package."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 
 from utils.plugins import Registry
 
-Results = Sequence[dict[str, Any]]  # contents of ``result.json``, one of each seed, in the same order
+Results = Sequence[dict[str, Any]]  # contents of ``result.json``, one per seed
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a trial is judged by; all of it is made small.
+    """The values by which a trial is judged; all of them are minimised.
 
     Attributes:
-        name: as ``objective`` of a file's ``optuna`` block names it.
-        parts: what each value is, for tables.
-        values: from a trial's results, Retrain's, and how much of the standard deviation over the seeds is added, to
-            one value for each of ``parts``, in [0, 1].
-        per_seed: whether every seed is searched on its own, one run a trial; otherwise a trial is run on all seeds.
-        sampler: the one that searches where the file names none.
-        failed: the values of a trial whose run fails; None leaves it out of what the sampler learns from.
+        name: the name that ``objective`` in a file's ``optuna`` block takes.
+        parts: a title for each value, for tables.
+        values: the function that judges a trial. It is called with the trial's results, Retrain's results on the same
+            seeds in the same order, and the factor by which the standard deviation over the seeds is added. It returns
+            one value for each of ``parts``, a fraction where 0 is best.
+        per_seed: whether every seed is a search of its own, one run per trial; otherwise a trial runs on all seeds.
+        sampler: the sampler where the file names none.
+        failed: the values of a trial whose run fails; None hides the trial from the sampler.
     """
 
     name: str
@@ -38,9 +39,13 @@ OBJECTIVES: Registry[Objective] = Registry("objective", "objective", "sweep.obje
 
 
 def objective(name: str, *parts: str, **declared: Any) -> Callable:
-    """Decorator that registers a function as ``values`` of an objective; ``declared`` are its other attributes.
+    """Decorator that registers a function as ``Objective.values`` under this name.
 
-    Raises ValueError: the name is taken.
+    Args:
+        parts: a title for each value that it returns.
+        declared: further attributes of ``Objective``.
+    Raises:
+        ValueError: the name is taken.
     """
 
     def register(values: Callable) -> Callable:
@@ -51,6 +56,6 @@ def objective(name: str, *parts: str, **declared: Any) -> Callable:
 
 
 def norm(values: Sequence[float] | None) -> float:
-    """The Euclidean norm, by which trials of several objectives are ranked; infinite for none and for NaN."""
+    """The Euclidean norm of a trial's values, by which trials are ranked; infinite for None and where one is NaN."""
     norm = math.inf if values is None else math.hypot(*values)
     return math.inf if math.isnan(norm) else norm

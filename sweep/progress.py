@@ -1,4 +1,4 @@
-"""What a sweep says while it runs: which cells are at work, how far they are, and how long the rest will take."""
+"""The progress line of a sweep: which cells run, at which epoch, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sweep.job import OUTPUT, last_line
 from sweep.state import State
 
 EVERY = 30  # seconds between two lines
-SHOWN = 4  # cells that are named
+SHOWN = 4  # running cells that a line names; the others are counted
 KINDS = (("script", "method", "training", "model", "scenario"), ("script", "method", "training"), ("script",), ())
 EPOCH = re.compile(r"^(.*?) +epoch +(\d+)/(\d+)")
 
 
 class Progress:
-    """One line for people about a sweep under way.
+    """Makes the progress line of a running sweep.
 
     Args:
-        executor: what runs the cells; its ``at_once`` says how many at a time.
-        started: when each running cell was started, by name, on ``time.monotonic``.
+        executor: the executor; its ``at_once`` is the number of cells that run at a time.
+        started: when each running cell was started, by name, in seconds of ``time.monotonic``.
     """
 
     def __init__(self, state: State, executor: Any, started: Mapping[str, float]):
@@ -32,14 +32,18 @@ class Progress:
         self._said = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for the next line; asking counts as having said it."""
+        """Whether ``EVERY`` seconds have passed since the last line. True starts the next interval."""
         if time.monotonic() - self._said < EVERY:
             return False
         self._said = time.monotonic()
         return True
 
     def line(self, running: Sequence[Cell], remaining: Sequence[Cell]) -> str:
-        """What runs, and the time that ``remaining``, the running cells among them, will take."""
+        """The running cells with their epochs, and the time left.
+
+        Args:
+            remaining: all cells that are not done, the running ones included.
+        """
         at_work = [cell for cell in running if self._state.status(cell).get("status") == "running"]
         named = [f"{cell.name} {self.phase(cell)}" for cell in at_work[:SHOWN]]
         more = [f"{len(at_work) - SHOWN} more"] if len(at_work) > SHOWN else []
@@ -48,12 +52,12 @@ class Progress:
         return "  ".join(["running:", ", ".join([*named, *more]) or f"nothing yet, {len(running)} waiting"]) + eta
 
     def phase(self, cell: Cell) -> str:
-        """How far a running cell says that it is."""
+        """The phase and epoch in the last line of a running cell's output."""
         match = EPOCH.match(last_line(cell.folder / OUTPUT))
         return f"({match[1]}, epoch {match[2]}/{match[3]})" if match else "(starting or scoring)"
 
     def seconds(self, remaining: Sequence[Cell]) -> float | None:
-        """Seconds until ``remaining`` are done, judged by finished cells of their kind; None before there is one."""
+        """Seconds until ``remaining`` are done, estimated from similar cells that finished; None before one has."""
         means = self._means()
         times = [self._expected(cell, means) for cell in remaining]
         known = [seconds for seconds in times if seconds is not None]
@@ -63,7 +67,7 @@ class Progress:
         return max(sum(mean if seconds is None else seconds for seconds in times) / self._executor.at_once, max(known))
 
     def _means(self) -> dict[tuple, float]:
-        """Mean seconds of finished cells, by each of their kinds."""
+        """Mean seconds of finished cells, by every key of ``_kinds``."""
         times: dict[tuple, list[float]] = {}
         for cell in self._state.cells:
             if (took := self._seconds_of(cell)) is not None:
@@ -87,13 +91,13 @@ class Progress:
 
 
 def _kinds(cell: Cell) -> list[tuple]:
-    """What tells how long a cell takes, the closest first."""
+    """Keys under which the cell's time is averaged with that of similar cells, from the most to the least similar."""
     known = {**cell.facts, "script": cell.script}
     return [tuple((name, known.get(name)) for name in names) for names in KINDS]
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use."""
+    """A duration as text, "45 s", "12 min" or "3.5 h" for example."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

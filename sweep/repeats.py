@@ -1,4 +1,4 @@
-"""How often a sweep's grid is repeated: over seeds, initialisations, the splits of a population, and any other flag."""
+"""The repeats of a sweep's grid: over seeds, initialisations, the splits of a population, and any other flag."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ FORGETTING = "main_forget.py"
 
 @dataclass(frozen=True)
 class Step:
-    """One value on one axis.
+    """One value on one axis of the repeats.
 
     Attributes:
         labels: the value as overrides name it, by the axis's name.
-        trained, unlearned: what it adds to the folder of a training, and to that of what is unlearned below it.
-        training, unlearning: what it gives to each. A training that it gives nothing serves all values.
+        trained: its part of the name of the trainings' folder; empty if trainings do not depend on the value.
+        unlearned: its part of the name of the folder below that one, which holds the unlearning runs.
+        training: flags that it adds to trainings. If there are none, one training serves all values of the axis.
+        unlearning: flags that it adds to unlearning runs.
     """
 
     labels: dict[str, str]
@@ -36,28 +38,28 @@ class Step:
 
 @dataclass(frozen=True)
 class Repeat:
-    """The grid once: a value on every axis."""
+    """One repeat of the grid: a value on every axis."""
 
     steps: tuple[Step, ...]
 
     @property
     def trained(self) -> str:
-        """The folder of its trainings."""
+        """The name of the folder of its trainings."""
         return "-".join(step.trained for step in self.steps if step.trained) or "all"
 
     @property
     def unlearned(self) -> str:
-        """The folder below that one for what is unlearned; empty where the trainings depend on all axes."""
+        """The folder of its unlearning runs below that of the trainings; empty where trainings depend on all axes."""
         return "-".join(step.unlearned for step in self.steps if step.unlearned)
 
     @property
     def training(self) -> Flags:
-        """What trainings are given."""
+        """Flags that it adds to trainings."""
         return {name: value for step in self.steps for name, value in step.training.items()}
 
     @property
     def unlearning(self) -> Flags:
-        """What is given to what is unlearned."""
+        """Flags that it adds to unlearning runs."""
         return {name: value for step in self.steps for name, value in step.unlearning.items()}
 
     @property
@@ -86,12 +88,12 @@ def _axes(spec: Spec) -> Iterator[list[Step]]:
 
 
 def _both(labels: dict[str, str], part: str, flags: Flags) -> Step:
-    """A value on which trainings depend too."""
+    """A value on which both trainings and unlearning runs depend."""
     return Step(labels, trained=part, training=flags, unlearning=flags)
 
 
 def _seed(spec: Spec, seed: int) -> Step:
-    """The one seed of everything; it names no folder where the file does not say it."""
+    """A seed for everything. It is part of the folder's name only if the file states seeds."""
     part = f"seed{seed}" if spec.seeds_stated else ""
     return _both({"seed": str(seed)}, part, {"seed": seed, "train_seed": seed})
 
@@ -99,8 +101,8 @@ def _seed(spec: Spec, seed: int) -> Step:
 def _separate(spec: Spec) -> Iterator[list[Step]]:
     """Seeds of the split, of training, of the forget set, of unlearning and of scoring, each an axis of its own.
 
-    A training's ``--seed`` decides its split alone. That of an unlearning decides what is forgotten, and without seeds
-    of the forget set also what is drawn.
+    In a training, ``--seed`` decides only the split. In an unlearning run it decides what is forgotten; without an
+    axis of forget sets it also decides what the method draws.
     """
     seeds = spec.separate
     if "split" in seeds:
@@ -115,13 +117,13 @@ def _separate(spec: Spec) -> Iterator[list[Step]]:
 
 
 def _set_of_split(split: int, forget: int) -> Step:
-    """A forget set of a split of a population; all of them have the same training set, so one training serves them."""
+    """A forget set of a population's split. All forget sets of a split share one training set, hence one training."""
     labels, flags = _labels(split, forget), [{"split": f"lira:{split}:{number}"} for number in (0, forget)]
     return Step(labels, f"split{split}", f"forget{forget}", *flags)
 
 
 def _pair(split: int, forget: int) -> Step:
-    """A forget set with a training of its own, in another order of images, as the authors of Deep Unlearn had it."""
+    """A forget set with a training of its own, as in Deep Unlearn's code: the training's image order depends on it."""
     return _both(_labels(split, forget), f"split{split}-forget{forget}", {"split": f"lira:{split}:{forget}"})
 
 
@@ -130,10 +132,7 @@ def _labels(split: int, forget: int) -> dict[str, str]:
 
 
 def _free(spec: Spec, flag: str, value: Any) -> Step:
-    """A value of any flag. It goes to the scripts that read the flag, and trainings that do not serve all values.
-
-    Raises UsageError: no script of the sweep reads it.
-    """
+    """A value of any other flag, given to the scripts that read it. If no training does, one serves all values."""
     labels, part = {flag: str(value)}, f"{flag}={str(value).replace('/', '_')}"
     trainings = {entry["script"] for entry in spec.train.values()}
     trains = any(flag in read_by(script) for script in trainings)
@@ -148,7 +147,7 @@ def _free(spec: Spec, flag: str, value: Any) -> Step:
 
 @functools.cache
 def read_by(script: str) -> frozenset[str]:
-    """Flags that a script, or a method that it runs, has a use for; none of one that there is not, which is refused."""
+    """Flags that a script, or any method that it runs, reads; empty for an unknown script, which is refused later."""
     if script not in SCRIPTS:
         return frozenset()
     return importlib.import_module(script.removesuffix(".py")).arg_parser.read_by(script)

@@ -1,4 +1,4 @@
-"""Carrying a sweep through: what may run next, what has ended and how, and the list at the end."""
+"""The loop that runs a sweep: starts cells whose needs are done, notes how they end, and lists the outcome."""
 
 from __future__ import annotations
 
@@ -21,8 +21,16 @@ PAUSE = 0.5  # seconds
 class Runner:
     """Runs every cell that is not done, each after those that it needs.
 
-    A cell that fails by itself is not tried again, nor is what needs it; one that is killed is, up to ``TRIES``
-    times; one that a person cancels is left for the next call.
+    A cell that ends with an error is not tried again, and cells that need it do not run. A cell that is killed from
+    outside is tried up to ``TRIES`` times. A cell that a person cancels is left for the next call.
+
+    Args:
+        executor: a ``Local`` or ``Slurm``.
+        deadline: when to stop, in seconds of ``time.monotonic``; None for no limit.
+    Attributes:
+        given_up: why a cell is not tried again, by its name.
+        attempts: how often each cell was started, by its name.
+        started: when each cell was last started, in seconds of ``time.monotonic``, by its name.
     """
 
     def __init__(self, state: State, cells: list[Cell], executor: Any, deadline: float | None = None):
@@ -34,7 +42,7 @@ class Runner:
         self.progress = Progress(state, executor, self.started)
 
     def run(self) -> None:
-        """Until nothing is left that may run, or the time is up."""
+        """Run cells until none is left that can run, or the deadline has passed."""
         try:
             while True:
                 for cell, code in self.executor.ended():
@@ -58,7 +66,7 @@ class Runner:
                 self.settle(cell, code)
 
     def open(self) -> Iterator[Cell]:
-        """Cells that may run now or once those that they need are done."""
+        """Cells that are neither done nor running and can run, now or once the cells that they need are done."""
         running = {cell.name for cell in self.executor.running}
         self._left = [cell for cell in self._left if not self.state.known_done(cell) and self._can_finish(cell)]
         return (cell for cell in self._left if cell.name not in running and not self.state.done(cell))
@@ -70,7 +78,11 @@ class Runner:
         )
 
     def settle(self, cell: Cell, code: int | None) -> None:
-        """Note and print how an attempt ended."""
+        """Note and print how an attempt at a cell ended.
+
+        Args:
+            code: its exit code; None if it was killed, ``CANCELLED`` if a person cancelled it.
+        """
         status = self.state.status(cell)
         if code == 0:
             self.state.mark(cell)
@@ -99,7 +111,13 @@ class Runner:
 
 
 def summary(state: State, cells: list[Cell], given_up: dict[str, str]) -> tuple[str, int]:
-    """The list of done, failed and missing cells, and the exit code: 0 all done, 1 any failed, 75 some are missing."""
+    """The list of done, failed and missing cells, and the sweep's exit code.
+
+    Args:
+        given_up: ``Runner.given_up``.
+    Returns:
+        The text, and 0 if all cells are done, 1 if any failed, else 75.
+    """
     left = [cell for cell in cells if not state.done(cell)]
     failed = {cell.name: cell for cell in left if state.failed(cell)}
     missing = [cell for cell in left if cell.name not in failed]

@@ -1,4 +1,4 @@
-"""Tuning methods' numbers by Optuna: trainings first, then trials until every study has its number of them."""
+"""Tunes hyper-parameters of methods by Optuna: trainings and Retrain first, then the trials of every study."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ from sweep.winners import FILE, best
 from utils.errors import UsageError
 from utils.preempt import RESUMABLE
 
-Studied = list[tuple[Search, list[Cell]]]  # of each study, with Retrain's runs
+Studied = list[tuple[Search, list[Cell]]]  # of each study: its search and Retrain's runs
 
 
 def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadline: float | None) -> int:
-    """Train and retrain, then run trials until each study has its number; the exit code of ``summary``."""
+    """Run the trainings and Retrain, then trials until each study has as many as its search asks for.
+
+    Args:
+        state: of the cells that trials build on.
+        executor: a ``Local`` or ``Slurm``.
+        deadline: when to stop, in seconds of ``time.monotonic``; None for no limit.
+    Returns:
+        The sweep's exit code: 0, 1 if a run that trials build on failed or a group has no winner, 75 if work is left.
+    Raises:
+        UsageError: two studies have one name, or the folder holds trials of other ranges.
+    """
     base, studied = list(state.cells), _studied(spec, searches, state.cells)
     journal = open_journal(spec.folder)
     first = Runner(state, base, executor, deadline)
@@ -50,9 +60,9 @@ def run(spec: Spec, searches: list[Search], state: State, executor: Any, deadlin
 
 
 def _studied(spec: Spec, searches: list[Search], base: list[Cell]) -> Studied:
-    """The studies, each named unlike the others: of a setting, model and scenario, or of one seed of them.
+    """The studies: one for each setting, model and scenario, or for each seed of these if the objective is per seed.
 
-    Where the method is left out, there is none.
+    There is none where overrides leave the method out. Two studies with one name are refused.
     """
     groups: dict[str, list[Cell]] = {}
     for cell in base:

@@ -1,4 +1,4 @@
-"""The ``optuna`` block of a sweep's file: which methods are searched, in which ranges, by which sampler."""
+"""Reads the ``optuna`` block of a sweep's file: which methods are tuned, in which ranges, by which sampler."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from utils.names import lookup, nearest
 from utils.options import value_type
 from utils.plain_yaml import check_keys
 
-NUMBERS = {"trials": 1, "at_once": 1, "seed": 0, "population": 2}  # whole numbers, each with the least
+NUMBERS = {"trials": 1, "at_once": 1, "seed": 0, "population": 2}  # keys of whole numbers, each with its least value
 KEYS = ("method", "parameters", "objective", *NUMBERS, "seeds", "models", "scenarios", "over", "sampler", "spread")
 SAMPLERS = ("tpe", "random", "grid", "nsga3")
-OVER = ("setting", "model", "scenario")  # of which one winner may be wanted
+OVER = ("setting", "model", "scenario")  # axes over which a winner may be shared
 RANGE = ("low", "high", "log", "choices")
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is tuned of one method, for each setting, model and scenario on its own.
+    """The tuning of one method, done for each setting, model and scenario on its own.
 
     Attributes:
-        method: one of the file's methods.
-        parameters: Optuna's distribution of each flag that is tuned.
+        method: label of one of the file's methods.
+        parameters: Optuna's distribution of each tuned flag, by the flag's name without dashes.
         objective: what trials are judged by.
-        trials: how many values are tried.
+        trials: number of trials per study.
         at_once: trials that run side by side; the next ones learn from all of them.
-        seeds: over which a trial is judged, or each of which is searched on its own, as the objective has it.
-        over: which of setting, model and scenario share a winner.
+        seeds: seeds that every trial runs with; each is a study of its own if the objective is per seed.
+        models: labels of the file's models to tune on.
+        scenarios: labels of the file's scenarios to tune on.
+        over: axes ("setting", "model", "scenario") over which one winner is shared.
+        sampler: one of ``SAMPLERS``.
         seed: of the sampler.
-        population: trials that the sampler nsga3 learns from at a time.
-        spread: how much of a value's standard deviation over the seeds is added to it.
+        population: trials per generation of the sampler nsga3.
+        spread: factor by which a value's standard deviation over the seeds is added to it.
     """
 
     method: str
@@ -56,14 +59,15 @@ class Search:
     spread: float
 
     def end(self, number: int) -> dict[str, Any]:
-        """The first (0) or the last (-1) value that every flag can take."""
+        """For every tuned flag the first value of its range or choices (``number`` 0), or the last (-1)."""
         return {name: _ends(each)[number] for name, each in self.parameters.items()}
 
 
 def read(spec: Spec) -> list[Search]:
-    """The ``optuna`` block of a file, checked: one search for each of its methods.
+    """The searches that the ``optuna`` block of a file states, one for each of its methods.
 
-    Raises UsageError: names the key and what is allowed, or Optuna is not installed.
+    Raises:
+        UsageError: an entry is wrong (the message names the key and what is allowed), or Optuna is not installed.
     """
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("optuna: is not installed; pip install optuna")
@@ -100,7 +104,7 @@ def read(spec: Spec) -> list[Search]:
 
 
 def _check_retrain(spec: Spec, searches: list[Search], source: str) -> None:
-    """Refuse a search of runs for which overrides leave Retrain out."""
+    """Refuse searches whose runs have no Retrain to be compared with, because overrides leave it out."""
     if all(override.get("flags") is not False for override in spec.overrides):
         return
     exact = [(place(cell), cell.facts["seed"]) for cell in baseline(spec, searches[0]) if "unlearn" in cell.facts]
@@ -112,14 +116,14 @@ def _check_retrain(spec: Spec, searches: list[Search], source: str) -> None:
 
 
 def _names(listed: Any, known: Any, key: str, source: str) -> list[str]:
-    """A list of names, each once, all of them known."""
+    """The listed names without duplicates; an unknown one is refused."""
     if not isinstance(listed, list) or not listed:
         raise UsageError(f"{source}: {key} {listed}: must be a list of names")
     return [lookup(name, known, f"{source}: {key}") for name in dict.fromkeys(map(str, listed))]
 
 
 def _sampling(block: dict[str, Any], source: str) -> dict[str, Any]:
-    """How values are drawn and judged: those entries of a ``Search``."""
+    """The fields of a ``Search`` that say how values are drawn and judged."""
     for key, low in NUMBERS.items():
         if type(block.get(key, low)) is not int or block.get(key, low) < low:
             raise UsageError(f"{source}: {key} {block[key]}: must be a whole number from {low} up")
@@ -137,7 +141,7 @@ def _sampling(block: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def _by_method(parameters: Any, methods: list[str], source: str) -> dict[str, Any]:
-    """What is wanted of each method: its own ranges where they are given by method, else those for all."""
+    """The ``parameters`` for each method: its own where ``parameters`` is keyed by method, else the common ones."""
     if not isinstance(parameters, dict) or not parameters.keys() & set(methods):
         return dict.fromkeys(methods, parameters)
     for name in [*parameters, *methods]:
@@ -148,7 +152,7 @@ def _by_method(parameters: Any, methods: list[str], source: str) -> dict[str, An
 
 
 def _config(spec: Spec, method: str) -> type | None:
-    """The flags that a method of the file reads; None if there is no such method, which its script says better."""
+    """The dataclass of a method's flags; None for an unknown method, which its script refuses with a better message."""
     from unlearn import registry
 
     try:
@@ -158,7 +162,7 @@ def _config(spec: Spec, method: str) -> type | None:
 
 
 def _of_method(spec: Spec, search: Search, config: type | None, given: Any, source: str) -> Search:
-    """The search of one method, tried at both ends of its ranges: before hours of training, not after."""
+    """The search of one method. Command lines at both ends of its ranges are checked now, before hours of training."""
     parameters = {}
     for name, ranged in _parameters(given, search.method, config, f"{source}: parameters").items():
         flag = name.replace("-", "_")
@@ -182,7 +186,7 @@ def _of_method(spec: Spec, search: Search, config: type | None, given: Any, sour
 
 
 def _check_parameters(parameters: Any, configs: list[type | None], source: str) -> None:
-    """Refuse what is no mapping, no list of flags and not left out, and listed flags that no method has a range for."""
+    """Refuse ``parameters`` that are neither a mapping nor a list, and listed flags for which no method has a range."""
     if parameters is not None and not (isinstance(parameters, (dict, list)) and parameters):
         reason = "must be a mapping of flags to ranges, or a list of flags whose ranges the methods state"
         raise UsageError(f"{source}: {reason}")
@@ -196,7 +200,7 @@ def _check_parameters(parameters: Any, configs: list[type | None], source: str) 
 
 
 def _parameters(given: Any, method: str, config: type | None, source: str) -> dict[str, dict[str, Any]]:
-    """The ranges of one method: those given, or its options' own (``search=``), of which a list takes some."""
+    """The ranges of one method: those given as a mapping, else its options' own (``search=``), limited to a list."""
     if isinstance(given, dict):
         return given
     own = _stated(config)
@@ -225,10 +229,7 @@ def _ends(distribution: Any) -> tuple[Any, Any]:
 
 
 def _distribution(entry: Any, integers: bool, source: str) -> Any:
-    """Optuna's distribution over a range or choices.
-
-    Raises UsageError: it is neither, or a flag of whole numbers gets others.
-    """
+    """Optuna's distribution over a range or choices, of whole numbers if ``integers``; other entries are refused."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     entry = entry if isinstance(entry, dict) else {}

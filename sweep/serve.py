@@ -1,12 +1,13 @@
-"""A process that runs cells one after the other, so that imports and data are paid once: ``python -m sweep.serve``.
+"""A process that runs cells one after the other, so that libraries and data are loaded once: ``python -m sweep.serve``.
 
-Every cell runs in a process forked off this one. Whatever it changes, be it seeds, flags of torch or the current
-folder, it changes for itself, and if it crashes, it crashes alone. What a cell had to import and to read is taken over
-by this process, so that the next one finds it there. Where processes cannot be forked, every cell is started anew.
+Every cell runs in a process forked off this one. Whatever the cell changes (seeds, flags of torch, the current folder)
+does not affect later cells, nor does a crash. This process then imports the modules and keeps the data that the cell
+had to load, so that the next cell finds them. Where processes cannot be forked, every cell starts a Python of its own.
 
-Tasks come in as lines of JSON: ``script``, ``argv``, ``folder`` and ``inputs``. The answer to each is a line with its
-exit ``codes``, see ``sweep.job.Job``; ``last`` in it says that this process ends. A task may hold others under
-``with``, that are computed as one with it in one process (``sweep.alike``); each has an exit code.
+Tasks come in on standard input as lines of JSON with ``script``, ``argv``, ``folder`` and ``inputs``, see
+``sweep.grid.Cell.task``. The answer to each is a line of JSON: ``codes`` are the exit codes of its cells, see
+``sweep.job.Job``; ``last`` is true if this process ends after it. A task may hold further ones under ``with``, which
+are trained together with it in one forked process (``sweep.alike``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from utils.preempt import RESUMABLE
 
 FORKS = sys.platform == "linux"  # elsewhere libraries may have started threads that a fork would lose
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
-STARTS_PROCESSES = ("torch._inductor", "triton")  # when imported; a fork would share them
+STARTS_PROCESSES = ("torch._inductor", "triton")  # importing these starts processes, which forks would share
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -47,7 +48,9 @@ class ForkedJob(Job):
     Args:
         script: "main_forget.py" for example.
         argv: its command line.
-        replies: the channel of this process, which the cell must not hold.
+        folder: where the cell writes.
+        inputs: files that must exist.
+        replies: where this process answers; the forked one closes it.
     """
 
     def __init__(self, script: str, argv: list[str], folder: Path, inputs: list[Path], replies: IO[str]):
@@ -59,16 +62,18 @@ class ForkedJob(Job):
 
 
 class Forked:
-    """Work in a process forked off this one, with as much of ``subprocess.Popen`` as ``Job`` asks for.
+    """A function called in a process forked off this one, with the part of ``subprocess.Popen`` that ``Job`` uses.
 
     Args:
-        work: gives the exit code.
+        work: the function; it returns the exit code.
+        output: where the process writes its standard output and error.
+        replies: where this process answers; the forked one closes it.
     """
 
     def __init__(self, work: Callable[[], int], output: IO[bytes], replies: IO[str]):
         self.returncode: int | None = None
         self._found = os.memfd_create("found")
-        gc.freeze()  # what is there already is shared as long as nothing writes to it, as a collection would
+        gc.freeze()  # else a collection in the child would write to pages that it shares with this process
         known = set(sys.modules)
         self.pid = os.fork()
         if self.pid == 0:
@@ -81,7 +86,7 @@ class Forked:
                 leave(code)
 
     def poll(self) -> int | None:
-        """The exit code, negative for the signal that ended it; None as long as it runs."""
+        """The exit code; minus the signal's number if one ended the process; None while it runs."""
         if self.returncode is None:
             process, status = os.waitpid(self.pid, os.WNOHANG)
             if process:
@@ -90,14 +95,20 @@ class Forked:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the process the signal with this number."""
         os.kill(self.pid, number)
 
 
 class ForkedGroup:
-    """Cells of one script that are computed as one, in one process forked off this one.
+    """Cells of one script that are trained together, in one process forked off this one.
 
-    If the process is killed, every cell that it had not finished was.
+    If the process is killed, all of its cells count as killed.
+
+    Args:
+        script: of all cells, "main_forget.py" for example.
+        tasks: the cells' tasks.
+        jobs: a job for each task, for its lock and status.
+        replies: where this process answers; the forked one closes it.
     """
 
     def __init__(self, script: str, tasks: list[dict[str, Any]], jobs: list[Job], replies: IO[str]):
@@ -106,7 +117,7 @@ class ForkedGroup:
         self._stopping = self._passed_on = False
 
     def __call__(self) -> list[int]:
-        """The exit code of each, as of a ``Job`` by itself."""
+        """Run the cells; an exit code for each, see ``Job.__call__``."""
         codes = [RESUMABLE if all(path.exists() for path in job.inputs) else WAITING for job in self._jobs]
         started, present = time.time(), [number for number, code in enumerate(codes) if code != WAITING]
         with lock.scope():
@@ -120,9 +131,9 @@ class ForkedGroup:
         return [RESUMABLE if stopped(code) else code for code in codes]
 
     def stop(self) -> None:
-        """Have the cells stop where they can go on."""
+        """Ask the cells to stop where they can be resumed."""
         self._stopping = True
-        for job in self._jobs:  # some may wait for others that run their cells
+        for job in self._jobs:  # one may be waiting for another process that runs its cell
             job.stop()
         if self._child is not None and not over(self._child.pid):
             self._passed_on = True
@@ -138,7 +149,7 @@ class ForkedGroup:
             try:
                 os.write(descriptor, json.dumps(alike.run(self._script, tasks)).encode())
                 return 0
-            except Exception:  # noqa: BLE001  (which ends a process with its traceback)
+            except Exception:  # noqa: BLE001  (an uncaught error would end the process with its traceback too)
                 traceback.print_exc()
                 return 1
 
@@ -155,7 +166,7 @@ class ForkedGroup:
 
 
 def _detach(output: IO[bytes], replies: IO[str]) -> None:
-    """Have what a process has that a shell starts: its own output, no input, the usual answers to signals."""
+    """Make a forked process like one that a shell starts: its own output, no input, default signal handlers."""
     ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     for number in preempt.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -166,30 +177,30 @@ def _detach(output: IO[bytes], replies: IO[str]) -> None:
 
 
 def _run(script: str, argv: list[str]) -> int:
-    """Run a script as Python would; its exit code."""
+    """Run a script's ``main`` as ``python script`` would; its exit code."""
     sys.argv = [str(PROJECT / script), *argv]
     try:
         return importlib.import_module(script.removesuffix(".py")).main(list(argv))
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:  # noqa: BLE001  (which ends a process with its traceback)
+    except BaseException:  # noqa: BLE001  (an uncaught error would end the process with its traceback too)
         traceback.print_exc()
         return 1
 
 
 def _hand_over(file: int, known: set[str]) -> None:
-    """Leave what this cell had to import and to read beyond what was there, for the cells that come after it."""
+    """Write to ``file`` which modules this cell imported, other than ``known``, and the data that it read."""
     plugins = plugin_packages()
     modules = [name for name in sys.modules if name not in known and name.partition(".")[0] not in plugins]
     modules = [name for name in modules if not name.startswith(STARTS_PROCESSES)]
-    with os.fdopen(file, "wb") as stored, suppress(Exception):  # a data set need not be one that can be stored
+    with os.fdopen(file, "wb") as stored, suppress(Exception):  # not every data set can be pickled
         pickle.dump(modules, stored)
         pickle.dump(cache.new(), stored, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _take_over(file: int) -> None:
-    """Import and keep what a cell left; nothing of one that was cut off."""
-    with os.fdopen(file, "rb") as stored, suppress(Exception):  # it imports and reads again what is missing here
+    """Import the modules and keep the data that a cell's ``_hand_over`` wrote to ``file``."""
+    with os.fdopen(file, "rb") as stored, suppress(Exception):  # a killed cell wrote less; later cells load the rest
         stored.seek(0)
         for name in pickle.load(stored):
             with suppress(Exception):
@@ -198,11 +209,11 @@ def _take_over(file: int) -> None:
 
 
 class Server:
-    """Answers tasks until there are no more, or until another process should take this one's place.
+    """Answers tasks until there are no more, or until a new process should replace this one.
 
     Args:
         replies: where answers go.
-        max_cells: cells to run before that; 1 starts each in a Python of its own.
+        max_cells: tasks to run before this process is replaced; 1 starts each cell in a Python of its own.
     """
 
     def __init__(self, replies: IO[str], max_cells: int):
@@ -211,14 +222,14 @@ class Server:
         self._stopping = False
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Stop the cell that runs where it can go on, and take no other."""
+        """Signal handler: ask the running cell to stop where it can be resumed, and take no other."""
         self._stopping = True
         if self._job is None:
             os._exit(preempt.RESUMABLE)
         self._job.stop()
 
     def serve(self, tasks: IO[str]) -> None:
-        """Answer the lines of ``tasks``."""
+        """Run the tasks, one a line, and answer each."""
         if self._forks:
             plugin_packages()  # once, for all cells
             cache.begin()
@@ -245,7 +256,7 @@ class Server:
         return codes
 
     def _alone(self, task: dict[str, Any]) -> Job:
-        """The job of a cell by itself."""
+        """The job that runs one cell."""
         script, argv, folder = task["script"], task["argv"], Path(task["folder"])
         inputs = [Path(path) for path in task["inputs"]]
         if self._forks:
@@ -254,7 +265,7 @@ class Server:
 
 
 def _warm_up(script: str) -> None:
-    """Import what every run of a script needs; what is wrong with that is for the cell to say."""
+    """Import what every run of a script needs. Errors are ignored: the cell meets and reports them itself."""
     with suppress(Exception):
         importlib.import_module(importlib.import_module(script.removesuffix(".py")).SCRIPT.module)
         from utils.environment import environment
@@ -263,7 +274,10 @@ def _warm_up(script: str) -> None:
 
 
 def main(max_cells: int) -> None:
-    """Serve standard input; what is printed meanwhile goes to standard error, out of the answers' way."""
+    """Answer tasks from standard input on standard output.
+
+    Anything else that is printed goes to standard error, so that it does not mix with the answers.
+    """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = Server(replies, max_cells)

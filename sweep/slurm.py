@@ -1,4 +1,4 @@
-"""Cells as SLURM job arrays, through submitit: one array for each stage, some cells in each of its jobs."""
+"""Runs cells as SLURM job arrays through submitit: one array per stage, several cells in each of its jobs."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from utils import files
 from utils.errors import RunError, UsageError
 from utils.preempt import RESUMABLE
 
-NUMBERS = "jobs.json"  # the numbers of SLURM jobs by cell, in the sweep's folder
-LONGEST = 500  # jobs of an array where nobody says how many cells each takes; many a SLURM refuses more than 1,000
-REQUEUES = 50  # times that a job may run out of its time and go on
-STATUS_EVERY = 5  # seconds between questions to SLURM
-GONE_AFTER = 3  # questions in a row to which SLURM does not name a job among the living
+NUMBERS = "jobs.json"  # in the sweep's folder: ids of SLURM jobs by cell
+LONGEST = 500  # jobs in an array unless --cells_per_job is given; many clusters refuse more than 1,000
+REQUEUES = 50  # how often a job may run out of time and be requeued
+STATUS_EVERY = 5  # seconds between two calls of squeue
+GONE_AFTER = 3  # calls of squeue in a row without a job among the LIVING, after which it counts as ended
 LIVING = set(
     "PENDING RUNNING CONFIGURING COMPLETING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING SIGNALING STOPPED SUSPENDED "
     "STAGE_OUT".split()
 )
-CANCELLED = -1000  # stands for an exit code
+CANCELLED = -1000  # in place of an exit code: a person cancelled the job
 
 
 class Batch:
-    """What runs inside a SLURM job: cells one after the other, stopped and gone on with as SLURM asks.
+    """What runs inside a SLURM job: cells one after the other, stopped when SLURM signals and resumed when requeued.
 
     Args:
-        tasks: by the cell's name, see ``sweep.serve``.
+        tasks: what ``Cell.task`` returns, by the cell's name.
         variables: environment variables to set.
-        log: what the process says that runs them, beside their own output.
-        max_cells: cells that one process runs.
+        log: where the process that runs the cells writes errors of its own.
+        max_cells: cells after which that process is replaced.
     """
 
     def __init__(self, tasks: dict[str, dict[str, Any]], variables: dict[str, str], log: Path, max_cells: int):
@@ -55,7 +55,7 @@ class Batch:
         return {**self.__dict__, "_worker": None, "_told": False}
 
     def __call__(self) -> dict[str, int | None]:
-        """The exit code of every cell, by name; a killed one has none."""
+        """Run the cells; every cell's exit code by its name, None for one that was killed."""
         signal.signal(signal.SIGTERM, self._stop)
         self._worker = Worker(self.variables, self.log, self.max_cells)
         for name, task in self.tasks.items():
@@ -66,11 +66,11 @@ class Batch:
                 self.codes[name] = self._worker.answer()
         self._worker.close()
         if self._told:
-            time.sleep(PATIENCE)  # SLURM preempts by SIGTERM and requeues by itself, but only what it has to kill
+            time.sleep(PATIENCE)  # a job preempted by SIGTERM is requeued only if SLURM has to kill it
         return {name: self.codes.get(name, RESUMABLE) for name in self.tasks}
 
     def checkpoint(self) -> Any:
-        """What submitit submits when it requeues the job: the same cells, which go on where they stopped."""
+        """Stop the cells; what submitit is to submit when it requeues the job: this batch, which then goes on."""
         from submitit.helpers import DelayedSubmission
 
         self._stop()
@@ -86,7 +86,13 @@ class Batch:
 
 
 class Slurm:
-    """Runs cells as SLURM job arrays, one for each stage, a stage waiting for the one before."""
+    """Runs cells as SLURM job arrays, one per stage; a stage waits for the end of the one before.
+
+    Jobs that an earlier sweep in the folder submitted and that still wait or run are taken over.
+
+    Raises:
+        UsageError: there is no ``sbatch``.
+    """
 
     def __init__(self, state: State, resources: Resources):
         import submitit
@@ -115,7 +121,7 @@ class Slurm:
 
     @property
     def description(self) -> str:
-        """What this is, for people."""
+        """Executor and what each run gets, for the header that is printed."""
         limits = f"at most {self.resources.at_once} at a time, " if self.resources.at_once else ""
         gpus = f", {self.resources.gpus} GPUs" if self.resources.gpus else ""
         each = f"{self.resources.time} minutes, {self.resources.cpus} cores{gpus} each"
@@ -123,7 +129,7 @@ class Slurm:
 
     @property
     def at_once(self) -> int:
-        """How many cells run at a time: those that SLURM runs now, at least one."""
+        """The number of cells that run now, at least 1."""
         return max(1, sum(self.state.status(cell).get("status") == "running" for cell in self.running))
 
     @property
@@ -131,7 +137,10 @@ class Slurm:
         return [self.state.by_name[name] for name in self.jobs]
 
     def take(self, open_: Iterable[Cell]) -> list[Cell]:
-        """Submit all cells when none is under way: one array a stage, each after the end of the one before."""
+        """Submit all of ``open_``, one array per stage, if no job waits or runs; the cells that were submitted.
+
+        Each array starts after the one before has ended, however its jobs ended.
+        """
         if self.jobs or not (waiting := list(open_)):
             return []
         before = None
@@ -147,7 +156,7 @@ class Slurm:
         return waiting
 
     def _batches(self, cells: list[Cell]) -> Iterator[Batch]:
-        """The cells of a stage in jobs, neighbours together."""
+        """The cells of a stage, divided into jobs in their order."""
         each = self.resources.cells_per_job or -(-len(cells) // LONGEST)
         given = {"OMP_NUM_THREADS": str(self.resources.cpus)}
         for start in range(0, len(cells), each):
@@ -156,14 +165,14 @@ class Slurm:
             yield Batch(tasks, given, log, self.resources.cells_per_process)
 
     def wait(self, seconds: float) -> None:
-        """That long."""
+        """Wait that long."""
         time.sleep(seconds)
 
     def close(self) -> None:
-        """Nothing: SLURM ends its jobs itself."""
+        """Do nothing: SLURM ends its jobs itself."""
 
     def _find_running(self) -> None:
-        """Take up jobs of an earlier sweep that still wait or run."""
+        """Take over jobs of an earlier sweep that still wait or run."""
         from submitit import SlurmJob
 
         known = runs.read(self.state.spec.folder / NUMBERS)
@@ -173,7 +182,13 @@ class Slurm:
         self.jobs |= {name: one for name, one in running.items() if name in self.state.by_name}
 
     def ended(self) -> list[tuple[Cell, int | None]]:
-        """Cells that have ended since the last call, each with its exit code; None where nobody could tell."""
+        """Cells that have ended since the last call, each with its exit code; None for one that was killed.
+
+        The code is ``CANCELLED`` if a person cancelled its job. Asks SLURM at most every ``STATUS_EVERY`` seconds.
+
+        Raises:
+            RunError: submitit could not run a job.
+        """
         if self.jobs and time.monotonic() - self._asked > STATUS_EVERY:
             self._asked = time.monotonic()
             self._ask()
@@ -194,11 +209,14 @@ class Slurm:
                 self._absent[number] = 0 if states.get(number) in LIVING else self._absent[number] + 1
 
     def stop(self) -> None:
-        """Nothing: what SLURM has been told goes on, and the next call finds it."""
+        """Do nothing: submitted jobs go on, and the next sweep in the folder finds them."""
 
 
 def job_states() -> dict[str, str] | None:
-    """States of this user's jobs, array tasks one by one; None if SLURM does not answer. Needs no accounting."""
+    """States of this user's jobs by id, with a job per array task; None if SLURM does not answer.
+
+    Asks ``squeue``, which works on clusters without accounting.
+    """
     command = ["squeue", "--noheader", "--array", "--states=all", "--me", "--format=%i %T"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -208,15 +226,12 @@ def job_states() -> dict[str, str] | None:
 
 
 def signal_delay(minutes: int) -> int:
-    """Seconds before its time is up at which a job is told: two minutes, a fifth of its time if that is less."""
+    """Seconds before a job's time is up at which SLURM signals it: 120, or a fifth of the time if that is less."""
     return max(1, min(120, 12 * minutes))
 
 
 def _code(submitted: Any, name: str) -> int | None:
-    """The exit code of a cell whose job is over; None if it was killed.
-
-    Raises RunError: submitit could not run the job.
-    """
+    """The exit code of a cell whose job is over, None if it was killed; RunError if submitit could not run the job."""
     if not submitted.paths.result_pickle.exists():
         return None
     error = submitted.exception()

@@ -1,4 +1,4 @@
-"""Reading a sweep's file: YAML without code, every key checked."""
+"""Reads and checks a sweep's file, which is plain YAML."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from utils.names import nearest
 from utils.plain_yaml import check_keys
 
 LABEL = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
-LEAST = {"gpus": 0, "cpus": 1, "time": 1, "cells_per_process": 1, "cells_per_job": 1}  # of the numbers in resources
-RESOURCES = {**LEAST, "partition": "", "slurm": {}}  # and what the others are like
-OWN = {  # flags that no cell is given
+LEAST = {"gpus": 0, "cpus": 1, "time": 1, "cells_per_process": 1, "cells_per_job": 1}  # least values in resources
+RESOURCES = {**LEAST, "partition": "", "slurm": {}}  # for the others, a value of the right type
+OWN = {  # flags that a file must not give, because the sweep sets them
     "seed": "seeds say it",
     "train_seed": "seeds say it",
     "save_dir": "folder says it",
     "dry_run": "type it behind main_sweep.py",
     "reference_model": "reference_model of the file says it",
 }
-TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # that only entries of train may give
+TRAINED = {"mask": "models say it", "unlearn": "methods say it"}  # flags that only entries of train may give
 LAST = "/last"  # behind a model's round: the last epoch's weights, not those of the best validation accuracy
 AXES = ("setting", "training", "model", "scenario", "method", "seed")
 
@@ -36,23 +36,27 @@ class Spec:
     """A sweep as its file states it.
 
     Attributes:
+        file: the path of the file.
+        title: of the list of runs and of the tables.
         folder: where all runs go.
-        seeds: of everything, or of unlearning where ``separate`` says the others'.
-        paper: start of the names of the published tables that it repeats.
+        seeds: seeds of everything; of unlearning alone where ``separate`` is not empty.
+        paper: start of the names in ``experiments/paper.json`` of the published tables that it repeats.
+        resources: fields of ``sweep.resources.Resources``, as far as the file gives them.
         flags: of every command.
         settings: flags by setting (data sets, architectures, ...); each is a whole grid of its own.
         train: trainings by label: "script", "from" and flags.
         models: what is unlearned from, by label: "TRAINING/ROUND", with "/last" behind it for the last epoch's weights.
         scenarios: what is forgotten, by label: flags.
         methods: by label: "unlearn", where it is another than the label, and flags.
-        reference_model: the method (Retrain) whose model's outputs every other run is compared with, by its label.
+        reference_model: label of the method, Retrain as a rule, with whose outputs every other run is compared.
         overrides: "flags" for the cells that the other keys (``AXES``) name.
         seeds_stated: whether the file gives seeds.
-        separate: lists of seeds by what they decide ("split", "train", "forget", "unlearn", "eval"); empty where one
-            decides all.
-        population: "inits", numbers of initialisations, and "lira", numbers of "splits" and "forgets".
+        separate: lists of seeds by purpose ("split", "train", "forget", "unlearn", "eval"); empty where one seed
+            decides everything.
+        population: "inits", a list of initialisations' numbers, and "lira", a mapping with the lists "splits" and
+            "forgets"; empty for none.
         axes: lists of values by flag, over which the grid is repeated.
-        optuna: what to tune, see ``sweep.search``.
+        optuna: the block that says what to tune, see ``sweep.search_block``; None for none.
     """
 
     file: Path
@@ -81,19 +85,19 @@ KEYS = ("extends", *(name for name in Spec.__dataclass_fields__ if name not in D
 
 
 def read(path: Path, folder: str | None = None) -> Spec:
-    """The sweep that a file states.
+    """Read and check a sweep's file, merged over those that it extends.
 
     Args:
-        folder: where the runs go instead of where the file says.
+        folder: where the runs go instead of the file's ``folder``.
     Raises:
-        UsageError: names the file, the key and what is allowed.
+        UsageError: an entry is missing or wrong; the message names the file, the key and what is allowed.
     """
     content = _load(path)
     check_keys(content, KEYS, str(path))
     for key in ("folder", "train"):
         if not content.get(key):
             raise UsageError(f"{path}: {key} is needed")
-    exact = content.get("reference_model") or None  # so that a file can drop what it extends
+    exact = content.get("reference_model") or None  # false drops the entry of an extended file
     for key in ("title", "folder", "paper"):
         if not isinstance(content.get(key, ""), str):
             raise UsageError(f"{path}: {key} {content[key]}: must be text")
@@ -133,7 +137,7 @@ def read(path: Path, folder: str | None = None) -> Spec:
 
 
 def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file merged over the one it extends."""
+    """The entries of a file, merged over those of the file that it extends."""
     content = plain_yaml.read(path)
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}")
@@ -163,7 +167,7 @@ def _mapping(value: Any, source: str) -> dict[str, Any]:
 
 
 def _entries(value: Any, source: str) -> dict[str, Any]:
-    """Labelled entries; one that is false is left out, so that a file can drop what it extends."""
+    """Entries by label. Entries that are false are left out: so a file drops those of a file that it extends."""
     checked = {}
     for label, entry in _mapping(value, source).items():
         if not LABEL.fullmatch(label):
@@ -204,7 +208,7 @@ def _overrides(content: dict[str, Any], path: Path, further: Iterable[str]) -> l
 
 
 def _check(spec: Spec) -> None:
-    """Refuse entries that are of the wrong kind or refer to nothing."""
+    """Refuse entries that are of the wrong kind or refer to a label that does not exist."""
     if not spec.train:
         raise UsageError(f"{spec.file}: train is needed")
     for key in ("settings", "scenarios", "train", "methods"):
@@ -235,11 +239,11 @@ def _check(spec: Spec) -> None:
 
 
 def _check_flags(flags: Flags, source: str, own: bool = False, trained: bool = False) -> None:
-    """Refuse flags that the sweep gives itself, and values that cannot be typed.
+    """Refuse flags that the sweep sets itself, and values that a command line cannot hold.
 
     Args:
-        own: whether these are an entry's own flags, of which lists make a grid.
-        trained: whether they are a training's.
+        own: whether these are flags of an entry of ``train`` or ``methods``, where a list makes a grid.
+        trained: whether they are flags of an entry of ``train``.
     """
     refused = OWN if trained else OWN | TRAINED
     for name, value in flags.items():
@@ -254,9 +258,13 @@ def _check_flags(flags: Flags, source: str, own: bool = False, trained: bool = F
 
 
 def reference(spec: Spec, value: Any, source: str) -> tuple[str, int]:
-    """A training's label and a round of it from "TRAINING/ROUND"; without a round, 0.
+    """Label of the training and number of the round that "TRAINING/ROUND" names; the round is 0 if left out.
 
-    Raises UsageError: there is no such training, or the round is no number.
+    Args:
+        value: the text.
+        source: the key that holds it, for error messages.
+    Raises:
+        UsageError: there is no such training, or the round is no number.
     """
     label, _, round_ = str(value).partition("/")
     if label not in spec.train:

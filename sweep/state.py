@@ -1,4 +1,4 @@
-"""What has become of a sweep's cells, read from their folders."""
+"""The state of a sweep's cells (done, failed or missing), read from their folders."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from utils.errors import RunError, UsageError
 
 
 class State:
-    """Which cells are done, failed or missing.
+    """Knows which cells are done, failed or missing.
 
-    A cell is done if its folder holds a finished result of this very command, by the fingerprint of
-    everything that decides its numbers, the contents of the checkpoint that it reads included.
+    A cell is done if its folder holds a finished result with the fingerprint of its command. The fingerprint covers
+    everything that decides the run's numbers, including the contents of the checkpoint that it reads.
     """
 
     def __init__(self, spec: Spec, cells: list[Cell], notes: bool = False):
-        """Look at nothing yet.
+        """Start without looking at any folder.
 
         Args:
-            notes: note in a cell's ``status.json`` that it was found to be done, so that it need not be compared again.
+            notes: whether to note in a cell's ``status.json`` that it was found done, which saves comparing
+                fingerprints the next time.
         """
         self.spec, self.cells, self._notes = spec, cells, notes
         self.by_name = {cell.name: cell for cell in cells}
@@ -37,16 +38,16 @@ class State:
         self._seen: dict[str, float] = {}
 
     def add(self, cells: list[Cell]) -> None:
-        """Know further cells."""
+        """Add further cells, those of trials for example."""
         self.cells = self.cells + [cell for cell in cells if cell.name not in self.by_name]
         self.by_name |= {cell.name: cell for cell in cells}
 
     def stage(self, cell: Cell) -> int:
-        """1 for cells that need no other."""
+        """The cell's stage, 1 for one that needs no other; see ``sweep.grid.stage``."""
         return stage(cell, self.by_name)
 
     def done(self, cell: Cell) -> bool:
-        """Whether the cell need not run any more; so it stays once it is."""
+        """Whether the cell and all cells that it needs are done. Once true, it stays true."""
         if (
             cell.name not in self._done
             and all(self.done(self.by_name[name]) for name in cell.needs)
@@ -60,11 +61,11 @@ class State:
         return cell.name in self._done
 
     def known_done(self, cell: Cell) -> bool:
-        """Whether the cell was found to be done before; looks at no file."""
+        """Whether an earlier call found the cell done. Looks at no file."""
         return cell.name in self._done
 
     def _has_new_result(self, cell: Cell) -> bool:
-        """Whether there is a result that was not compared before, which takes as long as to read a checkpoint."""
+        """Whether the cell's result is new since the last call. Comparing it is slow: it reads a checkpoint."""
         try:
             written = (cell.folder / "result.json").stat().st_mtime
         except OSError:
@@ -77,26 +78,33 @@ class State:
         return sum(cell.name in self._done for cell in cells)
 
     def status(self, cell: Cell) -> dict[str, Any]:
-        """How the last attempt ended: "failed", "killed", "interrupted", "running", ...; empty before the first."""
+        """The cell's ``status.json``, empty before the first attempt.
+
+        Its ``status`` is "running", "done", "failed", "killed" or "interrupted".
+        """
         return read(cell.folder / STATUS)
 
     def failed(self, cell: Cell) -> bool:
-        """Whether the last attempt failed by itself."""
+        """Whether the last attempt ended with an error, or the cell was given up."""
         return self.status(cell).get("status") == "failed"
 
     def mark(self, cell: Cell) -> None:
-        """Its command has just ended well, or would find its result there."""
+        """Take the cell as done: its command has just succeeded, or its folder holds its finished result."""
         self._done.add(cell.name)
         if self._notes and cell.folder.is_dir():
             files.write_json(cell.folder / STATUS, {**self.status(cell), "compared": compared(cell)})
 
     def note_failure(self, cell: Cell, code: int | None) -> None:
-        """Store that the cell is given up, also where its job could not say so itself."""
+        """Write to the cell's ``status.json`` that it failed, for jobs that were killed before they could.
+
+        Args:
+            code: its exit code; None if it was killed.
+        """
         files.make_folder(cell.folder)
         files.write_json(cell.folder / STATUS, {**self.status(cell), "status": "failed", "code": code})
 
     def write_manifest(self) -> None:
-        """Say which runs there are to be, for the report, which names those that are not there."""
+        """Write the list of all runs to the sweep's folder, from which reports know the missing ones."""
         listed = [
             {"name": cell.name, "folder": cell.name, **cell.facts, "needs": list(cell.needs), "command": cell.command}
             for cell in self.cells
@@ -108,16 +116,17 @@ class State:
 
 
 def finished(cell: Cell) -> bool:
-    """Whether the cell's folder holds the finished result of its command."""
+    """Whether the cell's folder or its ``earlier/*`` holds a finished result with the fingerprint of its command."""
     stored = [cell.folder / "result.json", *sorted(cell.folder.glob("earlier/*/result.json"))]
     marks = {content.get("fingerprint") for path in stored if (content := read(path)).get("status") == "done"} - {None}
     return bool(marks) and expected(cell) in marks
 
 
 def compared(cell: Cell) -> str:
-    """16 hex digits of what decides whether a cell is done: command, code, its result, and files that it names.
+    """16 hex digits that change with anything that decides whether a cell is done.
 
-    Files are known by their size and the time at which they were written, which copying with ``rsync -a`` keeps.
+    These are its command, the project's code, its result, and the files that the command names. Files enter by size
+    and modification time, which ``rsync -a`` keeps.
     """
     named = [word for word in cell.argv[:-1] if os.sep in word or "." in word]
     stats = [(name, state.st_size, state.st_mtime_ns) for name in named if (state := _stat(Path(name)))]
@@ -135,14 +144,14 @@ def _stat(path: Path) -> os.stat_result | None:
 
 @functools.cache
 def _code() -> str:
-    """A digest of the project's code, which decides how a fingerprint is made."""
+    """A digest of the project's code: changed code may make another fingerprint of the same command."""
     packages = [path.parent for path in PROJECT.glob("*/__init__.py")]
     sources = sorted([*PROJECT.glob("*.py"), *(path for package in packages for path in package.rglob("*.py"))])
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def expected(cell: Cell) -> str | None:
-    """The fingerprint of the cell's run, as its script sees it now; None if it would refuse to run."""
+    """The fingerprint that the cell's run would have now; None if its script would refuse to run."""
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             return script_of(cell).identity([*cell.argv, "--device", "cpu"])
@@ -151,7 +160,11 @@ def expected(cell: Cell) -> str | None:
 
 
 def keep_others_out(folder: Path) -> None:
-    """Lock a folder against other sweeps until the script ends. Raises RunError: one is at work there."""
+    """Lock a folder against other sweeps until this process ends.
+
+    Raises:
+        RunError: another sweep is at work there.
+    """
     files.make_folder(folder)
     other = lock.take(folder, lock.SWEEP)
     if other is not None:

@@ -1,4 +1,4 @@
-"""What a search runs: what all trials build on, and the method alone with the values of one trial."""
+"""The cells of a search: the runs that all trials build on, and the runs of one trial."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def in_search_folder(spec: Spec) -> Spec:
-    """The sweep in ``search/`` below its folder, so that neither trials nor what they build on stand in its tables."""
+    """The sweep with ``search/`` below its folder as folder, so that its tables do not list the runs of a search."""
     return replace(spec, folder=spec.folder / SEARCH)
 
 
 def baseline(spec: Spec, search: Search) -> list[Cell]:
-    """What every trial builds on: the trainings, and Retrain on the search's models, scenarios and seeds."""
+    """The runs that every trial builds on: trainings, and Retrain on the search's models, scenarios and seeds."""
     return cells(_restricted(spec, search, methods=_exact(spec)), strict=False)
 
 
@@ -30,17 +30,26 @@ def _exact(spec: Spec) -> dict[str, Any]:
 
 
 def runs(spec: Spec, search: Search, values: dict[str, Any]) -> list[Cell]:
-    """The runs of the method with these values, in the file's folders; none where ``flags: false`` leaves them out."""
+    """The runs of the search's method with these flags, without those that ``flags: false`` leaves out.
+
+    Args:
+        values: values of the tuned flags by name.
+    Returns:
+        Cells in the folders that the sweep itself would give them; ``Study.cells`` moves them.
+    """
     return [cell for cell in cells(trial_spec(spec, search, values), strict=False) if cell.facts["stage"] == "unlearn"]
 
 
 def place(cell: Cell) -> dict[str, str]:
-    """The labels of a run's setting, model and scenario, as far as there are any."""
+    """The labels of a run by "setting", "model" and "scenario", as far as the file has these."""
     return {axis: cell.facts[axis] for axis in ("setting", "model", "scenario") if cell.facts[axis]}
 
 
 def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
-    """A file of nothing but the method with these values, on the search's models, scenarios and seeds."""
+    """The sweep with the search's method alone, its tuned flags set to ``values``, on the search's seeds.
+
+    Overrides of the tuned flags are dropped. Models and scenarios are the search's.
+    """
 
     def without(flags: Flags | Literal[False] | None) -> Flags | Literal[False]:
         return flags is not False and {name: value for name, value in (flags or {}).items() if name not in values}
@@ -51,7 +60,7 @@ def trial_spec(spec: Spec, search: Search, values: dict[str, Any]) -> Spec:
 
 
 def _restricted(spec: Spec, search: Search, **changed: Any) -> Spec:
-    """The sweep on the search's seeds, models and scenarios alone."""
+    """The sweep on the search's seeds, models and scenarios alone, with further fields ``changed``."""
     return replace(
         spec,
         seeds=search.seeds,

@@ -1,4 +1,4 @@
-"""The best values of a search: printed, as ``best.json``, and as a file that a table's file extends."""
+"""Writes the best values of a search: as text, as ``best.json``, and as a sweep's file that others can extend."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FILE = "winners.yaml"
 
 
 def best(spec: Spec, studies: list[Study]) -> tuple[str, bool]:
-    """Store each group's winner, the trial of the least norm over its studies.
+    """Write ``best.json`` and ``winners.yaml`` with each group's winner, the trial of the least norm in its studies.
 
     Returns:
-        Lines for the ``overrides`` of a sweep's file, and whether every group has a winner.
+        The winners as lines for ``overrides`` of a sweep's file, and whether every group has a winner.
     """
     groups: dict[str, list[Study]] = {}
     for study in studies:
@@ -43,7 +43,7 @@ def best(spec: Spec, studies: list[Study]) -> tuple[str, bool]:
 
 
 def _entry(study: Study, trial: Any) -> dict[str, Any]:
-    """What ``best.json`` says of a winner."""
+    """The entry of a winner in ``best.json``."""
     search = study.search
     entry = {"method": search.method, "values": trial.params}
     if len(trial.values) > 1:
@@ -57,22 +57,23 @@ def _entry(study: Study, trial: Any) -> dict[str, Any]:
 
 
 def _words(study: Study, trial: Any) -> str:
-    """What a winner was judged by, in points."""
+    """A winner's last value of ``points`` with its title, for people."""
     title = columns(study.search)[-1].replace("avg.", "average")
     return f"{title} {points(trial.values)[-1]} points"
 
 
 def _flow(override: dict[str, Any]) -> str:
-    """An override in one line."""
+    """An override as one line of YAML."""
     flags = ", ".join(f"{key}: {value}" for key, value in override["flags"].items())
     axes = ", ".join(f"{key}: {value}" for key, value in override.items() if key != "flags")
     return f"{{{axes}, flags: {{{flags}}}}}"
 
 
 def _write(spec: Spec, overrides: list[dict[str, Any]]) -> None:
-    """The file of the search without the search, with the winners behind its own overrides.
+    """Write ``winners.yaml``: it extends the search's file, drops ``optuna``, and appends the winners as overrides.
 
-    Behind a winner, the file says again what is left out, because the last override of a run decides that.
+    The last override that matches a run decides whether it is left out. The file's overrides with ``flags: false`` are
+    therefore repeated after the winners.
     """
     base = os.path.relpath(spec.file, spec.folder)
     own = [override for override in spec.overrides if "training" not in override]

@@ -1,4 +1,4 @@
-"""The other end of ``sweep.serve``: a process that runs cells, seen from the one that hands them out."""
+"""Starts processes of ``sweep.serve``, gives them cells to run, and reads their answers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
-    """The variables of a process that imports from the project, not from the current folder.
+    """Environment variables for a process that imports from the project, not from the current folder.
 
-    The current folder is left out from Python 3.11 on. What says that this process is submitit's is not true of others.
+    ``PYTHONSAFEPATH`` keeps the current folder off the import path; Python 3.10 ignores it. ``SUBMITIT_EXECUTOR``,
+    which marks this process as started by submitit, is not passed on.
 
     Args:
-        variables: further ones.
+        variables: further variables, which take precedence.
     """
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     inherited = {name: value for name, value in os.environ.items() if name != "SUBMITIT_EXECUTOR"}
@@ -34,12 +35,14 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 
 
 class Worker:
-    """One such process at a time; another is started when there is a cell for it.
+    """One process of ``sweep.serve`` at a time. A new one is started for the next cell when the last has ended.
 
     Args:
-        variables: environment variables to set, which decide its threads and GPUs.
-        log: what it says beside the cells' own output.
-        max_cells: cells that one process runs; 1 gives each a Python of its own.
+        variables: environment variables to set, which decide the process's threads and GPUs.
+        log: where the process writes errors of its own.
+        max_cells: tasks that one process runs; 1 starts each cell in a Python of its own.
+    Attributes:
+        busy: whether it was given a task whose answer has not been read.
     """
 
     def __init__(self, variables: dict[str, str], log: Path, max_cells: int):
@@ -49,23 +52,24 @@ class Worker:
         self.busy = False
 
     def start(self, task: dict[str, Any]) -> None:
-        """Have it run a cell, or several; see ``sweep.serve`` for what a task holds."""
+        """Give the process a task: a cell, or several to train together; see ``sweep.serve``."""
         self._cells = 1 + len(task.get("with", ()))
         if self._process is None or self._process.poll() is not None:
             self._begin()
-        with suppress(BrokenPipeError):  # it ended between two cells; ``answer`` says how
+        with suppress(BrokenPipeError):  # the process ended between two cells; ``answers`` tells how
             self._pipe("stdin").write(json.dumps(task) + "\n")
             self._pipe("stdin").flush()
         self.busy = True
 
     def answer(self) -> int | None:
-        """The exit code of its cell; see ``answers``."""
+        """The exit code of a task's first cell, see ``answers``."""
         return self.answers()[0]
 
     def answers(self) -> list[int | None]:
-        """The exit codes of its cells, which must have come to an end, as ``fileno`` tells; None if they were killed.
+        """The exit codes of the task's cells, None for those that were killed. Waits until they have ended.
 
-        Raises RunError: it cannot run at all.
+        Raises:
+            RunError: the process itself ended with an error.
         """
         line = self._pipe("stdout").readline()
         self.busy = False
@@ -81,20 +85,20 @@ class Worker:
 
     @property
     def over(self) -> bool:
-        """Whether it runs no cell, or its cell has ended."""
+        """Whether it runs no task, or its task has ended."""
         return not self.busy or bool(select.select([self], [], [], 0)[0])
 
     def fileno(self) -> int:
-        """A descriptor that can be read once the cell has ended."""
+        """The file descriptor of the answers, readable once the task has ended; for ``select``."""
         return self._pipe("stdout").fileno()
 
     def stop(self) -> None:
-        """Have it stop its cell where that can go on; ``answer`` says when it has."""
+        """Ask the process to stop its cell where it can be resumed. Does not wait."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
     def close(self) -> None:
-        """End it, if it runs nothing."""
+        """End the process if it runs no task."""
         if self._process is not None and not self.busy:
             self._end()
 
@@ -114,9 +118,9 @@ class Worker:
 
     def _end(self) -> int:
         assert self._process is not None, "it has begun"
-        with suppress(BrokenPipeError):  # of a task that it did not live to read
+        with suppress(BrokenPipeError):  # closing flushes a task that the process ended too early to read
             self._pipe("stdin").close()
-        with self._process as process:  # which closes its pipes and waits for it
+        with self._process as process:  # leaving the block closes the pipes and waits for the process
             self._process = None
         return process.returncode
 

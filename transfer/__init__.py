@@ -1,1 +1,1 @@
-"""Transfer: what ``main_transfer.py`` reads, and what it does for each number of removed classes."""
+"""Transfer: the parts of ``main_transfer.py``, which unlearns source classes and transfers the model to a target."""

@@ -1,4 +1,4 @@
-"""One number of removed classes: the source unlearned or found, scored, and carried over to the target."""
+"""One point of a transfer, a number of removed classes: the source is unlearned, scored, and transferred."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from utils.result import Result
 
 
 def measure(setup: PointSetup, problem: TransferProblem, argv: list[str] | None) -> dict[str, Any]:
-    """The result for one number of removed classes: unlearned, scored, probed; or found finished."""
+    """Unlearn, probe and score one number of removed classes, or find its finished result.
+
+    Args:
+        argv: words of the command line, for ``command.txt``; None for those of this process.
+    Returns:
+        Content of the point's ``result.json``.
+    """
 
     def work(place: Place) -> Result:
         source = without(setup, problem)
@@ -37,7 +43,10 @@ def measure(setup: PointSetup, problem: TransferProblem, argv: list[str] | None)
 
 
 def unlearn(setup: PointSetup, source: ForgetProblem, place: Place) -> Unlearned:
-    """The model without the classes, written or found; the given one if none is removed."""
+    """The model after unlearning the removed classes: written now, or read from an earlier run's file.
+
+    If no class is removed it is the source model.
+    """
     path = setup.folder / f"{setup.method.name}checkpoint.pth.tar"
     progress = Progress(setup.folder / f"{setup.method.name}progress.pth.tar", setup.stamp)
     if setup.stored is not None:
@@ -55,7 +64,7 @@ def unlearn(setup: PointSetup, source: ForgetProblem, place: Place) -> Unlearned
 
 
 def probe(setup: PointSetup, problem: TransferProblem, unlearned: Unlearned, place: Place) -> probes.Probed:
-    """The model for the target, written, with its accuracy and seconds."""
+    """Train the unlearned model for the target, linearly or in full, and write it with its accuracy."""
     flags, name, target = setup.probe, setup.method.name, problem.target
     progress = Progress(setup.folder / f"{name}targetprogress.pth.tar", setup.fingerprint)
     if isinstance(flags, LinearProbe):
@@ -63,7 +72,7 @@ def probe(setup: PointSetup, problem: TransferProblem, unlearned: Unlearned, pla
     else:
         seed = setup.run.train_seed
         probed = probes.full(unlearned.model, unlearned.mask, target, flags, seed, place.log, progress)
-    # The target's own classes at the source's side, trained on all its images.
+    # The checkpoint records the target's own classes, at the image size of the source.
     data = replace(setup.data, dataset=setup.target.source.name, input_size=setup.dataset.side, superclasses=None)
     content = {
         "state_dict": checkpoints.pack(probed.model, probed.mask),
@@ -80,7 +89,11 @@ def probe(setup: PointSetup, problem: TransferProblem, unlearned: Unlearned, pla
 def score(
     setup: PointSetup, source: ForgetProblem, unlearned: Unlearned, probed: probes.Probed, record: Result, place: Place
 ) -> Result:
-    """Score the unlearned model on the source."""
+    """Score the unlearned model on the source's test and forget sets.
+
+    Returns:
+        The record with accuracies on "source", "forget" (None if no class is removed) and "target", in [0, 1].
+    """
     outputs = predict(unlearned.model, {key: source.sets[key] for key in ("test", "forget") if len(source.sets[key])})
     accuracy = {"source": outputs["test"].accuracy, "forget": None, "target": probed.accuracy}
     if setup.count:
@@ -93,7 +106,7 @@ def score(
 
 
 def facts(setup: PointSetup, problem: TransferProblem, source: ForgetProblem) -> Result:
-    """What ``result.json`` holds however the run ends."""
+    """The entries of ``result.json`` that are known before the point's work."""
     split, target, classes = source.split, problem.target, list(setup.classes)
     model = {"arch": setup.arch, "dataset": problem.data.name, "sparsity": pruner.sparsity(source.mask)}
     return setup.unlearning_result(

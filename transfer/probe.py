@@ -1,4 +1,4 @@
-"""From a classifier of some classes to one of others: a new head alone, or everything below it as well."""
+"""Transfers a classifier to other classes: by a new head on frozen features, or by fine-tuning everything."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from unlearn.context import Clock, Progress
 from utils import seeds
 from utils.log import Log
 
-STEPS = 1000  # of L-BFGS at most; a head of some hundred features converges in a few dozen
+STEPS = 1000  # most steps of L-BFGS; a head on some hundred features converges in a few dozen
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a model is carried over to: its number of classes, images to train on and to test with."""
+    """The target of a transfer: its number of classes, training and test images."""
 
     classes: int
     train: Images
@@ -39,7 +39,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Probed:
-    """The model for the target, its mask, its accuracy on test images in [0, 1], and the active seconds it took."""
+    """The model for the target, its mask, its accuracy on test images in [0, 1], and the active seconds of training."""
 
     model: nn.Module
     mask: Mask
@@ -48,7 +48,7 @@ class Probed:
 
 
 def new_head(model: nn.Module, classes: int, seed: int) -> nn.Linear:
-    """A head for other classes in torch's own initialisation, on the CPU."""
+    """A head for ``classes`` classes that fits the model, with torch's default initialisation, on the CPU."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.derive(seed, "head"))
         return nn.Linear(named_head(model)[1].in_features, classes)
@@ -63,26 +63,27 @@ def with_head(model: nn.Module, layer: nn.Module) -> nn.Module:
 
 
 def features(model: nn.Module, images: Images) -> Predictions:
-    """What the head is given, in eval mode and without augmentation: float32 [N, D] in the place of logits."""
+    """The inputs of a model's head, in eval mode: predictions with features, float32 [N, D], in place of logits."""
     return predict(with_head(model, nn.Identity()), {"images": images})["images"]
 
 
 def fit_head(features: Predictions, classes: int, l2: float) -> tuple[nn.Linear, bool]:
-    """Multinomial logistic regression on fixed features: the same head for the same features, whatever the seed.
+    """Fit a head by multinomial logistic regression on fixed features. It does not depend on a seed.
 
-    Minimises  sum_n -log p(y_n | x_n) + l2 / 2 * ||W||^2  by L-BFGS over standardised features, so that
-    neither their scale nor a step size matters; the standardisation is then folded into the head. Two
-    classes share one row of W.
+    Minimises  sum_n -log p(y_n | x_n) + l2 / 2 * ||W||^2  by L-BFGS over standardised features, so that neither their
+    scale nor a step size matters. The standardisation is then folded into the head. Two classes share one row of W.
 
     Args:
-        features: features [N, D] of images of every class.
+        features: features [N, D] and labels of images; every class must occur.
+        classes: number of classes.
+        l2: weight of the penalty, above 0.
     Returns:
-        The head, and whether the minimum was reached in ``STEPS`` steps.
+        The head on the CPU, and whether the minimum was reached in ``STEPS`` steps.
     Source: Kornblith et al. 2019, section 3 (logistic regression on fixed features).
     """
     values = features.logits.double().numpy()
     mean, scale = values.mean(0), values.std(0)
-    scale[scale <= 1e-6 * np.abs(values).max(0)] = 1.0  # constant but for float32's rounding
+    scale[scale <= 1e-6 * np.abs(values).max(0)] = 1.0  # features that are constant up to rounding in float32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = LogisticRegression(C=1 / l2, max_iter=STEPS).fit((values - mean) / scale, features.labels.numpy())
@@ -95,7 +96,11 @@ def fit_head(features: Predictions, classes: int, l2: float) -> tuple[nn.Linear,
 
 
 def linear(model: nn.Module, mask: Mask, target: Target, l2: float, log: Log) -> Probed:
-    """A new head on the frozen model (``fit_head``); each image passes the model once."""
+    """Transfer a model by a new head on its frozen features, see ``fit_head``. Each image passes the model once.
+
+    Args:
+        l2: weight of the penalty.
+    """
     clock = Clock(target.train.device)
     clock.start()
     layer, converged = fit_head(features(model, target.train), target.classes, l2)
@@ -109,12 +114,16 @@ def linear(model: nn.Module, mask: Mask, target: Target, l2: float, log: Log) ->
 
 
 def full(model: nn.Module, mask: Mask, target: Target, flags: Any, seed: int, log: Log, progress: Progress) -> Probed:
-    """A new head and cross-entropy on everything, the mask held, going on from a killed run's last epoch.
+    """Transfer a model by a new head and fine-tuning of all weights, with pruned weights kept at zero.
+
+    A run that was killed goes on from its last epoch.
 
     Args:
         flags: ``probe_epochs``, ``probe_lr`` and those of ``Optimisation``.
+        seed: of the head and of training.
+        progress: where the state is stored after every epoch.
     Raises:
-        RunError: the loss left the finite numbers, or a pruned weight came back.
+        RunError: the loss became NaN or infinite, or a pruned weight is not zero.
     """
     mask = {name: kept for name, kept in mask.items() if name != f"{named_head(model)[0]}.weight"}
     model = with_head(model, new_head(model, target.classes, seed))

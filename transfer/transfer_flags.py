@@ -1,4 +1,4 @@
-"""Flags of ``main_transfer.py``: from which classes to which data set. Imports no torch."""
+"""Flags of ``main_transfer.py``: source classes to remove, target data set and probe. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Transfer:
-    """From which classes to which data set."""
+    """The target data set, and the source classes to remove."""
 
     target: str | None = option(
         None, "folder of the target data set: train/<class>/*, test/<class>/*", common=True, metavar="DIR"
@@ -67,16 +67,16 @@ class FullProbe(Optimisation):
 
 @dataclass(frozen=True, kw_only=True)
 class TransferArguments(Arguments):
-    """What ``main_transfer.py`` is told.
+    """The parsed command line of ``main_transfer.py``.
 
     Attributes:
         hyper: the method's own configuration.
-        order: the classes to remove, as typed; None to draw them.
+        order: names or numbers of the classes to remove, as typed; None to draw them.
     """
 
     training: ClassVar[str] = "probe"
     unlearn: Source
     hyper: Any
-    transfer: Transfer = field(metadata=NO_IDENTITY)  # a Setup adds what these three come to
+    transfer: Transfer = field(metadata=NO_IDENTITY)  # of these three, the Setup adds the resolved values
     order: tuple[str, ...] | None = field(metadata=NO_IDENTITY)
     probe: LinearProbe | FullProbe = field(metadata=NO_IDENTITY)

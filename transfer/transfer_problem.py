@@ -1,4 +1,4 @@
-"""What a transfer works on: source and target in memory, and the source without its removed classes."""
+"""The loaded data of ``main_transfer.py``: source and target, and the source with classes removed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ from utils.errors import renamed
 
 @dataclass(frozen=True)
 class TransferProblem:
-    """Source and target in memory, the source's split, and views on its images.
+    """The loaded source and target.
 
     Attributes:
-        stamp: what the checkpoints say of the images that the source was trained on.
+        data: the source data set.
+        base: the source's split.
+        views: access to the source's images on the device.
+        stamp: facts about the source's images that checkpoints record.
+        target_data: the target data set.
+        target: its image sets.
     """
 
     data: Dataset
@@ -37,12 +42,16 @@ class TransferProblem:
     target: Target
 
     def write_split(self, folder: Path) -> None:
-        """Leave ``split.npz``: the indices of the source's sets."""
+        """Write ``split.npz``, the indices of the source's sets, to the folder."""
         split_file.write(folder, self.base.sets(len(self.data.test_labels)), self.base.digest)
 
 
 def read(setup: TransferSetup) -> TransferProblem:
-    """Load the source and the target, whose images become as large as the source's, and check the source's split."""
+    """Load source and target, and check the source's split. Images of the target are resized to the source's size.
+
+    Raises:
+        UsageError: the source model was trained on another split.
+    """
     data, base = load(setup)
     base = replace(base, forget=None)
     with renamed({"--data": "--target"}):
@@ -54,7 +63,10 @@ def read(setup: TransferSetup) -> TransferProblem:
 
 
 def without(setup: PointSetup, problem: TransferProblem) -> ForgetProblem:
-    """The source without its first classes: split, image sets, and the model to begin with or the finished one."""
+    """The unlearning problem of one point: the source, whose forget set are the removed classes.
+
+    Its model is the one to start from, or the unlearned one if an earlier run has left it.
+    """
     data, base = problem.data, problem.base
     if setup.count:
         split = divide(setup, data, base, setup.scenario)
@@ -74,10 +86,10 @@ def without(setup: PointSetup, problem: TransferProblem) -> ForgetProblem:
 
 
 def _model(setup: PointSetup, data: Dataset) -> nn.Module:
-    """The model to begin with, or the finished one, on the CPU."""
+    """The model to start from, or the unlearned one if an earlier run has left it, on the CPU."""
     if setup.stored is None:
         return setup.network.model(data, setup.weights)
     model = setup.network.model(data)
-    models.widen_to(model, setup.stored.weights)  # boundary expanding of --compat reference keeps its class
+    models.widen_to(model, setup.stored.weights)  # boundary expanding with --compat reference keeps its further class
     checkpoints.load_weights(model, setup.stored)
     return model

@@ -1,4 +1,4 @@
-"""What a transfer has settled before an image is read: source, classes to remove, model, and target."""
+"""The checked inputs of ``main_transfer.py``, before an image is read: source, classes to remove, model and target."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OUTPUTS = ["transfer.md", "transfer.csv", "transfer.png"]
 
 @dataclass(frozen=True, kw_only=True)
 class TransferSetup(UnlearnSetup):
-    """A transfer before its data are read.
+    """The checked inputs of a transfer.
 
     Attributes:
-        target: the data set to carry the model over to.
-        order: source classes by number, the first to be removed first.
-        removed: how many of them, ascending; a model for each.
-        probe: how the target is learnt.
-        unlearning: what decides an unlearned model, but for the removed classes.
+        target: the target data set.
+        order: numbers of the source classes in the order in which they are removed.
+        removed: numbers of classes to remove, ascending; there is a model for each.
+        probe: flags of training on the target.
+        unlearning: everything that decides an unlearned model's numbers, without the removed classes, as plain data.
     """
 
     target: DatasetInfo
@@ -45,22 +45,23 @@ class TransferSetup(UnlearnSetup):
 
     @property
     def target_name(self) -> str:
-        """The target's name, or that of its folder."""
+        """The target's name; for a folder of images, the folder's name."""
         source = self.target.source
         return self.target.root.resolve().name if source.name == "folder" else source.name
 
     def listed(self, count: int) -> str:
-        """The first classes to be removed, by number and name."""
+        """Number and name of the first ``count`` classes to be removed, as text."""
         names = self.dataset.names
         return ", ".join(f"{label} ({names[label]})" for label in self.order[:count])
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointSetup(TransferSetup):
-    """One number of removed classes.
+    """The inputs of one point of a transfer, a number of removed classes.
 
     Attributes:
-        stamp: names the unlearned model, whatever its target.
+        count: how many classes are removed.
+        stamp: fingerprint of the unlearned model, which does not depend on the target.
         stored: the checkpoint of that model if an earlier run left it, or None.
     """
 
@@ -70,22 +71,30 @@ class PointSetup(TransferSetup):
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """Those that are removed."""
+        """Numbers of the removed classes, in order of removal."""
         return self.order[: self.count]
 
     @property
     def scenario(self) -> Scenario:
-        """What forgets the removed classes whole."""
+        """The scenario that forgets all images of the removed classes."""
         return Scenario(tuple(sorted(self.classes))).resolve(self.dataset.train_counts)
 
     @property
     def weights(self) -> Checkpoint | None:
-        """Those of the finished model, or those to begin with; without removed classes those of the source."""
+        """The checkpoint whose weights the point starts from.
+
+        It is the unlearned model's if an earlier run has left it. Else it is what the method starts from, or the
+        source model's if no class is removed.
+        """
         return self.stored or (super().weights if self.count else self.checkpoint)
 
 
 def set_up(arguments: TransferArguments) -> TransferSetup:
-    """Refuse what can be refused without reading data: device, data sets, classes, architecture, checkpoint."""
+    """Check everything that can be checked without reading data: device, data sets, classes, architecture, checkpoint.
+
+    Raises:
+        UsageError: inputs are wrong or do not fit each other.
+    """
     flags, hyper, method = arguments.unlearn, arguments.hyper, registry.get(arguments.unlearn.unlearn)
     asked = arguments.transfer
     device, source = inputs(arguments)
@@ -127,10 +136,12 @@ def set_up(arguments: TransferArguments) -> TransferSetup:
 
 
 def removal_order(arguments: TransferArguments, names: tuple[str, ...]) -> tuple[int, ...]:
-    """Source classes by number, the first to be removed first: as typed, or all of them as drawn from ``--seed``.
+    """Numbers of source classes in the order of removal: as typed, or all of them in an order drawn from ``--seed``.
 
+    Args:
+        names: of all source classes.
     Raises:
-        UsageError: an unknown class, or more classes to remove than there are or than were named.
+        UsageError: a class is unknown, more are to be removed than ``--removal_order`` names, or none would remain.
     """
     flags, most = arguments.transfer, max(arguments.transfer.removed)
     if most >= len(names):
@@ -145,7 +156,11 @@ def removal_order(arguments: TransferArguments, names: tuple[str, ...]) -> tuple
 
 
 def point(setup: TransferSetup, count: int) -> PointSetup:
-    """One number of removed classes as a run of its own, in a folder below."""
+    """The inputs of one point, a run of its own that writes to a subfolder.
+
+    Args:
+        count: number of classes to remove.
+    """
     name, folder = setup.method.name, setup.folder / f"removed_{count}"
     unlearning = setup.unlearning | {"removed_classes": sorted(setup.order[:count])}
     stamp = fingerprint(unlearning)
@@ -162,7 +177,11 @@ def point(setup: TransferSetup, count: int) -> PointSetup:
 
 
 def find(path: Path, stamp: str) -> Checkpoint | None:
-    """The unlearned model with this stamp, if an earlier run left it; None if not."""
+    """The checkpoint at ``path``, if it exists and is of the unlearned model with this stamp; else None.
+
+    Raises:
+        UsageError: it is damaged.
+    """
     if not path.exists():
         return None
     checkpoint = checkpoints.read(path, "--save_dir")

@@ -1,4 +1,4 @@
-"""The stages of ``main_transfer.py``: a model for each number of removed classes, and the table of all of them."""
+"""The stages of ``main_transfer.py``: measures each number of removed classes, and makes a table of all."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from utils.result import Result
 
 
 def facts(setup: TransferSetup, problem: TransferProblem) -> Result:
-    """What ``result.json`` holds however the run ends."""
+    """The entries of ``result.json`` that are known before the run's work."""
     return setup.result(method=setup.method.name, removal_order=setup.config["removal_order"])
 
 
 def run(setup: TransferSetup, problem: TransferProblem, record: Result, place: Place) -> Result:
-    """Measure every number of removed classes."""
+    """Measure every number of removed classes; the record with the results as ``points``."""
     points = [measure(point(setup, count), problem, place.argv) for count in setup.removed]
     for measured in points:
         place.log.record("point", **{key: measured[key] for key in ("removed", "accuracy", "seconds")})
@@ -30,7 +30,7 @@ def run(setup: TransferSetup, problem: TransferProblem, record: Result, place: P
 
 
 def preview(setup: TransferSetup) -> dict[str, str]:
-    """What ``--dry_run`` says: what would be read, removed and transferred."""
+    """The lines of ``--dry_run``, by name: what would be read, removed and transferred."""
     return {
         "read": messages.data(setup.dataset),
         "model": f"{setup.arch}, {setup.mask_file}, keeps {100 * pruner.density(setup.mask):.2f} % of its prunable "
@@ -44,7 +44,7 @@ def preview(setup: TransferSetup) -> dict[str, str]:
 
 
 def header(setup: TransferSetup, problem: TransferProblem) -> dict[str, str]:
-    """What is removed from which model, and where it is carried, with which numbers."""
+    """The lines of the run's header, by name: removed classes, source, target, model, method, probe and seeds."""
     data, target, run = problem.data, problem.target, setup.run
     sizes = f"train {len(problem.base.train):,}  test {len(data.test_labels):,}"
     others = f"train {len(target.train):,}  test {len(target.test):,}"

@@ -1,6 +1,6 @@
-"""What a process that runs several cells keeps of one for the next: data sets that were read. Imports no torch.
+"""A cache of data sets for a process that runs several cells one after the other (``sweep.serve``). Imports no torch.
 
-Elsewhere nothing is kept: whoever reads a data set holds it only as long as it is used.
+Before ``begin`` nothing is cached, so that other scripts hold a data set only as long as they use it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
-MOST = 2 << 30  # bytes of the arrays of one value that is kept
-COUNT = 2  # values that are kept, the latest
-GROWTH = 4 << 30  # bytes of memory that this process may take beyond what it began with
+MOST = 2 << 30  # most bytes of the arrays of a value that is handed to another process
+COUNT = 2  # most values that are kept, the latest
+GROWTH = 4 << 30  # bytes by which this process's memory may grow after ``begin``
 
 
 class _Cache:
@@ -24,12 +24,12 @@ class _Cache:
 
 
 def begin() -> None:
-    """Keep values from now on."""
+    """Start caching in this process."""
     _Cache.kept, _Cache.began = {}, _resident()
 
 
 def get_or_make(key: Hashable, make: Callable[[], Value]) -> Value:
-    """What was kept under ``key``, else what ``make`` returns."""
+    """The cached value of ``key``, else what ``make`` returns, which is then cached if ``begin`` was called."""
     if _Cache.kept is None:
         return make()
     if key not in _Cache.kept:
@@ -38,12 +38,15 @@ def get_or_make(key: Hashable, make: Callable[[], Value]) -> Value:
 
 
 def new() -> dict[Hashable, Any]:
-    """What was made since ``begin``, or since the process was forked, and is small enough to be kept."""
+    """The values that ``get_or_make`` made in this process, without those larger than ``MOST``.
+
+    In a forked process these are the ones that the process that it was forked off does not have.
+    """
     return {key: value for key, value in _Cache.fresh.items() if _size(value) <= MOST}
 
 
 def keep(objects: dict[Hashable, Any]) -> None:
-    """Keep what another process made, in place of what has been there for longest."""
+    """Cache values that another process made, and drop the oldest beyond ``COUNT``. ``begin`` must come first."""
     assert _Cache.kept is not None, "begin() comes first"
     _Cache.kept |= objects
     for key in list(_Cache.kept)[:-COUNT]:
@@ -51,7 +54,7 @@ def keep(objects: dict[Hashable, Any]) -> None:
 
 
 def grown() -> bool:
-    """Whether this process has taken much more memory than it had when it began to keep values."""
+    """Whether this process's memory has grown by more than ``GROWTH`` since ``begin``."""
     return _Cache.kept is not None and _resident() > _Cache.began + GROWTH
 
 
@@ -60,7 +63,7 @@ def _size(value: Any) -> int:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process takes; 0 where the system does not say."""
+    """Bytes of resident memory of this process; 0 where the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

@@ -1,4 +1,4 @@
-"""The device of a run, and waiting for it."""
+"""The device of a run: its choice, its memory, its arithmetic, and waiting for it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from utils import lanes, parallel
 from utils.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT = 2**31 - 1  # bytes that stay with the process when freed
-MAPPED = 24 * 2**20  # size from which a block that needs new memory is mapped alone
-ORDINARY = 2**26, 2**25  # what glibc comes to by itself when blocks this large are freed
+KEPT = 2**31 - 1  # free bytes at the end of the heap that stay with the process
+MAPPED = 24 * 2**20  # bytes from which a block that needs new memory gets a mapping of its own
+ORDINARY = 2**26, 2**25  # the two thresholds that glibc reaches by itself once large blocks were freed
 
 
 def resolve(
@@ -28,19 +28,20 @@ def resolve(
     tf32: bool = False,
     compile: bool = False,
 ) -> torch.device:
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there.
+    """Choose the device of this process and configure torch for it.
 
-    ``gpu`` N, the field's older flag, asks for ``cuda:N`` where this machine has CUDA at all. Under
-    ``torchrun`` every process takes the GPU of its own local rank, and joins the others.
+    Under ``torchrun`` every process takes the GPU of its own local rank, and joins the others.
 
     Args:
-        deterministic: let a GPU compute the same bits every time; where it cannot, torch raises a RuntimeError.
-        no_fast_cpu: compute on the CPU as torch does, see ``fast_cpu``.
-        tf32: let CUDA round the factors of float32 convolutions and products to TF32; otherwise it rounds none, where
-            torch by itself would round those of convolutions.
-        compile: take training steps as ``trainer.compiled`` does.
+        name: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        gpu: the value N of ``--gpu``, the field's older flag: with "auto" it means ``cuda:N`` where there is CUDA.
+        deterministic: make a GPU compute the same bits every time; where it cannot, torch raises a RuntimeError.
+        no_fast_cpu: use torch's own arithmetic on the CPU, see ``fast_cpu``.
+        tf32: let CUDA round the factors of float32 convolutions and matrix products to TF32. Otherwise none are
+            rounded; torch's default rounds those of convolutions.
+        compile: compile training steps, see ``trainer.compiled``.
     Raises:
-        UsageError: for a device that this machine lacks.
+        UsageError: this machine lacks the device, or ``compile`` is given with several processes.
     """
     if compile and parallel.size() > 1:
         raise UsageError("--compile: is for one process; leave it out, or start without torchrun")
@@ -59,7 +60,7 @@ def resolve(
         if (device.index or 0) >= count:
             raise UsageError(f"--device {name}: this machine has {count} CUDA devices; use --device auto or cpu")
         device = torch.device("cuda", device.index or 0)
-        torch.cuda.set_device(device)  # that of names, of memory in use, and of whatever names no device
+        torch.cuda.set_device(device)  # the default for the device's name, memory statistics and unspecific tensors
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = not deterministic  # the first step of a shape tries cuDNN's algorithms
         if deterministic:
@@ -68,7 +69,7 @@ def resolve(
     parallel.start(device.type == "cuda")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: not available on this machine; use --device auto or cpu")
-    _Arithmetic.fast, _Arithmetic.compiling = not no_fast_cpu, compile  # not where a device was refused
+    _Arithmetic.fast, _Arithmetic.compiling = not no_fast_cpu, compile  # last, so that a refused device changes nothing
     return device
 
 
@@ -77,24 +78,27 @@ class _Arithmetic:
 
 
 def fast_cpu() -> bool:
-    """Whether layers compute by ``trainer.cpu_arithmetic`` on the CPU, as ``resolve`` was told for this process."""
+    """Whether layers use ``trainer.cpu_arithmetic`` on the CPU, as last told to ``resolve``; True before that."""
     return _Arithmetic.fast
 
 
 def compiling() -> bool:
-    """Whether training steps are compiled, as ``resolve`` was told for this process."""
+    """Whether training steps are compiled, as last told to ``resolve``; False before that."""
     return _Arithmetic.compiling
 
 
 def half(device: torch.device, enabled: bool) -> torch.autocast:
-    """Forward passes in bfloat16 inside, if ``enabled``; a line on stderr, once, where that is slower than float32."""
+    """A context in which forward passes use bfloat16, if ``enabled``.
+
+    On a device without bfloat16 arithmetic, where that is slower than float32, a warning is printed once.
+    """
     if enabled and not has_bfloat16(device):
         _warn_of_slow_bfloat16()
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 numbers by itself; processors other than x86 are taken to."""
+    """Whether the device has bfloat16 arithmetic in hardware. Processors other than x86 are assumed to have it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
@@ -109,15 +113,16 @@ def _warn_of_slow_bfloat16() -> None:
 
 
 def keep_memory(trim_threshold: int = KEPT, mmap_threshold: int = MAPPED) -> None:
-    """Let the C library keep freed memory for the next tensors instead of handing every large block back to the system.
+    """Let the C library keep freed memory for the next tensors, instead of returning large blocks to the system.
 
-    Activations are freed and wanted again in every step; a block that the system hands out anew is cleared page by page
-    on first touch. Does nothing where the C library is not glibc.
+    Activations are freed and allocated again in every step, and the system clears a returned block page by page when
+    it is used again. Does nothing where the C library is not glibc.
 
     Args:
-        trim_threshold: free bytes at the end of the heap that stay.
-        mmap_threshold: blocks from this size on go back at once if no room for them had been left by others; without
-            it the heap of a training with batches of 256 grows by half a gigabyte of holes.
+        trim_threshold: free bytes at the end of the heap that are kept.
+        mmap_threshold: size in bytes from which a block that fits into no free part of the heap gets a mapping of its
+            own, which is returned when freed. Without it, holes let the heap of a training with batches of 256 grow by
+            half a gigabyte.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_TRIM_THRESHOLD, trim_threshold)
@@ -125,15 +130,15 @@ def keep_memory(trim_threshold: int = KEPT, mmap_threshold: int = MAPPED) -> Non
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the CPU on a device, copied while the host goes on; inside of vmap the host may wait."""
+    """Copy a tensor from the CPU to a device without making the host wait; inside vmap it may have to."""
     if device.type != "cuda":
         return tensor.to(device)
-    batched = torch._C._functorch.is_batchedtensor(tensor)  # which torch cannot pin
+    batched = torch._C._functorch.is_batchedtensor(tensor)  # torch cannot pin the memory of these
     return (tensor if batched else tensor.pin_memory()).to(device, non_blocking=True)
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has finished what was queued, so that a clock reads the truth."""
+    """Wait until the device has finished all queued work, so that times measured on the host are right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -143,21 +148,22 @@ def synchronise(device: torch.device) -> None:
 def free_memory(device: torch.device) -> int | None:
     """Bytes that new tensors could take on a CUDA device, rounded down to a power of two; None for other devices.
 
-    Sizes of batches follow from it, and last digits from these. So it is rounded, and under ``--deterministic`` a
-    quarter of the device, whatever else runs there.
+    Batch sizes follow from it, and the last digits of results depend on batch sizes. It is therefore rounded; under
+    ``--deterministic`` it is a quarter of the device's memory, whatever else runs there.
     """
     if device.type != "cuda":
         return None
     free, total = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch for new tensors
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # reserved by torch, but unused
     return 1 << (total // 4 if torch.are_deterministic_algorithms_enabled() else free).bit_length() - 1
 
 
 class PeakMemory:
-    """By how many bytes memory in use grew at most since this was made: the device's on CUDA, else the process's.
+    """Measures the peak growth of used memory since its creation: of the device on CUDA, else of the process.
 
-    The latter on Linux only; where the C library is not glibc it is lower by what the process had set free before.
-    It cannot be told for one of several runs in a process (``utils.lanes``).
+    The process's memory is measured on Linux only. Where the C library is not glibc, the result is too
+    low by memory that the process had freed but not returned. For one of several runs in a process (``utils.lanes``) it
+    cannot be measured.
     """
 
     def __init__(self, device: torch.device):
@@ -173,7 +179,7 @@ class PeakMemory:
 
     @property
     def bytes(self) -> int | None:
-        """The growth so far; None where it cannot be told."""
+        """The growth so far in bytes; None where it cannot be measured."""
         if self._start is None:
             return None
         highest = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else _resident("VmHWM")
@@ -181,7 +187,7 @@ class PeakMemory:
 
 
 def _forget_highest() -> bool:
-    """Have the kernel measure the process's highest memory from now on, of what is in use; whether it does."""
+    """Reset the kernel's record of the process's peak memory, after returning free memory; whether that worked."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
     try:

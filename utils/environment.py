@@ -10,7 +10,7 @@ from typing import Any
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and commit, for ``environment.json`` and ``result.json``."""
+    """Versions, machine and commit, for ``environment.json`` and ``result.json``, as plain data."""
     import numpy
     import torch
 
@@ -27,7 +27,10 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def _commit() -> str | None:
-    """The commit that this process runs: what is checked out later is not what it has imported."""
+    """The commit of the project, with "-dirty" for changed files; None without git.
+
+    It is cached, because a later checkout does not change the code that this process has imported.
+    """
     try:
         project = Path(__file__).resolve().parent.parent
         done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=5)

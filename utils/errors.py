@@ -37,10 +37,10 @@ class DivergedError(RunError):
 
 @contextmanager
 def renamed(flags: dict[str, str]) -> Iterator[None]:
-    """Let usage errors from inside name the flag that was typed in place of another.
+    """Replace the flag with which a ``UsageError`` from inside begins.
 
     Args:
-        flags: by the name that the error begins with.
+        flags: the flag to name, by the flag that the error names: {"--data": "--target"} for example.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def renamed(flags: dict[str, str]) -> Iterator[None]:
 
 
 class _Last(threading.local):
-    """What is to be said last in a thread, by script; the outermost first."""
+    """Warnings to print at the end of the scripts that run in a thread, nested ones last."""
 
     def __init__(self) -> None:
         self.lines: list[list[str]] = [[]]
@@ -75,7 +75,10 @@ def _saying_last() -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once: unloading torch and scikit-learn in order takes half a second and frees nothing."""
+    """End the process at once with an exit code, after flushing standard output and error.
+
+    An orderly end would unload torch and scikit-learn, which takes half a second.
+    """
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a full disk, a reader that has gone
             stream.flush()
@@ -83,7 +86,12 @@ def leave(code: int) -> NoReturn:
 
 
 def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
-    """Turn the errors of ``main``, and signals that stop it, into one line on stderr and an exit code."""
+    """Decorator of a script's ``main``: turns errors, and signals that stop it, into one line on stderr.
+
+    Returns:
+        ``main``, which now returns an exit code: its own, that of a ``UsageError`` or ``RunError``, 75 if the same
+        command can go on, 130 after Ctrl-C, 141 if nobody reads its output any more, and 1 for other failures.
+    """
 
     @functools.wraps(main)
     def guarded(argv: list[str] | None = None) -> int:
@@ -97,25 +105,25 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
                 if parallel.is_main() or not seen_by_all:
                     _say(f"{name}.py: error: {one_line(str(error))}")
                 return error.code
-            except BrokenPipeError:  # whoever reads what is printed has seen enough, as head has
+            except BrokenPipeError:  # the reader of the output has ended, as head does
                 return 141  # 128 + SIGPIPE, which Windows has no name for
             except OSError as error:  # standard output on a full disk, or a disk that went away
                 place = "" if error.filename is None else f"{_shortened(str(error.filename))}: "
                 _say(f"{name}.py: error: {one_line(f'{place}{error.strerror or error}')}")
-                return UsageError.code if error.errno == errno.ENAMETOOLONG else 1  # nobody but the user made it up
+                return UsageError.code if error.errno == errno.ENAMETOOLONG else 1  # such a name comes from the user
             except (MemoryError, RuntimeError) as error:
                 if (memory := exhausted(error)) is not None:
                     hint = "try a smaller --arch or --input_size, or more memory"
                     _say(f"{name}.py: error: {memory} does not suffice; {hint}")
                     return 1
-                if preempt.asked():  # the signal reached the processes that read images, or run beside this one, first
+                if preempt.asked():  # a reader of images or a torchrun peer got it first and ended
                     return _resumable(name, "a signal")
                 message = one_line(str(error))
                 if "deterministic implementation" in message:
                     hint = "leave the flag out, or use --device cpu"
                     _say(f"{name}.py: error: --deterministic: {message.split('.')[0]}; {hint}")
                     return 1
-                if not message.startswith("DataLoader worker"):  # torch raises it wherever the program happens to be
+                if not message.startswith("DataLoader worker"):  # raised at any point when a reader process dies
                     raise
                 _say(f"{name}.py: error: a process that reads images died; try fewer --workers, or 0 ({message})")
                 return 1
@@ -131,7 +139,7 @@ def script(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
 
 
 def exhausted(error: Exception) -> str | None:
-    """Whose memory an error says is at its end, in words; None for errors of another kind."""
+    """Which memory is exhausted according to an error, in words; None for errors of another kind."""
     if isinstance(error, MemoryError) or re.search("(?i)can(no|')t allocate memory|bad_alloc", str(error)):
         return "the memory of this machine"
     on_gpu = type(error).__name__ == "OutOfMemoryError" or re.search(
@@ -155,7 +163,10 @@ def _shortened(path: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text from anywhere, a stranger's file included, as one line that no terminal takes for commands."""
+    """Text as one line of printable characters.
+
+    Other characters are escaped, so that text from an unknown file cannot control the terminal.
+    """
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in " ".join(text.split())

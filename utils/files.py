@@ -1,4 +1,4 @@
-"""The one way to write a file: beside its target, flushed, renamed; and to read one that may be damaged."""
+"""Writes files in one step (beside the target, flushed, then renamed), and reads files that may be damaged."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from typing import Any
 from utils import parallel, preempt
 from utils.errors import RunError, UsageError
 
-MARKS = {  # by which a text says how it is encoded, the longest first
+MARKS = {  # byte-order marks, the longest first
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-TEXT = 64 << 20  # bytes of a text file that are read at most
-SEAL = "seal"  # the entry of a JSON object that holds the ``seal`` of the others
-UNFINISHED = ".unfinished"  # ends the name of a file that is being written
+TEXT = 64 << 20  # most bytes of a text file that is read
+SEAL = "seal"  # key of the entry that holds the ``seal`` of a JSON object's other entries
+UNFINISHED = ".unfinished"  # suffix of files that are being written
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step; a reader sees the old file or the whole new one.
 
-    The folder must be there: one that vanished in the middle of a run, say with its disk, is not made anew.
-    Of several processes the main one writes, and the others wait for it.
-    Raises RunError: names the file and the reason (full disk, read-only folder, ...).
+    The folder must exist: one that vanished during a run, with its disk for example, is not created again. Of several
+    processes the main one writes, and the others wait for it.
+
+    Raises:
+        RunError: it cannot be written; the message names the file and the reason (full disk, read-only folder, ...).
     """
     write_pieces(path, (content,))
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
-    """``write_bytes`` of content that comes in pieces and need not fit into memory."""
+    """``write_bytes`` for content that comes in pieces and need not fit into memory."""
     if parallel.is_main():
         with preempt.deferred(), named(path):
             _write(path, pieces)
@@ -68,10 +70,16 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Replace the folder ``path`` by what ``fill`` writes into the one that it is handed, in one step.
+    """Replace the folder ``path`` by a new one.
 
-    The folder around it must be there. Of several processes the main one writes, and the others wait for it.
-    Raises RunError: names the folder and the reason.
+    The new folder is filled beside it and then renamed, so that it is whole wherever it exists. An old one is deleted
+    just before that; a process that is killed in between leaves neither. The parent folder must exist. Of several
+    processes the main one writes, and the others wait for it.
+
+    Args:
+        fill: writes the content into the folder that it is given.
+    Raises:
+        RunError: it cannot be written; the message names the folder and the reason.
     """
     if parallel.is_main():
         with preempt.deferred(), named(path):
@@ -89,7 +97,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Let the new name outlast a power cut, where the file system can."""
+    """Make a new name in a folder survive a power cut, where the file system can."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -100,28 +108,36 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def named(path: Path | str, action: str = "write") -> Iterator[None]:
-    """Turn what the system refuses inside into an error that names the file and the reason.
+    """Turn an ``OSError`` from inside into an error that names the file and the reason.
 
-    Raises RunError: "cannot write FILE: REASON".
+    Args:
+        action: the verb of the message.
+    Raises:
+        RunError: "cannot write FILE: REASON". A name that is too long stays an ``OSError``, since it is wrong input.
     """
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise  # wrong input, see ``utils.errors.script``
+            raise  # ``utils.errors.script`` reports it as wrong input
         raise RunError(f"cannot {action} {path}: {error.strerror or error}") from error
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are not there. Raises RunError: names the folder and the reason."""
+    """Make a folder and its parents if they do not exist.
+
+    Raises:
+        RunError: it cannot be made; the message names the folder and the reason.
+    """
     with named(path, "make folder"):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file in one write; one that was cut off before stays a line of its own.
+    """Append a line to a file in one write. A last line that was cut off by a kill is ended first.
 
-    Raises RunError: names the file and the reason.
+    Raises:
+        RunError: it cannot be written; the message names the file and the reason.
     """
     with named(path), path.open("ab+", buffering=0) as file:
         cut = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
@@ -131,13 +147,22 @@ def append_line(path: Path, line: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file if it is there. Raises RunError: names the file and the reason."""
+    """Delete a file if it exists.
+
+    Raises:
+        RunError: it cannot be deleted; the message names the file and the reason.
+    """
     with named(path, "delete"):
         path.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path, patterns: Iterable[str]) -> None:
-    """Delete what killed processes left of files and folders whose names match; nobody else may be writing these."""
+    """Delete unfinished files and folders that killed processes left.
+
+    Args:
+        folder: where they are.
+        patterns: glob patterns of the names that they were to get. No other process may be writing these.
+    """
     for pattern in patterns:
         for path in folder.glob(f".{pattern}.*{UNFINISHED}"):
             if path.is_dir():
@@ -155,11 +180,11 @@ def read_bytes(path: Path, source: str, kind: str = "file", max_bytes: int = TEX
     """The content of an ordinary file.
 
     Args:
-        source: begins the error: the flag and the file.
-        kind: what it should be, for the error.
-        max_bytes: bytes that are read at most.
+        source: what error messages begin with, the flag and the file for example.
+        kind: what the file should be, for error messages.
+        max_bytes: the largest size that is accepted.
     Raises:
-        UsageError: missing, a folder or a device, empty, larger than ``max_bytes``, or unreadable.
+        UsageError: it is missing, a folder or a device, empty, larger than ``max_bytes``, or unreadable.
     """
     size_of(path, source, kind, max_bytes)
     try:
@@ -169,15 +194,20 @@ def read_bytes(path: Path, source: str, kind: str = "file", max_bytes: int = TEX
 
 
 def read_text(path: Path, source: str, kind: str = "text file", max_bytes: int = TEXT) -> str:
-    """``read_bytes`` as UTF-8, or as what a byte-order mark at its beginning says, which is no part of the text.
+    """The text of a file: UTF-8, or the encoding that a byte-order mark at its beginning names. The mark is left out.
 
-    Raises UsageError: as ``read_bytes``, or it is no text.
+    Raises:
+        UsageError: as ``read_bytes``, or the file is no text.
     """
     return decode(read_bytes(path, source, kind, max_bytes), source, kind)
 
 
 def decode(content: bytes, source: str, kind: str = "text file") -> str:
-    """The text of a file's bytes, as ``read_text`` reads it. Raises UsageError: it is no text."""
+    """The text of a file's bytes, decoded as in ``read_text``.
+
+    Raises:
+        UsageError: they are no text.
+    """
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
@@ -187,9 +217,10 @@ def decode(content: bytes, source: str, kind: str = "text file") -> str:
 
 
 def size_of(path: Path, source: str, kind: str, max_bytes: int | None = None) -> int:
-    """The size in bytes of an ordinary file that is not empty; nothing is opened.
+    """The size in bytes of an ordinary, non-empty file, which is not opened.
 
-    Raises UsageError: missing, a folder or a device, empty, or larger than ``max_bytes``.
+    Raises:
+        UsageError: it is missing, a folder or a device, empty, or larger than ``max_bytes``.
     """
     try:
         status = os.stat(path)
@@ -210,15 +241,22 @@ def size_of(path: Path, source: str, kind: str, max_bytes: int | None = None) ->
 
 
 def read_json(path: Path, source: str) -> Any:
-    """What ``write_json`` or somebody else wrote.
+    """The content of a JSON file.
 
-    Raises UsageError: as ``read_text``, or it is no JSON, or not what its own ``seal`` says.
+    Raises:
+        UsageError: as ``read_text``, or it is no JSON, or has a ``seal`` that does not fit its content.
     """
     return check_seal(parse_json(read_text(path, source), source), source)
 
 
 def parse_json(text: str, source: str) -> Any:
-    """The content of JSON text. Raises UsageError: begins with ``source``; it is no JSON."""
+    """The content of JSON text.
+
+    Args:
+        source: what error messages begin with.
+    Raises:
+        UsageError: it is no JSON; NaN and Infinity are refused too.
+    """
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no number of JSON")
@@ -230,32 +268,38 @@ def parse_json(text: str, source: str) -> Any:
 
 
 def check_seal(content: Any, source: str) -> Any:
-    """``content`` itself. Raises UsageError: begins with ``source``; it is not what its own ``seal`` says."""
+    """``content`` unchanged, if it has no seal or its seal fits.
+
+    Args:
+        source: what error messages begin with.
+    Raises:
+        UsageError: the seal does not fit the content.
+    """
     if isinstance(content, dict) and SEAL in content and content[SEAL] != seal(content):
         raise UsageError(f"{source}: is damaged (its content is not what its seal says)")
     return content
 
 
 def seal(content: dict[str, Any]) -> str:
-    """16 hex digits over all other entries, by which a changed digit is seen."""
+    """A checksum of a JSON object's entries other than ``SEAL``, 16 hex digits."""
     others = {key: value for key, value in content.items() if key != SEAL}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_json(path: Path, content: Any) -> None:
-    """``write_bytes`` for plain data, indented, with a final newline; NaN is refused by the format."""
+    """``write_bytes`` for plain data as JSON, indented, with a final newline. ValueError for NaN and infinity."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def torch_bytes(content: Any) -> bytes:
-    """What ``torch.save`` would write, with all tensors on the CPU; equal contents give equal bytes."""
+    """The bytes of ``torch.save``, with all tensors moved to the CPU; equal contents give equal bytes."""
     import torch
 
     def portable(value: Any) -> Any:
         if isinstance(value, str):
-            return sys.intern(value)  # a pickle tells identical objects from equal ones
+            return sys.intern(value)  # equal strings that are different objects would be pickled differently
         if isinstance(value, torch.Tensor):
-            return value.cpu()  # a machine without the GPU opens the file
+            return value.cpu()  # so that a machine without the GPU can open the file
         if isinstance(value, dict):
             pairs = {portable(key): portable(item) for key, item in value.items()}
             return pairs if type(value) is dict else type(value)(pairs)
@@ -269,7 +313,7 @@ def torch_bytes(content: Any) -> bytes:
 
 
 def write_figure(path: Path, figure: Any) -> None:
-    """``write_bytes`` for a matplotlib figure, in the format of the suffix; equal figures give equal bytes."""
+    """``write_bytes`` for a matplotlib figure in the format of the path's suffix; equal figures give equal bytes."""
     from matplotlib import rc_context
 
     buffer, kind = io.BytesIO(), path.suffix.removeprefix(".")
@@ -279,7 +323,7 @@ def write_figure(path: Path, figure: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         if hasattr(hashlib, "file_digest"):  # from Python 3.11
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -287,7 +331,7 @@ def sha256(path: Path) -> str:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hex digest over the names and contents of all files of a folder and of those below it."""
+    """Hex SHA-256 over the relative paths and contents of all files in a folder and below it."""
     state = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         state.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())

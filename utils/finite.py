@@ -1,4 +1,4 @@
-"""Whether numbers are numbers still: one question to each device for any number of tensors."""
+"""Checks that tensors hold neither NaN nor infinite values, with one wait per device for any number of tensors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def check(tensors: Iterable[tuple[str, Tensor]], context: str) -> None:
     """Refuse tensors that hold NaN or infinite values.
 
     Args:
-        tensors: tensors of any shape and type by name; whole numbers are always right.
-        context: ends the error: when this happened, and what may help.
+        tensors: names and tensors of any shape and dtype; those of integers are not looked at.
+        context: the end of the error message: when this happened, and what may help.
     Raises:
         DivergedError: names the first such tensor.
     """
     floating = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
     for pair in floating:
-        by_device.setdefault(pair[1].device, []).append(pair)  # Adam counts its steps on the CPU, whatever the device
+        by_device.setdefault(pair[1].device, []).append(pair)  # Adam's step counters are on the CPU, not on the GPU
     for device, pairs in by_device.items():
         sound = _extremes([tensor for _, tensor in pairs], device).isfinite().all(1)
         if not bool(sound.all()):
@@ -32,14 +32,14 @@ def check(tensors: Iterable[tuple[str, Tensor]], context: str) -> None:
 
 
 def _extremes(tensors: list[Tensor], device: torch.device) -> Tensor:
-    """Per tensor the numbers farthest from 0, [N, 1 or 2]; NaN if it holds one."""
-    if device.type == "cpu":  # a fifth of the time that isfinite takes
+    """Extreme values of each tensor, [N, 1] (largest magnitude) or [N, 2] (least, largest); NaN if it holds NaN."""
+    if device.type == "cpu":  # takes a fifth of the time of isfinite
         return torch.stack([torch.stack(torch.aminmax(tensor)) for tensor in tensors])
     return torch.stack(torch._foreach_norm(tensors, math.inf))[:, None]  # one launch for all
 
 
 def state(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
-    """Weights and running statistics by name; no masks, which may hold -inf."""
+    """Parameters and buffers of a model with their names, without attention masks, which may hold -inf."""
     return [
         *model.named_parameters(),
         *((name, buffer) for name, buffer in model.named_buffers() if not name.endswith("mask")),

@@ -1,7 +1,7 @@
-"""State dicts under other names than ours: where they lie in a file, and which name stands for which of a model's.
+"""Finds state dicts in files of other projects, and maps their names to those of a model of this project.
 
-Names and shapes decide together. Every entry of a file must find its place, no place is found twice, and whatever
-was renamed or left out is said.
+The mapping follows from names and shapes together. Every entry of a file must be mapped, no two to one name, and
+whatever is renamed or left out is reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from utils.errors import UsageError
 NORMALIZE = ("normalize.mean", "normalize.std")
 COUNTER = "num_batches_tracked"
 PRUNED = re.compile(r"(?<=weight)_(orig|mask)$")
-BRIGHTEST = 3  # no statistics of images in [0, 1] are larger
+BRIGHTEST = 3  # larger statistics are not of images in [0, 1]
 # DataParallel's, torch.compile's, ...
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 STATISTICS = {"mean": NORMALIZE[0], "mu": NORMALIZE[0], "std": NORMALIZE[1], "sigma": NORMALIZE[1]}
@@ -27,19 +27,22 @@ NUMBERS = re.compile(
     r"n_averaged|(global_|last_)?(epochs?|steps?|iter(ation)?s?)|"
     r"((best|test|val|train)_?)*(acc(uracy)?|prec|loss|top)_?[15]?"
 )
-PROFILED = ("total_ops", "total_params")  # what a profiler leaves in every module
-# entries that hold tensors but are no model to load
+PROFILED = ("total_ops", "total_params")  # buffers that a profiler leaves in every module
+# entries of a file that hold tensors but no model to load
 NO_MODELS = re.compile(r"init_weight|.*(optim|sched|scaler|rng_state).*", re.IGNORECASE)
-DEPTH = 2  # how far below the whole file a state dict may lie
+DEPTH = 2  # levels of nesting at which state dicts are looked for
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
-    """All state dicts in a file's content by place: "" is the file itself, "model.weights" an entry of an entry.
+    """All state dicts in a file's content, by place: "" for the whole content, "model.weights" for a nested entry.
 
-    A state dict is a mapping that has tensors under names with dots; whole modules stand for theirs. Values under names
-    without dots may be anything. Optimisers' states, and weights that pruning goes back to, are none.
+    A mapping counts as a state dict if it has tensors under names with dots; its other values may be anything. A whole
+    module counts as its state dict. States of optimisers, and weights for rewinding, are left out.
+
+    Args:
+        content: what ``torch.load`` returned.
     """
     state_dicts: dict[str, dict[str, Any]] = {}
 
@@ -59,17 +62,19 @@ def state_dicts(content: Any) -> dict[str, dict[str, Any]]:
 
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shapes of a state dict's tensors by name, as plain data."""
+    """The shapes of a state dict's tensors by name; other values and nested tensors are left out."""
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     return {key: tuple(value.shape) for key, value in tensors.items() if not value.is_nested}
 
 
 def with_statistics(state: dict[str, Tensor], entries: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """A state dict with the mean and standard deviation that its file holds beside it, and what to say of that.
+    """Add input mean and standard deviation to a state dict, if its file holds them beside it.
 
     Args:
-        state: its own statistics win.
-        entries: the file's other entries; a tensor or a list of three numbers counts.
+        state: the state dict; unchanged if it has statistics of its own.
+        entries: the file's other entries, of which tensors or lists of three numbers are used.
+    Returns:
+        The state dict, with ``NORMALIZE`` if found, and notes on what was done.
     """
     if any(_is_statistic(name, tuple(value.shape)) for name, value in state.items()):
         return state, ()
@@ -85,9 +90,12 @@ def with_statistics(state: dict[str, Tensor], entries: Mapping[str, Any]) -> tup
 
 
 def check_statistics(state: Mapping[str, Tensor], source: str) -> None:
-    """Refuse input statistics of pixels up to 255, and those that cannot be divided by.
+    """Refuse input statistics of images in [0, 255], and standard deviations that are not above 0.
 
-    Raises UsageError: names the entry and its values.
+    Args:
+        source: what error messages begin with.
+    Raises:
+        UsageError: a statistic is wrong; the message names the entry and its values.
     """
     for key in NORMALIZE:
         levels = state[key].double().reshape(-1) if key in state else full((3,), 0.5)
@@ -105,13 +113,13 @@ def _three(value: Any) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Renamed:
-    """Which name of a file stands for which of a model.
+    """A mapping of a file's names to a model's.
 
     Attributes:
-        names: new name by the file's own; an entry of a file that is left out has none.
-        notes: what was done, a phrase each.
-        clash: two names of the file that would become one, and that one; or None.
-        strange: new names that the model does not have.
+        names: the model's name by the file's; entries that are left out are missing.
+        notes: what was renamed or left out, a phrase each.
+        clash: two names of the file that are mapped to one name, and that name; None if there are none.
+        strange: names after the mapping that the model does not have.
     """
 
     names: dict[str, str]
@@ -121,10 +129,11 @@ class Renamed:
 
 
 def rename(stored: Shapes, expected: Shapes, head: str | None = None) -> Renamed:
-    """Find what the names of a file mean for a model.
+    """Map the names in a file to those of a model.
 
     Args:
-        stored: shapes by the file's names; a pruned ``X.weight`` may be ``X.weight_orig`` and ``X.weight_mask``.
+        stored: shapes by the file's names. A pruned ``X.weight`` may be stored as ``X.weight_orig`` and
+            ``X.weight_mask``.
         expected: shapes by the model's names.
         head: name of the model's last linear layer, which may have another number of classes in the file.
     """
@@ -149,7 +158,13 @@ def rename(stored: Shapes, expected: Shapes, head: str | None = None) -> Renamed
 
 
 def fits(stored: Shapes, expected: Shapes, head: str | None = None) -> bool:
-    """Whether a file holds such a model, whatever its names, classes and a transformer's side of images."""
+    """Whether a file holds a model of this architecture.
+
+    Names, the number of classes, and a transformer's number of positions may differ.
+
+    Args:
+        stored, expected, head: see ``rename``.
+    """
     renamed = rename(stored, expected, head)
     plain = {PRUNED.sub("", new): tuple(stored[old]) for old, new in renamed.names.items()}
     lacking = expected.keys() - plain.keys()
@@ -159,7 +174,7 @@ def fits(stored: Shapes, expected: Shapes, head: str | None = None) -> bool:
 
 
 def absent(held: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Names that a file may lack: input statistics if it has neither, and batch norm's counters if it has none."""
+    """Expected names that a file may lack: input statistics if it has neither, batch norm's counters if it has none."""
     lacking = [name for name in expected if name not in held]
     counters = [name for name in expected if name.endswith(COUNTER)]
     names = [name for name in NORMALIZE if name in lacking] if all(name not in held for name in NORMALIZE) else []
@@ -167,7 +182,7 @@ def absent(held: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
 
 
 def shared_prefix(names: Mapping[str, Any]) -> str:
-    """The components that all names begin with, each with its dot."""
+    """The leading components that all names share, with their dots: "module." for example; empty if there are none."""
     prefix = ""
     while names and all("." in name for name in names) and len({name.split(".")[0] for name in names}) == 1:
         first = next(iter(names)).split(".")[0] + "."
@@ -186,12 +201,12 @@ def _alike(name: str, stored: tuple[int, ...], expected: tuple[int, ...], head: 
 
 
 def is_position(name: str) -> bool:
-    """Whether an entry holds a transformer's positions, one per patch."""
+    """Whether an entry holds a transformer's position embeddings."""
     return name.rpartition(".")[2] in ("pos_embedding", "pos_embed", "position_embeddings")
 
 
 def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[str]]:
-    """Names without what a wrapper put before or into them."""
+    """Names by the file's own, without prefixes and components that wrappers added, and notes on that."""
     parts = {part for name in expected for part in name.split(".")}
     current, prefix, notes = {name: name for name in bases}, "", []
     aside = {name for name, shape in bases.items() if _is_statistic(name, shape) or "." not in name}
@@ -215,7 +230,7 @@ def _unwrapped(bases: Shapes, expected: Shapes) -> tuple[dict[str, str], list[st
 
 
 def _partly_unwrapped(current: dict[str, str], parts: set[str], expected: Shapes) -> tuple[dict[str, str], list[str]]:
-    """Names without the first part that all but the head share, as where a backbone and its classifier were joined."""
+    """Names without a first component that all but the head share, as in models joined of backbone and classifier."""
     firsts = {new.split(".")[0] for new in current.values() if new not in expected and "." in new} - parts
     for first in sorted(firsts):
         mine = {old: new.removeprefix(f"{first}.") for old, new in current.items() if new.startswith(f"{first}.")}
@@ -229,7 +244,7 @@ def _is_statistic(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def _statistics(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
-    """A mean and a standard deviation by channel, wherever they are kept, are those of the input."""
+    """Map a mean and a standard deviation per channel, wherever they are stored, to those of the input."""
     statistics = {
         name: STATISTICS[name.rpartition(".")[2]] for name, shape in unmatched.items() if _is_statistic(name, shape)
     }
@@ -239,7 +254,7 @@ def _statistics(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict
 
 
 def _parts(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
-    """One part of a name for another, ``shortcut`` for ``downsample``, where exactly one makes every shape right."""
+    """Replace a component of names by another (``shortcut`` by ``downsample``), if just one choice fits all shapes."""
     changed, notes, open_ = {name: name for name in unmatched}, [], dict(free)
     for part in _named_parts(unmatched):
         mine = [name for name in unmatched if part in name.split(".")]
@@ -261,12 +276,12 @@ def _parts(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str,
 
 
 def _named_parts(names: Iterable[str]) -> list[str]:
-    """The components of names but for numbers and the last one, each once."""
+    """The components of names without numbers and without the last one, each once."""
     return list(dict.fromkeys(part for name in names for part in name.split(".")[:-1] if not part.isdigit()))
 
 
 def _head(unmatched: Shapes, free: Shapes, head: str | None) -> tuple[dict[str, str], list[str]]:
-    """The one linear layer that is left over is the head, if it reads as many features."""
+    """Map the only layer that is left over to the head, if it has as many input features."""
     expected = {f"{head}.{kind}" for kind in ("weight", "bias")} & free.keys() if head is not None else set()
     layers = {name.rpartition(".")[0] for name in unmatched}
     if not expected or len(layers) != 1:

@@ -1,8 +1,9 @@
-"""Several runs in one process that do some of their work together. Imports no torch.
+"""Lanes: several runs in one process that do some of their work together. Imports no torch.
 
-Every run has a lane: a thread of its own, of which one runs at a time, so that nothing of a run needs to know of the
-others. Where a run comes to work that can be done for several runs at once, it calls ``meet``; when all runs wait so,
-or are over, that work is done for as many of them as are alike, and each goes on with its part of what came out.
+Every run has a lane, a thread of its own. Only one of these threads runs at a time, so that the code of a run need not
+know of the others. When a run reaches work that can be done for several runs at once, it calls ``meet`` with a request
+and waits. When all runs wait or are over, the work is done together for those whose requests are alike, and each run
+goes on with its part of the result.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-Answer = Callable[[], Any]  # gives what ``meet`` returns, or raises
+Answer = Callable[[], Any]  # called in the lane's thread: returns what ``meet`` returns, or raises
 
 
 class _Here(threading.local):
@@ -26,16 +27,17 @@ _here = _Here()
 
 @dataclass(eq=False)
 class Lane:
-    """One run.
+    """One run and its thread.
 
     Attributes:
-        work: the run.
-        output: where it prints; None for where the process does.
-        request: what it waits for.
-        answer: what it goes on with; None while it has to wait.
+        work: the function that makes the run.
+        output: where the run prints; None for the process's own streams.
+        request: the argument of ``meet`` while it waits.
+        answer: the answer to its request; None while there is none.
         result, error: what ``work`` returned or raised, once it is over.
-        seconds: how long it ran, its share of common work included.
-        count: lanes that run with it, itself included.
+        over: whether ``work`` has ended.
+        seconds: how long it ran, including its share of common work.
+        count: number of lanes that run together, itself included.
     """
 
     work: Callable[[], Any]
@@ -53,11 +55,11 @@ class Lane:
     _paused: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def start(self) -> None:
-        """Make its thread, which waits for ``go``."""
+        """Start its thread, which waits for ``go``."""
         threading.Thread(target=self._run, daemon=True).start()
 
     def go(self) -> None:
-        """Let it run until it waits again or is over, with its own streams and its own random numbers."""
+        """Let it run until it waits again or is over. It has its own output and its own state of random generators."""
         streams, drawn = (sys.stdout, sys.stderr), _random_states()
         if self.output is not None:
             sys.stdout = sys.stderr = self.output
@@ -73,12 +75,12 @@ class Lane:
     def _wait_for_pause(self) -> None:
         try:
             self._paused.acquire()
-        except BaseException:  # a signal: the lane still runs, and nobody else may
+        except BaseException:  # a signal came while the lane runs; no other thread may run until it pauses
             self._paused.acquire()
             raise
 
     def pause(self, request: Any) -> Any:
-        """Wait, in its own thread, until there is an answer, and return what that gives."""
+        """Wait, in the lane's own thread, until the request has an answer; what the answer returns."""
         self.request, self.answer = request, None
         self.seconds += time.perf_counter() - self._since
         self._paused.release()
@@ -89,7 +91,7 @@ class Lane:
 
     @property
     def now(self) -> float:
-        """Seconds that it ran so far, asked in its own thread."""
+        """Seconds that it has run so far. To be called in its own thread."""
         return self.seconds + time.perf_counter() - self._since
 
     def _run(self) -> None:
@@ -98,7 +100,7 @@ class Lane:
         _here.lane = self
         try:
             self.result = self.work()
-        except BaseException as error:  # noqa: BLE001  (whoever drives the lanes decides)
+        except BaseException as error:  # noqa: BLE001  (``run`` decides what becomes of it)
             self.error = error
         finally:
             self.over = True
@@ -106,7 +108,7 @@ class Lane:
 
 
 def _generators() -> list[Any]:
-    """torch's global generators, from which layers such as dropout draw; none while nothing has imported torch."""
+    """torch's global generators, from which layers such as dropout draw; empty if torch has not been imported."""
     torch = sys.modules.get("torch")
     if torch is None:
         return []
@@ -123,33 +125,34 @@ def _set_random_states(states: list[Any]) -> None:
 
 
 def inside() -> bool:
-    """Whether the present thread is a lane."""
+    """Whether the current thread is a lane."""
     return _here.lane is not None
 
 
 def count() -> int | None:
-    """How many lanes there are beside the present one, itself included; None outside of lanes."""
+    """The number of lanes that run together with the current one, itself included; None outside lanes."""
     return None if _here.lane is None else _here.lane.count
 
 
 def meet(request: Any) -> Any:
-    """Wait in a lane until ``request`` has been answered, and return the answer's value."""
+    """Wait in the current lane until ``request`` is answered; the answer's value, or its error is raised."""
     assert _here.lane is not None, "only lanes meet"
     return _here.lane.pause(request)
 
 
 def seconds() -> float:
-    """A clock that stands still in a lane while others run; outside of lanes, that of the process."""
+    """A clock in seconds. In a lane it stands still while other lanes run; elsewhere it is ``time.perf_counter``."""
     return time.perf_counter() if _here.lane is None else _here.lane.now
 
 
 def run(lanes: Sequence[Lane], answer: Callable[[list[Lane]], None]) -> None:
-    """Take all lanes to their ends.
+    """Run all lanes until they are over.
 
-    An error of one lane ends that lane alone. One that is no ``Exception``, such as a signal to stop, ends all.
+    An error in a lane ends only that lane. An error that is no ``Exception``, such as a signal to stop, ends all lanes
+    and is raised.
 
     Args:
-        answer: gives at least one of the lanes that wait an ``answer``.
+        answer: called with the waiting lanes when all wait; it must set the ``answer`` of at least one.
     """
     for lane in lanes:
         lane.count, lane.answer = len(lanes), _begin
@@ -178,7 +181,7 @@ def _begin() -> None:
 
 
 def _stop(lanes: Sequence[Lane], error: BaseException) -> None:
-    """Raise an error in every lane that waits, so that each leaves its files and locks in order."""
+    """Raise a copy of an error in every waiting lane, so that each cleans up its files and locks."""
 
     def stopped() -> None:
         raise type(error)(*error.args)

@@ -1,4 +1,4 @@
-"""Locks on folders, which the system takes back when their owner ends, however it ends; on Windows and macOS too."""
+"""Locks on folders. The system releases them when their process ends, however it ends, also on Windows and macOS."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # there is no such module
     import msvcrt
 
-RUN, SWEEP, CELL = ".run.lock", ".sweep.lock", ".lock"  # a script's, a sweep's, and that of a sweep's job in a cell
-PLACE = 1 << 20  # the byte that is locked: behind the owner's name, since a locked byte cannot be read on Windows
-_open: dict[Path, tuple[int, int]] = {}  # the lock files that this process holds: descriptors, threads that took them
+RUN, SWEEP, CELL = ".run.lock", ".sweep.lock", ".lock"  # of a script, of a sweep, and of a sweep's job for one cell
+PLACE = 1 << 20  # the byte that is locked; it lies behind the owner's name, which Windows could not read if locked
+_open: dict[Path, tuple[int, int]] = {}  # by lock file held by this process: descriptor, and thread that took it
 
 
 def take(folder: Path, name: str = RUN) -> str | None:
-    """Keep other processes out of a folder until ``scope`` or the process ends.
+    """Lock a folder for this thread until ``scope`` or the process ends.
 
-    Processes forked off this one, which may outlive it, have no part in the lock. Where no lock can be made nothing
-    is locked: such a folder cannot be written to either, or its file system knows no locks.
+    Processes forked off this one do not share the lock. If no lock file can be made, or the file system has no locks,
+    the folder is left unlocked and counts as this thread's.
 
+    Args:
+        name: of the lock file; different names are different locks.
     Returns:
-        None if the folder is this thread's now, else who is at work there.
+        None if the folder is this thread's now, else a description of the owner.
     """
     path = folder.resolve() / name
     if path in _open and _open[path][1] != threading.get_ident():
@@ -46,24 +48,24 @@ def take(folder: Path, name: str = RUN) -> str | None:
             return (owner or "another process") if error.errno in (errno.EACCES, errno.EAGAIN) else None
         if _is_at(file, path):
             _open[path] = file, threading.get_ident()
-            with suppress(OSError):  # a full disk: then it is a lock without a name
+            with suppress(OSError):  # on a full disk the lock holds, but does not name its owner
                 os.truncate(file, 0)
                 os.write(file, f"process {os.getpid()} on {platform.node()}\n".encode())
         else:
-            os.close(file)  # its owner has just removed it
+            os.close(file)  # the owner removed the file between our open and lock: try again
     return None
 
 
 @contextmanager
 def scope() -> Iterator[None]:
-    """Give back at the end what this thread took inside."""
+    """Release at the end the locks that this thread took inside."""
     before = set(_open)
     try:
         yield
     finally:
         own = {path for path, (_, thread) in _open.items() if thread == threading.get_ident()}
         for path in own - before:
-            with suppress(OSError):  # Windows deletes no open file; there it stays, unlocked
+            with suppress(OSError):  # Windows cannot delete an open file, which stays there unlocked
                 path.unlink()
             os.close(_open.pop(path)[0])
 

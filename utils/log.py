@@ -1,4 +1,4 @@
-"""What a run says: lines for people on stdout, the same numbers as JSON lines in ``log.jsonl``."""
+"""The log of a run: lines for people on standard output, and the numbers as JSON lines in ``log.jsonl``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Log:
     """Prints flushed lines and appends records to ``log.jsonl`` in one folder.
 
     Args:
-        folder: where ``log.jsonl`` is; None only prints.
-        quiet: print nothing.
+        folder: where ``log.jsonl`` is written; None writes none.
+        quiet: whether to print nothing.
     """
 
     def __init__(self, folder: Path | None, quiet: bool = False):
@@ -31,29 +31,38 @@ class Log:
         """Print one line for a person.
 
         Raises:
-            RunError: it cannot be written, say to a full disk.
+            RunError: it cannot be written, because of a full disk for example.
         """
         if parallel.is_main() and not self.quiet:
             with files.named("standard output"):
                 print(text, flush=True)
 
     def facts(self, title: str, facts: dict[str, str]) -> None:
-        """Print the header block: a title and aligned name-value lines."""
+        """Print a title, and below it aligned lines of names and values; ``facts`` must not be empty."""
         self.line(title)
         width = max(len(name) for name in facts)
         for name, value in facts.items():
             self.line(f"  {name:<{width}}  {value}")
 
     def record(self, kind: str, **values: Any) -> None:
-        """Append one JSON line."""
+        """Append one JSON line with ``kind`` and the values.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         if self._path is not None and parallel.is_main():
             files.append_line(self._path, json.dumps({"kind": kind, **values}))
 
     @contextmanager
     def epoch(self, phase: str, epochs: int, log: EpochLog, **more: float) -> Iterator[None]:
-        """Record a finished epoch, and print it after the block, which stores the checkpoint.
+        """Record a finished epoch before the block inside, and print its line after that.
+
+        The block writes the checkpoint, so that a printed epoch is one from which the run can go on.
 
         Args:
+            phase: of the run, "train" or "unlearn" for example.
+            epochs: number of epochs of the phase.
+            log: of the finished epoch.
             more: further accuracies in [0, 1].
         """
         fields = asdict(log)

@@ -1,4 +1,4 @@
-"""Memory that is at its end, a GPU's or the machine's: said in one line, with what takes less. Imports no torch."""
+"""Handles exhausted memory of a GPU or the machine: a one-line error with advice, or fewer images. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ Made = TypeVar("Made")
 
 @contextmanager
 def steps(size: int | None, flag: str = "--batch_size") -> Iterator[None]:
-    """Where memory does not suffice inside, name the flag and half its value.
+    """Turn exhausted memory inside into an error that advises half the value of a flag.
 
     Args:
-        size: images at once, the value of ``flag``; None where no flag says how many.
+        size: number of images in a batch, the value of ``flag``; None, if no flag decides it, changes nothing.
+        flag: the flag that decides it.
     Raises:
-        RunError: in place of torch's and Python's own errors.
+        RunError: in place of torch's and Python's own errors of memory.
     """
     try:
         yield
@@ -34,11 +35,15 @@ def steps(size: int | None, flag: str = "--batch_size") -> Iterator[None]:
 
 
 def as_many_as_fit(run: Callable[[int], Made], size: int) -> Made:
-    """What ``run`` makes with ``size`` images at once, or with half as many as long as memory does not suffice."""
+    """Call ``run`` with ``size`` images at once, then with half as many as long as memory does not suffice.
+
+    Returns:
+        What ``run`` returns. Its error is raised if memory does not suffice for one image.
+    """
     while True:
         try:
             return run(size)
         except (MemoryError, RuntimeError) as error:
             if size == 1 or exhausted(error) is None:
                 raise
-        size //= 2  # here, where the error no longer holds the tensors of its frames
+        size //= 2  # outside the handler: until it ends, the error keeps the tensors of its frames alive

@@ -1,4 +1,4 @@
-"""Names: looked up with a helpful answer to a misspelling, fit for files, told apart."""
+"""Names: looked up with a hint for misspellings, made fit for files, and made unique."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ MANY = 120  # names that one line can hold
 
 
 def file_name(text: str) -> str:
-    """Text as part of a file's name, whatever a stranger's result calls its data set."""
+    """Text as part of a file's name, with other characters than letters, digits and ``_.+:=,-`` replaced by ``_``."""
     return re.sub(r"[^\w.+:=,-]", "_", text)
 
 
 def lookup(name: str, known: Iterable[str], flag: str) -> str:
-    """``name`` itself if it is known.
+    """``name`` unchanged, if it is known.
 
-    Raises UsageError: names the flag, the value, the nearest known name and all known names, or of very many the first.
+    Args:
+        flag: what the error message begins with.
+    Raises:
+        UsageError: it is unknown; the message names flag, value, the nearest known name, and the known names (the first
+            ``MANY``).
     """
     known = list(known)
     if name in known:
@@ -29,22 +33,22 @@ def lookup(name: str, known: Iterable[str], flag: str) -> str:
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """The first ``most`` names with commas between, and how many more there are: "a, b, c and 4 more"."""
+    """The first ``most`` names separated by commas, and the number of others: "a, b, c and 4 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean X?)`` for the closest known name, or nothing."""
+    """The text `` (did you mean X?)`` with the closest known name; empty if none is close."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f" (did you mean {by_lower[close[0]]}?)" if close else ""
 
 
 def distinct(names: Sequence[str], more: Sequence[str]) -> list[str]:
-    """The names with what tells equal ones apart behind them: a further word, and a number where that is equal too.
+    """The names, made unique: equal ones get a further word appended, and a number if that is equal too.
 
     Args:
-        more: a further word for each name.
+        more: the further word for each name.
     """
     counts = Counter(names)
     longer = [f"{name} [{word}]" if counts[name] > 1 else name for name, word in zip(names, more)]

@@ -1,8 +1,8 @@
-"""From a dataclass field to a flag: one declaration gives type, default, range, help and error.
+"""Flags as dataclass fields: one declaration gives type, default, range, help and error message.
 
-A configuration is a frozen dataclass whose fields are made by ``option``. ``add_options`` puts
-its flags on a parser, ``build`` makes an instance from what was typed. Values are converted and
-checked here rather than by argparse, so that every error names flag, value and what is allowed.
+A configuration is a frozen dataclass whose fields are made by ``option``. ``add_options`` adds its flags to a parser,
+``build`` makes an instance from the typed values. Values are converted and checked here rather than by argparse, so
+that every error names flag, value and what is allowed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ Config = TypeVar("Config", bound="DataclassInstance")
 
 
 class Declaration(typing.TypedDict, total=False):
-    """What may be declared of a flag.
+    """What can be declared of a flag.
 
     Attributes:
         low, above, high, below: bounds ``low <= value``, ``above < value``, ``value <= high``, ``value < below``.
         choices: the only values allowed.
+        metavar: the placeholder for the value in ``--help``.
         aliases: other names of the flag, without dashes.
-        search: where a search looks for good values, ``(low, high, "log" or "linear")`` or a list of values.
-        common: show it in the short ``--help``; a text stands for ``help`` there.
-        bare: the value of the flag when nothing is typed behind it.
-        identity: whether the value decides a run's numbers; "changed" if it does where it is not the default.
+        search: the range of a search for good values, ``(low, high, "log" or "linear")``, or a list of values.
+        common: whether the short ``--help`` shows the flag; a text replaces ``help`` there.
+        bare: the value if the flag is typed without one.
+        identity: whether the value is part of a run's identity because it decides its numbers; "changed" if it is part
+            only where it differs from the default.
     """
 
     low: float
@@ -68,18 +70,28 @@ UNDECLARED = {**dict.fromkeys(Declaration.__annotations__), "aliases": (), "comm
 
 
 def option(default: Any, help: str, **declared: Unpack[Declaration]) -> Any:
-    """A dataclass field that is a flag: its default, one phrase with the unit where there is one, and more."""
+    """A dataclass field that is a flag.
+
+    Args:
+        default: the value if the flag is not typed.
+        help: one phrase, with the unit of the value.
+        declared: see ``Declaration``.
+    """
     return dataclasses.field(default=default, metadata={"help": help, **UNDECLARED, **declared})
 
 
 def file_option(help: str, **declared: Unpack[Declaration]) -> Any:
-    """A dataclass field that is a flag for a file or folder, without default; where it lies decides no number."""
+    """A dataclass field that is a flag for a file or folder, with default None. Its path is no part of the identity."""
     own = {"metavar": "FILE", "identity": False}
     return dataclasses.field(default=None, metadata={"help": help, **UNDECLARED, **own, **declared})
 
 
 def changed(config: type, name: str, default: Any, **metadata: Any) -> Any:
-    """A field of ``config`` with another default (and another ``help``, ``search``, ...), for another class."""
+    """A field for another class, copied from the field ``name`` of ``config`` with another default.
+
+    Args:
+        metadata: entries of ``Declaration``, or ``help``, that differ from the original.
+    """
     field = next(field for field in dataclasses.fields(config) if field.name == name)
     return dataclasses.field(default=default, metadata={**field.metadata, **metadata})
 
@@ -88,7 +100,11 @@ NO_IDENTITY = {"identity": False}  # metadata of a field that decides no number
 
 
 def identity(config: Any) -> Any:
-    """What decides a run's numbers in a configuration, or in a record of several: fields by name, as plain data."""
+    """The part of a configuration that decides a run's numbers: fields by name, as plain data.
+
+    Args:
+        config: a dataclass of flags, or one that holds several; any other value is returned unchanged.
+    """
     if not dataclasses.is_dataclass(config):
         return config
     return {
@@ -99,11 +115,14 @@ def identity(config: Any) -> Any:
     }
 
 
-SEVERAL = ("class_to_replace", "indexes_to_replace")  # flags of several values, which may look as if they added up
+SEVERAL = ("class_to_replace", "indexes_to_replace")  # flags of several values, whose repetition may be meant to add up
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports every problem as one ``UsageError`` and takes ``--a-b`` for ``--a_b``."""
+    """An argument parser that reports every problem as a ``UsageError``, and accepts ``--a-b`` for ``--a_b``.
+
+    Words ``@FILE`` on the command line are replaced by the words in the file, see ``utils.words``.
+    """
 
     def __init__(self, **kwargs: Any):
         plain = argparse.RawDescriptionHelpFormatter
@@ -114,7 +133,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
     def help_topic(self, argv: list[str] | None) -> str | None:
-        """What ``--help`` is asked about: "all", another word, "" for nothing more; None without ``--help``."""
+        """The word behind ``--help``, "all" for example; empty if there is none, None without ``--help``."""
         typed = self._typed(argv)[0]
         at = next((number for number, word in enumerate(typed) if word in ("-h", "--help")), None)
         if at is None:
@@ -123,15 +142,19 @@ class Parser(argparse.ArgumentParser):
         return "" if behind.startswith("-") else behind
 
     def asks_about(self, flag: str, argv: list[str] | None) -> str | None:
-        """The value of ``flag``, if it is typed."""
+        """The typed value of ``flag`` (without dashes); None if it is not typed."""
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         peek.add_argument(f"--{flag}", nargs="?")
         return vars(peek.parse_known_args(self._typed(argv)[0])[0])[flag]
 
     def read(self, argv: list[str] | None) -> dict[str, Any]:
-        """What was typed, by flag name; flags that were not typed are absent.
+        """The typed values by flag name; flags that were not typed are absent.
 
-        Raises UsageError: a word that is no flag and no flag's value, or that cannot be used (``expanded``).
+        Args:
+            argv: words of the command line; None for those of this process.
+        Raises:
+            UsageError: a word is neither a flag nor a flag's value, a flag contradicts itself, or a file of arguments
+                cannot be used (``utils.words.expanded``).
         """
         typed, left_out = self._typed(argv)
         for line in left_out if parallel.is_main() else ():
@@ -150,9 +173,9 @@ class Parser(argparse.ArgumentParser):
         }
 
     def _check_repeated(self, typed: list[str]) -> None:
-        """Refuse two values where the last would count without a word, though both may be meant.
+        """Refuse two values of one flag where argparse would silently take the last, though both may be meant.
 
-        Raises UsageError: two names of one flag have different values, or a flag of several values is there twice.
+        These are two names of a flag with different values, and a flag of ``SEVERAL`` that is typed twice.
         """
         names = {flag: action.dest for action in self._actions for flag in action.option_strings}
         seen: dict[str, tuple[str, str]] = {}
@@ -177,13 +200,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{place}{name}: unknown flag{nearest(name, flags)}; --help all lists all")
 
     def _typed(self, argv: list[str] | None) -> tuple[list[str], list[str]]:
-        """The command line with the words of its files, hyphens for underscores; and what of the files was left out."""
+        """The command line with files expanded and underscores in flags, and what was left out of the files."""
         typed, left_out = expanded(sys.argv[1:] if argv is None else argv, self.prog)
         return _underscored(typed), left_out
 
 
 def _underscored(typed: list[str]) -> list[str]:
-    """``--no-aug`` and ``--no_aug`` are the same flag."""
+    """The words with underscores for hyphens in the names of flags: ``--no_aug`` for ``--no-aug``."""
     result = []
     for word in typed:
         if word.startswith("--") and "-" in word[2:]:
@@ -203,13 +226,14 @@ def add_options(
     short: bool = False,
     shown: Collection[str] | None = None,
 ) -> None:
-    """Add one flag per field of ``config`` to a group of a parser, skipping those the parser has.
+    """Add a flag for each field of ``config`` to a group of a parser, without those that the parser has already.
 
     Args:
+        show_default: whether ``--help`` shows defaults.
         negatable: whether a switch takes ``false`` after it, for configurations whose defaults may be on.
-        beside: by field, what else is said where the default is shown.
-        short: let ``--help`` show only flags that are ``common``, and their short texts.
-        shown: let ``--help`` show these flags alone.
+        beside: by field, text that ``--help`` shows beside the default.
+        short: whether ``--help`` shows only ``common`` flags, with their short texts.
+        shown: names of the flags that ``--help`` shows; None for all.
     """
     taken = {flag for action in group._actions for flag in action.option_strings}
     for field in dataclasses.fields(config):
@@ -229,7 +253,7 @@ def add_options(
 
 
 def _kind(config: type, field: dataclasses.Field, negatable: bool) -> dict[str, Any]:
-    """What argparse is told of a flag's values."""
+    """The arguments of ``add_argument`` that concern a flag's values."""
     choices, metavar, bare = (field.metadata[key] for key in ("choices", "metavar", "bare"))
     if _types(config, field)[0] is bool:
         return {"nargs": "?", "const": True, "metavar": "false"} if negatable else {"action": "store_true"}
@@ -238,7 +262,7 @@ def _kind(config: type, field: dataclasses.Field, negatable: bool) -> dict[str, 
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """A line of help, broken to the width of the terminal as argparse does; further lines begin with ``indent``."""
+    """A line of help wrapped to the width of the terminal as by argparse; further lines begin with ``indent``."""
     width = max(shutil.get_terminal_size().columns - 2, 40)
     return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
@@ -253,9 +277,12 @@ def describe(value: Any) -> str:
 
 
 def build(config: type[Config], typed: dict[str, Any]) -> Config:
-    """An instance of ``config`` from what was typed, checked, with defaults for the rest.
+    """An instance of ``config`` with the typed values, converted and checked, and defaults for the other fields.
 
-    Raises UsageError: a value of the wrong type, out of range or not among the choices.
+    Args:
+        typed: what ``Parser.read`` returned; values that are no texts are taken as they are.
+    Raises:
+        UsageError: a value is of the wrong type, out of range or not among the choices.
     """
     values = {}
     for field in dataclasses.fields(config):
@@ -269,12 +296,12 @@ def build(config: type[Config], typed: dict[str, Any]) -> Config:
 
 
 def value_type(config: type, name: str) -> type | None:
-    """What one value of the flag ``name`` is converted to; None if ``config`` has no such flag."""
+    """The type to which a value of the flag ``name`` is converted; None if ``config`` has no such flag."""
     field = next((field for field in dataclasses.fields(config) if field.name == name), None)
     return None if field is None else _types(config, field)[1]
 
 
-_hints = functools.cache(typing.get_type_hints)  # which evaluates every annotation anew
+_hints = functools.cache(typing.get_type_hints)  # cached, as it evaluates all annotations in every call
 
 
 def _types(config: type, field: dataclasses.Field) -> tuple[type, type]:
@@ -290,7 +317,7 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
     if not isinstance(text, str):
         return text
     meta = field.metadata
-    if kind is str and not text.strip():  # what a shell leaves of a variable that is not set
+    if kind is str and not text.strip():  # a shell variable that is not set leaves an empty word
         raise UsageError(f"--{field.name}: must not be empty")
     if kind is bool:
         if text.lower() not in ("true", "false"):
@@ -317,7 +344,7 @@ def _convert(field: dataclasses.Field, kind: type, member: type, text: Any) -> A
 
 
 def _within(number: float, meta: Mapping[str, Any]) -> bool:
-    """NaN and infinity are outside of every range."""
+    """Whether a number is finite and within the declared bounds."""
     kept = (keeps(number, meta[key]) for key, (_, keeps) in BOUNDS.items() if meta[key] is not None)
     return math.isfinite(number) and all(kept)
 

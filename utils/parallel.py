@@ -1,7 +1,7 @@
-"""Several processes that work on one run: ``torchrun`` starts them, each takes its part of every batch.
+"""Several processes that work on one run: ``torchrun`` starts them, and each takes its part of every batch.
 
-Without ``torchrun`` there is one process and everything here does nothing. Files and lines are
-written by the main process alone; the others wait until they are there.
+Without ``torchrun`` there is one process, and everything here does nothing. Only the main process writes files and
+prints lines; the others wait until files are written.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def rank() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes files and lines."""
+    """Whether this process writes files and prints lines."""
     return rank() == 0
 
 
 def start(on_gpu: bool) -> None:
-    """Join the other processes, once; gloo on the CPU, nccl on GPUs."""
+    """Connect to the other processes, by gloo on the CPU and nccl on GPUs. Does nothing in later calls."""
     import torch.distributed as distributed
 
     if size() > 1 and not distributed.is_initialized():
@@ -38,7 +38,7 @@ def start(on_gpu: bool) -> None:
 
 
 def wait() -> None:
-    """Go on when all processes have come here."""
+    """Wait until all processes have called this."""
     if _joined():
         import torch.distributed as distributed
 
@@ -46,14 +46,14 @@ def wait() -> None:
 
 
 def part(count: int) -> slice:
-    """This process's share of ``count`` things in order; all of them where there are fewer than processes."""
+    """This process's contiguous share of ``count`` items; all of them if there are fewer items than processes."""
     if count < size():
         return slice(0, count)
     return slice(count * rank() // size(), count * (rank() + 1) // size())
 
 
 def weight(count: int) -> float:
-    """The factor that makes processes' mean losses average to that of the whole batch of ``count`` images."""
+    """The factor for this process's mean loss, so that the processes' average is the mean over all ``count`` images."""
     if count < size():
         return 1.0
     mine = part(count)
@@ -61,7 +61,7 @@ def weight(count: int) -> float:
 
 
 def add_up(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum over all processes, in place."""
+    """Sum a tensor over all processes, in place; returns it."""
     if _joined():
         import torch.distributed as distributed
 
@@ -70,10 +70,10 @@ def add_up(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Mean of every gradient over all processes, in one message.
+    """Replace every gradient by its mean over all processes, in one message.
 
-    A wrapper such as DistributedDataParallel would have to see every forward pass; an unlearning
-    objective may make several, or reach into the model.
+    DistributedDataParallel is not used, because it must see every forward pass, while an unlearning objective may make
+    several or use parts of the model.
     """
     if not _joined():
         return
@@ -86,7 +86,12 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def gather(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """All rows of the ``count`` that ``part`` divided, in order and on the CPU, from each process's own [n, ...]."""
+    """Collect the rows of all processes, in order and on the CPU: [count, ...].
+
+    Args:
+        rows: this process's rows [n, ...], for the items that ``part(count)`` gave it.
+        count: number of items in all.
+    """
     if not _joined() or count < size():
         return rows.cpu()
     import torch

@@ -1,4 +1,4 @@
-"""YAML files that people write: plain values without code, with every key checked."""
+"""Reads YAML files that people write: plain values without code, every key checked."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def read(path: Path) -> Any:
     """The content of a YAML file of at most 1 MiB.
 
     Raises:
-        UsageError: names the file and, where there is one, the line: it is missing, no YAML, has tags that run code, a
-            key given twice, or aliases that make it larger than 2^20 values.
+        UsageError: the file is missing, no YAML, has tags that run code, has a key twice, or has aliases that expand
+            to more than 2^20 values. The message names the file, and the line if it is known.
     """
     text = files.read_text(path, str(path), "YAML file", MOST)
     try:
@@ -34,14 +34,20 @@ def read(path: Path) -> Any:
 
 
 def check_keys(content: dict[str, Any], known: Iterable[str], source: str) -> None:
-    """Refuse unknown keys. Raises UsageError: names the place, the key, the nearest one and all known ones."""
+    """Refuse unknown keys.
+
+    Args:
+        source: what error messages begin with.
+    Raises:
+        UsageError: a key is unknown; the message names it, the nearest known key and all known ones.
+    """
     for key in content:
         if key not in known:
             raise UsageError(f"{source}: {key}: unknown key{nearest(str(key), known)}; known: {', '.join(known)}")
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, of which one would be lost."""
+    """Safe YAML that refuses a key given twice, where PyYAML would silently keep the last."""
 
 
 def _unique(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -68,7 +74,7 @@ def _parsed(text: str) -> Any:
 
 
 def _size(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """Nodes that there are once every alias is written out; infinite for one that holds itself."""
+    """The number of nodes with every alias expanded; infinite for a node that contains itself."""
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:

@@ -1,7 +1,7 @@
-"""Look-up by name, for everything a flag can name: methods, architectures, data sets, split schemes, scores.
+"""Registries: look-up by name for all that a flag can name (methods, architectures, data sets, split schemes, scores).
 
-A registry finds the modules of a package of this project by itself. Other installed packages join it by an entry
-point, whose import registers the item.
+A registry imports all modules of one package of this project. Other installed packages add items through entry points,
+whose import registers the item.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from utils.errors import UsageError
 from utils.names import lookup
 
 Item = TypeVar("Item")
-GROUPS = "unlearn_sparse."  # starts the names of the entry points' groups
+GROUPS = "unlearn_sparse."  # start of the names of entry point groups
 
 
 class Registry(Generic[Item]):
     """Items by name, in order of registration, with aliases.
 
     Args:
-        flag: named in the error for an unknown name.
-        item: what one of the items is, in words, for programmers' errors.
-        package: every module in it is imported before the first look-up.
-        group: entry points of this group are imported when a name is not found otherwise, or all names are asked for.
-        forms: what else the flag takes, for errors.
+        flag: what the error message for an unknown name begins with.
+        item: what an item is, in a word, for error messages to programmers.
+        package: a package, all modules of which are imported before the first look-up.
+        group: entry points of this group are imported when a name is not found otherwise, or all names are listed.
+        forms: further values that the flag takes, for error messages.
     """
 
     def __init__(
@@ -40,10 +40,12 @@ class Registry(Generic[Item]):
         self._of_notebook: set[str] = set()
 
     def add(self, name: str, item: Item, aliases: tuple[str, ...] = (), module: str = "") -> None:
-        """Register ``item``.
+        """Register an item.
 
         Args:
-            module: where it is defined; a notebook's cell that is run again may register its item again.
+            aliases: further names.
+            module: name of the module that defines it. An item of "__main__" may replace itself, because a notebook's
+                cell can be run again.
         Raises:
             ValueError: the name or an alias is taken.
         """
@@ -57,9 +59,11 @@ class Registry(Generic[Item]):
         self._aliases.update(dict.fromkeys(aliases, name))
 
     def get(self, name: str) -> Item:
-        """The item of that name or alias.
+        """The item of this name or alias.
 
-        Raises UsageError: names the flag, the value, the nearest name and all of them.
+        Raises:
+            UsageError: there is none, or a plugin cannot be imported; the message names the flag, the value, the
+                nearest name and all names.
         """
         if name not in self:
             lookup(name, [*sorted(self._items, key=str.lower), *self._forms], self._flag)
@@ -100,7 +104,7 @@ class Registry(Generic[Item]):
 
 @functools.cache
 def plugin_packages() -> frozenset[str]:
-    """The packages outside of this project whose modules join a registry when they are imported."""
+    """Names of the installed packages outside this project that add items to registries."""
     from importlib.metadata import entry_points
 
     groups = (name for name in entry_points().groups if name.startswith(GROUPS))

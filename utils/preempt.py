@@ -1,9 +1,8 @@
-"""Being stopped by a scheduler: a signal ends a script where the same command can go on.
+"""Preemption: a scheduler's signal ends a script in a state from which the same command can go on.
 
-Training and unlearning store their state after every epoch, each file in one step, so there is nothing
-left to save when the signal comes: what is being written is finished, the epoch under way is given up
-and repeated later from its own seed, and the script ends with ``RESUMABLE``. Schedulers ask by SIGTERM or
-SIGUSR1, submitit by SIGUSR2.
+Training and unlearning write their state after every epoch, each file in one step, so nothing need be saved when the
+signal comes. The file that is being written is finished, the current epoch is given up (it is repeated later with its
+own seed), and the script exits with ``RESUMABLE``. Schedulers send SIGTERM or SIGUSR1, submitit SIGUSR2.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR
 
 
 class Preempted(BaseException):
-    """The signal has come. Like KeyboardInterrupt it is no Exception, so that only the script's end catches it."""
+    """Raised on such a signal. Like KeyboardInterrupt it is no ``Exception``; only the script itself catches it."""
 
 
 class _State:
-    process = 0  # which listens; processes forked off it inherit the handlers
+    process = 0  # id of the process that listens: forked ones inherit the handlers and must ignore them
     deferrals = 0
     asked: int | None = None
     raised = False
@@ -32,9 +31,10 @@ class _State:
 
 @contextlib.contextmanager
 def listening() -> Iterator[bool]:
-    """Turn the first of the signals into ``Preempted`` inside; yields whether nothing around it listens already.
+    """Raise ``Preempted`` inside when the first of ``SIGNALS`` comes.
 
-    Outside the main thread, where no handler can be set, it does nothing.
+    Yields True if this call has set the handlers. It yields False, and does nothing, if an outer call has, or outside
+    the main thread, where no handler can be set.
     """
     if _State.process == os.getpid() or threading.current_thread() is not threading.main_thread():
         yield False
@@ -51,7 +51,7 @@ def listening() -> Iterator[bool]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Finish what is inside before a signal is answered."""
+    """Delay ``Preempted`` until the block inside has finished."""
     _State.deferrals += 1
     try:
         yield

@@ -1,4 +1,4 @@
-"""The record of one run, which its script writes as ``result.json`` and tables, pictures and pages read."""
+"""The record of one run, which its script writes as ``result.json`` and from which tables and pages are made."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from utils.environment import environment
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one run found, and what tables need to place it. A field that is None is not written.
+    """The findings of one run, and the facts that tables need. Fields that are None are not written.
 
     Attributes:
-        label: names the run in its folder.
+        label: the run's name in its folder.
         script: "main_forget.py" for example.
         config: everything that decides the run's numbers, as plain data; its fingerprint is the run's identity.
         status: "done", or "failed" with a ``reason``.
-        method, paper_name: of unlearning, as typed and as papers have it.
-        seeds: of the "split", "train" (of the model to unlearn), "forget" set, "unlearn" and "eval".
+        device: that the run computed on.
+        method, paper_name: the unlearning method's name as typed, and as in papers.
+        compat: the value of ``--compat``.
+        seed: the value of ``--seed``.
+        seeds: seeds by purpose: "split", "train" (of the model to unlearn), "forget", "unlearn" and "eval".
         scenario: what is forgotten: ``kind``, ``words``, and the choice in numbers.
         poison: what an attacker did: ``words``, ``digest``, ``target``, ``images``, ``trigger``, and the numbers.
         removed: source classes that are removed before a transfer: ``count``, ``classes``, ``names``.
@@ -27,17 +30,18 @@ class Result:
         target: of a transfer: ``name``, ``classes``, and its numbers of images.
         split: digests of the index arrays, and the number of images in each set.
         model: architecture, data set, sparsity in [0, 1], and where the model comes from.
-        adapters: what trained in place of the weights (``unlearn.lora.Plan.facts``).
+        adapters: facts about the adapters that were trained instead of the weights (``unlearn.lora.Plan.facts``).
         rounds: one summary per round of training.
-        masks: how many weights each saliency mask leaves free, in words, by file name.
-        points: the rows of a run of several stages.
+        masks: by file name of each saliency mask, the number of weights that it leaves free, in words.
+        points: the results of a run that consists of several, such as a curve.
         scores: the paper's scores, fractions in [0, 1]; RTE in minutes.
-        original, retrained: UA, MIA-Efficacy, RA and TA of the models that the unlearned one is set beside.
+        original, retrained: UA, MIA-Efficacy, RA and TA of the models that the unlearned one is compared with.
         accuracy: by image set, fractions in [0, 1].
-        seconds, memory: what each stage took, in active seconds and bytes.
-        models_at_once: runs that were computed together with this one, itself included, if it was not alone; its
-            seconds are then its share of theirs.
-        units: of the numbers, in words.
+        seconds, memory: by stage, active seconds and peak bytes.
+        models_at_once: number of runs that were computed together, this one included; None if it ran alone. Its seconds
+            are then its share of the common time.
+        units: units of the numbers, in words.
+        environment: versions, machine and commit.
         measured: further findings by name; each is an entry of its own in the file.
     """
 
@@ -75,10 +79,10 @@ class Result:
     measured: dict[str, Any] = field(default_factory=dict)
 
     def failed(self, reason: str) -> Result:
-        """The record of a run that ended so."""
+        """The record of this run as a failed one, with the reason in words."""
         return replace(self, status="failed", reason=reason)
 
     def plain(self) -> dict[str, Any]:
-        """The entries of ``result.json`` but for those that the file adds itself."""
+        """The entries of ``result.json`` without those that ``RunFolder.finish`` adds."""
         entries = {name: value for name, value in asdict(self).items() if value is not None and name != "measured"}
         return {**entries, **self.measured}

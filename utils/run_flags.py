@@ -1,4 +1,4 @@
-"""Where a run writes and what it leaves, what it draws from and where it computes. Imports no torch."""
+"""Flags that all runs share: folder, seeds, device and checkpoints. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from utils.options import file_option, option
 
-SEEDS = ("seed", "train_seed", "init_seed")  # runs that differ in nothing else are averaged
+SEEDS = ("seed", "train_seed", "init_seed")  # tables average runs that differ in these only
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Apart:
-    """Seeds of an unlearning beside ``--seed``, which draws the forget set, and ``--train_seed`` of the training."""
+    """Further seeds of an unlearning run. ``--seed`` draws the forget set, ``--train_seed`` is that of the training."""
 
     unlearn_seed: int | None = option(
         None, "what the method draws: order of images, noise, labels; without it --seed", low=0, high=2**31
@@ -79,5 +79,5 @@ class Run:
 
     @property
     def weights_seed(self) -> int:
-        """The seed of new weights."""
+        """The seed of initial weights: ``--init_seed``, or ``--train_seed`` without it."""
         return self.train_seed if self.init_seed is None else self.init_seed

@@ -1,4 +1,4 @@
-"""A run's folder: what it is told, what it leaves behind, and what it must not lose."""
+"""A run's folder: its lock, the files that a run writes, and those of earlier runs, which are kept."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ SHARED = ("result.json", "log.jsonl", "command.txt", "trigger.png", "split.npz",
 
 
 class RunFolder:
-    """One ``--save_dir``. Several runs may share it if they have different labels.
+    """The folder of a run, ``--save_dir``. Several runs may share it if they have different labels.
 
-    A run is known by its label (``FT``, ``imp``) and by the fingerprint of everything that decides
-    its numbers. Files of a run that a new one would replace are moved to ``earlier/``.
+    A run is identified by its label ("FT" or "imp" for example) and by the fingerprint of everything that decides its
+    numbers. Files of an earlier run that this run would overwrite are moved to ``earlier/``.
 
     Args:
         path: the folder; made if absent, and locked until the script ends.
-        label: starts the names of the run's own files.
+        label: the start of the names of the run's own files.
         fingerprint: 16 hex digits, see ``fingerprint``.
         outputs: glob patterns of the run's own files.
-        keep: leave files of unknown origin in place, to go on from them.
+        keep: whether to leave files of unknown origin in place, to go on from them.
         parts: stages that other runs in this folder can share, such as a training: fingerprint and outputs by label.
     Raises:
-        UsageError: it is a file, or another run is at work in it.
-        RunError: no such folder can be made.
+        UsageError: the path is a file, or another run is at work in the folder.
+        RunError: the folder cannot be made.
     """
 
     def __init__(
@@ -75,49 +75,49 @@ class RunFolder:
         files.remove_unfinished(self.path, [*own, *SHARED, "environment.json"])
 
     def result(self) -> dict[str, Any] | None:
-        """The finished result of this very run, if it is there or was moved to ``earlier/``."""
+        """The finished result with this run's fingerprint, in the folder or in ``earlier/``; None if there is none."""
         finished = _finished(self.path, self.label, self.fingerprint)
         return None if finished is None else files.read_json(finished, str(finished))
 
     @property
     def home(self) -> Path:
-        """Where the run's result is or will be: the folder, or a place in ``earlier/``."""
+        """Where the run's result is or will be: the folder itself, or a folder in ``earlier/``."""
         finished = _finished(self.path, self.label, self.fingerprint)
         return self.path if finished is None else finished.parent
 
     def begin(self, script: str, argv: list[str] | None) -> None:
         """Write ``command.txt`` and ``environment.json``."""
-        words, _ = expanded(sys.argv[1:] if argv is None else argv, script)  # a file of arguments may change or go
+        words, _ = expanded(sys.argv[1:] if argv is None else argv, script)  # a file of arguments may change or vanish
         files.write_text(self.path / "command.txt", shlex.join(["python", script, *words]) + "\n")
         runs = self._runs | {label: fingerprint for label, (fingerprint, _) in self._parts.items()}
         files.write_json(self.path / "environment.json", {"runs": runs, **environment()})
 
     def finish(self, result: Result) -> None:
-        """Write ``result.json`` with the time of now (UTC); the run is done once it is there."""
+        """Write ``result.json`` with the current time (UTC) and a seal. From then on the run counts as done."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         content = {"fingerprint": self.fingerprint, "finished": now, **result.plain()}
         files.write_json(self.path / "result.json", content | {files.SEAL: files.seal(content)})
 
     def add(self, entries: dict[str, Any]) -> None:
-        """Put further entries into the finished ``result.json``, in place of those of the same names."""
+        """Add entries to the finished ``result.json``, replacing those with the same names."""
         place = self.home / "result.json"
         content = {**files.read_json(place, str(place)), **entries}
         content.pop(files.SEAL)
         files.write_json(place, content | {files.SEAL: files.seal(content)})
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete files of these names."""
+        """Delete the files of these names in the folder, if they exist."""
         for name in names:
             files.remove(self.path / name)
 
     @contextmanager
     def failing(self, facts: Result) -> Iterator[None]:
-        """Where numbers inside go wrong, let ``result.json`` say that the run failed and why; checkpoints stay.
+        """If numbers inside become NaN or infinite, write a ``result.json`` of a failed run. Checkpoints are kept.
 
         Args:
-            facts: what tables need to place the run, without scores.
+            facts: the record of the run without scores.
         Raises:
-            DivergedError: as it came.
+            DivergedError: the error from inside.
         """
         try:
             yield
@@ -156,11 +156,11 @@ class RunFolder:
 
 
 def _finished(path: Path, label: str, fingerprint: str) -> Path | None:
-    """The finished result of a run in a folder, there or in ``earlier/``."""
+    """The path of a run's finished result, in a folder or its ``earlier/``; None if there is none."""
     for place in (path / "result.json", _shelf(path, label, fingerprint) / "result.json"):
         try:
             result = files.read_json(place, str(place))
-        except UsageError:  # the run goes on from its checkpoints and writes it again
+        except UsageError:  # a damaged result counts as missing: the run goes on from its checkpoints
             continue
         if (
             isinstance(result, dict)
@@ -185,11 +185,13 @@ def _shelf(path: Path, label: str, fingerprint: str | None) -> Path:
 
 
 def state(path: Path, label: str, config: dict[str, Any], outputs: list[str]) -> str:
-    """What a run would find in its folder, in words; nothing is made or moved.
+    """What a run would find in its folder, in words, for ``--dry_run``. Nothing is made or moved.
 
     Args:
-        path, label, outputs: as of ``RunFolder``.
-        config: everything that decides the run's numbers.
+        path: the folder, which need not exist.
+        label: of the run.
+        config: everything that decides the run's numbers, as plain data.
+        outputs: glob patterns of the run's own files.
     """
     mark = fingerprint(config)
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, never on what was drawn before."""
+"""Seeds by purpose: random numbers depend on what they are for, not on what was drawn before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 def derive(seed: int, *purpose: object) -> int:
     """A 63-bit seed for one purpose, e.g. ``derive(2, "order", epoch)``.
 
-    Each purpose has its own stream, so a resumed epoch draws what an undisturbed one would.
+    Each purpose has a stream of its own, so that an epoch draws the same numbers when it is repeated after a kill.
     """
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

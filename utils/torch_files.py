@@ -1,4 +1,4 @@
-"""Files of tensors that may be damaged or a stranger's: nothing in them runs, and none is larger than it may be."""
+"""Reads files of tensors that may be damaged or of unknown origin: no code in them is run, and sizes are limited."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from torch import Tensor, nn
 from utils import files
 from utils.errors import UsageError
 
-ZIP = b"PK\x03\x04"  # begins what torch.save writes
-GLANCE = 1 << 30  # bytes of a file that is read whole to learn what it is
-ROOM = 128 << 20  # bytes that a checkpoint may have beside its tensors, and more
+ZIP = b"PK\x03\x04"  # first bytes of files by torch.save
+GLANCE = 1 << 30  # most bytes of a file that has to be read whole just to learn what it is
+ROOM = 128 << 20  # bytes that a checkpoint may have in addition to its tensors
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 DTYPES = FLOATS | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool}
-MASK = "_mask"  # ends the name of what is multiplied into a weight, or added to attention
+MASK = "_mask"  # suffix of masks, both those multiplied with weights and those added to attention
 
 
 def load(
     path: Path, source: str, allow_pickle: bool = False, model: nn.Module | None = None, glance: bool = False
 ) -> Any:
-    """A file's content, its tensors on the CPU.
+    """The content of a file by ``torch.save`` or of a safetensors file, with tensors on the CPU.
 
     Args:
-        source: begins the error: the flag and the file.
-        model: what it is for; a file too large to be a checkpoint of it is not read.
-        glance: look at no number; a file that cannot be read so is refused if it is large.
+        source: what error messages begin with, the flag and the file for example.
+        allow_pickle: whether a file may hold objects other than plain tensors, which can run code.
+        model: a model for which the file is meant; a file too large to be a checkpoint of it is refused.
+        glance: whether to map tensors into memory instead of reading them. A file that cannot be mapped is refused if
+            it is larger than ``GLANCE``.
     Raises:
-        UsageError: missing, empty, damaged, too large, or in need of pickle.
+        UsageError: the file is missing, empty, damaged, too large, or needs ``allow_pickle``.
     """
     size = files.size_of(path, source, "checkpoint", None if model is None else room(model))
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             begins = file.read(9)
-            if begins.lstrip().startswith((b"{", b"[")):  # no pickle does, so that --allow_pickle would not help
+            if begins.lstrip().startswith((b"{", b"[")):  # no pickle begins like this, so do not advise --allow_pickle
                 raise UsageError(f"{source}: is JSON, not a checkpoint; models end in .pth.tar, .pt or .safetensors")
             zipped = begins[:4] == ZIP
             if zipped:
@@ -71,13 +73,15 @@ def _safetensors(path: Path, source: str) -> dict[str, Tensor]:
 
 
 def _check_archive(path: Path, size: int, source: str, glance: bool = False) -> None:
-    """Read every entry once: torch compares no checksums, and unpacks whatever size an entry declares.
+    """Check sizes and checksums of a zip archive, which torch does not: it unpacks whatever size an entry declares.
 
     Args:
-        glance: compare declared sizes alone.
+        size: of the file, in bytes.
+        glance: whether to check sizes only.
     Raises:
-        UsageError: it is a program.
-        zipfile.BadZipFile: an entry is compressed, which torch never does, or damaged, or all are larger than the file.
+        UsageError: it is a TorchScript program.
+        zipfile.BadZipFile: an entry is damaged or compressed, which torch never does, or the entries are larger than
+            the file.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -95,7 +99,16 @@ def _check_archive(path: Path, size: int, source: str, glance: bool = False) -> 
 
 
 def check_tensors(state: Mapping[str, Tensor], source: str, model: nn.Module | None) -> None:
-    """Refuse what is not what it says, before anything is computed from it."""
+    """Refuse tensors that could harm or mislead later code.
+
+    Args:
+        state: tensors by name.
+        source: what error messages begin with.
+        model: the model that they are for, which limits their size; None for no limit.
+    Raises:
+        UsageError: a tensor is not plain (dense, on the CPU, of a common dtype), claims more numbers than are stored,
+            holds NaN or infinite values, or all are larger than a checkpoint of the model can be.
+    """
     left = None if model is None else room(model)
     for key, value in state.items():
         if value.layout != torch.strided or value.device.type != "cpu" or value.dtype not in DTYPES or value.is_nested:
@@ -112,17 +125,21 @@ def check_tensors(state: Mapping[str, Tensor], source: str, model: nn.Module | N
 
 
 def sound(key: str, value: Tensor) -> bool:
-    """Whether all numbers are finite; attention masks, which are no weights' masks, may hold -inf."""
+    """Whether all numbers are finite; in attention masks -inf is allowed.
+
+    Args:
+        key: name of the tensor. Names that end in "_mask" are of attention masks, unless in "weight_mask".
+    """
     if key.endswith(MASK) and not key.endswith("weight" + MASK):
         value = value.masked_fill(value == -torch.inf, 0.0)
     return bool(torch.isfinite(value).all())
 
 
 def kind(value: Tensor) -> str:
-    """A tensor's type, as it is typed."""
+    """A tensor's dtype as text, "float32" for example."""
     return str(value.dtype).removeprefix("torch.")
 
 
 def room(model: nn.Module) -> int:
-    """Bytes that a checkpoint of the model may have: weights, masks, earlier weights, moments, and some more."""
+    """Most bytes that a checkpoint of the model may have: for weights, masks, rewind weights, moments, and more."""
     return ROOM + 8 * sum(value.numel() * value.element_size() for value in model.state_dict().values())

@@ -1,7 +1,7 @@
-"""The words of a command line: as they were typed, and as an ``@FILE`` lists them.
+"""The words of a command line, with each ``@FILE`` replaced by the words in the file.
 
-A file is read as a shell would read one command, and what only a shell could do is refused. Every word
-is used or refused with its line; what starts the script (``python main_forget.py``) is left out.
+A file is split into words as a shell splits one command; anything that needs a shell is refused. Every word is used,
+or refused with its line. The words that start the script (``python main_forget.py``) are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from utils import files
 from utils.errors import UsageError
 
 AS_TYPED = "write flags as they are typed: --flag value"
-MOST = 1 << 20  # bytes of a file of arguments
+MOST = 1 << 20  # most bytes of a file of arguments
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
 QUOTES = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
 TOKEN = re.compile(
@@ -37,12 +37,12 @@ ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
 class Word(str):
-    """A word of a file.
+    """A word from a file.
 
     Attributes:
-        place: begins errors, "@FILE, line 3".
-        leads: whether it is the first of a line that does not go on from another.
-        shell: what a shell would act on in it; empty if nothing.
+        place: what error messages about it begin with, "@FILE, line 3".
+        leads: whether it is the first word of a line that does not continue another.
+        shell: a character sequence in it that a shell would interpret; empty if there is none.
     """
 
     place: str
@@ -56,17 +56,20 @@ class Word(str):
 
 
 def source_of(word: str) -> str:
-    """The beginning of an error about a word: its place, if it is from a file."""
+    """The start of an error message about a word: its place and ": " if it is from a file, else empty."""
     return f"{word.place}: " if isinstance(word, Word) else ""
 
 
 def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
-    """A command line with the words of every ``@FILE`` in its place, and warnings of what was left out of them.
+    """Expand a command line: ``@FILE`` becomes the words in the file, ``~`` the home folder.
 
     Args:
-        script: the script's name, "main_forget.py".
+        argv: the words as typed.
+        script: the script's name, "main_forget.py" for example.
+    Returns:
+        The words, and warnings about words of files that are left out.
     Raises:
-        UsageError: a file cannot be read, a word cannot be used, or has printed text's dashes or quotes.
+        UsageError: a file cannot be read, one of its words cannot be used, or a word has typographic dashes or quotes.
     """
     arguments: list[str] = []
     left_out = []
@@ -86,7 +89,7 @@ def expanded(argv: list[str], script: str) -> tuple[list[str], list[str]]:
 
 
 def _at_home(word: str) -> str:
-    """A word with the home folder for ``~`` where a path begins: ``~/x``, ``--flag=~/x``, ``indices:~/x``."""
+    """The word with the home folder for ``~`` where a path begins: ``~/x``, ``--flag=~/x``, ``indices:~/x``."""
     before = re.match(r"(?:--[\w-]+=)?(?:[a-z]+:)?(?=~)", word)
     if before is None:
         return word
@@ -95,7 +98,7 @@ def _at_home(word: str) -> str:
 
 
 def _arguments(word: str, script: str) -> tuple[list[Word], list[Word]]:
-    """The arguments in a file, and what of the command before its script means more than ``python``."""
+    """The arguments in a file, and the words before its script's name that do more than start Python."""
     text = _text(word)
     _check_kind(word, text)
     words = list(_words(text, word))
@@ -110,13 +113,13 @@ def _arguments(word: str, script: str) -> tuple[list[Word], list[Word]]:
 
 
 def _text(word: str) -> str:
-    """A file's text with plain line ends: UTF-8, or UTF-16 as some editors and shells of Windows write it."""
-    path = Path(os.path.expanduser(word[1:]))  # unlike Path.expanduser, this leaves the home of nobody as it is
+    """A file's text with "\\n" as line ends: UTF-8, or UTF-16 as some editors and shells of Windows write it."""
+    path = Path(os.path.expanduser(word[1:]))  # unlike Path.expanduser, no error for the home of an unknown user
     return files.read_text(path, word, max_bytes=MOST).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _check_kind(word: str, text: str) -> None:
-    """Refuse a file of another kind than words as they are typed."""
+    """Refuse a file that looks like another format: JSON, YAML, TOML, INI or binary."""
     control = re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text)
     if control:
         place = f"{word}, line {_line(text, control)}"
@@ -145,7 +148,7 @@ def _words(text: str, name: str) -> Iterator[Word]:
     position = 0
     while position <= len(text):
         match = TOKEN.match(text, position) if position < len(text) else None
-        kind = match.lastgroup if match else "blank"  # as the end of a text is
+        kind = match.lastgroup if match else "blank"  # the end of the text ends a word as a blank does
         if kind in ("blank", "comment"):
             if word is not None:
                 yield Word("".join(word), f"{name}, line {begun}", leads, shell)
@@ -163,7 +166,7 @@ def _words(text: str, name: str) -> Iterator[Word]:
 
 
 def _part(kind: str, match: re.Match, place: str) -> tuple[str, str]:
-    """What a token adds to a word, and what of it a shell would act on."""
+    """The text that a token adds to a word, and the part of it that a shell would interpret."""
     text = match[kind]
     if kind == "quote":
         raise UsageError(f"{place}: the quote {text} is opened and not closed")
@@ -180,7 +183,7 @@ def _part(kind: str, match: re.Match, place: str) -> tuple[str, str]:
 
 
 def _after_script(words: list[Word], script: str) -> int:
-    """Where the arguments begin: behind the script's name if the command names one, else at the start."""
+    """The index of the first argument: behind the script's name if the command names one, else 0."""
     first = next((i for i, word in enumerate(words) if not ASSIGNMENT.match(word)), None)
     if first is None or not (_launches(words[first]) or _names_script(words[first])):
         return 0
@@ -206,11 +209,11 @@ def _names_script(word: str) -> bool:
 
 
 def _check(word: Word, behind: str, seen: dict[str, tuple[Word, str]]) -> None:
-    """Refuse a word that means more to a shell than to us, a second command, or a flag with two values.
+    """Refuse a word that a shell would interpret, a second command, a nested file, or a flag with two values.
 
     Args:
         behind: the next word.
-        seen: by flag, where it was seen before and its value; the word is added.
+        seen: flags seen before with their words and values; the word is added if it is a flag.
     """
     if word.shell:
         variable = re.match(r"\$(?!\()", word.shell)
@@ -232,7 +235,7 @@ def _check(word: Word, behind: str, seen: dict[str, tuple[Word, str]]) -> None:
 
 
 def _check_typography(word: str) -> None:
-    """Refuse what word processors and PDF files make of hyphens and quotes."""
+    """Refuse typographic dashes and quotes, which word processors and PDF files put in place of plain ones."""
     lead = re.match(rf"-?[{DASHES}][-{DASHES}]*", word)
     if lead:
         character = next(each for each in lead[0] if each in DASHES)

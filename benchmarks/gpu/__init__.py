@@ -1,1 +1,1 @@
-"""What a short visit to a GPU is used for: checks, times and one seed of Table 1, each written down at once."""
+"""A short visit to a GPU: checks, times, and one seed of Table 1, with every finding written at once."""

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check(typed: argparse.Namespace) -> None:
-    """Refuse a part that is none, a time that is none, and an archive that is not there."""
+    """Raise a ``UsageError`` for an unknown part, a time out of range, or an archive that does not exist."""
     strange = [part for part in typed.parts if part not in PARTS]
     if strange:
         raise UsageError(f"{strange[0]}: no part; there are {', '.join(PARTS)}")

@@ -1,4 +1,4 @@
-"""Whether a GPU computes what the CPU does: the tests that need one, and the scores of every method's tiny run."""
+"""Checks that a GPU computes what the CPU does: tests that need a GPU, and scores of a tiny run of every method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCORES = ("UA", "RA", "TA", "MIA-Efficacy")
 
 
 def check(visit: Visit) -> None:
-    """The tests that are marked ``gpu``, and scores on the device beside those on the CPU, method by method."""
+    """Run the tests marked ``gpu``, and compare scores on the device with those on the CPU, method by method."""
     if visit.device.type == "cuda":
         visit.attempt("correctness", "tests", 60, lambda: _tests(visit.left))
     else:
@@ -34,7 +34,7 @@ def check(visit: Visit) -> None:
 
 
 def _tests(seconds: float) -> str:
-    """The last line of pytest."""
+    """Run the tests marked ``gpu`` for at most ``seconds``; the failures (20 at most) and pytest's last line."""
     words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=min(seconds, 180))
     lines = (done.stdout + done.stderr).strip().splitlines()
@@ -43,7 +43,7 @@ def _tests(seconds: float) -> str:
 
 
 def _apart(visit: Visit, method: str) -> dict[str, float]:
-    """Every score's difference between the device and the CPU, in [0, 1]."""
+    """The absolute difference of every score between the device and the CPU, in [0, 1]."""
     found = {}
     for device in ("cpu", str(visit.device)):
         place = visit.work / "checks" / device.replace(":", "") / method
@@ -58,15 +58,18 @@ def _apart(visit: Visit, method: str) -> dict[str, float]:
 
 
 def scores_of(place: Path) -> dict[str, float]:
-    """A finished run's scores."""
+    """The scores in the ``result.json`` of the run's folder ``place``."""
     return json.loads((place / "result.json").read_text())["scores"]
 
 
 def run(script: str, words: list[str]) -> str:
-    """Run a script in this process, which has the data and the GPU already.
+    """Run a script in this process, which has loaded data and initialised the GPU already.
 
+    Args:
+        script: module name of the script, "main_forget" for example.
+        words: its command line.
     Raises:
-        RuntimeError: it ended with another code than 0; its last line.
+        RuntimeError: its exit code is not 0; the message has its last line.
     """
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

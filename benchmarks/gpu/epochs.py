@@ -1,4 +1,4 @@
-"""Seconds, launches, waits and memory of training epochs and of the other timed steps."""
+"""Measures seconds, kernel launches, waits and memory of training epochs, and seconds of other steps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from utils.device import PeakMemory, resolve, synchronise
 
 WAYS: dict[str, dict[str, bool]] = {"eager": {}, "--amp": {"amp": True}, "--compile": {"compile": True}}
 WAYS["--amp --compile"] = {"amp": True, "compile": True}
-OTHERS = {"scores": 30, "fisher": 30, "influence": 30, "synflow": 20}  # seconds that two runs may take
-# How the host tells a GPU to work and how it waits for it, by the names of CUDA's own functions.
+OTHERS = {"scores": 30, "fisher": 30, "influence": 30, "synflow": 20}  # seconds that must be left to start two runs
+# CUDA's functions by which the host launches work on a GPU, and those by which it waits for it.
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 
 
 def measure(visit: Visit) -> None:
-    """A row for every network and way of computing, then one for each of the other steps that decide a table's time."""
+    """Measure epochs of every network with every combination of ``WAYS``, then the other steps of a run."""
     count = 96 if visit.tiny else 45_000
     for arch in ("resnet20s",) if visit.tiny else ("resnet18", "resnet20s"):
         for way, more in WAYS.items():
@@ -41,7 +41,7 @@ def measure(visit: Visit) -> None:
 
 
 def _epoch(visit: Visit, arch: str, count: int, amp: bool = False, compile: bool = False) -> dict[str, Any]:
-    """Five epochs of a 95 % sparse model: the first alone, the best of the next three, and a watched one."""
+    """Measure five epochs of a 95 % sparse model: the first, the fastest of the next three, and a profiled one."""
     resolve(str(visit.device), compile=compile)
     try:
         images, network, seconds = _images(count, visit.device), data.model(arch, visit.device), []
@@ -68,7 +68,7 @@ def _epoch(visit: Visit, arch: str, count: int, amp: bool = False, compile: bool
 
 
 def _watched(epochs: Any, device: torch.device, steps: int) -> dict[str, Any]:
-    """Launches and waits of an epoch, as the profiler counts CUDA's calls; None on a CPU, which has neither."""
+    """Numbers of launches, kernels and waits in the next epoch, counted by torch's profiler; None on a CPU."""
     if device.type != "cuda":
         return {"launches per step": None, "waits per epoch": None, "kernels per step": None}
     from torch.profiler import ProfilerActivity, profile
@@ -91,7 +91,7 @@ def _images(count: int, device: torch.device) -> Any:
 
 
 def _other(visit: Visit, name: str) -> dict[str, float]:
-    """A row of ``python -m benchmarks --device cuda``: the second of two runs."""
+    """Seconds of a row of ``python -m benchmarks --device cuda`` (the second of two runs), and those asked for."""
     pair, seconds = rows.get(name).build(visit.device, rows.get(name).amp_goal is not None), []
     for _ in range(2):
         synchronise(visit.device)

@@ -1,4 +1,4 @@
-"""CIFAR-10 from one archive of JPEG files, decoded once per process, as a data set of the project."""
+"""CIFAR-10 from an archive of JPEG files as a data set of the project, decoded once per process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ NAME = "cifar10_jpeg"  # its pixels differ a little from those of the official f
 
 
 def offer(archive: Path | None, per_class: int | None = None) -> str:
-    """Register the archive's images as a data set and return its name.
+    """Register the archive's images as the data set ``NAME`` and return that name. Later calls change nothing.
 
     Args:
-        archive: a .npz, compressed by xz, with ``train_jpeg`` (all files, one behind the other), ``train_size`` (bytes
-            of each) and ``train_label``, and the same of ``test``; None draws images instead.
-        per_class: training images of each class; there are half as many test images. All without it.
+        archive: an .npz file compressed by xz, with ``train_jpeg`` (all JPEG files concatenated, uint8), ``train_size``
+            (bytes of each) and ``train_label``, and likewise for ``test``; None uses synthetic images instead.
+        per_class: number of training images of each class; there are half as many test images, at least 1. None for
+            all, or for 5,000 and 1,000 synthetic images.
     """
     if not is_known(NAME):
         read = functools.cache(functools.partial(_read, archive, per_class))

@@ -1,4 +1,4 @@
-"""One seed of Table 1 with as many epochs as the time allows, and its table."""
+"""Makes one seed of the paper's Table 1 with as many epochs as the time allows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sweep import grid, spec
 from utils import files
 
 PAPER, RETRAINED, TUNED = 182, 160, 10  # epochs of training, of retraining and of fine-tuning in the paper
-SAFETY = 1.2  # times what was measured
-SCORING = 6.0  # seconds of a run besides its epochs, where it was not measured
-ONE_STEP = 15.0  # seconds of FF and IU, likewise
+SAFETY = 1.2  # factor on the measured seconds of an epoch
+SCORING = 6.0  # seconds of a run besides its epochs, if they were not measured
+ONE_STEP = 15.0  # seconds of the single step of FF and IU
 REPORT = 15.0  # seconds for the tables
 
 
 def make(visit: Visit) -> None:
-    """Train, prune, unlearn and score, cell by cell, as far as the time goes; then the tables of what is there."""
+    """Run the cells of the table (training, pruning, unlearning, scoring) as far as the time goes, then the report."""
     if visit.archive is None and not visit.tiny:
         visit.note("table", "runs", "skipped: --archive names no CIFAR-10")
         return
@@ -50,17 +50,19 @@ def make(visit: Visit) -> None:
 
 
 def scenario_of(cell: grid.Cell) -> str:
-    """What a cell forgets; empty for a training."""
+    """The label of a cell's scenario; empty for a training."""
     return cell.facts.get("scenario", "")
 
 
 def epochs(seconds: float, measured: dict[str, Any], tiny: bool = False) -> dict[str, int]:
-    """Epochs of training, retraining and fine-tuning, in the paper's proportions, that fit into ``seconds``.
+    """The largest numbers of epochs, in the paper's proportions, that fit into the time.
 
     Args:
-        measured: rows of the benchmark, by name.
+        seconds: the time for all runs.
+        measured: what ``epochs.measure`` noted, by name.
+        tiny: whether this is a rehearsal.
     Returns:
-        By "train", "retrain" and "tune"; empty if one of each does not fit.
+        Epochs of "train", "retrain" and "tune"; empty if not even one of each fits.
     """
     row = measured.get("resnet20s eager" if tiny else "resnet18 --amp")
     each = row["seconds per epoch"] if isinstance(row, dict) else 3.0
@@ -80,7 +82,11 @@ def epochs(seconds: float, measured: dict[str, Any], tiny: bool = False) -> dict
 
 
 def plan(visit: Visit, planned: dict[str, int]) -> spec.Spec:
-    """``experiments/table1.yaml`` with one seed and so many epochs, on the archive's images."""
+    """``experiments/table1.yaml`` with one seed and the planned epochs, on the archive's images.
+
+    Args:
+        planned: what ``epochs`` returned.
+    """
     stated = spec.read(Path(ROOT, "experiments", "table1.yaml"), str(visit.work / "table1"))
     flags = {**stated.flags, "dataset": jpegs.NAME, "device": str(visit.device)}
     flags |= {"arch": "resnet20s", "batch_size": 64} if visit.tiny else {"amp": True, "checkpoint_every": 10}

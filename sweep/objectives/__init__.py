@@ -1,1 +1,1 @@
-"""What a search can make small, one file each; found by themselves."""
+"""The objectives of ``sweep.objective``, one file each; every file in this folder is registered automatically."""

@@ -1,4 +1,4 @@
-"""The distance to Retrain in the four metrics of the paper's tables, as they average it."""
+"""The average gap to Retrain over UA, RA, TA and MIA-Efficacy, as in the tables of Jia et al. (2023)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from sweep.objective import Results, objective
 
 @objective("gap", "avg. gap")
 def average_gap(ours: Results, exact: Results, spread: float) -> tuple[float, ...]:
-    """The mean over UA, RA, TA and MIA-Efficacy of the distance between the means over the seeds, in [0, 1].
+    """The average gap: each score's mean over the seeds less Retrain's, absolute, averaged over the four scores.
 
-    ``spread`` adds a share of the standard deviation of the single seeds' gaps.
+    Args:
+        ours: the trial's results, one per seed.
+        exact: Retrain's results on the same seeds.
+        spread: factor by which the standard deviation of the single seeds' gaps is added.
+    Returns:
+        One value, a fraction; in [0, 1] without ``spread``.
     """
     sides = [[result["scores"] for result in side] for side in (ours, exact)]
     means = [{metric: statistics.fmean(scores[metric] for scores in side) for metric in METRICS} for side in sides]

@@ -1,4 +1,4 @@
-"""The four objectives of the Deep Unlearn benchmark (Cadet et al. 2025), each searched at once on every seed."""
+"""The four objectives of the Deep Unlearn benchmark (Cadet et al. 2025), minimised jointly, for each seed alone."""
 
 from __future__ import annotations
 
@@ -24,11 +24,18 @@ SETS = ("retain", "forget", "val")
     failed=(math.inf,) * 4,
 )
 def four_objectives(ours: Results, exact: Results, spread: float) -> tuple[float, ...]:
-    """A third of the distance to Retrain in retain, forget and validation accuracy, and |2 attack - 1|, in [0, 1].
+    """Gaps to Retrain in retain, forget and validation accuracy, each divided by 3, and the discernibility.
 
-    The attack tells forget from validation images by their loss. Values that are not finite become infinite. For a
-    method that trains on the validation images, what they say is no measure, so both are 0.
+    The discernibility is |2 a - 1|, where a is the accuracy in [0, 1] of an attack that tells forget from validation
+    images by their loss. For a method that trains on the validation images, its validation gap and discernibility
+    measure nothing and are 0.
 
+    Args:
+        ours: the trial's one result.
+        exact: Retrain's result on the same seed.
+        spread: not used, as there is one seed.
+    Returns:
+        Four values: the gaps in [0, 1/3] and the discernibility in [0, 1]; infinite in place of NaN.
     Raises:
         UsageError: there are no validation images, or too few to attack.
     """
