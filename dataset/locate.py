@@ -18,7 +18,8 @@ def find_root(source: Source, root: Path | None) -> Path:
     """The folder to read: ``root``, one above or below it that holds the data set, or where a download would go.
 
     Without ``root``, ``data/NAME`` and ``data`` are tried in the current folder and in the one above it. A data set
-    with a usual folder of its own, like TinyImageNet, is also looked for in that folder.
+    with a usual folder (``Source.folder``), like TinyImageNet, is looked for by the name of that folder instead: in the
+    current folder, ``data`` and ``../data``. If ``root`` holds that folder, it is taken.
 
     Raises:
         UsageError: ``root`` is a file or the folder of one class, or several folders in it could be meant.

@@ -80,7 +80,11 @@ class DatasetInfo:
 
     @property
     def train_counts(self) -> list[int]:
-        """Training images per class, without the validation part and without images that a given split leaves out."""
+        """Training images per class, without the validation part.
+
+        For a given split of a data set without image files they are those of the default split, since labels are not
+        known yet.
+        """
         return self._own_counts if self.superclasses is None else self.superclasses.summed(self._own_counts)
 
     @property

@@ -28,7 +28,7 @@ class GivenSplit:
 
     Attributes:
         typed: the flag's value.
-        identity: what identifies the split in a run's configuration: a digest, or the name of the scheme.
+        identity: what identifies the split in a run's configuration: a digest, or for a scheme the flag's value.
         sets: index arrays by name, int64 [M], of a file or of a scheme that needs no labels: always "train"; "retain"
             and "forget", both or neither; optionally "val"; "test" in every file, while schemes without it use all test
             images. All are ascending, but "val" is in the order given. Empty for a scheme that needs labels.
