@@ -211,8 +211,12 @@ def threshold_attacks(
 ) -> dict[str, tuple[float, float]]:
     """Attack by one threshold per class and score, chosen on the shadows.
 
-    A class that the shadows lack, as one forgotten whole does, is judged by the threshold over all classes.
+    A class that the shadow members or non-members lack, such as one that is forgotten whole, is judged by the threshold
+    over all classes.
 
+    Args:
+        shadow_members, shadow_others: outputs on images known to be members and non-members, to choose thresholds.
+        target_members, target_others: outputs on the members and non-members to judge.
     Returns:
         By score: fraction of target members judged members, fraction of target non-members judged
         non-members, both in [0, 1].

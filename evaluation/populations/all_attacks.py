@@ -144,7 +144,7 @@ def _in_place(original: Outputs, partner: Outputs) -> Outputs:
 
 
 def _ulira(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstrap) -> Finding:
-    """U-LiRA in one of its two readings; see ``for_ulira``."""
+    """U-LiRA against images that models never saw, or against retrained models; see ``for_ulira``."""
     if name == ATTACKS["ulira"][0]:
         judged, held_out, split = for_ulira(targets)
     else:

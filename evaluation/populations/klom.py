@@ -1,4 +1,4 @@
-"""KLoM: how far the margins of unlearned models are distributed from those of models retrained without the images."""
+"""KLoM: divergence between the margins of unlearned models and those of models retrained without the images."""
 
 from __future__ import annotations
 
