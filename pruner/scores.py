@@ -73,7 +73,8 @@ def prune(
     anew; the last one is exact: ``round(rate * kept)`` weights are gone.
 
     Args:
-        model: left as it is.
+        model: not changed.
+        name: name of the score.
         rate: fraction of the remaining weights to prune, in [0, 1).
         sample: what the score may look at.
         mask: boolean tensors by parameter name, True where a weight is kept so far; None keeps all.
