@@ -307,7 +307,7 @@ class Training:
         return loss_and_figures
 
     def confine(self, step: Step) -> None:
-        """Mask the gradients, clip them, and add those of steps that did not move."""
+        """Mask the gradients, clip them, and add those that the step before has left (``Step.moves``)."""
         update, recipe = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
         if recipe.clip_first:
             self._clip(recipe.max_norm)

@@ -1,4 +1,4 @@
-"""A sign of life within an epoch that takes long, for logs that show no progress bar."""
+"""Progress lines within long epochs, for logs that show no progress bar."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Batch:
         return moved(sampler(*arguments, generator=self.random), inputs.device)
 
     def part(self, number: int) -> Batch:
-        """One part of a pair."""
+        """Part ``number``, 0 or 1, of a batch of pairs."""
         return replace(self, inputs=self.inputs[number], targets=self.targets[number])
 
 

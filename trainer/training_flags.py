@@ -21,7 +21,7 @@ MEAN = "mean of the input's channels, on [0, 1], or imagenet; without it the dat
 
 @dataclass(frozen=True)
 class Stepping:
-    """How to take one step, whatever the steps add up to."""
+    """Flags of a single optimiser step, shared by everything that trains."""
 
     batch_size: int = option(256, "images per step", common=True, low=1, search=[64, 128, 256])
     optimizer: str = option("sgd", "how to step", choices=("sgd", "adam", "adamw"))
@@ -32,7 +32,7 @@ class Stepping:
 
 @dataclass(frozen=True)
 class Optimisation(Stepping):
-    """What pre-training and every iterative unlearning method share; epochs and step size are their own."""
+    """Flags that training and all iterative unlearning methods share; epochs and step size have flags of their own."""
 
     schedule: str = option(
         "step",
@@ -77,7 +77,7 @@ class Train(Optimisation):
 
 @dataclass(frozen=True)
 class TrainAlone(Train):
-    """Flags of training in a script that unlearns nothing; where both are done, ``--no_aug`` is the method's."""
+    """Flags of training in a script that does not unlearn; in the others ``--no_aug`` is a flag of the method."""
 
     no_aug: bool = option(False, "train without random crop and flip", identity="changed")
 
