@@ -20,7 +20,7 @@ TEMPERATURE = (0.1, 5.0, "log")
 
 @dataclass(frozen=True)
 class Benchmarked(Iterative):
-    """Flags of a method that trains on images as they are, at a constant step size unless told otherwise."""
+    """Flags of a method that by default trains without augmentation, at a constant step size."""
 
     schedule: str = changed(Iterative, "schedule", "constant")
     no_aug: bool = changed(

@@ -1,4 +1,4 @@
-"""What a method is handed besides the model: the sets it declared, and how to train on them."""
+"""What a method is given besides the model: the sets that it declared, and how to train on them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Draws:
         return Classification(classes).wrong_targets(labels, seeds.derive(self._seed, *purpose), exclude_true=False)
 
     def order(self, count: int, *purpose: object) -> Tensor:
-        """A random order of ``count`` things, int64 [count] on the CPU."""
+        """A random permutation of the numbers below ``count``, int64 [count] on the CPU."""
         return torch.randperm(count, generator=self._generator(*purpose))
 
     def pick(self, names: list[str], count: int, *purpose: object) -> list[str]:

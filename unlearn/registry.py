@@ -67,7 +67,7 @@ class Salient(Iterative):
 
 @dataclass(frozen=True)
 class Counted(Salient):
-    """Flags of methods that take steps along losses alone, whatever the task."""
+    """Flags of methods that only take gradient steps along losses, and so fit every task."""
 
     iterations: int | None = option(None, "steps in all, in place of --unlearn_epochs", low=0, identity="changed")
     ema_decay: float = option(

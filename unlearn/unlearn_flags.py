@@ -42,7 +42,7 @@ class Unlearn:
 
 @dataclass(frozen=True)
 class Further:
-    """Scores that cost more than a walk over the images. A finished run adds them; they decide no other number."""
+    """Flags of scores that need more than outputs. A finished run adds them, and they change no other number."""
 
     relearn_epochs: int = option(
         0,

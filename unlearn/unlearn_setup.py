@@ -57,7 +57,7 @@ class UnlearnSetup(Setup):
 
     @property
     def unlearn_seed(self) -> int:
-        """The seed of what the method draws."""
+        """The seed of the method's random numbers."""
         return self.run.seed
 
     @property
@@ -90,7 +90,7 @@ class ForgetSetup(UnlearnSetup):
 
     @property
     def unlearn_seed(self) -> int:
-        """The seed of what the method draws."""
+        """The seed of the method's random numbers."""
         return self.run.seed if self.apart.unlearn_seed is None else self.apart.unlearn_seed
 
     @property

@@ -1,4 +1,4 @@
-"""SCRUB: part from the original model on the forget set, stay with it on the retain set, and choose when to stop."""
+"""SCRUB: move away from the original on the forget set, stay close on the retain set, and choose the best epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SFR-on: climb the forget loss, image by image weighted, along salient weights, and repair on the retain set."""
+"""SFR-on: climb the forget loss of weighted images along salient weights, and repair on the retain set."""
 
 from __future__ import annotations
 
