@@ -174,7 +174,7 @@ class _Outputs:
 
     @contextmanager
     def instead_of(self, model: nn.Module, number: int) -> Iterator[None]:
-        """Context in which model ``number`` returns its part of the stack's outputs; other inputs are computed."""
+        """Context in which model ``number`` returns its part of the stack's outputs; other inputs it computes alone."""
 
         def forward(inputs: Tensor) -> Tensor:
             for batch, own in enumerate(self._inputs[number]):

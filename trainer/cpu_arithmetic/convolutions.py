@@ -27,10 +27,10 @@ def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -
     """The output of a convolution with other weights, by the fastest algorithm.
 
     Args:
-        layer: a convolution padded with zeros, for its stride, padding and dilation.
+        layer: a convolution of one group, padded with zeros, for its stride, padding and dilation.
         x: float [B, C, H, W].
-        weight: in the shape of ``layer.weight``.
-        bias: [O], or None.
+        weight: float [O, C, height, width] with the layer's kernel size; O may be another number than the layer's.
+        bias: float [O], or None.
     """
     if fast_cpu() and _fits(layer, weight):
         y = _faster(layer, x, weight, bias, winograd.TILES)
